@@ -1,0 +1,76 @@
+"""Durable DAGs in plain Python for the Celery and Redis that you already run.
+
+Names are imported when they are first used: ``from dagcelery import dag, task`` imports neither celery nor redis.
+``celery -A dagcelery worker`` finds the app here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dagcelery import errors as errors
+    from dagcelery.client import Client as Client
+    from dagcelery.client import Run as Run
+    from dagcelery.client import asubmit as asubmit
+    from dagcelery.client import attach as attach
+    from dagcelery.client import invoke as invoke
+    from dagcelery.client import submit as submit
+    from dagcelery.frontends.functional import DagFunction as DagFunction
+    from dagcelery.frontends.functional import TaskFunction as TaskFunction
+    from dagcelery.frontends.functional import build as build
+    from dagcelery.frontends.functional import dag as dag
+    from dagcelery.frontends.functional import task as task
+    from dagcelery.model import DAG as DAG
+    from dagcelery.model import FromKey as FromKey
+    from dagcelery.model import FromNodeOutput as FromNodeOutput
+    from dagcelery.model import FromParam as FromParam
+    from dagcelery.model import FromProperty as FromProperty
+    from dagcelery.model import FromReturnValue as FromReturnValue
+    from dagcelery.model import Serialize as Serialize
+    from dagcelery.model import Serializer as Serializer
+    from dagcelery.model import Task as Task
+    from dagcelery.payload.codecs import AsJSON as AsJSON
+    from dagcelery.payload.codecs import AsPickle as AsPickle
+    from dagcelery.runtime.pieces import Piece as Piece
+    from dagcelery.runtime.pieces import current as current
+    from dagcelery.runtime.results import RunState as RunState
+
+_HOMES = {
+    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
+    "client": ("Client", "Run", "asubmit", "attach", "invoke", "submit"),
+    "model": (
+        "DAG",
+        "FromKey",
+        "FromNodeOutput",
+        "FromParam",
+        "FromProperty",
+        "FromReturnValue",
+        "Serialize",
+        "Serializer",
+        "Task",
+    ),
+    "payload.codecs": ("AsJSON", "AsPickle"),
+    "runtime.pieces": ("Piece", "current"),
+    "runtime.results": ("RunState",),
+    "runtime.own": ("app",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["errors", *(name for name in _HOME_OF if name != "app")]  # noqa: PLE0604
+__version__ = "0.1.0"
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "errors":
+            return import_module("dagcelery.errors")
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'dagcelery' has no attribute '{name}'")
+        found = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

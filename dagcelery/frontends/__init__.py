@@ -1,0 +1,1 @@
+"""Ways to write a DAG; each ends in one of the model."""

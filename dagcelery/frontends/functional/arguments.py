@@ -1,0 +1,156 @@
+"""Python's containers become sources, and neighbours in a list that go through one fan-out become a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import TYPE_CHECKING, Any, Final
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.output import Output, ref_of, title, trace_of
+from dagcelery.frontends.functional.refs import Context, Element, Ref, Run, within
+from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+
+if TYPE_CHECKING:
+    from dagcelery.frontends.functional.trace import Trace
+
+NESTED: Final = """\
+give the inner loop a DAG of its own:
+
+    @dag
+    def inner(x, ys):
+        return [f(x, y) for y in ys]
+
+    @dag
+    def outer(xs, ys):
+        return [inner(x, ys) for x in xs]
+"""
+
+
+def source_of(value: object, trace: Trace) -> Source:
+    """Return the source for a Python value: containers are taken apart where outputs are in them."""
+    if isinstance(value, Output):
+        return _ref(value, trace)
+    if type(value) is list or isinstance(value, Iterator | ValuesView | KeysView | ItemsView):
+        return _list(value, trace)
+    if type(value) is tuple:
+        items = _sources(value, trace)
+        return _literal(items, tuple) or TupleOf(items)
+    if type(value) in (set, frozenset):
+        return _set(value, trace)  # type: ignore[arg-type]
+    if type(value) is dict:
+        return _dict(value, trace)
+    _check_hides_nothing(value)
+    return Literal(value)
+
+
+def context_in(source: Source, trace: Trace) -> Context:
+    """Return the elements that `source` belongs to; one that runs through all of them belongs to none."""
+    if isinstance(source, Ref):
+        return trace.context(source)
+    if isinstance(source, Run):
+        return trace.context(source.over)
+    return joined([context_in(part, trace) for part in within(source)], trace)
+
+
+def joined(contexts: Iterable[Context], trace: Trace) -> Context:
+    """Return the context that all `contexts` lie in; two elements of one list, or of two, have none."""
+    longest: Context = ()
+    for context in contexts:
+        shorter, longer = sorted((longest, context), key=len)
+        if longer[: len(shorter)] != shorter:
+            one, other = next((a, b) for a, b in zip(shorter, longer, strict=False) if a != b)
+            raise _mixed(one, other, trace)
+        longest = longer
+    return longest
+
+
+def _mixed(one: Element, other: Element, trace: Trace) -> InvalidDag:
+    if one.source == other.source:
+        return InvalidDag(
+            f"{trace.place} with {trace.title(Ref(one))}",
+            "needs some of its elements, but not all in their order",
+            "pass the whole list of results, and choose, sort or pair them in the task that takes it",
+        )
+    culprit = f"{trace.place} with {trace.title(Ref(one))} and {trace.title(Ref(other))}"
+    return InvalidDag(culprit, "goes through two different lists at once", NESTED)
+
+
+def _ref(value: Output, trace: Trace) -> Ref:
+    if trace_of(value) is not trace:
+        raise InvalidDag(
+            title(value),
+            "belongs to another DAG than the one being built",
+            "pass it to this one as an argument",
+        )
+    return ref_of(value)
+
+
+def _sources(values: Iterable[object], trace: Trace) -> tuple[Source, ...]:
+    return tuple([source_of(value, trace) for value in values])
+
+
+def _literal(sources: Collection[Source], container: Callable[[Iterable[object]], object]) -> Literal | None:
+    """Return a copy of a container that holds no output: it may be changed after the call."""
+    known = [source.value for source in sources if isinstance(source, Literal)]
+    return Literal(container(known)) if len(known) == len(sources) else None
+
+
+def _list(values: Any, trace: Trace) -> Source:
+    items = _sources(values, trace)
+    return _literal(items, list) or ListOf(_with_runs(items, trace))
+
+
+def _set(values: Collection[object], trace: Trace) -> Source:
+    items = _sources(values, trace)
+    # Sets have no order of their own, but two traces of one body must give equal graphs.
+    return _literal(items, type(values)) or SetOf(tuple(sorted(items, key=repr)))
+
+
+def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
+    for key in values:
+        if isinstance(key, Output):
+            raise InvalidDag(
+                title(key), "is a key of a dict, but has no value yet", "build the dict in a task"
+            )
+    items = _sources(values.values(), trace)
+    known = _literal(items, lambda made: dict(zip(values, made, strict=True)))
+    return known or DictOf(tuple(zip(values, items, strict=True)))
+
+
+def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
+    if trace.probes < 2:
+        return items  # with one probe, an element in a list looks like the list of all elements
+    contexts = [context_in(item, trace) for item in items]
+    result: list[Source] = []
+    at = 0
+    while at < len(items):
+        over = _run_at(contexts[at : at + trace.probes], trace.probes)
+        result.append(Run(items[at : at + trace.probes], over) if over else items[at])
+        at += trace.probes if over else 1
+    return tuple(result)
+
+
+def _run_at(contexts: list[Context], probes: int) -> Ref | None:
+    if len(contexts) < probes or not contexts[0]:
+        return None
+    outer, source = contexts[0][:-1], contexts[0][-1].source
+    expected = [(*outer, Element(source, index)) for index in range(probes)]
+    return source if contexts == expected else None
+
+
+def _check_hides_nothing(value: object) -> None:
+    for inner in _contents(value):
+        if isinstance(inner, Output):
+            raise InvalidDag(
+                f"{title(inner)} in a {type(value).__name__}",
+                "is where nobody would find it",
+                "pass it as an argument, or in a list, tuple, set or dict",
+            )
+
+
+def _contents(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    return getattr(value, "__dict__", {}).values() if not isinstance(value, type) else ()

@@ -1,0 +1,121 @@
+"""Building runs the body of a DAG with symbolic parameters, and turns what it called into a DAG."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.fold import Folded, agreed, folded
+from dagcelery.frontends.functional.graph import graph
+from dagcelery.frontends.functional.refs import Parameter, Ref
+from dagcelery.frontends.functional.trace import Trace
+from dagcelery.model.graph import DAG
+from dagcelery.model.options import DagOptions
+from dagcelery.model.sources import FromParam
+
+# What is being built in this context: a DAG that calls itself would never come to an end.
+_BUILDING: ContextVar[tuple[object, ...]] = ContextVar("dagcelery_building", default=())
+
+
+def built(
+    body: Callable[..., Any],
+    parameters: Mapping[str, FromParam],
+    annotations: Mapping[str, object],
+    *,
+    known: Mapping[str, object],
+    name: str,
+    options: DagOptions,
+) -> DAG:
+    """Return the DAG that `body` describes; it is called with the values `known` and an output a parameter."""
+    run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
+    three = run.traced(3)
+    if run.has_iterated:
+        # Few elements must mean the same as many: see fold.
+        three = agreed(three, run.traced_again(2), run.traced_again(1))
+    if not three.calls:
+        raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
+    return graph(three, parameters, run.annotations, name=name, options=options)
+
+
+@contextmanager
+def recursion_refused(identity: object, name: str) -> Iterator[None]:
+    """Raise InvalidDag if `identity` is being built already, further up this stack."""
+    if identity in _BUILDING.get():
+        raise InvalidDag(
+            f"DAG {name!r}",
+            "calls itself while it is built, which has no end",
+            "let a static parameter that gets smaller end it, or loop within a task",
+        )
+    token = _BUILDING.set((*_BUILDING.get(), identity))
+    try:
+        yield
+    finally:
+        _BUILDING.reset(token)
+
+
+class _Body:
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        annotations: Mapping[str, object],
+        known: Mapping[str, object],
+        name: str,
+    ) -> None:
+        self.body = body
+        self.annotations = annotations
+        self.known = known
+        self.name = name
+        self.has_iterated = False
+
+    def traced(self, probes: int) -> Folded:
+        trace = Trace(probes, self.annotations)
+        with trace:
+            symbols = {name: trace.output(Ref(Parameter(name))) for name in self.annotations}
+            try:
+                returned = trace.source(_driven(self.body(**symbols, **self.known)))
+            except ValueError as error:
+                raise _explained(error, trace) from error
+        self.has_iterated = trace.has_iterated
+        return folded(trace, returned)
+
+    def traced_again(self, probes: int) -> Folded:
+        try:
+            return self.traced(probes)
+        except InvalidDag:
+            raise
+        except Exception as error:
+            raise InvalidDag(
+                f"DAG {self.name!r}",
+                f"fails while it is built with lists of {probes}: {type(error).__name__}: {error}",
+                "indexes, len and slices of lists belong in a task that takes the whole list",
+            ) from error
+
+
+def _driven(returned: object) -> object:
+    """Return what a coroutine returns; outputs await to themselves, so that nothing has to wait."""
+    if not inspect.iscoroutine(returned):
+        return returned
+    try:
+        returned.send(None)
+    except StopIteration as finished:
+        return finished.value
+    returned.close()
+    raise InvalidDag(
+        f"the body of {returned.__name__!r}",
+        "awaits something else than the output of a task",
+        "await real events in an async task: a body only says which tasks there are",
+    )
+
+
+def _explained(error: ValueError, trace: Trace) -> ValueError:
+    if isinstance(error, InvalidDag) or not trace.has_iterated or "values to unpack" not in str(error):
+        return error
+    return InvalidDag(
+        "an output on the right of 'a, b = ...'",
+        f"is taken apart, but is not known to be a tuple of that size ({error})",
+        "annotate the task, for example -> tuple[int, str], or say @task(outputs=2)",
+    )

@@ -1,0 +1,204 @@
+"""A function that `@dag` decorated: the body of a DAG, a nested DAG in another body, plain Python elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.building import built, recursion_refused
+from dagcelery.frontends.functional.calls import CalledDag
+from dagcelery.frontends.functional.definition import Definition, name_of, short_name
+from dagcelery.frontends.functional.hints import serializer_of
+from dagcelery.frontends.functional.naming import valid
+from dagcelery.frontends.functional.output import Output, title
+from dagcelery.frontends.functional.refs import Path, Ref, Result
+from dagcelery.frontends.functional.shapes import rebuilt
+from dagcelery.frontends.functional.trace import Trace, current
+from dagcelery.model.annotations import hints
+from dagcelery.model.graph import DAG
+from dagcelery.model.names import choices
+from dagcelery.model.options import DagOptions
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import EMPTY, FromParam, Literal
+
+if TYPE_CHECKING:
+    from typing import Self
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class DagFunction(Definition[P, R_co]):
+    """A DAG that looks like its body, to callers and to type checkers.
+
+    `static` are the names of parameters whose values must be known when the DAG is built.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R_co],
+        options: DagOptions,
+        static: tuple[str, ...] = (),
+        name: str | None = None,
+    ) -> None:
+        super().__init__(fn)
+        self._options = options
+        self._static = static
+        self._values: Mapping[str, object] = {}
+        self._name = name
+        self._node_name: str | None = None
+        self._submission: dict[str, object] = {}
+        self._dags: dict[Hashable, DAG] = {}
+        self._check_parameters()
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """The names of the parameters whose values must be known when the DAG is built."""
+        return self._static
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        trace = current()
+        if trace is None:
+            return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
+        return cast(R_co, self._nested(trace, self._called_with(args, kwargs)))
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: DagFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
+    ) -> DagFunction[Q, R_co]: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any:
+        # The object may change from one build to the next, so that no DAG is remembered for it.
+        return self if instance is None else self._bound_to(instance)._changed(_dags={})
+
+    def __dag__(self, **static: object) -> DAG:
+        """Return the DAG, built once for every combination of values of the static parameters."""
+        values = self._known({**self._values, **static})
+        key = (_key(values), self._options)
+        with recursion_refused((self._fn, key), name_of(self._fn)):
+            if key is None or key not in self._dags:
+                self._dags[key] = self._built(values)
+        return self._dags[key]
+
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        key: str | None = None,
+        deadline: float | None = None,
+        priority: int | None = None,
+        client: object = None,
+    ) -> Self:
+        """Return this DAG with other options, for one use.
+
+        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
+        where to, `deadline` is in seconds from then, `priority` from 0 to 9.
+        """
+        given = {"key": key, "client": client}
+        run = {"deadline": deadline, "priority": priority}
+        return self._changed(
+            _node_name=name or self._node_name,
+            _submission={**self._submission, **{k: v for k, v in given.items() if v is not None}},
+            _options=replace(self._options, **{k: v for k, v in run.items() if v is not None}),
+        )
+
+    def _nested(self, trace: Trace, arguments: dict[str, Any]) -> object:
+        static = {name: arguments.pop(name) for name in self._static if name in arguments}
+        inner = self.__dag__(**static)
+        for name in self._object():
+            del arguments[name]
+        defaults = {n: s.default_value for n, s in inner.inputs.items() if _has_default(s)}
+        arguments = {**defaults, **arguments}
+        name = self._node_name or valid(short_name(self._fn))
+        callee = CalledDag(name, self._node_name is not None, inner, hints(self._fn).get("return"))
+        call = trace.record(callee, arguments, self._checked_upstream())
+
+        def leaf(path: Path) -> Output:
+            return trace.output(Ref(Result(call, path)))
+
+        # A DAG that returns nothing still has an end, for others to come after.
+        return leaf(()) if inner.returns in (None, Literal(None)) else rebuilt(inner.returns, arguments, leaf)
+
+    def _built(self, values: Mapping[str, object]) -> DAG:
+        known = hints(self._fn)
+        parameters = {
+            parameter.name: _declared(parameter, known.get(parameter.name))
+            for parameter in self._signature.parameters.values()
+            if parameter.name not in values
+        }
+        return built(
+            self._fn,
+            parameters,
+            known,
+            known={**self._object(), **values},
+            name=self._name or name_of(self._fn),
+            options=self._options,
+        )
+
+    def _known(self, values: Mapping[str, object]) -> dict[str, object]:
+        parameters = self._signature.parameters
+        defaults = {
+            n: parameters[n].default for n in self._static if parameters[n].default is not parameters[n].empty
+        }
+        known = {**defaults, **values}
+        for name in known.keys() - set(self._static):
+            wrong = "is not a static parameter"
+            raise InvalidDag(f"{name!r} of DAG {short_name(self._fn)!r}", wrong, choices(name, self._static))
+        for name in self._static:
+            if name not in known or isinstance(known[name], Output):
+                found = f"is {title(known[name])}" if name in known else "has no value"
+                right = (
+                    f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
+                )
+                raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", found, right)
+        return known
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        _, params = super()._prepared(args, kwargs)
+        static = {name: params.pop(name) for name in self._static if name in params}
+        return self._changed(_values={**self._values, **static}), params
+
+    def _chosen(self) -> dict[str, Any]:
+        return self._submission
+
+    def _check_parameters(self) -> None:
+        for name in self._static:
+            if name not in self._signature.parameters:
+                culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"
+                raise InvalidDag(
+                    culprit, "is none of its parameters", choices(name, self._signature.parameters)
+                )
+        for parameter in self._signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
+                raise InvalidDag(
+                    culprit, "has no names, but a DAG declares its parameters", "name each of them"
+                )
+
+
+def _key(values: Mapping[str, object]) -> Hashable:
+    """Return what tells these values from others; equal values of two types, 1 and True, are two."""
+    named = sorted(values.items())
+    try:
+        key = tuple((name, type(value), value) for name, value in named)
+        hash(key)
+    except TypeError:
+        return pickle.dumps(named)
+    return key
+
+
+def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:
+    default = EMPTY if parameter.default is parameter.empty else parameter.default
+    serializer = serializer_of(hint)
+    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
+
+
+def _has_default(source: object) -> bool:
+    return isinstance(source, FromParam) and source.default_value is not EMPTY

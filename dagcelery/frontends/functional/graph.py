@@ -1,0 +1,169 @@
+"""A folded trace becomes a DAG: each level's nodes, what is read of them, what the body returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dagcelery.errors import CyclicDependency, InvalidDag
+from dagcelery.frontends.functional.arguments import NESTED
+from dagcelery.frontends.functional.calls import CalledDag, CalledTask
+from dagcelery.frontends.functional.fold import Folded
+from dagcelery.frontends.functional.hints import at, element_of, serializer_at, serializer_of
+from dagcelery.frontends.functional.level import Body, Level, Node
+from dagcelery.frontends.functional.naming import output_name, valid
+from dagcelery.frontends.functional.refs import Path
+from dagcelery.frontends.functional.shapes import followed
+from dagcelery.model import graph as model
+from dagcelery.model.annotations import hints
+from dagcelery.model.options import DagOptions
+from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import (
+    DictOf,
+    Each,
+    FromNodeOutput,
+    FromParam,
+    Literal,
+    Readable,
+    Source,
+    own_items,
+)
+
+
+def graph(
+    folded: Folded,
+    parameters: Mapping[str, FromParam],
+    annotations: Mapping[str, object],
+    *,
+    name: str,
+    options: DagOptions,
+) -> model.DAG:
+    """Return the DAG of a folded body; `annotations` are those of its `parameters`."""
+    top = Level(Body(folded, annotations, options), range(len(folded.calls)))
+    top.place()
+    returns = top.source(folded.returns, ())
+    want_serializers(top)
+    nodes = _nodes(top)
+    inputs = {name: _declared(source, top.wanted.get(name)) for name, source in parameters.items()}
+    outputs = dict(_outputs(returns))
+    return model.DAG(nodes, inputs, outputs, name=name, options=options, returns=returns)
+
+
+def want_serializers(level: Level) -> None:
+    """Let what is read by an annotated parameter be written as it says, if its writer says nothing.
+
+    Inner levels come first, since their parameters pass the wish on to what they are given.
+    """
+    for inner in level.inner.values():
+        want_serializers(inner)
+    for key, node in level.nodes_of_inner.items():
+        for name, serializer in level.inner[key].wanted.items():
+            _want(level, node.inputs[name], serializer)
+    for number, node in level.own.items():
+        wishes = _wishes(level.body.calls[number].callee)
+        for name in wishes.keys() & node.inputs.keys():
+            _want(level, node.inputs[name], wishes[name])
+
+
+def _want(level: Level, source: Source, serializer: Serializer) -> None:
+    read = source.source if isinstance(source, Each) else source
+    if isinstance(read, FromParam):
+        level.wanted.setdefault(read.name or "", serializer)
+    elif isinstance(read, FromNodeOutput):
+        for node in level.own.values():
+            if node.name == read.node:
+                node.wanted.setdefault(read.output, serializer)
+
+
+def _wishes(callee: CalledTask | CalledDag) -> dict[str, Serializer]:
+    if isinstance(callee, CalledTask):
+        wishes = {name: serializer_of(hint) for name, hint in hints(callee.func).items()}
+    else:
+        wishes = {name: getattr(source, "serializer", None) for name, source in callee.dag.inputs.items()}
+    return {name: wish for name, wish in wishes.items() if isinstance(wish, Serializer)}
+
+
+def _declared(source: FromParam, wanted: Serializer | None) -> FromParam:
+    return FromParam(source.name, source.serializer or wanted, source.default_value)
+
+
+def _outputs(returns: Source) -> Iterator[tuple[str, Source]]:
+    if isinstance(returns, DictOf):
+        for key, source in returns.pairs:
+            yield output_name((("key", valid(key)),)), source
+    elif returns != Literal(None):
+        yield "return_value", returns
+
+
+def _nodes(level: Level) -> dict[str, model.Node]:
+    made: dict[str, tuple[int, model.Node]] = {}
+    for number, node in level.own.items():
+        made[node.name] = number, _node(level, number, node)
+    for key, node in level.nodes_of_inner.items():
+        first = min(number for number, group in level.inner_of.items() if group == key)
+        made[node.name] = first, _lifted(level.inner[key], node)
+    return {name: node for name, (_, node) in sorted(made.items(), key=lambda item: item[1][0])}
+
+
+def _node(level: Level, number: int, node: Node) -> model.Node:
+    callee = level.body.calls[number].callee
+    if isinstance(callee, CalledTask):
+        outputs = {name: _output(callee, node, name) for name in node.reads}
+        return model.Task(
+            callee.func, node.inputs, outputs, options=callee.options, after=node.after, over=_over(node)
+        )
+    dag = callee.dag
+    given_back = {
+        name: followed(dag.returns or Literal(None), path) for name, (path, _) in node.reads.items()
+    }
+    return model.DAG(
+        dag.nodes,
+        node.inputs,
+        given_back,
+        name=dag.name,
+        options=dag.options,
+        after=node.after,
+        over=_over(node),
+    )
+
+
+def _lifted(inner: Level, node: Node) -> model.DAG:
+    options = DagOptions(serializer=inner.body.options.serializer)
+    try:
+        return model.DAG(
+            _nodes(inner), node.inputs, inner.outputs, options=options, after=node.after, over=_over(node)
+        )
+    except CyclicDependency as error:
+        raise _entangled(error) from error
+
+
+def _entangled(error: CyclicDependency) -> InvalidDag:
+    return InvalidDag(
+        f"the loop within a loop around {error.nodes[0]!r}",
+        "needs results of its own outer loop in between",
+        NESTED,
+    )
+
+
+def _over(node: Node) -> Readable | None:
+    """Return what must be said beside the inputs: nothing, where an input is taken by item already."""
+    taken = any(True for source in node.inputs.values() for _ in own_items(source))
+    return None if taken else node.over
+
+
+def _output(callee: CalledTask, node: Node, name: str) -> TaskOutput:
+    path, split = node.reads[name]
+    serializer = _serializer(callee, path, split) or node.wanted.get(name)
+    if not path:
+        return FromReturnValue(serializer, split)
+    (kind, key), *deeper = path
+    if deeper or not isinstance(key, str):
+        return FromPath(path, serializer, split)
+    return FromKey(key, serializer, split) if kind == "key" else FromProperty(key, serializer, split)
+
+
+def _serializer(callee: CalledTask, path: Path, split: bool) -> Serializer | None:
+    of_element = serializer_of(element_of(at(callee.returns, path))) if split else None
+    if isinstance(of_element, Serializer):
+        return of_element
+    return serializer_at(callee.options.serializer, callee.returns, path)

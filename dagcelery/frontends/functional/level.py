@@ -1,0 +1,340 @@
+"""A level is one DAG in the making: it gives every call a node, and every reference its source there.
+
+Calls for each element of a list become one node that runs once per item. Calls within two loops cannot: a
+node runs over one list. They move into a nested DAG that runs once per item of the outer list and takes the
+inner one as a parameter, which is a level of its own. The same is done for a list that is only a part of a
+parameter, because a fan-out needs a whole one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional import calls as _calls
+from dagcelery.frontends.functional.calls import Call, CalledDag, CalledTask
+from dagcelery.frontends.functional.difference import same_value
+from dagcelery.frontends.functional.fold import Folded
+from dagcelery.frontends.functional.hints import is_list
+from dagcelery.frontends.functional.naming import Names, output_name, valid
+from dagcelery.frontends.functional.refs import (
+    Context,
+    Element,
+    Parameter,
+    Path,
+    Ref,
+    Result,
+    Spliced,
+    leaves,
+    mapped,
+)
+from dagcelery.model.options import DagOptions
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import (
+    Each,
+    FromNodeOutput,
+    FromParam,
+    ListOf,
+    Literal,
+    Part,
+    Readable,
+    Source,
+    Splice,
+)
+
+
+class Body:
+    """What all levels of one body share: its folded calls, the annotations of its parameters, its options."""
+
+    def __init__(self, folded: Folded, parameters: Mapping[str, object], options: DagOptions) -> None:
+        self.calls = folded.calls
+        self.returns = folded.returns
+        self.parameters = parameters
+        self.options = options
+        sources = [source for call in self.calls for source in call.arguments.values()]
+        self.read_whole = {ref for source in (*sources, self.returns) for ref in leaves(source)}
+
+    def context(self, ref: Ref) -> Context:
+        return _calls.context_of(ref, self.calls)
+
+    def within(self, source: Ref) -> Context:
+        """Return the context of what is made for each element of `source`."""
+        return _calls.within_element(Element(source, 0), self.calls)
+
+    def split_name(self, ref: Ref, name: str) -> str:
+        """Return the output by which the elements of `ref` are read.
+
+        A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
+        """
+        hint = _calls.hint_of(ref, self.calls, self.parameters)
+        return name if ref not in self.read_whole or is_list(hint) else f"{name}_items"
+
+
+@dataclass
+class Node:
+    """What is known of a node-to-be: its inputs, and which of its outputs are read, and how."""
+
+    name: str
+    context: Context
+    inputs: dict[str, Source] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    over: Readable | None = None
+    reads: dict[str, tuple[Path, bool]] = field(default_factory=dict)
+    wanted: dict[str, Serializer] = field(default_factory=dict)
+
+
+class Level:
+    """The calls `members` as nodes, those of `prefix` plain, those of one element more as fan-outs.
+
+    `group` is the context that this level was split off for, None at the top: what does not belong to it
+    comes from outside, as a parameter. `outer` is the level around it.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        members: Iterable[int],
+        prefix: Context = (),
+        group: Context | None = None,
+        outer: Level | None = None,
+    ) -> None:
+        self.body, self.prefix, self.group, self.outer = body, prefix, group, outer
+        own, grouped = self._divided(members)
+        names = self._names(own, grouped)
+        self.own = {number: Node(names[number], body.calls[number].context) for number in own}
+        self.inner = {key: Level(body, grouped[key], key[:-1], key, self) for key in grouped}
+        self.nodes_of_inner = {key: Node(names[key], key[:-1]) for key in grouped}
+        self.inner_of = {number: key for key, numbers in grouped.items() for number in numbers}
+        self.params: dict[str, Source] = {}
+        self.outputs: dict[str, Source] = {}
+        self.wanted: dict[str, Serializer] = {}
+        self._given: dict[object, FromParam] = {}
+        self._param_names, self._output_names = Names(), Names()
+        self._waits: dict[Ref, None] = {}
+
+    def place(self) -> None:
+        """Find the sources of all inputs, here and in the levels within."""
+        for number, node in self.own.items():
+            call = self.body.calls[number]
+            node.inputs = {name: self.source(value, node.context) for name, value in call.arguments.items()}
+            node.over = self._over(node)
+            node.after = self._upstream(leaves(call.after))
+        for key, level in self.inner.items():
+            level.place()
+            node = self.nodes_of_inner[key]
+            node.inputs = level.params
+            node.over = self._over(node)
+            node.after = self._upstream(level._waits)
+
+    def source(self, source: Source, at: Context) -> Source:
+        """Return `source` with every reference replaced by what it is for a reader in context `at`."""
+        if isinstance(source, Ref):
+            return self._read(source)
+        if isinstance(source, ListOf):
+            return self._list(source, at)
+        return mapped(source, lambda part: self.source(part, at))
+
+    # --- which calls belong where ---
+
+    def _divided(self, members: Iterable[int]) -> tuple[list[int], dict[Context, list[int]]]:
+        own, grouped = [], defaultdict(list)
+        for number in members:
+            key = self._group_of(self.body.calls[number].context)
+            if key is None:
+                own.append(number)
+            else:
+                grouped[key].append(number)
+        return own, dict(grouped)
+
+    def _group_of(self, context: Context) -> Context | None:
+        loops = context[len(self.prefix) :]
+        if not loops:
+            return None
+        size = len(self.prefix) + (2 if self._is_direct(loops[0].source) else 1)
+        return None if len(context) < size else context[:size]
+
+    def _is_direct(self, source: Ref) -> bool:
+        base = source.base
+        if self._is_outside(self.body.context(source)) or isinstance(base, Parameter):
+            return not source.path or self._is_outside(self.body.context(source))
+        if isinstance(base, Element):
+            return False
+        return isinstance(self._call(base).callee, CalledTask) or not source.path
+
+    def _is_outside(self, context: Context) -> bool:
+        return self.group is not None and context[: len(self.group)] != self.group
+
+    def _names(self, own: list[int], grouped: Mapping[Context, list[int]]) -> dict[object, str]:
+        first: dict[object, int] = {number: number for number in own}
+        first |= {key: min(numbers) for key, numbers in grouped.items()}
+        callees = {key: self.body.calls[number].callee for key, number in first.items()}
+        given: dict[object, str] = {key: callees[key].name for key in own if callees[key].name_is_fixed}
+        names = Names(given.values())
+        for key in sorted(first.keys() - given.keys(), key=lambda key: first[key]):
+            name = callees[key].name
+            given[key] = names.give(name if isinstance(key, int) else f"{name}-each")
+        return given
+
+    # --- what is read from where ---
+
+    def _read(self, ref: Ref) -> Source:
+        context = self.body.context(ref)
+        if self._is_outside(context):
+            return self._from_outside(ref)
+        if isinstance(ref.base, Element):
+            return _part(Each(self._iterated(ref.base.source)), ref.path)
+        if self._is_nothing(ref.base):
+            return Literal(None)
+        readable, rest = self._readable(ref)
+        return _part(readable if context == self.prefix else Each(readable), rest)
+
+    def _readable(self, ref: Ref, *, split: bool = False) -> tuple[Readable, Path]:
+        base = ref.base
+        if isinstance(base, Parameter):
+            return FromParam(base.name), ref.path
+        assert isinstance(base, Result)
+        node = self.own[base.call]
+        path, rest = (base.leaf, ref.path) if self._is_dag(base) else (ref.path, ())
+        name = output_name(path)
+        if split and not self._is_dag(base):
+            name = self.body.split_name(ref, name)
+        name = _free(name, path, split, node.reads)
+        node.reads[name] = (path, split or node.reads.get(name, (path, False))[1])
+        return FromNodeOutput(node.name, name), rest
+
+    def _iterated(self, source: Ref) -> Readable:
+        if self._is_outside(self.body.context(source)):
+            return self._from_outside(source)
+        readable, _ = self._readable(source, split=True)
+        return readable
+
+    def _from_outside(self, source: Ref | ListOf) -> FromParam:
+        key = (
+            source if isinstance(source, Ref) else id(source.items[0])
+        )  # a list may hold unhashable literals
+        if key not in self._given:
+            name = self._param_names.give(self._param_name(source))
+            self._given[key] = FromParam(name)
+            assert self.outer is not None
+            self.params[name] = self.outer.source(source, self.prefix)
+        return self._given[key]
+
+    def _param_name(self, source: Ref | ListOf) -> str:
+        base = source.base if isinstance(source, Ref) else None
+        if isinstance(base, Parameter):
+            return base.name
+        return (
+            valid(self._call(base).callee.name)
+            if isinstance(base, Result)
+            else "items"
+            if base is None
+            else "item"
+        )
+
+    def _is_dag(self, base: Result) -> bool:
+        return isinstance(self._call(base).callee, CalledDag)
+
+    def _is_nothing(self, base: Parameter | Result | Element) -> bool:
+        callee = self._call(base).callee if isinstance(base, Result) else None
+        return isinstance(callee, CalledDag) and callee.dag.returns == Literal(None)
+
+    def _call(self, base: Result) -> Call:
+        return self.body.calls[base.call]
+
+    # --- lists ---
+
+    def _list(self, source: ListOf, at: Context) -> Source:
+        spliced = [item for item in source.items if isinstance(item, Spliced)]
+        for item in spliced:
+            key = self._inner_with(item)
+            if key is not None:
+                return self._made_by_inner(key, source)
+        items = tuple(self._item(item, at) for item in source.items if isinstance(item, Source))
+        return _simple(ListOf(items))
+
+    def _item(self, item: Source, at: Context) -> Source | Splice:
+        if not isinstance(item, Spliced):
+            return self.source(item, at)
+        context = self.body.within(item.over)
+        if self._is_outside(context):
+            param = self._from_outside(ListOf((item,)))
+            return Splice(Each(param), param)
+        return Splice(self.source(item.template, context), self._iterated(item.over))
+
+    def _inner_with(self, item: Spliced) -> Context | None:
+        context = self.body.within(item.over)
+        key = None if self._is_outside(context) else self._group_of(context)
+        if key is not None and key not in self.inner:
+            raise InvalidDag(
+                "a list of the elements of another list",
+                "is made without calling anything for them",
+                "pass that list itself, or make the new one in a task",
+            )
+        return key
+
+    def _made_by_inner(self, key: Context, source: ListOf) -> Source:
+        inner, node = self.inner[key], self.nodes_of_inner[key]
+        name = inner.give_out(source)
+        output = FromNodeOutput(node.name, name)
+        return output if node.context == self.prefix else Each(output)
+
+    def give_out(self, source: ListOf) -> str:
+        """Return the name of the output that gives `source` to the level around."""
+        made = self.source(source, self.prefix)
+        for name, known in self.outputs.items():
+            if same_value(known, made):
+                return name
+        name = self._output_names.give("list")
+        self.outputs[name] = made
+        return name
+
+    # --- order ---
+
+    def _over(self, node: Node) -> Readable | None:
+        loop = node.context[len(self.prefix) :]
+        return self._iterated(loop[0].source) if loop else None
+
+    def _upstream(self, refs: Iterable[Ref]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._upstream_names(refs)))
+
+    def _upstream_names(self, refs: Iterable[Ref]) -> Iterator[str]:
+        for ref in refs:
+            base = ref.base
+            while isinstance(base, Element):
+                base = base.source.base
+            if not isinstance(base, Result):
+                continue
+            if base.call in self.own:
+                yield self.own[base.call].name
+            elif base.call in self.inner_of:
+                yield self.nodes_of_inner[self.inner_of[base.call]].name
+            else:
+                self._waits[ref] = None
+
+
+def _part(source: Readable | Each, path: Path) -> Source:
+    return Part(source, path) if path else source
+
+
+def _simple(source: ListOf) -> Source:
+    """Return what is already the list that a lone splice would copy: all results of a fan-out."""
+    if len(source.items) == 1 and isinstance(source.items[0], Splice):
+        template, over = source.items[0].template, source.items[0].over
+        if (
+            isinstance(template, Each)
+            and isinstance(template.source, FromNodeOutput)
+            and template.source != over
+        ):
+            return template.source
+    return source
+
+
+def _free(name: str, path: Path, split: bool, reads: Mapping[str, tuple[Path, bool]]) -> str:
+    # Different paths may look the same once they are names: out["a b"] and out["a_b"].
+    candidate, number = name, 1
+    while candidate in reads and reads[candidate][0] != path:
+        number += 1
+        candidate = f"{name[:56]}-{number}"
+    return candidate

@@ -1,0 +1,167 @@
+"""An `Output` stands in a DAG's body for a value that only a run will know, and refuses to be one.
+
+It has no public attribute and no public method: ``out.anything`` is always the user's own property.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.frontends.functional.refs import Parameter, Path, Ref
+
+if TYPE_CHECKING:
+    from dagcelery.frontends.functional.trace import Trace
+
+
+class HiddenAttribute(InvalidDag, AttributeError):
+    """Python's own ``__names__`` are no properties of a value; `hasattr` sees that there is none."""
+
+
+class Output:
+    """The value that a task, a nested DAG or a parameter will have, or a part or an element of it."""
+
+    __slots__ = ("__ref", "__trace", "__weakref__")
+    __ref: Ref
+    __trace: Trace
+
+    def __init__(self, trace: Trace, ref: Ref) -> None:
+        object.__setattr__(self, "_Output__trace", trace)
+        object.__setattr__(self, "_Output__ref", ref)
+
+    def __getattr__(self, name: str) -> Output:
+        if name.startswith("__") and name.endswith("__"):
+            wrong = f"has no attribute {name!r}, since Python uses such names itself"
+            raise HiddenAttribute(title(self), wrong, "read it in a task that takes this value")
+        return part(self, (("property", name),))
+
+    def __getitem__(self, key: Any) -> Output:
+        if isinstance(key, slice):
+            _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
+        if type(key) not in (str, int):
+            wrong = (
+                f"cannot be asked for key {key!r}"
+                if not isinstance(key, Output)
+                else "has a key that is an output"
+            )
+            _refuse(
+                self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task"
+            )
+        return part(self, (("key", key),))
+
+    def __iter__(self) -> Iterator[Output]:
+        return self.__trace.iterate(self.__ref)
+
+    def __await__(self) -> Generator[Any, None, Output]:
+        return self
+        yield
+
+    def __hash__(self) -> int:
+        return hash(self.__ref)
+
+    def __repr__(self) -> str:
+        return f"<{title(self)}>"
+
+    def __copy__(self) -> Output:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Output:
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        _refuse(self, f"cannot be given the property {name!r}", _CHANGE)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        _refuse(self, f"cannot lose the property {name!r}", _CHANGE)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        _refuse(
+            self,
+            "is inside an object that should travel as a literal",
+            "pass outputs as arguments, or in lists, tuples, sets and dicts",
+        )
+
+
+def ref_of(output: Output) -> Ref:
+    ref: Ref = object.__getattribute__(output, "_Output__ref")
+    return ref
+
+
+def trace_of(output: Output) -> Trace:
+    trace: Trace = object.__getattribute__(output, "_Output__trace")
+    return trace
+
+
+def title(output: Output) -> str:
+    """Return what to call `output` in an error: "the output of 'split'['a']"."""
+    return trace_of(output).title(ref_of(output))
+
+
+def part(output: Output, steps: Path) -> Output:
+    """Return the output that stands for what lies at `steps` within `output`."""
+    ref = ref_of(output)
+    return trace_of(output).output(Ref(ref.base, ref.path + steps))
+
+
+_CHANGE: Final = "outputs do not change: return the changed value from a task"
+_COMPUTE: Final = "compute in a task: pass the output to it as an argument"
+_DECIDE: Final = "decide in a task: pass the output to it, and use if there"
+_KNOW: Final = "iterate the output of a task, or use a parameter that is known at build: @dag(static=(...,))"
+_COUNT: Final = "count in a task that takes the whole list"
+_WRITE: Final = "write the text in a task, and pass the output to it instead of an f-string"
+
+_UNARY: Final = ("neg", "pos", "abs", "invert", "round")
+_BINARY: Final = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul"),
+    *("and", "or", "xor", "lshift", "rshift"),
+)
+_COMPARED: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+# What has no answer before the DAG runs: the method, what is wrong, what would be right.
+_REFUSALS: Final = {
+    "bool": ("is not known to be true or false before the DAG runs", _DECIDE),
+    "len": ("has no length before the DAG runs", _COUNT),
+    "reversed": ("cannot be reversed while the DAG is built", "reverse it in a task"),
+    "contains": ("cannot be searched with 'in' before the DAG runs", _DECIDE),
+    "index": ("is no number before the DAG runs, which range(...) needs", _KNOW),
+    "int": ("is no number before the DAG runs", _COMPUTE),
+    "float": ("is no number before the DAG runs", _COMPUTE),
+    "complex": ("is no number before the DAG runs", _COMPUTE),
+    "bytes": ("has no bytes before the DAG runs", _COMPUTE),
+    "str": ("is no text before the DAG runs", _WRITE),
+    "format": ("is no text before the DAG runs", _WRITE),
+    "fspath": ("is no path before the DAG runs", _COMPUTE),
+    "call": ("cannot be called while the DAG is built", "call it in a task that takes it"),
+    "setitem": ("cannot be given a key", _CHANGE),
+    "delitem": ("cannot lose a key", _CHANGE),
+    "enter": ("cannot be used with 'with'", "use it so in a task that takes it"),
+    "exit": ("cannot be used with 'with'", "use it so in a task that takes it"),
+    "aiter": ("cannot be used with 'async for'", "use a plain 'for'"),
+    **{
+        prefix + name: (f"cannot be computed with before the DAG runs (__{prefix}{name}__)", _COMPUTE)
+        for name in (*_UNARY, *_BINARY)
+        for prefix in ("", "r", "i")
+    },
+    **{
+        name: (f"cannot be compared ({sign}) before the DAG runs", _DECIDE)
+        for name, sign in _COMPARED.items()
+    },
+}
+
+
+def _refuse(output: Output, wrong: str, right: str) -> NoReturn:
+    # It must be a TypeError too: list(output) asks for the length first, and takes only that for a no.
+    raise InvalidDagType(title(output), wrong, right)
+
+
+def _refusal(wrong: str, right: str) -> Callable[..., NoReturn]:
+    def refuse(self: Output, *_: object, **__: object) -> NoReturn:
+        base = ref_of(self).base
+        _refuse(self, wrong, right.replace("...", repr(base.name) if isinstance(base, Parameter) else "'n'"))
+
+    return refuse
+
+
+for _name, _told in _REFUSALS.items():
+    setattr(Output, f"__{_name}__", _refusal(*_told))

@@ -1,0 +1,129 @@
+"""A function that `@task` decorated: a node where a DAG is built, the plain function elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.calls import CalledTask
+from dagcelery.frontends.functional.definition import Definition, name_of, short_name
+from dagcelery.frontends.functional.hints import serializer_at, serializer_of
+from dagcelery.frontends.functional.naming import valid
+from dagcelery.frontends.functional.refs import Ref, Result
+from dagcelery.frontends.functional.trace import Trace, current
+from dagcelery.model.annotations import hints
+from dagcelery.model.graph import DAG, Task
+from dagcelery.model.options import TaskOptions
+from dagcelery.model.outputs import FromReturnValue
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
+
+if TYPE_CHECKING:
+    from typing import Self
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class TaskFunction(Definition[P, R_co]):
+    """A task that looks like its function, to callers and to type checkers."""
+
+    def __init__(self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None) -> None:
+        super().__init__(fn)
+        if outputs is not None and (not isinstance(outputs, int) or outputs < 1):
+            raise InvalidDag(
+                f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more"
+            )
+        self._options = options
+        self._outputs = outputs
+        self._name: str | None = None
+        self._dags: dict[frozenset[str], DAG] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        trace = current()
+        if trace is None:
+            return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
+        return cast(R_co, self._recorded(trace, self._called_with(args, kwargs)))
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: TaskFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
+    ) -> TaskFunction[Q, R_co]: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any:
+        return self if instance is None else self._bound_to(instance)
+
+    def __dag__(self) -> DAG:
+        """Return the DAG whose only node is this task, with its parameters."""
+        named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        return self._alone(frozenset(named))
+
+    def options(
+        self, *, name: str | None = None, queue: str | None = None, taint: str | Iterable[str] = ()
+    ) -> Self:
+        """Return this task with other options, for one use: a node's `name`, or another place to run."""
+        taints = (taint,) if isinstance(taint, str) else tuple(taint)
+        options = self._options
+        if queue is not None or taints:
+            options = replace(options, queue=queue, taints=taints)
+        return self._changed(_name=name or self._name, _options=options, _dags={})
+
+    @property
+    def _node_name(self) -> str:
+        return self._name or self._options.name or valid(short_name(self._fn))
+
+    def _recorded(self, trace: Trace, arguments: Mapping[str, object]) -> object:
+        returns = hints(self._fn).get("return")
+        callee = CalledTask(
+            self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs
+        )
+        return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        _, params = super()._prepared(args, kwargs)
+        extra = params.keys() - self._signature.parameters.keys()
+        # What comes in by **kwargs is a parameter of this run's DAG only.
+        return (self._alone(frozenset(self._signature.parameters) | extra) if extra else self), params
+
+    def _alone(self, names: frozenset[str]) -> DAG:
+        if names not in self._dags:
+            self._dags[names] = self._made_alone(sorted(names))
+        return self._dags[names]
+
+    def _made_alone(self, names: Iterable[str]) -> DAG:
+        known = hints(self._fn)
+        parameters = self._signature.parameters
+        names = [
+            each
+            for each in names
+            if each not in parameters or parameters[each].kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        inputs = {each: _parameter(parameters.get(each), known.get(each)) for each in names}
+        held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
+        output = FromReturnValue(serializer_at(self._options.serializer, known.get("return"), ()))
+        node = Task(
+            self._fn,
+            {**held, **{each: FromParam(each) for each in names}},
+            {"return_value": output},
+            options=self._options,
+        )
+        result = FromNodeOutput(self._node_name, "return_value")
+        return DAG(
+            {self._node_name: node},
+            inputs,
+            {"return_value": result},
+            name=name_of(self._fn),
+            returns=result,
+        )
+
+
+def _parameter(parameter: inspect.Parameter | None, hint: object) -> FromParam:
+    default = EMPTY if parameter is None or parameter.default is parameter.empty else parameter.default
+    serializer = serializer_of(hint)
+    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)

@@ -1,0 +1,151 @@
+"""A trace is one run of a DAG's body with symbolic parameters: the calls it made, in order.
+
+Iterating an output gives a few elements, the *probes* of the trace. Which elements are being gone through
+when a call is made, and which its arguments come from, is its context: the call stands for all calls that
+are alike but for the element. `fold` draws that conclusion; here it is only recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.arguments import context_in, joined, source_of
+from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
+from dagcelery.frontends.functional.hints import arity
+from dagcelery.frontends.functional.output import Output
+from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
+from dagcelery.model.sources import Source
+
+_CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
+
+
+def current() -> Trace | None:
+    """Return the trace that a call made here belongs to; None outside of a body, and in its threads."""
+    trace = _CURRENT.get()
+    return trace if trace is not None and trace.thread == threading.get_ident() else None
+
+
+class Trace:
+    """The calls of a body that runs with `probes` elements for each iterated output.
+
+    `parameters` are the annotations of the DAG's parameters by name.
+    """
+
+    def __init__(self, probes: int, parameters: Mapping[str, object]) -> None:
+        self.probes = probes
+        self.parameters = parameters
+        self.calls: list[Call] = []
+        self.place = "the body"
+        self.has_iterated = False
+        self.thread = threading.get_ident()
+        self._outputs: dict[Ref, Output] = {}
+        self._active: list[tuple[object, Element]] = []
+        self._outer: Trace | None = None
+
+    def __enter__(self) -> Trace:
+        self._outer = _CURRENT.get()
+        _CURRENT.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.set(self._outer)
+
+    def output(self, ref: Ref) -> Output:
+        """Return the one output for `ref`, so that equal outputs are identical and sets hold them once."""
+        if ref not in self._outputs:
+            self._outputs[ref] = Output(self, ref)
+        return self._outputs[ref]
+
+    def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
+        """Note a call and return its number, for a `Result` to name."""
+        with self._at(f"the call of {callee.name!r}"):
+            sources = {name: source_of(value, self) for name, value in arguments.items()}
+            call = Call(callee, sources, source_of(upstream, self), ())
+            self.calls.append(replace(call, context=self._context(call)))
+        return len(self.calls) - 1
+
+    def source(self, value: object) -> Source:
+        """Return the source that puts together what the body returned."""
+        with self._at("the returned value"):
+            source = source_of(value, self)
+            if self.probes > 1 and context_in(source, self):
+                raise InvalidDag(
+                    f"{self.place} with {self.title(next(leaves(source)))}",
+                    "belongs to one element of a list",
+                    "return the list of all results",
+                )
+            return source
+
+    @contextmanager
+    def _at(self, place: str) -> Iterator[None]:
+        outer, self.place = self.place, place
+        try:
+            yield
+        finally:
+            self.place = outer
+
+    def iterate(self, ref: Ref) -> Iterator[Output]:
+        """Yield the parts of a tuple, if it is known to be one, else the probes of a fan-out."""
+        if current() is not self:
+            raise InvalidDag(
+                self.title(ref),
+                "is iterated outside of the body that it belongs to",
+                "give it to the inner DAG as an argument",
+            )
+        parts = self._arity(ref)
+        if parts is None:
+            return self._elements(ref)
+        return iter([self.output(Ref(ref.base, (*ref.path, ("key", index)))) for index in range(parts)])
+
+    def title(self, ref: Ref) -> str:
+        """Return what to call `ref` in an error."""
+        path = "".join(f"[{name!r}]" if kind == "key" else f".{name}" for kind, name in ref.path)
+        if isinstance(ref.base, Parameter):
+            return f"parameter {ref.base.name!r}{path}"
+        if isinstance(ref.base, Element):
+            return f"an element of {self.title(ref.base.source)}{path}"
+        leaf = "".join(f"[{name!r}]" for _, name in ref.base.leaf)
+        return f"the output of {self.calls[ref.base.call].callee.name!r}{leaf}{path}"
+
+    def _arity(self, ref: Ref) -> int | None:
+        if isinstance(ref.base, Result):
+            return self.calls[ref.base.call].callee.arity(ref.base.leaf + ref.path)
+        return arity(hint_of(ref, self.calls, self.parameters))
+
+    def _elements(self, source: Ref) -> Iterator[Output]:
+        # An element is active from when it is given out until the next is asked for, or until the loop is
+        # left and this generator closed: a call made meanwhile is made once per element, even if it does not
+        # use it.
+        self.has_iterated = True
+        loop = object()
+        try:
+            for index in range(self.probes):
+                element = Element(source, index)
+                self._leave(loop)
+                self._active.append((loop, element))
+                yield self.output(Ref(element))
+        finally:
+            self._leave(loop)
+
+    def _leave(self, loop: object) -> None:
+        # What was begun within an element ends with it, even if zip() still holds the inner iterator.
+        for depth, (active, _) in enumerate(self._active):
+            if active is loop:
+                del self._active[depth:]
+                return
+
+    def _context(self, call: Call) -> Context:
+        if self.probes < 2:
+            return ()  # one probe in a list might be an element or all of them
+        loops = [within_element(element, self.calls) for _, element in self._active]
+        values = [context_in(source, self) for source in (*call.arguments.values(), call.after)]
+        return joined([*loops, *values], self)
+
+    def context(self, ref: Ref) -> Context:
+        """Return the elements that `ref` exists once for each of."""
+        return context_of(ref, self.calls)

@@ -1,0 +1,30 @@
+"""Runs one Celery worker and says when it is ready: ``python -m dagcelery.local.worker READY_FD ARGUMENT...``
+
+It is ``python -m celery ARGUMENT...`` but for the byte that it writes to the file descriptor once the worker
+consumes. The roads not taken: a ping through the broker costs a control connection and its time-outs, and
+a line in the log appears only on the level INFO, which costs a line per message as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from celery import signals
+from celery.__main__ import main as celery
+
+
+def main() -> None:
+    """Run Celery's own command line with this program's arguments but the first."""
+    ready = int(sys.argv.pop(1))
+
+    def tell(**_: object) -> None:
+        os.write(ready, b"+")
+        os.close(ready)
+
+    signals.worker_ready.connect(tell, weak=False)
+    celery()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a DAG is: graph, sources, outputs, options, and the rules that every DAG keeps."""
+
+from dagcelery.model.buildable import Buildable
+from dagcelery.model.fanout import fan_source
+from dagcelery.model.graph import DAG, Node, Task
+from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.order import dependencies
+from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
+from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.sources import (
+    EMPTY,
+    DictOf,
+    Each,
+    FromNodeOutput,
+    FromParam,
+    ListOf,
+    Literal,
+    Part,
+    SetOf,
+    Source,
+    Splice,
+    TupleOf,
+)
+
+__all__ = [
+    "DAG",
+    "EMPTY",
+    "Buildable",
+    "DagOptions",
+    "DictOf",
+    "Each",
+    "FromKey",
+    "FromNodeOutput",
+    "FromParam",
+    "FromPath",
+    "FromProperty",
+    "FromReturnValue",
+    "ListOf",
+    "Literal",
+    "Node",
+    "Part",
+    "Serialize",
+    "Serializer",
+    "SetOf",
+    "Source",
+    "Splice",
+    "Task",
+    "TaskOptions",
+    "TaskOutput",
+    "TupleOf",
+    "dependencies",
+    "fan_source",
+]

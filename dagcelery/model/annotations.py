@@ -1,0 +1,76 @@
+"""What a function's annotations say; one that cannot be evaluated says nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Annotated, Any, Final, get_args, get_origin
+
+LAZY: Final = frozenset({Iterable, Iterator, Collection, Sequence})
+
+
+def hints(func: Callable[..., Any]) -> dict[str, object]:
+    """Return the annotations of `func` by parameter name, and "return", with their `Annotated` metadata.
+
+    `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all.
+    """
+    plain = _plain(func)
+    scope = getattr(plain, "__globals__", {})
+    found = {name: _evaluated(hint, scope) for name, hint in getattr(plain, "__annotations__", {}).items()}
+    return {name: hint for name, hint in found.items() if hint is not None}
+
+
+def bare(hint: object) -> object:
+    """Return `hint` without its `Annotated` metadata."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def lazy_parameters(func: Callable[..., Any], names: Iterable[str]) -> frozenset[str]:
+    """Return those of `names` that `func` promises only to iterate: they need not be made a list for it."""
+    known = hints(func)
+    rest = known.get(_keywords(func) or "")
+    return frozenset(name for name in names if _is_lazy(known.get(name, rest)))
+
+
+def signature(func: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of `func`; None for the built-in functions that have none."""
+    try:
+        return inspect.signature(func)
+    except (TypeError, ValueError):
+        return None
+
+
+def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(func, functools.partial):
+        func = func.func
+    func = inspect.unwrap(func)
+    return getattr(func, "__func__", func)
+
+
+def _is_lazy(hint: object) -> bool:
+    hint = bare(hint)
+    return (get_origin(hint) or hint) in LAZY if _is_hashable(hint) else False
+
+
+def _is_hashable(hint: object) -> bool:
+    try:
+        hash(hint)
+    except TypeError:
+        return False
+    return True
+
+
+def _keywords(func: Callable[..., Any]) -> str | None:
+    found = signature(func)
+    kinds = {p.kind: p.name for p in found.parameters.values()} if found else {}
+    return kinds.get(inspect.Parameter.VAR_KEYWORD)
+
+
+def _evaluated(hint: object, scope: dict[str, Any]) -> object:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, scope)  # the author's own annotation, as typing.get_type_hints evaluates it
+    except Exception:
+        return None

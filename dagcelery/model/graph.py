@@ -1,0 +1,122 @@
+"""A DAG is nodes, inputs and outputs: a frozen value, valid once it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from dagcelery.model import rules
+from dagcelery.model.annotations import lazy_parameters
+from dagcelery.model.fanout import fan_source
+from dagcelery.model.frozen import Frozen, FrozenMapping
+from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.order import dependencies, layers
+from dagcelery.model.outputs import TaskOutput
+from dagcelery.model.sources import Readable, Source
+
+__all__ = ["DAG", "Node", "Task", "dependencies", "fan_source"]
+
+
+class Task(Frozen):
+    """A function with where its arguments come from and what is kept of its returned value.
+
+    `inputs` are called like the parameters of `func`. The task runs once per item of a list if an input is an
+    `Each`, if `partition_by_input` names one that is split up, or if `over` is given; `after` names sibling
+    nodes that must have finished first. Raises InvalidDag.
+    """
+
+    func: Callable[..., Any]
+    inputs: Mapping[str, Source]
+    outputs: Mapping[str, TaskOutput]
+    runtime_options: Mapping[str, Any]
+    partition_by_input: str | None
+    options: TaskOptions
+    after: tuple[str, ...]
+    over: Readable | None
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        inputs: Mapping[str, Source] | None = None,
+        outputs: Mapping[str, TaskOutput] | None = None,
+        runtime_options: Mapping[str, Any] | None = None,
+        partition_by_input: str | None = None,
+        *,
+        options: TaskOptions | None = None,
+        after: Iterable[str] = (),
+        over: Readable | None = None,
+    ) -> None:
+        options = options or TaskOptions()
+        inputs = FrozenMapping(inputs or {}, "inputs of a task")
+        self._become(
+            func=func,
+            inputs=inputs,
+            outputs=FrozenMapping(outputs or {}, "outputs of a task"),
+            runtime_options=FrozenMapping(runtime_options or {}, "runtime options of a task"),
+            partition_by_input=partition_by_input,
+            options=replace(options, lazy=options.lazy | lazy_parameters(func, inputs)),
+            after=tuple(after),
+            over=over,
+        )
+        rules.check_task(self)
+
+
+class DAG(Frozen):
+    """Nodes that feed each other, what they take from outside and what they give back.
+
+    At the top, `inputs` declare parameters; where the DAG is itself a node they say where its parameters
+    come from, in the names of the DAG around it. `returns` is the shape of the result; without it outputs
+    are returned by name, or the bare value of the only output if that is called "return_value". Raises
+    InvalidDag, or CyclicDependency.
+    """
+
+    nodes: Mapping[str, Node]
+    inputs: Mapping[str, Source]
+    outputs: Mapping[str, Source]
+    runtime_options: Mapping[str, Any]
+    partition_by_input: str | None
+    name: str | None
+    options: DagOptions
+    after: tuple[str, ...]
+    over: Readable | None
+    returns: Source | None
+    _order: list[set[str]]
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        inputs: Mapping[str, Source] | None = None,
+        outputs: Mapping[str, Source] | None = None,
+        runtime_options: Mapping[str, Any] | None = None,
+        partition_by_input: str | None = None,
+        *,
+        name: str | None = None,
+        options: DagOptions | None = None,
+        after: Iterable[str] = (),
+        over: Readable | None = None,
+        returns: Source | None = None,
+    ) -> None:
+        self._become(
+            nodes=FrozenMapping(nodes, "nodes of a DAG"),
+            inputs=FrozenMapping(inputs or {}, "inputs of a DAG"),
+            outputs=FrozenMapping(outputs or {}, "outputs of a DAG"),
+            runtime_options=FrozenMapping(runtime_options or {}, "runtime options of a DAG"),
+            partition_by_input=partition_by_input,
+            name=name,
+            options=options or DagOptions(),
+            after=tuple(after),
+            over=over,
+            returns=returns,
+        )
+        rules.check_parts(self)
+        self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
+        rules.check_lists(self)
+
+    @property
+    def node_execution_order(self) -> list[set[str]]:
+        """The names of the nodes in groups; each group needs only earlier ones, and may run at once."""
+        return [set(layer) for layer in self._order]
+
+
+Node: TypeAlias = Task | DAG

@@ -1,0 +1,61 @@
+"""An output says which part of a task's returned value is kept, how, and whether by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import PathStep
+
+
+@dataclass(frozen=True, slots=True)
+class FromReturnValue:
+    """The whole returned value."""
+
+    serializer: Serializer | None = None
+    is_partitioned: bool = False
+
+    @property
+    def steps(self) -> tuple[PathStep, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromKey:
+    """The item at key `name` of the returned mapping."""
+
+    name: str
+    serializer: Serializer | None = None
+    is_partitioned: bool = False
+
+    @property
+    def steps(self) -> tuple[PathStep, ...]:
+        return (("key", self.name),)
+
+
+@dataclass(frozen=True, slots=True)
+class FromProperty:
+    """The attribute `name` of the returned object."""
+
+    name: str
+    serializer: Serializer | None = None
+    is_partitioned: bool = False
+
+    @property
+    def steps(self) -> tuple[PathStep, ...]:
+        return (("property", self.name),)
+
+
+@dataclass(frozen=True, slots=True)
+class FromPath:
+    """What is found by following several keys and properties: ``out["a"].b[0]``."""
+
+    steps: tuple[PathStep, ...]
+    serializer: Serializer | None = None
+    is_partitioned: bool = False
+
+
+TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath
+
+OUTPUTS: Final = (FromReturnValue, FromKey, FromProperty, FromPath)

@@ -1,0 +1,377 @@
+"""The rules that every task and DAG keeps, one function a rule; a broken one raises InvalidDag.
+
+Task rules look at one task alone, DAG rules at a DAG and the nodes directly in it: a node was checked when it
+was made, so that no rule needs to look deeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.model import fanout
+from dagcelery.model.annotations import signature
+from dagcelery.model.names import NAME_RULE, choices, is_name, listed
+from dagcelery.model.outputs import OUTPUTS
+from dagcelery.model.sources import (
+    EMPTY,
+    SOURCES,
+    Each,
+    FromNodeOutput,
+    FromParam,
+    ListOf,
+    Part,
+    Readable,
+    Source,
+    Splice,
+    own_items,
+    parts,
+    reads,
+    splices,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from dagcelery.model.graph import DAG, Node, Task
+
+
+def check_task(task: Task) -> None:
+    """Check what can be known of a task without its siblings."""
+    for rule in TASK_RULES:
+        rule(task)
+
+
+def check_parts(dag: DAG) -> None:
+    """Check that all that a DAG mentions exists and may stand where it stands."""
+    for rule in PART_RULES:
+        rule(dag)
+
+
+def check_lists(dag: DAG) -> None:
+    """Check fan-outs, once it is known that no node needs itself."""
+    for rule in LIST_RULES:
+        rule(dag)
+
+
+# --- a task alone ---
+
+
+def function_is_callable(task: Task) -> None:
+    if not callable(task.func):
+        raise InvalidDagType(f"func={task.func!r}", "cannot be called", "give a function")
+
+
+def names_are_valid(node: Node) -> None:
+    for kind, names in (("input", node.inputs), ("output", node.outputs)):
+        for name in names:
+            if not is_name(name):
+                raise InvalidDag(f"{kind} {name!r} of {_title(node)}", "is not a valid name", _NAME)
+
+
+def inputs_are_sources(node: Node) -> None:
+    for name, source in node.inputs.items():
+        _check_source(f"input {name!r} of {_title(node)}", source)
+    if node.over is not None and not isinstance(node.over, FromParam | FromNodeOutput):
+        raise InvalidDagType(f"over={node.over!r} of {_title(node)}", "is no list", f"give {_READABLE}")
+
+
+def task_outputs_are_supported(task: Task) -> None:
+    for name, output in task.outputs.items():
+        if not isinstance(output, OUTPUTS):
+            raise InvalidDagType(
+                f"output {name!r} of {_title(task)}",
+                f"is of type {type(output).__name__!r}",
+                f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}",
+            )
+
+
+def inputs_fit_the_function(task: Task) -> None:
+    known = signature(task.func)
+    if known is None:
+        return
+    try:
+        known.bind(**dict.fromkeys(task.inputs))
+    except TypeError as error:
+        raise InvalidDagType(
+            f"{_title(task)} with {_inputs(task)}",
+            f"cannot be called: {error}",
+            f"give inputs that fit its signature {known}",
+        ) from None
+
+
+def split_input_exists(node: Node) -> None:
+    name = node.partition_by_input
+    if name is None:
+        return
+    if name not in node.inputs:
+        right = choices(name, node.inputs)
+        raise InvalidDag(f"partition_by_input={name!r} of {_title(node)}", "is none of its inputs", right)
+    if not isinstance(node.inputs[name], FromParam | FromNodeOutput | Each):
+        raise InvalidDagType(
+            f"input {name!r} of {_title(node)}, which it is partitioned by",
+            f"is a {type(node.inputs[name]).__name__}, not one list",
+            f"take it from {_READABLE}",
+        )
+
+
+def fan_outs_keep_whole_results(task: Task) -> None:
+    split = [name for name, output in task.outputs.items() if output.is_partitioned]
+    if split and fanout.fan_source(task) is not None:
+        raise InvalidDag(
+            f"output {split[0]!r} of {_title(task)}",
+            "is partitioned, and so is the task itself",
+            "let a nested DAG that runs once per item hold this task and those that take its elements",
+        )
+
+
+# --- a DAG and its nodes ---
+
+
+def there_are_nodes(dag: DAG) -> None:
+    if not dag.nodes:
+        raise InvalidDag(_title(dag), "has no node", "A DAG needs to contain at least one node")
+
+
+def node_names_are_valid(dag: DAG) -> None:
+    for name in dag.nodes:
+        if not is_name(name):
+            raise InvalidDag(f"node {name!r}", "is not a valid name for a node", _NAME)
+
+
+def nodes_are_nodes(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        if not _is_node(node):
+            raise InvalidDagType(
+                f"node {name!r}", f"is of type {type(node).__name__!r}", "give a Task or a DAG"
+            )
+
+
+def outputs_are_sources(dag: DAG) -> None:
+    for place, source in _given_back(dag):
+        _check_source(place, source)
+        if any(own_items(source)):
+            raise InvalidDag(place, "takes one element, but a DAG gives back whole lists", "leave Each out")
+
+
+def inputs_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for place, read in _reads_of(name, node):
+            _check_read(place, read, dag)
+
+
+def outputs_exist(dag: DAG) -> None:
+    for place, source in _given_back(dag):
+        for read in reads(source):
+            _check_read(place, read, dag)
+
+
+def upstreams_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for upstream in node.after:
+            if upstream not in dag.nodes:
+                place = f"node {name!r} comes after {upstream!r}"
+                raise InvalidDag(place, "which is no node of this DAG", choices(upstream, dag.nodes))
+
+
+def serializers_agree(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for place, read in _reads_of(name, node):
+            _check_serializer(place, read, dag)
+    for place, source in _given_back(dag):
+        for read in reads(source):
+            _check_serializer(place, read, dag)
+
+
+def lists_are_kept_by_element(dag: DAG) -> None:
+    for place, read in _iterated(dag):
+        if isinstance(read, FromNodeOutput) and not _is_split(dag.nodes[read.node], read.output):
+            raise InvalidDag(
+                place,
+                f"iterates output {read.output!r} of node {read.node!r}, which is not partitioned",
+                "declare that output with is_partitioned=True",
+            )
+
+
+def items_are_aligned(dag: DAG) -> None:
+    known = fanout.roots(dag)
+    for name, node in dag.nodes.items():
+        found = {fanout.root(source, known): source for source in fanout.fan_sources(node)}
+        if len(found) > 1:
+            first, second = [_called(source) for source in list(found.values())[:2]]
+            raise InvalidDag(f"node {name!r}", f"takes items of {first} and of {second} at once", _NEST)
+
+
+def splices_are_aligned(dag: DAG) -> None:
+    known = fanout.roots(dag)
+    for place, splice in _splices(dag):
+        own = fanout.root(splice.over, known)
+        found = {fanout.root(read, known): read for read in own_items(splice.template)}
+        if not found:
+            raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
+        for other, read in found.items():
+            if other != own:
+                wrong = f"takes items of {_called(read)} while it goes through {_called(splice.over)}"
+                raise InvalidDag(place, wrong, _NEST)
+
+
+TASK_RULES: tuple[Callable[[Task], None], ...] = (
+    function_is_callable,
+    names_are_valid,
+    inputs_are_sources,
+    task_outputs_are_supported,
+    inputs_fit_the_function,
+    split_input_exists,
+    fan_outs_keep_whole_results,
+)
+
+PART_RULES: tuple[Callable[[DAG], None], ...] = (
+    there_are_nodes,
+    node_names_are_valid,
+    nodes_are_nodes,
+    names_are_valid,
+    inputs_are_sources,
+    split_input_exists,
+    outputs_are_sources,
+    inputs_exist,
+    outputs_exist,
+    upstreams_exist,
+    serializers_agree,
+)
+
+LIST_RULES: tuple[Callable[[DAG], None], ...] = (
+    lists_are_kept_by_element,
+    items_are_aligned,
+    splices_are_aligned,
+)
+
+
+# --- what the rules are made of ---
+
+_READABLE = "FromParam(...) or FromNodeOutput(...)"
+_NAME = f"use {NAME_RULE}"
+_NEST = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
+
+
+def _title(node: Node) -> str:
+    func = getattr(node, "func", None)
+    if func is not None:
+        return f"task {getattr(func, '__name__', repr(func))!r}"
+    name = getattr(node, "name", None)
+    return f"DAG {name!r}" if name else "this DAG"
+
+
+def _is_node(node: object) -> bool:
+    return all(hasattr(node, attribute) for attribute in ("inputs", "outputs", "after", "over"))
+
+
+def _inputs(task: Task) -> str:
+    if not task.inputs:
+        return "no inputs"
+    return f"input{'s' if len(task.inputs) > 1 else ''} {listed(task.inputs)}"
+
+
+def _called(read: Readable) -> str:
+    if isinstance(read, FromParam):
+        return f"parameter {read.name!r}"
+    return f"output {read.output!r} of node {read.node!r}"
+
+
+def _given_back(dag: DAG) -> Iterator[tuple[str, Source]]:
+    for name, source in dag.outputs.items():
+        yield f"output {name!r} of {_title(dag)}", source
+    if dag.returns is not None:
+        yield f"the returned value of {_title(dag)}", dag.returns
+
+
+def _place(input_name: str, node_name: str) -> str:
+    return f"Error validating input {input_name!r} of node {node_name!r}"
+
+
+def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
+    for input_name, source in node.inputs.items():
+        for read in reads(source):
+            yield _place(input_name, name), fanout.named(read, input_name)
+    if node.over is not None:
+        yield f"over= of node {name!r}", node.over
+
+
+def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
+    for name, node in dag.nodes.items():
+        for read in fanout.fan_sources(node):
+            yield f"node {name!r}", read
+    for place, splice in _splices(dag):
+        yield place, splice.over
+
+
+def _splices(dag: DAG) -> Iterator[tuple[str, Splice]]:
+    for name, node in dag.nodes.items():
+        for input_name, source in node.inputs.items():
+            for splice in splices(source):
+                yield _place(input_name, name), splice
+    for place, source in _given_back(dag):
+        for splice in splices(source):
+            yield place, splice
+
+
+def _is_split(node: Node, output: str) -> bool:
+    # Results of a fan-out lie there by item; what a nested DAG gives back is taken apart when it is read.
+    return fanout.fan_source(node) is not None or getattr(node.outputs[output], "is_partitioned", True)
+
+
+def _check_source(place: str, source: object) -> None:
+    if not isinstance(source, SOURCES):
+        raise InvalidDagType(
+            place,
+            f"is of type {type(source).__name__!r}",
+            f"use one of {listed([kind.__name__ for kind in SOURCES], 'or')}; Literal(...) holds a value",
+        )
+    for part in walk(source):
+        if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
+            raise InvalidDagType(f"{place}: over={part.over!r}", "is no list", f"give {_READABLE}")
+        for inner in parts(part):
+            if isinstance(inner, Splice):
+                if not isinstance(part, ListOf):
+                    raise InvalidDagType(
+                        f"{place}: a Splice", "stands outside of a ListOf", "put it into one"
+                    )
+            elif not isinstance(inner, _allowed_in(part)):
+                kind = type(part).__name__
+                wrong = f"cannot hold {inner!r} of type {type(inner).__name__!r}"
+                raise InvalidDagType(f"{place}: {kind}", wrong, "put values into Literal(...)")
+
+
+def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
+    if isinstance(part, Each):
+        return (FromParam, FromNodeOutput)
+    return (FromParam, FromNodeOutput, Each) if isinstance(part, Part) else SOURCES
+
+
+def _check_read(place: str, read: Readable, dag: DAG) -> None:
+    if isinstance(read, FromParam):
+        if read.name not in dag.inputs and read.default_value is EMPTY:
+            wrong = f"reads parameter {read.name!r}, which this DAG does not have"
+            raise InvalidDag(place, wrong, choices(read.name, dag.inputs))
+    elif read.node not in dag.nodes:
+        raise InvalidDag(
+            place, f"reads node {read.node!r}, which this DAG does not have", choices(read.node, dag.nodes)
+        )
+    elif read.output not in dag.nodes[read.node].outputs:
+        wrong = f"reads output {read.output!r}, which node {read.node!r} does not have"
+        raise InvalidDag(place, wrong, choices(read.output, dag.nodes[read.node].outputs))
+
+
+def _check_serializer(place: str, read: Readable, dag: DAG) -> None:
+    if read.serializer is None:
+        return
+    if isinstance(read, FromNodeOutput):
+        given: object = dag.nodes[read.node].outputs[read.output]
+    else:
+        given = dag.inputs.get(read.name or "", read)
+    written = getattr(given, "serializer", None)
+    if written != read.serializer:
+        raise InvalidDag(
+            place,
+            f"reads with {read.serializer!r} what is written with {written or 'the default serializer'!r}",
+            "name the same serializer at both ends, or leave it out where it is read",
+        )

@@ -1,0 +1,170 @@
+"""A source says where the value of an input comes from; it holds no value that a run makes.
+
+Two sources read something: `FromParam` a parameter of the DAG around the node, `FromNodeOutput` an output
+of a sibling node. `Literal`, `ListOf`, `TupleOf`, `SetOf` and `DictOf` put values together around them.
+`Part` takes a piece out of a value that arrives whole.
+
+Fan-outs are written with two more. `Each(source)` is the element that belongs to one item of a fan-out,
+and makes the node that has it such a fan-out. Of a node that is a fan-out itself it is that node's result
+for the same item, so that nobody waits for the other items. `Splice(template, over)` stands only in a
+`ListOf` and puts one element per item of `over` there, each made from `template`. Read plainly, without
+`Each`, a fan-out's output is the ordered list of its items' results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from typing import Literal as OneOf
+
+from dagcelery.model.serializers import Serializer
+
+
+class Empty:
+    """The type of `EMPTY`, which says "no default": None may be one."""
+
+    def __repr__(self) -> str:
+        return "EMPTY"
+
+    def __reduce__(self) -> str:
+        return "EMPTY"
+
+
+EMPTY: Final = Empty()
+
+PathStep: TypeAlias = "tuple[OneOf['key', 'property'], str | int]"
+
+
+class Source:
+    """The base of all sources."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromParam(Source):
+    """A parameter of the DAG around the node; without a name it is called like the input."""
+
+    name: str | None = None
+    serializer: Serializer | None = None
+    default_value: object = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class FromNodeOutput(Source):
+    """An output of a sibling node."""
+
+    node: str
+    output: str
+    serializer: Serializer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Source):
+    """A value that was known when the DAG was written."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Each(Source):
+    """The element of `source` that belongs to this item of the fan-out."""
+
+    source: FromParam | FromNodeOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Source):
+    """What lies at `steps` within a value that arrives whole: ``row["name"]``, ``pair[0]``, ``config.seed``.
+
+    An output of a task needs none: its path belongs to the output, so that only the part travels.
+    """
+
+    source: FromParam | FromNodeOutput | Each
+    steps: tuple[PathStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """In a `ListOf`: one element per item of `over`; the `Each` in `template` belong to that item."""
+
+    template: Source
+    over: FromParam | FromNodeOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Source):
+    """A list made of `items`."""
+
+    items: tuple[Source | Splice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TupleOf(Source):
+    """A tuple made of `items`."""
+
+    items: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetOf(Source):
+    """A set made of `items`."""
+
+    items: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf(Source):
+    """A dict made of `pairs` of a literal key and the source of its value."""
+
+    pairs: tuple[tuple[object, Source], ...]
+
+
+Readable: TypeAlias = FromParam | FromNodeOutput
+
+SOURCES: Final = (FromParam, FromNodeOutput, Literal, ListOf, TupleOf, SetOf, DictOf, Each, Part)
+
+
+def parts(source: Source | Splice) -> Iterator[Source | Splice]:
+    """Yield what `source` is directly made of."""
+    if isinstance(source, ListOf | TupleOf | SetOf):
+        yield from source.items
+    elif isinstance(source, DictOf):
+        for _, value in source.pairs:
+            yield value
+    elif isinstance(source, Each | Part):
+        yield source.source
+    elif isinstance(source, Splice):
+        yield source.template
+        yield source.over
+
+
+def walk(source: Source | Splice) -> Iterator[Source | Splice]:
+    """Yield `source` and everything within it, outer before inner."""
+    yield source
+    for part in parts(source):
+        yield from walk(part)
+
+
+def reads(source: Source | Splice) -> Iterator[Readable]:
+    """Yield every parameter and every node's output that is read anywhere within `source`."""
+    for part in walk(source):
+        if isinstance(part, FromParam | FromNodeOutput):
+            yield part
+
+
+def splices(source: Source) -> Iterator[Splice]:
+    """Yield every splice within `source`, outer before inner."""
+    for part in walk(source):
+        if isinstance(part, Splice):
+            yield part
+
+
+def own_items(source: Source | Splice) -> Iterator[Readable]:
+    """Yield what is read by item, outside of splices: these make the node that has `source` a fan-out."""
+    if isinstance(source, Each):
+        yield source.source
+    elif not isinstance(source, Splice):
+        for part in parts(source):
+            yield from own_items(part)

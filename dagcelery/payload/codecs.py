@@ -1,0 +1,300 @@
+"""A serializer is what users choose; a codec is that choice made fast for one value and for many at once."""
+
+from __future__ import annotations
+
+import base64
+import io
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+
+from dagcelery.errors import DagceleryError, DeserializationError, PayloadTooLarge, SerializationError
+from dagcelery.payload import strict_json
+from dagcelery.payload.addresses import Culprit, named
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+    from dagcelery.payload.signing import Keyring
+
+_SPOOL_BYTES: Final = 8 * 1024 * 1024
+_ATOMS: Final = frozenset({int, float, bool, type(None), str, bytes})
+
+Bytes = bytes | memoryview
+
+
+class Serializer(Protocol):
+    """What anybody's serializer has: a file extension, and a way to a file and back."""
+
+    @property
+    def extension(self) -> str: ...
+    def serialize(self, value: Any, writer: BinaryIO) -> None: ...
+    def deserialize(self, reader: BinaryIO) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AsJSON:
+    """Serialize as strict JSON: what would come back changed is refused, except that tuples become lists.
+
+    `indent` is the number of spaces a level; None writes one line. `allow_nan` writes NaN and infinities as
+    JavaScript does, which other readers of JSON may refuse.
+    """
+
+    indent: int | None = None
+    allow_nan: bool = False
+
+    @property
+    def extension(self) -> str:
+        """The extension of files that hold such bytes."""
+        return "json"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
+        writer.write(JsonCodec(self).dump(value))
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote, or any JSON."""
+        return JsonCodec(self).load(reader.read())
+
+
+@dataclass(frozen=True, slots=True)
+class AsPickle:
+    """Serialize with cloudpickle; such data is only read when it is signed, since unpickling runs code."""
+
+    @property
+    def extension(self) -> str:
+        """The extension of files that hold such bytes."""
+        return "pickle"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
+        writer.write(PickleCodec(self).dump(value))
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote."""
+        return PickleCodec(self).load(reader.read())
+
+
+class Codec:
+    """Turns values into bytes with anybody's serializer, and back; `culprit` names the value in errors."""
+
+    __slots__ = ("serializer",)
+
+    def __init__(self, serializer: Serializer) -> None:
+        self.serializer = serializer
+
+    def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
+        """Return `value` as bytes, at most `limit` of them, else raise PayloadTooLarge."""
+        with _Spool(culprit, limit) as spool:
+            try:
+                self.serializer.serialize(value, spool)  # type: ignore[arg-type]
+                return spool.all_bytes()
+            except DagceleryError:
+                raise
+            except Exception as error:
+                raise SerializationError(
+                    named(culprit), *_failed(self.serializer, "serialize", error)
+                ) from error
+
+    def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
+        """Return the value that `data` holds."""
+        try:
+            return self.serializer.deserialize(io.BytesIO(data))
+        except Exception as error:
+            raise DeserializationError(
+                named(culprit), *_failed(self.serializer, "deserialize", error)
+            ) from error
+
+    def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
+        """Return many values as bytes, each serialized on its own; `lo` is the index of the first."""
+        name = named(culprit)
+        return self.join([self.dump(value, f"{name} at [{lo + i}]") for i, value in enumerate(values)])
+
+    def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
+        """Return the `count` values that `data` holds."""
+        return [self.load(part, culprit) for part in _frames(data, count, culprit)]
+
+    def join(self, parts: Sequence[bytes]) -> bytes:
+        """Return what `dump_many` makes of the values that were dumped to `parts`."""
+        framed = bytearray()
+        for part in parts:
+            framed += len(part).to_bytes(4, "big")
+            framed += part
+        return bytes(framed)
+
+
+class JsonCodec(Codec):
+    """JSON without files in between: a block of values is one JSON array."""
+
+    __slots__ = ("_compact", "_encoder")
+
+    def __init__(self, serializer: AsJSON) -> None:
+        super().__init__(serializer)
+        self._encoder = strict_json.Encoder(serializer.indent, serializer.allow_nan)
+        self._compact = strict_json.Encoder(None, serializer.allow_nan)
+
+    def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
+        """Return `value` as UTF-8 JSON."""
+        return _bounded(self._encoder.encode(value, culprit), culprit, limit)
+
+    def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
+        """Return the value of JSON text."""
+        try:
+            return strict_json.decode(data)
+        except (ValueError, RecursionError) as error:
+            raise DeserializationError(
+                named(culprit), f"is not JSON: {error}", "read it as it was written"
+            ) from error
+
+    def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
+        """Return the values as one JSON array; the indentation is left out."""
+        return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
+
+    def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
+        """Return the elements of a JSON array that has `count` of them."""
+        values = self.load(data, culprit)
+        if type(values) is not list or len(values) != count:
+            raise _miscounted(culprit, len(values) if type(values) is list else 0, count)
+        return values
+
+    def join(self, parts: Sequence[bytes]) -> bytes:
+        """Return the JSON array of elements that are JSON texts already."""
+        return b"[" + b",".join(parts) + b"]"
+
+
+class PickleCodec(Codec):
+    """cloudpickle to write, pickle to read."""
+
+    __slots__ = ()
+
+    def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
+        """Return `value` pickled; classes and functions of scripts travel with it."""
+        if type(value) in _ATOMS:
+            return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
+        import cloudpickle  # type: ignore[import-untyped]  # 30 ms, which who only submits JSON need not wait
+
+        try:
+            data: bytes = cloudpickle.dumps(value)
+        except Exception as error:  # __reduce__ methods raise what they like
+            raise SerializationError(
+                named(culprit),
+                f"cannot be pickled: {type(error).__name__}: {error}",
+                "pass plain data, and open files, locks and connections where they are used",
+            ) from error
+        return _bounded(data, culprit, limit)
+
+    def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
+        """Return the value that was pickled; its bytes must have been verified."""
+        try:
+            return pickle.loads(data)
+        except Exception as error:  # so do __setstate__ methods and imports
+            raise DeserializationError(
+                named(culprit),
+                f"cannot be unpickled: {type(error).__name__}: {error}",
+                "have the same modules and versions on the client and its workers",
+            ) from error
+
+
+def codec_for(serializer: Serializer) -> Codec:
+    """Return the codec of a serializer: a fast one for ours, else the general one, for subclasses too."""
+    codec = _OURS.get(serializer) if type(serializer) in (AsJSON, AsPickle) else None
+    if codec is not None:
+        return codec
+    if type(serializer) is AsJSON:
+        return JsonCodec(serializer)
+    return Codec(serializer)
+
+
+_OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
+
+
+def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
+    """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
+    if type(serializer) is AsJSON:
+        return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
+    if type(serializer) is AsPickle:
+        keyring.require_key("the serializer AsPickle")
+        return {"k": "pickle"}
+    name = type(serializer).__name__
+    keyring.require_key(f"the serializer {name}, an object of yours,")
+    return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
+
+
+def from_spec(spec: Mapping[str, Any], keyring: Keyring) -> Codec:
+    """Return the codec that a plan names; in the process that made the plan, the very object."""
+    kind = spec["k"]
+    if kind == "json":
+        return codec_for(AsJSON(spec.get("indent"), bool(spec.get("allow_nan"))))
+    if kind == "pickle":
+        keyring.require_key("the serializer AsPickle")
+        return codec_for(AsPickle())
+    if kind != "object":
+        raise DeserializationError(
+            f"serializer {kind!r}", "is not known here", "upgrade dagcelery on the workers"
+        )
+    if "live" in spec:
+        return codec_for(spec["live"])
+    keyring.require_key("a serializer of your own")
+    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
+
+
+def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
+    if limit is not None and len(data) > limit:
+        raise PayloadTooLarge(named(culprit), len(data), limit)
+    return data
+
+
+def _failed(serializer: Serializer, verb: str, error: Exception) -> tuple[str, str]:
+    name = type(serializer).__name__
+    return (
+        f"was refused by {name}.{verb}: {type(error).__name__}: {error}",
+        f"give it what {name} can {verb}, or choose another serializer",
+    )
+
+
+def _frames(data: Bytes, count: int, culprit: Culprit) -> list[Bytes]:
+    at, parts = 0, []
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        parts.append(data[at + 4 : end])
+        at = end
+    if at != len(data) or len(parts) != count:
+        raise _miscounted(culprit, len(parts), count)
+    return parts
+
+
+def _miscounted(culprit: Culprit, found: int, count: int) -> DeserializationError:
+    return DeserializationError(
+        named(culprit), f"hold {found} values where {count} were announced", "submit the run again"
+    )
+
+
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """A file for anybody's serializer: in memory while small, and bounded in size."""
+
+    def __init__(self, culprit: Culprit, limit: int | None) -> None:
+        super().__init__(max_size=_SPOOL_BYTES)
+        self._culprit = culprit
+        self._limit = limit
+
+    def write(self, data: Buffer) -> int:
+        """Write, or raise PayloadTooLarge as soon as it is certain."""
+        written = super().write(data)
+        self._refuse_above(self.tell())
+        return written
+
+    def close(self) -> None:
+        """Do nothing: some libraries close the file they write to, and its bytes are still to be read."""
+
+    def all_bytes(self) -> bytes:
+        """Return everything that was written."""
+        self.seek(0)
+        data = self.read()
+        self._refuse_above(len(data))
+        return data
+
+    def _refuse_above(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            raise PayloadTooLarge(named(self._culprit), size, self._limit)

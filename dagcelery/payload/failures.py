@@ -1,0 +1,108 @@
+"""An exception travels as text: type, message and traceback; reading one never imports what it names."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from dagcelery import errors
+from dagcelery.errors import DagceleryError, NodeFailed
+
+TEXT_BYTES: Final = 64 * 1024
+"""What a message or a traceback may take; of a longer one the beginning and the end are kept."""
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return `error` as a dict of text that JSON can say.
+
+    ``type`` is the qualified name, ``message`` what ``str()`` says, ``traceback`` as Python prints it, causes
+    included. An error of dagcelery's own also has ``args``, from which `typed` makes it again.
+    """
+    told: dict[str, Any] = {
+        "type": _type_name(type(error)),
+        "message": _shortened(_message(error)),
+        "traceback": _shortened(_traceback(error)),
+    }
+    if _own(told["type"]) is type(error) and _is_json(error.args):
+        told["args"] = list(error.args)
+    return told
+
+
+def encode(error: BaseException) -> bytes:
+    """Return `error` as bytes, to be sealed."""
+    return json.dumps(describe(error)).encode()
+
+
+def decode(data: bytes | memoryview) -> dict[str, Any]:
+    """Return what `encode` was told."""
+    described: dict[str, Any] = json.loads(bytes(data))
+    return described
+
+
+def as_error(address: str, described: Mapping[str, Any]) -> NodeFailed:
+    """Return the error that says that the node at `address` failed in the described manner."""
+    return NodeFailed(address, described["type"], described["message"], described["traceback"])
+
+
+def typed(described: Mapping[str, Any]) -> DagceleryError | None:
+    """Return a described error of dagcelery's own as what it was; None for all others."""
+    kind = _own(described["type"])
+    if kind is None or "args" not in described:
+        return None
+    try:
+        return kind(*described["args"])
+    except TypeError:  # another version of dagcelery, where this error is made of other things
+        return None
+
+
+def _own(name: str) -> type[DagceleryError] | None:
+    module, _, qualname = name.rpartition(".")
+    found = vars(errors).get(qualname) if module == errors.__name__ else None
+    return found if isinstance(found, type) and issubclass(found, DagceleryError) else None
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # somebody's __str__
+        return f"<its message cannot be shown: __str__ raised {type(broken).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _from_users_code(error.__traceback__)))
+    except Exception:  # somebody's __str__ or __repr__, reached by way of a cause or of a note
+        return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _from_users_code(trace: TracebackType | None) -> TracebackType | None:
+    # The frames that called the function are always the same, and ours: they tell a user nothing.
+    first = trace
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith("dagcelery."):
+        first = first.tb_next
+    return first or trace
+
+
+def _shortened(text: str) -> str:
+    # Any text is made UTF-8 first: it is stored as such, and bytes are what a bound should count.
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= TEXT_BYTES:
+        return data.decode()
+    half = TEXT_BYTES // 2
+    head, tail = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
+    return f"{head}\n... {len(data) - TEXT_BYTES:,} bytes left out ...\n{tail}"
+
+
+def _is_json(args: tuple[Any, ...]) -> bool:
+    try:
+        text = json.dumps(args)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return len(text) <= TEXT_BYTES

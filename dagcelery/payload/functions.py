@@ -1,0 +1,308 @@
+"""A function is named so that another process finds it: by module and name if they lead to it, else by value.
+
+By name only if ``sys.modules[module]`` resolves the name to this very function, or to a task or wrapper
+around it, and the module is not a script. By value it is pickled with what it captures, and only signed data
+may carry it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import pickle
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypedDict
+
+from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
+from dagcelery.payload.code import code_hash, same_code
+from dagcelery.payload.signing import Keyring
+
+__all__ = [
+    "Description",
+    "LargeCaptureWarning",
+    "Spec",
+    "code_hash",
+    "describe",
+    "load",
+    "pickled",
+    "same_code",
+]
+
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The version whose bytecode is in a function that this process pickles."""
+
+_LARGE_BYTES: Final = 1024 * 1024
+_SCRIPTS: Final = frozenset({"__main__", "__mp_main__"})
+_WRAPPED: Final = ("fn", "__wrapped__", "run")
+"""Where a task of ours, a decorated function and a Celery task keep the function that they wrap."""
+
+_LAYERS: Final = 20
+"""Objects that have any attribute one asks for would be unwrapped for ever."""
+
+_pickling = threading.Lock()
+
+
+class LargeCaptureWarning(UserWarning):
+    """A function that travels by value carries more than 1 MB of data with it, in every plan."""
+
+
+class Description(TypedDict):
+    """How a function is found elsewhere; an empty `module` means by value."""
+
+    module: str
+    qualname: str
+    hash: str
+    python: str
+    live: Callable[..., Any]
+    by_value: tuple[str, ...]
+
+
+class Spec(Protocol):
+    """What a plan says of a function."""
+
+    @property
+    def module(self) -> str: ...
+    @property
+    def qualname(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def blob(self) -> bytes | None: ...
+    @property
+    def python(self) -> str: ...
+    @property
+    def live(self) -> Callable[..., Any] | None: ...
+
+
+def describe(func: Callable[..., Any], *, by_value: Sequence[str] = ()) -> Description:
+    """Say how another process finds `func`.
+
+    `by_value` names modules, such as the files beside a script, that workers cannot import: functions in
+    them, and what they use of each other, travel by value.
+    """
+    found = _name_of(func)
+    if found is not None and _within(found[0], by_value):
+        found = None
+    module, qualname = found or ("", _title(func))
+    return Description(
+        module=module,
+        qualname=qualname,
+        hash=code_hash(func),
+        python=PYTHON,
+        live=func,
+        by_value=tuple(by_value),
+    )
+
+
+def pickled(func: Callable[..., Any], *, by_value: Sequence[str] = ()) -> bytes:
+    """Return `func` by value, with what it captures; LargeCaptureWarning above 1 MB, naming what is large."""
+    blob = _pickle(func, by_value)
+    if len(blob) > _LARGE_BYTES:
+        captured = _largest_captures(func, by_value)
+        warnings.warn(
+            f"function {_title(func)} travels by value with {len(blob):,} bytes"
+            f"{f', as it captures {captured}' if captured else ''}; "
+            "pass large data as a parameter, or load it inside of the function",
+            LargeCaptureWarning,
+            stacklevel=2,
+        )
+    return blob
+
+
+def load(
+    spec: Spec,
+    *,
+    imports: Sequence[str] | None,
+    keyring: Keyring,
+    aliases: Mapping[str, Callable[..., Any]] | None = None,
+) -> Callable[..., Any]:
+    """Return the function that a plan names.
+
+    `imports` are the modules and packages that unsigned plans may name, checked before anything is imported;
+    None keeps no such list and is for plans that this process made itself. `aliases` are functions that
+    moved, by their former "module:qualname". A signed plan may name any module and carry functions by value.
+
+    Raises FunctionNotFound, FunctionNotAllowed, NotConfigured for a function by value without a key, and
+    DeserializationError for one that cannot be unpickled here.
+    """
+    if spec.live is not None:
+        return spec.live
+    if not spec.module:
+        return _load_by_value(spec, keyring)
+    allowed = None if keyring.signed else imports
+    alias = (aliases or {}).get(f"{spec.module}:{spec.qualname}")
+    if alias is not None:
+        return alias
+    if allowed is not None and not _within(spec.module, allowed):
+        raise FunctionNotAllowed(spec.module, spec.qualname)
+    found = _resolved(spec, allowed)
+    layers = list(_layers(found))
+    # What was planned is the layer with the planned code; if the code has changed, the first real function.
+    same = (layer for layer in layers if spec.hash and code_hash(layer) == spec.hash)
+    real = (layer for layer in layers if _is_function(layer))
+    chosen: Callable[..., Any] = next(same, None) or next(real, found)
+    return chosen
+
+
+def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
+    keyring.require_key(f"function {spec.qualname}, which travels by value,")
+    if spec.python and spec.python != PYTHON:
+        raise DeserializationError(
+            f"function {spec.qualname}",
+            f"travels by value from Python {spec.python}, whose bytecode Python {PYTHON} cannot run",
+            "use one version everywhere, or put the function into a module that workers can import",
+        )
+    try:
+        func: Callable[..., Any] = pickle.loads(spec.blob or b"")
+    except Exception as error:  # imports and __setstate__ methods raise what they like
+        raise DeserializationError(
+            f"function {spec.qualname}",
+            f"cannot be unpickled: {type(error).__name__}: {error}",
+            "install what it uses on the workers, or name local modules with by_value=",
+        ) from error
+    return func
+
+
+def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
+    try:
+        module = importlib.import_module(spec.module)
+    except Exception as error:  # a module's body raises what it likes
+        reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
+        raise FunctionNotFound(spec.module, spec.qualname, reason) from error
+    found: Any = module
+    for name in spec.qualname.split("."):
+        # An allowed module gives access to what it defines, not to what it imported: m:os.system is refused.
+        if allowed is not None and found is not module and not isinstance(found, type):
+            raise FunctionNotAllowed(spec.module, spec.qualname)
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise FunctionNotFound(spec.module, spec.qualname, f"it has no {name!r} here") from error
+    if allowed is not None and not all(_within(_home(layer), allowed) for layer in _innermost(found)):
+        raise FunctionNotAllowed(_home(found) or spec.module, spec.qualname)
+    if not callable(found):
+        reason = f"it is of type {type(found).__name__}, which cannot be called"
+        raise FunctionNotFound(spec.module, spec.qualname, reason)
+    return found
+
+
+def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
+    """Return module and qualified name if they lead another process to `func`."""
+    qualname = getattr(func, "__qualname__", None)
+    module = getattr(func, "__module__", None)
+    if not isinstance(qualname, str) or not isinstance(module, str) or "<" in qualname:
+        return None
+    found: Any = sys.modules.get(module)
+    if found is None:
+        return None
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    if not any(layer is func or _same_method(layer, func) for layer in _layers(found)):
+        return None
+    if module in _SCRIPTS:
+        module = _module_that_runs() or ""
+    return (module, qualname) if module else None
+
+
+def _module_that_runs() -> str | None:
+    """Return the name by which others import what runs as ``python -m package.module``; None for a script."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is None or not spec.name:
+        return None
+    try:
+        found = importlib.util.find_spec(spec.name)
+    except (ImportError, ValueError):
+        return None
+    return spec.name if found is not None and found.origin == spec.origin else None
+
+
+def _layers(obj: Any) -> Iterator[Any]:
+    """Yield `obj`, what it wraps, what that wraps, and so on."""
+    for _ in range(_LAYERS):
+        if not callable(obj):
+            return
+        yield obj
+        obj = _wrapped_by(obj)
+
+
+def _wrapped_by(obj: Any) -> Any:
+    if isinstance(obj, types.FunctionType):
+        return obj.__dict__.get("__wrapped__")
+    if isinstance(obj, type | types.MethodType | types.BuiltinFunctionType):
+        return None
+    return next((inner for name in _WRAPPED if callable(inner := getattr(obj, name, None))), None)
+
+
+def _innermost(obj: Any) -> list[Any]:
+    # A wrapper object of ours or of Celery lives in a library; what it wraps has to be at home in the list.
+    return [layer for layer in _layers(obj) if _is_function(layer)] or [obj]
+
+
+def _is_function(obj: Any) -> bool:
+    return inspect.isroutine(obj) or isinstance(obj, type)
+
+
+def _same_method(layer: Any, func: Any) -> bool:
+    return isinstance(layer, types.MethodType) and isinstance(func, types.MethodType) and layer == func
+
+
+def _home(obj: Any) -> str:
+    home = getattr(obj, "__module__", None)
+    return home if isinstance(home, str) else ""
+
+
+def _within(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _title(func: Any) -> str:
+    title = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)
+    if isinstance(func, functools.partial):
+        return f"partial({_title(func.func)})"
+    return title if isinstance(title, str) else type(func).__qualname__
+
+
+def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
+    import cloudpickle  # type: ignore[import-untyped]  # 30 ms, only where something travels by value
+
+    with _pickling:  # the registry is cloudpickle's, one for the process
+        kept = cloudpickle.list_registry_pickle_by_value()
+        # A script that multiprocessing started again has another name, which no worker can import either.
+        wanted = {*by_value, "__mp_main__"} - kept
+        added = [sys.modules[name] for name in wanted if name in sys.modules]
+        for module in added:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            blob: bytes = cloudpickle.dumps(obj)
+        except Exception as error:  # __reduce__ methods raise what they like
+            raise SerializationError(
+                f"function {_title(obj)}",
+                f"cannot travel by value: {type(error).__name__}: {error}",
+                "put it into a module that workers can import, or open what it captures inside of it",
+            ) from error
+        finally:
+            for module in added:
+                cloudpickle.unregister_pickle_by_value(module)
+    return blob
+
+
+def _largest_captures(func: Any, by_value: Sequence[str]) -> str:
+    inner = next((layer for layer in _layers(func) if isinstance(layer, types.FunctionType)), None)
+    if inner is None:
+        return ""
+    variables = inspect.getclosurevars(inner)
+    sizes: list[tuple[int, str]] = []
+    for name, value in {**variables.globals, **variables.nonlocals}.items():
+        try:
+            sizes.append((len(_pickle(value, by_value)), name))
+        except SerializationError:
+            continue
+    large = sorted(sizes, reverse=True)[:3]
+    return ", ".join(f"{name} ({size:,} bytes)" for size, name in large if size > _LARGE_BYTES // 16)

@@ -1,0 +1,248 @@
+"""JSON text is made here only of values that come back from it unchanged, tuples as lists excepted.
+
+Python's own encoder changes more: keys become text, enums and named tuples lose their class, numbers of other
+libraries become plain ones. What would change is refused, naming the path to it and the remedy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import chain
+from json import encoder as json_encoder
+from typing import Any, Final
+
+from dagcelery.errors import SerializationError
+from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.lazy import LazyList
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_LISTS: Final = frozenset({list, tuple, LazyList})
+_PLAIN: Final = _SCALARS | _LISTS | {dict}
+_TEXT: Final = frozenset({str})
+_FEW: Final = 8
+"""Up to so many elements a plain loop is cheaper than collecting the types of a whole level."""
+
+
+class Encoder:
+    """Writes values as JSON text, in one line unless `indent` is a number of spaces."""
+
+    __slots__ = ("_allow_nan", "_text")
+
+    def __init__(self, indent: int | None, allow_nan: bool) -> None:
+        self._allow_nan = allow_nan
+        self._text = _text_of(indent, allow_nan)
+
+    def encode(self, value: Any, culprit: Culprit, lo: int | None = None) -> bytes:
+        """Return `value` as UTF-8 JSON; raise SerializationError with the path to what would change.
+
+        With `lo`, `value` is a stretch of a list that begins at that index.
+        """
+        try:
+            # UTF-8 has no surrogates, which a reader of JSON would join into other characters: this refuses.
+            data = self._text(value).encode()
+            if is_plain(value):
+                return data
+            cause = None
+        except (TypeError, ValueError, RecursionError) as error:
+            cause = error
+        path, reason, remedy = _first_culprit(value, self._allow_nan) or (
+            (),
+            f"cannot be written as JSON: {cause or 'it would come back changed'}",
+            _ANYTHING,
+        )
+        if lo is not None and path:
+            path = (path[0] + lo, *path[1:])
+        at = "".join(f"[{_short(step)}]" for step in path)
+        raise SerializationError(
+            f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy
+        ) from cause
+
+
+def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:
+    # The C encoder is kept: json.dumps and JSONEncoder.encode would build one at each call, 1 us each time.
+    # Cycles need no bookkeeping: they end as a RecursionError.
+    make = getattr(json_encoder, "c_make_encoder", None)
+    if indent is None and make is not None:
+        escape = getattr(json_encoder, "encode_basestring")  # noqa: B009 (no stub names it)
+        chunks = make(None, _listed, escape, None, ":", ",", False, False, allow_nan)
+        return lambda value: "".join(chunks(value, 0))
+    return json.JSONEncoder(
+        ensure_ascii=False,
+        check_circular=False,
+        allow_nan=allow_nan,
+        indent=indent,
+        separators=(",", ":") if indent is None else (",", ": "),
+        default=_listed,
+    ).encode
+
+
+def _listed(value: object) -> list[Any]:
+    if isinstance(value, LazyList):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 (as above)
+
+
+def decode(data: bytes | memoryview) -> Any:
+    """Return the value of JSON text; raises ValueError or RecursionError."""
+    text = str(data, "utf-8")
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)
+    # White space around, of text that others wrote, is left to the slower reader.
+    return value if end == len(text) else json.loads(text)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` consists of nothing but exact JSON types, lists, tuples and dicts with str keys."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _SCALARS and not is_plain(item)):
+                return False
+        return True
+    if kind not in _LISTS:
+        return False
+    if len(value) > _FEW:
+        return _is_plain_level(value)
+    return all(type(item) in _SCALARS or is_plain(item) for item in value)
+
+
+def _is_plain_level(level: Sequence[Any]) -> bool:
+    """Check many values at once, then all that they contain, and so on: 20 ns a value instead of 100."""
+    while True:
+        kinds = set(map(type, level))
+        if kinds <= _SCALARS:
+            return True
+        if not kinds <= _PLAIN:
+            return False
+        if kinds == {dict}:
+            if not _TEXT.issuperset(map(type, chain.from_iterable(level))):
+                return False
+            level = list(chain.from_iterable(map(dict.values, level)))
+        elif kinds <= _LISTS:
+            level = list(chain.from_iterable(level))
+        else:
+            return all(type(item) in _SCALARS or is_plain(item) for item in level)
+
+
+_Found = tuple[tuple[Any, ...], str, str]
+
+_ANYTHING: Final = "convert it to str, int, float, bool, None, list or dict, or use AsPickle()"
+
+
+def _first_culprit(value: Any, allow_nan: bool) -> _Found | None:
+    try:
+        return next(_culprits(value, (), (), allow_nan), None)
+    except RecursionError:
+        return None
+
+
+def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_nan: bool) -> Iterator[_Found]:
+    kind = type(value)
+    if id(value) in above:
+        yield path, "contains itself", "break the circle, or use AsPickle()"
+    elif len(above) > _DEEP:
+        yield path[:3], "is nested too deeply for JSON", "make it flatter, or use AsPickle()"
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not _encodable(key):
+                yield path, *_wrong_key(key)
+            yield from _culprits(item, (*path, key), (*above, id(value)), allow_nan)
+    elif kind in _LISTS:
+        for index, item in enumerate(value):
+            yield from _culprits(item, (*path, index), (*above, id(value)), allow_nan)
+    elif kind is str and not _encodable(value):
+        yield path, "is a str with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
+    elif kind is float and value - value != 0 and not allow_nan:
+        yield path, f"is {value}, which JSON cannot say", "use None in its place, or AsJSON(allow_nan=True)"
+    elif kind not in _SCALARS:
+        yield path, *_wrong_type(value)
+
+
+_DEEP: Final = 300
+_SURROGATE: Final = 'clean it with text.encode("utf-8", "replace").decode(), or use AsPickle()'
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong_key(key: object) -> tuple[str, str]:
+    kind = _type_name(key)
+    if type(key) is str:
+        return f"has the key {key!a} with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
+    if isinstance(key, str | int | float | bool | None):
+        changed = f"has the key {_short(key)} of type {kind}, which would come back as a str"
+    else:
+        changed = f"has the key {_short(key)} of type {kind}, and JSON has only str keys"
+    return changed, "use str keys, a list of pairs, or AsPickle()"
+
+
+def _wrong_type(value: Any) -> tuple[str, str]:
+    name = _type_name(value)
+    if isinstance(value, enum.Enum):
+        shown = f"{type(value).__name__}.{value.name}"
+        return (
+            f"is the enum member {shown}, which would lose its class",
+            f"pass {shown}.value, or use AsPickle()",
+        )
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return (
+            f"is a named tuple {name}, which would come back as a list",
+            "pass tuple(value) or value._asdict(), or use AsPickle()",
+        )
+    for kind in (bool, int, float, str, dict, list, tuple):
+        if isinstance(value, kind):
+            return (
+                f"is a {name}, which would come back as a plain {kind.__name__}",
+                f"pass {kind.__name__}(value), or use AsPickle()",
+            )
+    return f"is of type {name}, which JSON does not have", _remedy(value)
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(value, set | frozenset):
+        return "pass sorted(value) or list(value), or use AsPickle()"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "pass text, such as base64, or use AsPickle()"
+    if isinstance(value, datetime.date | datetime.time):
+        return "pass value.isoformat(), or use AsPickle()"
+    if isinstance(value, Decimal):
+        return "pass str(value), or use AsPickle()"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return "pass dataclasses.asdict(value), or use AsPickle()"
+    if hasattr(value, "tolist"):
+        return "pass value.tolist(), or use AsPickle()"
+    if isinstance(value, Mapping):
+        return "pass dict(value), or use AsPickle()"
+    if isinstance(value, Iterator):
+        return "pass list(value)"
+    return _ANYTHING
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _short(value: object) -> str:
+    try:
+        shown = repr(value)
+    except Exception:  # a broken __repr__ must not hide the real error
+        return f"<{type(value).__name__}>"
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,239 @@
+"""A plan travels as JSON with short keys; what JSON cannot say is pickled here, when somebody encodes.
+
+=========  ==========================================================================================
+plan       ``v`` version, ``n`` name, ``b`` bodies, ``f`` functions, ``c`` codecs
+body       ``p`` params, ``s`` steps, ``o`` outputs, ``r`` returns, ``qo`` and ``qc`` queues
+param      [name, codec, flags, default]; flags add up 1 whole, 2 split, 4 required
+step       ``n`` name, ``k`` kind, ``t`` target, ``a`` arguments, ``o`` outputs, ``q`` queue, and where
+           they are there ``x`` over, ``l`` lazy, ``w`` after, ``z`` options
+output     [name, path, codec, flags]; flags add up 1 split, 2 iterable
+function   ``m`` module, ``q`` qualname, ``h`` hash, ``y`` Python version, by value also ``b`` pickle
+=========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from inspect import isroutine
+from typing import Any, cast
+
+from dagcelery.errors import NotConfigured, PlanVersionUnsupported, SerializationError
+from dagcelery.payload import functions
+from dagcelery.planner.expressions import SEQUENCES
+from dagcelery.planner.plan import VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
+
+REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
+
+
+def encode(plan: Plan) -> bytes:
+    """Return `plan` as JSON; the same plan gives the same bytes."""
+    data = {
+        "v": plan.version,
+        "n": plan.name,
+        "b": [_body_data(body) for body in plan.bodies],
+        "f": [_function_data(function) for function in plan.functions],
+        "c": [_codec_data(codec) for codec in plan.codecs],
+    }
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> Plan:
+    """Return the plan that `data` holds; nothing is imported and nothing unpickled."""
+    plan = json.loads(data)
+    if plan["v"] != VERSION:
+        raise PlanVersionUnsupported(plan["v"], VERSION)
+    return Plan(
+        name=plan["n"],
+        bodies=tuple(map(_body, plan["b"])),
+        functions=tuple(map(_function, plan["f"])),
+        codecs=tuple(plan["c"]),
+    )
+
+
+def refuse_pickles(plan: Plan) -> None:
+    """Raise `NotConfigured` naming the first thing in `plan` that would travel as a pickle."""
+    for function in plan.functions:
+        if not function.module:
+            raise NotConfigured(
+                f"function {function.qualname} has to travel by value, which only signed plans may",
+                f"{REMEDY}, or put it into a module that workers can import",
+            )
+    for codec in plan.codecs:
+        if codec["k"] in ("pickle", "object"):
+            kind = "AsPickle" if codec["k"] == "pickle" else type(codec.get("live")).__name__
+            raise NotConfigured(
+                f"serializer {kind} in {plan.name} needs pickle, which only signed plans may use",
+                f"{REMEDY}, or serialize with AsJSON",
+            )
+    for body in plan.bodies:
+        for step in body.steps:
+            for name, expr in step.arguments:
+                _refuse_literals(f"argument {name!r} of {step.name}", expr)
+        for name, expr, _ in body.outputs:
+            _refuse_literals(f"output {name!r} of {plan.name}", expr)
+        for param in body.params:
+            _refuse_literals(f"the default of parameter {param.name!r}", param.default or ("lit", None))
+        _refuse_literals(f"the result of {plan.name}", body.returns or ("lit", None))
+
+
+def _refuse_literals(culprit: str, expr: Expr) -> None:
+    tag = expr[0]
+    if tag in ("live", "blob"):
+        kind = type(expr[1]).__name__ if tag == "live" else "pickle"
+        raise NotConfigured(
+            f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
+            f"{REMEDY}, or pass values that JSON can say",
+        )
+    if tag in SEQUENCES:
+        for item in expr[1]:
+            _refuse_literals(culprit, item)
+    elif tag in ("splice", "part"):
+        _refuse_literals(culprit, expr[1])
+    elif tag == "dict":
+        for pair in expr[1]:
+            _refuse_literals(culprit, pair[0])
+            _refuse_literals(culprit, pair[1])
+
+
+def _body_data(body: Body) -> dict[str, Any]:
+    return {
+        "p": [_param_data(param) for param in body.params],
+        "s": [_step_data(step) for step in body.steps],
+        "o": [[name, _expr_data(expr), codec] for name, expr, codec in body.outputs],
+        "r": None if body.returns is None else _expr_data(body.returns),
+        "qo": body.queue_open,
+        "qc": body.queue_close,
+    }
+
+
+def _body(data: Mapping[str, Any]) -> Body:
+    return Body(
+        params=tuple(map(_param, data["p"])),
+        steps=tuple(map(_step, data["s"])),
+        outputs=tuple([(name, _expr(expr), codec) for name, expr, codec in data["o"]]),
+        returns=None if data["r"] is None else _expr(data["r"]),
+        queue_open=data["qo"],
+        queue_close=data["qc"],
+    )
+
+
+def _param_data(param: Param) -> list[Any]:
+    flags = param.whole + 2 * param.split + 4 * param.required
+    return [param.name, param.codec, flags, None if param.default is None else _expr_data(param.default)]
+
+
+def _param(data: list[Any]) -> Param:
+    name, codec, flags, default = data
+    return Param(
+        name=name,
+        codec=codec,
+        whole=bool(flags & 1),
+        split=bool(flags & 2),
+        required=bool(flags & 4),
+        default=None if default is None else _expr(default),
+    )
+
+
+def _step_data(step: Step) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "n": step.name,
+        "k": step.kind,
+        "t": step.target,
+        "a": [[name, _expr_data(expr)] for name, expr in step.arguments],
+        "o": [[out.name, out.path, out.codec, out.split + 2 * out.iterable] for out in step.outputs],
+        "q": step.queue,
+    }
+    if step.over is not None:
+        data["x"] = step.over
+    if step.lazy:
+        data["l"] = sorted(step.lazy)
+    if step.after:
+        data["w"] = step.after
+    if step.options:
+        data["z"] = step.options
+    return data
+
+
+def _step(data: Mapping[str, Any]) -> Step:
+    return Step(
+        name=data["n"],
+        kind=data["k"],
+        target=data["t"],
+        arguments=tuple([(name, _expr(expr)) for name, expr in data["a"]]),
+        outputs=tuple([_output(output) for output in data["o"]]),
+        queue=data["q"],
+        over=data.get("x"),
+        lazy=frozenset(data.get("l", ())),
+        after=tuple(data.get("w", ())),
+        options=data.get("z", {}),
+    )
+
+
+def _output(data: list[Any]) -> Output:
+    name, path, codec, flags = data
+    return Output(name, _path(path), codec, bool(flags & 1), bool(flags & 2))
+
+
+def _path(data: list[Any]) -> Path:
+    return tuple([(kind, key) for kind, key in data])
+
+
+def _function_data(function: FunctionSpec) -> dict[str, Any]:
+    data = {"m": function.module, "q": function.qualname, "h": function.hash, "y": function.python}
+    if not function.module:
+        blob, live = function.blob, function.live
+        data["b"] = _pickle(live, function.by_value) if blob is None else base64.b64encode(blob).decode()
+    return data
+
+
+def _function(data: Mapping[str, Any]) -> FunctionSpec:
+    blob = base64.b64decode(data["b"]) if "b" in data else None
+    return FunctionSpec(data["m"], data["q"], data["h"], blob, data["y"])
+
+
+def _expr_data(expr: Expr) -> Any:
+    # Tuples are arrays in JSON already: only what holds a live object has to be rebuilt.
+    tag = expr[0]
+    if tag == "live":
+        return ("blob", _pickle(expr[1]))
+    if tag in SEQUENCES:
+        return (tag, [_expr_data(item) for item in expr[1]])
+    if tag == "splice":
+        return (tag, _expr_data(expr[1]), expr[2])
+    if tag == "dict":
+        return (tag, [(_expr_data(key), _expr_data(value)) for key, value in expr[1]])
+    if tag == "part":
+        return (tag, _expr_data(expr[1]), expr[2])
+    return expr
+
+
+def _expr(data: list[Any]) -> Expr:
+    tag = data[0]
+    if tag in SEQUENCES:
+        return (tag, tuple([_expr(item) for item in data[1]]))
+    if tag == "splice":
+        return (tag, _expr(data[1]), data[2])
+    if tag == "dict":
+        return (tag, tuple([(_expr(key), _expr(value)) for key, value in data[1]]))
+    if tag == "part":
+        return (tag, _expr(data[1]), _path(data[2]))
+    return (tag, data[1])
+
+
+def _codec_data(codec: Mapping[str, Any]) -> dict[str, Any]:
+    data = dict(codec)
+    if "live" in data:
+        data["b"] = _pickle(data.pop("live"))
+    return data
+
+
+def _pickle(value: object, by_value: tuple[str, ...] = ()) -> str:
+    try:
+        return base64.b64encode(functions.pickled(cast(Any, value), by_value=by_value)).decode()
+    except SerializationError as error:
+        if isroutine(value):
+            raise
+        remedy = "pass plain data, and open files, locks and connections where they are used"
+        raise SerializationError(f"a literal of type {type(value).__name__}", error.reason, remedy) from error

@@ -1,0 +1,163 @@
+"""A plan is what workers read: immutable, versioned data that says what every step calls, with what, where.
+
+A plan holds *bodies*: body 0 is the DAG itself with its unmapped nested DAGs flattened into it; every
+mapped nested DAG is a body of its own, entered once per item in a new scope.
+
+Tokens name stored values. ``"3.0"`` is output 0 of step 3 in the same scope, ``"$n"`` a parameter of the
+same scope, and each leading ``^`` goes one scope up: ``"^3.0"``, ``"^^$n"``.
+
+Expressions say how an argument is put together from tokens. They are nested tuples (lists in JSON):
+
+==============================  =================================================================
+``("lit", value)``              a JSON value; shared by all readers, so a mutable one is copied before use
+``("live", value)``             a literal that JSON would change, as it is; in the process that planned only
+``("blob", base64)``            what ``("live", value)`` becomes when the plan is encoded: pickled
+``("ref", token)``              the whole value; of a fan-out the ordered list of its items' results
+``("each", token)``             this item's element of a split value, or this item's result of a fan-out
+``("list", items)``             also ``"tuple"`` and ``"set"``; an item of a list may be a splice
+``("splice", template, over)``  one element per item of the token ``over``; each ``("each", token)`` in
+                                ``template`` is aligned with ``over``, never with the step's own items
+``("dict", pairs)``             pairs of (key expression, value expression)
+``("part", expr, path)``        what lies at `path` within a value; a path is pairs of ("key" or
+                                "property", name)
+==============================  =================================================================
+
+All ``each`` of a step, outside of splices, are aligned with its `over`, which names what is counted: a
+split output of a plain step or a parameter, never a fan-out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+VERSION = 1
+
+Expr: TypeAlias = tuple[Any, ...]
+Path: TypeAlias = tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """How a worker finds a function: by module and qualified name, or by value where `module` is empty.
+
+    `blob` is made when the plan is encoded, `live` is there in the process that planned: a plan that is
+    run where it was made needs neither imports nor pickle.
+    """
+
+    module: str
+    qualname: str
+    hash: str
+    blob: bytes | None = None
+    python: str = ""
+    live: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    by_value: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One stored output of a step: a path into the returned value, whole or split into elements.
+
+    `iterable` says that it was declared to be iterated: where its codec refuses the whole value, a
+    generator say, the list of its elements is what is stored.
+    """
+
+    name: str
+    path: Path
+    codec: int
+    split: bool = False
+    iterable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of a body; `whole` and `split` say in which forms its readers need it stored."""
+
+    name: str
+    codec: int
+    whole: bool
+    split: bool
+    required: bool = True
+    default: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node in a plan. `over` is the token it runs once per item of; None means that it runs once.
+
+    `kind` is "task" (`target` indexes functions), "dag" (`target` indexes bodies; always with `over`)
+    or "gather" (no function: it stores the value of its single argument, so that it can be iterated;
+    one without arguments and outputs is a barrier). A "dag" step's output i is its body's output i, and
+    its arguments are the values of the body's parameters.
+    """
+
+    name: str
+    kind: Literal["task", "dag", "gather"]
+    target: int
+    arguments: tuple[tuple[str, Expr], ...]
+    outputs: tuple[Output, ...]
+    queue: str
+    over: str | None = None
+    lazy: frozenset[str] = frozenset()
+    after: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The steps of one scope in topological order, its parameters, and what it gives back.
+
+    `outputs` are (name, expression, codec). `returns` is the shape that `result()` gives back, None
+    where outputs are given back by name. `queue_open` and `queue_close` carry the scope's own pieces.
+    """
+
+    params: tuple[Param, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[tuple[str, Expr, int], ...]
+    returns: Expr | None = None
+    queue_open: str = ""
+    queue_close: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that workers need to know of a DAG, apart from the values of one run.
+
+    `codecs` are JSON descriptions, number 0 the default; one of ``{"k": "object"}`` holds the serializer
+    itself under "live" in the process that planned, its pickle under "b" elsewhere.
+    """
+
+    name: str
+    bodies: tuple[Body, ...]
+    functions: tuple[FunctionSpec, ...]
+    codecs: tuple[Mapping[str, Any], ...]
+    version: int = VERSION
+    memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def encode(self, *, signed: bool = True) -> bytes:
+        """Return the plan as JSON; equal plans give equal bytes, and `live` objects are pickled.
+
+        Raises `NotConfigured` if something would have to be pickled and the bytes will not be `signed`.
+        """
+        from dagcelery.planner import encoding
+
+        if not signed:
+            encoding.refuse_pickles(self)
+        if "encoded" not in self.memo:
+            self.memo["encoded"] = encoding.encode(self)
+        data: bytes = self.memo["encoded"]
+        return data
+
+    @staticmethod
+    def decode(data: bytes | memoryview) -> Plan:
+        """Return the plan that was encoded; raises `PlanVersionUnsupported`, and unpickles nothing."""
+        from dagcelery.planner import encoding
+
+        return encoding.decode(bytes(data))
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the encoded plan, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""Functions and serializers stand in a plan once each, and steps refer to them by number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Final
+
+from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
+from dagcelery.payload import functions
+from dagcelery.planner.plan import FunctionSpec, Path
+
+# These compare by what they call; of other callables only the very object is the same.
+_COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
+
+
+class FunctionTable:
+    """The functions of a plan in the order of their first use."""
+
+    def __init__(self) -> None:
+        self.specs: list[FunctionSpec] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, func: Callable[..., Any], options: TaskOptions) -> int:
+        """Return the number of `func`, described the first time that it is seen."""
+        key = (func if isinstance(func, _COMPARABLE) else id(func), options.by_value)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.specs)
+            self.specs.append(FunctionSpec(**functions.describe(func, by_value=options.by_value)))
+        return self._numbers[key]
+
+
+class CodecTable:
+    """The serializers of a plan; number 0 is the default of the DAG."""
+
+    def __init__(self, default: Mapping[str, Any]) -> None:
+        self.specs: list[Mapping[str, Any]] = [default]
+        self._numbers: dict[Any, int] = {_key(default): 0}
+
+    def number(self, serializer: Serializer | None, default: int = 0) -> int:
+        """Return the number of `serializer`, that of the default where there is none."""
+        return default if serializer is None else self.add(codec_spec(serializer))
+
+    def add(self, spec: Mapping[str, Any]) -> int:
+        """Return the number of the codec that `spec` describes."""
+        key = _key(spec)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.specs)
+            self.specs.append(spec)
+        return self._numbers[key]
+
+    def of_composite(self, parts: set[int], default: int, *, objects: bool) -> int:
+        """Return a codec for a value put together from parts with these codecs; `objects` need pickle."""
+        # A serializer for one kind of object says nothing about lists of them: pickle takes all.
+        special = any(self.specs[part]["k"] != "json" for part in parts if part != default)
+        if special or (objects and self.specs[default]["k"] == "json"):
+            return self.add({"k": "pickle"})
+        return default
+
+
+def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
+    """Return the description of a serializer as plans hold it; unknown ones stay objects until encoded.
+
+    Ours are told by their names, since the planner imports nothing of payload that touches values.
+    """
+    kind = type(serializer)
+    if kind.__module__ == "dagcelery.payload.codecs":
+        if kind.__name__ == "AsPickle":
+            return {"k": "pickle"}
+        if kind.__name__ == "AsJSON":
+            given = [(name, getattr(serializer, name)) for name in ("indent", "allow_nan")]
+            # 0 is an indentation, so that only the very False says nothing.
+            told = {name: value for name, value in given if value is not None and value is not False}
+            return {"k": "json", **told}
+    return {"k": "object", "live": serializer}
+
+
+def output_serializer(output: TaskOutput, options: TaskOptions) -> Serializer | None:
+    """Return the serializer of a task's output: its own, else the one of its task for this part."""
+    if output.serializer is not None or options.serializer is None:
+        return output.serializer
+    if isinstance(options.serializer, Serialize):
+        return _part_of(options.serializer, output.steps)
+    return options.serializer
+
+
+def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
+    found = serialize.sub_output(str(path[0][1])) if path else None
+    return found or serialize.root
+
+
+def _key(spec: Mapping[str, Any]) -> Any:
+    if spec["k"] != "object":
+        return json.dumps(spec, sort_keys=True)
+    live = spec["live"]
+    try:
+        hash(live)
+    except TypeError:
+        return id(live)
+    return live

@@ -1,0 +1,167 @@
+"""The topology is what the store needs of a plan to say which steps may start: counts, successors, queues.
+
+It is one mapping a body, from the index of a step, as text, to
+
+======  ===============================================================================================
+``q``   the queue
+``k``   the kind: "task", "dag" or "gather"
+``f``   the index of the function, -1 where there is none
+``b``   the index of the body that a "dag" step enters, else -1
+``x``   the token that a fan-out counts the items of, "" for steps that run once
+``n``   how many steps of this body must be complete before this one opens
+``e``   how many fan-outs of this body must have done an item before this one may do the same item
+``s``   the steps that count this one in ``n``
+``se``  the steps that count this one in ``e``
+``in``  tokens of whole values that the step reads, lists of results left out; none if more than 16
+``ea``  tokens that the step reads by item
+======  ===============================================================================================
+
+and two entries more: "start" with ``q`` and, as ``s``, the steps that wait for nothing, and "close" with
+``q`` and ``in``. What lies further up (``^3.0``) is complete before a scope opens, because the step that
+enters the scope waits for it; so it counts there and not here, and parameters never count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from dagcelery.planner.expressions import level, step_of, tokens
+from dagcelery.planner.plan import Body, Expr, Plan, Step
+
+MOST_INPUTS: Final = 16
+
+Topology: TypeAlias = list[dict[str, dict[str, Any]]]
+
+
+def topology(plan: Plan) -> Topology:
+    """Return the topology of `plan`, worked out once; it is shared, so nobody may change it."""
+    if "topology" not in plan.memo:
+        plan.memo["topology"] = _topology(plan)
+    found: Topology = plan.memo["topology"]
+    return found
+
+
+@dataclass(slots=True)
+class _Waits:
+    """What a step waits for: whole steps, items of fan-outs, and, with one ``^`` less, outer tokens."""
+
+    steps: set[int] = field(default_factory=set)
+    items: set[int] = field(default_factory=set)
+    outer: set[str] = field(default_factory=set)
+
+    def add(self, token: str) -> None:
+        if token[0] == "^":
+            self.outer.add(token[1:])
+        else:
+            step = step_of(token)
+            if step is not None:
+                self.steps.add(step)
+
+
+def _topology(plan: Plan) -> Topology:
+    above = _openers(plan)
+    outer: dict[int, set[str]] = {}
+    result: Topology = []
+    # A body has a greater index than the one around it.
+    for number in reversed(range(len(plan.bodies))):
+        body = plan.bodies[number]
+        waits = [_waits(step, body, outer) for step in body.steps]
+        outer[number] = set().union(*(found.outer for found in waits), _outer_of(_results(body)))
+        result.append(_table(plan, number, waits, above))
+    result.reverse()
+    return result
+
+
+def _openers(plan: Plan) -> dict[int, int]:
+    """Return for each inner body the number of the body around it."""
+    return {
+        step.target: number
+        for number, body in enumerate(plan.bodies)
+        for step in body.steps
+        if step.kind == "dag"
+    }
+
+
+def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
+    found = _Waits(steps=set(step.after))
+    for _, expr in step.arguments:
+        for token, reading in tokens(expr):
+            source = step_of(token) if reading == "each" else None
+            if source is None:
+                found.add(token)
+            elif body.steps[source].over is not None:
+                found.items.add(source)
+    if step.kind == "dag":
+        for token in outer[step.target]:
+            found.add(token)
+    # Whoever waits for items of a fan-out knows by then that the list which that one counts is there.
+    if step.over is not None and (not found.items or step.over[0] == "^"):
+        found.add(step.over)
+    return found
+
+
+def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) -> dict[str, dict[str, Any]]:
+    body = plan.bodies[number]
+    after: list[list[int]] = [[] for _ in body.steps]
+    items_after: list[list[int]] = [[] for _ in body.steps]
+    for index, found in enumerate(waits):
+        for source in found.steps:
+            after[source].append(index)
+        for source in found.items:
+            items_after[source].append(index)
+    table = {
+        str(index): {
+            "q": step.queue,
+            "k": step.kind,
+            "f": step.target if step.kind == "task" else -1,
+            "b": step.target if step.kind == "dag" else -1,
+            "x": step.over or "",
+            "n": len(waits[index].steps),
+            "e": len(waits[index].items),
+            "s": after[index],
+            "se": items_after[index],
+            "in": _whole((expr for _, expr in step.arguments), plan, number, above),
+            "ea": _by_item(step),
+        }
+        for index, step in enumerate(body.steps)
+    }
+    first = [index for index, found in enumerate(waits) if not found.steps and not found.items]
+    table["start"] = {"q": body.queue_open, "s": first}
+    table["close"] = {"q": body.queue_close, "in": _whole(_results(body), plan, number, above)}
+    return table
+
+
+def _results(body: Body) -> Iterator[Expr]:
+    yield from (expr for _, expr, _ in body.outputs)
+    if body.returns is not None:
+        yield body.returns
+
+
+def _outer_of(exprs: Iterable[Expr]) -> set[str]:
+    return {token[1:] for expr in exprs for token, _ in tokens(expr) if token[0] == "^"}
+
+
+def _whole(exprs: Iterable[Expr], plan: Plan, number: int, above: dict[int, int]) -> list[str]:
+    found: dict[str, None] = {}
+    for expr in exprs:
+        for token, reading in tokens(expr):
+            if reading == "whole" and _is_plain(token, plan, number, above):
+                found[token] = None
+                if len(found) > MOST_INPUTS:
+                    return []
+    return list(found)
+
+
+def _is_plain(token: str, plan: Plan, number: int, above: dict[int, int]) -> bool:
+    levels, name = level(token)
+    for _ in range(levels):
+        number = above[number]
+    step = step_of(name)
+    return step is None or plan.bodies[number].steps[step].over is None
+
+
+def _by_item(step: Step) -> list[str]:
+    read = (tokens(expr) for _, expr in step.arguments)
+    return list(dict.fromkeys(token for found in read for token, reading in found if reading == "each"))

@@ -1,0 +1,130 @@
+"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, the rest plain visits.
+
+Messages carry addresses only. None of them decides anything: the store does, when the message asks it for work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+
+from dagcelery.planner.plan import Plan
+from dagcelery.planner.shape import join_of, straight_run
+from dagcelery.store.base import ROOT, Opened
+
+VISIT = "dagcelery.visit"
+LINK = "dagcelery.link"
+MOST_HEADERS = 256
+MOST_LINKS = 4
+
+
+class Canvas:
+    """Builds canvas for one run. `slots` says how many processes consume a queue."""
+
+    def __init__(self, app: Celery, plan: Plan, run_id: str, slots: Callable[[str], int]) -> None:
+        self._app = app
+        self._plan = plan
+        self._run = run_id
+        self._slots = slots
+
+    def build(self, opened: Sequence[Opened]) -> list[Signature]:
+        """The canvas that brings workers to these steps."""
+        made: list[Signature] = []
+        singles: dict[str, int] = {}
+        for step in opened:
+            if step.items > 0:
+                made.append(self.fan_out(step))
+            elif step.step >= 0 and len(runs := self._straight(step)) > 1:
+                made.append(self.straight(step, runs))
+            else:
+                singles[step.queue] = singles.get(step.queue, 0) + 1
+        for queue, count in singles.items():
+            made += [self.visit(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
+        return made
+
+    def visit(self, queue: str, focus: str = "") -> Signature:
+        """One message: there is ready work of this run on `queue`, first of all `focus`."""
+        kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
+        return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue)
+
+    def fan_out(self, step: Opened) -> Signature:
+        """A chord: header messages claim items, the body is the step that follows the join.
+
+        A group where no single step follows, or where the result backend cannot count chords cheaply.
+        """
+        size = min(step.items, max(1, self._slots(step.queue)), MOST_HEADERS)
+        header = [self.visit(step.queue, f"{step.scope}/{step.step}") for _ in range(size)]
+        join = join_of(self._plan, step.body, step.step)
+        if join is None or not counts_chords(self._app):
+            return group(header, app=self._app)
+        body = self.visit(self._plan.bodies[step.body].steps[join].queue, f"{step.scope}/{join}")
+        return chord(header, body, app=self._app)
+
+    def straight(self, step: Opened, runs: Sequence[Sequence[int]]) -> Signature:
+        """A chain: one message for neighbours on one queue, the next queue's message linked to it."""
+        links = []
+        steps = self._plan.bodies[step.body].steps
+        for at, members in enumerate(runs[:MOST_LINKS]):
+            names = [f"{step.scope}/{member}" for member in members]
+            queue = steps[members[0]].queue
+            if at + 1 < len(runs[:MOST_LINKS]):
+                then = f"{step.scope}/{runs[at + 1][0]}"
+                kwargs: dict[str, Any] = {"run": self._run, "queue": queue, "steps": names, "then": then}
+                links.append(self._app.signature(LINK, kwargs=kwargs, immutable=True, queue=queue))
+            else:
+                links.append(self.visit(queue, names[0]))
+        return chain(*links, app=self._app)
+
+    def _straight(self, step: Opened) -> list[list[int]]:
+        return straight_run(self._plan, step.body, step.step, groups=MOST_LINKS, steps=MOST_STEPS)
+
+
+MOST_STEPS = 16
+"""Steps that one link names, so that the message stays small."""
+
+
+def counts_chords(app: Celery) -> bool:
+    """Whether the app's result backend counts chord members by itself; others poll, for ever if results are ignored."""
+    return type(app.backend).__module__ == "celery.backends.redis"
+
+
+def describe(plan: Plan, slots: int = 2) -> Iterator[str]:
+    """The canvas that a plan becomes, a line each: chains, chords, joins and queues, for people."""
+    for number, body in enumerate(plan.bodies):
+        if number:
+            yield f"scope of body {number}: opened on queue {body.queue_open}, closed on queue {body.queue_close}"
+        for index, step in enumerate(body.steps):
+            yield "  " * bool(number) + _line(plan, number, index, slots)
+
+
+def _line(plan: Plan, body: int, index: int, slots: int) -> str:
+    step = plan.bodies[body].steps[index]
+    if step.over is not None:
+        join = join_of(plan, body, index)
+        header = f"[{step.name}[*] × min(items, {slots} slots, {MOST_HEADERS})] on {step.queue}"
+        if join is None:
+            return f"group({header})"
+        following = plan.bodies[body].steps[join]
+        return f"chord({header}, {following.name} on {following.queue})"
+    runs = straight_run(plan, body, index, groups=MOST_LINKS, steps=MOST_STEPS)
+    if len(runs) > 1:
+        steps = plan.bodies[body].steps
+        links = (
+            f"{'+'.join(steps[i].name for i in members)} on {steps[members[0]].queue}" for members in runs
+        )
+        return f"chain({', '.join(links)})"
+    return f"{step.name} on {step.queue}"
+
+
+def first_steps(plan: Plan) -> list[Opened]:
+    """What a run of this plan starts with, as far as it is known before there are parameters."""
+    from dagcelery.planner.frontier import roots
+
+    steps = plan.bodies[0].steps
+    return [
+        Opened(ROOT, 0, index, steps[index].queue, -1 if steps[index].over is None else 1)
+        for index in roots(plan)
+    ]

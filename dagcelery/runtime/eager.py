@@ -1,0 +1,47 @@
+"""The engine in this process: messages are a list, and a loop delivers them one by one, so no depth is too deep."""
+
+from __future__ import annotations
+
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.reading import RunView
+from dagcelery.settings import Settings
+from dagcelery.store.base import Opened
+
+
+_FOR_EVER = 1e9
+"""Seconds."""
+
+
+class Mailbox:
+    """A `Sender` that keeps messages until the loop delivers them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, str]] = deque()
+
+    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
+        """One visit a queue is enough where one worker does everything."""
+        for queue in dict.fromkeys(step.queue for step in opened):
+            self._waiting.append((view.run_id, queue))
+
+    def visit(self, run_id: str, queue: str, count: int) -> None:
+        """Keep a message."""
+        self._waiting.append((run_id, queue))
+
+    def slots(self, queue: str) -> int:
+        """This process."""
+        return 1
+
+    def deliver(self, engine: Engine) -> None:
+        """Deliver messages, and those that they cause, until there are none."""
+        while self._waiting:
+            engine.visit(*self._waiting.popleft())
+
+
+def patient(settings: Settings) -> Settings:
+    """Settings of a process that has nobody to hand work to: a visit lasts as long as there is work."""
+    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER)

@@ -1,0 +1,55 @@
+"""A run's parameters are checked against its plan and sealed before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from dagcelery.errors import InvalidParameters
+from dagcelery.payload.values import Limits
+from dagcelery.planner.plan import Body
+from dagcelery.runtime.reading import Reader, RunView
+from dagcelery.runtime.writing import Sealed, Writer
+from dagcelery.store.base import ROOT, Scope
+
+
+def check(name: str, body: Body, given: Mapping[str, object]) -> None:
+    """Raise InvalidParameters unless `given` names what the DAG takes. Values are not compared with annotations."""
+    known = [param.name for param in body.params]
+    for unknown in given:
+        if unknown not in known:
+            close = difflib.get_close_matches(unknown, known, n=1)
+            right = f"did you mean '{close[0]}'?" if close else _takes(known)
+            raise InvalidParameters(f"parameter '{unknown}' of '{name}'", "there is no such parameter", right)
+    missing = [param.name for param in body.params if param.required and param.name not in given]
+    if missing:
+        raise InvalidParameters(
+            f"parameters of '{name}'",
+            f"missing {missing}; expected {known}, got {list(given)}",
+            "give every parameter that has no default",
+        )
+
+
+def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
+    """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
+    plan = view.program.plan
+    body = plan.bodies[0]
+    check(plan.name, body, given)
+    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0, limits), Reader(view, Scope(ROOT))
+    for param in body.params:
+        if not (param.whole or param.split):
+            continue
+        default = param.default
+        value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
+        culprit, codec = f"parameter '{param.name}'", view.program.codecs[param.codec]
+        if param.split and param.whole and hasattr(value, "__next__"):
+            value = list(value)  # an iterator can be read once
+        if param.whole:
+            writer.whole(sealed, f"${param.name}", codec, value, culprit)
+        if param.split:
+            writer.split(sealed, f"${param.name}", codec, value, culprit)
+    return sealed
+
+
+def _takes(known: list[str]) -> str:
+    return f"it takes {known}" if known else "it takes no parameters"

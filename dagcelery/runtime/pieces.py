@@ -1,0 +1,69 @@
+"""Inside a task, `current()` says which piece is being executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One execution of one step. ``run_id + address`` is the idempotency token for effects outside.
+
+    `index` is the item's number in a fan-out, None elsewhere; `attempt` counts from 1; `deadline` is in seconds since
+    the epoch, None where the run has none.
+    """
+
+    run_id: str
+    address: str
+    index: int | None
+    attempt: int
+    deadline: float | None = None
+
+
+class Cursor:
+    """The piece that this thread executes; moved from item to item without making a Piece that nobody asks for."""
+
+    __slots__ = ("attempt", "index", "locate", "run_id")
+
+    def __init__(self, run_id: str, attempt: int, locate: object, index: int = -1) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.locate = locate
+        self.index = index
+
+    def piece(self) -> Piece:
+        """The piece as users see it."""
+        assert callable(self.locate)
+        index = None if self.index < 0 else self.index
+        return Piece(self.run_id, self.locate(self.index), index, self.attempt)
+
+
+_cursor: ContextVar[Cursor | None] = ContextVar("dagcelery_piece", default=None)
+
+
+def current() -> Piece:
+    """The piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
+    cursor = _cursor.get()
+    if cursor is None:
+        raise LookupError(
+            "current() was called outside of a running piece; call it inside a task that a run executes"
+        )
+    return cursor.piece()
+
+
+def is_executing() -> bool:
+    """Whether this thread executes a piece."""
+    return _cursor.get() is not None
+
+
+@contextmanager
+def executing(cursor: Cursor) -> Iterator[Cursor]:
+    """Make `cursor` the piece of this thread for the time of the block."""
+    token = _cursor.set(cursor)
+    try:
+        yield cursor
+    finally:
+        _cursor.reset(token)

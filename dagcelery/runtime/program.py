@@ -1,0 +1,72 @@
+"""A plan that was verified and made ready to run in this process: codecs built, functions found once."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+
+from dagcelery.payload import codecs, functions
+from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Body, Plan, Step
+from dagcelery.planner.topology import topology
+from dagcelery.store.base import CLOSE, RANGE_ITEMS, START
+
+
+class Program:
+    """A plan with its codecs and functions. Functions are looked up when they are first called."""
+
+    def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None) -> None:
+        self.plan = plan
+        self.codecs = [codecs.from_spec(spec, keyring) for spec in plan.codecs]
+        self._keyring = keyring
+        self._imports = imports
+        self._functions: dict[int, Callable[..., Any]] = {}
+
+    def body(self, number: int) -> Body:
+        """The steps of one scope."""
+        return self.plan.bodies[number]
+
+    def step(self, body: int, step: int) -> Step:
+        """One step of one body."""
+        return self.plan.bodies[body].steps[step]
+
+    def function(self, target: int) -> Callable[..., Any]:
+        """The function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
+        found = self._functions.get(target)
+        if found is None:
+            spec = self.plan.functions[target]
+            found = functions.load(spec, imports=self._imports, keyring=self._keyring)
+            self._functions[target] = found
+        return found
+
+    def literal(self, text: str) -> Any:
+        """A literal that was pickled into the plan, loaded anew at each call."""
+        self._keyring.require_key("a literal that JSON would change")
+        return cloudpickle.loads(base64.b64decode(text))
+
+    def clock_key(self, body: int, step: int) -> str:
+        """What durations are kept by: the function, or the step where there is none."""
+        if step < 0:
+            return "start" if step == START else f"close {body}"
+        found = self.step(body, step)
+        if found.kind != "task":
+            return f"{found.kind} {body}.{step}"
+        spec = self.plan.functions[found.target]
+        return f"{spec.module}:{spec.qualname}:{spec.hash}"
+
+    def most_items(self, body: int, step: int) -> int:
+        """How many items one claim may take, so that committing them stays one small script."""
+        found = self.step(body, step)
+        if found.kind != "dag":
+            return RANGE_ITEMS
+        child = topology(self.plan)[found.target]
+        return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
+
+    def node_name(self, body: int, step: int) -> str:
+        """The node's name in its own scope."""
+        if step < 0:
+            return {START: "(start)", CLOSE: "(close)"}[step]
+        return self.step(body, step).name

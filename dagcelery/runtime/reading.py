@@ -1,0 +1,254 @@
+"""Stored bytes become values here: each is verified at its address before it is decoded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from dagcelery.errors import BadSignature, DeserializationError
+from dagcelery.payload import addresses, values
+from dagcelery.payload.codecs import Codec
+from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.signing import Keyring
+from dagcelery.planner.expressions import tokens
+from dagcelery.planner.plan import Expr
+from dagcelery.runtime.program import Program
+from dagcelery.store.base import CELL, ROOT, Block, Grant, Scope, Store, scope_id
+
+ATOMS = frozenset({int, float, str, bool, type(None), bytes})
+"""Types whose values may be shared between calls, because nobody can change them."""
+
+
+class RunView:
+    """What this process knows of one run: its program, where its scopes hang, how long its lists are."""
+
+    def __init__(self, store: Store, keyring: Keyring, program: Program, run_id: str) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.program = program
+        self.run_id = run_id
+        self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
+        self._counts: dict[tuple[str, str], int] = {}
+        self.fanouts: dict[str, tuple[str, int]] = {}
+
+    def meet(self, body: int, step: int) -> None:
+        """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
+        name = f"{body}.{step}"
+        if name not in self.fanouts:
+            self.fanouts[name] = (self.program.clock_key(body, step), self.program.most_items(body, step))
+
+    def scope(self, name: str) -> Scope:
+        """Where a scope hangs; its name proves it."""
+        found = self._scopes.get(name)
+        if found is None:
+            record = self.store.scope(self.run_id, name)
+            if record is None:
+                raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
+            found = self.trust(record)
+        return found
+
+    def trust(self, scope: Scope) -> Scope:
+        """Check that a scope hangs where its record says."""
+        known = self._scopes.get(scope.id)
+        if known is not None:
+            return known
+        if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
+            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
+        expected = self.program.step(self.scope(scope.parent).body, scope.step).target
+        if expected != scope.body:
+            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
+        if len(self._scopes) > 10_000:
+            self._scopes = {ROOT: self._scopes[ROOT]}
+        self._scopes[scope.id] = scope
+        return scope
+
+    def address(self, scope: Scope, step: int, index: int = -1) -> str:
+        """A piece's address as people read it: ``train[3]/fit[0]``."""
+        parts = []
+        while True:
+            if step >= 0:
+                name = self.program.node_name(scope.body, step)
+                parts.append(name if index < 0 else f"{name}[{index}]")
+            if scope.id == ROOT:
+                return "/".join(reversed(parts))
+            scope, step, index = self.scope(scope.parent), scope.step, scope.index
+
+    def count(self, scope: str, token: str) -> int:
+        """The signed length of a split list that `token` names in `scope`."""
+        scope, token = self.resolve(scope, token)
+        found = self._counts.get((scope, token))
+        if found is None:
+            stored = self.store.values(self.run_id, scope, [token + "#"])[0]
+            if stored is None:
+                raise _missing(self, scope, token)
+            found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+            if len(self._counts) > 10_000:
+                self._counts.clear()
+            self._counts[scope, token] = found
+        return found
+
+    def resolve(self, scope: str, token: str) -> tuple[str, str]:
+        """Follow the carets at the front of a token."""
+        while token.startswith("^"):
+            scope, token = self.scope(scope).parent, token[1:]
+        return scope, token
+
+    def codec(self, scope: str, token: str) -> Codec:
+        """The codec of a value that `token` names right in `scope`."""
+        body = self.program.body(self.scope(scope).body)
+        if token.startswith("$"):
+            number = next(param.codec for param in body.params if param.name == token[1:])
+        else:
+            step, output = token.split(".")
+            number = body.steps[int(step)].outputs[int(output)].codec
+        return self.program.codecs[number]
+
+    def list_over(self, scope: str, token: str) -> str | None:
+        """The token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
+        if token.startswith("$"):
+            return None
+        step_index, output = token.split(".")
+        step = self.program.step(self.scope(scope).body, int(step_index))
+        if step.over is not None:
+            return step.over
+        return token if step.outputs[int(output)].split else None
+
+
+class Reader:
+    """The values of one scope, as an expression reads them. `grant` saves the reading of what came with a claim."""
+
+    def __init__(self, view: RunView, scope: Scope, grant: Grant | None = None) -> None:
+        self.view = view
+        self.scope = scope
+        self._grant = grant
+
+    # -- whole values -----------------------------------------------------------------------------------------------
+    def whole(self, token: str, *, lazy: bool = False) -> Any:
+        """A whole value, decoded anew at each call; of a fan-out or split output the list of its elements."""
+        scope, name = self.view.resolve(self.scope.id, token)
+        over = self.view.list_over(scope, name)
+        if over is not None:
+            return self._list(scope, name, self.view.count(scope, over), lazy)
+        codec, address = self.view.codec(scope, name), addresses.value(self.view.run_id, scope, name)
+        value = values.open_value(self.view.keyring, codec, address, self._stored(token, scope, name))
+        if value is values.SPLIT:
+            twin = self._split_twin(scope, name)
+            return self._list(scope, twin, self.view.count(scope, twin), lazy)
+        return value
+
+    def _stored(self, token: str, scope: str, name: str) -> bytes:
+        stored = self._grant.values.get(token) if self._grant else None
+        if stored is None:
+            stored = self.view.store.values(self.view.run_id, scope, [name])[0]
+        if stored is None:
+            raise _missing(self.view, scope, name)
+        return stored
+
+    def _split_twin(self, scope: str, name: str) -> str:
+        if name.startswith("$"):
+            return name
+        step, output = name.split(".")
+        outputs = self.view.program.step(self.view.scope(scope).body, int(step)).outputs
+        path = outputs[int(output)].path
+        return f"{step}." + str(next(i for i, o in enumerate(outputs) if o.split and o.path == path))
+
+    def _list(self, scope: str, token: str, count: int, lazy: bool) -> Any:
+        fetch = partial(self._elements, scope, token)
+        return LazyList(count, fetch, CELL) if lazy else list(fetch(0, count))
+
+    # -- elements ---------------------------------------------------------------------------------------------------
+    def column(self, token: str, lo: int, hi: int) -> list[Any]:
+        """Elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
+        if hi <= lo:
+            return []
+        scope, name = self.view.resolve(self.scope.id, token)
+        travelled = self._grant.blocks.get(token) if self._grant else None
+        if travelled is None:
+            return list(self._elements(scope, name, lo, hi))
+        return self._overlay(scope, name, lo, hi, travelled)
+
+    def _elements(self, scope: str, token: str, lo: int, hi: int) -> Iterator[Any]:
+        """Yield elements cell by cell, so that a list of any length takes the memory of a few blocks."""
+        at = lo
+        pending: list[Block] = []
+        for block in self.view.store.blocks(self.view.run_id, scope, token, lo, hi):
+            if pending and block.lo >= max(b.hi for b in pending):
+                upto = min(hi, max(b.hi for b in pending))
+                yield from self._overlay(scope, token, at, upto, pending)
+                at, pending = upto, []
+            pending.append(block)
+        if at < hi:
+            yield from self._overlay(scope, token, at, hi, pending)
+
+    def _overlay(self, scope: str, token: str, lo: int, hi: int, blocks: Sequence[Block]) -> list[Any]:
+        """Decode blocks and lay those of later attempts over those of earlier ones."""
+        if len(blocks) == 1 and blocks[0].lo == lo and blocks[0].hi == hi:
+            return self._open(scope, token, blocks[0])
+        found: list[Any] = [_ABSENT] * (hi - lo)
+        for block in sorted(blocks, key=lambda b: b.attempt):
+            items = self._open(scope, token, block)
+            first, last = max(lo, block.lo), min(hi, block.hi)
+            if first < last:
+                found[first - lo : last - lo] = items[first - block.lo : last - block.lo]
+        if any(item is _ABSENT for item in found):
+            raise _missing(self.view, scope, token)
+        return found
+
+    def _open(self, scope: str, token: str, block: Block) -> list[Any]:
+        view = self.view
+        codec = view.codec(scope, token)
+        return values.open_block(
+            view.keyring, codec, view.run_id, scope, token, block.lo, block.hi, block.data
+        )
+
+    # -- expressions ------------------------------------------------------------------------------------------------
+    def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
+        """The value of an expression; `element` answers what ``each`` means for one item."""
+        match expr[0]:
+            case "lit" | "live":
+                return expr[1] if type(expr[1]) in ATOMS else copy.deepcopy(expr[1])
+            case "blob":
+                return self.view.program.literal(expr[1])
+            case "ref":
+                return self.whole(expr[1], lazy=lazy)
+            case "each":
+                assert element is not None, "an element is read within an item"
+                return element(expr[1])
+            case "dict":
+                return {self.evaluate(k, element): self.evaluate(v, element) for k, v in expr[1]}
+            case "tuple":
+                return tuple(self._items(expr[1], element))
+            case "set":
+                return set(self._items(expr[1], element))
+            case _:
+                return list(self._items(expr[1], element))
+
+    def _items(self, items: Sequence[Expr], element: Callable[[str], Any] | None) -> Iterator[Any]:
+        for item in items:
+            if item[0] == "splice":
+                yield from self._splice(item[1], item[2])
+            else:
+                yield self.evaluate(item, element)
+
+    def _splice(self, template: Expr, over: str) -> Iterator[Any]:
+        """One element per item of `over`; the columns are read a cell at a time."""
+        count = self.view.count(self.scope.id, over)
+        names = sorted({token for token, reading in tokens(template, spliced=True) if reading == "spliced"})
+        for lo in range(0, count, CELL):
+            hi = min(lo + CELL, count)
+            columns = {name: self.column(name, lo, hi) for name in names}
+            for at in range(hi - lo):
+                yield self.evaluate(template, lambda name, at=at: columns[name][at])  # type: ignore[misc]
+
+
+_ABSENT = object()
+
+
+def _missing(view: RunView, scope: str, token: str) -> DeserializationError:
+    return DeserializationError(
+        f"value {token} of scope {scope} of run {view.run_id}",
+        "it is not in the store",
+        "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again",
+    )

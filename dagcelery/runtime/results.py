@@ -1,0 +1,200 @@
+"""What a run looks like from outside: its state, how far each node is, and what it gave back."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from dagcelery.errors import NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
+from dagcelery.payload import addresses, failures, values
+from dagcelery.planner.plan import Plan
+from dagcelery.runtime.engine import Engine, Unobserved
+from dagcelery.runtime.execution import Executed
+from dagcelery.runtime.reading import Reader, RunView
+from dagcelery.store.base import ROOT, Counts, Grant, Scope, Store
+
+
+class RunState(StrEnum):
+    """States of a run; the last four are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether a run in this state is over."""
+        return self not in (RunState.PENDING, RunState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
+    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. Times are seconds since the epoch, 0: not yet.
+    """
+
+    name: str
+    queue: str
+    is_fan_out: bool
+    total: int
+    done: int
+    running: int
+    failed: int
+    started: float
+    ended: float
+
+    @property
+    def waiting(self) -> int:
+        """Pieces that nobody has started."""
+        return max(0, self.total - self.done - self.running - self.failed)
+
+    @property
+    def state(self) -> str:
+        """One word for the node: failed, running, done or waiting."""
+        if self.failed:
+            return "failed"
+        if self.running or (0 < self.done < self.total):
+            return "running"
+        return "done" if self.started and self.done >= self.total else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it."""
+
+    id: str
+    name: str
+    state: RunState
+    created: float
+    started: float
+    ended: float
+    failed: str
+    reason: str
+    nodes: tuple[NodeStatus, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data, with each node's derived numbers."""
+        nodes = [asdict(node) | {"waiting": node.waiting, "state": node.state} for node in self.nodes]
+        return asdict(self) | {"state": str(self.state), "nodes": nodes}
+
+
+class Causes(Unobserved):
+    """Keeps the first error of a run in this process, so that it can be raised with its cause."""
+
+    def __init__(self) -> None:
+        self.first: BaseException | None = None
+
+    def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+        """Keep the first error."""
+        self.first = self.first or executed.error
+
+
+def state(store: Store, run_id: str) -> RunState:
+    """The run's state. Raises RunNotFound."""
+    record = store.record(run_id)
+    if record is None:
+        raise RunNotFound(run_id)
+    return RunState(record.state)
+
+
+def wait(engine: Engine, run_id: str, timeout: float | None, causes: Causes | None = None) -> Any:
+    """Wait for the end of a run, and return or raise what came of it."""
+    seconds = threading.TIMEOUT_MAX if timeout is None else timeout
+    found = engine.store.wait(run_id, seconds)
+    if found == "gone":
+        raise RunNotFound(run_id)
+    match RunState(found):
+        case RunState.DONE:
+            return returned(engine.view(run_id))
+        case RunState.FAILED:
+            raise failure(engine, run_id) from (causes.first if causes else None)
+        case RunState.CANCELLED:
+            raise RunCancelled(run_id, _reason(engine.store, run_id))
+        case RunState.TIMED_OUT:
+            raise RunTimedOut(run_id, _reason(engine.store, run_id))
+        case _:
+            raise ResultTimeout(run_id, seconds)
+
+
+def _reason(store: Store, run_id: str) -> str:
+    record = store.record(run_id)
+    return record.reason if record else ""
+
+
+def returned(view: RunView) -> Any:
+    """What a finished run gives back: the shape that the body returned, or outputs by name."""
+    body, reader = view.program.body(0), Reader(view, Scope(ROOT))
+    if body.returns is not None:
+        return reader.evaluate(body.returns)
+    found = {name: reader.evaluate(expr) for name, expr, _ in body.outputs}
+    if not found:
+        return None
+    return found["return_value"] if list(found) == ["return_value"] else found
+
+
+def failure(engine: Engine, run_id: str) -> NodeFailed:
+    """The error that failed a run, verified; no class is imported because stored data names it."""
+    record, stored = engine.store.record(run_id), engine.store.failures(run_id)
+    if record is None or record.failed not in stored:
+        raise RunNotFound(run_id)
+    address = addresses.failure(run_id, record.failed)
+    _, body = values.open_bytes(engine.keyring, address, stored[record.failed])
+    return failures.as_error(piece_address(engine.view(run_id), record.failed), failures.decode(bytes(body)))
+
+
+def piece_address(view: RunView, piece: str) -> str:
+    """A piece's address as people read it, from its name in the store."""
+    scope, step, *index = piece.split("/")
+    return view.address(view.scope(scope), int(step), int(index[0]) if index else -1)
+
+
+def status(engine: Engine, run_id: str) -> RunStatus:
+    """How far every node is, in O(nodes). Raises RunNotFound."""
+    progress = engine.store.progress(run_id)
+    if progress is None:
+        raise RunNotFound(run_id)
+    view, record = engine.view(run_id), progress.record
+    nodes = []
+    for number, prefix in sorted(prefixes(view.program.plan).items()):
+        for index, step in enumerate(view.program.body(number).steps):
+            unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
+            counts = progress.counts.get((number, index), Counts(total=unstarted))
+            nodes.append(
+                NodeStatus(
+                    prefix + step.name,
+                    step.queue,
+                    step.over is not None,
+                    counts.total,
+                    counts.done,
+                    counts.running,
+                    counts.failed,
+                    counts.started,
+                    counts.ended,
+                )
+            )
+    return RunStatus(
+        record.id,
+        record.name,
+        RunState(record.state),
+        record.created,
+        record.started,
+        record.ended,
+        piece_address(view, record.failed) if record.failed else "",
+        "" if record.failed else record.reason,
+        tuple(nodes),
+    )
+
+
+def prefixes(plan: Plan) -> dict[int, str]:
+    """What stands in front of a node's name, by body: ``train[*]/`` for the nodes of a mapped DAG."""
+    found = {0: ""}
+    for number, body in enumerate(plan.bodies):
+        for step in body.steps:
+            if step.kind == "dag":
+                found[step.target] = f"{found.get(number, '')}{step.name}[*]/"
+    return found

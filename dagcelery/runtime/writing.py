@@ -1,0 +1,163 @@
+"""Returned values become stored bytes here: each output is serialized on its own and sealed at its address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagcelery.errors import SerializationError
+from dagcelery.payload import addresses, splitting, values
+from dagcelery.payload.codecs import Codec
+from dagcelery.payload.values import Limits
+from dagcelery.planner.plan import Output, Step
+from dagcelery.runtime.reading import RunView
+from dagcelery.store.base import CELL, Block
+
+
+@dataclass(slots=True)
+class Sealed:
+    """Outputs as the store takes them."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    lists: dict[str, int] = field(default_factory=dict)
+    blocks: list[Iterable[Block]] = field(default_factory=list)
+
+    def all_blocks(self) -> Iterator[Block]:
+        """Every block, made as it is read."""
+        for blocks in self.blocks:
+            yield from blocks
+
+
+class Writer:
+    """Seals what belongs to one run, for one scope, as one attempt."""
+
+    def __init__(self, view: RunView, scope: str, attempt: int, limits: Limits) -> None:
+        self._view = view
+        self._scope = scope
+        self._attempt = attempt
+        self._limits = limits
+
+    def step_outputs(self, sealed: Sealed, number: int, step: Step, returned: Any, culprit: str) -> None:
+        """Seal the outputs of a step that ran once."""
+        extracted: dict[tuple[tuple[str, str | int], ...], Any] = {}
+        for at, output in enumerate(step.outputs):
+            if output.path not in extracted:
+                value = extract(returned, output)
+                # An iterator can be read once: where it is read whole and split, it is listed first.
+                listed = isinstance(value, Iterator) and _is_read_twice(step, output)
+                extracted[output.path] = list(value) if listed else value
+            value = extracted[output.path]
+            token = f"{number}.{at}"
+            who = f"output '{output.name}' of node '{culprit}'"
+            if output.split:
+                self.split(sealed, token, self._view.program.codecs[output.codec], value, who)
+            elif type(value) is list and _has_twin(step, output):
+                address = addresses.value(self._view.run_id, self._scope, token)
+                sealed.values[token] = values.seal_split_mark(self._view.keyring, address, self._attempt)
+            else:
+                self.whole(sealed, token, self._view.program.codecs[output.codec], value, who)
+
+    def whole(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
+        """Seal one value."""
+        address = addresses.value(self._view.run_id, self._scope, token)
+        sealed.values[token] = values.seal_value(
+            self._view.keyring, codec, address, self._attempt, value, culprit=culprit, limits=self._limits
+        )
+
+    def split(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
+        """Seal the elements of an iterable in blocks, and its length beside them."""
+        try:
+            elements = iter(value)
+        except TypeError:
+            raise SerializationError(
+                culprit,
+                f"a fan-out runs over it, but it is a {type(value).__name__}, which is not iterable",
+                "return a list, or any other iterable",
+            ) from None
+        parts = splitting.split_blocks(
+            self._view.keyring,
+            codec,
+            self._view.run_id,
+            self._scope,
+            token,
+            self._attempt,
+            elements,
+            culprit=culprit,
+            limits=self._limits,
+        )
+        sealed.lists[token] = parts.count
+        sealed.values[token + "#"] = parts.sealed_items
+        sealed.blocks.append(Block(token, lo, hi, self._attempt, data) for lo, hi, data in parts)
+
+    def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
+        """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, a block for each cell."""
+        made = []
+        for at, output in enumerate(step.outputs):
+            column = [extract(value, output) for value in returned] if output.path else returned
+            codec = self._view.program.codecs[output.codec]
+            for first, last in cells(lo, lo + len(returned)):
+                part = column[first - lo : last - lo]
+                made.append(
+                    self.block(
+                        f"{number}.{at}", codec, first, part, f"output '{output.name}' of node '{culprit}'"
+                    )
+                )
+        return made
+
+    def block(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> Block:
+        """Seal consecutive elements of a list together."""
+        data = values.seal_block(
+            self._view.keyring,
+            codec,
+            self._view.run_id,
+            self._scope,
+            token,
+            lo,
+            self._attempt,
+            items,
+            culprit=culprit,
+            limits=self._limits,
+        )
+        return Block(token, lo, lo + len(items), self._attempt, data)
+
+
+def extract(returned: Any, output: Output) -> Any:
+    """Follow an output's path into a returned value; a step that is missing is named."""
+    value = returned
+    for kind, name in output.path:
+        try:
+            value = value[name] if kind == "key" else getattr(value, str(name))
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _no_such_output(output, kind, name, value) from error
+    return value
+
+
+def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> SerializationError:
+    what = f"key {name!r}" if kind == "key" else f"attribute '{name}'"
+    has = (
+        f"; it has the keys {sorted(map(str, value))[:10]}"
+        if kind == "key" and isinstance(value, Mapping)
+        else ""
+    )
+    return SerializationError(
+        f"output '{output.name}'",
+        f"the function returned a {type(value).__name__} without the {what}{has}",
+        "return a value that has it, or read another output",
+    )
+
+
+def cells(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+    """Cut ``[lo, hi)`` at the multiples of CELL."""
+    while lo < hi:
+        upto = min(hi, (lo // CELL + 1) * CELL)
+        yield lo, upto
+        lo = upto
+
+
+def _is_read_twice(step: Step, output: Output) -> bool:
+    return sum(other.path == output.path for other in step.outputs) > 1
+
+
+def _has_twin(step: Step, output: Output) -> bool:
+    return any(other.split and other.path == output.path for other in step.outputs)

@@ -1,0 +1,216 @@
+"""All that can be set from outside, read once: an argument wins over ``DAGCELERY_<NAME>``, which wins over
+the default."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from dagcelery.errors import InvalidSetting
+
+PREFIX: Final = "DAGCELERY_"
+
+_SERIALIZERS: Final = ("json", "pickle")
+_MISMATCHES: Final = ("ignore", "warn", "error")
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_MB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a process, valid once they exist; InvalidSetting names the one that is not.
+
+    Durations are in seconds, sizes in bytes. An empty URL means that another setting decides.
+    """
+
+    broker_url: str = field(default="", repr=False)
+    """Where Celery sends messages."""
+    store_url: str = field(default="", repr=False)
+    """The Redis or Valkey that remembers runs."""
+    signing_key: str = field(default="", repr=False)
+    """Secret that signs what is stored, or "new,old" while it is being changed."""
+    imports: tuple[str, ...] = ()
+    """Modules and packages that unsigned plans may name."""
+    serializer: Literal["json", "pickle"] = "json"
+    """How values are serialized where neither task nor DAG says."""
+    queue: str = ""
+    """The queue of tasks that are not tainted; empty means the Celery app's default queue."""
+    ttl_seconds: int = 7 * 86400
+    """How long an unfinished run is remembered after its last activity."""
+    result_ttl_seconds: int = 86400
+    """How long a finished run is remembered."""
+    alive_seconds: float = 3.0
+    """How often a worker says that it is alive, and looks for what was left undone."""
+    dead_seconds: float = 10.0
+    """How long a worker may be silent before its work is given to others."""
+    slice_seconds: float = 0.4
+    """How long a message starts new pieces before it hands on the rest, so that runs take turns."""
+    heartbeat_seconds: float = 0.010
+    """How long ready work may wait behind a running piece before it is offered to others."""
+    max_payload_bytes: int = 512 * _MB
+    """The largest value; a list counts whole."""
+    max_items: int = 1_000_000
+    """The longest list that is iterated by a fan-out."""
+    max_nodes: int = 100_000
+    """The largest DAG, nested ones counted in."""
+    spool_bytes: int = 8 * _MB
+    """How much of a list being split is kept in memory before a temporary file takes over."""
+    code_mismatch: Literal["ignore", "warn", "error"] = "warn"
+    """What happens where a function's code is not the code that its run was planned with."""
+    log_level: str = "INFO"
+    """The level of dagcelery's own log lines."""
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            wrong = check(getattr(self, name))
+            if wrong:
+                raise InvalidSetting(name, *wrong)
+        if self.dead_seconds < 2 * self.alive_seconds:
+            raise InvalidSetting(
+                "dead_seconds",
+                f"is {self.dead_seconds:g}, less than two beats of {self.alive_seconds:g} s, "
+                "so that workers would be taken for dead between them",
+                "make it at least twice alive_seconds",
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, /, **overrides: Any) -> Settings:
+        """Read ``DAGCELERY_*`` from `environ`, os.environ by default; overrides other than None win.
+
+        Raises InvalidSetting naming the variable or the argument, also where no setting has that name.
+        """
+        known = {setting.name: setting for setting in dataclasses.fields(cls)}
+        for name in overrides:
+            if name not in known:
+                raise InvalidSetting(name, "is no setting", f"there are {', '.join(known)}")
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        variables: dict[str, str] = {}
+        for name, setting in known.items():
+            text = environ.get(PREFIX + name.upper(), "").strip()
+            if overrides.get(name) is not None:
+                values[name] = _given(name, overrides[name])
+            elif text:
+                variables[name] = PREFIX + name.upper()
+                values[name] = _read(variables[name], text, type(setting.default))
+        try:
+            return cls(**values)
+        except InvalidSetting as error:
+            named = variables.get(error.name, error.name)
+            raise InvalidSetting(named, error.wrong, error.right) from None
+
+    def __repr__(self) -> str:
+        """Show what was set; the signing key is never shown, nor a URL's password."""
+        shown = []
+        for setting in dataclasses.fields(self):
+            value = getattr(self, setting.name)
+            if value == setting.default:
+                continue
+            if setting.name == "signing_key":
+                value = "***"
+            elif setting.name.endswith("_url"):
+                value = masked(value)
+            shown.append(f"{setting.name}={value!r}")
+        return f"Settings({', '.join(shown)})"
+
+
+def masked(url: str) -> str:
+    """Return the URLs in `url` with their passwords hidden, fit for logs and errors."""
+    # The password ends at the last @: one that nobody escaped may hold an @ or a slash itself.
+    hidden = re.sub(r"(://[^:/@\s;,]*:)[^\s;]*@", r"\1***@", url)
+    return re.sub(
+        r"([?&](?:[^=&\s]*_)?(?:password|passwd|secret|token)=)[^&\s;]*", r"\1***", hidden, flags=re.I
+    )
+
+
+def _given(name: str, value: Any) -> Any:
+    if name == "imports":
+        return _modules(value) if isinstance(value, str) else tuple(value)
+    if name == "log_level" and isinstance(value, str):
+        return value.upper()
+    return value
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, re.split(r"[\s,]+", text)))
+
+
+def _read(variable: str, text: str, kind: type) -> Any:
+    if kind is tuple:
+        return _modules(text)
+    if kind is str:
+        return text.upper() if variable.endswith("_LOG_LEVEL") else text
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InvalidSetting(variable, f"is {text!r}, which is not {wanted}", f"write {wanted}") from None
+
+
+_Wrong = tuple[str, str] | None
+
+
+def _is_text(value: object) -> _Wrong:
+    if isinstance(value, str):
+        return None
+    return f"is of type {type(value).__name__}", "give a str"
+
+
+def _is_url(value: object) -> _Wrong:
+    if value == "" or (isinstance(value, str) and re.match(r"[\w+.-]+://", value)):
+        return None
+    shown = "is no URL" if isinstance(value, str) else f"is of type {type(value).__name__}"
+    return shown, "write one such as redis://localhost:6379/0"
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], _Wrong]:
+    return lambda value: (
+        None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
+    )
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[object], _Wrong]:
+    def check(value: object) -> _Wrong:
+        allowed = (int,) if kind is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            wanted = "an int" if kind is int else "a number"
+            return f"is {value!r} of type {type(value).__name__}", f"give {wanted}"
+        if not value > 0 or math.isinf(value):
+            return f"is {value}", "give a number above 0"
+        return None
+
+    return check
+
+
+def _are_modules(value: object) -> _Wrong:
+    if not isinstance(value, tuple):
+        return f"is of type {type(value).__name__}", "give a tuple of module names"
+    for name in value:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            return (
+                f"names {name!r}, which is no module",
+                'write modules or packages such as "shop.tasks,reports"',
+            )
+    return None
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
+    "broker_url": _is_url,
+    "store_url": _is_url,
+    "signing_key": _is_text,
+    "imports": _are_modules,
+    "serializer": _one_of(_SERIALIZERS),
+    "queue": _is_text,
+    "code_mismatch": _one_of(_MISMATCHES),
+    "log_level": _one_of(_LEVELS),
+    **dict.fromkeys(("ttl_seconds", "result_ttl_seconds"), _positive(int)),
+    **dict.fromkeys(
+        ("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)
+    ),
+    **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "spool_bytes"), _positive(int)),
+}

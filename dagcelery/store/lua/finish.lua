@@ -1,0 +1,125 @@
+-- Commit a piece once: outputs, state, arrivals at its successors; then claim the next piece. A worker that dies before
+-- this call has done nothing; after it, everything. More than 500 successors are announced in portions: the claim stays,
+-- with a cursor, until the last one, so a sweep can go on where a dead worker stopped.
+-- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
+--          failed, started, seconds, from, want. ARGV: values of tokens, then blocks, then the failure
+if not state then return gone('stale') end
+local again = repeated()
+if again then return again end
+local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
+local piece, body = piece_name(scope, step, lo), place(scope).body
+local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
+if done < lo then done = hi end
+
+-- A sleeper that was taken for dead, and wakes before anybody has claimed its piece again, may still commit.
+local function retaken()
+  if lo < 0 then
+    if tonumber(call('HGET', s, step .. ':t')) ~= req.attempt then return false end
+    if call('ZREM', key('r', e.q), scope .. '/' .. step) == 0 then return false end
+  else
+    local q, middle = key('q', scope, step), math.ceil((lo + hi) / 2)
+    local first, second = lo .. ':' .. middle .. ':' .. req.attempt, middle .. ':' .. hi .. ':' .. req.attempt
+    if hi - lo < 2 then first, second = lo .. ':' .. hi .. ':' .. req.attempt, nil end
+    if call('LREM', q, 1, first) == 0 then return false end
+    if second and call('LREM', q, 1, second) == 0 then
+      push_range(scope, step, lo, middle, req.attempt)
+      return false
+    end
+    call('HINCRBY', s, step .. ':c', hi - lo)
+    if call('EXISTS', q) == 0 then call('ZREM', key('r', e.q), scope .. '/' .. step) end
+  end
+  count(body, step, 'r', lo < 0 and 1 or hi - lo)
+  call('HINCRBY', R, 'c:' .. e.q, 1)
+  return true
+end
+
+if claim and (claim.attempt ~= req.attempt or claim.owner ~= req.owner) or not claim and not retaken() then
+  return conclude('stale')
+end
+
+local function store_outputs()
+  local o, home, base = key('o', scope), scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
+  for i, token in ipairs(req.tokens) do call('HSET', o, token, ARGV[i + 1]) end
+  if #req.tokens > 0 then keep(o) end
+  if step == '-2' then home, base = place(scope).parent, '@0:' end
+  for i, block in ipairs(req.blocks) do
+    local name = key('b', home, block[1] .. base .. math.floor(block[2] / 256))
+    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[#req.tokens + 1 + i])
+    keep(name)
+  end
+  for token, items in pairs(req.lists) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
+end
+
+local function give_back(from, to, attempts)
+  if to <= from then return end
+  call('LPUSH', key('q', scope, step), from .. ':' .. to .. ':' .. attempts)
+  keep(key('q', scope, step))
+  call('HINCRBY', s, step .. ':c', from - to)
+  make_ready(scope, step, e.q)
+end
+
+local function commit_items()
+  count(body, step, 'r', lo - hi)
+  give_back(done + (req.failed and 1 or 0), hi, req.attempt - 1)
+  if done == lo and hi > lo then return nil end
+  if tonumber(call('HGET', s, step .. ':n')) <= 1000 then
+    for i = lo, done - 1 do log('done', scope .. '/' .. step .. '/' .. i, body, i + 1, req.attempt, req.started, req.seconds / (done - lo)) end
+  else
+    log('done', piece, body, done, req.attempt, req.started, req.seconds)
+  end
+  return items_done(scope, body, step, lo, done)
+end
+
+local function commit_close()
+  local p = place(scope)
+  local outer = place(p.parent).body
+  call('HSET', s, 'closed', 1)
+  count(outer, p.step, 'r', -1)
+  log('done', p.parent .. '/' .. p.step .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
+  return items_done(p.parent, outer, p.step, p.index, p.index + 1)
+end
+
+local function commit_step()
+  call('HSET', s, step, 'd|' .. req.attempt .. '|' .. req.started .. '|' .. req.seconds .. '|' .. req.owner)
+  count(body, step, 'd', 1)
+  if step ~= '-1' then
+    log('done', piece, body, -1, req.attempt, req.started, req.seconds)
+    step_left(scope, body)
+  end
+  return announce(scope, body, step, 0)
+end
+
+local function record_failure()
+  local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
+  call('HSET', key('f'), name, ARGV[#ARGV])
+  keep(key('f'))
+  count(body, step, 'f', 1)
+  log('failed', name, body, done + 1, req.attempt, req.started, req.seconds)
+  if state == 'running' then
+    call('HSET', R, 'failed', name)
+    end_run('failed', name)
+  end
+end
+
+local function commit()
+  local more
+  store_outputs()
+  call('HSET', key('n'), body .. '.' .. step .. ':e', stamp())
+  if lo >= 0 then
+    more = commit_items()
+  else
+    count(body, step, 'r', -1)
+    if not req.failed then more = step == '-2' and commit_close() or step ~= '-2' and commit_step() or nil end
+  end
+  if req.failed then record_failure() end
+  return more
+end
+
+local more
+if claim and claim.cursor then more = announce_on(scope, step, claim.cursor) else more = commit() end
+if more then
+  write_claim(piece, hi, req.attempt, req.owner, claim and claim.message or '', more)
+else
+  drop_claim(piece, e.q)
+end
+return conclude('committed', more)

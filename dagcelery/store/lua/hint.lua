@@ -1,0 +1,25 @@
+-- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
+-- processes of that queue already do or were told of. Hints that have not arrived after a second count as lost.
+-- request: queue, slots
+if state ~= 'running' and state ~= 'pending' then return { cjson.encode({ state = 'none', hints = 0 }) } end
+local queue, slots = req.queue, req.slots
+local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue)
+local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)
+if now - at > 1 then pending = 0 end
+local free, pieces = slots - claims - pending, 0
+
+local function waiting(member) -- pieces of a ready step: items of a fan-out that may be claimed, or the step itself
+  local items, scope, step = 0, string.match(member, '^(%w+)/(%-?%d+)$')
+  for _, range in ipairs(call('LRANGE', key('q', scope, step), 0, free - 1)) do
+    local lo, hi = string.match(range, '^(%d+):(%d+):')
+    items = items + math.max(1, hi - lo)
+  end
+  return math.max(1, items)
+end
+
+for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1) or {}) do
+  if pieces < free then pieces = pieces + waiting(member) end
+end
+local hints = math.max(0, math.min(free, pieces))
+if hints > 0 then call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, stamp()) end
+return { cjson.encode({ state = 'none', hints = hints }) }

@@ -1,0 +1,15 @@
+-- Name active runs that nobody has looked at for `wait` seconds, and mark them as looked at; or, given a run, mark it as
+-- active from now on. Runs without a prelude: KEYS[1] belongs to no run. Times are scores, by the store's clock.
+-- request: run, delay (seconds until anybody need look), or wait, limit; ttl
+local req, call = cjson.decode(ARGV[1]), redis.call
+local clock = call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local found = {}
+if req.run then
+  call('ZADD', KEYS[1], now + req.delay, req.run)
+else
+  found = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - req.wait, 'LIMIT', 0, req.limit)
+  for _, id in ipairs(found) do call('ZADD', KEYS[1], now, id) end
+end
+if call('EXISTS', KEYS[1]) == 1 then call('EXPIRE', KEYS[1], req.ttl) end
+return found

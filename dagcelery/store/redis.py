@@ -1,0 +1,341 @@
+"""The store on Redis or Valkey: every key of a run shares a hash tag, has a TTL, and stands in the run's registry."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import redis
+
+from dagcelery.errors import StoreUnavailable
+from dagcelery.store import wire
+from dagcelery.store.base import (
+    CHUNK_BYTES,
+    CLOSE,
+    ROOT,
+    Block,
+    Child,
+    Event,
+    Grant,
+    NewRun,
+    Opened,
+    Outcome,
+    Progress,
+    Reply,
+    RunRecord,
+    Scope,
+    Swept,
+    Want,
+    scope_id,
+)
+from dagcelery.store.scripts import Scripts
+from dagcelery.store.staging import Staging
+from dagcelery.store.wire import STAGED, masked
+
+_TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
+_WORKERS = "dagcelery:workers"
+_ACTIVE = "dagcelery:active"
+_GLOBAL_TTL_SECONDS = 30 * 86400
+
+
+def key(run_id: str, *parts: object) -> str:
+    """Spell the name of a key of a run; what stands below a run's key is listed in lua/prelude.lua."""
+    return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
+
+
+class RedisStore:
+    """The verbs of `store.base.Store` over one Redis client, which may be shared by threads."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url = url
+        self._options = options
+        self._client: Any = redis.Redis.from_url(url, **options)  # its stubs allow for a decoding client
+        self._scripts = Scripts(self._client)
+        self._staging = Staging(self._run)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise StoreUnavailable(masked(self.url), str(error)) from error
+
+    def ping(self) -> None:
+        with self._reachable():
+            self._client.ping()
+
+    def close(self) -> None:
+        self._scripts.close()
+        self._client.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+    def create(self, run: NewRun) -> Reply:
+        staging, ttl = self._staging, run.ttl_seconds
+        values = staging.values(run.id, ROOT, 0, run.values, ttl)
+        staging.blocks(run.id, ROOT, 0, run.blocks, ttl)
+        staging.plan(run.id, run.plan, ttl)
+        staging.topology(run.id, run.topology, ttl)
+        request = {
+            "name": run.name,
+            "digest": run.digest,
+            "ttl": ttl,
+            "queues": sorted({entry["q"] for body in run.topology for entry in body.values()}),
+            "tokens": list(values),
+            "lists": dict(run.lists),
+        }
+        # Before, so that no run is forgotten by the sweep; again after, since a look in between found no run.
+        self._look({"run": run.id, "delay": 60})
+        reply = self._call("create", run.id, request, *values.values())
+        self._look({"run": run.id, "delay": 0})
+        return reply
+
+    def claim(self, run_id: str, want: Want) -> Reply:
+        return self._call(
+            "claim", run_id, {"owner": want.owner, "token": want.token, "want": wire.wanted(want)}
+        )
+
+    def finish(
+        self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None
+    ) -> Reply:
+        values = self._staging.values(run_id, grant.scope.id, grant.attempt, outcome.values)
+        blocks, rest = wire.few(outcome.blocks)
+        # Results of items stand beside those of other attempts, and the latest wins; a list belongs to one attempt.
+        home = grant.scope.parent if grant.step == CLOSE else grant.scope.id
+        self._staging.blocks(run_id, home, 0 if grant.step == CLOSE or grant.lo >= 0 else grant.attempt, rest)
+        request = wire.piece(grant) | {
+            "owner": owner,
+            "token": token,
+            "done": outcome.done,
+            "tokens": list(values),
+            "lists": outcome.lists,
+            "blocks": [(b.token, b.lo, b.hi, b.attempt) for b in blocks],
+            "failed": outcome.failure is not None,
+            "started": outcome.started,
+            "seconds": outcome.seconds,
+            "from": 0,
+            "want": wire.wanted(want),
+        }
+        payloads = [*values.values(), *(b.data for b in blocks)]
+        if outcome.failure is not None:
+            payloads.append(outcome.failure)
+        answer = self._run("finish", run_id, request, *payloads)
+        opened: list[Opened] = []
+        while (header := json.loads(answer[0])).get("more"):
+            opened += wire.opened(header)
+            request["from"] = header["more"]
+            answer = self._run("finish", run_id, request, *payloads)
+        reply = wire.reply(answer)
+        return replace(reply, opened=[*opened, *reply.opened]) if opened else reply
+
+    def delegate(
+        self, run_id: str, grant: Grant, children: Sequence[Child], owner: str, token: str, want: Want | None
+    ) -> Reply:
+        request = wire.piece(grant) | {"owner": owner, "token": token, "want": wire.wanted(want)}
+        opened: list[Opened] = []
+        start = 0
+        while True:
+            described, payloads = self._describe(run_id, grant, children[start:])
+            last = start + len(described) == len(children)
+            answer = self._run(
+                "delegate", run_id, request | {"children": described, "from": start, "last": last}, *payloads
+            )
+            header = json.loads(answer[0])
+            opened += wire.opened(header)
+            if not header.get("more"):
+                return replace(wire.reply(answer), opened=opened)
+            start = header["more"]
+
+    def _describe(
+        self, run_id: str, grant: Grant, children: Sequence[Child]
+    ) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """Say what scopes to open, as many as fit into one script, and what bytes they begin with."""
+        described: list[dict[str, Any]] = []
+        payloads: list[bytes] = []
+        left = CHUNK_BYTES
+        for child in islice(children, 100):
+            scope = scope_id(run_id, grant.scope.id, grant.step, child.index)
+            values = self._staging.values(run_id, scope, grant.attempt, child.values)
+            blocks, rest = wire.few(child.blocks)
+            left -= sum(map(len, values.values())) + sum(len(b.data) for b in blocks)
+            if left < 0 and described:
+                break
+            self._staging.blocks(run_id, scope, grant.attempt, rest)
+            payloads += [*values.values(), *(b.data for b in blocks)]
+            about = [(b.token, b.lo, b.hi, b.attempt) for b in blocks]
+            described.append(
+                {
+                    "id": scope,
+                    "index": child.index,
+                    "tokens": list(values),
+                    "lists": dict(child.lists),
+                    "blocks": about,
+                }
+            )
+        return described, payloads
+
+    def release(self, run_id: str, grant: Grant, owner: str) -> None:
+        self._run("release", run_id, wire.piece(grant) | {"owner": owner})
+
+    def hint(self, run_id: str, queue: str, slots: int) -> int:
+        return int(json.loads(self._run("hint", run_id, {"queue": queue, "slots": slots})[0])["hints"])
+
+    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float) -> Swept:
+        request, released, hints = {"dead": list(dead), "wait": wait_seconds}, 0, list[str]()
+        while True:
+            answer = json.loads(self._run("sweep", run_id, request)[0])
+            released += answer["released"]
+            hints += [queue for queue in answer.get("hints", ()) if queue not in hints]
+            if not answer.get("more"):
+                break
+        if answer.get("lapsing"):
+            self._renew(run_id)
+        return Swept(answer["run"], released, hints)
+
+    def _renew(self, run_id: str) -> None:
+        """Give all keys of a run their full time to live again: the record last, since it says whether that was done."""
+        registry = key(run_id, "k")
+        with self._reachable():
+            ttl = int(self._client.hget(key(run_id), "ttl") or 0)
+            for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
+                pipeline = self._client.pipeline(transaction=False)
+                for name in portion:
+                    pipeline.expire(key(run_id, name.decode()), ttl)
+                pipeline.execute()
+            self._client.expire(registry, ttl)
+            self._client.expire(key(run_id), ttl)
+
+    def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        runs = [run.decode() for run in self._look({"wait": wait_seconds, "limit": limit})]
+        records = {run_id: self.record(run_id) for run_id in runs}
+        over = [run_id for run_id, record in records.items() if record is None or record.state in _TERMINAL]
+        if over:
+            with self._reachable():
+                self._client.zrem(_ACTIVE, *over)
+        return [run_id for run_id in runs if run_id not in over]
+
+    def end(self, run_id: str, state: str, reason: str) -> str:
+        return str(json.loads(self._run("end", run_id, {"final": state, "reason": reason})[0])["run"])
+
+    def delete(self, run_id: str) -> None:
+        registry = key(run_id, "k")
+        with self._reachable():
+            for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
+                self._client.unlink(*(key(run_id, name.decode()) for name in portion))
+            self._client.unlink(registry, key(run_id))
+            self._client.zrem(_ACTIVE, run_id)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+    def record(self, run_id: str) -> RunRecord | None:
+        with self._reachable():
+            found = {k.decode(): v.decode() for k, v in self._client.hgetall(key(run_id)).items()}
+        return wire.record(run_id, found) if "state" in found else None
+
+    def plan(self, run_id: str) -> bytes | None:
+        return self._chunks(run_id, "plan") or None
+
+    def scope(self, run_id: str, scope: str) -> Scope | None:
+        if scope == ROOT:
+            return Scope(ROOT)
+        with self._reachable():
+            text = self._client.hget(key(run_id, "sc"), scope)
+        if text is None:
+            return None
+        parent, step, index, body, depth, _ = text.decode().split("/")
+        return Scope(scope, parent, int(step), int(index), int(body), int(depth))
+
+    def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
+        found: list[bytes | None] = []
+        while len(found) < len(tokens):
+            request = {"scope": scope, "tokens": tokens[len(found) : len(found) + 500]}
+            found += self._run("values", run_id, request)
+        return [self._unstaged(run_id, data) if data else None for data in found]
+
+    def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterator[Block]:
+        while lo < hi:
+            request = {"scope": scope, "token": token, "lo": lo, "hi": hi}
+            lo, found = self._run("blocks", run_id, request)
+            for block in wire.blocks(token, found):
+                yield (
+                    replace(block, data=self._unstaged(run_id, block.data))
+                    if block.data[:1] == STAGED
+                    else block
+                )
+
+    def _unstaged(self, run_id: str, data: bytes) -> bytes:
+        return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data
+
+    def _chunks(self, run_id: str, name: str) -> bytes:
+        at = key(run_id, name)
+        with self._reachable():
+            count = self._client.hlen(at)
+            return b"".join(self._client.hget(at, str(number)) or b"" for number in range(count))
+
+    def failures(self, run_id: str) -> Mapping[str, bytes]:
+        with self._reachable():
+            return {piece.decode(): data for piece, data in self._client.hgetall(key(run_id, "f")).items()}
+
+    def progress(self, run_id: str) -> Progress | None:
+        with self._reachable():
+            record, numbers = self._client.hgetall(key(run_id)), self._client.hgetall(key(run_id, "n"))
+            if b"state" not in record:
+                return None
+            queues = json.loads(record[b"queues"])
+            ready = {queue: self._client.zcard(key(run_id, "r", queue)) for queue in queues}
+        texts = {k.decode(): v.decode() for k, v in record.items()}
+        counts, scopes = wire.counters({k.decode(): float(v) for k, v in numbers.items()})
+        return Progress(wire.record(run_id, texts), counts, scopes, ready)
+
+    def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
+        with self._reachable():
+            found = self._client.xrange(key(run_id, "e"), min=f"({after}" if after else "-", count=limit)
+        return [wire.event(entry_id, fields) for entry_id, fields in found]
+
+    def wait(self, run_id: str, timeout_seconds: float) -> str:
+        stream, until = key(run_id, "w"), time.monotonic() + timeout_seconds
+        # A client of its own: a blocking read lasts longer than the socket timeout that suits all other calls.
+        with (
+            self._reachable(),
+            redis.Redis.from_url(self.url, **self._options | {"socket_timeout": None}) as waiting,
+        ):
+            while True:
+                state = waiting.hget(key(run_id), "state")
+                left = until - time.monotonic()
+                if state is None or state.decode() in _TERMINAL or left <= 0:
+                    return state.decode() if state else "gone"
+                waiting.xread({stream: "0"}, count=1, block=max(1, int(min(left, 5.0) * 1000)))
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+    def announce(self, boot: str, queues: Sequence[str], slots: int) -> None:
+        with self._reachable():
+            seconds, micros = self._client.time()
+            word = json.dumps({"queues": list(queues), "slots": slots, "at": seconds + micros / 1e6})
+            self._client.hset(_WORKERS, boot, word)
+            self._client.expire(_WORKERS, 86400)
+
+    def retire(self, boot: str) -> None:
+        with self._reachable():
+            self._client.hdel(_WORKERS, boot)
+
+    def workers(self) -> Mapping[str, Mapping[str, Any]]:
+        with self._reachable():
+            seconds, micros = self._client.time()
+            found = {boot.decode(): json.loads(word) for boot, word in self._client.hgetall(_WORKERS).items()}
+        return {boot: word | {"age": seconds + micros / 1e6 - word["at"]} for boot, word in found.items()}
+
+    # -- how a verb is called -------------------------------------------------------------------------------------------
+    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+        with self._reachable():
+            return self._scripts.run(verb, key(run_id), request, *payloads)
+
+    def _call(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Reply:
+        return wire.reply(self._run(verb, run_id, request, *payloads))
+
+    def _look(self, request: dict[str, Any]) -> list[bytes]:
+        with self._reachable():
+            found: list[bytes] = self._scripts.run("look", _ACTIVE, request | {"ttl": _GLOBAL_TTL_SECONDS})
+        return found

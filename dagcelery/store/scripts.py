@@ -1,0 +1,68 @@
+"""The verbs as Lua: one file a verb, each run as prelude + verb, atomically, in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import weakref
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+encode = json.JSONEncoder(separators=(",", ":")).encode
+_WITHOUT_PRELUDE = frozenset({"look"})
+
+
+@cache
+def source(verb: str) -> tuple[str, str]:
+    """The script of a verb and its SHA1, by which the server knows it."""
+    folder = files("dagcelery.store") / "lua"
+    prelude = "" if verb in _WITHOUT_PRELUDE else (folder / "prelude.lua").read_text()
+    text = prelude + (folder / f"{verb}.lua").read_text()
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs verbs over one connection a thread, kept open: a pool's checks would cost as much as the verb itself.
+
+    A call whose reply is lost is repeated on a new connection, as often as the client's `Retry` says; verbs are made
+    to be repeated. A forked child opens connections of its own.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._mine = threading.local()
+        self._all: weakref.WeakSet[redis.connection.AbstractConnection] = weakref.WeakSet()
+
+    def run(self, verb: str, key: str, request: dict[str, Any], *payloads: bytes) -> Any:
+        """Run a verb on the run at `key`. A server that forgot its scripts (restart, flush) is given them again."""
+        text, sha = source(verb)
+        try:
+            return self._call("EVALSHA", sha, 1, key, encode(request), *payloads)
+        except redis.exceptions.NoScriptError:
+            return self._call("EVAL", text, 1, key, encode(request), *payloads)
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        for connection in list(self._all):
+            connection.disconnect()
+
+    def _call(self, *command: Any) -> Any:
+        connection = self._connection()
+
+        def call() -> Any:
+            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            return connection.read_response()
+
+        return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
+
+    def _connection(self) -> Any:
+        mine = self._mine
+        if getattr(mine, "pid", None) != os.getpid():
+            mine.connection, mine.pid = self._pool.make_connection(), os.getpid()
+            self._all.add(mine.connection)
+        return mine.connection

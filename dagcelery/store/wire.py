@@ -1,0 +1,259 @@
+"""How the verbs' requests and answers look on the wire: JSON headers, bytes beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from dagcelery.store.base import (
+    CHUNK_BYTES,
+    SUCCESSORS,
+    Block,
+    Counts,
+    Event,
+    Grant,
+    Opened,
+    Reply,
+    RunRecord,
+    Scope,
+    Want,
+)
+
+T = TypeVar("T")
+
+
+def masked(url: str) -> str:
+    """The URL without its password, fit for an error."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url))
+
+
+STAGED = b"@"
+"""First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
+_FIELDS_A_SCRIPT = 500
+_VALUES_A_SCRIPT = 100
+_FEW_SUCCESSORS = 16
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+def piece(grant: Grant) -> dict[str, Any]:
+    """Name the piece and the attempt that a worker speaks of."""
+    return {
+        "scope": grant.scope.id,
+        "step": grant.step,
+        "lo": grant.lo,
+        "hi": grant.hi,
+        "attempt": grant.attempt,
+    }
+
+
+def wanted(want: Want | None) -> dict[str, Any] | None:
+    """Say what a worker would claim next."""
+    if want is None:
+        return None
+    return {
+        "queue": want.queue,
+        "owner": want.owner,
+        "message": want.message,
+        "focus": want.focus,
+        "only": want.only,
+        "slots": max(1, want.slots),
+        "ranges": dict(want.ranges),
+        "arrived": want.arrived,
+    }
+
+
+def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
+
+    More than a few successors stand in portions of their own; so do inputs, unless there are so many that no grant
+    can carry them.
+    """
+    steps = sum(1 for name in body if name.isdigit())
+    for name, entry in body.items():
+        field = {"start": "-1", "close": "-2"}.get(name, name)
+        successors = list(entry.get("s") or ())
+        announced = list(portions(successors, SUCCESSORS))
+        inputs = [list(entry.get("in") or ()), list(entry.get("ea") or ())]
+        small = {k: v for k, v in entry.items() if k in ("b", "se") and v not in (None, [], ())}
+        small |= {
+            "q": entry["q"],
+            "x": entry.get("x") or "",
+            "e": entry.get("e") or 0,
+            "n": entry.get("n") or 0,
+        }
+        if len(announced) > 1:
+            small["more"] = len(announced) - 1
+        if len(successors) <= _FEW_SUCCESSORS:
+            small["s"], announced = successors, []
+        if any(inputs) and sum(map(len, inputs)) <= _FIELDS_A_SCRIPT:
+            small["i"] = 1
+            yield f"{field}:i", _text(inputs)
+        if field == "-1":
+            small["c"] = steps
+        yield field, _text(small)
+        for number, portion in enumerate(announced):
+            yield f"{field}:{number}", _text(portion)
+
+
+def split_by_size(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Tell the values that fit into one script together from those that must be staged."""
+    small: dict[str, bytes] = {}
+    large: dict[str, bytes] = {}
+    left = CHUNK_BYTES
+    for token, data in values.items():
+        if len(data) <= left and len(small) < _VALUES_A_SCRIPT:
+            small[token] = data
+            left -= len(data)
+        else:
+            large[token] = data
+    return small, large
+
+
+def few(blocks: Iterable[Block]) -> tuple[list[Block], Iterator[Block]]:
+    """Tell the first blocks, which fit into one script together, from the rest."""
+    first: list[Block] = []
+    left, rest = CHUNK_BYTES, iter(blocks)
+    for block in rest:
+        left -= len(block.data)
+        if left < 0 or len(first) >= _VALUES_A_SCRIPT:
+            return first, chain((block,), rest)
+        first.append(block)
+    return first, rest
+
+
+def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut an iterable into lists of at most `size`."""
+    iterator = iter(items)
+    while portion := list(islice(iterator, size)):
+        yield portion
+
+
+def bounded(fields: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Cut fields into portions that one script may write."""
+    portion: list[tuple[str, bytes]] = []
+    size = 0
+    for field, data in fields:
+        if portion and (size + len(data) > CHUNK_BYTES or len(portion) >= _FIELDS_A_SCRIPT):
+            yield portion
+            portion, size = [], 0
+        portion.append((field, data))
+        size += len(data)
+    if portion:
+        yield portion
+
+
+def _text(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+def reply(answer: list[Any]) -> Reply:
+    """Read a verb's answer."""
+    header = json.loads(answer[0])
+    return Reply(
+        state=header.get("state", "none"),
+        run=header.get("run", "gone"),
+        digest=header.get("digest") or "",
+        opened=opened(header),
+        ready=header.get("ready", 0),
+        grant=_grant(header["grant"], answer[1:]) if "grant" in header else None,
+    )
+
+
+def opened(header: Mapping[str, Any]) -> list[Opened]:
+    """Read which steps became ready."""
+    return [Opened(*row) for row in header.get("opened") or ()]
+
+
+def _grant(row: list[Any], rest: list[Any]) -> Grant:
+    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth) = row
+    values: dict[str, bytes | None] = {}
+    found: dict[str, list[Block]] = {}
+    if rest and rest[0] is not None:
+        tokens, lists = _names(rest[0])
+        for token, data in zip(tokens, rest[1], strict=True):
+            values[token] = None if data is None or data[:1] == STAGED else data
+        if hi > lo:
+            found = {
+                token: list(blocks(token, pairs))
+                for token, pairs in zip(lists, rest[2], strict=True)
+                if _inline(pairs)
+            }
+    return Grant(Scope(scope, parent, at, index, body, depth), step, lo, hi, attempt, items, values, found)
+
+
+@lru_cache(maxsize=10_000)
+def _names(text: bytes) -> tuple[list[str], list[str]]:
+    tokens, lists = json.loads(text)
+    return tokens, lists
+
+
+def _inline(pairs: list[bytes] | None) -> bool:
+    return pairs is not None and not any(data[:1] == STAGED for data in pairs[1::2])
+
+
+def blocks(token: str, pairs: list[bytes]) -> Iterator[Block]:
+    """Read pairs of field name and bytes."""
+    for field, data in zip(pairs[::2], pairs[1::2], strict=True):
+        lo, hi, attempt = field.split(b":")
+        yield Block(token, int(lo), int(hi), int(attempt), data)
+
+
+def record(run_id: str, found: Mapping[str, str]) -> RunRecord:
+    """Read a run's record."""
+    return RunRecord(
+        id=run_id,
+        name=found["name"],
+        state=found["state"],
+        digest=found["digest"],
+        created=float(found["created"]),
+        started=float(found.get("started", 0)),
+        ended=float(found.get("ended", 0)),
+        epoch=int(found.get("epoch", 1)),
+        failed=found.get("failed", ""),
+        reason=found.get("reason", ""),
+    )
+
+
+def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    """Read one entry of a run's stream."""
+    return Event(
+        id=entry_id.decode(),
+        kind=fields[b"k"].decode(),
+        piece=fields[b"p"].decode(),
+        body=int(fields[b"b"]),
+        hi=int(float(fields[b"h"])),
+        attempt=int(float(fields[b"a"])),
+        started=float(fields[b"s"]),
+        seconds=float(fields[b"d"]),
+    )
+
+
+def counters(numbers: Mapping[str, float]) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
+    """Read counters: by (body, step), and how many scopes each body has."""
+    steps: dict[tuple[int, int], dict[str, float]] = {}
+    scopes: dict[int, int] = {}
+    for name, value in numbers.items():
+        place, what = name.split(":")
+        if what == "scopes":
+            scopes[int(place)] = int(value)
+        else:
+            body, step = map(int, place.split("."))
+            if step >= 0:
+                steps.setdefault((body, step), {})[what] = value
+    return {at: _counts(found, at, scopes) for at, found in steps.items()}, scopes
+
+
+def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
+    return Counts(
+        total=int(found.get("n", scopes.get(at[0], 1))),
+        running=max(0, int(found.get("r", 0))),
+        done=int(found.get("d", 0)),
+        failed=int(found.get("f", 0)),
+        started=found.get("b", 0.0),
+        ended=found.get("e", 0.0),
+    )

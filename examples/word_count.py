@@ -1,0 +1,60 @@
+"""Count words over every source file of Python's own standard library, with two workers, and show the ten commonest.
+
+Run it with ``python examples/word_count.py``: it starts a server and workers on this machine, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from dagcelery import dag, task
+
+WORD = re.compile(r"[A-Za-z_]{3,}")
+
+
+@task
+def source_files(folder: str) -> list[str]:
+    """Name every source file below a folder."""
+    return sorted(str(path) for path in Path(folder).rglob("*.py") if "site-packages" not in path.parts)
+
+
+@task
+def count_words(path: str) -> dict[str, int]:
+    """Count the words of one file."""
+    return dict(Counter(WORD.findall(Path(path).read_text(encoding="utf-8", errors="replace"))))
+
+
+@task
+def commonest(counts: Iterable[dict[str, int]], most: int) -> list[list[str | int]]:
+    """Add the counts of all files up, and name the commonest words."""
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return [[word, count] for word, count in total.most_common(most)]
+
+
+@dag
+def word_count(folder: str, most: int = 10) -> list[list[str | int]]:
+    """A map over files, and a reduction."""
+    return commonest([count_words(path) for path in source_files(folder)], most)
+
+
+def main() -> None:
+    """Show the canvas, run with two workers, watch it, and print the result."""
+    from dagcelery.cli import show_run
+    from dagcelery.local import cluster
+
+    folder = sysconfig.get_paths()["stdlib"]
+    with cluster(workers=2):
+        run = word_count.submit(folder=folder)
+        show_run(run, plan=word_count)
+        for word, count in run.result(timeout=300):
+            print(f"{count:8,}  {word}")
+
+
+if __name__ == "__main__":
+    main()

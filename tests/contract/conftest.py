@@ -1,0 +1,65 @@
+"""Both stores, and a look at every key that a test leaves behind."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from dagcelery.store.base import Store
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
+        server = Server(Path(folder)).start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def raw(server: Server) -> Iterator[redis.Redis]:
+    """A plain client of the server; the database is empty."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def redis_store(server: Server, raw: redis.Redis) -> Iterator[RedisStore]:
+    """The store on Redis. After the test every key has a TTL, and every key of a run is in its registry."""
+    store = RedisStore(server.url)
+    yield store
+    store.close()
+    check_keys(raw)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each store in turn."""
+    if request.param == "memory":
+        memory: Store = MemoryStore()
+        return memory
+    on_redis: Store = request.getfixturevalue("redis_store")
+    return on_redis
+
+
+def check_keys(raw: redis.Redis) -> None:
+    """Every key has a TTL; every key of a run shares the run's hash tag and stands in its registry."""
+    for name in raw.scan_iter(count=1000):
+        assert raw.pttl(name) > 0 or not raw.exists(name), f"{name.decode()} has no TTL"
+        if name in (b"dagcelery:workers", b"dagcelery:active"):
+            continue
+        found = re.fullmatch(rb"(dagcelery:\{[^}]+\})(?::(.+))?", name, re.DOTALL)
+        assert found, f"{name.decode()} is outside of its run"
+        run, below = found.groups()
+        if below and below != b"k":
+            assert raw.sismember(run + b":k", below), f"{name.decode()} is not in the registry"

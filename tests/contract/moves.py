@@ -1,0 +1,162 @@
+"""A worker's moves without Celery: hand-written topologies, claims, and finishes that say what was done."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dagcelery.store.base import (
+    CELL,
+    CLOSE,
+    START,
+    Block,
+    Child,
+    Grant,
+    NewRun,
+    Outcome,
+    Reply,
+    Store,
+    Topology,
+    Want,
+)
+
+Entry = dict[str, Any]
+Body = dict[str, Entry]
+numbers = itertools.count(1)
+
+
+def step(
+    n: int = 0,
+    s: Sequence[int] = (),
+    *,
+    q: str = "cpu",
+    x: str = "",
+    e: int = 0,
+    b: int | None = None,
+    needs: Sequence[str] = (),
+    each: Sequence[str] = (),
+    se: Sequence[int] = (),
+) -> Entry:
+    """A step that waits for `n` others (and item by item for `e` fan-outs) and is waited for by `s` (`se`)."""
+    entry: Entry = {"q": q, "n": n, "e": e, "x": x, "k": "task", "in": list(needs), "ea": list(each)}
+    return entry | {"s": list(s), "se": list(se)} | ({} if b is None else {"b": b, "k": "dag"})
+
+
+def body(starts: Sequence[int], *steps: Entry) -> Body:
+    """A body whose steps `starts` wait for nothing."""
+    return {"start": step(s=starts), "close": step()} | {str(i): entry for i, entry in enumerate(steps)}
+
+
+def chain(length: int) -> list[Body]:
+    """One step after the other."""
+    last = length - 1
+    return [
+        body(
+            [0],
+            *(
+                step(min(i, 1), [i + 1] if i < last else [], needs=[f"{i - 1}.0"] if i else [])
+                for i in range(length)
+            ),
+        )
+    ]
+
+
+def elements(token: str, data: Sequence[bytes], attempt: int = 0, cell: int = CELL) -> list[Block]:
+    """A list as blocks; the bytes of a block are those of its elements, end to end."""
+    found = []
+    for lo in range(0, len(data), cell):
+        hi = min(lo + cell, len(data))
+        found.append(Block(token, lo, hi, attempt, b"".join(data[lo:hi])))
+    return found
+
+
+def results(grant: Grant, done: int | None = None, data: bytes = b".") -> list[Block]:
+    """Result 0 of the items of a granted range, in blocks that do not cross cells."""
+    token, lo, hi = f"{grant.step}.0", grant.lo, grant.hi if done is None else done
+    edges = [lo, *(edge for edge in range((lo // CELL + 1) * CELL, hi, CELL)), hi]
+    return [Block(token, a, b, grant.attempt, data * (b - a)) for a, b in itertools.pairwise(edges) if b > a]
+
+
+class Worker:
+    """One process that claims and finishes pieces of one run; every call has a token of its own."""
+
+    def __init__(self, store: Store, run_id: str, owner: str = "boot-a:1", queue: str = "cpu") -> None:
+        self.store = store
+        self.run_id = run_id
+        self.owner = owner
+        self.queue = queue
+
+    def want(self, **options: Any) -> Want:
+        return Want(**{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options)
+
+    def ask(self, **options: Any) -> Reply:
+        return self.store.claim(self.run_id, self.want(**options))
+
+    def claim(self, **options: Any) -> Grant:
+        grant = self.ask(**options).grant
+        assert grant is not None, "nothing to claim"
+        return grant
+
+    def nothing(self, **options: Any) -> bool:
+        return self.ask(**options).grant is None
+
+    def finish(self, grant: Grant, want: Want | None = None, *, token: str = "", **outcome: Any) -> Reply:
+        said = {"started": time.time(), "seconds": 0.001, "done": grant.hi} | outcome
+        token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
+        return self.store.finish(self.run_id, grant, Outcome(**said), self.owner, token, want)
+
+    def delegate(self, grant: Grant, want: Want | None = None, *, token: str = "", **given: Any) -> Reply:
+        """Open the scopes of the granted items; `given` are what each child gets, as `Child` has it."""
+        children = [Child(index, **given) for index in range(grant.lo, grant.hi)]
+        token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
+        return self.store.delegate(self.run_id, grant, children, self.owner, token, want)
+
+    def pieces(self, topology: Topology, produce: Callable[[Grant], Mapping[str, Any]], **options: Any) -> Iterator[Grant]:
+        """Run all that is ready, as a worker does: finish and claim the next in one call."""
+        grant = self.ask(**options).grant
+        while grant is not None:
+            yield grant
+            want = self.want(**options)
+            entry = topology[grant.scope.body].get(str(grant.step), {})
+            if "b" in entry:
+                reply = self.delegate(grant, want, **produce(grant))
+            else:
+                reply = self.finish(grant, want, **produce(grant))
+            assert reply.state == "committed"
+            grant = reply.grant
+
+
+def nothing(grant: Grant) -> Mapping[str, Any]:
+    """A step without outputs."""
+    return {}
+
+
+def name(grant: Grant) -> str:
+    """A short name of what was granted: "3", "3[0:5]", "start", "close"."""
+    plain = {START: "start", CLOSE: "close"}.get(grant.step, str(grant.step))
+    return plain + (f"[{grant.lo}:{grant.hi}]" if grant.lo >= 0 else "")
+
+
+def new_run(store: Store, topology: Topology, **options: Any) -> str:
+    """Create a run of this topology and give its id back."""
+    run_id = f"run-{next(numbers)}"
+    store.create(NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options))
+    return run_id
+
+
+def drain(store: Store, run_id: str, topology: Topology, **options: Any) -> list[str]:
+    """Let one worker do the whole run; give back what it was granted, in order."""
+    queues = sorted({entry["q"] for body in topology for entry in body.values()})
+    produce = options.pop("produce", nothing)
+    done: list[str] = []
+    found = True
+    while found:
+        found = False
+        for queue in queues:
+            worker = Worker(store, run_id, queue=queue)
+            for grant in worker.pieces(topology, produce, **options):
+                found = True
+                done.append(name(grant))
+    return done

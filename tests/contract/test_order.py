@@ -1,0 +1,107 @@
+"""Steps start when all that they wait for is done, and only then."""
+
+from __future__ import annotations
+
+from dagcelery.store.base import START, NewRun, Store
+
+from .moves import Worker, body, chain, drain, name, new_run, step
+
+
+def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
+    run_id = new_run(store, chain(5))
+    assert drain(store, run_id, chain(5)) == ["0", "1", "2", "3", "4"]
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_values_travel_from_step_to_step(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(s=[1], needs=["$n"]), step(1, needs=["0.0", "$n", "0.1"]))], values={"$n": b"5"})
+    worker = Worker(store, run_id)
+    first = worker.claim()
+    assert first.values == {"$n": b"5"}
+    second = worker.finish(first, worker.want(), values={"0.0": b"six"}).grant
+    assert second is not None
+    assert second.values == {"0.0": b"six", "$n": b"5", "0.1": None}
+
+
+def test_a_join_opens_at_its_last_arrival_only(store: Store) -> None:
+    run_id = new_run(store, [body(range(4), *(step(s=[4]) for _ in range(4)), step(4))])
+    worker = Worker(store, run_id)
+    grants = [worker.claim() for _ in range(4)]
+    for grant in grants[:-1]:
+        reply = worker.finish(grant)
+        assert reply.opened == []
+        assert worker.nothing()
+    (opened,) = worker.finish(grants[-1]).opened
+    assert (opened.step, opened.queue, opened.items) == (4, "cpu", -1)
+    assert worker.claim().step == 4
+
+
+def test_a_diamond_runs_both_sides_before_its_end(store: Store) -> None:
+    topology = [body([0], step(s=[1, 2]), step(1, [3]), step(1, [3]), step(2))]
+    run_id = new_run(store, topology)
+    assert drain(store, run_id, topology) == ["0", "1", "2", "3"]
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_steps_on_other_queues_are_not_granted(store: Store) -> None:
+    run_id = new_run(store, [body([0, 1], step(q="gpu"), step())])
+    worker, gpu = Worker(store, run_id), Worker(store, run_id, "boot-g:1", "gpu")
+    assert worker.claim().step == 1
+    assert worker.nothing()
+    assert gpu.claim().step == 0
+
+
+def test_a_focus_is_preferred_and_can_be_all_that_is_wanted(store: Store) -> None:
+    run_id = new_run(store, [body([0, 1, 2], step(), step(), step())])
+    worker = Worker(store, run_id)
+    assert worker.claim(focus="0/2").step == 2
+    assert worker.nothing(focus="0/2", only=True)
+    assert worker.claim(focus="0/2").step == 0
+
+
+def test_many_first_steps_are_announced_by_a_start_piece(store: Store) -> None:
+    topology = [body(range(1200), *(step() for _ in range(1200)))]
+    run_id = new_run(store, topology)
+    worker = Worker(store, run_id)
+    start = worker.claim()
+    assert start.step == START
+    reply = worker.finish(start, worker.want())
+    assert len(reply.opened) == 1200
+    assert reply.ready == 1199
+    assert reply.grant is not None
+    worker.finish(reply.grant)
+    assert drain(store, run_id, topology) == [str(i) for i in range(1, 1200)]
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_a_hundred_thousand_successors_are_announced_in_portions_and_joined(store: Store) -> None:
+    width = 100_000
+    wide = (step(1, [width + 1]) for _ in range(width))
+    topology = [body([0], step(s=range(1, width + 1)), *wide, step(width, needs=[f"{i}.0" for i in range(1, width + 1)]))]
+    run_id = new_run(store, topology)
+    worker = Worker(store, run_id)
+    reply = worker.finish(worker.claim(), worker.want())
+    assert len(reply.opened) == width
+    assert reply.ready == width - 1
+    joins = []
+    while reply.grant is not None:
+        if reply.grant.step == width + 1:
+            joins.append(reply.grant)
+        reply = worker.finish(reply.grant, worker.want())
+    assert [name(join) for join in joins] == [str(width + 1)]
+    assert joins[0].values == {}, "so many inputs are read apart"
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_a_run_without_steps_is_done_at_once(store: Store) -> None:
+    assert store.wait(new_run(store, [body([])]), 0) == "done"
+
+
+def test_creating_a_run_again_changes_nothing(store: Store) -> None:
+    run = NewRun("again", "test", b"plan", "d1", chain(2), values={"$n": b"1"})
+    first = store.create(run)
+    Worker(store, "again").claim()
+    second = store.create(run)
+    assert (first.digest, second.digest) == ("d1", "d1")
+    assert (first.run, second.run) == ("pending", "running")
+    assert Worker(store, "again", "boot-b:1").nothing()

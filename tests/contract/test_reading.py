@@ -1,0 +1,173 @@
+"""What a run looks like from outside, while it lasts and afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from dagcelery.store.base import Grant, NewRun, Outcome, Scope, Store
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .moves import Worker, body, chain, drain, new_run, results, step
+
+
+def test_both_stores_keep_the_contract(server: object) -> None:
+    stores: list[Store] = [MemoryStore(), RedisStore("redis://localhost")]
+    assert len(stores) == 2
+
+
+def test_a_record_tells_a_runs_life(store: Store) -> None:
+    run_id = new_run(store, chain(1), name="mine", digest="d7")
+    record = store.record(run_id)
+    assert record is not None
+    assert (record.id, record.name, record.state, record.digest) == (run_id, "mine", "pending", "d7")
+    assert (record.started, record.ended, record.epoch) == (0, 0, 1)
+    drain(store, run_id, chain(1))
+    record = store.record(run_id)
+    assert record is not None
+    assert record.state == "done"
+    assert time.time() - 60 < record.created <= record.started <= record.ended < time.time() + 60
+
+
+def test_the_plan_is_given_back(store: Store) -> None:
+    plan = bytes(range(256)) * 8000
+    assert store.plan(new_run(store, chain(1), plan=plan)) == plan
+
+
+def test_an_unknown_run_is_gone(store: Store) -> None:
+    worker = Worker(store, "nobody")
+    grant = Grant(Scope("0"), 0, -1, -1, 1, -1)
+    assert (worker.ask().state, worker.ask().run) == ("none", "gone")
+    assert (worker.finish(grant).state, worker.finish(grant).run) == ("stale", "gone")
+    assert (worker.delegate(grant).state, worker.delegate(grant).run) == ("stale", "gone")
+    store.release("nobody", grant, worker.owner)
+    assert store.record("nobody") is store.plan("nobody") is store.progress("nobody") is None
+    assert store.scope("nobody", "x") is None
+    assert list(store.values("nobody", "0", ["0.0", "^0.0"])) == [None, None]
+    assert list(store.blocks("nobody", "0", "0.0", 0, 10)) == []
+    assert store.failures("nobody") == {}
+    assert store.events("nobody", "", 10) == []
+    assert store.hint("nobody", "cpu", 4) == 0
+    assert store.end("nobody", "cancelled", "") == store.wait("nobody", 1) == "gone"
+    store.delete("nobody")
+
+
+def test_a_deleted_run_is_gone_for_those_that_work_on_it(store: Store) -> None:
+    run_id = new_run(store, chain(2))
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    store.delete(run_id)
+    reply = worker.finish(grant, worker.want(), values={"0.0": b"x" * 2_000_000})
+    assert (reply.state, reply.run, reply.grant) == ("stale", "gone", None)
+    assert store.record(run_id) is None
+
+
+def test_events_come_in_order_and_resume_after_any(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(s=[1]), step(1, x="$xs"))], lists={"$xs": 2})
+    worker = Worker(store, run_id)
+    worker.finish(worker.claim(), started=12.5, seconds=0.25)
+    worker.finish(worker.claim(), started=13.0, seconds=0.5)
+    worker.finish(worker.claim(), failure=b"boom", done=1)
+    events = list(store.events(run_id, "", 100))
+    assert [(e.kind, e.piece, e.hi, e.attempt) for e in events] == [
+        ("created", "", -1, 0),
+        ("done", "0/0", -1, 1),
+        ("done", "0/1/0", 1, 1),
+        ("failed", "0/1/1", 2, 1),
+        ("failed", "", -1, 0),
+    ]
+    assert (events[1].started, events[1].seconds) == (12.5, 0.25)
+    for i, event in enumerate(events):
+        assert list(store.events(run_id, event.id, 100)) == events[i + 1 :]
+    assert list(store.events(run_id, "", 2)) == events[:2]
+
+
+def test_items_of_large_fan_outs_share_an_event_a_range(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 1001})
+    worker = Worker(store, run_id)
+    worker.finish(worker.claim(ranges={"0.0": 100}))
+    assert [(e.piece, e.hi) for e in store.events(run_id, "", 100)][1:] == [("0/0/0", 100)]
+
+
+def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: RedisStore) -> None:
+    topology = [
+        body([0, 1], step(s=[2]), step(s=[2, 3], x="$xs"), step(2, x="$xs", b=1), step(1, q="gpu")),
+        body([0], step(s=[1]), step(1)),
+    ]
+    seen = []
+    for store in (MemoryStore(), redis_store):
+        run_id = new_run(store, topology, lists={"$xs": 7})
+        worker, pictures = Worker(store, run_id), []
+        for grant in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
+            progress = store.progress(run_id)
+            assert progress is not None
+            counts = {
+                at: (c.total, c.running, c.done, c.failed, c.started > 0, c.ended > 0)
+                for at, c in progress.counts.items()
+            }
+            ready = {queue: number for queue, number in progress.ready.items() if number}
+            pictures.append((grant.step, grant.lo, counts, progress.scopes, ready, progress.record.state))
+        seen.append(pictures)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 30
+
+
+def test_waiting_ends_with_the_run(store: Store) -> None:
+    run_id = new_run(store, chain(1))
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    heard: list[tuple[str, float]] = []
+    waiting = threading.Thread(target=lambda: heard.append((store.wait(run_id, 30), time.monotonic())))
+    waiting.start()
+    time.sleep(0.1)
+    ended = time.monotonic()
+    worker.finish(grant)
+    waiting.join(10)
+    assert heard[0][0] == "done"
+    assert heard[0][1] - ended < 0.5
+
+
+@pytest.mark.parametrize("state", ["cancelled", "timed_out"])
+def test_waiting_ends_when_the_run_is_ended(store: Store, state: str) -> None:
+    run_id = new_run(store, chain(1))
+    threading.Timer(0.1, store.end, [run_id, state, "because"]).start()
+    assert store.wait(run_id, 30) == state
+    record = store.record(run_id)
+    assert record is not None
+    assert (record.state, record.reason) == (state, "because")
+
+
+def test_waiting_ends_when_the_run_is_deleted(store: Store) -> None:
+    run_id = new_run(store, chain(1))
+    threading.Timer(0.1, store.delete, [run_id]).start()
+    began = time.monotonic()
+    assert store.wait(run_id, 30) == "gone"
+    assert time.monotonic() - began < 8
+
+
+def test_waiting_is_over_when_the_time_is(store: Store) -> None:
+    run_id = new_run(store, chain(1))
+    began = time.monotonic()
+    assert store.wait(run_id, 0.2) == "pending"
+    assert 0.15 < time.monotonic() - began < 2
+
+
+def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
+    run_id = new_run(store, chain(2))
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    assert store.end(run_id, "cancelled", "enough") == "cancelled"
+    assert worker.nothing()
+    reply = store.finish(run_id, grant, Outcome(failure=b"late"), worker.owner, "t", worker.want())
+    assert (reply.state, reply.run, reply.grant) == ("committed", "cancelled", None)
+    record = store.record(run_id)
+    assert record is not None
+    assert (record.state, record.reason, record.failed) == ("cancelled", "enough", "")
+
+
+def test_parameters_may_be_none_at_all(store: Store) -> None:
+    store.create(NewRun("bare", "bare", b"p", "d", chain(1)))
+    assert drain(store, "bare", chain(1)) == ["0"]

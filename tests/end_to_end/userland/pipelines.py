@@ -1,0 +1,188 @@
+"""A user's module: the DAGs that the end-to-end tests run, in process and on workers, and compare with plain Python."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from dagcelery import AsPickle, current, dag, task
+
+
+@task
+def numbers(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task
+def power(x: int, exponent: int) -> int:
+    return int(x**exponent)
+
+
+@task
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@task(taint="gpu")
+def gpu_total(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@task
+def lazy_total(xs: Iterable[int]) -> int:
+    return sum(xs)
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@dag
+def map_reduce(n: int, exponent: int = 2) -> int:
+    return total([power(x=x, exponent=exponent) for x in numbers(n)])
+
+
+@dag
+def map_reduce_gpu(n: int) -> int:
+    return gpu_total([power(x=x, exponent=2) for x in numbers(n)])
+
+
+@dag
+def two_consumers(n: int) -> dict[str, Any]:
+    xs = numbers(n)
+    squares = [power(x, 2) for x in xs]
+    return {"a": total(squares), "b": lazy_total(squares), "whole": total(xs), "squares": squares}
+
+
+@dag
+def element_chain(n: int) -> list[int]:
+    return [add(power(x, 2), x) for x in numbers(n)]
+
+
+@dag
+def row(k: int) -> int:
+    return total([power(x, 2) for x in numbers(k)])
+
+
+@dag
+def map_in_map(n: int) -> int:
+    return total([row(k) for k in numbers(n)])
+
+
+@dag
+def map_in_map_inline(n: int) -> list[int]:
+    return [total([power(y, 2) for y in numbers(x)]) for x in numbers(n)]
+
+
+@task
+def stage(x: int) -> int:
+    return x + 1
+
+
+@task(taint="gpu")
+def gpu_stage(x: int) -> int:
+    return x * 2
+
+
+@dag
+def zigzag(x: int) -> int:
+    return stage(gpu_stage(stage(gpu_stage(stage(x)))))
+
+
+@task
+def split(x: int) -> dict[str, Any]:
+    return {"a": x, "b": {"c": [x, x + 1]}}
+
+
+@task
+def gather(parts: dict[str, Any]) -> list[int]:
+    return [parts["first"], *parts["rest"]]
+
+
+@dag
+def nested_outputs(x: int) -> list[int]:
+    out = split(x)
+    return gather({"first": out["a"], "rest": [out["b"]["c"][0], out["b"]["c"][1], 7]})
+
+
+@task
+def boom(x: int) -> int:
+    if x == 3:
+        raise ValueError(f"no {x}")
+    return x
+
+
+@dag
+def failing(n: int) -> int:
+    return total([boom(x) for x in numbers(n)])
+
+
+@task
+def who(x: int) -> list[Any]:
+    piece = current()
+    return [piece.address, piece.index, piece.attempt, os.getpid()]
+
+
+@dag
+def whoami(n: int) -> list[list[Any]]:
+    return [who(x) for x in numbers(n)]
+
+
+@task
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@dag
+def naps(seconds: list[float]) -> list[float]:
+    return [nap(s) for s in seconds]
+
+
+@dag(serializer=AsPickle())
+def pickled(n: int) -> set[int]:
+    return as_set([power(x, 2) for x in numbers(n)])
+
+
+@task
+def as_set(xs: list[int]) -> set[int]:
+    return set(xs)
+
+
+@task
+async def fetch(x: int) -> int:
+    return x + 1
+
+
+@dag
+async def asynchronous(x: int) -> int:
+    return await fetch(await fetch(x))
+
+
+@task
+def nothing() -> None:
+    return None
+
+
+@task
+def falsy(kind: str) -> Any:
+    return {"zero": 0, "false": False, "empty": "", "none": None, "list": [], "dict": {}}[kind]
+
+
+@task
+def echo(x: Any) -> Any:
+    return x
+
+
+@dag
+def falsies() -> list[Any]:
+    return [echo(falsy(kind)) for kind in ("zero", "false", "empty", "none", "list", "dict")]
+
+
+@dag
+def ordered(n: int) -> int:
+    first = nothing()
+    return total.after(first)(numbers(n))

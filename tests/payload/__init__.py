@@ -1,0 +1,1 @@
+"""Tests of values on their way to bytes and back."""

@@ -1,0 +1,107 @@
+"""Errors are records: whatever carries them about, they arrive as they were."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from dagcelery import errors
+
+EXAMPLES = [
+    errors.DagceleryError("anything"),
+    errors.InvalidDag("node 'a'", "reads output 'x' of 'b', which has none", "read one of: y"),
+    errors.InvalidDagType("node 'a'", "is of type int", "give a Task or a DAG"),
+    errors.CyclicDependency(["a", "b"]),
+    errors.InvalidParameters("parameter 'n'", "is missing", "give one"),
+    errors.InvalidSetting("DAGCELERY_MAX_ITEMS", "is 'many'", "write a whole number"),
+    errors.NotConfigured("no store is known", "set DAGCELERY_STORE_URL"),
+    errors.FunctionNotAllowed("os", "system"),
+    errors.RunFailed("r1", "its plan is gone"),
+    errors.NodeFailed("train[3]/fit", "ValueError", "no rows", "Traceback\n  File x"),
+    errors.RunCancelled("r1", "by its owner"),
+    errors.RunTimedOut("r1", "its deadline has passed"),
+    errors.ResultTimeout("r1", 2.5),
+    errors.RunNotFound("r1"),
+    errors.BadSignature("value 3.0 of run r1", "they were changed"),
+    errors.UnknownKey("value 3.0 of run r1", "another key sealed them"),
+    errors.CodeMismatch("m:f", "311-aa", "311-bb"),
+    errors.FunctionNotFound("m", "f", "it has no 'f'"),
+    errors.SerializationError("the value", "is a set", "pass a list"),
+    errors.DeserializationError("the value", "is no JSON", "write JSON"),
+    errors.LimitExceeded("list 'xs'", 11, 10, "elements", "DAGCELERY_MAX_ITEMS"),
+    errors.PayloadTooLarge("value 'x'", 11, 10),
+    errors.StoreUnavailable("connection refused", "redis://h"),
+    errors.BrokerUnavailable("connection refused", "redis://h"),
+    errors.PlanVersionUnsupported(2, 1),
+]
+
+each = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+
+
+def everything_of(error: BaseException) -> tuple[object, ...]:
+    return type(error), error.args, str(error), vars(error)
+
+
+def test_every_error_class_has_an_example_here() -> None:
+    ours = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    assert {type(error) for error in EXAMPLES} == {kind for kind in ours if issubclass(kind, BaseException)}
+
+
+@each
+def test_an_error_survives_pickle(error: errors.DagceleryError) -> None:
+    assert everything_of(pickle.loads(pickle.dumps(error))) == everything_of(error)
+
+
+@each
+def test_an_error_survives_copying(error: errors.DagceleryError) -> None:
+    assert everything_of(copy.copy(error)) == everything_of(error)
+
+
+@each
+def test_an_error_survives_a_json_result_backend(error: errors.DagceleryError) -> None:
+    args = json.loads(json.dumps(error.args))
+    assert everything_of(type(error)(*args)) == everything_of(type(error)(*error.args))
+    assert str(type(error)(*args)) == str(error)
+
+
+@each
+def test_an_error_is_one_line(error: errors.DagceleryError) -> None:
+    assert str(error)
+    assert "\n" not in str(error)
+
+
+def test_a_sentence_names_the_culprit_the_wrong_and_the_right() -> None:
+    error = errors.InvalidDag("node 'a'", "has no output 'x'.", "read 'y'")
+    assert str(error) == "node 'a': has no output 'x'; read 'y'"
+
+
+def test_parts_that_are_not_known_are_left_out() -> None:
+    assert str(errors.InvalidDag("the DAG has no nodes")) == "the DAG has no nodes"
+
+
+def test_a_wrong_type_in_a_dag_is_also_a_type_error() -> None:
+    assert issubclass(errors.InvalidDagType, TypeError)
+    assert issubclass(errors.InvalidDagType, errors.InvalidDag)
+
+
+def test_a_cycle_is_shown_closed() -> None:
+    assert "a -> b -> a" in str(errors.CyclicDependency(["a", "b"]))
+
+
+def test_waiting_in_vain_is_a_timeout() -> None:
+    with pytest.raises(TimeoutError, match=r"r1 had no result after 2\.5 s"):
+        raise errors.ResultTimeout("r1", 2.5)
+
+
+def test_the_remote_traceback_is_printed_below_a_failed_node() -> None:
+    (note,) = errors.NodeFailed("fit", "ValueError", "no rows", "Traceback\n  File x").__notes__
+    assert "fit" in note
+    assert "File x" in note
+
+
+def test_the_older_side_is_told_to_upgrade() -> None:
+    assert "workers" in str(errors.PlanVersionUnsupported(2, 1))
+    assert "client" in str(errors.PlanVersionUnsupported(1, 2))

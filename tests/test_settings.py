@@ -1,0 +1,118 @@
+"""Settings come from arguments, the environment or defaults, in that order; a bad one is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from dagcelery.errors import InvalidSetting
+from dagcelery.settings import Settings, masked
+
+
+def test_without_an_environment_there_are_defaults() -> None:
+    assert Settings.from_environment({}) == Settings()
+
+
+def test_every_setting_has_a_variable_of_its_name() -> None:
+    examples = {
+        "broker_url": "amqp://b",
+        "store_url": "redis://s",
+        "signing_key": "new,old",
+        "imports": "shop.tasks, reports",
+        "serializer": "pickle",
+        "queue": "work",
+        "code_mismatch": "error",
+        "log_level": "debug",
+    }
+    fields = dataclasses.fields(Settings)
+    numbers = {field.name: str(field.default * 2) for field in fields if field.name not in examples}
+    texts = {**examples, **numbers}
+    settings = Settings.from_environment({f"DAGCELERY_{name.upper()}": text for name, text in texts.items()})
+    assert all(getattr(settings, field.name) != field.default for field in fields)
+
+
+def test_modules_are_separated_by_commas_or_spaces() -> None:
+    settings = Settings.from_environment({"DAGCELERY_IMPORTS": "shop.tasks, reports  jobs"})
+    assert settings.imports == ("shop.tasks", "reports", "jobs")
+
+
+def test_an_argument_wins_over_the_environment() -> None:
+    settings = Settings.from_environment({"DAGCELERY_MAX_ITEMS": "5"}, max_items=6)
+    assert settings.max_items == 6
+
+
+def test_an_argument_of_none_leaves_the_environment_alone() -> None:
+    settings = Settings.from_environment({"DAGCELERY_MAX_ITEMS": "5"}, max_items=None)
+    assert settings.max_items == 5
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert Settings.from_environment({"DAGCELERY_MAX_ITEMS": " "}) == Settings()
+
+
+def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGCELERY_MAX_NODES", "12")
+    assert Settings.from_environment().max_nodes == 12
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DAGCELERY_MAX_ITEMS", "many"),
+        ("DAGCELERY_MAX_ITEMS", "0"),
+        ("DAGCELERY_ALIVE_SECONDS", "nan"),
+        ("DAGCELERY_SLICE_SECONDS", "inf"),
+        ("DAGCELERY_SERIALIZER", "yaml"),
+        ("DAGCELERY_CODE_MISMATCH", "shrug"),
+        ("DAGCELERY_LOG_LEVEL", "loud"),
+        ("DAGCELERY_BROKER_URL", "localhost"),
+        ("DAGCELERY_IMPORTS", "shop/tasks.py"),
+    ],
+)
+def test_a_bad_value_is_refused_naming_the_variable(variable: str, text: str) -> None:
+    with pytest.raises(InvalidSetting, match=variable) as caught:
+        Settings.from_environment({variable: text})
+    assert caught.value.right
+
+
+def test_a_bad_argument_is_refused_by_its_own_name() -> None:
+    with pytest.raises(InvalidSetting, match="max_items"):
+        Settings(max_items="5")  # type: ignore[arg-type]
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="max_itmes"):
+        Settings.from_environment({}, max_itmes=5)
+
+
+def test_workers_must_have_two_beats_before_they_are_dead() -> None:
+    with pytest.raises(InvalidSetting, match="dead_seconds"):
+        Settings(alive_seconds=6, dead_seconds=10)
+
+
+def test_no_secret_is_shown() -> None:
+    settings = Settings(broker_url="amqp://me:hush1@h", store_url="redis://:hush2@h/0", signing_key="hush3")
+    assert "hush" not in repr(settings)
+    assert "me:***@h" in repr(settings)
+
+
+def test_no_secret_is_in_an_error() -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        Settings(store_url="me:hush@host")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://:p@h:6379/0", "redis://:***@h:6379/0"),
+        ("redis://me:p@ss/w:rd@h/0", "redis://me:***@h/0"),
+        ("sentinel://:a@h;sentinel://:b@i", "sentinel://:***@h;sentinel://:***@i"),
+        ("redis+socket://:p@/s.sock?virtual_host=0", "redis+socket://:***@/s.sock?virtual_host=0"),
+        ("redis://h/0?password=p&db=1", "redis://h/0?password=***&db=1"),
+    ],
+)
+def test_passwords_in_urls_are_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
