@@ -76,11 +76,11 @@ def _code_parts(code: types.CodeType) -> Iterator[str]:
 
 
 def _has_docstring(code: types.CodeType) -> bool:
-    # The first constant of a function is its docstring or None, which only 3.13 says with a flag. Class
-    # bodies, lambdas and comprehensions have no docstring there.
+    # Until 3.13 the first constant of a function is its docstring or None; later a flag says whether there is
+    # one. Class bodies, lambdas and comprehensions have none there.
     if not code.co_consts or not isinstance(code.co_consts[0], str):
         return False
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 14):
         return bool(code.co_flags & 0x4000000)
     is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_flags & inspect.CO_NEWLOCALS
     return bool(is_function) and not code.co_name.startswith("<")

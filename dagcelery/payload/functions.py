@@ -206,14 +206,13 @@ def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
     if not any(layer is func or _same_method(layer, func) for layer in _layers(found)):
         return None
     if module in _SCRIPTS:
-        module = _module_that_runs() or ""
+        module = _module_that_runs(module) or ""
     return (module, qualname) if module else None
 
 
-def _module_that_runs() -> str | None:
+def _module_that_runs(script: str) -> str | None:
     """Return the name by which others import what runs as ``python -m package.module``; None for a script."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
+    spec = getattr(sys.modules[script], "__spec__", None)
     if spec is None or not spec.name:
         return None
     try:

@@ -10,7 +10,8 @@ Nothing is called by calling itself, so that DAGs may be nested as deep as memor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
@@ -58,6 +59,7 @@ class Builder:
         self.functions = FunctionTable()
         self.resolver = Resolver(self.codecs)
         self.bodies: list[BodyDraft] = []
+        self.todo: deque[Callable[[], None]] = deque()
         self.queue = queue
         self.queues = queues
         self.limit = limit
@@ -72,6 +74,8 @@ class Builder:
                 self.leave(stack.pop())
             else:
                 stack.extend(self.enter(stack[-1], name))
+            while self.todo:
+                self.todo.popleft()()
         # Deeper bodies first: the queue of a step that enters a body is that of the body's first step.
         bodies = [body.finished() for body in reversed(self.bodies)]
         return Plan(
@@ -242,7 +246,7 @@ class Builder:
 
     def new_body(self, opener: StepDraft | None) -> BodyDraft:
         """Return a new, empty body."""
-        body = BodyDraft(len(self.bodies), opener)
+        body = BodyDraft(len(self.bodies), self.todo, opener)
         self.bodies.append(body)
         return body
 

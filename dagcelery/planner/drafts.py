@@ -7,7 +7,8 @@ into an expression of one body, and tells the makers in which form they have a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -19,9 +20,14 @@ Target: TypeAlias = "Produced | Given"
 
 @dataclass(slots=True, eq=False)
 class BodyDraft:
-    """The steps of one scope; `opener` is the step of the parent that enters it."""
+    """The steps of one scope; `opener` is the step of the parent that enters it.
+
+    `todo`, one for all bodies, takes what a read in this body has to change in others: done one after the
+    other and not within each other, it cannot exhaust the stack however deep bodies lie.
+    """
 
     number: int
+    todo: deque[Callable[[], None]]
     opener: StepDraft | None = None
     steps: list[StepDraft] = field(default_factory=list)
     params: list[Given] = field(default_factory=list)
@@ -154,8 +160,13 @@ class Delegated(Produced):
     def _token(self, body: BodyDraft, reader: StepDraft | None, *, split: bool) -> str:
         if self.child is not None and not self.is_read:
             self.is_read = True
-            self.child.outputs.append((self.name, write(self.value, self.child, None), self.codec))
+            self.step.body.todo.append(self._hand_up)
         return Produced._token(self, body, reader, split=False)
+
+
+    def _hand_up(self) -> None:
+        if self.child is not None:
+            self.child.outputs.append((self.name, write(self.value, self.child, None), self.codec))
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +207,11 @@ class Given:
         if self.value is None or self.is_whole or self.is_split or self.body.opener is None:
             return
         self.body.params.append(self)
-        self.body.opener.take(self.name, self.value)
+        self.body.todo.append(self._hand_down)
+
+    def _hand_down(self) -> None:
+        if self.value is not None and self.body.opener is not None:
+            self.body.opener.take(self.name, self.value)
 
 
 def write(draft: Expr, body: BodyDraft, reader: StepDraft | None) -> Expr:

@@ -262,7 +262,7 @@ class Ledger:
         lo, hi, attempts = state.ranges.popleft()
         share = math.ceil((state.items - state.claimed) / (2 * max(1, want.slots)))
         # Each item may tell each of the steps that follow item by item.
-        most = RANGE_ITEMS // max(1, len(self.entry(scope, step)["se"]))
+        most = RANGE_ITEMS // max(1, 2 * len(self.entry(scope, step)["se"]))
         size = max(1, min(want.ranges.get(f"{self.scopes[scope].body}.{step}", 1), share, most))
         if hi - lo > size:
             state.ranges.appendleft((lo + size, hi, attempts))

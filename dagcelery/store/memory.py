@@ -161,7 +161,8 @@ class MemoryStore:
                 r for r in self._looked_at if r not in self._runs or self._runs[r].state in TERMINAL
             ]:
                 del self._looked_at[run_id]
-            found = [r for r, at in self._looked_at.items() if at <= now - wait_seconds][:limit]
+            oldest = sorted(self._looked_at, key=self._looked_at.__getitem__)
+            found = [r for r in oldest if self._looked_at[r] <= now - wait_seconds][:limit]
             self._looked_at.update(dict.fromkeys(found, now))
             return found
 
@@ -178,6 +179,7 @@ class MemoryStore:
     def delete(self, run_id: str) -> None:
         with self._changed:
             self._runs.pop(run_id, None)
+            self._changed.notify_all()
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:

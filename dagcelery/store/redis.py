@@ -222,12 +222,14 @@ class RedisStore:
         return str(json.loads(self._run("end", run_id, {"final": state, "reason": reason})[0])["run"])
 
     def delete(self, run_id: str) -> None:
-        registry = key(run_id, "k")
+        registry, waited = key(run_id, "k"), key(run_id, "w")
         with self._reachable():
+            # From here on there is no such run, and who waits for it is told.
+            first = self._client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
+            first.expire(waited, 60).zrem(_ACTIVE, run_id).execute()
             for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
                 self._client.unlink(*(key(run_id, name.decode()) for name in portion))
-            self._client.unlink(registry, key(run_id))
-            self._client.zrem(_ACTIVE, run_id)
+            self._client.unlink(registry, waited)
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:

@@ -15,14 +15,17 @@ class CustomError(Exception):
     pass
 
 
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:
-        return caught
+def fail(error: Exception) -> None:
+    raise error
 
 
-def told(error: BaseException) -> dict[str, object]:
+def raised(error: Exception) -> Exception:
+    with pytest.raises(type(error)) as caught:
+        fail(error)
+    return caught.value
+
+
+def told(error: Exception) -> dict[str, object]:
     return failures.decode(failures.encode(raised(error)))
 
 

@@ -110,7 +110,8 @@ def test_any_value_comes_back_unchanged_or_is_refused(value: Any) -> None:
 
 
 def test_falsy_values_come_back() -> None:
-    for value in (None, False, 0, 0.0, -0.0, "", [], {}):
+    falsy: list[Any] = [None, False, 0, 0.0, -0.0, "", [], {}]
+    for value in falsy:
         assert same(value, codec.load(codec.dump(value)))
 
 

@@ -1,4 +1,4 @@
-"""Values are stored whole or in blocks, and read only from the place and the attempt that they were sealed for."""
+"""Values are stored whole or in blocks, and read only from the place that they were sealed for."""
 
 from __future__ import annotations
 

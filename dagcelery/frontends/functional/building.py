@@ -30,7 +30,7 @@ def built(
     name: str,
     options: DagOptions,
 ) -> DAG:
-    """Return the DAG that `body` describes; it is called with the values `known` and an output a parameter."""
+    """Return the DAG that `body` describes; it gets the values `known`, and an output for each parameter."""
     run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
     three = run.traced(3)
     if run.has_iterated:

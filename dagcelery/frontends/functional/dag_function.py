@@ -1,10 +1,9 @@
-"""A function that `@dag` decorated: the body of a DAG, a nested DAG in another body, plain Python elsewhere."""
+"""A function that `@dag` decorated: a DAG, a nested DAG in the body of another, plain Python elsewhere."""
 
 from __future__ import annotations
 
 import inspect
-import pickle
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
@@ -81,11 +80,14 @@ class DagFunction(Definition[P, R_co]):
     def __dag__(self, **static: object) -> DAG:
         """Return the DAG, built once for every combination of values of the static parameters."""
         values = self._known({**self._values, **static})
-        key = (_key(values), self._options)
+        key = _key(values)
+        if key is not None and key in self._dags:
+            return self._dags[key]
         with recursion_refused((self._fn, key), name_of(self._fn)):
-            if key is None or key not in self._dags:
-                self._dags[key] = self._built(values)
-        return self._dags[key]
+            dag = self._built(values)
+        if key is not None:
+            self._dags[key] = dag
+        return dag
 
     def options(
         self,
@@ -101,20 +103,25 @@ class DagFunction(Definition[P, R_co]):
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
         where to, `deadline` is in seconds from then, `priority` from 0 to 9.
         """
-        given = {"key": key, "client": client}
-        run = {"deadline": deadline, "priority": priority}
-        return self._changed(
-            _node_name=name or self._node_name,
-            _submission={**self._submission, **{k: v for k, v in given.items() if v is not None}},
-            _options=replace(self._options, **{k: v for k, v in run.items() if v is not None}),
+        submission = {name: value for name, value in (("key", key), ("client", client)) if value is not None}
+        changed = self._changed(
+            _node_name=name or self._node_name, _submission={**self._submission, **submission}
         )
+        if deadline is None and priority is None:
+            return changed
+        options = replace(
+            self._options,
+            deadline=self._options.deadline if deadline is None else deadline,
+            priority=self._options.priority if priority is None else priority,
+        )
+        return changed._changed(_options=options, _dags={})
 
     def _nested(self, trace: Trace, arguments: dict[str, Any]) -> object:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         inner = self.__dag__(**static)
         for name in self._object():
             del arguments[name]
-        defaults = {n: s.default_value for n, s in inner.inputs.items() if _has_default(s)}
+        defaults = dict(_defaults(inner))
         arguments = {**defaults, **arguments}
         name = self._node_name or valid(short_name(self._fn))
         callee = CalledDag(name, self._node_name is not None, inner, hints(self._fn).get("return"))
@@ -183,14 +190,13 @@ class DagFunction(Definition[P, R_co]):
                 )
 
 
-def _key(values: Mapping[str, object]) -> Hashable:
-    """Return what tells these values from others; equal values of two types, 1 and True, are two."""
-    named = sorted(values.items())
+def _key(values: Mapping[str, object]) -> Hashable | None:
+    """Return what tells these values from others, None if nothing does; 1 and True are two values."""
+    key = tuple((name, type(values[name]), values[name]) for name in sorted(values))
     try:
-        key = tuple((name, type(value), value) for name, value in named)
         hash(key)
     except TypeError:
-        return pickle.dumps(named)
+        return None
     return key
 
 
@@ -200,5 +206,7 @@ def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:
     return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
 
 
-def _has_default(source: object) -> bool:
-    return isinstance(source, FromParam) and source.default_value is not EMPTY
+def _defaults(dag: DAG) -> Iterator[tuple[str, object]]:
+    for name, source in dag.inputs.items():
+        if isinstance(source, FromParam) and source.default_value is not EMPTY:
+            yield name, source.default_value

@@ -7,7 +7,7 @@ an `Output`. Anywhere else, in a running task too, it calls the function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.task_function import TaskFunction
@@ -15,9 +15,6 @@ from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, TaskOptions
 from dagcelery.model.serializers import Serialize, Serializer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable  # noqa: F811
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -54,7 +54,7 @@ class Definition(Generic[P, R_co]):
         return self._fn
 
     def after(self, *upstream: object) -> Self:
-        """Return this with an order: its calls start when `upstream`, outputs or lists of them, are finished."""
+        """Return this with an order: its calls start after `upstream`, outputs or lists of them."""
         return self._changed(_upstream=(*self._upstream, *upstream))
 
     @overload
@@ -99,9 +99,12 @@ class Definition(Generic[P, R_co]):
         # By name where another process can find that name, as functions are; else with the function itself.
         if self._bound:
             return getattr, (self._bound[0], self.__name__)
+        if self._decorated is self and _is_importable(self):
+            return self.__qualname__
+        state = {name: value for name, value in self.__dict__.items() if name != "_dags"}
         if self._decorated is self:
-            return self.__qualname__ if _is_importable(self) else (_restored, (type(self), self.__dict__))
-        return _restored, (type(self), {**self.__dict__, "_decorated": self._decorated})
+            del state["_decorated"]  # which would be pickled before this object exists
+        return _restored, (type(self), state)
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what is to be run, and its parameters by name."""
@@ -122,7 +125,8 @@ class Definition(Generic[P, R_co]):
         bound = self._signature.bind(*args, **kwargs)
         rest = next((p.name for p in self._signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         arguments = dict(bound.arguments)
-        return {**arguments, **arguments.pop(rest, {})} if rest else arguments
+        extra = arguments.pop(rest, {}) if rest else {}
+        return {**arguments, **extra}
 
     def _called_with(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call in a DAG's body, those of a method's object among them."""
@@ -153,7 +157,7 @@ class Definition(Generic[P, R_co]):
         return changed
 
     def __copy__(self) -> Self:
-        made = cast("Self", object.__new__(type(self)))
+        made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         return made
 
@@ -205,6 +209,6 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 
 
 def _restored(cls: type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
-    definition = cast("Definition[..., Any]", object.__new__(cls))
-    definition.__dict__.update(state)
+    definition = object.__new__(cls)
+    definition.__dict__.update({"_decorated": definition, "_dags": {}, **state})
     return definition

@@ -126,8 +126,8 @@ class _Fold:
         return InvalidDag(
             f"the body, for one element of {self.trace.title(source)},",
             f"{found} for another",
-            "do the same for every element: decide in a task, and number or pair elements (enumerate, zip) "
-            "in the task that returns the list",
+            "do the same for every element: decide in a task, number or pair the elements (enumerate, zip) in "
+            "the task that returns the list, and call before the loop what does not depend on the element",
         )
 
 

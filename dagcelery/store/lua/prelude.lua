@@ -228,7 +228,7 @@ local function take_range(scope, body, step, want)
   lo, hi = tonumber(lo), tonumber(hi)
   local items, claimed = tonumber(call('HGET', s, step .. ':n')), tonumber(call('HGET', s, step .. ':c') or 0)
   local size = (want.ranges or {})[body .. '.' .. step] or 1
-  local most = math.floor(512 / math.max(1, #(entry(body, step).se or {}))) -- each item may tell each of them
+  local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
   if hi - lo > size then
     call('LPUSH', q, (lo + size) .. ':' .. hi .. ':' .. attempts)

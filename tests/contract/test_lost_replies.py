@@ -1,0 +1,244 @@
+"""A reply that is lost on its way makes the client repeat the call by itself, and nothing happens twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from dagcelery.errors import StoreUnavailable
+from dagcelery.store.base import Child, NewRun, Outcome, Store
+from dagcelery.store.redis import RedisStore
+
+from .moves import Worker, body, chain, drain, elements, name, new_run, results, step
+from .proxy import Proxy
+from .server import Server
+
+TOPOLOGY = [body([0], step(s=[1], x="$xs", se=[2]), step(1), step(x="$xs", e=1, b=1)), body([0], step())]
+
+
+@pytest.fixture
+def proxy(server: Server, raw: redis.Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    proxy = Proxy(server.socket.parent, server.socket)
+    yield proxy
+    proxy.close()
+    proxy.path.unlink()
+
+
+@pytest.fixture
+def deaf(proxy: Proxy) -> Iterator[RedisStore]:
+    """A store that talks through the proxy."""
+    store = RedisStore(proxy.url)
+    yield store
+    store.close()
+
+
+def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, redis_store: RedisStore) -> None:
+    lose = proxy.swallow
+    run = NewRun("r", "r", b"p", "d", TOPOLOGY, lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
+    lose(b"created")  # in no request: nothing is lost until the next line
+    lose()
+    assert deaf.create(run).run == "pending"
+    worker = Worker(deaf, "r")
+    lose()
+    grant = worker.claim(ranges={"0.0": 2})
+    assert (grant.lo, grant.hi) == (0, 2)
+    lose()
+    reply = worker.finish(grant, worker.want(ranges={"0.0": 2}), blocks=results(grant))
+    assert reply.grant is not None
+    assert (name(reply.grant), [o.step for o in reply.opened]) == ("0[2:4]", [2])
+    lose()
+    deaf.release("r", reply.grant, worker.owner)
+    lose()
+    assert deaf.hint("r", "cpu", 4) == 4
+    nested = worker.claim(focus="0/2")
+    lose()
+    assert len(worker.delegate(nested).opened) == 1
+    lose()
+    assert deaf.sweep("r", ["boot-x"], 1).released == 0
+    lose(b"HGETALL")
+    assert deaf.record("r") is not None
+    assert proxy.swallowed == 8
+    drain(redis_store, "r", TOPOLOGY)
+    progress = redis_store.progress("r")
+    assert progress is not None
+    assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
+        (0, 0): (8, 0, 8),
+        (0, 1): (1, 0, 1),
+        (0, 2): (8, 0, 8),
+        (1, 0): (8, 0, 8),
+    }
+    lose()
+    assert deaf.end("r", "cancelled", "late") == "done"
+    deaf.delete("r")
+
+
+def test_a_lost_reply_amid_many_successors_loses_none(deaf: RedisStore, proxy: Proxy) -> None:
+    width = 1700
+    topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
+    for number in range(1, 4):
+        run_id = new_run(deaf, topology)
+        worker = Worker(deaf, run_id)
+        grant = worker.claim()
+        proxy.swallow(b'"from":%d' % number)
+        reply = worker.finish(grant, worker.want())
+        assert len(reply.opened) == width
+        assert reply.ready == width - 1
+    assert proxy.swallowed == 3
+
+
+def test_a_caller_that_gave_up_amid_its_successors_may_call_again(redis_store: RedisStore) -> None:
+    width = 1700
+    run_id = new_run(redis_store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
+    worker = Worker(redis_store, run_id)
+    grant, want = worker.claim(), worker.want()
+    _first_portion_only(redis_store, run_id, grant.attempt, want.token)
+    reply = worker.finish(grant, want)
+    assert reply.state == "committed"
+    assert reply.ready == width - 1
+
+
+def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: RedisStore) -> None:
+    width = 1700
+    run_id = new_run(redis_store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
+    worker = Worker(redis_store, run_id)
+    _first_portion_only(redis_store, run_id, worker.claim().attempt, "t")
+    progress = redis_store.progress(run_id)
+    assert progress is not None
+    assert progress.ready == {"cpu": 500}
+    redis_store.sweep(run_id, ["boot-a"], 1)
+    progress = redis_store.progress(run_id)
+    assert progress is not None
+    assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width}, 1)
+    assert redis_store.hint(run_id, "cpu", 8) == 8, "no claim is left"
+
+
+def _first_portion_only(store: RedisStore, run_id: str, attempt: int, token: str) -> None:
+    """Commit step 0 as `boot-a:1` and die before the second portion of its successors."""
+    request = {"owner": "boot-a:1", "token": token, "scope": "0", "step": 0, "lo": -1, "hi": -1, "attempt": attempt}
+    request |= {"done": -1, "tokens": [], "lists": {}, "blocks": [], "failed": False, "started": 1.0, "seconds": 1.0}
+    store._run("finish", run_id, request | {"from": 0, "want": None})
+
+
+def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: RedisStore) -> None:
+    topology = [body([0], step(x="$xs", b=1)), body([0], step())]
+    run_id = new_run(redis_store, topology, lists={"$xs": 8})
+    dead, alive = Worker(redis_store, run_id, "boot-d:1"), Worker(redis_store, run_id)
+    lost = dead.claim(ranges={"0.0": 4})
+    described, payloads = redis_store._describe(run_id, lost, [Child(0), Child(1)])
+    request = {"owner": dead.owner, "token": "t", "scope": "0", "step": 0, "lo": 0, "hi": 4, "attempt": 1}
+    redis_store._run("delegate", run_id, request | {"children": described, "from": 0, "last": False, "want": None}, *payloads)
+    redis_store.sweep(run_id, ["boot-d"], 1)
+    drain(redis_store, run_id, topology)
+    progress = redis_store.progress(run_id)
+    assert progress is not None
+    assert (progress.record.state, progress.scopes) == ("done", {0: 1, 1: 8})
+    assert {at: (c.running, c.done) for at, c in progress.counts.items()} == {(0, 0): (0, 8), (1, 0): (0, 8)}
+    assert alive.nothing()
+
+
+def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(2))
+    worker = Worker(redis_store, run_id)
+    raw.script_flush()
+    grant = worker.claim()
+    raw.script_flush()
+    assert worker.finish(grant, values={"0.0": b"v"}).state == "committed"
+    assert redis_store.values(run_id, "0", ["0.0"]) == [b"v"]
+
+
+def test_a_store_out_of_reach_is_said_to_be_so_without_its_password(tmp_path: Path) -> None:
+    for url, shown in (
+        ("redis://:secret@127.0.0.1:1/0", "redis://:***@127.0.0.1:1/0"),
+        ("redis://me:secret@127.0.0.1:1/0", "redis://me:***@127.0.0.1:1/0"),
+        (f"unix://{tmp_path}/none?password=secret", f"unix://{tmp_path}/none?password=***"),
+    ):
+        store: Store = RedisStore(url, retry=None)
+        for verb in (
+            store.ping,
+            lambda s=store: s.record("r"),
+            lambda s=store: s.end("r", "cancelled", ""),
+            lambda s=store: s.wait("r", 1),
+            lambda s=store: Worker(s, "r").ask(),
+            lambda s=store: s.due(1, 0),
+            s_workers(store),
+        ):
+            with pytest.raises(StoreUnavailable) as caught:
+                verb()
+            assert caught.value.url == shown
+            assert "secret" not in str(caught.value)
+
+
+def s_workers(store: Store) -> object:
+    return store.workers
+
+
+def test_a_store_that_comes_back_is_used_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
+        server = Server(Path(folder)).start()
+        store = RedisStore(server.url)
+        store.create(NewRun("r", "r", b"p", "d", chain(1)))
+        server.stop()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.record("r")
+        with pytest.raises(StoreUnavailable):
+            Worker(store, "r").ask()
+        assert time.monotonic() - began < 60
+        again = threading.Timer(0.3, server.start)
+        again.start()
+        again.join()
+        assert Worker(store, "r").ask().run == "gone", "this server keeps nothing"
+        store.close()
+        server.stop()
+
+
+def _finish_in_child(store: RedisStore, run_id: str) -> None:
+    worker = Worker(store, run_id, "boot-c:1")
+    for _ in range(20):
+        worker.finish(worker.claim())
+
+
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_a_forked_child_has_a_connection_of_its_own(redis_store: RedisStore) -> None:
+    run_id = new_run(redis_store, chain(41))
+    worker = Worker(redis_store, run_id)
+    worker.finish(worker.claim())
+    fork = multiprocessing.get_context("fork")
+    for _ in range(2):
+        child = fork.Process(target=_finish_in_child, args=[redis_store, run_id])
+        child.start()
+        # The parent talks all the while.
+        while child.is_alive():
+            assert redis_store.end("nobody", "cancelled", "") == "gone"
+        child.join()
+        assert child.exitcode == 0
+    assert redis_store.wait(run_id, 0) == "done"
+
+
+def test_threads_share_a_store(redis_store: RedisStore) -> None:
+    run_id = new_run(redis_store, [body(range(200), *(step() for _ in range(200)))])
+
+    def work(number: int) -> None:
+        worker = Worker(redis_store, run_id, f"boot-{number}:1")
+        grant = worker.ask().grant
+        while grant is not None:
+            want = worker.want()
+            outcome = Outcome(values={f"{grant.step}.0": b"%d" % grant.step}, done=-1)
+            grant = redis_store.finish(run_id, grant, outcome, worker.owner, want.token, want).grant
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert redis_store.wait(run_id, 0) == "done"
+    tokens = [f"{i}.0" for i in range(200)]
+    assert list(redis_store.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
