@@ -58,7 +58,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["errors", *(name for name in _HOME_OF if name != "app")]  # noqa: PLE0604
+__all__ = ["errors", *(name for name in _HOME_OF if name != "app")]
 __version__ = "0.1.0"
 
 if not TYPE_CHECKING:

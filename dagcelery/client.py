@@ -71,7 +71,7 @@ class Run(Generic[R_co]):
         if is_executing():
             raise NotConfigured(
                 "result() was called inside a task",
-                "a task that waits for another run blocks the process that could execute it; use the output as an argument",
+                "a task that waits for a run blocks the process that could execute it; take the output as an argument",
             )
         return cast(R_co, results.wait(self._engine, self.id, timeout))
 
@@ -149,7 +149,7 @@ class Client:
         return run
 
 
-# -- which client ---------------------------------------------------------------------------------------------------------
+# -- which client --------------------------------------------------------------------------------
 _lock = threading.Lock()
 _default: Client | None = None
 
@@ -192,10 +192,8 @@ def attach(app: Celery, *, store_url: str | None = None, signing_key: str | None
     return client
 
 
-# -- what users call --------------------------------------------------------------------------------------------------------
-def submit(
-    node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None
-) -> Run[Any]:
+# -- what users call -----------------------------------------------------------------------------
+def submit(node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None) -> Run[Any]:
     """Submit a DAG, a task, or ``"module:name"`` of one. Returns at once; the run is remembered when it does.
 
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
@@ -204,9 +202,7 @@ def submit(
     return (client or default_client()).submit(node, params)
 
 
-async def asubmit(
-    node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None
-) -> Run[Any]:
+async def asubmit(node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None) -> Run[Any]:
     """`submit` without blocking the event loop."""
     return await asyncio.to_thread(submit, node, params, client=client)
 
@@ -259,9 +255,7 @@ def dag_of(node: Node) -> DAG | Task:
     if isinstance(node, str):
         module, _, name = node.partition(":")
         if not name:
-            raise InvalidDagType(
-                f"'{node}'", "it does not say where the DAG is", "write 'package.module:name'"
-            )
+            raise InvalidDagType(f"'{node}'", "it does not say where the DAG is", "write 'package.module:name'")
         found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)

@@ -1,6 +1,7 @@
 """Count words over every source file of Python's own standard library, with two workers, and show the ten commonest.
 
-Run it with ``python examples/word_count.py``: it starts a server and workers on this machine, and leaves nothing behind.
+Run it with ``python examples/word_count.py``: it starts a server and workers on this machine, and
+leaves nothing behind.
 """
 
 from __future__ import annotations

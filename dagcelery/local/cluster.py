@@ -126,7 +126,7 @@ def cluster(
     log_level: str = "WARNING",
     events: bool = False,
 ) -> Iterator[Cluster]:
-    """Run an embedded server and a Celery worker of `workers` processes; within the block it is the default client's.
+    """Run an embedded server and a Celery worker of `workers` processes; the block submits to them.
 
     The worker consumes the default queue, those of the tolerated `taints`, and `queues`. It finds modules
     where this process does, imports `modules` at once, and sees `environment` on top of this process's.

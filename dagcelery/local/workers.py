@@ -38,10 +38,10 @@ class WorkerOptions:
     def command(self, name: str, processes: int, queues: Iterable[str]) -> list[str]:
         """Celery's command line for a worker."""
         return [
-            *("-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
+            *("-q", "-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
             *("-P", "prefork", "-c", str(processes), "-Q", ",".join(queues)),
             *(("-I", ",".join(self.modules)) if self.modules else ()),
-            # These let workers know of each other, which one machine can do without and which delays the start.
+            # Without these workers do not get to know each other at the start, which takes a second.
             *("--without-gossip", "--without-mingle"),
             *(("-E",) if self.events else ("--without-heartbeat",)),
         ]

@@ -96,8 +96,9 @@ def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
     if step.kind == "dag":
         for token in outer[step.target]:
             found.add(token)
-    # Whoever waits for items of a fan-out knows by then that the list which that one counts is there.
-    if step.over is not None and (not found.items or step.over[0] == "^"):
+    # Whoever waits for items of a fan-out, and for nothing else, knows with the first of them that the list which
+    # that one counts is there; who waits for other steps too might be opened by those before there is a list.
+    if step.over is not None and (not found.items or found.steps or step.over[0] == "^"):
         found.add(step.over)
     return found
 

@@ -86,7 +86,7 @@ class Messages:
         """Send the canvas that these steps become."""
         made = canvas.Canvas(self._binding.app, view.program.plan, view.run_id, self.slots)
         for signature in made.build(opened):
-            signature.apply_async()
+            _let_go(signature.apply_async())
 
     def visit(self, run_id: str, queue: str, count: int) -> None:
         """Send plain visits."""
@@ -112,6 +112,22 @@ class Messages:
         return slots
 
 
+def _let_go(result: Any) -> None:
+    """Stop Celery from waiting for the results of our messages: the store tells what happened, and nobody reads them.
+
+    A chord makes Celery subscribe to each header's result and keep it until it is ready, which an ignored one never
+    is; in a worker that would be a subscription and an object for every header, for ever.
+    """
+    while result is not None:
+        for one in getattr(result, "results", None) or (result,):
+            backend: Any = getattr(one, "backend", None)
+            for waiters in getattr(backend, "_pending_results", ()):
+                waiters.pop(one.id, None)
+            if hasattr(backend, "result_consumer"):
+                backend.result_consumer.cancel_for(one.id)
+        result = result.parent
+
+
 _bindings: dict[int, Binding] = {}
 
 
@@ -133,12 +149,12 @@ def register(app: Celery, settings: Settings) -> Binding:
         "track_started": False,
     }
 
-    @app.task(name=canvas.VISIT, **options)  # type: ignore[untyped-decorator]
+    @app.task(name=canvas.VISIT, **options)
     def visit(self: Any, run: str, queue: str, focus: str = "") -> None:
         """Work on a run until nothing is ready on the queue, or the message's time is over."""
         _quietly(run, lambda: binding.engine.visit(run, queue, focus, self.request.id or ""))
 
-    @app.task(name=canvas.LINK, **options)  # type: ignore[untyped-decorator]
+    @app.task(name=canvas.LINK, **options)
     def link(self: Any, run: str, queue: str, steps: list[str], then: str) -> None:
         """Do one link of a chain."""
         _quietly(run, lambda: binding.engine.links(run, queue, steps, then, self.request.id or ""))
@@ -147,7 +163,7 @@ def register(app: Celery, settings: Settings) -> Binding:
 
 
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
-    """Settings for a team's own app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
+    """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
     given = {"store_url": store_url, "signing_key": signing_key}
     settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
     found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
@@ -165,7 +181,7 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
 
 
 def _quietly(run: str, work: Callable[[], None]) -> None:
-    """A message never raises: a raising member keeps a chord's body from being sent. What is undone, the store knows."""
+    """A message never raises: a raising member would keep a chord's body back. What is undone, the store knows."""
     try:
         work()
     except StoreUnavailable as error:
@@ -178,7 +194,7 @@ def _quietly(run: str, work: Callable[[], None]) -> None:
         )
 
 
-# -- dagcelery's own app ------------------------------------------------------------------------------------------------
+# -- dagcelery's own app -------------------------------------------------------------------------
 def make_app(settings: Settings) -> Celery:
     """The app that ``celery -A dagcelery worker`` uses, made from settings."""
     app = Celery("dagcelery", set_as_current=False)
@@ -209,7 +225,7 @@ def path_for_users() -> None:
         sys.path.insert(0, here)
 
 
-# -- the worker's sign of life --------------------------------------------------------------------------------------------
+# -- the worker's sign of life -------------------------------------------------------------------
 class Alive(threading.Thread):
     """Says every few seconds that a worker lives. A thread: timers of the worker's hub fall silent during outages."""
 
@@ -243,7 +259,7 @@ class Alive(threading.Thread):
 _alive: dict[int, Alive] = {}
 
 
-@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+@signals.worker_init.connect(weak=False)
 def _name_boot(sender: Any = None, **_: Any) -> None:
     os.environ[BOOT] = uuid.uuid4().hex[:12]
     if sender is not None and getattr(sender, "task_events", False):
@@ -252,7 +268,7 @@ def _name_boot(sender: Any = None, **_: Any) -> None:
     path_for_users()
 
 
-@signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+@signals.worker_ready.connect(weak=False)
 def _announce(sender: Any = None, **_: Any) -> None:
     binding = _bindings.get(id(sender.app))
     if binding is not None and binding.settings.store_url:
@@ -262,7 +278,7 @@ def _announce(sender: Any = None, **_: Any) -> None:
         thread.start()
 
 
-@signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+@signals.worker_shutdown.connect(weak=False)
 def _retire(sender: Any = None, **_: Any) -> None:
     for thread in list(_alive.values()):
         thread.stop()

@@ -1,4 +1,4 @@
-"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, the rest plain visits.
+"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others visits.
 
 Messages carry addresses only. None of them decides anything: the store does, when the message asks it for work.
 """
@@ -96,7 +96,7 @@ def describe(plan: Plan, slots: int = 2) -> Iterator[str]:
     for number, body in enumerate(plan.bodies):
         if number:
             yield f"scope of body {number}: opened on queue {body.queue_open}, closed on queue {body.queue_close}"
-        for index, step in enumerate(body.steps):
+        for index in range(len(body.steps)):
             yield "  " * bool(number) + _line(plan, number, index, slots)
 
 
@@ -112,9 +112,7 @@ def _line(plan: Plan, body: int, index: int, slots: int) -> str:
     runs = straight_run(plan, body, index, groups=MOST_LINKS, steps=MOST_STEPS)
     if len(runs) > 1:
         steps = plan.bodies[body].steps
-        links = (
-            f"{'+'.join(steps[i].name for i in members)} on {steps[members[0]].queue}" for members in runs
-        )
+        links = (f"{'+'.join(steps[i].name for i in members)} on {steps[members[0]].queue}" for members in runs)
         return f"chain({', '.join(links)})"
     return f"{step.name} on {step.queue}"
 
@@ -124,7 +122,4 @@ def first_steps(plan: Plan) -> list[Opened]:
     from dagcelery.planner.frontier import roots
 
     steps = plan.bodies[0].steps
-    return [
-        Opened(ROOT, 0, index, steps[index].queue, -1 if steps[index].over is None else 1)
-        for index in roots(plan)
-    ]
+    return [Opened(ROOT, 0, index, steps[index].queue, -1 if steps[index].over is None else 1) for index in roots(plan)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened
-
 
 _FOR_EVER = 1e9
 """Seconds."""

@@ -261,7 +261,7 @@ class Visit:
             self._tell()
         return reply.grant
 
-    # -- telling others -----------------------------------------------------------------------------------------------
+    # -- telling others ---------------------------------------------------------------------------
     def _tell(self) -> None:
         """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as visits."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""A granted piece is executed here: inputs are read, the function is called, outputs are sealed. Errors become outcomes."""
+"""A granted piece is executed here: inputs are read, the function called, outputs sealed; errors become outcomes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Executor:
         address = addresses.failure(self.view.run_id, piece)
         return values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
 
-    # -- steps that run once ------------------------------------------------------------------------------------------
+    # -- steps that run once ----------------------------------------------------------------------
     def _once(self, grant: Grant) -> Outcome:
         step = self.view.program.step(grant.scope.body, grant.step)
         reader = Reader(self.view, grant.scope, grant)
@@ -107,7 +107,7 @@ class Executor:
             blocks.append(writer.block(token, codec, scope.index, [value], f"output '{name}' of '{culprit}'"))
         return Outcome(blocks=blocks)
 
-    # -- fan-outs -----------------------------------------------------------------------------------------------------
+    # -- fan-outs ---------------------------------------------------------------------------------
     def _range(self, grant: Grant, started: float) -> Executed:
         clock = time.perf_counter()
         step = self.view.program.step(grant.scope.body, grant.step)
@@ -123,8 +123,8 @@ class Executor:
             return self._failed(grant, error, started, clock)
         cursor = Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))
         with executing(cursor):
-            returned, error = _call_items(function, columns, cursor) if function else ([], None)
-        return self._seal_range(grant, step, returned, error, started, clock)
+            returned, raised = _call_items(function, columns, cursor) if function else ([], None)
+        return self._seal_range(grant, step, returned, raised, started, clock)
 
     def _check_size(self, grant: Grant, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""
@@ -225,9 +225,7 @@ class Columns:
             column = self._read(expr[1])
             # The same element may be read by two arguments; a call that changes one must not change the other.
             return iter(
-                column
-                if not column or type(column[0]) in ATOMS or self._reads(expr[1]) < 2
-                else copy.deepcopy(column)
+                column if not column or type(column[0]) in ATOMS or self._reads(expr[1]) < 2 else copy.deepcopy(column)
             )
         if expr[0] in ("ref", "lit"):
             value = self._reader.evaluate(expr, lazy=lazy)
@@ -240,9 +238,7 @@ class Columns:
         return sum(expr == ("each", token) for _, expr in self._step.arguments)
 
 
-def _call_items(
-    function: Callable[..., Any], columns: Columns, cursor: Cursor
-) -> tuple[list[Any], Exception | None]:
+def _call_items(function: Callable[..., Any], columns: Columns, cursor: Cursor) -> tuple[list[Any], Exception | None]:
     """Call a function item by item, until one raises or the range has taken its time."""
     returned: list[Any] = []
     until, lo = time.perf_counter() + RANGE_SECONDS, columns._lo

@@ -63,9 +63,7 @@ class Announcer:
         index = executed.outcome.done if error is not None else grant.lo
         about = {"task_id": uuid_of(view, grant, index), "args": (), "kwargs": _kwargs(view, grant, index)}
         if error is not None and signals.task_failure.receivers:
-            signals.task_failure.send(
-                sender=name, exception=error, traceback=error.__traceback__, einfo=None, **about
-            )
+            signals.task_failure.send(sender=name, exception=error, traceback=error.__traceback__, einfo=None, **about)
         if error is None and signals.task_success.receivers:
             signals.task_success.send(sender=name, result=None)
         if signals.task_postrun.receivers:
@@ -77,7 +75,7 @@ class Batches:
     """Events sent together, every second or 200: one by one they cost a child ten times as much."""
 
     def __init__(self, app: Celery) -> None:
-        hostname = os.environ.get(HOSTNAME) or default_nodename(None)
+        hostname = os.environ.get(HOSTNAME) or default_nodename("")
         self._dispatcher = app.events.Dispatcher(
             app.connection_for_write(),
             hostname=hostname,
@@ -105,9 +103,7 @@ class Batches:
                 self._dispatcher.flush()
 
 
-def events_of(
-    view: RunView, grant: Grant, executed: Executed, received: float
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def events_of(view: RunView, grant: Grant, executed: Executed, received: float) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a piece, or of each item of a range: received, started, and how it ended."""
     done, error = executed.outcome.done, executed.error
     if grant.lo < 0:

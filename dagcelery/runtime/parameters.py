@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dagcelery.errors import InvalidParameters
 from dagcelery.payload.values import Limits
@@ -42,7 +42,7 @@ def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
         default = param.default
         value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
         culprit, codec = f"parameter '{param.name}'", view.program.codecs[param.codec]
-        if param.split and param.whole and hasattr(value, "__next__"):
+        if param.split and param.whole and isinstance(value, Iterator):
             value = list(value)  # an iterator can be read once
         if param.whole:
             writer.whole(sealed, f"${param.name}", codec, value, culprit)

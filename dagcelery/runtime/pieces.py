@@ -48,9 +48,7 @@ def current() -> Piece:
     """The piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
     cursor = _cursor.get()
     if cursor is None:
-        raise LookupError(
-            "current() was called outside of a running piece; call it inside a task that a run executes"
-        )
+        raise LookupError("current() was called outside of a running piece; call it inside a task that a run executes")
     return cursor.piece()
 
 

@@ -124,7 +124,7 @@ class Reader:
         self.scope = scope
         self._grant = grant
 
-    # -- whole values -----------------------------------------------------------------------------------------------
+    # -- whole values -----------------------------------------------------------------------------
     def whole(self, token: str, *, lazy: bool = False) -> Any:
         """A whole value, decoded anew at each call; of a fan-out or split output the list of its elements."""
         scope, name = self.view.resolve(self.scope.id, token)
@@ -158,7 +158,7 @@ class Reader:
         fetch = partial(self._elements, scope, token)
         return LazyList(count, fetch, CELL) if lazy else list(fetch(0, count))
 
-    # -- elements ---------------------------------------------------------------------------------------------------
+    # -- elements ---------------------------------------------------------------------------------
     def column(self, token: str, lo: int, hi: int) -> list[Any]:
         """Elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
         if hi <= lo:
@@ -199,11 +199,9 @@ class Reader:
     def _open(self, scope: str, token: str, block: Block) -> list[Any]:
         view = self.view
         codec = view.codec(scope, token)
-        return values.open_block(
-            view.keyring, codec, view.run_id, scope, token, block.lo, block.hi, block.data
-        )
+        return values.open_block(view.keyring, codec, view.run_id, scope, token, block.lo, block.hi, block.data)
 
-    # -- expressions ------------------------------------------------------------------------------------------------
+    # -- expressions ------------------------------------------------------------------------------
     def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
         """The value of an expression; `element` answers what ``each`` means for one item."""
         match expr[0]:
@@ -216,6 +214,8 @@ class Reader:
             case "each":
                 assert element is not None, "an element is read within an item"
                 return element(expr[1])
+            case "part":
+                return _part(self.evaluate(expr[1], element), expr[2])
             case "dict":
                 return {self.evaluate(k, element): self.evaluate(v, element) for k, v in expr[1]}
             case "tuple":
@@ -240,10 +240,25 @@ class Reader:
             hi = min(lo + CELL, count)
             columns = {name: self.column(name, lo, hi) for name in names}
             for at in range(hi - lo):
-                yield self.evaluate(template, lambda name, at=at: columns[name][at])  # type: ignore[misc]
+                row = {name: column[at] for name, column in columns.items()}
+                yield self.evaluate(template, row.__getitem__)
 
 
 _ABSENT = object()
+
+
+def _part(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
+    """What lies at `path` within a value; a step that is missing is named."""
+    for kind, name in path:
+        try:
+            value = value[name] if kind == "key" else getattr(value, str(name))
+        except (LookupError, TypeError, AttributeError) as error:
+            raise DeserializationError(
+                "an argument",
+                f"it is read from a {type(value).__name__} without the {kind} {name!r}",
+                "return a value that has it, or read another part",
+            ) from error
+    return value
 
 
 def _missing(view: RunView, scope: str, token: str) -> DeserializationError:

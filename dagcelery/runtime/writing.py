@@ -99,9 +99,7 @@ class Writer:
             for first, last in cells(lo, lo + len(returned)):
                 part = column[first - lo : last - lo]
                 made.append(
-                    self.block(
-                        f"{number}.{at}", codec, first, part, f"output '{output.name}' of node '{culprit}'"
-                    )
+                    self.block(f"{number}.{at}", codec, first, part, f"output '{output.name}' of node '{culprit}'")
                 )
         return made
 
@@ -135,11 +133,7 @@ def extract(returned: Any, output: Output) -> Any:
 
 def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> SerializationError:
     what = f"key {name!r}" if kind == "key" else f"attribute '{name}'"
-    has = (
-        f"; it has the keys {sorted(map(str, value))[:10]}"
-        if kind == "key" and isinstance(value, Mapping)
-        else ""
-    )
+    has = f"; it has the keys {sorted(map(str, value))[:10]}" if kind == "key" and isinstance(value, Mapping) else ""
     return SerializationError(
         f"output '{output.name}'",
         f"the function returned a {type(value).__name__} without the {what}{has}",

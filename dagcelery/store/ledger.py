@@ -88,7 +88,7 @@ class Ledger:
         self.log: list[Event] = []
         self.opened: list[Opened] = []
 
-    # -- where things are -----------------------------------------------------------------------------------------------
+    # -- where things are -------------------------------------------------------------------------
     def size(self, body: int) -> int:
         """Steps in a body."""
         return sum(1 for step in self.topology[body] if step >= 0)
@@ -118,7 +118,7 @@ class Ledger:
             self.reason,
         )
 
-    # -- readiness ------------------------------------------------------------------------------------------------------
+    # -- readiness --------------------------------------------------------------------------------
     def make_ready(self, scope: str, step: int) -> None:
         """Put a step on its queue's list: deeper scopes first, then older scopes, then by index."""
         waiting = self.ready[self.entry(scope, step)["q"]]
@@ -176,7 +176,7 @@ class Ledger:
         elif state.gate and state.ranges:
             self.make_ready(scope, step)
 
-    # -- ends -----------------------------------------------------------------------------------------------------------
+    # -- ends -------------------------------------------------------------------------------------
     def write(
         self, kind: str, piece: str, body: int, hi: int, attempt: int, started: float, seconds: float
     ) -> None:
@@ -220,7 +220,7 @@ class Ledger:
             state.claimed -= hi - lo
             self.make_ready(scope, step)
 
-    # -- claims ---------------------------------------------------------------------------------------------------------
+    # -- claims -----------------------------------------------------------------------------------
     def grant(self, want: Want) -> Grant | None:
         """Claim what is first on the wanted queue, or in focus."""
         waiting = self.ready[want.queue]

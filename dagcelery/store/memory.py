@@ -52,7 +52,7 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing is held open."""
 
-    # -- writing ------------------------------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------
     def create(self, run: NewRun) -> Reply:
         with self._changed:
             if run.id in self._runs:
@@ -181,7 +181,7 @@ class MemoryStore:
             self._runs.pop(run_id, None)
             self._changed.notify_all()
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:
         with self._changed:
             ledger = self._runs.get(run_id)
@@ -235,7 +235,7 @@ class MemoryStore:
             self._changed.wait_for(lambda: self._state(run_id) in (*TERMINAL, "gone"), timeout_seconds)
             return self._state(run_id)
 
-    # -- workers ------------------------------------------------------------------------------------------------------
+    # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int) -> None:
         with self._changed:
             self._workers[boot] = {"queues": list(queues), "slots": slots, "at": time.time()}
@@ -248,7 +248,7 @@ class MemoryStore:
         with self._changed:
             return {boot: word | {"age": time.time() - word["at"]} for boot, word in self._workers.items()}
 
-    # -- how a verb ends ------------------------------------------------------------------------------------------------
+    # -- how a verb ends --------------------------------------------------------------------------
     def _conclude(
         self, ledger: Ledger, verdict: str, want: Want | None, owner: str = "", token: str = ""
     ) -> Reply:

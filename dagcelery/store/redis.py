@@ -53,8 +53,12 @@ class RedisStore:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
-        self._options = options
-        self._client: Any = redis.Redis.from_url(url, **options)  # its stubs allow for a decoding client
+        # A client made from a URL repeats nothing by itself.
+        retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.02), 3)
+        self._options = {"retry": retry} | options
+        self._client: Any = redis.Redis.from_url(
+            url, **self._options
+        )  # its stubs allow for a decoding client
         self._scripts = Scripts(self._client)
         self._staging = Staging(self._run)
 
@@ -63,7 +67,7 @@ class RedisStore:
         try:
             yield
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(masked(self.url), str(error)) from error
+            raise StoreUnavailable(str(error), masked(self.url)) from error
 
     def ping(self) -> None:
         with self._reachable():
@@ -73,17 +77,13 @@ class RedisStore:
         self._scripts.close()
         self._client.close()
 
-    # -- writing ------------------------------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------
     def create(self, run: NewRun) -> Reply:
-        staging, ttl = self._staging, run.ttl_seconds
-        values = staging.values(run.id, ROOT, 0, run.values, ttl)
-        staging.blocks(run.id, ROOT, 0, run.blocks, ttl)
-        staging.plan(run.id, run.plan, ttl)
-        staging.topology(run.id, run.topology, ttl)
+        values = {} if self.record(run.id) else self._prepare(run)
         request = {
             "name": run.name,
             "digest": run.digest,
-            "ttl": ttl,
+            "ttl": run.ttl_seconds,
             "queues": sorted({entry["q"] for body in run.topology for entry in body.values()}),
             "tokens": list(values),
             "lists": dict(run.lists),
@@ -93,6 +93,14 @@ class RedisStore:
         reply = self._call("create", run.id, request, *values.values())
         self._look({"run": run.id, "delay": 0})
         return reply
+
+    def _prepare(self, run: NewRun) -> dict[str, bytes]:
+        """Write all that is large; what is small is given back."""
+        staging, ttl = self._staging, run.ttl_seconds
+        staging.blocks(run.id, ROOT, 0, run.blocks, ttl)
+        staging.plan(run.id, run.plan, ttl)
+        staging.topology(run.id, run.topology, ttl)
+        return staging.parameters(run.id, run.values, ttl)
 
     def claim(self, run_id: str, want: Want) -> Reply:
         return self._call(
@@ -231,7 +239,7 @@ class RedisStore:
                 self._client.unlink(*(key(run_id, name.decode()) for name in portion))
             self._client.unlink(registry, waited)
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:
         with self._reachable():
             found = {k.decode(): v.decode() for k, v in self._client.hgetall(key(run_id)).items()}
@@ -311,7 +319,7 @@ class RedisStore:
                     return state.decode() if state else "gone"
                 waiting.xread({stream: "0"}, count=1, block=max(1, int(min(left, 5.0) * 1000)))
 
-    # -- workers ------------------------------------------------------------------------------------------------------
+    # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int) -> None:
         with self._reachable():
             seconds, micros = self._client.time()
@@ -329,7 +337,7 @@ class RedisStore:
             found = {boot.decode(): json.loads(word) for boot, word in self._client.hgetall(_WORKERS).items()}
         return {boot: word | {"age": seconds + micros / 1e6 - word["at"]} for boot, word in found.items()}
 
-    # -- how a verb is called -------------------------------------------------------------------------------------------
+    # -- how a verb is called ---------------------------------------------------------------------
     def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
         with self._reachable():
             return self._scripts.run(verb, key(run_id), request, *payloads)

@@ -12,6 +12,8 @@ from importlib.resources import files
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 encode = json.JSONEncoder(separators=(",", ":")).encode
 _WITHOUT_PRELUDE = frozenset({"look"})
@@ -49,20 +51,30 @@ class Scripts:
     def close(self) -> None:
         """Close the connections of all threads; a later call opens a new one."""
         for connection in list(self._all):
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _call(self, *command: Any) -> Any:
-        connection = self._connection()
+        mine = self._mine
+        if getattr(mine, "pid", None) != os.getpid():
+            self._open()
+        connection: Any = mine.connection
 
         def call() -> Any:
             connection.send_packed_command(connection.pack_command(*command), check_health=False)
             return connection.read_response()
 
-        return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
+        try:
+            return mine.retry.call_with_retry(call, lambda _: connection.disconnect())
+        except redis.exceptions.ResponseError:
+            raise
+        except BaseException:
+            # Such as a time limit between request and reply: the next call must not read this one's reply.
+            connection.disconnect()
+            raise
 
-    def _connection(self) -> Any:
-        mine = self._mine
-        if getattr(mine, "pid", None) != os.getpid():
-            mine.connection, mine.pid = self._pool.make_connection(), os.getpid()
-            self._all.add(mine.connection)
-        return mine.connection
+    def _open(self) -> None:
+        connection: Any = self._pool.make_connection()
+        # The call as a whole is repeated; a connection that also repeated its connecting would square the wait.
+        self._mine.retry, connection.retry = connection.retry, Retry(NoBackoff(), 0)
+        self._mine.connection, self._mine.pid = connection, os.getpid()
+        self._all.add(connection)

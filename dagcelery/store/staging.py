@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, starmap
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.base import CELL, CHUNK_BYTES, Block, Topology
-from dagcelery.store.wire import STAGED
+from dagcelery.store.base import CELL, CHUNK_BYTES, ROOT, Block, Topology
+from dagcelery.store.wire import FEW, STAGED
 
 
 class Staging:
@@ -34,15 +34,26 @@ class Staging:
         for number, body in enumerate(topology):
             self.fields(run_id, f"g:{number}", wire.topology_fields(body), ttl)
 
-    def values(
-        self, run_id: str, scope: str, attempt: int, values: Mapping[str, bytes], ttl: int | None = None
-    ) -> dict[str, bytes]:
+    def parameters(self, run_id: str, values: Mapping[str, bytes], ttl: int) -> dict[str, bytes]:
+        """Write a new run's values, unless they are small: those are given back."""
+        if len(values) <= FEW and sum(map(len, values.values())) <= CHUNK_BYTES:
+            return dict(values)
+
+        def field(token: str, data: bytes) -> tuple[str, bytes]:
+            if len(data) > CHUNK_BYTES:
+                data = self._stage_apart(run_id, f"x:{ROOT}:{token}@0", data, ttl)
+            return token, data
+
+        self.fields(run_id, f"o:{ROOT}", starmap(field, values.items()), ttl)
+        return {}
+
+    def values(self, run_id: str, scope: str, attempt: int, values: Mapping[str, bytes]) -> dict[str, bytes]:
         """Write the values that are too large in chunks; answer what the commit shall store for all."""
         if not values:
             return {}
         small, large = wire.split_by_size(values)
         for token, data in large.items():
-            small[token] = self._stage_apart(run_id, f"x:{scope}:{token}@{attempt}", data, ttl)
+            small[token] = self._stage_apart(run_id, f"x:{scope}:{token}@{attempt}", data)
         return small
 
     def blocks(
@@ -61,7 +72,7 @@ class Staging:
         for (token, cell), group in groupby(blocks, lambda b: (b.token, b.lo // CELL)):
             self.fields(run_id, f"b:{scope}:{token}@{attempt}:{cell}", map(field, group), ttl)
 
-    def _stage_apart(self, run_id: str, name: str, data: bytes, ttl: int | None) -> bytes:
+    def _stage_apart(self, run_id: str, name: str, data: bytes, ttl: int | None = None) -> bytes:
         self.fields(run_id, name, chunks(data), ttl)
         return STAGED + name.encode()
 

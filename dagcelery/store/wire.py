@@ -34,11 +34,12 @@ def masked(url: str) -> str:
 STAGED = b"@"
 """First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
-_VALUES_A_SCRIPT = 100
+FEW = 100
+"""Values, or blocks, that travel with a request."""
 _FEW_SUCCESSORS = 16
 
 
-# -- requests ---------------------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------
 def piece(grant: Grant) -> dict[str, Any]:
     """Name the piece and the attempt that a worker speaks of."""
     return {
@@ -105,7 +106,7 @@ def split_by_size(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[s
     large: dict[str, bytes] = {}
     left = CHUNK_BYTES
     for token, data in values.items():
-        if len(data) <= left and len(small) < _VALUES_A_SCRIPT:
+        if len(data) <= left and len(small) < FEW:
             small[token] = data
             left -= len(data)
         else:
@@ -119,7 +120,7 @@ def few(blocks: Iterable[Block]) -> tuple[list[Block], Iterator[Block]]:
     left, rest = CHUNK_BYTES, iter(blocks)
     for block in rest:
         left -= len(block.data)
-        if left < 0 or len(first) >= _VALUES_A_SCRIPT:
+        if left < 0 or len(first) >= FEW:
             return first, chain((block,), rest)
         first.append(block)
     return first, rest
@@ -150,7 +151,7 @@ def _text(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-# -- answers ----------------------------------------------------------------------------------------------------------
+# -- answers -------------------------------------------------------------------------------------
 def reply(answer: list[Any]) -> Reply:
     """Read a verb's answer."""
     header = json.loads(answer[0])
@@ -175,13 +176,12 @@ def _grant(row: list[Any], rest: list[Any]) -> Grant:
     found: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
         tokens, lists = _names(rest[0])
-        for token, data in zip(tokens, rest[1], strict=True):
-            values[token] = None if data is None or data[:1] == STAGED else data
+        values = dict(zip(tokens, rest[1], strict=True))
         if hi > lo:
             found = {
                 token: list(blocks(token, pairs))
                 for token, pairs in zip(lists, rest[2], strict=True)
-                if _inline(pairs)
+                if pairs is not None
             }
     return Grant(Scope(scope, parent, at, index, body, depth), step, lo, hi, attempt, items, values, found)
 
@@ -190,10 +190,6 @@ def _grant(row: list[Any], rest: list[Any]) -> Grant:
 def _names(text: bytes) -> tuple[list[str], list[str]]:
     tokens, lists = json.loads(text)
     return tokens, lists
-
-
-def _inline(pairs: list[bytes] | None) -> bool:
-    return pairs is not None and not any(data[:1] == STAGED for data in pairs[1::2])
 
 
 def blocks(token: str, pairs: list[bytes]) -> Iterator[Block]:

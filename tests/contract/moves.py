@@ -89,7 +89,9 @@ class Worker:
         self.queue = queue
 
     def want(self, **options: Any) -> Want:
-        return Want(**{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options)
+        return Want(
+            **{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options
+        )
 
     def ask(self, **options: Any) -> Reply:
         return self.store.claim(self.run_id, self.want(**options))
@@ -113,7 +115,9 @@ class Worker:
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
         return self.store.delegate(self.run_id, grant, children, self.owner, token, want)
 
-    def pieces(self, topology: Topology, produce: Callable[[Grant], Mapping[str, Any]], **options: Any) -> Iterator[Grant]:
+    def pieces(
+        self, topology: Topology, produce: Callable[[Grant], Mapping[str, Any]], **options: Any
+    ) -> Iterator[Grant]:
         """Run all that is ready, as a worker does: finish and claim the next in one call."""
         grant = self.ask(**options).grant
         while grant is not None:
@@ -142,7 +146,9 @@ def name(grant: Grant) -> str:
 def new_run(store: Store, topology: Topology, **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
-    store.create(NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options))
+    store.create(
+        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options)
+    )
     return run_id
 
 

@@ -19,7 +19,8 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -30,17 +31,28 @@ class Proxy:
         self._armed = command
 
     def close(self) -> None:
+        """Hang up on everybody."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as pairs:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(str(self._target))
-                deaf = threading.Event()
-                threading.Thread(target=self._forward, args=[client, server, deaf], daemon=True).start()
-                threading.Thread(target=self._answer, args=[client, server, deaf], daemon=True).start()
+                pairs.callback(_hang_up, client, server, *self._carry(client, server))
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> list[threading.Thread]:
+        deaf = threading.Event()
+        threads = [
+            threading.Thread(target=carry, args=[client, server, deaf], daemon=True)
+            for carry in (self._forward, self._answer)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
 
     def _forward(self, client: socket.socket, server: socket.socket, deaf: threading.Event) -> None:
         with contextlib.suppress(OSError):
@@ -59,3 +71,13 @@ class Proxy:
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(data)
+
+
+def _hang_up(client: socket.socket, server: socket.socket, *threads: threading.Thread) -> None:
+    for end in (client, server):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+    client.close()
+    server.close()

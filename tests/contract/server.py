@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 def binary() -> str:
@@ -46,7 +48,7 @@ class Server:
         until = time.monotonic() + 10
         while time.monotonic() < until:
             try:
-                redis.Redis(unix_socket_path=str(self.socket), retry=None).ping()
+                redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)).ping()
             except redis.exceptions.ConnectionError:
                 time.sleep(0.01)
             else:

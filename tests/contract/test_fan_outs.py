@@ -43,7 +43,11 @@ def test_items_are_granted_in_ranges_with_their_elements(store: Store) -> None:
 
 def test_ranges_shrink_towards_the_end(store: Store) -> None:
     run_id = new_run(store, fan_out(100), lists={"$xs": 100}, blocks=elements("$xs", [b"."] * 100))
-    sizes = [grant.hi - grant.lo for grant in Worker(store, run_id).pieces(fan_out(100), produce, ranges={"0.0": 100}, slots=4) if grant.lo >= 0]
+    sizes = [
+        grant.hi - grant.lo
+        for grant in Worker(store, run_id).pieces(fan_out(100), produce, ranges={"0.0": 100}, slots=4)
+        if grant.lo >= 0
+    ]
     assert sum(sizes) == 100
     assert sizes[0] == 13
     assert sizes == sorted(sizes, reverse=True)

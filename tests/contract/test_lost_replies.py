@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def deaf(proxy: Proxy) -> Iterator[RedisStore]:
     store.close()
 
 
-def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, redis_store: RedisStore) -> None:
+def test_each_verbs_lost_reply_is_made_up_for(
+    deaf: RedisStore, proxy: Proxy, redis_store: RedisStore
+) -> None:
     lose = proxy.swallow
     run = NewRun("r", "r", b"p", "d", TOPOLOGY, lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
     lose(b"created")  # in no request: nothing is lost until the next line
@@ -120,8 +123,24 @@ def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: RedisS
 
 def _first_portion_only(store: RedisStore, run_id: str, attempt: int, token: str) -> None:
     """Commit step 0 as `boot-a:1` and die before the second portion of its successors."""
-    request = {"owner": "boot-a:1", "token": token, "scope": "0", "step": 0, "lo": -1, "hi": -1, "attempt": attempt}
-    request |= {"done": -1, "tokens": [], "lists": {}, "blocks": [], "failed": False, "started": 1.0, "seconds": 1.0}
+    request = {
+        "owner": "boot-a:1",
+        "token": token,
+        "scope": "0",
+        "step": 0,
+        "lo": -1,
+        "hi": -1,
+        "attempt": attempt,
+    }
+    request |= {
+        "done": -1,
+        "tokens": [],
+        "lists": {},
+        "blocks": [],
+        "failed": False,
+        "started": 1.0,
+        "seconds": 1.0,
+    }
     store._run("finish", run_id, request | {"from": 0, "want": None})
 
 
@@ -132,7 +151,12 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
     lost = dead.claim(ranges={"0.0": 4})
     described, payloads = redis_store._describe(run_id, lost, [Child(0), Child(1)])
     request = {"owner": dead.owner, "token": "t", "scope": "0", "step": 0, "lo": 0, "hi": 4, "attempt": 1}
-    redis_store._run("delegate", run_id, request | {"children": described, "from": 0, "last": False, "want": None}, *payloads)
+    redis_store._run(
+        "delegate",
+        run_id,
+        request | {"children": described, "from": 0, "last": False, "want": None},
+        *payloads,
+    )
     redis_store.sweep(run_id, ["boot-d"], 1)
     drain(redis_store, run_id, topology)
     progress = redis_store.progress(run_id)
@@ -142,7 +166,9 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
     assert alive.nothing()
 
 
-def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_server_that_forgot_its_scripts_is_given_them_again(
+    redis_store: RedisStore, raw: redis.Redis
+) -> None:
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
     raw.script_flush()
@@ -158,29 +184,27 @@ def test_a_store_out_of_reach_is_said_to_be_so_without_its_password(tmp_path: Pa
         ("redis://me:secret@127.0.0.1:1/0", "redis://me:***@127.0.0.1:1/0"),
         (f"unix://{tmp_path}/none?password=secret", f"unix://{tmp_path}/none?password=***"),
     ):
-        store: Store = RedisStore(url, retry=None)
-        for verb in (
-            store.ping,
-            lambda s=store: s.record("r"),
-            lambda s=store: s.end("r", "cancelled", ""),
-            lambda s=store: s.wait("r", 1),
-            lambda s=store: Worker(s, "r").ask(),
-            lambda s=store: s.due(1, 0),
-            s_workers(store),
-        ):
-            with pytest.raises(StoreUnavailable) as caught:
-                verb()
-            assert caught.value.url == shown
-            assert "secret" not in str(caught.value)
+        _check_unreachable(RedisStore(url, retry=None), shown)
 
 
-def s_workers(store: Store) -> object:
-    return store.workers
+def _check_unreachable(store: Store, shown: str) -> None:
+    verbs: list[Callable[[], object]] = [
+        store.ping,
+        lambda: store.record("r"),
+        lambda: store.end("r", "cancelled", ""),
+        lambda: store.wait("r", 1),
+        lambda: Worker(store, "r").ask(),
+        lambda: store.due(1, 0),
+        store.workers,
+    ]
+    for verb in verbs:
+        with pytest.raises(StoreUnavailable) as caught:
+            verb()
+        assert caught.value.url == shown
+        assert "secret" not in str(caught.value)
 
 
-def test_a_store_that_comes_back_is_used_again(tmp_path_factory: pytest.TempPathFactory) -> None:
-    import tempfile
-
+def test_a_store_that_comes_back_is_used_again() -> None:
     with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
         server = Server(Path(folder)).start()
         store = RedisStore(server.url)

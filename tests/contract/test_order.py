@@ -14,7 +14,11 @@ def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
 
 
 def test_values_travel_from_step_to_step(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(s=[1], needs=["$n"]), step(1, needs=["0.0", "$n", "0.1"]))], values={"$n": b"5"})
+    run_id = new_run(
+        store,
+        [body([0], step(s=[1], needs=["$n"]), step(1, needs=["0.0", "$n", "0.1"]))],
+        values={"$n": b"5"},
+    )
     worker = Worker(store, run_id)
     first = worker.claim()
     assert first.values == {"$n": b"5"}
@@ -77,7 +81,14 @@ def test_many_first_steps_are_announced_by_a_start_piece(store: Store) -> None:
 def test_a_hundred_thousand_successors_are_announced_in_portions_and_joined(store: Store) -> None:
     width = 100_000
     wide = (step(1, [width + 1]) for _ in range(width))
-    topology = [body([0], step(s=range(1, width + 1)), *wide, step(width, needs=[f"{i}.0" for i in range(1, width + 1)]))]
+    topology = [
+        body(
+            [0],
+            step(s=range(1, width + 1)),
+            *wide,
+            step(width, needs=[f"{i}.0" for i in range(1, width + 1)]),
+        )
+    ]
     run_id = new_run(store, topology)
     worker = Worker(store, run_id)
     reply = worker.finish(worker.claim(), worker.want())

@@ -63,7 +63,11 @@ def test_a_mapped_dag_without_items_is_done_when_delegated_or_finished(store: St
 
 def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     run_id = new_run(
-        store, DEEP, values={"$y": b"far"}, lists={"$xs": 2, "$ys": 3}, blocks=elements("$ys", [b"a", b"b", b"c"])
+        store,
+        DEEP,
+        values={"$y": b"far"},
+        lists={"$xs": 2, "$ys": 3},
+        blocks=elements("$ys", [b"a", b"b", b"c"]),
     )
     seen: list[Mapping[str, bytes | None]] = []
 
@@ -84,7 +88,12 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     found = store.scope(run_id, inner)
     assert found is not None
     assert (found.depth, found.body, found.index) == (2, 2, 2)
-    assert list(store.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [b"far", b"near", b"own", None]
+    assert list(store.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [
+        b"far",
+        b"near",
+        b"own",
+        None,
+    ]
     assert [b.lo for b in store.blocks(run_id, inner, "^^$ys", 0, 3)] == [0]
 
 
@@ -92,7 +101,9 @@ def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store)
     run_id = new_run(store, NESTED, lists={"$xs": 4})
     worker = Worker(store, run_id)
     worker.delegate(worker.claim(ranges={"0.0": 2}))
-    order = [(grant.scope.index, grant.step) for grant in worker.pieces(NESTED, produce) if grant.scope.id != ROOT]
+    order = [
+        (grant.scope.index, grant.step) for grant in worker.pieces(NESTED, produce) if grant.scope.id != ROOT
+    ]
     assert order == [(i, s) for i in range(4) for s in (0, 1, CLOSE)]
 
 
@@ -126,7 +137,8 @@ def test_scopes_with_many_first_steps_and_large_inputs_open_in_portions(store: S
     worker = Worker(store, run_id)
     grant = worker.claim(ranges={"0.0": 5})
     children = [
-        Child(i, {"$x": bytes([i]) * 200_000}, {"$l": 2}, [Block("$l", 0, 2, 1, b"ab")]) for i in range(grant.lo, grant.hi)
+        Child(i, {"$x": bytes([i]) * 200_000}, {"$l": 2}, [Block("$l", 0, 2, 1, b"ab")])
+        for i in range(grant.lo, grant.hi)
     ]
     reply = store.delegate(run_id, grant, children, worker.owner, "t1", None)
     assert (reply.state, len(reply.opened)) == ("committed", 1500)

@@ -17,7 +17,6 @@ from dagcelery.frontends.functional.output import Output, title
 from dagcelery.frontends.functional.refs import Path, Ref, Result
 from dagcelery.frontends.functional.shapes import rebuilt
 from dagcelery.frontends.functional.trace import Trace, current
-from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions
@@ -124,7 +123,7 @@ class DagFunction(Definition[P, R_co]):
         defaults = dict(_defaults(inner))
         arguments = {**defaults, **arguments}
         name = self._node_name or valid(short_name(self._fn))
-        callee = CalledDag(name, self._node_name is not None, inner, hints(self._fn).get("return"))
+        callee = CalledDag(name, self._node_name is not None, inner, self._hints().get("return"))
         call = trace.record(callee, arguments, self._checked_upstream())
 
         def leaf(path: Path) -> Output:
@@ -134,7 +133,7 @@ class DagFunction(Definition[P, R_co]):
         return leaf(()) if inner.returns in (None, Literal(None)) else rebuilt(inner.returns, arguments, leaf)
 
     def _built(self, values: Mapping[str, object]) -> DAG:
-        known = hints(self._fn)
+        known = self._hints()
         parameters = {
             parameter.name: _declared(parameter, known.get(parameter.name))
             for parameter in self._signature.parameters.values()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.output import Output
+from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
 
@@ -41,6 +42,7 @@ class Definition(Generic[P, R_co]):
         self._upstream: tuple[object, ...] = ()
         self._decorated: Definition[..., Any] = self
         self._signature = _checked_signature(fn)
+        self._annotations: dict[str, object] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         raise NotImplementedError
@@ -106,15 +108,22 @@ class Definition(Generic[P, R_co]):
             del state["_decorated"]  # which would be pickled before this object exists
         return _restored, (type(self), state)
 
+    def _hints(self) -> dict[str, object]:
+        """Return the annotations by name; not earlier than needed, since they may name what comes later."""
+        if self._annotations is None:
+            self._annotations = hints(self._fn)
+        return self._annotations
+
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what is to be run, and its parameters by name."""
         try:
             return self, self._arguments(args, kwargs)
         except TypeError as error:
-            known = list(self._signature.parameters)
-            wrong = next((name for name in kwargs if name not in known), None)
-            right = choices(wrong, known) if wrong else f"it takes {self._signature}"
-            raise InvalidParameters(f"parameters of {self.__name__!r}", str(error), right) from None
+            known = self._signature.parameters
+            unknown = next((name for name in kwargs if name not in known), None)
+            wrong = f"there is no {unknown!r}" if unknown else str(error)
+            right = choices(unknown, known) if unknown else f"it takes {self._signature}"
+            raise InvalidParameters(f"parameters of {self.__name__!r}", wrong, right) from None
 
     def _chosen(self) -> dict[str, Any]:
         """Return what `options` said about the submission itself."""

@@ -124,10 +124,10 @@ class _Fold:
 
     def _differs(self, source: Ref, found: str) -> InvalidDag:
         return InvalidDag(
-            f"the body, for one element of {self.trace.title(source)},",
-            f"{found} for another",
-            "do the same for every element: decide in a task, number or pair the elements (enumerate, zip) in "
-            "the task that returns the list, and call before the loop what does not depend on the element",
+            f"what is done for each element of {self.trace.title(source)}",
+            f"differs: for one the body {found} for another",
+            "do the same for every element: decide in a task, number or pair the elements in the task that "
+            "returns the list (enumerate, zip), and call before the loop what does not depend on the element",
         )
 
 
@@ -212,8 +212,8 @@ def _check_same(many: Folded, few: Folded, number: str) -> None:
     ) or difference.between(few.returns, many.returns)
     if found:
         raise InvalidDag(
-            f"the body, with {number} in each list,",
-            f"{found} with three",
+            "what the body does",
+            f"depends on how many elements a list has: with {number} it {found} with three",
             "make it the same for any number: len, slices, range and if belong in a task that takes the "
             "list, and values that change from one time to the next are parameters",
         )

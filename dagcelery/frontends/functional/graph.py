@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from dagcelery.errors import CyclicDependency, InvalidDag
 from dagcelery.frontends.functional.arguments import NESTED
@@ -46,7 +47,8 @@ def graph(
     nodes = _nodes(top)
     inputs = {name: _declared(source, top.wanted.get(name)) for name, source in parameters.items()}
     outputs = dict(_outputs(returns))
-    return model.DAG(nodes, inputs, outputs, name=name, options=options, returns=returns)
+    with _circles_explained():
+        return model.DAG(nodes, inputs, outputs, name=name, options=options, returns=returns)
 
 
 def want_serializers(level: Level) -> None:
@@ -129,20 +131,23 @@ def _node(level: Level, number: int, node: Node) -> model.Node:
 
 def _lifted(inner: Level, node: Node) -> model.DAG:
     options = DagOptions(serializer=inner.body.options.serializer)
-    try:
+    with _circles_explained():
         return model.DAG(
             _nodes(inner), node.inputs, inner.outputs, options=options, after=node.after, over=_over(node)
         )
+
+
+@contextmanager
+def _circles_explained() -> Iterator[None]:
+    """Calls cannot need each other in a circle; only moving an inner loop into a nested DAG can make one."""
+    try:
+        yield
     except CyclicDependency as error:
-        raise _entangled(error) from error
-
-
-def _entangled(error: CyclicDependency) -> InvalidDag:
-    return InvalidDag(
-        f"the loop within a loop around {error.nodes[0]!r}",
-        "needs results of its own outer loop in between",
-        NESTED,
-    )
+        raise InvalidDag(
+            f"the inner loop that became node {error.nodes[0]!r}",
+            "needs what was made of all its own results",
+            NESTED,
+        ) from error
 
 
 def _over(node: Node) -> Readable | None:

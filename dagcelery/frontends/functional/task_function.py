@@ -14,7 +14,6 @@ from dagcelery.frontends.functional.hints import serializer_at, serializer_of
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.trace import Trace, current
-from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.options import TaskOptions
 from dagcelery.model.outputs import FromReturnValue
@@ -79,7 +78,7 @@ class TaskFunction(Definition[P, R_co]):
         return self._name or self._options.name or valid(short_name(self._fn))
 
     def _recorded(self, trace: Trace, arguments: Mapping[str, object]) -> object:
-        returns = hints(self._fn).get("return")
+        returns = self._hints().get("return")
         callee = CalledTask(
             self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs
         )
@@ -97,7 +96,7 @@ class TaskFunction(Definition[P, R_co]):
         return self._dags[names]
 
     def _made_alone(self, names: Iterable[str]) -> DAG:
-        known = hints(self._fn)
+        known = self._hints()
         parameters = self._signature.parameters
         names = [
             each

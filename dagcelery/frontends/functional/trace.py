@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.arguments import context_in, joined, source_of
+from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.hints import arity
 from dagcelery.frontends.functional.output import Output
@@ -142,9 +142,17 @@ class Trace:
     def _context(self, call: Call) -> Context:
         if self.probes < 2:
             return ()  # one probe in a list might be an element or all of them
+        self._check_loops()
         loops = [within_element(element, self.calls) for _, element in self._active]
         values = [context_in(source, self) for source in (*call.arguments.values(), call.after)]
         return joined([*loops, *values], self)
+
+    def _check_loops(self) -> None:
+        found: dict[Ref, Element] = {}
+        for _, element in self._active:
+            if found.setdefault(element.source, element) != element:
+                wrong = f"pairs every element of {self.title(element.source)} with every other"
+                raise InvalidDag(self.place, wrong, NESTED)
 
     def context(self, ref: Ref) -> Context:
         """Return the elements that `ref` exists once for each of."""

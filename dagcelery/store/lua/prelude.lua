@@ -270,9 +270,9 @@ local function grant(want)
 end
 
 -- inputs ------------------------------------------------------------------------------------------------------------
-local INLINE = 65536
+local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
 
-local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if larger than `limit`
+local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
   local origin, plain = resolve(scope, token)
   local base = plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0')
   local found, size = {}, 0
@@ -285,6 +285,7 @@ local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and byte
         if size > limit then return false, 0 end
         found[#found + 1] = field
         found[#found + 1] = call('HGET', name, field)
+        if string.byte(found[#found]) == STAGED then return false, 0 end
       end
     end
   end
@@ -296,7 +297,9 @@ local function value_of(scope, token, limit) -- bytes and their size; false if t
   local o = key('o', origin)
   local size = call('HSTRLEN', o, plain)
   if size == 0 or size > limit then return false, 0 end
-  return call('HGET', o, plain), size
+  local bytes = call('HGET', o, plain)
+  if string.byte(bytes) == STAGED then return false, 0 end
+  return bytes, size
 end
 
 local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart

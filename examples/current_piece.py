@@ -1,0 +1,31 @@
+"""Ask inside a task which piece of which run is being executed.
+
+Notice the token: a piece whose worker dies may be executed again, so an effect outside of dagcelery
+(a payment, a mail) should carry `run_id + address`, by which the other side knows that it was done
+before.
+"""
+
+from __future__ import annotations
+
+from dagcelery import current, dag, task
+
+DONE: dict[str, int] = {}
+"""Stands for the other side, which remembers what it has done."""
+
+
+@task
+def charge(cents: int) -> str:
+    """Charge once, however often this is executed."""
+    piece = current()
+    DONE.setdefault(piece.run_id + piece.address, cents)
+    return f"{piece.address}: item {piece.index}, attempt {piece.attempt}, {cents} cents"
+
+
+@dag
+def charge_all(amounts: list[int]) -> list[str]:
+    """A piece for each amount."""
+    return [charge(cents) for cents in amounts]
+
+
+if __name__ == "__main__":
+    print("\n".join(charge_all.invoke(amounts=[500, 250])))

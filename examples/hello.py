@@ -1,0 +1,25 @@
+"""The smallest DAG: one task, one parameter.
+
+Notice that `greeting` reads like a function that calls a function, and that nothing else has to be
+running.
+"""
+
+from __future__ import annotations
+
+from dagcelery import dag, task
+
+
+@task
+def greet(name: str) -> str:
+    """Say hello."""
+    return f"hello, {name}!"
+
+
+@dag
+def greeting(name: str = "world") -> str:
+    """A DAG with a single node."""
+    return greet(name)
+
+
+if __name__ == "__main__":
+    print(greeting.invoke())

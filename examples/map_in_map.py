@@ -1,0 +1,50 @@
+"""A map inside a map, in both spellings: a nested DAG for each item, or one comprehension within another.
+
+Notice that no row waits for another: a row's total starts as soon as that row's own squares are
+there.
+"""
+
+from __future__ import annotations
+
+from dagcelery import dag, task
+
+
+@task
+def numbers(n: int) -> list[int]:
+    """Make a list."""
+    return list(range(n))
+
+
+@task
+def square(x: int) -> int:
+    """Work on one item of one row."""
+    return x * x
+
+
+@task
+def total(xs: list[int]) -> int:
+    """Add a list up."""
+    return sum(xs)
+
+
+@dag
+def row(length: int) -> int:
+    """One row: a map and its reduction."""
+    return total([square(x) for x in numbers(length)])
+
+
+@dag
+def triangle(n: int) -> int:
+    """Rows of 0, 1, 2, ... items, added up."""
+    return total([row(length) for length in numbers(n)])
+
+
+@dag
+def row_totals(n: int) -> list[int]:
+    """The same rows without a nested DAG, and not added up."""
+    return [total([square(x) for x in numbers(length)]) for length in numbers(n)]
+
+
+if __name__ == "__main__":
+    print(triangle.invoke(n=5))
+    print(row_totals.invoke(n=5))

@@ -1,0 +1,46 @@
+"""Order tasks that pass no values to each other.
+
+Notice that `after` stands on the task, in front of the call: `load.after(emptied)(path)`. What
+comes after a list of outputs waits for all of them.
+"""
+
+from __future__ import annotations
+
+from dagcelery import dag, task
+
+JOURNAL: list[str] = []
+"""What was done, in order; only for this example, since workers share no memory."""
+
+
+@task
+def empty(table: str) -> None:
+    """Have an effect, and return nothing."""
+    JOURNAL.append(f"empty {table}")
+
+
+@task
+def load(table: str) -> int:
+    """Come after the effect."""
+    JOURNAL.append(f"load {table}")
+    return len(table)
+
+
+@task
+def announce(text: str) -> str:
+    """Come last."""
+    JOURNAL.append(text)
+    return text
+
+
+@dag
+def refresh() -> str:
+    """Empty two tables, then load them, then say so."""
+    emptied = [empty("users"), empty("orders")]
+    users = load.after(emptied)("users")
+    orders = load.after(emptied)("orders")
+    return announce.after(users, orders)("all loaded")
+
+
+if __name__ == "__main__":
+    print(refresh.invoke())
+    print(JOURNAL)

@@ -1,0 +1,168 @@
+"""Every key of a run has a time to live, shares the run's hash tag, is registered, and goes with the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import redis
+
+from dagcelery.store.base import CLOSE, Block, Grant, NewRun
+from dagcelery.store.redis import RedisStore
+
+from .conftest import check_keys
+from .moves import Worker, body, chain, drain, elements, new_run, results, step
+
+ALL = [
+    body(
+        [0, 1, 5],
+        step(s=[2], needs=["$big"]),
+        step(s=[2], x="$xs", se=[3], each=["$xs"]),
+        step(2, x="$xs", b=1),
+        step(1, x="$xs", e=2, each=["1.0"]),
+        step(q="gpu"),
+        step(s=[3], x="$xs", se=[3]),
+    ),
+    body([0], step(s=[1], needs=["^$big", "$x"]), step(1, x="^$xs", each=["^$xs"])),
+]
+ALL[0]["start"]["s"] = [0, 1, 4, 5]
+
+
+def produce(grant: Grant) -> Mapping[str, Any]:
+    """Outputs of all sizes."""
+    if grant.step == CLOSE:
+        scope = grant.scope
+        return {
+            "blocks": [Block(f"{scope.step}.0", scope.index, scope.index + 1, grant.attempt, b"r" * 600_000)]
+        }
+    if grant.scope.body == 0 and grant.step == 2:
+        return {"values": {"$x": b"x" * 600_000}}
+    if grant.lo >= 0:
+        return {"blocks": [Block(b.token, b.lo, b.hi, b.attempt, b.data * 3000) for b in results(grant)]}
+    return {"values": {f"{grant.step}.0": b"v" * 700_000}, "lists": {f"{grant.step}.1": 0}}
+
+
+class Checked(RedisStore):
+    """Looks at all keys after every call of a script."""
+
+    raw: redis.Redis
+    calls = 0
+
+    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+        answer = super()._run(verb, run_id, request, *payloads)
+        check_keys(self.raw)
+        self.calls += 1
+        return answer
+
+
+@pytest.fixture
+def checked(server: Any, raw: redis.Redis) -> Checked:
+    store = Checked(server.url)
+    store.raw = raw
+    return store
+
+
+def test_every_key_lives_for_a_time_after_every_verb(checked: Checked, raw: redis.Redis) -> None:
+    run = {"values": {"$big": b"b" * 1_500_000}, "lists": {"$xs": 12}, "blocks": elements("$xs", [b"e"] * 12)}
+    run_id = new_run(checked, ALL, **run)
+    worker = Worker(checked, run_id)
+    for focus in ("0/1", "0/5", "0/0"):
+        checked.release(run_id, worker.claim(focus=focus), worker.owner)
+    Worker(checked, run_id, "boot-d:1").claim(focus="0/1", ranges={"0.1": 4})
+    checked.hint(run_id, "cpu", 8)
+    checked.sweep(run_id, ["boot-d"], 1)
+    drain(checked, run_id, ALL, produce=produce, ranges={"0.1": 3, "0.2": 2, "0.3": 2})
+    assert checked.wait(run_id, 0) == "done"
+    assert checked.calls > 100
+    failing = new_run(checked, ALL, **run)
+    worker = Worker(checked, failing)
+    worker.finish(worker.claim(), failure=b"boom")
+    checked.announce("boot-a", ["cpu"], 1)
+    check_keys(raw)
+
+
+def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(
+    redis_store: RedisStore, raw: redis.Redis
+) -> None:
+    run_id = new_run(redis_store, ALL, values={"$big": b"b" * 1_500_000}, lists={"$xs": 12})
+    drain(redis_store, run_id, ALL, produce=produce, ranges={"0.1": 3})
+    other = new_run(redis_store, chain(2))
+    mine = [name for name in raw.scan_iter() if run_id.encode() in name]
+    assert len(mine) > 30
+    assert all(name.startswith(b"dagcelery:{%s}" % run_id.encode()) for name in mine)
+    before = [name for name in raw.scan_iter() if other.encode() in name]
+    redis_store.delete(run_id)
+    assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
+    assert sorted(name for name in raw.scan_iter() if other.encode() in name) == sorted(before)
+    assert raw.zscore("dagcelery:active", run_id) is None
+
+
+def test_what_is_written_for_a_deleted_run_is_nothing(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(2))
+    worker = Worker(redis_store, run_id)
+    grant = worker.claim()
+    redis_store.delete(run_id)
+    worker.finish(
+        grant, values={"0.0": b"x" * 2_000_000}, blocks=elements("0.1", [b"y" * 600_000] * 3, attempt=1)
+    )
+    assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
+
+
+def test_a_run_lives_for_the_time_that_it_was_given(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(3), ttl_seconds=1000, values={"$n": b"1" * 600_000})
+    worker = Worker(redis_store, run_id)
+    worker.finish(worker.claim(), values={"0.0": b"v"})
+    times = [raw.ttl(name) for name in raw.scan_iter() if run_id.encode() in name]
+    assert all(990 < left <= 1000 for left in times)
+
+
+def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(700), ttl_seconds=1000)
+    names = [name for name in raw.scan_iter() if run_id.encode() in name]
+    redis_store.sweep(run_id, [], 1)
+    for name in names:
+        raw.expire(name, 400)
+    redis_store.sweep(run_id, [], 1)
+    assert all(raw.ttl(name) > 990 for name in names)
+    for name in names:
+        raw.expire(name, 400)
+    redis_store.end(run_id, "cancelled", "enough")
+    redis_store.sweep(run_id, [], 1)
+    assert all(raw.ttl(name) <= 400 for name in names if not name.endswith(b":w"))
+
+
+def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redis_store: RedisStore) -> None:
+    busy, idle = (new_run(redis_store, chain(2), ttl_seconds=1) for _ in range(2))
+    worker = Worker(redis_store, busy)
+    grant = worker.claim()
+    for _ in range(6):
+        time.sleep(0.25)
+        assert redis_store.sweep(busy, [], 1).run == "running", "a claim is outstanding"
+        last = redis_store.sweep(idle, [], 1)
+    assert (last.run, last.hints) == ("timed_out", [])
+    record = redis_store.record(idle)
+    assert record is not None
+    assert (record.state, record.reason) == ("timed_out", "nothing happened for 1 seconds")
+    assert worker.finish(grant).run == "running"
+
+
+def test_an_active_run_that_was_never_created_is_forgotten(redis_store: RedisStore, raw: redis.Redis) -> None:
+    raw.zadd("dagcelery:active", {"half-made": 1})
+    run_id = new_run(redis_store, chain(1))
+    assert list(redis_store.due(10, 0)) == [run_id]
+    assert raw.zscore("dagcelery:active", "half-made") is None
+
+
+def test_a_run_is_known_as_active_before_it_exists(redis_store: RedisStore, raw: redis.Redis) -> None:
+    known: list[bool] = []
+
+    class Watched(RedisStore):
+        def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+            if verb == "create":
+                known.append(raw.zscore("dagcelery:active", run_id) is not None)
+            return super()._run(verb, run_id, request, *payloads)
+
+    Watched(redis_store.url).create(NewRun("early", "early", b"p", "d", chain(1)))
+    assert known == [True]

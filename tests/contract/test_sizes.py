@@ -1,0 +1,228 @@
+"""No script writes more than 1 MB or 1,000 fields; what is larger is staged in portions, and read back in portions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from dagcelery.store.base import CELL, Block, Child, Store, scope_id
+from dagcelery.store.redis import RedisStore
+
+from .moves import Worker, body, chain, drain, elements, new_run, results, step
+from .server import Server
+
+WRITES = (
+    "hset",
+    "hsetnx",
+    "hincrby",
+    "hdel",
+    "zadd",
+    "zrem",
+    "rpush",
+    "lpush",
+    "lpop",
+    "lrem",
+    "sadd",
+    "xadd",
+    "set",
+)
+"""Commands that write one field, but for `hset` of a few."""
+
+
+class Measured(RedisStore):
+    """Knows what each script was sent, what it wrote and what it answered."""
+
+    raw: redis.Redis
+    most_bytes = most_writes = most_answered = 0
+
+    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+        before = self._writes()
+        answer = super()._run(verb, run_id, request, *payloads)
+        self.most_writes = max(self.most_writes, self._writes() - before)
+        self.most_bytes = max(self.most_bytes, len(repr(request)) + sum(map(len, payloads)))
+        self.most_answered = max(self.most_answered, _size(answer))
+        return answer
+
+    def _writes(self) -> int:
+        stats: dict[str, Any] = self.raw.info("commandstats")
+        return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in WRITES)
+
+
+def _size(answer: Any) -> int:
+    if isinstance(answer, list):
+        return sum(map(_size, answer))
+    return len(answer) if isinstance(answer, bytes) else 8
+
+
+@pytest.fixture
+def measured(server: Server, raw: redis.Redis) -> Iterator[Measured]:
+    store = Measured(server.url)
+    store.raw = raw
+    yield store
+    store.close()
+    assert store.most_bytes <= 1_150_000
+    assert store.most_writes <= 1_100
+    assert store.most_answered <= 2_200_000
+
+
+def test_large_parameters_and_outputs_are_read_back(store: Store) -> None:
+    large = bytes(range(256)) * 20_000
+    topology = [body([0], step(s=[1], needs=["$p", "$q"]), step(1, needs=["0.0", "0.1", "$p"]))]
+    run_id = new_run(store, topology, values={"$p": large, "$q": b"small"})
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    assert grant.values == {"$p": None, "$q": b"small"}
+    assert list(store.values(run_id, "0", ["$q", "$p", "none"])) == [b"small", large, None]
+    reply = worker.finish(grant, worker.want(), values={"0.0": large[::-1], "0.1": b"v" * 65_536, "0.2": b""})
+    assert reply.grant is not None
+    assert reply.grant.values == {"0.0": None, "0.1": b"v" * 65_536, "$p": None}
+    assert list(store.values(run_id, "0", ["0.0"])) == [large[::-1]]
+
+
+def test_inputs_travel_along_up_to_a_size(store: Store) -> None:
+    needs = ["$a", "$b", "$c", "$d"]
+    values = {"$a": b"a" * 40_000, "$b": b"b" * 40_000, "$c": b"c" * 20_000, "$d": b"d" * 6_000}
+    run_id = new_run(store, [body([0], step(needs=needs))], values=values)
+    found = Worker(store, run_id).claim().values
+    assert [token for token, data in found.items() if data is None] == ["$b", "$d"]
+    assert list(store.values(run_id, "0", needs)) == list(values.values())
+
+
+def test_large_blocks_do_not_travel_along(store: Store) -> None:
+    run_id = new_run(
+        store,
+        [body([0], step(x="$xs", each=["$xs", "$ys"]))],
+        lists={"$xs": 4, "$ys": 4},
+        blocks=[*elements("$xs", [b"x" * 30_000] * 4, cell=1), *elements("$ys", [b"y" * 100] * 4)],
+    )
+    worker = Worker(store, run_id)
+    assert set(worker.claim(ranges={"0.0": 1}).blocks) == {"$xs", "$ys"}
+    run_id = new_run(
+        store,
+        [body([0], step(x="$xs", each=["$xs", "$ys"]))],
+        lists={"$xs": 6, "$ys": 6},
+        blocks=[*elements("$xs", [b"x" * 30_000] * 6, cell=1), *elements("$ys", [b"y" * 100] * 6)],
+    )
+    grant = Worker(store, run_id).claim(ranges={"0.0": 3})
+    assert set(grant.blocks) == {"$ys"}
+    assert [b.data for b in store.blocks(run_id, "0", "$xs", grant.lo, grant.hi)] == [b"x" * 30_000] * 3
+
+
+def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: Measured) -> None:
+    size = 1000 * CELL
+    run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
+    worker = Worker(measured, run_id)
+    split = elements("0.0", [b"12345678"] * size, attempt=1)
+    worker.finish(worker.claim(), lists={"0.0": size}, blocks=iter(split))
+    assert list(measured.blocks(run_id, "0", "0.0", 0, size)) == split
+    assert worker.claim().items == size
+
+
+def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Measured) -> None:
+    data = [bytes([65 + i]) * 1_700_000 for i in range(3)]
+    nested = [
+        body([0, 1, 2], step(s=[3]), step(x="$xs", each=["$xs"]), step(x="$xs", b=1), step(1)),
+        body([0], step()),
+    ]
+    run_id = new_run(measured, nested, lists={"$xs": 3}, blocks=elements("$xs", data, cell=1))
+    worker = Worker(measured, run_id)
+    worker.finish(
+        worker.claim(focus="0/0"), lists={"0.0": 3}, blocks=elements("0.0", data, attempt=1, cell=1)
+    )
+    grant = worker.claim(focus="0/1")
+    assert grant.blocks == {}
+    worker.finish(grant, blocks=[Block("1.0", grant.lo, grant.hi, 1, data[2])])
+    grant = worker.claim(focus="0/2")
+    assert measured.delegate(run_id, grant, _children(grant.lo, data), worker.owner, "t", None).opened[
+        0
+    ].scope == scope_id(run_id, "0", 2, 0)
+    for scope, token in (("0", "$xs"), ("0", "0.0"), (scope_id(run_id, "0", 2, 0), "$l")):
+        found = list(measured.blocks(run_id, scope, token, 0, 3))
+        assert [b.data for b in found] == data
+        assert [(b.lo, b.hi) for b in found] == [(0, 1), (1, 2), (2, 3)]
+    assert [b.data for b in measured.blocks(run_id, "0", "1.0", 0, 3)] == [data[2]]
+
+
+def _children(index: int, data: list[bytes]) -> list[Child]:
+    return [Child(index, {"$v": data[0]}, {"$l": 3}, elements("$l", data, attempt=1, cell=1))]
+
+
+def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Measured) -> None:
+    run_id = new_run(measured, [body([0], step(x="$xs"))], lists={"$xs": 600})
+    worker = Worker(measured, run_id)
+    grant = worker.claim(ranges={"0.0": 300})
+    blocks = [Block("0.0", i, i + 1, 1, b"r" * 10_000) for i in range(300)]
+    worker.finish(grant, blocks=blocks)
+    assert list(measured.blocks(run_id, "0", "0.0", 0, 600)) == blocks
+
+
+def test_what_a_dead_worker_staged_is_overridden(measured: Measured) -> None:
+    run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
+    worker, dead = Worker(measured, run_id), Worker(measured, run_id, "boot-d:1")
+    lost = dead.claim()
+    measured._staging.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
+    measured._staging.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
+    measured.sweep(run_id, ["boot-d"], 1)
+    grant = worker.claim()
+    assert grant.attempt == 2
+    new = elements("0.0", [b"new"] * 600, attempt=2)
+    worker.finish(grant, values={"0.1": b"new" * 1_000_000}, lists={"0.0": 600}, blocks=new)
+    dead.finish(lost, values={"0.1": b"old" * 1_000_000}, lists={"0.0": 1000})
+    assert list(measured.blocks(run_id, "0", "0.0", 0, 1000)) == new
+    assert list(measured.values(run_id, "0", ["0.1"])) == [b"new" * 1_000_000]
+    assert worker.claim().items == 600
+
+
+def test_many_successors_roots_and_items_are_bounded(measured: Measured) -> None:
+    width = 3000
+    topology = [
+        body(
+            [0, *range(2, 1102)],
+            step(s=range(1102, 1102 + width)),
+            step(width, needs=[]),
+            *(step() for _ in range(1100)),
+            *(step(1, [1]) for _ in range(width)),
+        )
+    ]
+    run_id = new_run(measured, topology)
+    worker = Worker(measured, run_id)
+    worker.finish(worker.claim())
+    worker.finish(worker.claim(focus="0/0"))
+    fan = [
+        body(
+            [0, 1], step(x="$xs", se=[2, 3]), step(x="$xs", se=[2, 3]), step(x="$xs", e=2), step(x="$xs", e=2)
+        )
+    ]
+    for size in (900, 5000):
+        run_id = new_run(measured, fan, lists={"$xs": size})
+        drain(
+            measured,
+            run_id,
+            fan,
+            produce=lambda grant: {"blocks": results(grant)},
+            ranges={f"0.{i}": 10_000 for i in range(4)},
+        )
+        assert measured.wait(run_id, 0) == "done"
+
+
+def test_many_scopes_are_opened_in_bounded_portions(measured: Measured) -> None:
+    nested = [body([0], step(x="$xs", b=1)), body(range(30), *(step() for _ in range(30)))]
+    run_id = new_run(measured, nested, lists={"$xs": 1000})
+    worker = Worker(measured, run_id)
+    grant = worker.claim(ranges={"0.0": 500})
+    assert len(worker.delegate(grant).opened) == 500 * 30
+
+
+def test_many_inputs_are_read_in_portions(measured: Measured) -> None:
+    tokens = [f"$p{i}" for i in range(2500)]
+    run_id = new_run(
+        measured, [body([0], step(needs=tokens))], values={token: token.encode() * 100 for token in tokens}
+    )
+    assert Worker(measured, run_id).claim().values == {}
+    assert list(measured.values(run_id, "0", tokens)) == [token.encode() * 100 for token in tokens]
+    middling = {f"$m{i}": b"m" * 300_000 for i in range(12)}
+    run_id = new_run(measured, chain(1), values=middling)
+    assert list(measured.values(run_id, "0", list(middling))) == list(middling.values())
