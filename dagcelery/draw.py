@@ -112,9 +112,7 @@ class _Picture:
         self.edges: dict[_Edge, None] = {}
         self.count = 0
 
-    def leaf(
-        self, box: _Box, label: str, kind: Literal["task", "parameter", "output"], path: str = ""
-    ) -> _Leaf:
+    def leaf(self, box: _Box, label: str, kind: Literal["task", "parameter", "output"], path: str = "") -> _Leaf:
         state = self.states.get(path, "")
         leaf = _Leaf(self.new_id("n"), f"{label}: {state}" if state else label, kind, state)
         box.items.append(leaf)
@@ -163,9 +161,7 @@ class _Picture:
             last = _leaf_of(frame.nodes[upstream], -1)
             self.edges[_Edge(last, _leaf_of(drawn, 0), "after")] = None
         if node.over is not None:
-            self.connect(
-                [(origin, "each") for origin, _ in _origins(frame, "", node.over)], _leaf_of(drawn, 0)
-            )
+            self.connect([(origin, "each") for origin, _ in _origins(frame, "", node.over)], _leaf_of(drawn, 0))
 
 
 def _picture(dag: DAG | Task, states: States) -> _Picture:
@@ -248,9 +244,7 @@ def _dot_box(box: _Box, depth: int) -> Iterator[str]:
             yield from _dot_box(item, depth + 1)
             yield f"{indent}}}"
         else:
-            shape = {"task": "", "parameter": ", shape=ellipse", "output": ", shape=oval, peripheries=2"}[
-                item.kind
-            ]
+            shape = {"task": "", "parameter": ", shape=ellipse", "output": ", shape=oval, peripheries=2"}[item.kind]
             colour = _COLOURS.get(item.state.partition(" ")[0])
             filled = f', fillcolor="{colour}"' if colour else ""
             yield f"{indent}{item.id} [label={_dot_text(item.label)}{shape}{filled}];"

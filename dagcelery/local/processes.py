@@ -142,8 +142,9 @@ class Guard:
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """Give back the last lines of a log, to be shown with an error."""
+    """Return the last lines of a log as the end of an error's sentence."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        told = log.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
-        return ""
+        told = []
+    return "\n".join(["its output ends with", *told]) if told else "it said nothing"

@@ -23,7 +23,7 @@ from dagcelery.errors import DagceleryError, NotConfigured
 from dagcelery.local.processes import Guard, Process, tail
 
 BINARY_VARIABLE = "DAGCELERY_SERVER_BINARY"
-START_SECONDS = 30.0
+START_SECONDS = 10.0
 PORT_TRIES = 5
 # Below the ports that systems give to outgoing connections: a client that reconnects while the server is
 # down could be given the server's own port, connect to itself, and keep the server from starting again.
@@ -86,12 +86,9 @@ class Server:
         """Start the server and wait until it answers; harmless when it is up already."""
         if self.is_up:
             return
-        if self._port:
-            started = self._run(self._port)
-        else:
-            # Somebody else may take a free port before the server does: then the server ends at once.
-            started = any(self._run(port) for port in free_ports(PORT_TRIES))
-        if not started:
+        # Somebody else may take a free port before the server does: then the server ends at once.
+        ports = [self._port] if self._port else free_ports(PORT_TRIES)
+        if not any(self._run(port) for port in ports):
             raise DagceleryError(f"the embedded server {self._binary}", "did not start", tail(self._log))
 
     def stop(self) -> None:

@@ -121,8 +121,7 @@ class Builder:
     def leave(self, frame: Frame) -> None:
         """Hand what a DAG gives back to the DAG around it, or to the plan."""
         outputs = {
-            name: self.resolver.value(source, frame, f"{name}.{name}")
-            for name, source in frame.dag.outputs.items()
+            name: self.resolver.value(source, frame, f"{name}.{name}") for name, source in frame.dag.outputs.items()
         }
         outer, body = frame.parent, frame.body
         if outer is None:
@@ -138,15 +137,12 @@ class Builder:
             outer.spans[frame.name] = (outer.spans[frame.name][0], len(body.steps))
         elif body.opener is not None:
             outer.results[frame.name] = {
-                name: ("ref", self.delegated(name, draft, frame, body.opener))
-                for name, draft in outputs.items()
+                name: ("ref", self.delegated(name, draft, frame, body.opener)) for name, draft in outputs.items()
             }
 
     def delegated(self, name: str, draft: Expr, frame: Frame, step: StepDraft) -> Delegated:
         """Return an output of a mapped nested DAG as its step gives it back."""
-        return Delegated(
-            step, name, (), self.resolver.codec(draft, frame.codec), child=frame.body, value=draft
-        )
+        return Delegated(step, name, (), self.resolver.codec(draft, frame.codec), child=frame.body, value=draft)
 
     def add_task(self, frame: Frame, name: str, task: Task, after: tuple[int, ...]) -> None:
         """Add the step of a task."""

@@ -163,7 +163,6 @@ class Delegated(Produced):
             self.step.body.todo.append(self._hand_up)
         return Produced._token(self, body, reader, split=False)
 
-
     def _hand_up(self) -> None:
         if self.child is not None:
             self.child.outputs.append((self.name, write(self.value, self.child, None), self.codec))

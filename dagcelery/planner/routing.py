@@ -53,6 +53,4 @@ def tolerated(
     needs: dict[str, frozenset[str]] = {}
     for taints, name in (queues or {}).items():
         needs[name] = needs.get(name, frozenset()) | taints
-    return [
-        name for name in known if name == default or needs.get(name, frozenset(name.split(JOINT))) <= allowed
-    ]
+    return [name for name in known if name == default or needs.get(name, frozenset(name.split(JOINT))) <= allowed]

@@ -86,7 +86,8 @@ def output_serializer(output: TaskOutput, options: TaskOptions) -> Serializer | 
 
 
 def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
-    found = serialize.sub_output(str(path[0][1])) if path else None
+    # A serializer of out["a"] says nothing about what lies within that, out["a"]["b"].
+    found = serialize.sub_output(str(path[0][1])) if len(path) == 1 else None
     return found or serialize.root
 
 

@@ -8,7 +8,8 @@ It is one mapping a body, from the index of a step, as text, to
 ``f``   the index of the function, -1 where there is none
 ``b``   the index of the body that a "dag" step enters, else -1
 ``x``   the token that a fan-out counts the items of, "" for steps that run once
-``n``   how many steps of this body must be complete before this one opens
+``n``   how many steps of this body must be complete before this one opens, the one that makes its list included
+        unless it waits for nothing but items of fan-outs over that list
 ``e``   how many fan-outs of this body must have done an item before this one may do the same item
 ``s``   the steps that count this one in ``n``
 ``se``  the steps that count this one in ``e``
@@ -76,12 +77,7 @@ def _topology(plan: Plan) -> Topology:
 
 def _openers(plan: Plan) -> dict[int, int]:
     """Return for each inner body the number of the body around it."""
-    return {
-        step.target: number
-        for number, body in enumerate(plan.bodies)
-        for step in body.steps
-        if step.kind == "dag"
-    }
+    return {step.target: number for number, body in enumerate(plan.bodies) for step in body.steps if step.kind == "dag"}
 
 
 def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:

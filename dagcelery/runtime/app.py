@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.payload.signing import Keyring
@@ -128,6 +128,22 @@ def _let_go(result: Any) -> None:
         result = result.parent
 
 
+class Checked(bootsteps.Step):
+    """Refuses to start a worker that could not do its work."""
+
+    POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        _ = binding_of(worker.app).store
+        pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
+        if not pool.startswith(self.POOLS):
+            raise NotConfigured(
+                f"a worker with the pool '{pool}'",
+                "start it with --pool prefork, threads or solo; others are not supported",
+            )
+
+
 _bindings: dict[int, Binding] = {}
 
 
@@ -139,6 +155,7 @@ def binding_of(app: Celery) -> Binding:
 def register(app: Celery, settings: Settings) -> Binding:
     """Put our tasks on an app. It changes no transport option, queue argument or global setting of the app."""
     binding = _bindings[id(app)] = Binding(app, settings)
+    app.steps["worker"].add(Checked)
     options: dict[str, Any] = {
         "acks_late": True,
         "reject_on_worker_lost": True,
@@ -147,6 +164,7 @@ def register(app: Celery, settings: Settings) -> Binding:
         "bind": True,
         "max_retries": 0,
         "track_started": False,
+        "shared": False,  # else Celery puts them, bound to this app, on every other app of the process too
     }
 
     @app.task(name=canvas.VISIT, **options)
@@ -195,27 +213,32 @@ def _quietly(run: str, work: Callable[[], None]) -> None:
 
 
 # -- dagcelery's own app -------------------------------------------------------------------------
+_DEFAULTS = {
+    "broker_connection_retry_on_startup": True,
+    "worker_prefetch_multiplier": 1,
+    "result_expires": 3600,
+}
+
+
+class OwnApp(Celery):
+    """Celery's app for who has none: our defaults, then a celeryconfig that ``--config`` names, then DAGCELERY_*."""
+
+    def on_configure(self) -> None:  # type: ignore[override]  # Celery documents it as a hook
+        """Take the celeryconfig late: ``celery -A dagcelery --config module`` names it after the app was found."""
+        module = os.environ.get("CELERY_CONFIG_MODULE")
+        if module:
+            self.config_from_object(module)
+
+
 def make_app(settings: Settings) -> Celery:
     """The app that ``celery -A dagcelery worker`` uses, made from settings."""
-    app = Celery("dagcelery", set_as_current=False)
-    app.config_from_object(_config(settings))
+    broker, backend = settings.broker_url or None, urls.for_celery(settings.store_url) or None
+    app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend)
+    app.add_defaults(lambda: _DEFAULTS | ({"task_default_queue": settings.queue} if settings.queue else {}))
     app.set_default()
+    logging.getLogger("dagcelery").setLevel(settings.log_level)
     register(app, settings)
     return app
-
-
-def _config(settings: Settings) -> dict[str, Any]:
-    """Celery's configuration: the user's celeryconfig where DAGCELERY_CONFIG names one, over our defaults."""
-    config: dict[str, Any] = {
-        "broker_url": settings.broker_url,
-        "result_backend": urls.for_celery(settings.store_url) or None,
-        "broker_connection_retry_on_startup": True,
-        "worker_prefetch_multiplier": 1,
-        "worker_hijack_root_logger": True,
-        "result_expires": 3600,
-        "task_ignore_result": True,
-    }
-    return config
 
 
 def path_for_users() -> None:

@@ -5,6 +5,7 @@ Messages carry addresses only. None of them decides anything: the store does, wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,25 +66,40 @@ class Canvas:
 
     def straight(self, step: Opened, runs: Sequence[Sequence[int]]) -> Signature:
         """A chain: one message for neighbours on one queue, the next queue's message linked to it."""
+        runs = runs[:MOST_LINKS]
+        links = self._links(step, runs)
+        while len(links) > 2 and _size(links) > MOST_BYTES:
+            runs = runs[:-1]
+            links = self._links(step, runs)
+        return chain(*links, app=self._app)
+
+    def _links(self, step: Opened, runs: Sequence[Sequence[int]]) -> list[Signature]:
         links = []
         steps = self._plan.bodies[step.body].steps
-        for at, members in enumerate(runs[:MOST_LINKS]):
+        for members, following in zip(runs, [*runs[1:], None], strict=True):
             names = [f"{step.scope}/{member}" for member in members]
             queue = steps[members[0]].queue
-            if at + 1 < len(runs[:MOST_LINKS]):
-                then = f"{step.scope}/{runs[at + 1][0]}"
+            if following is None:
+                links.append(self.visit(queue, names[0]))
+            else:
+                then = f"{step.scope}/{following[0]}"
                 kwargs: dict[str, Any] = {"run": self._run, "queue": queue, "steps": names, "then": then}
                 links.append(self._app.signature(LINK, kwargs=kwargs, immutable=True, queue=queue))
-            else:
-                links.append(self.visit(queue, names[0]))
-        return chain(*links, app=self._app)
+        return links
 
     def _straight(self, step: Opened) -> list[list[int]]:
         return straight_run(self._plan, step.body, step.step, groups=MOST_LINKS, steps=MOST_STEPS)
 
 
 MOST_STEPS = 16
-"""Steps that one link names, so that the message stays small."""
+"""Steps that one chain names, so that the message stays small."""
+MOST_BYTES = 2_900
+"""What a chain's message may take; one whose queues have long names gets fewer links."""
+
+
+def _size(links: Sequence[Signature]) -> float:
+    """What a chain's first message will take: the links in base64 beside an envelope, each with ids to come."""
+    return 1_300 + 4 / 3 * (len(json.dumps(links)) + 100 * len(links))
 
 
 def counts_chords(app: Celery) -> bool:

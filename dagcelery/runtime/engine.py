@@ -137,7 +137,9 @@ class Engine:
             if len(self._programs) >= _KEPT_RUNS:
                 self._programs.pop(next(iter(self._programs)))
             imports = None if self.keyring.signed else self.settings.imports
-            program = self._programs[digest] = Program(Plan.decode(text), self.keyring, imports)
+            program = self._programs[digest] = Program(
+                Plan.decode(text), self.keyring, imports, self.settings.code_mismatch
+            )
         return program
 
     def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:

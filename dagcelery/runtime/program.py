@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
 
+from dagcelery.errors import CodeMismatch
 from dagcelery.payload import codecs, functions
+from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.plan import Body, Plan, Step
+from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.base import CLOSE, RANGE_ITEMS, START
+
+log = logging.getLogger(__name__)
 
 
 class Program:
     """A plan with its codecs and functions. Functions are looked up when they are first called."""
 
-    def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None) -> None:
+    def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self.codecs = [codecs.from_spec(spec, keyring) for spec in plan.codecs]
         self._keyring = keyring
         self._imports = imports
+        self._mismatch = mismatch
         self._functions: dict[int, Callable[..., Any]] = {}
 
     def body(self, number: int) -> Body:
@@ -39,8 +45,19 @@ class Program:
         if found is None:
             spec = self.plan.functions[target]
             found = functions.load(spec, imports=self._imports, keyring=self._keyring)
+            self._compare(spec, found)
             self._functions[target] = found
         return found
+
+    def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
+        """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""
+        hash_here = code_hash(found)
+        if self._mismatch == "ignore" or same_code(spec.hash, hash_here):
+            return
+        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here)
+        if self._mismatch == "error":
+            raise mismatch
+        log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
 
     def literal(self, text: str) -> Any:
         """A literal that was pickled into the plan, loaded anew at each call."""

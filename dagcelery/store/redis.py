@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -190,7 +191,8 @@ class RedisStore:
         self._run("release", run_id, wire.piece(grant) | {"owner": owner})
 
     def hint(self, run_id: str, queue: str, slots: int) -> int:
-        return int(json.loads(self._run("hint", run_id, {"queue": queue, "slots": slots})[0])["hints"])
+        request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
+        return int(json.loads(self._run("hint", run_id, request)[0])["hints"])
 
     def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float) -> Swept:
         request, released, hints = {"dead": list(dead), "wait": wait_seconds}, 0, list[str]()
@@ -291,13 +293,17 @@ class RedisStore:
 
     def progress(self, run_id: str) -> Progress | None:
         with self._reachable():
-            record, numbers = self._client.hgetall(key(run_id)), self._client.hgetall(key(run_id, "n"))
+            reads = self._client.pipeline(transaction=False).hgetall(key(run_id)).hgetall(key(run_id, "n"))
+            record, numbers, claims = reads.hgetall(key(run_id, "c")).execute()
             if b"state" not in record:
                 return None
             queues = json.loads(record[b"queues"])
-            ready = {queue: self._client.zcard(key(run_id, "r", queue)) for queue in queues}
+            reads = self._client.pipeline(transaction=False)
+            for queue in queues:
+                reads.zcard(key(run_id, "r", queue))
+            ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
         texts = {k.decode(): v.decode() for k, v in record.items()}
-        counts, scopes = wire.counters({k.decode(): float(v) for k, v in numbers.items()})
+        counts, scopes = wire.counters(numbers, claims)
         return Progress(wire.record(run_id, texts), counts, scopes, ready)
 
     def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:

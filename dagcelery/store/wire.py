@@ -229,19 +229,26 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     )
 
 
-def counters(numbers: Mapping[str, float]) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
-    """Read counters: by (body, step), and how many scopes each body has."""
+def counters(
+    numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
+) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
+    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running too."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
     scopes: dict[int, int] = {}
     for name, value in numbers.items():
-        place, what = name.split(":")
+        place, _, what = name.decode().partition(":")
         if what == "scopes":
             scopes[int(place)] = int(value)
-        else:
+        elif what:
             body, step = map(int, place.split("."))
-            if step >= 0:
-                steps.setdefault((body, step), {})[what] = value
-    return {at: _counts(found, at, scopes) for at, found in steps.items()}, scopes
+            steps.setdefault((body, step), {})[what] = float(value)
+    for piece, claim in claims.items():
+        if piece:
+            hi, _, _, _, _, cursor, number = claim.decode().split("|")
+            _, step_name, *lo = piece.decode().split("/")
+            found = steps.setdefault((int(number), int(step_name)), {})
+            found["r"] = found.get("r", 0) + (0 if cursor else int(hi) - int(lo[0]) if lo else 1)
+    return {at: _counts(found, at, scopes) for at, found in steps.items() if at[1] >= 0}, scopes
 
 
 def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:

@@ -137,8 +137,10 @@ def test_waiting_ends_with_the_run(store: Store) -> None:
 @pytest.mark.parametrize("state", ["cancelled", "timed_out"])
 def test_waiting_ends_when_the_run_is_ended(store: Store, state: str) -> None:
     run_id = new_run(store, chain(1))
-    threading.Timer(0.1, store.end, [run_id, state, "because"]).start()
+    ending = threading.Timer(0.1, store.end, [run_id, state, "because"])
+    ending.start()
     assert store.wait(run_id, 30) == state
+    ending.join()
     record = store.record(run_id)
     assert record is not None
     assert (record.state, record.reason) == (state, "because")
@@ -146,10 +148,12 @@ def test_waiting_ends_when_the_run_is_ended(store: Store, state: str) -> None:
 
 def test_waiting_ends_when_the_run_is_deleted(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    threading.Timer(0.1, store.delete, [run_id]).start()
+    deleting = threading.Timer(0.1, store.delete, [run_id])
     began = time.monotonic()
+    deleting.start()
     assert store.wait(run_id, 30) == "gone"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 2
+    deleting.join()
 
 
 def test_waiting_is_over_when_the_time_is(store: Store) -> None:

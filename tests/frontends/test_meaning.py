@@ -89,7 +89,7 @@ def an_output_mapped_and_passed_whole(n: int) -> Any:
 @case(n=4)
 def a_dict_mapped_and_passed_whole(n: int) -> Any:
     squares = table(n)
-    return [square(key) for key in squares], [square(key) for key in same(squares)]
+    return [same(key) for key in squares], same(squares)
 
 
 @case(n=3)
@@ -149,13 +149,22 @@ def outer_values_in_an_inner_loop(n: int) -> Any:
 
 
 @case(n=4)
+def an_inner_list_copied(n: int) -> Any:
+    return [total(list(numbers(x))) for x in numbers(n)]
+
+
+@case(n=4)
 def an_inner_list_with_more_in_it(n: int) -> Any:
     return [total([0, *[add(y) for y in numbers(x)], x]) for x in numbers(n)]
 
 
 @case(n=3)
 def generators_as_tasks_and_as_arguments(n: int) -> Any:
-    return [square(x) for x in counted(n)], total(square(x) for x in numbers(n)), total(map(square, numbers(n)))
+    return (
+        [square(x) for x in counted(n)],
+        total(square(x) for x in numbers(n)),
+        total(map(square, numbers(n))),
+    )
 
 
 @case(n=3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dagcelery.frontends.functional import task
@@ -29,12 +29,12 @@ def square(x: int) -> int:
 
 
 @task
-def add(a: Any, b: Any = 10) -> Any:
+def add(a: int, b: int = 10) -> int:
     return a + b
 
 
 @task
-def total(xs: list[int]) -> int:
+def total(xs: Iterable[int]) -> int:
     return sum(xs)
 
 
@@ -74,8 +74,8 @@ def pairs(n: int) -> list[tuple[int, int]]:
 
 
 @task
-def table(n: int) -> dict[int, int]:
-    return {i: i * i for i in range(n)}
+def table(n: int) -> dict[str, int]:
+    return {str(i): i * i for i in range(n)}
 
 
 @task

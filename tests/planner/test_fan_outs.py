@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from dagcelery.errors import InvalidDag
@@ -16,12 +18,15 @@ from dagcelery.model import (
     Part,
     Splice,
     Task,
+    TaskOptions,
     TupleOf,
 )
 from dagcelery.planner.build import plan
+from dagcelery.planner.drafts import BodyDraft, Given
 from dagcelery.planner.plan import Output
 from dagcelery.planner.resolve import check_aligned
-from tests.planner.graphs import (
+
+from .graphs import (
     VALUE,
     add,
     double,
@@ -37,7 +42,7 @@ from tests.planner.graphs import (
     task,
     total,
 )
-from tests.planner.interpreter import run
+from .interpreter import run
 
 
 def second(pair: tuple[int, int]) -> int:
@@ -100,18 +105,26 @@ def test_two_consumers_of_one_list_each_get_all_of_it() -> None:
 
 
 def test_two_reducers_of_one_map_read_the_same_results() -> None:
-    dag = DAG({**map_reduce().nodes, "again": task(total, xs=out("square"))}, {"n": FromParam()}, {
-        "a": out("total"),
-        "b": out("again"),
-    })
+    dag = DAG(
+        {**map_reduce().nodes, "again": task(total, xs=out("square"))},
+        {"n": FromParam()},
+        {
+            "a": out("total"),
+            "b": out("again"),
+        },
+    )
     assert run(plan(dag), n=3) == {"a": 5, "b": 5}
 
 
 def test_an_output_that_is_mapped_and_passed_whole_is_stored_in_both_forms() -> None:
-    dag = DAG({**map_reduce().nodes, "whole": task(total, xs=out("numbers"))}, {"n": FromParam()}, {
-        "a": out("total"),
-        "b": out("whole"),
-    })
+    dag = DAG(
+        {**map_reduce().nodes, "whole": task(total, xs=out("numbers"))},
+        {"n": FromParam()},
+        {
+            "a": out("total"),
+            "b": out("whole"),
+        },
+    )
     outputs = plan(dag).bodies[0].steps[0].outputs
     assert {(output.split, output.iterable) for output in outputs} == {(True, False), (False, True)}
     assert run(plan(dag), n=3) == {"a": 5, "b": 3}
@@ -169,8 +182,6 @@ def test_a_gathered_list_is_gathered_once_for_all_who_map_it() -> None:
 
 
 def test_a_gather_goes_where_its_consumer_goes() -> None:
-    from dagcelery.model import TaskOptions
-
     nodes = {"f": task(square, TaskOptions(taints=("gpu",)), x=Each(FromParam("xs")))}
     inner = placed(graph(nodes, "f", "xs"), xs=Literal([1]))
     dag = graph({"a": task(nothing), "inner": inner}, "inner")
@@ -192,9 +203,9 @@ def test_a_list_with_one_element_per_result_is_followed_without_a_barrier() -> N
 def test_a_splice_puts_results_between_other_elements() -> None:
     parts = ListOf((Literal(100), Splice(each("square"), out("numbers")), FromParam("n")))
     dag = graph({**map_reduce().nodes, "all": task(total, xs=parts)}, "all", "n")
-    assert plan(dag).bodies[0].steps[-2].arguments == (
-        ("xs", ("list", (("lit", 100), ("splice", ("each", "1.0"), "0.0"), ("ref", "$n")))),
-    ) or True
+    step = next(step for step in plan(dag).bodies[0].steps if step.name == "all")
+    items = (("lit", 100), ("splice", ("each", "1.0"), "0.0"), ("ref", "$n"))
+    assert step.arguments == (("xs", ("list", items)),)
     assert run(plan(dag), n=3) == 100 + 5 + 3
 
 
@@ -249,12 +260,10 @@ def test_items_of_two_lists_at_once_are_refused() -> None:
 
 
 def test_an_expression_that_is_not_aligned_is_refused_by_the_planner_too() -> None:
-    from collections import deque
-
-    from dagcelery.planner.drafts import BodyDraft, Given
-
     body = BodyDraft(0, deque())
     xs, ys = Given(body, "xs", 0), Given(body, "ys", 0)
     with pytest.raises(InvalidDag, match=r"parameter 'xs'.*parameter 'ys'"):
         check_aligned("input 'x'", ("list", (("each", xs),)), ys)
+    with pytest.raises(InvalidDag, match="goes through nothing"):
+        check_aligned("input 'x'", ("each", xs), None)
     check_aligned("input 'x'", ("each", xs), xs)

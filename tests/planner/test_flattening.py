@@ -8,7 +8,8 @@ from dagcelery.errors import InvalidDag
 from dagcelery.model import DAG, DictOf, Each, FromNodeOutput, FromParam, ListOf, Literal, Part, Task
 from dagcelery.planner.build import plan
 from dagcelery.planner.topology import topology
-from tests.planner.graphs import (
+
+from .graphs import (
     VALUE,
     add,
     double,
@@ -21,7 +22,7 @@ from tests.planner.graphs import (
     task,
     total,
 )
-from tests.planner.interpreter import run
+from .interpreter import run
 
 
 def names(dag: DAG | Task) -> list[str]:
@@ -94,9 +95,7 @@ def test_an_end_deep_inside_counts_where_only_its_neighbour_is_read() -> None:
 
 
 def test_only_the_roots_of_a_nested_dag_wait_for_what_it_comes_after() -> None:
-    inner = DAG(
-        {"a": task(nothing), "b": task(square, x=out("a"))}, {}, {VALUE: out("b")}, after=["early"]
-    )
+    inner = DAG({"a": task(nothing), "b": task(square, x=out("a"))}, {}, {VALUE: out("b")}, after=["early"])
     dag = graph({"early": task(nothing), "inner": inner}, "inner")
     steps = {step.name: step for step in plan(dag).bodies[0].steps}
     assert steps["inner/a"].after == (0,)
@@ -116,9 +115,7 @@ def test_an_output_of_a_nested_dag_may_be_put_together() -> None:
     nodes = {"a": task(square, x=FromParam("n")), "b": task(double, x=FromParam("n"))}
     inner = DAG(nodes, {"n": FromParam()}, {VALUE: ListOf((out("a"), Literal(1), out("b")))})
     dag = graph({"inner": inner, "total": task(total, xs=out("inner"))}, "total", "n")
-    assert plan(dag).bodies[0].steps[2].arguments == (
-        ("xs", ("list", (("ref", "0.0"), ("lit", 1), ("ref", "1.0")))),
-    )
+    assert plan(dag).bodies[0].steps[2].arguments == (("xs", ("list", (("ref", "0.0"), ("lit", 1), ("ref", "1.0")))),)
     assert run(plan(dag), n=3) == 16
 
 
@@ -128,6 +125,20 @@ def test_a_part_of_what_was_put_together_is_found_when_planning() -> None:
     picked = Part(FromNodeOutput("inner", VALUE), (("key", "b"), ("key", 0)))
     dag = graph({"inner": inner, "f": task(square, x=picked)}, "f", "n")
     assert plan(dag).bodies[0].steps[2].arguments == (("x", ("ref", "1.0")),)
+
+
+def test_a_part_of_a_literal_is_found_when_planning() -> None:
+    picked = Part(FromParam("config"), (("key", "layers"), ("key", 1), ("key", "size")))
+    inner = placed(
+        graph({"f": task(square, x=picked)}, "f", "config"), config=Literal({"layers": [{"size": 1}, {"size": 2}]})
+    )
+    assert plan(graph({"inner": inner}, "inner")).bodies[0].steps[0].arguments == (("x", ("lit", 2)),)
+
+
+def test_a_part_that_is_not_there_is_left_to_its_reader() -> None:
+    inner = placed(graph({"f": task(square, x=Part(FromParam("xs"), (("key", 7),)))}, "f", "xs"), xs=Literal([1]))
+    argument = plan(graph({"inner": inner}, "inner")).bodies[0].steps[0].arguments[0]
+    assert argument == ("x", ("part", ("lit", [1]), (("key", 7),)))
 
 
 def test_a_parameter_that_nobody_gives_is_refused() -> None:

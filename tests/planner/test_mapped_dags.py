@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dagcelery.model import DAG, Each, FromNodeOutput, FromParam, FromReturnValue, ListOf, Literal, Task
+from dagcelery.model import DAG, Each, FromNodeOutput, FromParam, ListOf, Literal
 from dagcelery.planner.build import plan
 from dagcelery.planner.plan import Param
 from dagcelery.planner.topology import topology
-from tests.planner.graphs import (
+
+from .graphs import (
     VALUE,
     add,
     double,
@@ -22,7 +23,7 @@ from tests.planner.graphs import (
     task,
     total,
 )
-from tests.planner.interpreter import run
+from .interpreter import run
 
 
 def nested(dag: DAG, **inputs: object) -> DAG:
@@ -62,9 +63,7 @@ def test_a_literal_stands_in_the_body_itself() -> None:
 def test_what_is_put_together_is_a_parameter_even_if_shared() -> None:
     dag = graph({"f": task(total, xs=FromParam())}, "f", "xs")
     planned = plan(nested(dag, xs=ListOf((each("numbers"), FromParam("n"), Literal(1)))))
-    assert planned.bodies[0].steps[1].arguments == (
-        ("xs", ("list", (("each", "0.0"), ("ref", "$n"), ("lit", 1)))),
-    )
+    assert planned.bodies[0].steps[1].arguments == (("xs", ("list", (("each", "0.0"), ("ref", "$n"), ("lit", 1)))),)
     assert run(planned, n=3) == [4, 5, 6]
 
 
@@ -212,9 +211,7 @@ def test_a_thousand_maps_within_each_other_are_planned() -> None:
 
 def test_a_mapped_dag_comes_after_what_it_is_told_to() -> None:
     inner = placed(map_reduce(), n=each("numbers"), after=["early"])
-    dag = graph(
-        {"early": task(nothing), "numbers": lister(numbers, n=FromParam()), "inner": inner}, "inner", "n"
-    )
+    dag = graph({"early": task(nothing), "numbers": lister(numbers, n=FromParam()), "inner": inner}, "inner", "n")
     step = next(step for step in plan(dag).bodies[0].steps if step.name == "inner")
     assert step.after == (0,)
 
@@ -231,11 +228,9 @@ def test_a_mapped_dag_may_ignore_its_item() -> None:
     assert run(plan(dag), n=2) == [None, None]
 
 
-def test_one_output_is_declared_once_for_all_readers() -> None:
-    node = Task(numbers, {"n": FromParam()}, {VALUE: FromReturnValue(is_partitioned=True)})
-    dag = DAG(
-        {"numbers": node, "a": placed(adding(), x=each("numbers"), y=out("numbers"))},
-        {"n": FromParam()},
-        {},
-    )
-    assert plan(dag).bodies[0].steps[1].outputs == ()
+def test_a_mapped_dag_that_nobody_reads_stores_nothing() -> None:
+    inner = placed(adding(), x=each("numbers"), y=out("numbers"))
+    dag = DAG({"numbers": lister(numbers, n=FromParam()), "a": inner}, {"n": FromParam()}, {})
+    planned = plan(dag)
+    assert planned.bodies[0].steps[1].outputs == ()
+    assert planned.bodies[1].outputs == ()

@@ -103,11 +103,20 @@ def _driven(returned: object) -> object:
         returned.send(None)
     except StopIteration as finished:
         return finished.value
+    except RuntimeError as error:
+        if "event loop" in str(error):
+            raise _waits(returned.__name__) from error
+        raise
     returned.close()
-    raise InvalidDag(
-        f"the body of {returned.__name__!r}",
+    raise _waits(returned.__name__)
+
+
+def _waits(name: str) -> InvalidDag:
+    return InvalidDag(
+        f"the body of {name!r}",
         "awaits something else than the output of a task",
-        "await real events in an async task: a body only says which tasks there are",
+        "await real events in an async task, and outputs one by one instead of by asyncio.gather: "
+        "a body only says which tasks there are",
     )
 
 

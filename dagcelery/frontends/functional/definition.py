@@ -103,10 +103,9 @@ class Definition(Generic[P, R_co]):
             return getattr, (self._bound[0], self.__name__)
         if self._decorated is self and _is_importable(self):
             return self.__qualname__
-        state = {name: value for name, value in self.__dict__.items() if name != "_dags"}
-        if self._decorated is self:
-            del state["_decorated"]  # which would be pickled before this object exists
-        return _restored, (type(self), state)
+        base: dict[str, Any] = {} if self._decorated is self else self._decorated.__dict__
+        own = {n: v for n, v in self.__dict__.items() if n not in _UNPICKLED and base.get(n, self) is not v}
+        return _restored, (type(self) if self._decorated is self else self._decorated, own)
 
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
@@ -217,7 +216,15 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
     return found is definition
 
 
-def _restored(cls: type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
-    definition = object.__new__(cls)
-    definition.__dict__.update({"_decorated": definition, "_dags": {}, **state})
+# DAGs are built again, and what a definition is a variant of is pickled beside it.
+_UNPICKLED = frozenset({"_dags", "_decorated"})
+
+
+def _restored(
+    base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]
+) -> Definition[..., Any]:
+    if isinstance(base, Definition):
+        return base._changed(**state, _dags={})
+    definition = object.__new__(base)
+    definition.__dict__.update(state, _decorated=definition, _dags={})
     return definition

@@ -246,11 +246,12 @@ class Level:
     # --- lists ---
 
     def _list(self, source: ListOf, at: Context) -> Source:
-        spliced = [item for item in source.items if isinstance(item, Spliced)]
-        for item in spliced:
-            key = self._inner_with(item)
-            if key is not None:
+        for item in source.items:
+            key = self._inner_with(item) if isinstance(item, Spliced) else None
+            if key in self.inner:
                 return self._made_by_inner(key, source)
+            if key is not None and isinstance(item, Spliced):
+                return self.source(self._copied(source, item), at)
         items = tuple(self._item(item, at) for item in source.items if isinstance(item, Source))
         return _simple(ListOf(items))
 
@@ -265,14 +266,18 @@ class Level:
 
     def _inner_with(self, item: Spliced) -> Context | None:
         context = self.body.within(item.over)
-        key = None if self._is_outside(context) else self._group_of(context)
-        if key is not None and key not in self.inner:
-            raise InvalidDag(
-                "a list of the elements of another list",
-                "is made without calling anything for them",
-                "pass that list itself, or make the new one in a task",
-            )
-        return key
+        return None if self._is_outside(context) else self._group_of(context)
+
+    def _copied(self, source: ListOf, item: Spliced) -> Ref:
+        """Return what `source` is a mere copy of: where nothing is called for its elements, no node makes it."""
+        is_copy = item.template == Ref(Element(item.over, 0)) and len(source.items) == 1
+        if is_copy and is_list(_calls.hint_of(item.over, self.body.calls, self.body.parameters)):
+            return item.over
+        raise InvalidDag(
+            "a list of the elements of another list, in a loop or of a part of a parameter,",
+            "is made without calling anything for them",
+            "pass that list itself, or make the new one in a task",
+        )
 
     def _made_by_inner(self, key: Context, source: ListOf) -> Source:
         inner, node = self.inner[key], self.nodes_of_inner[key]

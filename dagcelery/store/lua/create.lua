@@ -6,13 +6,18 @@ ttl, digest, state = req.ttl, req.digest, 'pending'
 call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', stamp(), 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0)
 call('EXPIRE', R, ttl)
 local s = key('s', '0')
-for i, token in ipairs(req.tokens) do call('HSET', key('o', '0'), token, ARGV[i + 1]) end
-if #req.tokens > 0 then keep(key('o', '0')) end
+local o = key('o', '0')
+call('HSET', o, '', '')
+for i, token in ipairs(req.tokens) do call('HSET', o, token, ARGV[i + 1]) end
 for token, items in pairs(req.lists) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, 0) end
-call('HSET', key('c'), '', '') -- what is emptied never loses its TTL
+call('HSET', key('c'), '', '')
 call('HSET', key('t'), '', '')
-call('HSET', key('n'), '0:scopes', 1)
+call('HSET', key('n'), '', '', '0:scopes', 1)
 log('created', '', '0', -1, 0, stamp(), 0)
+for _, queue in ipairs(req.queues) do
+  call('ZADD', key('r', queue), '+inf', '')
+  keep(key('r', queue))
+end
 begin('0', '0')
-for _, name in ipairs({ s, key('c'), key('t'), key('n'), key('e') }) do keep(name) end
+for _, name in ipairs({ s, o, key('c'), key('t'), key('n'), key('e') }) do keep(name) end
 return { cjson.encode({ state = 'none', run = state, digest = digest, opened = #opened > 0 and opened or nil }) }

@@ -31,7 +31,7 @@ local function store_inputs(child)
   end
 end
 
-local body, written, done = tostring(e.b), 0, 0
+local body, written, done, new = tostring(e.b), 0, 0, 0
 local first = entry(body, '-1')
 local each = 4 + 4 * (first.more and 1 or #successors(body, '-1', 0))
 for _, child in ipairs(req.children) do
@@ -42,13 +42,17 @@ for _, child in ipairs(req.children) do
     keep(key('sc'))
     store_inputs(child)
     begin(child.id, body)
-    call('HINCRBY', key('n'), body .. ':scopes', 1)
+    new = new + 1
   else
     at = at + #child.tokens + #child.blocks
   end
   done = done + 1
 end
+if new > 0 then
+  call('HINCRBY', key('n'), body .. ':scopes', new)
+  count(parent.body, step, 'r', new)
+end
 if done < #req.children or not req.last then return conclude('committed', req.from + done) end
-if req.hi == req.lo then items_done(scope, parent.body, step, req.lo, req.hi) end
+if req.hi == req.lo then items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo) end
 drop_claim(piece, e.q)
 return conclude('committed')

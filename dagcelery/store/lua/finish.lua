@@ -28,8 +28,7 @@ local function retaken()
     call('HINCRBY', s, step .. ':c', hi - lo)
     if call('EXISTS', q) == 0 then call('ZREM', key('r', e.q), scope .. '/' .. step) end
   end
-  count(body, step, 'r', lo < 0 and 1 or hi - lo)
-  call('HINCRBY', R, 'c:' .. e.q, 1)
+  count_claim(e.q, 1)
   return true
 end
 
@@ -40,7 +39,7 @@ end
 local function store_outputs()
   local o, home, base = key('o', scope), scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
   for i, token in ipairs(req.tokens) do call('HSET', o, token, ARGV[i + 1]) end
-  if #req.tokens > 0 then keep(o) end
+  if #req.tokens > 0 and scope ~= '0' then keep(o) end
   if step == '-2' then home, base = place(scope).parent, '@0:' end
   for i, block in ipairs(req.blocks) do
     local name = key('b', home, block[1] .. base .. math.floor(block[2] / 256))
@@ -52,22 +51,22 @@ end
 
 local function give_back(from, to, attempts)
   if to <= from then return end
-  call('LPUSH', key('q', scope, step), from .. ':' .. to .. ':' .. attempts)
-  keep(key('q', scope, step))
+  local q = key('q', scope, step)
+  if call('LPUSH', q, from .. ':' .. to .. ':' .. attempts) == 1 then keep(q) end
   call('HINCRBY', s, step .. ':c', from - to)
   make_ready(scope, step, e.q)
 end
 
 local function commit_items()
-  count(body, step, 'r', lo - hi)
   give_back(done + (req.failed and 1 or 0), hi, req.attempt - 1)
   if done == lo and hi > lo then return nil end
-  if tonumber(call('HGET', s, step .. ':n')) <= 1000 then
+  local items = tonumber(call('HGET', s, step .. ':n'))
+  if items <= 1000 then
     for i = lo, done - 1 do log('done', scope .. '/' .. step .. '/' .. i, body, i + 1, req.attempt, req.started, req.seconds / (done - lo)) end
   else
     log('done', piece, body, done, req.attempt, req.started, req.seconds)
   end
-  return items_done(scope, body, step, lo, done)
+  return items_done(scope, body, step, lo, done, items)
 end
 
 local function commit_close()
@@ -76,7 +75,8 @@ local function commit_close()
   call('HSET', s, 'closed', 1)
   count(outer, p.step, 'r', -1)
   log('done', p.parent .. '/' .. p.step .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
-  return items_done(p.parent, outer, p.step, p.index, p.index + 1)
+  local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
+  return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
 end
 
 local function commit_step()
@@ -107,9 +107,8 @@ local function commit()
   call('HSET', key('n'), body .. '.' .. step .. ':e', stamp())
   if lo >= 0 then
     more = commit_items()
-  else
-    count(body, step, 'r', -1)
-    if not req.failed then more = step == '-2' and commit_close() or step ~= '-2' and commit_step() or nil end
+  elseif not req.failed then
+    if step == '-2' then more = commit_close() else more = commit_step() end
   end
   if req.failed then record_failure() end
   return more
@@ -118,7 +117,7 @@ end
 local more
 if claim and claim.cursor then more = announce_on(scope, step, claim.cursor) else more = commit() end
 if more then
-  write_claim(piece, hi, req.attempt, req.owner, claim and claim.message or '', more)
+  write_claim(piece, body, hi, req.attempt, req.owner, claim and claim.message or '', more)
 else
   drop_claim(piece, e.q)
 end

@@ -1,15 +1,18 @@
 -- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
 -- processes of that queue already do or were told of. Hints that have not arrived after a second count as lost.
--- request: queue, slots
+-- request: queue, slots, token (of this very call: repeated, it gets the same answer)
 if state ~= 'running' and state ~= 'pending' then return { cjson.encode({ state = 'none', hints = 0 }) } end
 local queue, slots = req.queue, req.slots
-local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue)
+local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue, 'pc:' .. queue)
 local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)
+local last, said = string.match(numbers[4] or '', '^(.*) (%d+)$')
+if last == req.token then return { cjson.encode({ state = 'none', hints = tonumber(said) }) } end
 if now - at > 1 then pending = 0 end
 local free, pieces = slots - claims - pending, 0
 
 local function waiting(member) -- pieces of a ready step: items of a fan-out that may be claimed, or the step itself
   local items, scope, step = 0, string.match(member, '^(%w+)/(%-?%d+)$')
+  if member == '' then return 0 end
   for _, range in ipairs(call('LRANGE', key('q', scope, step), 0, free - 1)) do
     local lo, hi = string.match(range, '^(%d+):(%d+):')
     items = items + math.max(1, hi - lo)
@@ -21,5 +24,7 @@ for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1
   if pieces < free then pieces = pieces + waiting(member) end
 end
 local hints = math.max(0, math.min(free, pieces))
-if hints > 0 then call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, stamp()) end
+if hints > 0 then
+  call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, stamp(), 'pc:' .. queue, req.token .. ' ' .. hints)
+end
 return { cjson.encode({ state = 'none', hints = hints }) }

@@ -2,7 +2,7 @@
 -- share its hash tag. ARGV[1] is the request as JSON; ARGV[2..] are bytes that the request refers to by position.
 --
 -- below the run's key                          | what it holds
--- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims, p:/pt:<queue> hints under way
+-- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
 -- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate; n:<token>, a:<token> of lists
@@ -12,11 +12,12 @@
 -- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts"
 -- a:<scope>:<step>    hash                     | arrivals by item, where an item waits for more than one fan-out
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
--- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor"
+-- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|b|e>", "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece; scopes; the names of all keys
 -- e, w                streams                  | events of pieces; the run's end
+-- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -83,15 +84,13 @@ end
 local opened = {}
 
 local function make_ready(scope, step, queue)
-  local p, r = place(scope), key('r', queue)
-  call('ZADD', r, tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
-  keep(r)
+  local p = place(scope)
+  call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
 end
 
 local function push_range(scope, step, lo, hi, attempts)
   local q = key('q', scope, step)
-  call('RPUSH', q, lo .. ':' .. hi .. ':' .. attempts)
-  keep(q)
+  if call('RPUSH', q, lo .. ':' .. hi .. ':' .. attempts) == 1 then keep(q) end
 end
 
 local function open(scope, body, step, e)
@@ -186,11 +185,11 @@ local function begin(scope, body) -- a scope is there with its inputs: its first
   end
 end
 
-local function items_done(scope, body, step, lo, hi) -- nil, or the portion of successors to announce next
+local function items_done(scope, body, step, lo, hi, items) -- nil, or the portion of successors to announce next
   local s = key('s', scope)
   count(body, step, 'd', hi - lo)
   for _, successor in ipairs(entry(body, step).se or {}) do arrive_items(scope, body, tostring(successor), lo, hi) end
-  if call('HINCRBY', s, step .. ':d', hi - lo) < tonumber(call('HGET', s, step .. ':n')) then return nil end
+  if call('HINCRBY', s, step .. ':d', hi - lo) < items then return nil end
   step_left(scope, body)
   return announce(scope, body, step, 0)
 end
@@ -209,31 +208,43 @@ end
 local function read_claim(piece)
   local text = call('HGET', key('c'), piece)
   if not text then return nil end
-  local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|')
   return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = tonumber(cursor) }
 end
 
-local function write_claim(piece, hi, attempt, owner, message, cursor)
-  call('HSET', key('c'), piece, hi .. '|' .. attempt .. '|' .. owner .. '|' .. message .. '|' .. stamp() .. '|' .. (cursor or ''))
+local function write_claim(piece, body, hi, attempt, owner, message, cursor)
+  local record = { hi, attempt, owner, message, stamp(), cursor or '', body }
+  call('HSET', key('c'), piece, table.concat(record, '|'))
+end
+
+local busy = {} -- by queue, how many claims more there are than before this call
+local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
+local function settle()
+  for queue, by in pairs(busy) do
+    if by ~= 0 then call('HINCRBY', R, 'c:' .. queue, by) end
+  end
 end
 
 local function drop_claim(piece, queue)
   call('HDEL', key('c'), piece)
-  call('HINCRBY', R, 'c:' .. queue, -1)
+  count_claim(queue, -1)
 end
 
 local function take_range(scope, body, step, want)
   local q, s = key('q', scope, step), key('s', scope)
-  local lo, hi, attempts = string.match(call('LPOP', q), '^(%d+):(%d+):(%d+)$')
+  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)$')
   lo, hi = tonumber(lo), tonumber(hi)
-  local items, claimed = tonumber(call('HGET', s, step .. ':n')), tonumber(call('HGET', s, step .. ':c') or 0)
+  local known = call('HMGET', s, step .. ':n', step .. ':c')
+  local items, claimed = tonumber(known[1]), tonumber(known[2] or 0)
   local size = (want.ranges or {})[body .. '.' .. step] or 1
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
   if hi - lo > size then
-    call('LPUSH', q, (lo + size) .. ':' .. hi .. ':' .. attempts)
-    keep(q)
+    call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
     hi = lo + size
+  else
+    call('LPOP', q)
+    if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
   end
   call('HINCRBY', s, step .. ':c', hi - lo)
   return lo, hi, tonumber(attempts) + 1, items
@@ -242,7 +253,8 @@ end
 local function pick(want)
   local r = key('r', want.queue)
   if want.focus ~= '' and call('ZSCORE', r, want.focus) then return want.focus end
-  if not want.only then return call('ZRANGE', r, 0, 0)[1] end
+  local first = not want.only and call('ZRANGE', r, 0, 0)[1]
+  return first and first ~= '' and first or nil
 end
 
 local function grant(want)
@@ -257,14 +269,12 @@ local function grant(want)
   local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
   if e.x and e.x ~= '' then
     lo, hi, attempt, items = take_range(scope, p.body, step, want)
-    if call('EXISTS', key('q', scope, step)) == 0 then call('ZREM', key('r', want.queue), member) end
   else
     call('ZREM', key('r', want.queue), member)
     attempt = call('HINCRBY', s, step .. ':t', 1)
   end
-  write_claim(piece_name(scope, step, lo), hi, attempt, want.owner, want.message)
-  call('HINCRBY', R, 'c:' .. want.queue, 1)
-  count(p.body, step, 'r', lo < 0 and 1 or hi - lo)
+  write_claim(piece_name(scope, step, lo), p.body, hi, attempt, want.owner, want.message)
+  count_claim(want.queue, 1)
   call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', stamp())
   return { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
 end
@@ -292,14 +302,13 @@ local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and byte
   return found, size
 end
 
-local function value_of(scope, token, limit) -- bytes and their size; false if there are none, or more than `limit`
+local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
   local origin, plain = resolve(scope, token)
   local o = key('o', origin)
-  local size = call('HSTRLEN', o, plain)
-  if size == 0 or size > limit then return false, 0 end
+  if not few and call('HSTRLEN', o, plain) > limit then return false, 0 end
   local bytes = call('HGET', o, plain)
-  if string.byte(bytes) == STAGED then return false, 0 end
-  return bytes, size
+  if not bytes or #bytes > limit or string.byte(bytes) == STAGED then return false, 0 end
+  return bytes, #bytes
 end
 
 local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
@@ -308,7 +317,7 @@ local function inputs(g) -- what travels along with a grant: token names, small 
   local text, left, size = call('HGET', key('g', body), step .. ':i'), INLINE, 0
   local tokens, values, lists = cjson.decode(text), {}, {}
   for i, token in ipairs(tokens[1]) do
-    values[i], size = value_of(g[1], token, left)
+    values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
     left = left - size
   end
   for i, token in ipairs(g[4] > g[3] and tokens[2] or {}) do
@@ -341,13 +350,14 @@ local function conclude(verdict, more)
   local want = req.want
   if want and want ~= cjson.null and not more then
     if state == 'running' or state == 'pending' then reply.grant = grant(want) end
-    reply.ready = call('ZCARD', key('r', want.queue))
+    reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
     if want.arrived then
       local hints = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
       if hints > 0 then call('HSET', R, 'p:' .. want.queue, hints - 1) end
     end
   end
   reply.run = state
+  settle()
   local text = cjson.encode(reply)
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
   return answer(text, reply.grant)

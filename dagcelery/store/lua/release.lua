@@ -7,13 +7,13 @@ if not claim or claim.attempt ~= req.attempt or claim.owner ~= req.owner then re
 local body, s = place(scope).body, key('s', scope)
 local e = entry(body, step)
 if req.lo >= 0 then
-  call('LPUSH', key('q', scope, step), req.lo .. ':' .. req.hi .. ':' .. (req.attempt - 1))
-  keep(key('q', scope, step))
+  local q = key('q', scope, step)
+  if call('LPUSH', q, req.lo .. ':' .. req.hi .. ':' .. (req.attempt - 1)) == 1 then keep(q) end
   call('HINCRBY', s, step .. ':c', req.lo - req.hi)
 else
   call('HINCRBY', s, step .. ':t', -1)
 end
-count(body, step, 'r', req.lo >= 0 and req.lo - req.hi or -1)
 make_ready(scope, step, e.q)
 drop_claim(piece, e.q)
+settle()
 return { cjson.encode({ state = 'none' }) }

@@ -15,19 +15,16 @@ local function reissue(piece, claim)
     local portion = announce_on(scope, step, claim.cursor)
     if portion then
       more = true
-      return write_claim(piece, claim.hi, claim.attempt, claim.owner, claim.message, portion)
+      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
     end
     return drop_claim(piece, e.q)
   end
-  if lo == '' then
-    count(body, step, 'r', -1)
-  else
+  if lo ~= '' then
     local from, to = tonumber(lo), claim.hi
     local middle = to - from > 1 and math.ceil((from + to) / 2) or to
     push_range(scope, step, from, middle, claim.attempt)
     if middle < to then push_range(scope, step, middle, to, claim.attempt) end
     call('HINCRBY', key('s', scope), step .. ':c', from - to)
-    count(body, step, 'r', from - to)
   end
   make_ready(scope, step, e.q)
   drop_claim(piece, e.q)
@@ -57,7 +54,7 @@ local function due_hints()
   local hints = {}
   for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue)
-    if call('EXISTS', key('r', queue)) == 0 then
+    if call('ZCARD', key('r', queue)) < 2 then
       if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
     elseif not seen[1] or now >= tonumber(seen[1]) or released > 0 then
       local wait = (released > 0 or not seen[2]) and req.wait or math.min(600, tonumber(seen[2]) * 2)
@@ -69,6 +66,7 @@ local function due_hints()
 end
 
 if #req.dead > 0 then reissue_dead() end
+settle()
 if idle_seconds() > ttl then end_run('timed_out', 'nothing happened for ' .. ttl .. ' seconds') end
 local hints = (state == 'running' or state == 'pending') and due_hints() or {}
 local lapsing = call('PTTL', R) < ttl * 500

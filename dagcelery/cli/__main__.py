@@ -1,0 +1,5 @@
+"""``python -m dagcelery.cli`` is ``dagcelery`` where the script is not on PATH."""
+
+from dagcelery.cli.commands import main
+
+main()

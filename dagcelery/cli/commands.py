@@ -1,0 +1,195 @@
+"""The verbs that are about one DAG or one run: run, invoke, submit, plan, draw and status.
+
+Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
+command line that makes no sense, and 1 for all else, told in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TextIO, TypeVar
+
+import click
+from rich.console import Console
+
+from dagcelery import client, draw
+from dagcelery.cli import machine
+from dagcelery.cli.progress import canvas_lines, show_run, table
+from dagcelery.cli.targets import Target, TargetType, parameters
+from dagcelery.errors import DagceleryError
+from dagcelery.planner.routing import queues_of
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Verbs(click.Group):
+    """A group whose commands tell dagcelery's errors in one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except DagceleryError as error:
+            if ctx.params["show_traceback"]:
+                click.echo("".join(traceback.format_exception(error)), err=True)
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Verbs)
+@click.option("--traceback", "show_traceback", is_flag=True, help="Show where an error comes from as well.")
+@click.version_option(package_name="dagcelery")
+def dag(show_traceback: bool) -> None:
+    """Run DAGs on Celery workers, and look at them.
+
+    TARGET is a DAG or a task of a module that can be imported from here: pkg.mod:name.
+    """
+
+
+def main() -> None:
+    """Be the program ``dagcelery``."""
+    dag(prog_name="dagcelery")
+
+
+def given(command: C) -> C:
+    """Give a command a target and its parameters: the arguments `target` and `params`."""
+    options = [
+        click.argument("target", type=TargetType()),
+        click.option(
+            "-p",
+            "pairs",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A parameter; JSON, or plain text where the parameter is annotated str.",
+        ),
+        click.option(
+            "--params", "file", type=click.File("r"), help="A file with all parameters as JSON; - is the input."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+@dag.command()
+@given
+@click.option("--local", type=click.IntRange(1), metavar="N", help="Start a server and N workers for this run.")
+@click.option("--watch", is_flag=True, help="Show each node's progress.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after this time; the run goes on.")
+@as_json
+def run(
+    target: Target,
+    pairs: tuple[str, ...],
+    file: TextIO | None,
+    local: int | None,
+    watch: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Submit TARGET, wait for its result, and print it as JSON."""
+    params = parameters(target, pairs, file)
+    with workers_for(target.dag(params), local) if local else nullcontext():
+        submitted = target.submit(params)
+        told: dict[str, object] = {"id": submitted.id}
+        try:
+            if watch:
+                show_run(submitted)
+            told["result"] = submitted.result(timeout)
+        except DagceleryError as error:
+            told["error"] = str(error)
+            raise
+        except KeyboardInterrupt:
+            if not local:
+                click.echo(f"run {submitted.id} goes on; see it with: dagcelery status {submitted.id}", err=True)
+            raise
+        finally:
+            if as_json and len(told) > 1:
+                click.echo(to_json(told | {"state": str(submitted.state)}))
+        if not as_json:
+            click.echo(to_json(told["result"]))
+
+
+@dag.command()
+@given
+def invoke(target: Target, pairs: tuple[str, ...], file: TextIO | None) -> None:
+    """Run TARGET in this process, without Celery and Redis, and print its result as JSON."""
+    click.echo(to_json(target.invoke(parameters(target, pairs, file))))
+
+
+@dag.command()
+@given
+@as_json
+def submit(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: bool) -> None:
+    """Submit TARGET and print the id of its run at once."""
+    submitted = target.submit(parameters(target, pairs, file))
+    click.echo(to_json({"id": submitted.id}) if as_json else submitted.id)
+
+
+@dag.command()
+@given
+@as_json
+def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: bool) -> None:
+    """Print the Celery canvas that TARGET becomes, and the queues that it needs workers for.
+
+    Parameters matter only where TARGET has static ones.
+    """
+    node = target.dag(parameters(target, pairs, file))
+    if as_json:
+        click.echo(client.plan_of(node).encode())
+    else:
+        click.echo("\n".join(canvas_lines(node)))
+
+
+@dag.command(name="draw")
+@given
+@click.option(
+    "-f",
+    "--format",
+    "language",
+    type=click.Choice(["text", "mermaid", "dot"]),
+    default="text",
+    show_default=True,
+)
+@click.option("--run", "run_id", metavar="RUN", help="Show how far the nodes of this run are.")
+def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, language: str, run_id: str | None) -> None:
+    """Print TARGET as a picture: Mermaid, DOT for Graphviz, or text."""
+    languages = {"text": draw.text, "mermaid": draw.mermaid, "dot": draw.dot}
+    nodes = client.Run[Any](run_id).status().nodes if run_id else ()
+    states = {node.name.replace("[*]", ""): node.state for node in nodes}
+    click.echo(languages[language](target.dag(parameters(target, pairs, file)), states=states), nl=False)
+
+
+@dag.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--watch", is_flag=True, help="Stay until the run has ended.")
+@as_json
+def status(run_id: str, watch: bool, as_json: bool) -> None:
+    """Print how far each node of RUN is."""
+    found: client.Run[Any] = client.Run(run_id)
+    if watch:
+        show_run(found)
+    if as_json:
+        click.echo(to_json(found.status().to_dict()))
+    elif not watch:
+        Console().print(table(found.status()))
+
+
+dag.add_command(machine.worker)
+dag.add_command(machine.dev)
+
+
+def workers_for(node: client.Node, processes: int) -> AbstractContextManager[object]:
+    """Start workers on this machine that consume whatever a DAG needs."""
+    from dagcelery.local import cluster
+
+    return cluster(processes, queues=queues_of(client.plan_of(node)))
+
+
+def to_json(value: object) -> str:
+    """Write a value for standard output; what JSON cannot hold is written as Python shows it."""
+    return json.dumps(value, ensure_ascii=False, default=repr)

@@ -1,0 +1,120 @@
+"""A run as a table that keeps itself up to date: a bar for each node, also of fan-outs whose size is not known yet."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dagcelery.runtime.results import NodeStatus, RunStatus
+
+if TYPE_CHECKING:
+    from dagcelery.client import Node, Run
+
+POLL_SECONDS = 0.1
+BAR_WIDTH = 30
+MARGIN = 4
+"""Lines of the terminal that the table of nodes leaves to others."""
+
+STYLES = {
+    "pending": "dim",
+    "waiting": "dim",
+    "running": "cyan",
+    "done": "green",
+    "failed": "bold red",
+    "cancelled": "yellow",
+    "timed_out": "yellow",
+}
+URGENCY = ("failed", "running", "waiting", "done")
+
+
+def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = None) -> RunStatus:
+    """Show a run's progress until it has ended; with `plan` the canvas that it becomes first. Returns the last status.
+
+    Where the output is no terminal, the finished table is written once.
+    """
+    console = console or Console(stderr=True)
+    if plan is not None:
+        for line in canvas_lines(plan):
+            console.print(line, highlight=False, markup=False)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            status = run.status()
+            live.update(table(status, most=max(1, console.height - MARGIN)), refresh=console.is_terminal)
+            if status.state.is_end:
+                return status
+            time.sleep(POLL_SECONDS)
+
+
+def canvas_lines(node: Node) -> Iterator[str]:
+    """Yield the Celery canvas of a DAG, a line each, and the queues that its workers must consume."""
+    from dagcelery.client import plan_of
+    from dagcelery.planner.routing import queues_of
+    from dagcelery.runtime.canvas import describe
+
+    plan = plan_of(node)
+    yield plan.name
+    for line in describe(plan):
+        yield f"  {line}"
+    yield f"queues: {', '.join(sorted(queues_of(plan)))}"
+
+
+def table(status: RunStatus, most: int | None = None) -> Table:
+    """Draw a run: its state on top, a line for each node, at most `most` of them and the urgent ones first."""
+    told = Text.assemble(status.name, " ", (status.id, "dim"), " ", (str(status.state), STYLES[status.state]))
+    if status.failed or status.reason:
+        told.append(f": {status.failed or status.reason}")
+    drawn = Table(title=told, title_justify="left", box=None, show_header=False, pad_edge=False)
+    shown, left_out = chosen(status.nodes, most)
+    for node in shown:
+        drawn.add_row(node.name, bar(node), counts(node), Text(node.state, STYLES[node.state]), seconds(node))
+    if left_out:
+        states = Counter(node.state for node in left_out)
+        rest = ", ".join(f"{states[state]:,} {state}" for state in URGENCY if states[state])
+        drawn.add_row(Text(f"and {len(left_out):,} more", "dim"), "", "", Text(rest, "dim"))
+    return drawn
+
+
+def chosen(nodes: Sequence[NodeStatus], most: int | None) -> tuple[list[NodeStatus], list[NodeStatus]]:
+    """Choose the nodes to show, in their own order, and those to leave out."""
+    if most is None or len(nodes) <= most:
+        return list(nodes), []
+    by_urgency = sorted(range(len(nodes)), key=lambda at: URGENCY.index(nodes[at].state))
+    kept = set(by_urgency[:most])
+    return (
+        [node for at, node in enumerate(nodes) if at in kept],
+        [node for at, node in enumerate(nodes) if at not in kept],
+    )
+
+
+def bar(node: NodeStatus) -> ProgressBar:
+    """Draw how much of a node is done; a fan-out of nothing is done from the start."""
+    total, done = (node.total, node.done) if node.total else (1, int(node.state == "done"))
+    finished = "red" if node.failed else "green"
+    return ProgressBar(total, done, width=BAR_WIDTH, complete_style="cyan", finished_style=finished)
+
+
+def counts(node: NodeStatus) -> Text:
+    """Write how many pieces of a node are done, and how many run or failed."""
+    if not node.is_fan_out and node.total <= 1:
+        return Text()
+    total = f"{node.total:,}" if node.total or node.state == "done" else "?"
+    told = Text(f"{node.done:,}/{total}")
+    if node.running:
+        told.append(f" {node.running:,} running", "cyan")
+    if node.failed:
+        told.append(f" {node.failed:,} failed", "bold red")
+    return told
+
+
+def seconds(node: NodeStatus) -> Text:
+    """Write how long a node took from its first piece's start to its last one's end."""
+    took = node.ended - node.started if node.started and node.ended else 0.0
+    return Text(f"{took:.2f} s" if took else "", "dim")

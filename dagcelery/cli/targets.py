@@ -1,0 +1,144 @@
+"""What a command is about: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, TextIO, Union, get_args, get_origin
+
+import click
+
+from dagcelery import client
+from dagcelery.errors import InvalidDagType
+from dagcelery.frontends.functional import DagFunction, TaskFunction, build
+from dagcelery.model import DAG, Buildable, Task
+from dagcelery.model.annotations import bare, hints
+
+
+@dataclass(frozen=True)
+class Target:
+    """A DAG or a task as its module holds it: decorated, or declared."""
+
+    found: Buildable[..., Any] | DAG | Task
+
+    def submit(self, params: dict[str, Any]) -> client.Run[Any]:
+        """Start a run on the default client's workers."""
+        if isinstance(self.found, DagFunction | TaskFunction):
+            return self.found.submit(**params)
+        return client.submit(self.found, params)
+
+    def invoke(self, params: dict[str, Any]) -> Any:
+        """Run it in this process."""
+        if isinstance(self.found, DagFunction | TaskFunction):
+            return self.found.invoke(**params)
+        return client.invoke(self.found, params)
+
+    def dag(self, params: dict[str, Any]) -> DAG | Task:
+        """Return the model; `params` matter only where some are static."""
+        if isinstance(self.found, DagFunction):
+            return build(self.found, **{name: params[name] for name in self.found.static if name in params})
+        return client.dag_of(self.found)
+
+    def annotations(self) -> dict[str, object]:
+        """Return the annotations of its parameters by name; a declared DAG has none."""
+        match self.found:
+            case DagFunction() | TaskFunction():
+                return hints(self.found.fn)
+            case Task():
+                return hints(self.found.func)
+            case _:
+                return {}
+
+
+class TargetType(click.ParamType):
+    """``pkg.mod:name`` on the command line; the working directory is searched first."""
+
+    name = "module:name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        """Import the module and find the DAG in it."""
+        module, _, name = value.partition(":")
+        if not module or not name:
+            self.fail(f"'{value}' does not say which DAG of which module; write pkg.mod:name", param, ctx)
+        if module.endswith(".py") or os.sep in module:
+            dotted = module.removesuffix(".py").strip("./").replace(os.sep, ".")
+            self.fail(f"'{module}' is a file; write its module's name, {dotted}:{name}", param, ctx)
+        found: Any = self._module(module, param, ctx)
+        for part in name.split("."):
+            if not hasattr(found, part):
+                close = difflib.get_close_matches(part, [n for n in vars(found) if n[0] != "_"], n=1)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
+                self.fail(f"module '{module}' has no '{name}'{hint}", param, ctx)
+            found = getattr(found, part)
+        if not isinstance(found, DAG | Task | Buildable):
+            raise InvalidDagType(f"'{value}'", "is neither a DAG nor a task", "decorate it with @dag or @task")
+        return Target(found)
+
+    def _module(self, module: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and f"{module}.".startswith(f"{error.name}."):
+                self.fail(f"there is no module '{error.name}' in {here} or on Python's path", param, ctx)
+            raise import_failed(module, error) from error
+        except Exception as error:
+            raise import_failed(module, error) from error
+
+
+def import_failed(module: str, error: Exception) -> click.ClickException:
+    """Say in one sentence why a user's module cannot be imported, and where."""
+    where, trace = "", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if not name.startswith("<frozen"):
+            where = f" ({name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return click.ClickException(f"module '{module}' cannot be imported: {type(error).__name__}: {error}{where}")
+
+
+def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
+    """Return a run's parameters: those of a JSON file, and over them ``name=value`` pairs."""
+    given: dict[str, Any] = {}
+    if file is not None:
+        try:
+            given = json.load(file)
+        except ValueError as error:
+            raise click.BadParameter(f"{file.name} is not JSON: {error}", param_hint="--params") from error
+        if not isinstance(given, dict):
+            raise click.BadParameter(f'{file.name} holds no object; write {{"name": value}}', param_hint="--params")
+    annotations = target.annotations()
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"'{pair}' has no value; write {pair}=VALUE", param_hint="-p")
+        given[name] = value(name, text, annotations.get(name))
+    return given
+
+
+def value(name: str, text: str, annotation: object) -> Any:
+    """Read a parameter's value: raw text where it is annotated as such, else JSON."""
+    kinds = get_args(bare(annotation)) if is_union(annotation) else (bare(annotation),)
+    if str in kinds:
+        return None if NoneType in kinds and text == "null" else text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{name}={text} is not JSON; for a text write -p '{name}={json.dumps(text)}' "
+            "or annotate the parameter as str",
+            param_hint="-p",
+        ) from None
+
+
+def is_union(annotation: object) -> bool:
+    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
+    return get_origin(bare(annotation)) in (Union, UnionType)

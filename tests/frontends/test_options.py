@@ -1,0 +1,201 @@
+"""Options: where a task runs, in which bytes its values travel, and which values are known at build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, BinaryIO
+
+import pytest
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional import build, dag, task
+from dagcelery.model import FromKey, FromParam, FromReturnValue, Serialize, TaskOptions
+
+from .vocabulary import add, numbers, same, seven, square
+
+
+class AsParquet:
+    extension = "parquet"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None: ...
+
+    def deserialize(self, reader: BinaryIO) -> Any: ...
+
+
+PARQUET, OTHER = AsParquet(), AsParquet()
+
+
+@task
+def load(path: str) -> Annotated[dict[str, int], PARQUET]:
+    return {}
+
+
+@task
+def train(frame: Annotated[dict[str, int], PARQUET]) -> int:
+    return 1
+
+
+@task(serializer=Serialize(training=PARQUET))
+def split(path: str) -> dict[str, Any]:
+    return {}
+
+
+def test_a_taint_a_queue_and_a_name_are_said_where_the_task_is() -> None:
+    @task(taint="gpu", name="fit")
+    def fit_model(x: int) -> int:
+        return x
+
+    @dag
+    def d(x: int) -> int:
+        return fit_model(x)
+
+    assert build(d).nodes["fit"].options == TaskOptions(taints=("gpu",), name="fit")
+
+
+def test_several_taints_are_kept() -> None:
+    assert task(taint=("gpu", "large"))(lambda: 1).__dag__().nodes["lambda"].options == TaskOptions(
+        taints=("gpu", "large")
+    )
+
+
+def test_a_queue_and_a_taint_exclude_each_other() -> None:
+    with pytest.raises(InvalidDag, match=r"queue='big'.*taint='gpu'"):
+        task(queue="big", taint="gpu")
+
+
+def test_options_for_one_use_leave_the_task_as_it_is() -> None:
+    @dag
+    def d(x: int) -> int:
+        return add(square.options(queue="big", name="cube")(x), square(x))
+
+    nodes = build(d).nodes
+    assert nodes["cube"].options == TaskOptions(queue="big")
+    assert nodes["square"].options == TaskOptions()
+
+
+def test_another_queue_for_one_use_takes_the_place_of_a_taint() -> None:
+    tainted = task(taint="gpu")(lambda: 1)
+    assert tainted.options(queue="cpu")._options == TaskOptions(queue="cpu")
+
+
+def test_a_parameter_that_is_only_iterated_is_lazy() -> None:
+    @task
+    def reduce(xs: Iterable[int], ys: Sequence[int], zs: list[int], rest: Any = None) -> int:
+        return 1
+
+    @dag
+    def d(n: int) -> int:
+        return reduce(numbers(n), numbers(n), numbers(n), n)
+
+    assert build(d).nodes["reduce"].options.lazy == {"xs", "ys"}
+
+
+def test_an_annotated_return_names_the_serializer() -> None:
+    @dag
+    def d(path: str) -> Any:
+        return load(path)
+
+    assert build(d).nodes["load"].outputs == {"return_value": FromReturnValue(PARQUET)}
+
+
+def test_each_key_has_the_serializer_named_for_it() -> None:
+    @dag
+    def d(path: str) -> Any:
+        return split(path)["training"], split(path)["other"]
+
+    nodes = build(d).nodes
+    assert nodes["split"].outputs == {"key_training": FromKey("training", PARQUET)}
+    assert nodes["split-2"].outputs == {"key_other": FromKey("other")}
+
+
+def test_a_dag_parameter_names_its_serializer() -> None:
+    @dag
+    def d(frame: Annotated[dict[str, int], PARQUET]) -> Any:
+        return same(frame)
+
+    assert build(d).inputs == {"frame": FromParam(serializer=PARQUET)}
+
+
+def test_an_annotated_parameter_decides_where_the_writer_says_nothing() -> None:
+    @dag
+    def d(frame: Any) -> Any:
+        return train(frame), train(same(frame)), [train(f) for f in [same(x) for x in frame["all"]]]
+
+    built = build(d)
+    assert built.inputs["frame"] == FromParam(serializer=PARQUET)
+    assert built.nodes["same"].outputs == {"return_value": FromReturnValue(PARQUET)}
+
+
+def test_what_is_no_serializer_is_refused() -> None:
+    with pytest.raises(InvalidDag, match="is not a serializer"):
+        task(serializer=AsParquet)  # type: ignore[call-overload]
+
+
+def test_a_dag_has_a_serializer_for_all_its_values() -> None:
+    assert dag(serializer=PARQUET)(lambda: seven()).__dag__().options.serializer is PARQUET
+
+
+@dag(static=("folds",))
+def cross_validated(x: int, folds: int = 2) -> Any:
+    return [add(x, k) for k in range(folds)]
+
+
+def test_static_parameters_have_their_values_while_the_dag_is_built() -> None:
+    assert list(build(cross_validated, folds=3).nodes) == ["add", "add-2", "add-3"]
+    assert list(build(cross_validated).inputs) == ["x"]
+    assert cross_validated.invoke(1, folds=3) == cross_validated(1, folds=3) == [1, 2, 3]
+
+
+def test_a_dag_is_built_once_for_each_static_value() -> None:
+    assert build(cross_validated, folds=3) is build(cross_validated, folds=3)
+    assert build(cross_validated, folds=3) is not build(cross_validated, folds=2)
+
+
+def test_true_and_one_are_two_static_values() -> None:
+    assert build(cross_validated, folds=True) is not build(cross_validated, folds=1)
+
+
+def test_static_values_that_cannot_be_looked_up_are_built_anew() -> None:
+    @dag(static="sizes")
+    def d(sizes: list[int]) -> Any:
+        return [same(size) for size in sizes]
+
+    assert d.invoke([1, 2]) == [1, 2]
+
+
+def test_a_nested_dag_takes_its_static_value_from_the_call() -> None:
+    @dag
+    def d(x: int) -> Any:
+        return cross_validated(x, folds=3)
+
+    assert d.invoke(1) == [1, 2, 3]
+
+
+def test_recursion_over_a_static_parameter_ends() -> None:
+    assert _times.invoke(3, 2) == 2 + 30
+
+
+@dag(static="n")
+def _times(n: int, x: int) -> int:
+    return same(x) if n == 0 else _times(n - 1, add(x))
+
+
+def test_an_output_is_no_static_value() -> None:
+    @dag
+    def d(x: int) -> Any:
+        return cross_validated(x, folds=square(x))
+
+    with pytest.raises(InvalidDag, match=r"'folds'.*the output of 'square'.*build\(d, folds=...\)"):
+        build(d)
+
+
+def test_a_static_parameter_that_is_none_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidDag, match="did you mean 'folds'"):
+        dag(static="fold")(lambda folds: same(folds))
+
+
+def test_deadline_and_priority_belong_to_the_dag_that_is_submitted() -> None:
+    hurried = cross_validated.options(deadline=60, priority=9)
+    options = build(hurried).options
+    assert (options.deadline, options.priority) == (60, 9)
+    assert build(cross_validated).options.deadline is None
