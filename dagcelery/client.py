@@ -123,6 +123,7 @@ class Client:
 
     def submit(self, node: Node, params: Mapping[str, object] | None = None) -> Run[Any]:
         """Remember a run, send its first messages, and return at once."""
+        node, params = fixed(node, params or {})
         app = self.binding.app
         if app.conf.task_always_eager:
             return self._eager(node, params or {}, propagate=bool(app.conf.task_eager_propagates))
@@ -221,6 +222,7 @@ def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tu
     mailbox, causes = Mailbox(), Causes()
     keyring = Keyring.parse(secrets.token_hex(16))
     engine = Engine(MemoryStore(), keyring, patient(settings), mailbox, observer=causes)
+    node, params = fixed(node, params)
     plan = plan_of(node, queue="celery", settings=settings)
     run_id = uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
@@ -248,6 +250,16 @@ def new_run(engine: Engine, plan: Plan, params: Mapping[str, object], settings: 
         blocks=given.all_blocks(),
         ttl_seconds=settings.ttl_seconds,
     )
+
+
+def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, object]]:
+    """Tell static parameters, which say what the DAG is, from those of the run."""
+    names = getattr(node, "static", ())
+    static = {name: params[name] for name in names if name in params}
+    if not static:
+        return node, params
+    dag: DAG = node.__dag__(**static)  # type: ignore[union-attr]
+    return dag, {name: value for name, value in params.items() if name not in static}
 
 
 def dag_of(node: Node) -> DAG | Task:

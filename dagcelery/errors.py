@@ -256,7 +256,7 @@ class FunctionNotFound(DagceleryError):
             f"function {_called(self.module, self.qualname)} was not found",
             self.reason,
             "put its module on this worker's path in the version that the client has; "
-            'if the function moved, keep its old name with @task(aliases=("old.module:name",))',
+            "if the function moved, keep its old name importable until the runs that know it are over",
         )
 
 

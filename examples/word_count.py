@@ -1,7 +1,8 @@
-"""Count words over every source file of Python's own standard library, with two workers, and show the ten commonest.
+"""Count words over every source file of Python's own standard library, and show the ten commonest.
 
-Run it with ``python examples/word_count.py``: it starts a server and workers on this machine, and
-leaves nothing behind.
+Notice that the program says what is to be done, and the table shows what became of it: the map is sent
+as a Celery chord, and two workers share its files. `python examples/word_count.py` starts a server and
+the workers on this machine, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def count_words(path: str) -> dict[str, int]:
 
 @task
 def commonest(counts: Iterable[dict[str, int]], most: int) -> list[list[str | int]]:
-    """Add the counts of all files up, and name the commonest words."""
+    """Add the counts of all files up, one file after the other, and name the commonest words."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
@@ -50,6 +51,7 @@ def main() -> None:
     from dagcelery.local import cluster
 
     folder = sysconfig.get_paths()["stdlib"]
+    print(f"The commonest words in the Python files below {folder}")
     with cluster(workers=2):
         run = word_count.submit(folder=folder)
         show_run(run, plan=word_count)

@@ -328,6 +328,24 @@ def test_a_guardian_without_its_parent_ends_what_ignores_it() -> None:
     guardian.end({stubborn.pid})
 
 
+@pytest.mark.parametrize(
+    ("parent", "commands", "is_removed"),
+    [(os.getppid(), b"+1\n-1\n", True), (os.getppid(), b"done\n", False), (-1, b"", True)],
+    ids=["the pipe broke", "all was done", "the parent changed"],
+)
+def test_a_guardian_cleans_up_unless_its_parent_did(
+    tmp_path: Path, parent: int, commands: bytes, is_removed: bool
+) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    read, write = os.pipe()
+    os.write(write, commands)
+    os.close(write)
+    guardian.watch(parent, str(directory), read)
+    os.close(read)
+    assert directory.exists() is not is_removed
+
+
 def test_a_guard_removes_its_directory_even_without_its_guardian() -> None:
     with Guard() as guard:
         os.kill(guard._guardian.pid, signal.SIGKILL)

@@ -26,9 +26,7 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "log_level": "debug",
     }
     fields = dataclasses.fields(Settings)
-    numbers = {
-        field.name: str(getattr(Settings(), field.name) * 2) for field in fields if field.name not in examples
-    }
+    numbers = {field.name: str(getattr(Settings(), field.name) * 2) for field in fields if field.name not in examples}
     texts = {**examples, **numbers}
     settings = Settings.from_environment({f"DAGCELERY_{name.upper()}": text for name, text in texts.items()})
     assert all(getattr(settings, field.name) != field.default for field in fields)

@@ -2,4 +2,5 @@
 
 from dagcelery.cli.commands import main
 
-main()
+if __name__ == "__main__":
+    main()

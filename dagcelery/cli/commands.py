@@ -18,7 +18,7 @@ from rich.console import Console
 from dagcelery import client, draw
 from dagcelery.cli import machine
 from dagcelery.cli.progress import canvas_lines, show_run, table
-from dagcelery.cli.targets import Target, TargetType, parameters
+from dagcelery.cli.targets import Target, load, parameters
 from dagcelery.errors import DagceleryError
 from dagcelery.planner.routing import queues_of
 
@@ -56,7 +56,7 @@ def main() -> None:
 def given(command: C) -> C:
     """Give a command a target and its parameters: the arguments `target` and `params`."""
     options = [
-        click.argument("target", type=TargetType()),
+        click.argument("target", callback=load),
         click.option(
             "-p",
             "pairs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -44,13 +45,20 @@ def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = 
     if plan is not None:
         for line in canvas_lines(plan):
             console.print(line, highlight=False, markup=False)
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        while True:
-            status = run.status()
-            live.update(table(status, most=max(1, console.height - MARGIN)), refresh=console.is_terminal)
-            if status.state.is_end:
-                return status
+    most = max(1, console.height - MARGIN)
+    status = run.status()
+    # Without a terminal Live would not end its last line.
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while not status.state.is_end:
+            if live:
+                live.update(table(status, most), refresh=True)
             time.sleep(POLL_SECONDS)
+            status = run.status()
+        if live:
+            live.update(table(status, most), refresh=True)
+    if not console.is_terminal:
+        console.print(table(status, most))
+    return status
 
 
 def canvas_lines(node: Node) -> Iterator[str]:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, TextIO, Union, get_args, get_origin
 
 import click
@@ -56,42 +56,42 @@ class Target:
                 return {}
 
 
-class TargetType(click.ParamType):
-    """``pkg.mod:name`` on the command line; the working directory is searched first."""
+def load(ctx: click.Context | None, param: click.Parameter | None, text: str) -> Target:
+    """Import the module of ``pkg.mod:name`` and find the DAG in it; the working directory is searched first."""
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise click.BadParameter(f"'{text}' does not say which DAG of which module; write pkg.mod:name", ctx, param)
+    if module.endswith(".py") or os.sep in module:
+        dotted = os.path.normpath(module).removesuffix(".py").replace(os.sep, ".")
+        raise click.BadParameter(f"'{module}' is a file; write its module's name: {dotted}:{name}", ctx, param)
+    try:
+        found: Any = imported(module)
+    except ModuleNotFoundError as error:
+        raise click.BadParameter(f"{error}; it is neither here nor on Python's path", ctx, param) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            close = difflib.get_close_matches(part, [known for known in dir(found) if known[0] != "_"], n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise click.BadParameter(f"module '{module}' has no '{name}'{hint}", ctx, param)
+        found = getattr(found, part)
+    if not isinstance(found, DAG | Task | Buildable):
+        raise InvalidDagType(f"'{text}'", "is neither a DAG nor a task", "decorate it with @dag or @task")
+    return Target(found)
 
-    name = "module:name"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
-        """Import the module and find the DAG in it."""
-        module, _, name = value.partition(":")
-        if not module or not name:
-            self.fail(f"'{value}' does not say which DAG of which module; write pkg.mod:name", param, ctx)
-        if module.endswith(".py") or os.sep in module:
-            dotted = module.removesuffix(".py").strip("./").replace(os.sep, ".")
-            self.fail(f"'{module}' is a file; write its module's name, {dotted}:{name}", param, ctx)
-        found: Any = self._module(module, param, ctx)
-        for part in name.split("."):
-            if not hasattr(found, part):
-                close = difflib.get_close_matches(part, [n for n in vars(found) if n[0] != "_"], n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                self.fail(f"module '{module}' has no '{name}'{hint}", param, ctx)
-            found = getattr(found, part)
-        if not isinstance(found, DAG | Task | Buildable):
-            raise InvalidDagType(f"'{value}'", "is neither a DAG nor a task", "decorate it with @dag or @task")
-        return Target(found)
-
-    def _module(self, module: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.insert(0, here)
-        try:
-            return importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name and f"{module}.".startswith(f"{error.name}."):
-                self.fail(f"there is no module '{error.name}' in {here} or on Python's path", param, ctx)
-            raise import_failed(module, error) from error
-        except Exception as error:
-            raise import_failed(module, error) from error
+def imported(module: str) -> ModuleType:
+    """Import a user's module. Raises ModuleNotFoundError if there is none, ClickException if it fails."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        # One that this module imports may be missing as well: that is the module's own error.
+        is_itself = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        if is_itself:
+            raise
+        raise import_failed(module, error) from error
 
 
 def import_failed(module: str, error: Exception) -> click.ClickException:

@@ -24,14 +24,14 @@ GRACE_SECONDS = 2.0
 PARENT_CHECK_SECONDS = 0.5
 
 
-def watch(parent: int, directory: str) -> None:
-    """Follow what standard input says until it ends, then clean up unless the parent did."""
+def watch(parent: int, directory: str, commands: int = 0) -> None:
+    """Follow what the file descriptor `commands` says until it ends, then clean up unless the parent did."""
     leaders: set[int] = set()
     pending = b""
     while os.getppid() == parent:
-        if not select.select([0], [], [], PARENT_CHECK_SECONDS)[0]:
+        if not select.select([commands], [], [], PARENT_CHECK_SECONDS)[0]:
             continue
-        chunk = os.read(0, 4096)
+        chunk = os.read(commands, 4096)
         if not chunk:
             break
         *lines, pending = (pending + chunk).split(b"\n")

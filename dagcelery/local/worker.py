@@ -1,14 +1,15 @@
-"""Runs one Celery worker and says when it is ready: ``python -m dagcelery.local.worker READY_FD ARGUMENT...``
+"""Runs one Celery worker and says when it is ready.
 
-It is ``python -m celery ARGUMENT...`` but for the byte that it writes to the file descriptor once the worker
-consumes. The roads not taken: a ping through the broker costs a control connection and its time-outs, and
-a line in the log appears only on the level INFO, which costs a line per message as well.
+``python -m dagcelery.local.worker READY_FD ARGUMENT...`` is ``python -m celery ARGUMENT...``, but for the byte that
+it writes to the file descriptor once the worker consumes. The roads not taken: a ping through the broker costs a
+control connection and its time-outs, and the log says so on the level INFO only, which costs a line a message too.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from celery import signals
 from celery.__main__ import main as celery
@@ -27,6 +28,8 @@ def main() -> None:
 
     # Receivers are called in order: by now the app is loaded, and whatever it does when ready is done first.
     signals.worker_init.connect(tell_last, weak=False)
+    # Celery advises against workers of the superuser; these have the rights of who started the cluster.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     celery()
 
 

@@ -15,7 +15,7 @@ class TaskOptions:
     `taints` send it to a queue that only tolerating workers consume, `queue` to that very queue; one
     excludes the other. `name` is the node's name in a DAG. `lazy` are the parameters that take an iterable
     instead of a list. `serializer` carries its returned value. `by_value` are modules that travel with the
-    function, `aliases` other ``module:qualname`` under which older runs know it.
+    function.
     """
 
     taints: tuple[str, ...] = ()
@@ -24,10 +24,9 @@ class TaskOptions:
     lazy: frozenset[str] = frozenset()
     serializer: Serialize | Serializer | None = None
     by_value: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("taints", "by_value", "aliases"):
+        for field in ("taints", "by_value"):
             object.__setattr__(self, field, _words(field, getattr(self, field)))
         object.__setattr__(self, "lazy", frozenset(self.lazy))
         _check_place(self.queue, self.taints)
@@ -36,20 +35,15 @@ class TaskOptions:
 
 @dataclass(frozen=True, slots=True)
 class DagOptions:
-    """How one DAG is run: the default serializer of its values, `deadline` in seconds, `priority` 0 to 9."""
+    """How one DAG is run: the default serializer of its values, `deadline` in seconds."""
 
     serializer: Serializer | None = None
     deadline: float | None = None
-    priority: int | None = None
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
         if self.deadline is not None and not self.deadline > 0:
             raise InvalidDag(f"deadline={self.deadline!r}", "is not a time", "give seconds, more than 0")
-        if self.priority is not None and self.priority not in range(10):
-            raise InvalidDag(
-                f"priority={self.priority!r}", "is not a priority", "give an integer from 0 to 9"
-            )
 
 
 def check_serializer(serializer: object) -> None:

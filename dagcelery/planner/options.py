@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dagcelery.model import TaskOptions
 
-_PLANNED: Final = {"taints", "queue", "name", "lazy", "serializer", "by_value", "aliases"}
+_PLANNED: Final = {"taints", "queue", "name", "lazy", "serializer", "by_value"}
 _CARRIED: Final = [option for option in fields(TaskOptions) if option.name not in _PLANNED]
 
 

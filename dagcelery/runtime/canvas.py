@@ -98,8 +98,9 @@ MOST_BYTES = 2_900
 
 
 def _size(links: Sequence[Signature]) -> float:
-    """What a chain's first message will take: the links in base64 beside an envelope, each with ids to come."""
-    return 1_300 + 4 / 3 * (len(json.dumps(links)) + 100 * len(links))
+    """What a chain's first message will take: its own arguments twice, the other links in base64 with two ids each."""
+    first, rest = links[0], links[1:]
+    return 1_000 + 7 / 3 * len(json.dumps(first.kwargs)) + 4 / 3 * (len(json.dumps(rest)) + 105 * len(rest))
 
 
 def counts_chords(app: Celery) -> bool:

@@ -16,10 +16,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from dagcelery.errors import BadSignature, RunNotFound
+from dagcelery.errors import BadSignature, NotConfigured, PlanVersionUnsupported, RunNotFound
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import Limits
@@ -112,17 +113,19 @@ class Engine:
 
     def adopt(self, run_id: str, plan: Plan) -> RunView:
         """Use a plan that this process made itself, functions and all."""
-        view = RunView(self.store, self.keyring, Program(plan, self.keyring, None), run_id)
-        self._views[run_id] = view
-        return view
+        return self._keep(RunView(self.store, self.keyring, Program(plan, self.keyring, None), run_id))
 
     def view(self, run_id: str) -> RunView:
         """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
         view = self._views.get(run_id)
         if view is None:
-            if len(self._views) >= _KEPT_RUNS:
-                self._views.pop(next(iter(self._views)))
-            view = self._views[run_id] = RunView(self.store, self.keyring, self._program(run_id), run_id)
+            view = self._keep(RunView(self.store, self.keyring, self._program(run_id), run_id))
+        return view
+
+    def _keep(self, view: RunView) -> RunView:
+        if len(self._views) >= _KEPT_RUNS:
+            self._views.pop(next(iter(self._views)))
+        self._views[view.run_id] = view
         return view
 
     def _program(self, run_id: str) -> Program:
@@ -144,35 +147,46 @@ class Engine:
 
     def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
-        try:
-            view = self.view(run_id)
-        except RunNotFound:
-            return
-        except BadSignature as error:
-            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})
-            return
-        Visit(self, view, queue, message).work(focus)
+        view = self._met(run_id)
+        if view is not None:
+            Visit(self, view, queue, message).work(focus)
 
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
+        view = self._met(run_id)
+        if view is not None:
+            Visit(self, view, queue, message, steps, then).work_on(steps)
+
+    def _met(self, run_id: str) -> RunView | None:
+        """The run that a message names; one whose plan this worker may not read is left to others, unharmed."""
         try:
-            view = self.view(run_id)
+            return self.view(run_id)
         except RunNotFound:
-            return
-        Visit(self, view, queue, message, then).work_on(steps)
+            return None
+        except (BadSignature, NotConfigured, PlanVersionUnsupported) as error:
+            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
+            return None
 
 
 class Visit:
-    """One message's stay in a run."""
+    """One message's stay in a run. A link of a chain does `steps` itself and leaves `then` to the chain."""
 
-    def __init__(self, engine: Engine, view: RunView, queue: str, message: str, then: str = "") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        view: RunView,
+        queue: str,
+        message: str,
+        steps: Sequence[str] = (),
+        then: str = "",
+    ) -> None:
         self._engine = engine
         self._store = engine.store
         self._view = view
         self._run = view.run_id
         self._queue = queue
         self._message = message
-        self._then = then
+        self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
         self._executor = Executor(view, engine.limits)
         self._until = time.perf_counter() + engine.settings.slice_seconds
@@ -251,14 +265,14 @@ class Visit:
         self._ready = reply.ready
         elsewhere = []
         for opened in reply.opened:
-            if f"{opened.scope}/{opened.step}" == self._then:
+            if f"{opened.scope}/{opened.step}" in self._carried:
                 continue
-            if opened.queue != self._queue or self._then:
+            if opened.queue != self._queue or self._carried:
                 elsewhere.append(opened)
             elif opened.items >= 0:
                 self._fanouts.append(opened)
         if elsewhere:
-            self._engine.sender.start(self._view, elsewhere)
+            self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
             self._tell()
         return reply.grant
@@ -273,9 +287,23 @@ class Visit:
                 return
             fanouts, self._fanouts = self._fanouts, []
             if fanouts:
-                self._engine.sender.start(self._view, fanouts)
+                self._start(fanouts)
             else:
-                self._engine.sender.visit(self._run, self._queue, count)
+                with self._losing_messages():
+                    self._engine.sender.visit(self._run, self._queue, count)
+
+    def _start(self, opened: Sequence[Opened]) -> None:
+        with self._losing_messages():
+            self._engine.sender.start(self._view, opened)
+
+    @contextmanager
+    def _losing_messages(self) -> Iterator[None]:
+        """A message that cannot be sent is a lost one. The piece that this process holds must not be lost with it."""
+        try:
+            yield
+        except Exception:
+            about = {"action": "send_failed", "run": self._run}
+            log.exception("run %s: a message could not be sent", self._run, extra=about)
 
     def _leave(self) -> None:
         """The message's time is over: hand on what is ready, and what this visit may have left so."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import inspect
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from dagcelery.errors import SerializationError
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Expr, Step
+from dagcelery.runtime.calls import FAILURES, call, is_leaving
 from dagcelery.runtime.pieces import Cursor, executing
 from dagcelery.runtime.reading import ATOMS, Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
@@ -56,12 +54,14 @@ class Executor:
                 return self._range(grant, started)
             else:
                 outcome = self._once(grant)
-        except Exception as error:
+        except FAILURES as error:
+            if is_leaving(error):
+                raise
             return self._failed(grant, error, started, clock)
         seconds = time.perf_counter() - clock
         return Executed(_timed(outcome, started, seconds), seconds=seconds)
 
-    def _failed(self, grant: Grant, error: Exception, started: float, clock: float) -> Executed:
+    def _failed(self, grant: Grant, error: BaseException, started: float, clock: float) -> Executed:
         sealed = self._seal_failure(grant, error, grant.lo)
         seconds = time.perf_counter() - clock
         outcome = Outcome(done=grant.lo, failure=sealed, started=started, seconds=seconds)
@@ -141,7 +141,7 @@ class Executor:
         grant: Grant,
         step: Step,
         returned: list[Any],
-        error: Exception | None,
+        error: BaseException | None,
         started: float,
         clock: float,
     ) -> Executed:
@@ -238,39 +238,23 @@ class Columns:
         return sum(expr == ("each", token) for _, expr in self._step.arguments)
 
 
-def _call_items(function: Callable[..., Any], columns: Columns, cursor: Cursor) -> tuple[list[Any], Exception | None]:
+def _call_items(
+    function: Callable[..., Any], columns: Columns, cursor: Cursor
+) -> tuple[list[Any], BaseException | None]:
     """Call a function item by item, until one raises or the range has taken its time."""
     returned: list[Any] = []
     until, lo = time.perf_counter() + RANGE_SECONDS, columns._lo
-    plain = not inspect.iscoroutinefunction(function)
     try:
         for at, arguments in enumerate(columns.rows()):
             cursor.index = lo + at
-            returned.append(function(**arguments) if plain else call(function, arguments))
+            returned.append(call(function, arguments))
             if time.perf_counter() > until:
                 break
-    except Exception as error:
+    except FAILURES as error:
+        if is_leaving(error):
+            raise
         return returned, error
     return returned, None
-
-
-_loops = threading.local()
-
-
-def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Call a function; a coroutine that it returns is run to its end."""
-    returned = function(**arguments)
-    if not inspect.iscoroutine(returned):
-        return returned
-    return _runner().run(returned)
-
-
-def _runner() -> asyncio.Runner:
-    """One event loop a thread, kept: clients that tasks open in it stay usable from piece to piece."""
-    runner: asyncio.Runner | None = getattr(_loops, "runner", None)
-    if runner is None:
-        runner = _loops.runner = asyncio.Runner()
-    return runner
 
 
 def _timed(outcome: Outcome, started: float, seconds: float) -> Outcome:

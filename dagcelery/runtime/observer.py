@@ -122,7 +122,7 @@ def events_of(view: RunView, grant: Grant, executed: Executed, received: float) 
             "task-received",
             {"uuid": uuid, "name": name, "args": "()", "kwargs": kwargs, "retries": 0, "eta": None, **times},
         )
-        yield "task-started", {"uuid": uuid, "pid": os.getpid(), "timestamp": received}
+        yield "task-started", {"uuid": uuid, "timestamp": received}  # the dispatcher adds the pid
         ended = {"uuid": uuid, "timestamp": received + seconds}
         if failed is None:
             yield "task-succeeded", {**ended, "result": "", "runtime": seconds}

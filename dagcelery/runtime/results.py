@@ -91,7 +91,7 @@ class Causes(Unobserved):
 
     def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
         """Keep the first error."""
-        self.first = self.first or executed.error
+        self.first = executed.error if self.first is None else self.first
 
 
 def state(store: Store, run_id: str) -> RunState:

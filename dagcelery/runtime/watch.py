@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -41,6 +44,16 @@ class Watch:
             now = time.monotonic()
             if not self._armed:
                 self._busy.clear()
+                if self._armed:  # by somebody who came in between
+                    self._busy.set()
             for thread, (at, callback) in list(self._armed.items()):
                 if now >= at and self._armed.pop(thread, None) is not None:
-                    callback()
+                    _attempt(callback)
+
+
+def _attempt(callback: Callable[[], None]) -> None:
+    """Call back; an outage of store or broker must not end the watch."""
+    try:
+        callback()
+    except Exception:
+        log.exception("others could not be told of ready work", extra={"action": "tell_failed"})

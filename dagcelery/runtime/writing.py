@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagcelery.errors import SerializationError
+from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, splitting, values
 from dagcelery.payload.codecs import Codec
+from dagcelery.payload.splitting import BLOCK_BYTES
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Output, Step
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import CELL, Block
+
+SEAL_BYTES = 64
+"""Less than this is added to a block when it is sealed."""
 
 
 @dataclass(slots=True)
@@ -56,7 +61,20 @@ class Writer:
                 address = addresses.value(self._view.run_id, self._scope, token)
                 sealed.values[token] = values.seal_split_mark(self._view.keyring, address, self._attempt)
             else:
-                self.whole(sealed, token, self._view.program.codecs[output.codec], value, who)
+                iterable = output.iterable or _has_twin(step, output)
+                self._whole_or_listed(sealed, token, output, value, who, iterable=iterable)
+
+    def _whole_or_listed(
+        self, sealed: Sealed, token: str, output: Output, value: Any, culprit: str, *, iterable: bool
+    ) -> None:
+        """Seal a whole value; an iterable of one's own, which the codec refuses, as the list of its elements."""
+        codec = self._view.program.codecs[output.codec]
+        try:
+            self.whole(sealed, token, codec, value, culprit)
+        except SerializationError:
+            if not iterable or isinstance(value, (str, bytes, Mapping, Sequence)):
+                raise
+            self.whole(sealed, token, codec, list(value), culprit)
 
     def whole(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
         """Seal one value."""
@@ -91,17 +109,31 @@ class Writer:
         sealed.blocks.append(Block(token, lo, hi, self._attempt, data) for lo, hi, data in parts)
 
     def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
-        """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, a block for each cell."""
+        """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, in blocks of a cell or 64 KB."""
         made = []
         for at, output in enumerate(step.outputs):
             column = [extract(value, output) for value in returned] if output.path else returned
             codec = self._view.program.codecs[output.codec]
             for first, last in cells(lo, lo + len(returned)):
-                part = column[first - lo : last - lo]
-                made.append(
-                    self.block(f"{number}.{at}", codec, first, part, f"output '{output.name}' of node '{culprit}'")
-                )
+                part, who = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
+                made += self._blocks(f"{number}.{at}", codec, first, part, who)
         return made
+
+    def _blocks(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> list[Block]:
+        """Whoever reads one element reads its block: of large elements a block holds few."""
+        try:
+            block = self.block(token, codec, lo, items, culprit)
+        except PayloadTooLarge:
+            if len(items) == 1:
+                raise
+            parts = 2
+        else:
+            if len(items) == 1 or len(block.data) <= BLOCK_BYTES + SEAL_BYTES:
+                return [block]
+            parts = math.ceil(len(block.data) / BLOCK_BYTES)
+        size = math.ceil(len(items) / parts)
+        cut = [self._blocks(token, codec, lo + at, items[at : at + size], culprit) for at in range(0, len(items), size)]
+        return [block for blocks in cut for block in blocks]
 
     def block(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> Block:
         """Seal consecutive elements of a list together."""

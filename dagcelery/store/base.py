@@ -2,7 +2,8 @@
 
 The store decides. It holds the topology of a run (which step waits for how many others, and who waits for it), so a
 worker says only what it did to which piece, and is told what it may do next. Every verb is safe to repeat: a client
-library repeats a call by itself when a reply is lost.
+library repeats a call by itself when a reply is lost, and a caller that got StoreUnavailable may call again with the
+same token: what had been done is answered, what had not is done.
 
 Words. A *scope* is where a step lives: ``ROOT`` or one item of a mapped nested DAG. A *piece* is one execution of one
 step, ``(scope, step)`` or, of a fan-out, the items ``[lo, hi)`` that were claimed together. A *token* names a stored
@@ -76,8 +77,10 @@ class NewRun:
 class Want:
     """What a worker would claim: a piece on `queue`, or only on step `focus` if `only` is set.
 
-    `owner` names the process (boot id, pid), `message` the Celery message, `token` this very call. `ranges` says for
-    "body.step" how many items of a fan-out the worker wants at once, `slots` how many processes share the queue.
+    `owner` names who holds the claim, "boot:pid": up to the colon the boot that a sweep may find dead. An owner makes
+    one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
+    `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how many items of a
+    fan-out the worker wants at once, `slots` how many processes share the queue.
     """
 
     queue: str
@@ -107,8 +110,9 @@ class Scope:
 class Grant:
     """A claimed piece with its inputs. ``lo < 0`` means a step that runs once; `items` is the fan-out's size.
 
-    `values` are the sealed inputs by token (None: not stored, or too large to travel along), `blocks` the sealed
-    elements by token (absent: read them with `read_blocks`).
+    `values` are the sealed inputs by token (None: not stored, or too large to travel along; a step of more than 500
+    inputs is told none), `blocks` the sealed elements by token (absent: too large). `Store.values` and `Store.blocks`
+    read what did not travel.
     """
 
     scope: Scope
@@ -142,7 +146,7 @@ class Outcome:
     """What came of a granted piece: outputs, or a failure.
 
     `values` are whole outputs by token, `lists` the lengths of split outputs and `blocks` their elements. Of a
-    fan-out the items ``[lo, done)`` are committed, and the rest goes back; `failure` is then item `done`'s.
+    fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -254,15 +258,16 @@ class Store(Protocol):
     def claim(self, run_id: str, want: Want) -> Reply:
         """Claim one ready piece with its inputs; the same `want.token` gets the same grant again."""
 
-    def finish(
-        self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None
-    ) -> Reply:
+    def finish(self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> Reply:
         """Commit a piece once, tell its successors, and claim the next piece in the same call."""
 
     def delegate(
         self, run_id: str, grant: Grant, children: Sequence[Child], owner: str, token: str, want: Want | None
     ) -> Reply:
-        """Open a scope for each item of a mapped nested DAG; the items end when their scopes close."""
+        """Open a scope for each item of a mapped nested DAG; the items end when their scopes close.
+
+        Blocks in `children` are kept with the attempt that they name, which is the grant's.
+        """
 
     def release(self, run_id: str, grant: Grant, owner: str) -> None:
         """Give a claimed piece back unrun: it is ready again, and no attempt was spent."""
@@ -286,10 +291,13 @@ class Store(Protocol):
         """Where a scope hangs, or None; the caller checks its id with `scope_id`."""
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
-        """Sealed whole values, None where nothing is stored."""
+        """Sealed whole values, read in bounded portions; None where nothing is stored. Tokens may begin with ``^``."""
 
     def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterable[Block]:
-        """Sealed blocks that overlap ``[lo, hi)``, in order, read in bounded portions."""
+        """Sealed blocks that overlap ``[lo, hi)``, in order of `lo`, read in bounded portions.
+
+        Where blocks overlap each other, the one of the highest attempt holds.
+        """
 
     def failures(self, run_id: str) -> Mapping[str, bytes]:
         """Sealed failures by piece."""

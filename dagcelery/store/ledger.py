@@ -44,6 +44,7 @@ class StepState:
     gate: bool = False
     ranges: deque[tuple[int, int, int]] = field(default_factory=deque)
     item_arrivals: dict[int, int] = field(default_factory=dict)
+    lost: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,9 +68,7 @@ class Ledger:
         self.state = "pending"
         self.created, self.started, self.ended = time.time(), 0.0, 0.0
         self.failed = self.reason = ""
-        self.topology = [
-            {_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology
-        ]
+        self.topology = [{_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology]
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self.sequence: dict[str, int] = {ROOT: 0}
         self.left: dict[str, int] = {}
@@ -177,9 +176,7 @@ class Ledger:
             self.make_ready(scope, step)
 
     # -- ends -------------------------------------------------------------------------------------
-    def write(
-        self, kind: str, piece: str, body: int, hi: int, attempt: int, started: float, seconds: float
-    ) -> None:
+    def write(self, kind: str, piece: str, body: int, hi: int, attempt: int, started: float, seconds: float) -> None:
         """Add an entry to the run's stream."""
         self.log.append(Event(f"{len(self.log) + 1}-0", kind, piece, body, hi, attempt, started, seconds))
 
@@ -243,9 +240,7 @@ class Ledger:
         counts = self.counts[self.scopes[scope].body, step]
         counts["r"] += 1 if lo < 0 else hi - lo
         counts.setdefault("b", time.time())
-        return Grant(
-            self.scopes[scope], step, lo, hi, attempt, state.items, *self._inputs(scope, step, lo, hi)
-        )
+        return Grant(self.scopes[scope], step, lo, hi, attempt, state.items, *self._inputs(scope, step, lo, hi))
 
     def _order(self, scope: str, step: int) -> tuple[int, str, int]:
         return step + (self.sequence[scope] << 20) - (self.scopes[scope].depth << 42), scope, step
@@ -254,12 +249,15 @@ class Ledger:
         if not focus:
             return None
         scope, step = focus.split("/")
+        if scope not in self.scopes:
+            return None
         member = self._order(scope, int(step))
         at = bisect.bisect_left(waiting, member)
         return at if at < len(waiting) and waiting[at] == member else None
 
     def _take_range(self, scope: str, step: int, state: StepState, want: Want) -> tuple[int, int, int]:
         lo, hi, attempts = state.ranges.popleft()
+        state.lost.pop((lo, hi), None)
         share = math.ceil((state.items - state.claimed) / (2 * max(1, want.slots)))
         # Each item may tell each of the steps that follow item by item.
         most = RANGE_ITEMS // max(1, 2 * len(self.entry(scope, step)["se"]))
@@ -302,13 +300,15 @@ class Ledger:
         claim = self.claims.pop((scope, step, lo))
         counts = self.counts[self.scopes[scope].body, step]
         counts["r"] -= 1 if lo < 0 else claim.hi - lo
+        state = self.steps[scope, step]
+        parts = [(-1, -1)] if lo < 0 else halves(lo, claim.hi)
+        state.lost |= dict.fromkeys(parts, claim.owner)
         if lo >= 0:
-            state = self.steps[scope, step]
-            state.ranges.extend((a, b, claim.attempt) for a, b in halves(lo, claim.hi))
+            state.ranges.extend((a, b, claim.attempt) for a, b in parts)
             state.claimed -= claim.hi - lo
         self.make_ready(scope, step)
 
-    def retake(self, grant: Grant) -> bool:
+    def retake(self, grant: Grant, owner: str) -> bool:
         """Let a sleeper that was taken for dead commit, if nobody has claimed its piece again."""
         scope, step = grant.scope.id, grant.step
         state = self.steps[scope, step]
@@ -317,11 +317,11 @@ class Ledger:
         if (scope, step, grant.lo) in self.claims or at is None:
             return False
         if grant.lo < 0:
-            if state.attempts != grant.attempt:
+            if state.attempts != grant.attempt or state.lost.get((-1, -1)) != owner:
                 return False
         else:
             parts = [(lo, hi, grant.attempt) for lo, hi in halves(grant.lo, grant.hi)]
-            if not all(part in state.ranges for part in parts):
+            if not all(part in state.ranges and state.lost.get(part[:2]) == owner for part in parts):
                 return False
             for part in parts:
                 state.ranges.remove(part)
@@ -340,9 +340,7 @@ def halves(lo: int, hi: int) -> list[tuple[int, int]]:
 
 def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
     lists = {name: list(given.get(name) or ()) for name in ("s", "se", "in", "ea")}
-    return (
-        dict(given) | lists | {"x": given.get("x") or "", "n": given.get("n") or 0, "e": given.get("e") or 0}
-    )
+    return dict(given) | lists | {"x": given.get("x") or "", "n": given.get("n") or 0, "e": given.get("e") or 0}
 
 
 def _field(name: str) -> int:

@@ -72,16 +72,14 @@ class MemoryStore:
                 return _GONE
             return _repeated(ledger, want.owner, want.token) or self._conclude(ledger, "none", want)
 
-    def finish(
-        self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None
-    ) -> Reply:
+    def finish(self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> Reply:
         with self._changed:
             ledger = self._runs.get(run_id)
             if ledger is None:
                 return replace(_GONE, state="stale")
             if again := _repeated(ledger, owner, token):
                 return again
-            if not _holds(ledger, grant, owner) and not ledger.retake(grant):
+            if not _holds(ledger, grant, owner) and not ledger.retake(grant, owner):
                 return self._conclude(ledger, "stale", want, owner, token)
             ledger.claims.pop((grant.scope.id, grant.step, grant.lo), None)
             if outcome.done < grant.lo:
@@ -157,9 +155,7 @@ class MemoryStore:
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         with self._changed:
             now = time.time()
-            for run_id in [
-                r for r in self._looked_at if r not in self._runs or self._runs[r].state in TERMINAL
-            ]:
+            for run_id in [r for r in self._looked_at if r not in self._runs or self._runs[r].state in TERMINAL]:
                 del self._looked_at[run_id]
             oldest = sorted(self._looked_at, key=self._looked_at.__getitem__)
             found = [r for r in oldest if self._looked_at[r] <= now - wait_seconds][:limit]
@@ -249,9 +245,7 @@ class MemoryStore:
             return {boot: word | {"age": time.time() - word["at"]} for boot, word in self._workers.items()}
 
     # -- how a verb ends --------------------------------------------------------------------------
-    def _conclude(
-        self, ledger: Ledger, verdict: str, want: Want | None, owner: str = "", token: str = ""
-    ) -> Reply:
+    def _conclude(self, ledger: Ledger, verdict: str, want: Want | None, owner: str = "", token: str = "") -> Reply:
         grant = ledger.grant(want) if want and ledger.state not in TERMINAL else None
         opened, ledger.opened = ledger.opened, []
         ready = 0
@@ -341,9 +335,7 @@ def _fail(ledger: Ledger, grant: Grant, outcome: Outcome, failure: bytes) -> Non
     name = f"{grant.scope.id}/{grant.step}/{outcome.done}" if grant.lo >= 0 else grant.piece
     ledger.failures[name] = failure
     ledger.counts[grant.scope.body, grant.step]["f"] += 1
-    ledger.write(
-        "failed", name, grant.scope.body, outcome.done + 1, grant.attempt, outcome.started, outcome.seconds
-    )
+    ledger.write("failed", name, grant.scope.body, outcome.done + 1, grant.attempt, outcome.started, outcome.seconds)
     if ledger.state == "running":
         ledger.failed = name
         ledger.end("failed", name)

@@ -57,9 +57,7 @@ class RedisStore:
         # A client made from a URL repeats nothing by itself.
         retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.02), 3)
         self._options = {"retry": retry} | options
-        self._client: Any = redis.Redis.from_url(
-            url, **self._options
-        )  # its stubs allow for a decoding client
+        self._client: Any = redis.Redis.from_url(url, **self._options)  # its stubs allow for a decoding client
         self._scripts = Scripts(self._client)
         self._staging = Staging(self._run)
 
@@ -104,47 +102,41 @@ class RedisStore:
         return staging.parameters(run.id, run.values, ttl)
 
     def claim(self, run_id: str, want: Want) -> Reply:
-        return self._call(
-            "claim", run_id, {"owner": want.owner, "token": want.token, "want": wire.wanted(want)}
-        )
+        return self._call("claim", run_id, {"owner": want.owner, "token": want.token, "want": wire.wanted(want)})
 
-    def finish(
-        self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None
-    ) -> Reply:
-        values = self._staging.values(run_id, grant.scope.id, grant.attempt, outcome.values)
-        blocks, rest = wire.few(outcome.blocks)
-        # Results of items stand beside those of other attempts, and the latest wins; a list belongs to one attempt.
-        home = grant.scope.parent if grant.step == CLOSE else grant.scope.id
-        self._staging.blocks(run_id, home, 0 if grant.step == CLOSE or grant.lo >= 0 else grant.attempt, rest)
-        request = wire.piece(grant) | {
-            "owner": owner,
-            "token": token,
-            "done": outcome.done,
-            "tokens": list(values),
-            "lists": outcome.lists,
-            "blocks": [(b.token, b.lo, b.hi, b.attempt) for b in blocks],
-            "failed": outcome.failure is not None,
-            "started": outcome.started,
-            "seconds": outcome.seconds,
-            "from": 0,
-            "want": wire.wanted(want),
-        }
-        payloads = [*values.values(), *(b.data for b in blocks)]
+    def finish(self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> Reply:
+        request = wire.done(grant, outcome, owner, token, want)
+        payloads: list[bytes] = []
+        if outcome.values:
+            values = self._staging.values(run_id, grant.scope.id, grant.attempt, outcome.values)
+            request["tokens"] = list(values)
+            payloads += values.values()
+        if outcome.blocks:
+            blocks, rest = wire.few(outcome.blocks)
+            # Results of items stand beside those of other attempts, the latest wins; a list belongs to one attempt.
+            home = grant.scope.parent if grant.step == CLOSE else grant.scope.id
+            of_items = grant.step == CLOSE or grant.lo >= 0
+            self._staging.blocks(run_id, home, 0 if of_items else grant.attempt, rest)
+            request["blocks"] = [(b.token, b.lo, b.hi, b.attempt) for b in blocks]
+            payloads += [b.data for b in blocks]
         if outcome.failure is not None:
             payloads.append(outcome.failure)
         answer = self._run("finish", run_id, request, *payloads)
-        opened: list[Opened] = []
-        while (header := json.loads(answer[0])).get("more"):
-            opened += wire.opened(header)
-            request["from"] = header["more"]
+        head, opened = wire.header(answer), list[Opened]()
+        while head.get("more"):
+            opened += wire.opened(head)
+            request["from"] = head["more"]
             answer = self._run("finish", run_id, request, *payloads)
-        reply = wire.reply(answer)
+            head = wire.header(answer)
+        reply = wire.reply(answer, head)
         return replace(reply, opened=[*opened, *reply.opened]) if opened else reply
 
     def delegate(
         self, run_id: str, grant: Grant, children: Sequence[Child], owner: str, token: str, want: Want | None
     ) -> Reply:
-        request = wire.piece(grant) | {"owner": owner, "token": token, "want": wire.wanted(want)}
+        request = wire.piece(grant) | {"owner": owner, "token": token}
+        if want is not None:
+            request["want"] = wire.wanted(want)
         opened: list[Opened] = []
         start = 0
         while True:
@@ -153,11 +145,11 @@ class RedisStore:
             answer = self._run(
                 "delegate", run_id, request | {"children": described, "from": start, "last": last}, *payloads
             )
-            header = json.loads(answer[0])
-            opened += wire.opened(header)
-            if not header.get("more"):
-                return replace(wire.reply(answer), opened=opened)
-            start = header["more"]
+            head = wire.header(answer)
+            opened += wire.opened(head)
+            if not head.get("more"):
+                return replace(wire.reply(answer, head), opened=opened)
+            start = head["more"]
 
     def _describe(
         self, run_id: str, grant: Grant, children: Sequence[Child]
@@ -207,7 +199,7 @@ class RedisStore:
         return Swept(answer["run"], released, hints)
 
     def _renew(self, run_id: str) -> None:
-        """Give all keys of a run their full time to live again: the record last, since it says whether that was done."""
+        """Give all keys of a run their full time to live again: last the record, which says that it was done."""
         registry = key(run_id, "k")
         with self._reachable():
             ttl = int(self._client.hget(key(run_id), "ttl") or 0)
@@ -236,10 +228,11 @@ class RedisStore:
         with self._reachable():
             # From here on there is no such run, and who waits for it is told.
             first = self._client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
-            first.expire(waited, 60).zrem(_ACTIVE, run_id).execute()
+            first.expire(waited, 60).execute()
             for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
                 self._client.unlink(*(key(run_id, name.decode()) for name in portion))
             self._client.unlink(registry, waited)
+            self._client.zrem(_ACTIVE, run_id)
 
     # -- reading ----------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:
@@ -272,11 +265,7 @@ class RedisStore:
             request = {"scope": scope, "token": token, "lo": lo, "hi": hi}
             lo, found = self._run("blocks", run_id, request)
             for block in wire.blocks(token, found):
-                yield (
-                    replace(block, data=self._unstaged(run_id, block.data))
-                    if block.data[:1] == STAGED
-                    else block
-                )
+                yield (replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block)
 
     def _unstaged(self, run_id: str, data: bytes) -> bytes:
         return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data
@@ -345,8 +334,10 @@ class RedisStore:
 
     # -- how a verb is called ---------------------------------------------------------------------
     def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
-        with self._reachable():
+        try:
             return self._scripts.run(verb, key(run_id), request, *payloads)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise StoreUnavailable(str(error), masked(self.url)) from error
 
     def _call(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Reply:
         return wire.reply(self._run(verb, run_id, request, *payloads))

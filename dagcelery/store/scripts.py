@@ -58,9 +58,10 @@ class Scripts:
         if getattr(mine, "pid", None) != os.getpid():
             self._open()
         connection: Any = mine.connection
+        packed = connection.pack_command(*command)
 
         def call() -> Any:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            connection.send_packed_command(packed, check_health=False)
             return connection.read_response()
 
         try:

@@ -17,9 +17,7 @@ class Staging:
     def __init__(self, run: Callable[..., Any]) -> None:
         self._run = run
 
-    def fields(
-        self, run_id: str, name: str, fields: Iterable[tuple[str, bytes]], ttl: int | None = None
-    ) -> None:
+    def fields(self, run_id: str, name: str, fields: Iterable[tuple[str, bytes]], ttl: int | None = None) -> None:
         """Write fields of one key."""
         for portion in wire.bounded(fields):
             request = {"key": name, "fields": [field for field, _ in portion], "ttl": ttl}
@@ -56,17 +54,13 @@ class Staging:
             small[token] = self._stage_apart(run_id, f"x:{scope}:{token}@{attempt}", data)
         return small
 
-    def blocks(
-        self, run_id: str, scope: str, attempt: int, blocks: Iterable[Block], ttl: int | None = None
-    ) -> None:
+    def blocks(self, run_id: str, scope: str, attempt: int, blocks: Iterable[Block], ttl: int | None = None) -> None:
         """Write blocks of lists, under the key of the attempt that made them."""
 
         def field(block: Block) -> tuple[str, bytes]:
             data = block.data
             if len(data) > CHUNK_BYTES:
-                data = self._stage_apart(
-                    run_id, f"x:{scope}:{block.token}@{block.attempt}:{block.lo}", data, ttl
-                )
+                data = self._stage_apart(run_id, f"x:{scope}:{block.token}@{block.attempt}:{block.lo}", data, ttl)
             return f"{block.lo}:{block.hi}:{block.attempt}", data
 
         for (token, cell), group in groupby(blocks, lambda b: (b.token, b.lo // CELL)):

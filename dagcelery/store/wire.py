@@ -17,6 +17,7 @@ from dagcelery.store.base import (
     Event,
     Grant,
     Opened,
+    Outcome,
     Reply,
     RunRecord,
     Scope,
@@ -31,12 +32,13 @@ def masked(url: str) -> str:
     return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url))
 
 
+_decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
 FEW = 100
 """Values, or blocks, that travel with a request."""
-_FEW_SUCCESSORS = 16
+_FEW = 16
 
 
 # -- requests ------------------------------------------------------------------------------------
@@ -55,16 +57,33 @@ def wanted(want: Want | None) -> dict[str, Any] | None:
     """Say what a worker would claim next."""
     if want is None:
         return None
-    return {
-        "queue": want.queue,
-        "owner": want.owner,
-        "message": want.message,
-        "focus": want.focus,
-        "only": want.only,
-        "slots": max(1, want.slots),
-        "ranges": dict(want.ranges),
-        "arrived": want.arrived,
-    }
+    said: dict[str, Any] = {"queue": want.queue, "owner": want.owner, "message": want.message}
+    said["slots"] = max(1, want.slots)
+    if want.focus:
+        said["focus"] = want.focus
+    if want.only:
+        said["only"] = True
+    if want.ranges:
+        said["ranges"] = dict(want.ranges)
+    if want.arrived:
+        said["arrived"] = True
+    return said
+
+
+def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> dict[str, Any]:
+    """Say what came of a piece, but for the bytes; what is empty is left out."""
+    said = piece(grant)
+    said["owner"], said["token"] = owner, token
+    said["started"], said["seconds"] = outcome.started, outcome.seconds
+    if grant.lo >= 0:
+        said["done"] = outcome.done
+    if outcome.lists:
+        said["lists"] = dict(outcome.lists)
+    if outcome.failure is not None:
+        said["failed"] = True
+    if want is not None:
+        said["want"] = wanted(want)
+    return said
 
 
 def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
@@ -88,11 +107,13 @@ def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str
         }
         if len(announced) > 1:
             small["more"] = len(announced) - 1
-        if len(successors) <= _FEW_SUCCESSORS:
+        if len(successors) <= _FEW:
             small["s"], announced = successors, []
         if any(inputs) and sum(map(len, inputs)) <= _FIELDS_A_SCRIPT:
-            small["i"] = 1
-            yield f"{field}:i", _text(inputs)
+            small["i"] = _text(inputs).decode()
+            if sum(map(len, inputs)) > _FEW:
+                yield f"{field}:i", _text(inputs)
+                small["i"] = 1
         if field == "-1":
             small["c"] = steps
         yield field, _text(small)
@@ -152,22 +173,29 @@ def _text(value: object) -> bytes:
 
 
 # -- answers -------------------------------------------------------------------------------------
-def reply(answer: list[Any]) -> Reply:
+def header(answer: list[Any]) -> dict[str, Any]:
+    """Read what a verb answers, but for bytes."""
+    found: dict[str, Any] = _decode(answer[0].decode())
+    return found
+
+
+def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
     """Read a verb's answer."""
-    header = json.loads(answer[0])
+    if head is None:
+        head = header(answer)
     return Reply(
-        state=header.get("state", "none"),
-        run=header.get("run", "gone"),
-        digest=header.get("digest") or "",
-        opened=opened(header),
-        ready=header.get("ready", 0),
-        grant=_grant(header["grant"], answer[1:]) if "grant" in header else None,
+        head.get("state", "none"),
+        head.get("run", "gone"),
+        head.get("digest") or "",
+        opened(head),
+        head.get("ready", 0),
+        _grant(head["grant"], answer[1:]) if "grant" in head else None,
     )
 
 
-def opened(header: Mapping[str, Any]) -> list[Opened]:
+def opened(head: Mapping[str, Any]) -> list[Opened]:
     """Read which steps became ready."""
-    return [Opened(*row) for row in header.get("opened") or ()]
+    return [Opened(*row) for row in head.get("opened") or ()]
 
 
 def _grant(row: list[Any], rest: list[Any]) -> Grant:
@@ -244,9 +272,10 @@ def counters(
             steps.setdefault((body, step), {})[what] = float(value)
     for piece, claim in claims.items():
         if piece:
-            hi, _, _, _, _, cursor, number = claim.decode().split("|")
+            hi, _, _, _, since, cursor, number = claim.decode().split("|")
             _, step_name, *lo = piece.decode().split("/")
             found = steps.setdefault((int(number), int(step_name)), {})
+            found.setdefault("b", float(since))
             found["r"] = found.get("r", 0) + (0 if cursor else int(hi) - int(lo[0]) if lo else 1)
     return {at: _counts(found, at, scopes) for at, found in steps.items() if at[1] >= 0}, scopes
 

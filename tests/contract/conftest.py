@@ -62,6 +62,4 @@ def check_keys(raw: redis.Redis) -> None:
         assert found, f"{name.decode()} is outside of its run"
         run, below = found.groups()
         if below and below != b"k":
-            assert raw.sismember((run + b":k").decode(), below.decode()), (
-                f"{name.decode()} is not in the registry"
-            )
+            assert raw.sismember((run + b":k").decode(), below.decode()), f"{name.decode()} is not in the registry"

@@ -55,10 +55,7 @@ def chain(length: int) -> list[Body]:
     return [
         body(
             [0],
-            *(
-                step(min(i, 1), [i + 1] if i < last else [], needs=[f"{i - 1}.0"] if i else [])
-                for i in range(length)
-            ),
+            *(step(min(i, 1), [i + 1] if i < last else [], needs=[f"{i - 1}.0"] if i else []) for i in range(length)),
         )
     ]
 
@@ -89,9 +86,7 @@ class Worker:
         self.queue = queue
 
     def want(self, **options: Any) -> Want:
-        return Want(
-            **{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options
-        )
+        return Want(**{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options)
 
     def ask(self, **options: Any) -> Reply:
         return self.store.claim(self.run_id, self.want(**options))
@@ -146,9 +141,7 @@ def name(grant: Grant) -> str:
 def new_run(store: Store, topology: Topology, **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
-    store.create(
-        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options)
-    )
+    store.create(NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options))
     return run_id
 
 

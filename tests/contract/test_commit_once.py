@@ -94,9 +94,7 @@ def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> 
 
 def test_two_claimers_never_get_the_same_piece(store: Store) -> None:
     size = 300
-    run_id = new_run(
-        store, [body(range(101), *(step() for _ in range(100)), step(x="$xs"))], lists={"$xs": size}
-    )
+    run_id = new_run(store, [body(range(101), *(step() for _ in range(100)), step(x="$xs"))], lists={"$xs": size})
     got: list[Grant] = []
 
     def work(number: int) -> None:

@@ -188,9 +188,7 @@ def test_two_fan_outs_over_one_list_do_not_disturb_each_other(store: Store) -> N
 
 
 def test_one_output_may_be_both_split_and_whole(store: Store) -> None:
-    topology = [
-        body([0], step(s=[1, 2]), step(1, [3], x="0.0", each=["0.0"]), step(1, [3], needs=["0.0"]), step(2))
-    ]
+    topology = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", each=["0.0"]), step(1, [3], needs=["0.0"]), step(2))]
     run_id = new_run(store, topology)
     worker = Worker(store, run_id)
     split = elements("0.0", [b"a", b"b", b"c"], attempt=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import tempfile
 import threading
 import time
@@ -39,9 +40,7 @@ def deaf(proxy: Proxy) -> Iterator[RedisStore]:
     store.close()
 
 
-def test_each_verbs_lost_reply_is_made_up_for(
-    deaf: RedisStore, proxy: Proxy, redis_store: RedisStore
-) -> None:
+def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, redis_store: RedisStore) -> None:
     lose = proxy.swallow
     run = NewRun("r", "r", b"p", "d", TOPOLOGY, lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
     lose(b'"tokens"')
@@ -140,7 +139,7 @@ def _first_portion_only(store: RedisStore, run_id: str, attempt: int, token: str
         "started": 1.0,
         "seconds": 1.0,
     }
-    store._run("finish", run_id, request | {"from": 0, "want": None})
+    store._run("finish", run_id, request | {"from": 0})
 
 
 def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: RedisStore) -> None:
@@ -153,7 +152,7 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
     redis_store._run(
         "delegate",
         run_id,
-        request | {"children": described, "from": 0, "last": False, "want": None},
+        request | {"children": described, "from": 0, "last": False},
         *payloads,
     )
     redis_store.sweep(run_id, ["boot-d"], 1)
@@ -165,9 +164,7 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
     assert alive.nothing()
 
 
-def test_a_server_that_forgot_its_scripts_is_given_them_again(
-    redis_store: RedisStore, raw: redis.Redis
-) -> None:
+def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: RedisStore, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
     raw.script_flush()
@@ -265,3 +262,33 @@ def test_threads_share_a_store(redis_store: RedisStore) -> None:
     assert redis_store.wait(run_id, 0) == "done"
     tokens = [f"{i}.0" for i in range(200)]
     assert list(redis_store.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
+
+
+class Interrupted(Exception):
+    """What a soft time limit raises, anywhere."""
+
+
+# Redis's client may be interrupted while it connects, and then drops its socket without closing it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_call_that_is_interrupted_leaves_no_reply_behind(redis_store: RedisStore) -> None:
+    run_id = new_run(redis_store, chain(1), values={f"$v{i}": b"%d" % i for i in range(9)})
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for turn in range(400):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + turn % 40))
+                found = redis_store.values(run_id, "0", [f"$v{turn % 9}"])
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                interrupted += 1
+            else:
+                assert found == [b"%d" % (turn % 9)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 20

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dagcelery.store.base import START, NewRun, Store
+import os
 
-from .moves import Worker, body, chain, drain, name, new_run, step
+import pytest
+import redis
+
+from dagcelery.store.base import START, SUCCESSORS, NewRun, Store
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .moves import Body, Worker, body, chain, drain, new_run, nothing, step
 
 
 def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
@@ -78,30 +85,59 @@ def test_many_first_steps_are_announced_by_a_start_piece(store: Store) -> None:
     assert store.wait(run_id, 0) == "done"
 
 
-def test_a_hundred_thousand_successors_are_announced_in_portions_and_joined(store: Store) -> None:
+def wide(width: int) -> list[Body]:
+    """One step, `width` after it, and one after all of those."""
+    middle = (step(1, [width + 1]) for _ in range(width))
+    needs = [f"{i}.0" for i in range(1, width + 1)]
+    return [body([0], step(s=range(1, width + 1)), *middle, step(width, needs=needs))]
+
+
+def test_a_hundred_thousand_successors_are_announced_in_portions(store: Store) -> None:
     width = 100_000
-    wide = (step(1, [width + 1]) for _ in range(width))
-    topology = [
-        body(
-            [0],
-            step(s=range(1, width + 1)),
-            *wide,
-            step(width, needs=[f"{i}.0" for i in range(1, width + 1)]),
-        )
-    ]
-    run_id = new_run(store, topology)
+    run_id = new_run(store, wide(width))
     worker = Worker(store, run_id)
     reply = worker.finish(worker.claim(), worker.want())
     assert len(reply.opened) == width
     assert reply.ready == width - 1
-    joins = []
-    while reply.grant is not None:
-        if reply.grant.step == width + 1:
-            joins.append(reply.grant)
-        reply = worker.finish(reply.grant, worker.want())
-    assert [name(join) for join in joins] == [str(width + 1)]
-    assert joins[0].values == {}, "so many inputs are read apart"
+    assert reply.grant is not None
+    assert reply.grant.step == 1
+
+
+def check_join(store: Store, width: int) -> None:
+    run_id = new_run(store, wide(width))
+    *others, join = Worker(store, run_id).pieces(wide(width), nothing)
+    assert [grant.step for grant in others] == list(range(width + 1))
+    assert join.step == width + 1
+    assert bool(join.values) == (width <= SUCCESSORS), "so many inputs are read apart"
     assert store.wait(run_id, 0) == "done"
+
+
+def test_a_join_opens_once_however_wide(store: Store) -> None:
+    for width in (2, SUCCESSORS, 1700):
+        check_join(store, width)
+
+
+def test_a_join_of_a_hundred_thousand() -> None:
+    check_join(MemoryStore(), 100_000)
+
+
+@pytest.mark.skipif("DAGCELERY_SLOW_TESTS" not in os.environ, reason="takes 20 s: DAGCELERY_SLOW_TESTS=1 runs it")
+def test_a_join_of_a_hundred_thousand_on_redis(redis_store: RedisStore) -> None:
+    check_join(redis_store, 100_000)
+
+
+def test_an_arrival_costs_the_same_however_wide_the_join(redis_store: RedisStore, raw: redis.Redis) -> None:
+    def calls(width: int) -> int:
+        run_id = new_run(redis_store, wide(width))
+        worker = Worker(redis_store, run_id)
+        worker.finish(worker.claim())
+        grant = worker.claim()
+        raw.config_resetstat()
+        worker.finish(grant)
+        stats = raw.info("commandstats")
+        return sum(count["calls"] for name, count in stats.items() if "config" not in name)
+
+    assert calls(10) == calls(1000)
 
 
 def test_a_run_without_steps_is_done_at_once(store: Store) -> None:

@@ -103,9 +103,7 @@ def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Redi
     for store in (MemoryStore(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 7})
         worker, pictures = Worker(store, run_id), []
-        for grant in worker.pieces(
-            topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}
-        ):
+        for grant in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
             progress = store.progress(run_id)
             assert progress is not None
             counts = {

@@ -101,9 +101,7 @@ def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store)
     run_id = new_run(store, NESTED, lists={"$xs": 4})
     worker = Worker(store, run_id)
     worker.delegate(worker.claim(ranges={"0.0": 2}))
-    order = [
-        (grant.scope.index, grant.step) for grant in worker.pieces(NESTED, produce) if grant.scope.id != ROOT
-    ]
+    order = [(grant.scope.index, grant.step) for grant in worker.pieces(NESTED, produce) if grant.scope.id != ROOT]
     assert order == [(i, s) for i in range(4) for s in (0, 1, CLOSE)]
 
 

@@ -129,9 +129,7 @@ def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Measured) 
     ]
     run_id = new_run(measured, nested, lists={"$xs": 3}, blocks=elements("$xs", data, cell=1))
     worker = Worker(measured, run_id)
-    worker.finish(
-        worker.claim(focus="0/0"), lists={"0.0": 3}, blocks=elements("0.0", data, attempt=1, cell=1)
-    )
+    worker.finish(worker.claim(focus="0/0"), lists={"0.0": 3}, blocks=elements("0.0", data, attempt=1, cell=1))
     grant = worker.claim(focus="0/1")
     assert grant.blocks == {}
     worker.finish(grant, blocks=[Block("1.0", grant.lo, grant.hi, 1, data[2])])
@@ -191,11 +189,7 @@ def test_many_successors_roots_and_items_are_bounded(measured: Measured) -> None
     worker = Worker(measured, run_id)
     worker.finish(worker.claim())
     worker.finish(worker.claim(focus="0/0"))
-    fan = [
-        body(
-            [0, 1], step(x="$xs", se=[2, 3]), step(x="$xs", se=[2, 3]), step(x="$xs", e=2), step(x="$xs", e=2)
-        )
-    ]
+    fan = [body([0, 1], step(x="$xs", se=[2, 3]), step(x="$xs", se=[2, 3]), step(x="$xs", e=2), step(x="$xs", e=2))]
     for size in (900, 5000):
         run_id = new_run(measured, fan, lists={"$xs": size})
         drain(

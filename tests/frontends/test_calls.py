@@ -228,7 +228,7 @@ def test_undecorated_helpers_run_while_the_dag_is_built() -> None:
         return square(square(x))
 
     @dag
-    def d(x: int) -> int:
+    def d(x: int) -> Any:
         return same(twice(x))
 
     assert list(build(d).nodes) == ["square", "square-2", "same"]

@@ -45,12 +45,12 @@ def a_sorted_list(n: Any) -> Any:
     return total(sorted(square(x) for x in numbers(n)))
 
 
-@refused("gives 'b' of 'add' 1 where it gives 0.*enumerate")
+@refused("gives 'b' of 'add' 1 instead of 0.*enumerate")
 def an_enumerated_output(n: Any) -> Any:
     return [add(x, i) for i, x in enumerate(numbers(n))]
 
 
-@refused("with one element")
+@refused("with one element instead of three")
 def a_choice_by_length(n: Any) -> Any:
     ys = [square(x) for x in numbers(n)]
     return total(ys) if len(ys) > 1 else ys[0]
@@ -140,14 +140,19 @@ def the_same_call_for_each_result(n: Any) -> Any:
     return [add(y, total(ys)) for y in ys]
 
 
-@refused("differs: for one the body gives 'b' of 'add'")
+@refused("differs from one to the next: the body gives 'b' of 'add'")
 def a_random_value(n: Any) -> Any:
-    return [add(x, random.random()) for x in numbers(n)]
+    return [add(x, random.randrange(10**9)) for x in numbers(n)]
 
 
 @refused("values that change from one time to the next are parameters")
 def a_random_value_outside_the_loop(n: Any) -> Any:
-    return [square(x) for x in numbers(n)], add(n, random.random())
+    return [square(x) for x in numbers(n)], add(n, random.randrange(10**9))
+
+
+@refused("returns another number of values")
+def one_value_for_each_element(n: Any) -> Any:
+    return [n for _ in numbers(n)], seven()
 
 
 @refused("fails while it is built with lists of 1: IndexError")

@@ -146,7 +146,7 @@ def test_of_a_list_the_elements_are_the_whole_but_not_of_a_dict() -> None:
     @dag
     def d(n: int) -> Any:
         xs, squares = numbers(n), table(n)
-        return [add(x, xs) for x in xs], [add(x, squares) for x in squares]
+        return [same([x, xs]) for x in xs], [same([x, squares]) for x in squares]
 
     nodes = build(d).nodes
     assert list(nodes["numbers"].outputs) == ["return_value"]

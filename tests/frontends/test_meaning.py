@@ -153,6 +153,12 @@ def an_inner_list_copied(n: int) -> Any:
     return [total(list(numbers(x))) for x in numbers(n)]
 
 
+@case(n=3)
+def an_outer_list_in_an_inner_loop(n: int) -> Any:
+    ys = [square(x) for x in numbers(n)]
+    return [[same([z, ys, [0, *ys]]) for z in numbers(y)] for y in ys]
+
+
 @case(n=4)
 def an_inner_list_with_more_in_it(n: int) -> Any:
     return [total([0, *[add(y) for y in numbers(x)], x]) for x in numbers(n)]

@@ -87,7 +87,7 @@ def test_a_parameter_that_is_only_iterated_is_lazy() -> None:
     def d(n: int) -> int:
         return reduce(numbers(n), numbers(n), numbers(n), n)
 
-    assert build(d).nodes["reduce"].options.lazy == {"xs", "ys"}
+    assert build(d).nodes["reduce"].options == TaskOptions(lazy=frozenset({"xs", "ys"}))
 
 
 def test_an_annotated_return_names_the_serializer() -> None:
@@ -194,8 +194,8 @@ def test_a_static_parameter_that_is_none_is_refused_with_the_nearest() -> None:
         dag(static="fold")(lambda folds: same(folds))
 
 
-def test_deadline_and_priority_belong_to_the_dag_that_is_submitted() -> None:
-    hurried = cross_validated.options(deadline=60, priority=9)
+def test_a_deadline_belongs_to_the_dag_that_is_submitted() -> None:
+    hurried = cross_validated.options(deadline=60)
     options = build(hurried).options
-    assert (options.deadline, options.priority) == (60, 9)
+    assert options.deadline == 60
     assert build(cross_validated).options.deadline is None

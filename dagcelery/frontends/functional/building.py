@@ -78,7 +78,9 @@ class _Body:
             try:
                 returned = trace.source(_driven(self.body(**symbols, **self.known)))
             except ValueError as error:
-                raise _explained(error, trace) from error
+                if trace.has_iterated and "values to unpack" in str(error):
+                    raise _not_a_tuple(error) from error
+                raise
         self.has_iterated = trace.has_iterated
         return folded(trace, returned)
 
@@ -120,9 +122,7 @@ def _waits(name: str) -> InvalidDag:
     )
 
 
-def _explained(error: ValueError, trace: Trace) -> ValueError:
-    if isinstance(error, InvalidDag) or not trace.has_iterated or "values to unpack" not in str(error):
-        return error
+def _not_a_tuple(error: ValueError) -> InvalidDag:
     return InvalidDag(
         "an output on the right of 'a, b = ...'",
         f"is taken apart, but is not known to be a tuple of that size ({error})",

@@ -94,26 +94,20 @@ class DagFunction(Definition[P, R_co]):
         name: str | None = None,
         key: str | None = None,
         deadline: float | None = None,
-        priority: int | None = None,
         client: object = None,
     ) -> Self:
         """Return this DAG with other options, for one use.
 
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
-        where to, `deadline` is in seconds from then, `priority` from 0 to 9.
+        where to, `deadline` is in seconds from then.
         """
         submission = {name: value for name, value in (("key", key), ("client", client)) if value is not None}
         changed = self._changed(
             _node_name=name or self._node_name, _submission={**self._submission, **submission}
         )
-        if deadline is None and priority is None:
+        if deadline is None:
             return changed
-        options = replace(
-            self._options,
-            deadline=self._options.deadline if deadline is None else deadline,
-            priority=self._options.priority if priority is None else priority,
-        )
-        return changed._changed(_options=options, _dags={})
+        return changed._changed(_options=replace(self._options, deadline=deadline), _dags={})
 
     def _nested(self, trace: Trace, arguments: dict[str, Any]) -> object:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}

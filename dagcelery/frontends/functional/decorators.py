@@ -31,7 +31,6 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
-    aliases: str | Iterable[str] = (),
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 def task(
     fn: Callable[..., Any] | None = None,
@@ -43,7 +42,6 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
-    aliases: str | Iterable[str] = (),
 ) -> Any:
     """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
 
@@ -57,7 +55,6 @@ def task(
         name=name,
         serializer=serializer,
         by_value=words(by_value),
-        aliases=words(aliases),
     )
     if fn is not None:
         return TaskFunction(fn, options, outputs)
@@ -73,7 +70,6 @@ def dag(
     serializer: Serializer | None = None,
     name: str | None = None,
     deadline: float | None = None,
-    priority: int | None = None,
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
 def dag(
     fn: Callable[..., Any] | None = None,
@@ -83,7 +79,6 @@ def dag(
     serializer: Serializer | None = None,
     name: str | None = None,
     deadline: float | None = None,
-    priority: int | None = None,
 ) -> Any:
     """Make a function the body of a DAG: plain as ``@dag``, or with options as ``@dag(static=("folds",))``.
 
@@ -91,14 +86,14 @@ def dag(
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
     `serializer` is the default of all values in it; `deadline` is in seconds. Raises InvalidDag when built.
     """
-    options = DagOptions(serializer, deadline, priority)
+    options = DagOptions(serializer, deadline)
     names = words(static)
     if fn is not None:
         return DagFunction(fn, options, names, name)
     return lambda decorated: DagFunction(decorated, options, names, name)
 
 
-def build(fn: Buildable[..., Any], **static: object) -> DAG:
+def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
     return fn.__dag__(**static) if isinstance(fn, DagFunction) else fn.__dag__()
 

@@ -13,7 +13,7 @@ from dagcelery.model.sources import DictOf, Literal, Source
 def between_calls(one: Call, other: Call) -> str | None:
     """Return how two calls differ, apart from the elements that they are made for."""
     if one.callee.name != other.callee.name:
-        return f"calls {one.callee.name!r} where it calls {other.callee.name!r}"
+        return f"calls {one.callee.name!r} instead of {other.callee.name!r}"
     if not _is_same(one.callee, other.callee):
         return f"calls {one.callee.name!r} with other options"
     if one.arguments.keys() != other.arguments.keys():
@@ -28,9 +28,9 @@ def between_calls(one: Call, other: Call) -> str | None:
 def between(one: Source, other: Source) -> str | None:
     """Return how two sources differ."""
     if type(one) is not type(other):
-        return f"{_told(one)} where it gives {_told(other)}"
+        return f"{_told(one)} instead of {_told(other)}"
     if isinstance(one, Literal) and isinstance(other, Literal):
-        return None if same_value(one.value, other.value) else f"{one.value!r} where it gives {other.value!r}"
+        return None if same_value(one.value, other.value) else f"{one.value!r} instead of {other.value!r}"
     inner, others = list(within(one)), list(within(other))
     if len(inner) != len(others) or _keys(one) != _keys(other):
         return "another number of values"

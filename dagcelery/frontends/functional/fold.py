@@ -125,7 +125,7 @@ class _Fold:
     def _differs(self, source: Ref, found: str) -> InvalidDag:
         return InvalidDag(
             f"what is done for each element of {self.trace.title(source)}",
-            f"differs: for one the body {found} for another",
+            f"differs from one to the next: the body {found}",
             "do the same for every element: decide in a task, number or pair the elements in the task that "
             "returns the list (enumerate, zip), and call before the loop what does not depend on the element",
         )
@@ -172,11 +172,13 @@ class _Splicing:
     def splice(self, source: Source) -> Source:
         if not isinstance(source, Run) or source.over != self.over:
             return mapped(source, self.splice)
-        for item, renaming in zip(source.items[1:], self.renamings[1:], strict=True):
-            found = difference.between(renaming.source_(item), source.items[0])
+        # Lists within the items first: one that goes through all elements is the same in each of them.
+        model, *others = map(self.splice, source.items)
+        for item, renaming in zip(others, self.renamings[1:], strict=True):
+            found = difference.between(renaming.source_(item), model)
             if found:
-                raise self.fold._differs(self.over, f"puts {found} into a list")
-        return Spliced(mapped(source.items[0], self.splice), self.over)
+                raise self.fold._differs(self.over, f"puts into a list {found}")
+        return Spliced(model, self.over)
 
 
 def _changed(call: Call, change: Callable[[Source], Source]) -> Call:
@@ -209,11 +211,16 @@ def _check_same(many: Folded, few: Folded, number: str) -> None:
     found = next(
         (d for d in map(difference.between_calls, few.calls, many.calls) if d),
         "calls more or fewer nodes" if len(few.calls) != len(many.calls) else None,
-    ) or difference.between(few.returns, many.returns)
+    ) or _returned(few.returns, many.returns)
     if found:
         raise InvalidDag(
-            "what the body does",
-            f"depends on how many elements a list has: with {number} it {found} with three",
+            "the DAG",
+            f"depends on how many elements a list has: with {number} instead of three the body {found}",
             "make it the same for any number: len, slices, range and if belong in a task that takes the "
             "list, and values that change from one time to the next are parameters",
         )
+
+
+def _returned(few: Source, many: Source) -> str | None:
+    found = difference.between(few, many)
+    return f"returns {found}" if found else None

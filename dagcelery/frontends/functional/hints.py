@@ -62,7 +62,7 @@ def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path
 
 def is_list(hint: object) -> bool:
     hint = bare(hint)
-    return (get_origin(hint) or hint) in (list, tuple)
+    return (get_origin(hint) or hint) is list
 
 
 def _part(hint: object, step: PathStep) -> object:

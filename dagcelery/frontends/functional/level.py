@@ -211,9 +211,8 @@ class Level:
         return readable
 
     def _from_outside(self, source: Ref | ListOf) -> FromParam:
-        key = (
-            source if isinstance(source, Ref) else id(source.items[0])
-        )  # a list may hold unhashable literals
+        # A list may hold literals that cannot be hashed, so that it is known by its identity.
+        key = source if isinstance(source, Ref) else id(source.items[0])
         if key not in self._given:
             name = self._param_names.give(self._param_name(source))
             self._given[key] = FromParam(name)
@@ -222,16 +221,11 @@ class Level:
         return self._given[key]
 
     def _param_name(self, source: Ref | ListOf) -> str:
-        base = source.base if isinstance(source, Ref) else None
-        if isinstance(base, Parameter):
-            return base.name
-        return (
-            valid(self._call(base).callee.name)
-            if isinstance(base, Result)
-            else "items"
-            if base is None
-            else "item"
-        )
+        if isinstance(source, ListOf):
+            return "items"
+        if isinstance(source.base, Parameter):
+            return source.base.name
+        return valid(self._call(source.base).callee.name) if isinstance(source.base, Result) else "item"
 
     def _is_dag(self, base: Result) -> bool:
         return isinstance(self._call(base).callee, CalledDag)
@@ -325,15 +319,12 @@ def _part(source: Readable | Each, path: Path) -> Source:
 
 def _simple(source: ListOf) -> Source:
     """Return what is already the list that a lone splice would copy: all results of a fan-out."""
-    if len(source.items) == 1 and isinstance(source.items[0], Splice):
-        template, over = source.items[0].template, source.items[0].over
-        if (
-            isinstance(template, Each)
-            and isinstance(template.source, FromNodeOutput)
-            and template.source != over
-        ):
-            return template.source
-    return source
+    only = source.items[0] if len(source.items) == 1 else None
+    if not isinstance(only, Splice) or not isinstance(only.template, Each):
+        return source
+    made = only.template.source
+    # The elements of what is iterated may be less than the whole, if that is a dict or a generator.
+    return made if isinstance(made, FromNodeOutput) and made != only.over else source
 
 
 def _free(name: str, path: Path, split: bool, reads: Mapping[str, tuple[Path, bool]]) -> str:

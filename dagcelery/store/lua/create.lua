@@ -3,7 +3,7 @@
 -- request: name, digest, ttl, queues, tokens [values in ARGV 2..], lists {token: items}
 if state then return { cjson.encode({ state = 'none', run = state, digest = digest }) } end
 ttl, digest, state = req.ttl, req.digest, 'pending'
-call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', stamp(), 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0)
+call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0)
 call('EXPIRE', R, ttl)
 local s = key('s', '0')
 local o = key('o', '0')
@@ -13,7 +13,7 @@ for token, items in pairs(req.lists) do call('HSET', s, 'n:' .. token, items, 'a
 call('HSET', key('c'), '', '')
 call('HSET', key('t'), '', '')
 call('HSET', key('n'), '', '', '0:scopes', 1)
-log('created', '', '0', -1, 0, stamp(), 0)
+log('created', '', '0', -1, 0, moment, 0)
 for _, queue in ipairs(req.queues) do
   call('ZADD', key('r', queue), '+inf', '')
   keep(key('r', queue))

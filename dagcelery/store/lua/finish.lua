@@ -2,27 +2,30 @@
 -- this call has done nothing; after it, everything. More than 500 successors are announced in portions: the claim stays,
 -- with a cursor, until the last one, so a sweep can go on where a dead worker stopped.
 -- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
---          failed, started, seconds, from, want. ARGV: values of tokens, then blocks, then the failure
+--          failed, started, seconds, from, want; what is empty may be left out.
+-- ARGV 2..: values of tokens, then blocks, then the failure
 if not state then return gone('stale') end
 local again = repeated()
 if again then return again end
 local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
 local piece, body = piece_name(scope, step, lo), place(scope).body
 local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
-if done < lo then done = hi end
+if not done or done < lo then done = hi end
 
 -- A sleeper that was taken for dead, and wakes before anybody has claimed its piece again, may still commit.
 local function retaken()
   if lo < 0 then
-    if tonumber(call('HGET', s, step .. ':t')) ~= req.attempt then return false end
+    local lost = call('HMGET', s, step .. ':t', step .. ':l')
+    if tonumber(lost[1]) ~= req.attempt or lost[2] ~= req.owner then return false end
     if call('ZREM', key('r', e.q), scope .. '/' .. step) == 0 then return false end
   else
     local q, middle = key('q', scope, step), math.ceil((lo + hi) / 2)
-    local first, second = lo .. ':' .. middle .. ':' .. req.attempt, middle .. ':' .. hi .. ':' .. req.attempt
-    if hi - lo < 2 then first, second = lo .. ':' .. hi .. ':' .. req.attempt, nil end
+    if hi - lo < 2 then middle = hi end
+    local first = range_text(lo, middle, req.attempt, req.owner)
+    local second = middle < hi and range_text(middle, hi, req.attempt, req.owner)
     if call('LREM', q, 1, first) == 0 then return false end
     if second and call('LREM', q, 1, second) == 0 then
-      push_range(scope, step, lo, middle, req.attempt)
+      push_range(scope, step, lo, middle, req.attempt, req.owner)
       return false
     end
     call('HINCRBY', s, step .. ':c', hi - lo)
@@ -38,15 +41,16 @@ end
 
 local function store_outputs()
   local o, home, base = key('o', scope), scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
-  for i, token in ipairs(req.tokens) do call('HSET', o, token, ARGV[i + 1]) end
-  if #req.tokens > 0 and scope ~= '0' then keep(o) end
+  local tokens = req.tokens or {}
+  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[i + 1]) end
+  if #tokens > 0 and scope ~= '0' then keep(o) end
   if step == '-2' then home, base = place(scope).parent, '@0:' end
-  for i, block in ipairs(req.blocks) do
+  for i, block in ipairs(req.blocks or {}) do
     local name = key('b', home, block[1] .. base .. math.floor(block[2] / 256))
-    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[#req.tokens + 1 + i])
+    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[#tokens + 1 + i])
     keep(name)
   end
-  for token, items in pairs(req.lists) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
+  for token, items in pairs(req.lists or {}) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
 end
 
 local function give_back(from, to, attempts)
@@ -81,7 +85,13 @@ end
 
 local function commit_step()
   call('HSET', s, step, 'd|' .. req.attempt .. '|' .. req.started .. '|' .. req.seconds .. '|' .. req.owner)
-  count(body, step, 'd', 1)
+  local n = body .. '.' .. step
+  if scope == '0' then
+    call('HSET', key('n'), n .. ':d', 1, n .. ':e', moment, n .. ':b', claim and claim.started or moment)
+  else
+    count(body, step, 'd', 1)
+    call('HSET', key('n'), n .. ':e', moment)
+  end
   if step ~= '-1' then
     log('done', piece, body, -1, req.attempt, req.started, req.seconds)
     step_left(scope, body)
@@ -104,7 +114,11 @@ end
 local function commit()
   local more
   store_outputs()
-  call('HSET', key('n'), body .. '.' .. step .. ':e', stamp())
+  if req.failed or lo >= 0 then
+    local n = body .. '.' .. step
+    call('HSET', key('n'), n .. ':e', moment)
+    call('HSETNX', key('n'), n .. ':b', claim and claim.started or moment)
+  end
   if lo >= 0 then
     more = commit_items()
   elseif not req.failed then

@@ -25,6 +25,6 @@ for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1
 end
 local hints = math.max(0, math.min(free, pieces))
 if hints > 0 then
-  call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, stamp(), 'pc:' .. queue, req.token .. ' ' .. hints)
+  call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, moment, 'pc:' .. queue, req.token .. ' ' .. hints)
 end
 return { cjson.encode({ state = 'none', hints = hints }) }

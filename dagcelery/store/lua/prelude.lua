@@ -5,11 +5,11 @@
 -- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
--- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts"
+-- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts", of lost ones ":owner"
 -- a:<scope>:<step>    hash                     | arrivals by item, where an item waits for more than one fan-out
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
@@ -21,7 +21,7 @@
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local function stamp() return string.format('%.6f', now) end
+local moment = string.format('%.6f', now)
 
 local function key(kind, a, b)
   if b then return R .. ':' .. kind .. ':' .. a .. ':' .. b end
@@ -88,9 +88,13 @@ local function make_ready(scope, step, queue)
   call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
 end
 
-local function push_range(scope, step, lo, hi, attempts)
+local function range_text(lo, hi, attempts, owner)
+  return lo .. ':' .. hi .. ':' .. attempts .. (owner and ':' .. owner or '')
+end
+
+local function push_range(scope, step, lo, hi, attempts, owner)
   local q = key('q', scope, step)
-  if call('RPUSH', q, lo .. ':' .. hi .. ':' .. attempts) == 1 then keep(q) end
+  if call('RPUSH', q, range_text(lo, hi, attempts, owner)) == 1 then keep(q) end
 end
 
 local function open(scope, body, step, e)
@@ -145,10 +149,10 @@ end
 
 local function end_run(final, reason)
   state = final
-  call('HSET', R, 'state', final, 'ended', stamp(), 'reason', reason or '')
+  call('HSET', R, 'state', final, 'ended', moment, 'reason', reason or '')
   call('XADD', key('w'), '*', 'state', final)
   keep(key('w'))
-  log(final, '', '0', -1, 0, stamp(), 0)
+  log(final, '', '0', -1, 0, moment, 0)
 end
 
 local function complete(scope, body) -- all steps of a scope are done
@@ -213,7 +217,7 @@ local function read_claim(piece)
 end
 
 local function write_claim(piece, body, hi, attempt, owner, message, cursor)
-  local record = { hi, attempt, owner, message, stamp(), cursor or '', body }
+  local record = { hi, attempt, owner, message, moment, cursor or '', body }
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
@@ -232,7 +236,7 @@ end
 
 local function take_range(scope, body, step, want)
   local q, s = key('q', scope, step), key('s', scope)
-  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)$')
+  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
   lo, hi = tonumber(lo), tonumber(hi)
   local known = call('HMGET', s, step .. ':n', step .. ':c')
   local items, claimed = tonumber(known[1]), tonumber(known[2] or 0)
@@ -252,7 +256,7 @@ end
 
 local function pick(want)
   local r = key('r', want.queue)
-  if want.focus ~= '' and call('ZSCORE', r, want.focus) then return want.focus end
+  if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
   local first = not want.only and call('ZRANGE', r, 0, 0)[1]
   return first and first ~= '' and first or nil
 end
@@ -262,7 +266,7 @@ local function grant(want)
   if not member then return nil end
   if state == 'pending' then
     state = 'running'
-    call('HSET', R, 'state', state, 'started', stamp())
+    call('HSET', R, 'state', state, 'started', moment)
   end
   local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
   local p, s = place(scope), key('s', scope)
@@ -275,7 +279,7 @@ local function grant(want)
   end
   write_claim(piece_name(scope, step, lo), p.body, hi, attempt, want.owner, want.message)
   count_claim(want.queue, 1)
-  call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', stamp())
+  if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   return { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
 end
 
@@ -313,8 +317,9 @@ end
 
 local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
   local body, step = tostring(g[7][4]), tostring(g[2])
-  if not entry(body, step).i then return nil end
-  local text, left, size = call('HGET', key('g', body), step .. ':i'), INLINE, 0
+  local text, left, size = entry(body, step).i, INLINE, 0
+  if not text then return nil end
+  if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
   for i, token in ipairs(tokens[1]) do
     values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
@@ -341,14 +346,14 @@ local function repeated()
   if not last or string.sub(last, 1, #req.token + 1) ~= req.token .. ' ' then return nil end
   local text = string.sub(last, #req.token + 2)
   local reply = cjson.decode(text)
-  if reply.more and reply.more == req.from then return nil end
+  if reply.more and reply.more == (req.from or 0) then return nil end
   return answer(text, reply.grant)
 end
 
 local function conclude(verdict, more)
   local reply = { state = verdict, opened = #opened > 0 and opened or nil, more = more, digest = digest }
   local want = req.want
-  if want and want ~= cjson.null and not more then
+  if want and not more then
     if state == 'running' or state == 'pending' then reply.grant = grant(want) end
     reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
     if want.arrived then

@@ -19,11 +19,13 @@ local function reissue(piece, claim)
     end
     return drop_claim(piece, e.q)
   end
-  if lo ~= '' then
+  if lo == '' then
+    call('HSET', key('s', scope), step .. ':l', claim.owner)
+  else
     local from, to = tonumber(lo), claim.hi
     local middle = to - from > 1 and math.ceil((from + to) / 2) or to
-    push_range(scope, step, from, middle, claim.attempt)
-    if middle < to then push_range(scope, step, middle, to, claim.attempt) end
+    push_range(scope, step, from, middle, claim.attempt, claim.owner)
+    if middle < to then push_range(scope, step, middle, to, claim.attempt, claim.owner) end
     call('HINCRBY', key('s', scope), step .. ':c', from - to)
   end
   make_ready(scope, step, e.q)

@@ -1,0 +1,68 @@
+"""A user's function is called here: coroutines are run to their end, and an exit is an error like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import Context, copy_context
+from types import CoroutineType
+from typing import Any
+
+FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What fails the piece that raised it. A KeyboardInterrupt is the user's own and ends the process."""
+
+
+def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Call a function; a coroutine that it returns is run to its end."""
+    returned = function(**arguments)
+    return finished(returned) if type(returned) is CoroutineType else returned
+
+
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end; in a thread beside this one if an event loop is running in this one."""
+    context = copy_context()
+    if asyncio._get_running_loop() is None:
+        return _run(coroutine, context)
+    return _beside().submit(_run, coroutine, context).result()
+
+
+def is_leaving(error: BaseException) -> bool:
+    """Whether an exit was asked for by Celery, which stops this worker, and not by the task that it hit."""
+    if not isinstance(error, SystemExit):
+        return False
+    # billiard's handler of SIGTERM raises an ordinary SystemExit, and notes that it did.
+    pool = sys.modules.get("billiard.common")
+    return type(error) is not SystemExit or bool(pool and pool._should_have_exited[0])
+
+
+class _Loop:
+    """An event loop that is closed when its thread ends."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.runner.close()
+
+
+_kept = threading.local()
+
+
+def _run(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
+    """Use one event loop a thread, kept: clients that tasks open in it stay usable from piece to piece."""
+    loop: _Loop | None = getattr(_kept, "loop", None)
+    if loop is None:
+        loop = _kept.loop = _Loop()
+    return loop.runner.run(coroutine, context=context)
+
+
+def _beside() -> ThreadPoolExecutor:
+    thread: ThreadPoolExecutor | None = getattr(_kept, "beside", None)
+    if thread is None:
+        thread = _kept.beside = ThreadPoolExecutor(1, "dagcelery-loop")
+    return thread

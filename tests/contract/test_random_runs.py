@@ -1,0 +1,254 @@
+"""Whatever the graph and the order of moves: every piece is committed once, in order, and the run ends."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dagcelery.store.base import CLOSE, START, Grant, Reply, Store
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .conftest import check_keys
+from .moves import Body, Worker, body, new_run, results, step
+
+Piece = tuple[str, int, int]
+"""Scope, step, and item; -1 for a step that runs once."""
+
+
+def random_topology(choice: random.Random, inner: bool = False) -> list[Body]:
+    """Up to 8 steps; some are fan-outs, some follow a fan-out item by item, one may be a nested DAG."""
+    count = choice.randint(1, 4 if inner else 8)
+    steps: list[dict[str, Any]] = []
+    lists: list[str] = []
+    nested: list[Body] = []
+    for i in range(count):
+        entry = step(q=choice.choice(["cpu", "gpu"]))
+        over = choice.choice(["", "", *(["^$xs"] if inner else ["$xs", "$ys", "$none"])])
+        entry["x"] = over
+        followed = [j for j in range(i) if over and lists[j] == over and choice.random() < 0.5]
+        waited = [j for j in range(i) if j not in followed and choice.random() < 0.4]
+        for j in followed:
+            steps[j]["se"].append(i)
+        for j in waited:
+            steps[j]["s"].append(i)
+        entry["e"], entry["n"] = len(followed), len(waited)
+        if over and not inner and not nested and choice.random() < 0.5:
+            entry |= {"b": 1, "k": "dag"}
+            nested = random_topology(choice, inner=True)
+        steps.append(entry)
+        lists.append(over)
+    return [body([i for i, e in enumerate(steps) if not e["n"] and not e["e"]], *steps), *nested]
+
+
+class Model:
+    """What has been committed, by the plain rules of order."""
+
+    def __init__(self, topology: list[Body], sizes: dict[str, int]) -> None:
+        self.topology = topology
+        self.sizes = sizes
+        self.done: set[Piece] = set()
+        self.bodies: dict[str, int] = {"0": 0}
+        self.items: Counter[Piece] = Counter()
+
+    def entry(self, scope: str, number: int) -> dict[str, Any]:
+        return self.topology[self.bodies[scope]][str(number)]
+
+    def size(self, scope: str, number: int) -> int:
+        over = self.entry(scope, number)["x"]
+        return self.sizes[over.lstrip("^")] if over else -1
+
+    def is_complete(self, scope: str, number: int) -> bool:
+        size = self.size(scope, number)
+        wanted = [(scope, number, i) for i in range(size)] if size > 0 else [(scope, number, -1)]
+        return self.done.issuperset(wanted)
+
+    def may_run(self, grant: Grant) -> bool:
+        """All that the granted piece waits for is committed."""
+        scope = grant.scope.id
+        steps = {int(name): e for name, e in self.topology[grant.scope.body].items() if name.isdigit()}
+        if grant.step == CLOSE:
+            return all(self.is_complete(scope, number) for number in steps)
+        before = [number for number, e in steps.items() if grant.step in e["s"]]
+        beside = [number for number, e in steps.items() if grant.step in e["se"]]
+        return all(self.is_complete(scope, number) for number in before) and all(
+            (scope, number, i) in self.done for number in beside for i in range(grant.lo, grant.hi)
+        )
+
+    def commit(self, grant: Grant, until: int) -> None:
+        """Everything is committed once."""
+        scope, number = grant.scope.id, grant.step
+        if number == START:
+            return
+        pieces: list[Piece] = [(scope, number, i) for i in range(grant.lo, until)]
+        if grant.lo < 0 or grant.items == 0:
+            pieces = [(scope, number, -1)]
+        if number == CLOSE:
+            pieces = [(grant.scope.parent, grant.scope.step, grant.scope.index)]
+        for piece in pieces:
+            assert piece not in self.done, f"{piece} was committed twice"
+            self.done.add(piece)
+
+    def is_over(self) -> bool:
+        return all(self.is_complete("0", int(name)) for name in self.topology[0] if name.isdigit())
+
+
+class Play:
+    """A few workers that make random moves, some of them wrong ones."""
+
+    def __init__(self, store: Store, choice: random.Random) -> None:
+        self.store, self.choice = store, choice
+        self.topology = random_topology(choice)
+        sizes = {"$xs": choice.randint(0, 5), "$ys": choice.choice([1, 3, 9]), "$none": 0}
+        self.model = Model(self.topology, sizes)
+        self.run_id = new_run(store, self.topology, lists=sizes)
+        self.held: dict[str, Grant] = {}
+        self.old: list[tuple[Worker, Grant]] = []
+        self.seen: list[tuple[Any, ...]] = []
+        self.deaths = 0
+        self.dead: set[str] = set()
+
+    def worker(self) -> Worker:
+        number = self.choice.randint(0, 2)
+        return Worker(self.store, self.run_id, f"boot-{number}:{self.deaths}", self.choice.choice(["cpu", "gpu"]))
+
+    def wanted(self, worker: Worker) -> dict[str, Any]:
+        ranges = {f"{b}.{s}": self.choice.randint(1, 9) for b in range(2) for s in range(8)}
+        return {
+            "ranges": ranges,
+            "slots": self.choice.randint(1, 3),
+            "token": f"t{len(self.seen)}/{self.run_id}",
+        }
+
+    def take(self, worker: Worker, reply: Reply) -> None:
+        grant = reply.grant
+        shown = grant and (worker.owner, self.place(grant), grant.step, grant.lo, grant.hi, grant.attempt)
+        self.seen.append((reply.state, reply.run, reply.ready, shown))
+        if grant is None:
+            return
+        self.model.bodies.setdefault(grant.scope.id, grant.scope.body)
+        assert self.model.may_run(grant), f"{grant.piece} came too early"
+        for other in self.held.values():
+            assert (other.scope.id, other.step) != (grant.scope.id, grant.step) or not (
+                (other.lo < grant.hi and grant.lo < other.hi) or other.lo == grant.lo
+            ), f"{grant.piece} is claimed twice"
+        self.held[worker.owner] = grant
+
+    def place(self, grant: Grant) -> tuple[int, int]:
+        """A scope without its run's id, so that two runs can be compared."""
+        return grant.scope.step, grant.scope.index
+
+    def claim(self) -> None:
+        worker = self.worker()
+        if worker.owner in self.held:
+            return
+        want = worker.want(**self.wanted(worker))
+        reply = self.store.claim(self.run_id, want)
+        if self.choice.random() < 0.2:
+            assert self.store.claim(self.run_id, want) == reply
+        self.take(worker, reply)
+
+    def finish(self) -> None:
+        if not self.held:
+            return
+        owner = self.choice.choice(sorted(self.held))
+        worker, grant = replace_owner(self.worker(), owner), self.held.pop(owner)
+        want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
+        token = want.token if want else f"f{len(self.seen)}/{self.run_id}"
+        again = self.choice.random() < 0.2
+        if grant.step >= 0 and "b" in self.model.entry(grant.scope.id, grant.step):
+            reply = worker.delegate(grant, want, token=token)
+            if again:
+                assert worker.delegate(grant, want, token=token) == reply
+            if grant.items == 0:
+                self.model.commit(grant, 0)
+        else:
+            until = self.choice.randint(grant.lo, grant.hi) if grant.hi > grant.lo else grant.hi
+            said: dict[str, Any] = {"blocks": results(grant, until)} if grant.lo >= 0 else {}
+            reply = worker.finish(grant, want, token=token, done=until, **said)
+            if again:
+                assert worker.finish(grant, want, token=token, done=until, **said) == reply
+            self.model.commit(grant, until)
+        assert reply.state == "committed"
+        self.old.append((worker, grant))
+        self.take(worker, reply)
+
+    def stale(self) -> None:
+        if self.old:
+            worker, grant = self.choice.choice(self.old)
+            if worker.owner in self.held or worker.owner in self.dead:
+                return
+            forged = replace(grant, attempt=grant.attempt + self.choice.choice([0, 0, 1]))
+            assert worker.finish(forged, failure=b"stale", done=forged.lo).state == "stale"
+
+    def release(self) -> None:
+        if self.held:
+            owner = self.choice.choice(sorted(self.held))
+            grant = self.held.pop(owner)
+            for _ in range(self.choice.randint(1, 2)):
+                self.store.release(self.run_id, grant, owner)
+
+    def die(self) -> None:
+        boots = sorted({owner.split(":")[0] for owner in self.held})
+        if boots and self.deaths < 3:
+            boot = self.choice.choice(boots)
+            lost = [owner for owner in self.held if owner.split(":")[0] == boot]
+            self.deaths += 1
+            assert self.store.sweep(self.run_id, [boot], 1).released == len(lost)
+            for owner in lost:
+                del self.held[owner]
+                self.dead.add(owner)
+
+    def play(self) -> list[tuple[Any, ...]]:
+        moves = [
+            self.claim,
+            self.claim,
+            self.finish,
+            self.finish,
+            self.finish,
+            self.stale,
+            self.release,
+            self.die,
+        ]
+        for turn in range(20_000):
+            if self.model.is_over():
+                break
+            (self.choice.choice(moves) if turn < 2000 else self.choice.choice(moves[:5]))()
+        assert self.model.is_over(), "nothing is left to claim, and the run is not done"
+        assert self.store.wait(self.run_id, 0) == "done"
+        progress = self.store.progress(self.run_id)
+        assert progress is not None
+        for (number, index), count in sorted(progress.counts.items()):
+            self.seen.append((number, index, count.total, count.running, count.done, count.failed))
+            assert count.running == 0
+        return self.seen
+
+
+def replace_owner(worker: Worker, owner: str) -> Worker:
+    return Worker(worker.store, worker.run_id, owner, worker.queue)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_random_moves_on_random_graphs_end_well(seed: int) -> None:
+    Play(MemoryStore(), random.Random(seed)).play()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_stores_answer_alike(redis_store: RedisStore, seed: int) -> None:
+    on_redis = Play(redis_store, random.Random(seed))
+    assert on_redis.play() == Play(MemoryStore(), random.Random(seed)).play()
+    redis_store.delete(on_redis.run_id)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_runs_leave_no_key_without_a_time_to_live(redis_store: RedisStore, raw: Any, seed: int) -> None:
+    Play(redis_store, random.Random(seed)).play()
+    check_keys(raw)
