@@ -238,7 +238,8 @@ class Reader:
         names = sorted({token for token, reading in tokens(template, spliced=True) if reading == "spliced"})
         for lo in range(0, count, CELL):
             hi = min(lo + CELL, count)
-            columns = {name: self.column(name, lo, hi) for name in names}
+            # What travelled with a claim are the elements of the step's own items, and not those that are wanted here.
+            columns = {n: list(self._elements(*self.view.resolve(self.scope.id, n), lo, hi)) for n in names}
             for at in range(hi - lo):
                 row = {name: column[at] for name, column in columns.items()}
                 yield self.evaluate(template, row.__getitem__)
