@@ -33,7 +33,7 @@ from dagcelery.store.memory import MemoryStore
 if TYPE_CHECKING:
     from celery import Celery
 
-    from dagcelery.runtime.app import Binding
+    from dagcelery.runtime.binding import Binding
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -105,10 +105,11 @@ class Client:
     def binding(self) -> Binding:
         """Our tasks on the app, made with the first use: until then neither Celery nor Redis is imported."""
         if self._binding is None:
-            from dagcelery.runtime import app as celery_side
+            from dagcelery.runtime.app import make_app
+            from dagcelery.runtime.binding import binding_of
 
-            self.app = self.app or celery_side.make_app(self.settings)
-            self._binding = celery_side.binding_of(self.app)
+            self.app = self.app or make_app(self.settings)
+            self._binding = binding_of(self.app)
         return self._binding
 
     @property

@@ -10,10 +10,37 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, copy_context
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 
 FAILURES = (Exception, SystemExit, asyncio.CancelledError)
 """What fails the piece that raised it. A KeyboardInterrupt is the user's own and ends the process."""
+
+
+class Listener(Protocol):
+    """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
+
+    def before(self, index: int) -> None:
+        """A function is about to be called."""
+
+    def after(self, index: int, error: BaseException | None) -> None:
+        """A function has returned, or raised."""
+
+    def failed(self, index: int, error: BaseException) -> None:
+        """A piece has failed, be it for an error that `after` was told of."""
+
+
+def heard(listener: Listener | None, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """`call` a function where somebody may listen."""
+    if listener is None:
+        return call(function, arguments)
+    listener.before(index)
+    try:
+        returned = call(function, arguments)
+    except BaseException as error:
+        listener.after(index, error)
+        raise
+    listener.after(index, None)
+    return returned
 
 
 def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Plan
+from dagcelery.runtime.calls import Listener
 from dagcelery.runtime.durations import Durations
 from dagcelery.runtime.execution import Executed, Executor
 from dagcelery.runtime.program import Program
@@ -52,8 +53,8 @@ class Sender(Protocol):
 class Observer(Protocol):
     """Is told of each piece, so that Celery's events and signals can be fired."""
 
-    def started(self, view: RunView, grant: Grant) -> None:
-        """A piece was claimed and is about to be executed."""
+    def listener(self, view: RunView, grant: Grant) -> Listener | None:
+        """Who is to be told of the calls of a grant's pieces while they are made; None: nobody."""
 
     def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
         """A piece was executed; `state` is what the store said to it."""
@@ -62,8 +63,9 @@ class Observer(Protocol):
 class Unobserved:
     """Nobody listens."""
 
-    def started(self, view: RunView, grant: Grant) -> None:
-        """Nothing to tell."""
+    def listener(self, view: RunView, grant: Grant) -> Listener | None:
+        """Nobody."""
+        return None
 
     def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
         """Nothing to tell."""
@@ -243,12 +245,12 @@ class Visit:
             self._tell()
         if grant.lo >= 0:
             view.meet(grant.scope.body, grant.step)
-        engine.observer.started(view, grant)
+        listener = engine.observer.listener(view, grant)
         if self._ready:
             with engine.watch.over(self._tell):
-                executed = self._executor.execute(grant)
+                executed = self._executor.execute(grant, listener)
         else:
-            executed = self._executor.execute(grant)
+            executed = self._executor.execute(grant, listener)
         engine.durations.add(clock_key, executed.seconds)
         reply = self._commit(grant, executed, want)
         engine.observer.ended(view, grant, executed, reply.state)

@@ -14,7 +14,7 @@ from dagcelery.errors import SerializationError
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Expr, Step
-from dagcelery.runtime.calls import FAILURES, call, is_leaving
+from dagcelery.runtime.calls import FAILURES, Listener, heard, is_leaving
 from dagcelery.runtime.pieces import Cursor, executing
 from dagcelery.runtime.reading import ATOMS, Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
@@ -40,9 +40,11 @@ class Executor:
     def __init__(self, view: RunView, limits: Limits) -> None:
         self.view = view
         self.limits = limits
+        self._listener: Listener | None = None
 
-    def execute(self, grant: Grant) -> Executed:
+    def execute(self, grant: Grant, listener: Listener | None = None) -> Executed:
         """Execute a piece; whatever it raises, short of the end of the process, becomes a failure."""
+        self._listener = listener
         started, clock = time.time(), time.perf_counter()
         try:
             self.view.trust(grant.scope)
@@ -68,6 +70,8 @@ class Executor:
         return Executed(outcome, error=error, seconds=seconds)
 
     def _seal_failure(self, grant: Grant, error: BaseException, index: int) -> bytes:
+        if self._listener is not None:
+            self._listener.failed(index, error)
         piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
         address = addresses.failure(self.view.run_id, piece)
         return values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
@@ -83,7 +87,7 @@ class Executor:
         else:
             function = self.view.program.function(step.target)
             with executing(Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))):
-                returned = call(function, arguments)
+                returned = heard(self._listener, -1, function, arguments)
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         with executing(Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))):
@@ -123,7 +127,7 @@ class Executor:
             return self._failed(grant, error, started, clock)
         cursor = Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))
         with executing(cursor):
-            returned, raised = _call_items(function, columns, cursor) if function else ([], None)
+            returned, raised = _call_items(function, columns, cursor, self._listener) if function else ([], None)
         return self._seal_range(grant, step, returned, raised, started, clock)
 
     def _check_size(self, grant: Grant, step: Step) -> None:
@@ -239,7 +243,7 @@ class Columns:
 
 
 def _call_items(
-    function: Callable[..., Any], columns: Columns, cursor: Cursor
+    function: Callable[..., Any], columns: Columns, cursor: Cursor, listener: Listener | None
 ) -> tuple[list[Any], BaseException | None]:
     """Call a function item by item, until one raises or the range has taken its time."""
     returned: list[Any] = []
@@ -247,7 +251,7 @@ def _call_items(
     try:
         for at, arguments in enumerate(columns.rows()):
             cursor.index = lo + at
-            returned.append(call(function, arguments))
+            returned.append(heard(listener, lo + at, function, arguments))
             if time.perf_counter() > until:
                 break
     except FAILURES as error:

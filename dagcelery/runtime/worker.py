@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
-from celery import Celery, bootsteps, signals
+from celery import bootsteps, signals
 from celery.worker.request import Request
 
 from dagcelery.errors import DagceleryError, NotConfigured, StoreUnavailable
-from dagcelery.runtime import app as celery_side
+from dagcelery.runtime import binding as bindings
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
 from dagcelery.settings import Settings
 from dagcelery.store.base import Store, Swept
@@ -27,22 +27,29 @@ from dagcelery.store.base import Store, Swept
 log = logging.getLogger(__name__)
 
 _MOST_RUNS = 1000
+_FORGOTTEN_SECONDS = 3600.0
 
 
-class Checked(bootsteps.Step):
-    """Refuses to start a worker that could not do its work."""
+class Prepared(bootsteps.Step):
+    """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
 
     POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _ = celery_side.binding_of(worker.app).store
+        _ = bindings.binding_of(worker.app).store
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         if not pool.startswith(self.POOLS):
             raise NotConfigured(
                 f"a worker with the pool '{pool}'",
                 "start it with --pool prefork, threads or solo; others are not supported",
             )
+        os.environ[bindings.BOOT] = uuid.uuid4().hex[:12]
+        if worker.task_events:
+            os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
+        here = os.getcwd()
+        if here not in sys.path and "" not in sys.path:
+            sys.path.insert(0, here)  # as `python -m celery` does: users' modules stand beside the working directory
 
 
 class Reported(Request):
@@ -50,7 +57,8 @@ class Reported(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Runs in the worker's main process."""
-        if isinstance(exc_info.exception, WorkerLostError):
+        error = exc_info.exception
+        if isinstance(getattr(error, "exc", error), WorkerLostError):
             self._give_back()
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -61,34 +69,37 @@ class Reported(Request):
         return super().on_timeout(soft, timeout)
 
     def _give_back(self) -> None:
-        binding, run_id = celery_side.binding_of(self.task.app), self.kwargs.get("run", "")
-        lost = f"{os.environ.get(celery_side.BOOT)}:{self.worker_pid}"
+        binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
+        lost = f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"
         try:
-            swept = binding.store.sweep(run_id, [lost], [], binding.settings.dead_seconds)
+            swept = binding.store.sweep(run_id, [lost], binding.settings.dead_seconds)
             for queue in swept.hints:
                 binding.sender.visit(run_id, queue, 1)
         except DagceleryError as error:
             log.warning("a child died: %s", error, extra={"action": "child_lost", "run": run_id})
 
 
-def sweep_once(store: Store, settings: Settings, visit: Callable[[str, str, int], None]) -> Iterator[Swept]:
+def sweep_once(store: Store, settings: Settings, visit: Callable[[str, str, int], None]) -> Iterator[tuple[str, Swept]]:
     """Look at the runs that are due: give back what the dead had claimed, and send one visit for each queue that
     has ready work which nobody may know of.
     """
     workers = store.workers()
+    for boot, word in workers.items():
+        if word["age"] > _FORGOTTEN_SECONDS:
+            store.retire(boot)
     dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
     alive = [boot for boot in workers if boot not in dead]
     for run_id in store.due(_MOST_RUNS, settings.alive_seconds):
-        swept = store.sweep(run_id, dead, alive, settings.dead_seconds)
+        swept = store.sweep(run_id, dead, settings.dead_seconds, alive)
         for queue in swept.hints:
             visit(run_id, queue, 1)
-        yield swept
+        yield run_id, swept
 
 
 class Keeper(threading.Thread):
     """Says every few seconds that its worker lives, and sweeps."""
 
-    def __init__(self, binding: celery_side.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
+    def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
         super().__init__(name="dagcelery-keeper", daemon=True)
         self._binding = binding
         self._word = (boot, list(queues), slots)
@@ -109,13 +120,13 @@ class Keeper(threading.Thread):
     def _beat(self) -> None:
         binding = self._binding
         binding.store.announce(*self._word)
-        for swept in sweep_once(binding.store, binding.settings, binding.sender.visit):
+        for run_id, swept in sweep_once(binding.store, binding.settings, binding.sender.visit):
             if swept.released:
                 log.warning(
                     "run %s: %d pieces of dead workers were given back",
-                    swept.run_id,
+                    run_id,
                     swept.released,
-                    extra={"action": "swept", "run": swept.run_id},
+                    extra={"action": "swept", "run": run_id},
                 )
 
     def _carefully(self, act: Callable[[], None]) -> None:
@@ -130,28 +141,12 @@ class Keeper(threading.Thread):
 _keepers: list[Keeper] = []
 
 
-def watch_over(app: Celery) -> None:
-    """Have this app's workers checked at their start; the rest hangs on signals, which are connected once."""
-    app.steps["worker"].add(Checked)
-
-
-@signals.worker_init.connect(weak=False)
-def _name_boot(sender: Any = None, **_: Any) -> None:
-    os.environ[celery_side.BOOT] = uuid.uuid4().hex[:12]
-    if sender is not None and getattr(sender, "task_events", False):
-        os.environ[ENABLED] = "1"
-        os.environ[HOSTNAME] = sender.hostname
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)  # as `python -m celery` does: users' modules stand beside the working directory
-
-
 @signals.worker_ready.connect(weak=False)
 def _begin(sender: Any = None, **_: Any) -> None:
-    binding = celery_side.known_binding(sender.app)
+    binding = bindings.known_binding(sender.app)
     if binding is not None and binding.settings.store_url:
         queues = [queue.name for queue in sender.task_consumer.queues]
-        keeper = Keeper(binding, os.environ[celery_side.BOOT], queues, sender.controller.concurrency or 1)
+        keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
         _keepers.append(keeper)
         keeper.start()
 

@@ -275,8 +275,12 @@ class Store(Protocol):
     def hint(self, run_id: str, queue: str, slots: int) -> int:
         """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to."""
 
-    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float) -> Swept:
-        """Give back what dead boots had claimed, and name the queues whose ready work deserves a hint."""
+    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float, alive: Iterable[str] | None = None) -> Swept:
+        """Give back what the dead had claimed, and name the queues whose ready work deserves a hint.
+
+        `dead` are boots, or single processes of a boot ("boot:pid"). Where `alive` names all boots that live, claims
+        of any other boot that are older than `wait_seconds` are given back too.
+        """
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         """Name active runs that nobody has looked at for `wait_seconds`, and mark them looked at."""

@@ -55,6 +55,13 @@ class Claim:
     attempt: int
     owner: str
     message: str
+    started: float = field(default_factory=time.time)
+
+    def is_lost(self, dead: set[str], alive: set[str] | None, wait_seconds: float) -> bool:
+        """Whether the owner is dead, or of a boot that nobody knows for a while."""
+        boot, process = self.owner.split(":")[0], ":".join(self.owner.split(":")[:2])
+        unknown = alive is not None and boot not in alive and time.time() - self.started > wait_seconds
+        return boot in dead or process in dead or unknown
 
 
 class Ledger:

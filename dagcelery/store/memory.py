@@ -141,13 +141,13 @@ class MemoryStore:
                 ledger.hints[queue] = (pending + hints, time.time())
             return hints
 
-    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float) -> Swept:
+    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float, alive: Iterable[str] | None = None) -> Swept:
         with self._changed:
             ledger = self._runs.get(run_id)
             if ledger is None or ledger.state in TERMINAL:
                 return Swept(ledger.state if ledger else "gone", 0, [])
-            boots = set(dead)
-            lost = [place for place, claim in ledger.claims.items() if claim.owner.split(":")[0] in boots]
+            living = None if alive is None else set(alive)
+            lost = [place for place, claim in ledger.claims.items() if claim.is_lost(set(dead), living, wait_seconds)]
             for place in lost:
                 ledger.forget_claim(*place)
             return Swept(ledger.state, len(lost), _due_hints(ledger, bool(lost), wait_seconds))

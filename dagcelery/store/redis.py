@@ -186,8 +186,11 @@ class RedisStore:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
         return int(json.loads(self._run("hint", run_id, request)[0])["hints"])
 
-    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float) -> Swept:
-        request, released, hints = {"dead": list(dead), "wait": wait_seconds}, 0, list[str]()
+    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float, alive: Iterable[str] | None = None) -> Swept:
+        request: dict[str, Any] = {"dead": list(dead), "wait": wait_seconds}
+        if alive is not None:
+            request["alive"] = list(alive)
+        released, hints = 0, list[str]()
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])
             released += answer["released"]

@@ -84,7 +84,9 @@ class Reader:
         if exported := re.match(r"export DAGCELERY_(\w+)=", line):
             assert exported[1].lower() in Settings.__dataclass_fields__
             return ""
-        words = shlex.split(line)
+        words = shlex.split(line, comments=True)
+        if not words:
+            return ""
         if words[0] == "make":
             return self.run(f"make -n -C {ROOT} {shlex.join(words[1:])}")
         if SERVING.match(line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,8 +103,13 @@ def _list(values: Any, trace: Trace) -> Source:
 
 def _set(values: Collection[object], trace: Trace) -> Source:
     items = _sources(values, trace)
-    # Sets have no order of their own, but two traces of one body must give equal graphs.
-    return _literal(items, type(values)) or SetOf(tuple(sorted(items, key=repr)))
+    return _literal(items, type(values)) or SetOf(tuple(sorted(items, key=_place)))
+
+
+def _place(item: Source) -> str:
+    # Sets have no order of their own, but two traces of one body must give equal graphs. Numbers of calls differ
+    # from one to the other; which of two is smaller does not.
+    return re.sub(r"\d+", lambda number: number[0].zfill(9), repr(item))
 
 
 def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
@@ -118,24 +124,22 @@ def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
-    if trace.probes < 2:
-        return items  # with one probe, an element in a list looks like the list of all elements
+    if not trace.probes.tells_elements_apart:
+        return items
     contexts = [context_in(item, trace) for item in items]
     result: list[Source] = []
     at = 0
     while at < len(items):
-        over = _run_at(contexts[at : at + trace.probes], trace.probes)
-        result.append(Run(items[at : at + trace.probes], over) if over else items[at])
-        at += trace.probes if over else 1
+        length = trace.length(contexts[at][-1].source) if contexts[at] else 1
+        is_run = length > 1 and _is_run(contexts[at : at + length], length)
+        result.append(Run(items[at : at + length], contexts[at][-1].source) if is_run else items[at])
+        at += length if is_run else 1
     return tuple(result)
 
 
-def _run_at(contexts: list[Context], probes: int) -> Ref | None:
-    if len(contexts) < probes or not contexts[0]:
-        return None
+def _is_run(contexts: list[Context], length: int) -> bool:
     outer, source = contexts[0][:-1], contexts[0][-1].source
-    expected = [(*outer, Element(source, index)) for index in range(probes)]
-    return source if contexts == expected else None
+    return contexts == [(*outer, Element(source, index)) for index in range(length)]
 
 
 def _check_hides_nothing(value: object) -> None:

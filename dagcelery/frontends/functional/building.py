@@ -9,8 +9,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.fold import Folded, agreed, folded
+from dagcelery.frontends.functional.agreement import check_agreement
+from dagcelery.frontends.functional.fold import Folded, folded
 from dagcelery.frontends.functional.graph import graph
+from dagcelery.frontends.functional.probes import THREE, Probes, others
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.graph import DAG
@@ -32,10 +34,9 @@ def built(
 ) -> DAG:
     """Return the DAG that `body` describes; it gets the values `known`, and an output for each parameter."""
     run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
-    three = run.traced(3)
-    if run.has_iterated:
-        # Few elements must mean the same as many: see fold.
-        three = agreed(three, run.traced_again(2), run.traced_again(1))
+    three = run.traced(THREE)
+    for probes in run.others():
+        check_agreement(three, run.traced_again(probes), probes)
     if not three.calls:
         raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
     return graph(three, parameters, run.annotations, name=name, options=options)
@@ -69,22 +70,27 @@ class _Body:
         self.annotations = annotations
         self.known = known
         self.name = name
-        self.has_iterated = False
+        self.lists: list[int] = []
 
-    def traced(self, probes: int) -> Folded:
+    def others(self) -> Iterator[Probes]:
+        """Yield with what the body is to be tried once more; with nothing, if no list was iterated."""
+        lists = self.lists
+        return others(lists=len(lists), are_nested=max(lists) > 0) if lists else iter(())
+
+    def traced(self, probes: Probes) -> Folded:
         trace = Trace(probes, self.annotations)
         with trace:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.annotations}
             try:
                 returned = trace.source(_driven(self.body(**symbols, **self.known)))
             except ValueError as error:
-                if trace.has_iterated and "values to unpack" in str(error):
+                if trace.lengths and "values to unpack" in str(error):
                     raise _not_a_tuple(error) from error
                 raise
-        self.has_iterated = trace.has_iterated
+        self.lists = [len(trace.context(source)) for source in trace.lengths]
         return folded(trace, returned)
 
-    def traced_again(self, probes: int) -> Folded:
+    def traced_again(self, probes: Probes) -> Folded:
         try:
             return self.traced(probes)
         except InvalidDag:
@@ -92,7 +98,7 @@ class _Body:
         except Exception as error:
             raise InvalidDag(
                 f"DAG {self.name!r}",
-                f"fails while it is built with lists of {probes}: {type(error).__name__}: {error}",
+                f"fails while it is built with {probes.told}: {type(error).__name__}: {error}",
                 "indexes, len and slices of lists belong in a task that takes the whole list",
             ) from error
 

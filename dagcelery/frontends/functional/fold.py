@@ -7,7 +7,7 @@ the same: then the number of elements did not matter, and may be known as late a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dagcelery.errors import InvalidDag
@@ -44,11 +44,10 @@ def folded(trace: Trace, returns: Source) -> Folded:
     return fold.result()
 
 
-def agreed(three: Folded, two: Folded, one: Folded) -> Folded:
-    """Return `three`, if traces with fewer elements mean the same; else raise InvalidDag."""
-    _check_same(three, two, "two elements")
-    _check_same(_with_single_elements(three), one, "one element")
-    return three
+def renumbered(calls: Mapping[int, Call], returns: Source) -> Folded:
+    """Return calls that are left, of those with these numbers, with new numbers."""
+    numbering = _Renaming(None, {number: new for new, number in enumerate(sorted(calls))})
+    return Folded(tuple(numbering.call(calls[number]) for number in sorted(calls)), numbering.source_(returns))
 
 
 class _Fold:
@@ -76,7 +75,7 @@ class _Fold:
 
     def fold(self, source: Ref) -> None:
         """Keep the calls for the first element of `source`, once the others are known to be like them."""
-        alike = [self.calls_of.get(Element(source, index), []) for index in range(self.trace.probes)]
+        alike = [self.calls_of.get(Element(source, index), []) for index in range(self.trace.length(source))]
         first = alike[0]
         self._check_numbers(source, alike)
         renamings = [_Renaming(source, dict(zip(each, first, strict=True))) for each in alike]
@@ -84,7 +83,7 @@ class _Fold:
         splice = _Splicing(self, source, renamings).splice
         for number in self.runs_in.get(source, ()):
             if number in self.calls:
-                self.calls[number] = _changed(self.calls[number], splice)
+                self.calls[number] = with_changed(self.calls[number], splice)
         self.returns = splice(self.returns)
         for each, renaming in zip(alike[1:], renamings[1:], strict=True):
             for number, model in zip(each, first, strict=True):
@@ -92,14 +91,11 @@ class _Fold:
 
     def result(self) -> Folded:
         """Return what is left, numbered anew."""
-        numbers = {number: new for new, number in enumerate(sorted(self.calls))}
         for call in self.calls.values():
             for source in (*call.arguments.values(), call.after):
-                self._check_kept(source, numbers, f"the call of {call.callee.name!r}")
-        self._check_kept(self.returns, numbers, "the returned value")
-        renumbering = _Renaming(None, numbers)
-        calls = tuple(renumbering.call(self.calls[number]) for number in sorted(self.calls))
-        return Folded(calls, renumbering.source_(self.returns))
+                self._check_kept(source, self.calls, f"the call of {call.callee.name!r}")
+        self._check_kept(self.returns, self.calls, "the returned value")
+        return renumbered(self.calls, self.returns)
 
     def _check_alike(self, call: Call, model: Call, source: Ref) -> None:
         found = difference.between_calls(call, model)
@@ -113,7 +109,7 @@ class _Fold:
         odd = next(n for each in names for n in each if len({other.count(n) for other in names}) > 1)
         raise self._differs(source, f"calls {odd!r} more often")
 
-    def _check_kept(self, source: Source, kept: Mapping[int, int], place: str) -> None:
+    def _check_kept(self, source: Source, kept: Collection[int], place: str) -> None:
         for ref in leaves(source):
             if not _is_kept(ref, kept):
                 raise InvalidDag(
@@ -139,7 +135,7 @@ class _Renaming:
     calls: Mapping[int, int]
 
     def call(self, call: Call) -> Call:
-        return replace(_changed(call, self.source_), context=self._context(call.context))
+        return replace(with_changed(call, self.source_), context=self._context(call.context))
 
     def source_(self, source: Source) -> Source:
         if isinstance(source, Ref):
@@ -181,7 +177,8 @@ class _Splicing:
         return Spliced(model, self.over)
 
 
-def _changed(call: Call, change: Callable[[Source], Source]) -> Call:
+def with_changed(call: Call, change: Callable[[Source], Source]) -> Call:
+    """Return `call` with every source that it takes changed."""
     arguments = {name: change(source) for name, source in call.arguments.items()}
     return replace(call, arguments=arguments, after=change(call.after))
 
@@ -192,35 +189,7 @@ def _runs(source: Source) -> Iterator[Run]:
             yield part
 
 
-def _is_kept(ref: Ref, kept: Mapping[int, int]) -> bool:
+def _is_kept(ref: Ref, kept: Collection[int]) -> bool:
     if isinstance(ref.base, Element):
         return ref.base.index == 0 and _is_kept(ref.base.source, kept)
     return not isinstance(ref.base, Result) or ref.base.call in kept
-
-
-def _with_single_elements(many: Folded) -> Folded:
-    calls = tuple(_changed(call, _single) for call in many.calls)
-    return Folded(calls, _single(many.returns))
-
-
-def _single(source: Source) -> Source:
-    return _single(source.template) if isinstance(source, Spliced) else mapped(source, _single)
-
-
-def _check_same(many: Folded, few: Folded, number: str) -> None:
-    found = next(
-        (d for d in map(difference.between_calls, few.calls, many.calls) if d),
-        "calls more or fewer nodes" if len(few.calls) != len(many.calls) else None,
-    ) or _returned(few.returns, many.returns)
-    if found:
-        raise InvalidDag(
-            "the DAG",
-            f"depends on how many elements a list has: with {number} instead of three the body {found}",
-            "make it the same for any number: len, slices, range and if belong in a task that takes the "
-            "list, and values that change from one time to the next are parameters",
-        )
-
-
-def _returned(few: Source, many: Source) -> str | None:
-    found = difference.between(few, many)
-    return f"returns {found}" if found else None

@@ -8,6 +8,7 @@ are alike but for the element. `fold` draws that conclusion; here it is only rec
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from dagcelery.frontends.functional.arguments import NESTED, context_in, joined,
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.hints import arity
 from dagcelery.frontends.functional.output import Output
+from dagcelery.frontends.functional.probes import Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.model.sources import Source
 
@@ -31,20 +33,21 @@ def current() -> Trace | None:
 
 
 class Trace:
-    """The calls of a body that runs with `probes` elements for each iterated output.
+    """The calls of a body that runs with as many elements for each iterated output as `probes` say.
 
     `parameters` are the annotations of the DAG's parameters by name.
     """
 
-    def __init__(self, probes: int, parameters: Mapping[str, object]) -> None:
+    def __init__(self, probes: Probes, parameters: Mapping[str, object]) -> None:
         self.probes = probes
         self.parameters = parameters
         self.calls: list[Call] = []
         self.place = "the body"
-        self.has_iterated = False
+        self.lengths: dict[Ref, int] = {}
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
+        self._numbers: Counter[Context] = Counter()
         self._outer: Trace | None = None
 
     def __enter__(self) -> Trace:
@@ -73,7 +76,7 @@ class Trace:
         """Return the source that puts together what the body returned."""
         with self._at("the returned value"):
             source = source_of(value, self)
-            if self.probes > 1 and context_in(source, self):
+            if self.probes.tells_elements_apart and context_in(source, self):
                 raise InvalidDag(
                     f"{self.place} with {self.title(next(leaves(source)))}",
                     "belongs to one element of a list",
@@ -121,16 +124,23 @@ class Trace:
         # An element is active from when it is given out until the next is asked for, or until the loop is
         # left and this generator closed: a call made meanwhile is made once per element, even if it does not
         # use it.
-        self.has_iterated = True
         loop = object()
         try:
-            for index in range(self.probes):
+            for index in range(self.length(source)):
                 element = Element(source, index)
                 self._leave(loop)
                 self._active.append((loop, element))
                 yield self.output(Ref(element))
         finally:
             self._leave(loop)
+
+    def length(self, source: Ref) -> int:
+        """Return how many elements an iterated source has in this trace: the same number every time."""
+        if source not in self.lengths:
+            context = self.context(source)
+            self.lengths[source] = self.probes.of(len(context), self._numbers[context])
+            self._numbers[context] += 1
+        return self.lengths[source]
 
     def _leave(self, loop: object) -> None:
         # What was begun within an element ends with it, even if zip() still holds the inner iterator.
@@ -140,7 +150,7 @@ class Trace:
                 return
 
     def _context(self, call: Call) -> Context:
-        if self.probes < 2:
+        if not self.probes.tells_elements_apart:
             return ()  # one probe in a list might be an element or all of them
         self._check_loops()
         loops = [within_element(element, self.calls) for _, element in self._active]

@@ -1,11 +1,19 @@
 -- Give back what dead boots had claimed, and name the queues whose ready work deserves a hint: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A run that
 -- nobody works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
--- request: dead [boot ids], wait (seconds). Answers `more` while there may be claims that it has not looked at, and
+-- request: dead [boots, or processes "boot:pid"], wait (seconds), alive [boots] if claims of unknown ones count as lost
+-- once they are older than `wait`. Answers `more` while there may be claims that it has not looked at, and
 -- `lapsing` if the TTLs of the run's keys ought to be renewed.
 if state ~= 'running' and state ~= 'pending' then return { cjson.encode({ run = state or 'gone', released = 0 }) } end
-local dead, released, more = {}, 0, false
-for _, boot in ipairs(req.dead) do dead[boot] = true end
+local dead, alive, released, more = {}, req.alive and {}, 0, false
+for _, owner in ipairs(req.dead) do dead[owner] = true end
+for _, boot in ipairs(req.alive or {}) do alive[boot] = true end
+
+local function is_lost(claim)
+  local boot = string.match(claim.owner, '^[^:]*')
+  if dead[boot] or dead[string.match(claim.owner, '^[^:]*:[^:]*')] then return true end
+  return alive and not alive[boot] and now - tonumber(claim.started) > req.wait
+end
 
 local function reissue(piece, claim)
   local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
@@ -35,7 +43,7 @@ end
 local function reissue_dead()
   for _, piece in ipairs(call('HKEYS', key('c'))) do
     local claim = piece ~= '' and read_claim(piece)
-    if claim and dead[string.match(claim.owner, '^[^:]*')] then
+    if claim and is_lost(claim) then
       if released >= 100 then
         more = true
         return
@@ -67,7 +75,7 @@ local function due_hints()
   return hints
 end
 
-if #req.dead > 0 then reissue_dead() end
+if #req.dead > 0 or alive then reissue_dead() end
 settle()
 if idle_seconds() > ttl then end_run('timed_out', 'nothing happened for ' .. ttl .. ' seconds') end
 local hints = (state == 'running' or state == 'pending') and due_hints() or {}

@@ -186,3 +186,125 @@ def falsies() -> list[Any]:
 def ordered(n: int) -> int:
     first = nothing()
     return total.after(first)(numbers(n))
+
+
+@task
+def place(x: Any = None) -> list[int]:
+    """The worker, and its child, where this runs."""
+    return [os.getppid(), os.getpid()]
+
+
+@task(taint="gpu")
+def gpu_place(x: Any = None) -> list[int]:
+    return [os.getppid(), os.getpid()]
+
+
+@task(taint=("ssd", "gpu"))
+def gpu_ssd_place(x: Any = None) -> list[int]:
+    return [os.getppid(), os.getpid()]
+
+
+@task(queue="bulk")
+def bulk_place(x: Any = None) -> list[int]:
+    return [os.getppid(), os.getpid()]
+
+
+@dag
+def places(n: int) -> dict[str, Any]:
+    return {
+        "untainted": [place(x) for x in numbers(n)],
+        "gpu": [gpu_place(x) for x in numbers(n)],
+        "gpu+ssd": gpu_ssd_place(),
+        "bulk": bulk_place(),
+    }
+
+
+@task
+def leave(x: int) -> None:
+    raise SystemExit(x)
+
+
+@task
+def mark(path: str, x: int) -> int:
+    """Leave a trace of having run."""
+    with open(path, "a") as trace:
+        trace.write(f"{x}\n")
+    return x
+
+
+@dag
+def failing_between(path: str, bad: int) -> int:
+    return mark(path, boom(mark(path, bad)))
+
+
+@task
+def wait_for(path: str) -> str:
+    """Wait until there is such a file, and say what is in it."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    with open(path) as file:
+        return file.read()
+
+
+@task
+def first_then_fail(x: int) -> int:
+    raise ValueError(f"{x} cannot be")
+
+
+@dag
+def failing_beside(path: str) -> list[Any]:
+    return [wait_for(path), first_then_fail(7)]
+
+
+@dag
+def patient(path: str) -> str:
+    return wait_for(path)
+
+
+@task(queue="watched")
+def watched(x: int) -> int:
+    return x
+
+
+@task(queue="watched")
+def watched_boom(x: int) -> int:
+    if x == 2:
+        raise ValueError("a secret reason")
+    return x
+
+
+@task(queue="watched")
+def watched_total(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@dag
+def watched_map(start: int) -> int:
+    return watched_total([watched(start), watched(start)])
+
+
+@dag
+def watched_fan_out(xs: list[int]) -> int:
+    return watched_total([watched(x) for x in xs])
+
+
+@dag
+def watched_failure(xs: list[int]) -> int:
+    return watched_total([watched_boom(x) for x in xs])
+
+
+@dag
+def chain_of(n: int) -> int:
+    for _ in range(60):
+        n = add(n, 1)
+    return n
+
+
+@task
+def long_text(length: int) -> str:
+    return "x" * length
+
+
+@dag
+def big(length: int) -> list[str]:
+    return [echo(long_text(length)), long_text(length)]

@@ -1,0 +1,141 @@
+"""What a Celery app was told of dagcelery: settings, a store, an engine a process, and how messages are sent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import Celery
+
+from dagcelery.errors import NotConfigured
+from dagcelery.payload.signing import Keyring
+from dagcelery.runtime import canvas
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.observer import Announcer
+from dagcelery.runtime.reading import RunView
+from dagcelery.settings import Settings
+from dagcelery.store.base import Opened, Store
+from dagcelery.store.redis import RedisStore
+
+BOOT = "DAGCELERY_BOOT"
+"""Environment variable by which a worker's children know their worker, forked or spawned."""
+_SLOTS_KEPT_SECONDS = 2.0
+
+
+class Binding:
+    """What an app was told of dagcelery: settings, and one engine a process."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.keyring = Keyring.parse(settings.signing_key)
+        self.sender = Messages(self)
+        self._store: Store | None = None
+        self._engine: Engine | None = None
+        self._pid = 0
+
+    @property
+    def store(self) -> Store:
+        """The store, opened in this process."""
+        self._after_fork()
+        if self._store is None:
+            if not self.settings.store_url:
+                raise NotConfigured(
+                    "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
+                )
+            self._store = RedisStore(self.settings.store_url)
+        return self._store
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        self._after_fork()
+        if self._engine is None:
+            boot = os.environ.get(BOOT, f"client-{os.getpid()}")
+            self._engine = Engine(
+                self.store,
+                self.keyring,
+                self.settings,
+                self.sender,
+                boot=boot,
+                observer=Announcer(self.app),
+            )
+        return self._engine
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._store, self._engine = os.getpid(), None, None
+
+
+class Messages:
+    """A `Sender` over Celery."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
+
+    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
+        """Send the canvas that these steps become."""
+        made = canvas.Canvas(self._binding.app, view.program.plan, view.run_id, self.slots)
+        for signature in made.build(opened):
+            _let_go(signature.apply_async())
+
+    def visit(self, run_id: str, queue: str, count: int) -> None:
+        """Send plain visits."""
+        for _ in range(count):
+            self._binding.app.send_task(
+                canvas.VISIT, kwargs={"run": run_id, "queue": queue}, queue=queue, ignore_result=True
+            )
+
+    def slots(self, queue: str) -> int:
+        """Processes of live workers that consume a queue; 1 if nobody is known to."""
+        read_at, known = self._slots
+        if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
+            known = self._count()
+            self._slots = (time.monotonic(), known)
+        return max(1, known.get(queue, 0))
+
+    def _count(self) -> dict[str, int]:
+        slots: dict[str, int] = {}
+        for worker in self._binding.store.workers().values():
+            if worker["age"] < self._binding.settings.dead_seconds:
+                for queue in worker["queues"]:
+                    slots[queue] = slots.get(queue, 0) + worker["slots"]
+        return slots
+
+
+def _let_go(result: Any) -> None:
+    """Stop Celery from waiting for the results of our messages: the store tells what happened, and nobody reads them.
+
+    A chord makes Celery subscribe to each header's result and keep it until it is ready, which an ignored one never
+    is; in a worker that would be a subscription and an object for every header, for ever.
+    """
+    while result is not None:
+        for one in getattr(result, "results", None) or (result,):
+            backend: Any = getattr(one, "backend", None)
+            for waiters in getattr(backend, "_pending_results", ()):
+                waiters.pop(one.id, None)
+            if hasattr(backend, "result_consumer"):
+                backend.result_consumer.cancel_for(one.id)
+        result = result.parent
+
+
+_bindings: dict[int, Binding] = {}
+
+
+def binding_of(app: Celery) -> Binding:
+    """What this app was told of dagcelery."""
+    return _bindings[id(app)]
+
+
+def known_binding(app: Celery) -> Binding | None:
+    """What this app was told of dagcelery, or None: workers of other apps run in the same process, in tests."""
+    return _bindings.get(id(app))
+
+
+def bind(app: Celery, settings: Settings) -> Binding:
+    """Tell an app of dagcelery."""
+    _bindings[id(app)] = Binding(app, settings)
+    return _bindings[id(app)]

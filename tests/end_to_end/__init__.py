@@ -1,0 +1,1 @@
+"""Tests of whole installations: real prefork workers of the `celery` script, in a folder with a user's modules."""

@@ -1,0 +1,49 @@
+"""One site with three workers for all end-to-end tests: booting them takes longer than the tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from dagcelery.client import set_default
+
+from .site import USERLAND, Site, site
+
+sys.path.insert(0, str(USERLAND))
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that userland/listeners.py writes to."""
+    return tmp_path_factory.mktemp("heard") / "signals"
+
+
+@pytest.fixture(scope="session")
+def session_site(heard: Path) -> Iterator[Site]:
+    """A worker for untainted work (and what is ssd, too), one for gpu, and one that is watched."""
+    with site() as made:
+        set_default(None)
+        made.hire("cpu", "-c", "2", "-Q", "celery,bulk,gpu+ssd")
+        made.hire("gpu", "-c", "1", "-Q", "gpu")
+        made.hire("watched", "-c", "1", "-Q", "watched", "-E", "-I", "listeners", env={"HEARD": str(heard)})
+        made.await_ready()
+        yield made
+
+
+@pytest.fixture
+def at(session_site: Site) -> Iterator[Site]:
+    """The site; its client is the default for the length of a test."""
+    replaced = set_default(session_site.client)
+    yield session_site
+    set_default(replaced)
+
+
+@pytest.fixture
+def raw(at: Site) -> Iterator[redis.Redis]:
+    """A plain client of the site's Redis."""
+    with redis.Redis.from_url(at.cluster.store_url) as client:
+        yield client

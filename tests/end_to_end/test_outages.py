@@ -1,0 +1,108 @@
+"""A store or a broker that is out of reach gives a typed error, and nothing half-written remains."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pipelines
+import pytest
+import redis
+
+from dagcelery import Run, RunState
+from dagcelery.client import Client
+from dagcelery.errors import (
+    BrokerUnavailable,
+    InvalidParameters,
+    LimitExceeded,
+    PayloadTooLarge,
+    RunCancelled,
+    SerializationError,
+    StoreUnavailable,
+)
+from dagcelery.local import Server
+from dagcelery.settings import Settings
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"redis://:secret@127.0.0.1:{taken.getsockname()[1]}/0"
+
+
+def client_of(**settings: Any) -> Client:
+    return Client(Settings(signing_key="key", **settings))
+
+
+def test_a_store_out_of_reach_is_named_without_its_password(server: Server, nowhere: str) -> None:
+    client = client_of(broker_url=server.url, store_url=nowhere)
+    with pytest.raises(StoreUnavailable, match="127.0.0.1") as caught:
+        client.submit(pipelines.map_reduce, {"n": 3})
+    assert "secret" not in str(caught.value)
+    with redis.Redis.from_url(server.url) as raw:
+        assert not raw.keys("*")
+
+
+@pytest.mark.parametrize("ask", ["result", "status", "state"])
+def test_asking_for_a_run_whose_store_is_out_of_reach_is_a_typed_error(nowhere: str, ask: str) -> None:
+    run: Run[Any] = Run("some-run", client=client_of(broker_url=nowhere, store_url=nowhere))
+    with pytest.raises(StoreUnavailable):
+        run.state if ask == "state" else getattr(run, ask)()  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("node", "params"),
+    [
+        (pipelines.map_reduce, {"n": 3}),
+        (pipelines.zigzag, {"x": 3}),
+        (pipelines.naps, {"seconds": [0.0] * 5}),
+    ],
+    ids=["visit", "chain", "group"],
+)
+def test_a_broker_out_of_reach_cancels_the_run_and_names_it(
+    server: Server, nowhere: str, node: Any, params: dict[str, Any]
+) -> None:
+    client = client_of(broker_url=nowhere, store_url=server.url)
+    with pytest.raises(BrokerUnavailable) as caught:
+        client.submit(node, params)
+    assert "secret" not in str(caught.value)
+    with redis.Redis.from_url(server.url) as raw:
+        (run_id,) = {name.decode().split("{")[1].split("}")[0] for name in raw.keys("dagcelery:{*")}
+    assert run_id in str(caught.value)
+    run: Run[Any] = Run(run_id, client=client)
+    assert run.state is RunState.CANCELLED
+    with pytest.raises(RunCancelled, match="its first message could not be sent"):
+        run.result()
+
+
+@pytest.mark.parametrize(
+    ("node", "params", "expected"),
+    [
+        (pipelines.map_reduce, {}, InvalidParameters),
+        (pipelines.map_reduce, {"n": 3, "exponnt": 2}, InvalidParameters),
+        (pipelines.echo, {"x": {1}}, SerializationError),
+        (pipelines.naps, {"seconds": [0.0] * 11}, LimitExceeded),
+        (pipelines.naps, {"seconds": [0.0, {1}]}, SerializationError),
+        (pipelines.naps, {"seconds": 7}, SerializationError),
+        (pipelines.echo, {"x": "y" * 2_000}, PayloadTooLarge),
+    ],
+    ids=["missing", "unknown", "not JSON", "too many", "an element", "not iterable", "too large"],
+)
+def test_bad_parameters_leave_nothing_behind(
+    server: Server, node: Any, params: dict[str, Any], expected: type[Exception]
+) -> None:
+    urls = {"broker_url": server.url, "store_url": server.url}
+    client = client_of(**urls, max_items=10, max_payload_bytes=1_000)
+    with pytest.raises(expected):
+        client.submit(node, params)
+    with redis.Redis.from_url(server.url) as raw:
+        assert not raw.keys("*")
+
+
+def test_an_unknown_parameter_is_answered_with_the_nearest_name(server: Server) -> None:
+    client = client_of(broker_url=server.url, store_url=server.url)
+    with pytest.raises(InvalidParameters, match="did you mean 'exponent'"):
+        client.submit(pipelines.map_reduce, {"n": 3, "exponnt": 2})
