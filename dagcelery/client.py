@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from dagcelery.errors import BrokerUnavailable, InvalidDagType, NotConfigured
+from dagcelery.errors import BrokerUnavailable, InvalidDagType, NotConfigured, RunNotFound
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
@@ -79,6 +79,13 @@ class Run(Generic[R_co]):
         """`result` without blocking the event loop."""
         return await asyncio.to_thread(self.result, timeout)
 
+    def cancel(self, reason: str = "") -> RunState:
+        """End the run: pieces not started never start, live ones may still commit. A run that is over stays so."""
+        found = self._engine.store.end(self.id, "cancelled", reason)
+        if found == "gone":
+            raise RunNotFound(self.id)
+        return RunState(found)
+
     def delete(self) -> None:
         """Forget everything of this run; whoever waits for it is told that there is no such run."""
         self._engine.store.delete(self.id)
@@ -122,16 +129,28 @@ class Client:
         """The store of this client's runs."""
         return self.binding.store
 
-    def submit(self, node: Node, params: Mapping[str, object] | None = None) -> Run[Any]:
-        """Remember a run, send its first messages, and return at once."""
+    def submit(self, node: Node, params: Mapping[str, object] | None = None, *, key: str | None = None) -> Run[Any]:
+        """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
         node, params = fixed(node, params or {})
         app = self.binding.app
         if app.conf.task_always_eager:
-            return self._eager(node, params or {}, propagate=bool(app.conf.task_eager_propagates))
+            return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
         engine = self.engine
         engine.store.ping()
         plan = plan_of(node, queue=app.conf.task_default_queue, settings=self.settings)
-        run = new_run(engine, plan, params or {}, self.settings)
+        run = new_run(engine, plan, params, self.settings, deadline=deadline_of(node))
+        if key is not None:
+            winner = engine.store.reserve(plan.name, key, run.id, self.settings.ttl_seconds)
+            if winner != run.id and engine.store.record(winner) is not None:
+                return Run(winner, client=self)
+            if winner != run.id:  # its submitter has not come further, or never will: create it in its place
+                run = new_run(engine, plan, params, self.settings, run_id=winner, deadline=run.deadline_seconds)
+        self._start(run)
+        return Run(run.id, client=self)
+
+    def _start(self, run: NewRun) -> None:
+        """Nothing is sent that is not remembered first; what cannot be sent is cancelled."""
+        engine = self.engine
         reply = engine.store.create(run)
         try:
             engine.sender.start(engine.view(run.id), reply.opened)
@@ -139,9 +158,8 @@ class Client:
             engine.store.end(run.id, "cancelled", f"its first message could not be sent: {error}")
             raise BrokerUnavailable(
                 f"run {run.id} was cancelled, because its first message could not be sent: {error}",
-                str(app.connection().as_uri()),
+                str(self.binding.app.connection().as_uri()),
             ) from error
-        return Run(run.id, client=self)
 
     def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
         engine, run_id, causes = run_here(node, params, self.settings)
@@ -195,18 +213,32 @@ def attach(app: Celery, *, store_url: str | None = None, signing_key: str | None
 
 
 # -- what users call -----------------------------------------------------------------------------
-def submit(node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None) -> Run[Any]:
+def submit(
+    node: Node,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
     """Submit a DAG, a task, or ``"module:name"`` of one. Returns at once; the run is remembered when it does.
+
+    With a `key`, submitting again gives the run that this DAG's name and key have, also from another process.
 
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
     BrokerUnavailable, after the run that could not be started was cancelled.
     """
-    return (client or default_client()).submit(node, params)
+    return (client or default_client()).submit(node, params, key=key)
 
 
-async def asubmit(node: Node, params: Mapping[str, object] | None = None, *, client: Client | None = None) -> Run[Any]:
+async def asubmit(
+    node: Node,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
     """`submit` without blocking the event loop."""
-    return await asyncio.to_thread(submit, node, params, client=client)
+    return await asyncio.to_thread(submit, node, params, key=key, client=client)
 
 
 def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
@@ -234,10 +266,18 @@ def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tu
     return engine, run_id, causes
 
 
-def new_run(engine: Engine, plan: Plan, params: Mapping[str, object], settings: Settings) -> NewRun:
+def new_run(
+    engine: Engine,
+    plan: Plan,
+    params: Mapping[str, object],
+    settings: Settings,
+    *,
+    run_id: str | None = None,
+    deadline: float | None = None,
+) -> NewRun:
     """A run of a plan with its parameters, all sealed; nothing is written yet."""
     text = plan.encode(signed=engine.keyring.signed)
-    run_id = uuid.uuid4().hex
+    run_id = run_id or uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
     given = parameters.seal(view, params, engine.limits)
     return NewRun(
@@ -250,7 +290,14 @@ def new_run(engine: Engine, plan: Plan, params: Mapping[str, object], settings: 
         lists=given.lists,
         blocks=given.all_blocks(),
         ttl_seconds=settings.ttl_seconds,
+        deadline_seconds=deadline,
     )
+
+
+def deadline_of(node: Node) -> float | None:
+    """Seconds that a run of this DAG may take, or None."""
+    dag = dag_of(node)
+    return dag.options.deadline if isinstance(dag, DAG) else None
 
 
 def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, object]]:

@@ -123,9 +123,7 @@ def masked(url: str) -> str:
     """Return the URLs in `url` with their passwords hidden, fit for logs and errors."""
     # The password ends at the last @: one that nobody escaped may hold an @ or a slash itself.
     hidden = re.sub(r"(://[^:/@\s;,]*:)[^\s;]*@", r"\1***@", url)
-    return re.sub(
-        r"([?&](?:[^=&\s]*_)?(?:password|passwd|secret|token)=)[^&\s;]*", r"\1***", hidden, flags=re.I
-    )
+    return re.sub(r"([?&](?:[^=&\s]*_)?(?:password|passwd|secret|token)=)[^&\s;]*", r"\1***", hidden, flags=re.I)
 
 
 def _given(name: str, value: Any) -> Any:
@@ -169,9 +167,7 @@ def _is_url(value: object) -> _Wrong:
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[object], _Wrong]:
-    return lambda value: (
-        None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
-    )
+    return lambda value: None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[object], _Wrong]:
@@ -209,8 +205,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "code_mismatch": _one_of(_MISMATCHES),
     "log_level": _one_of(_LEVELS),
     **dict.fromkeys(("ttl_seconds", "result_ttl_seconds"), _positive(int)),
-    **dict.fromkeys(
-        ("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)
-    ),
+    **dict.fromkeys(("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)),
     **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "spool_bytes"), _positive(int)),
 }

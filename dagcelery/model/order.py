@@ -43,9 +43,7 @@ def layers(needs: Mapping[str, set[str]]) -> list[set[str]]:
     return result
 
 
-def _now_complete(
-    done: set[str], needed_by: Mapping[str, list[str]], missing: dict[str, int]
-) -> Iterator[str]:
+def _now_complete(done: set[str], needed_by: Mapping[str, list[str]], missing: dict[str, int]) -> Iterator[str]:
     for name in done:
         for waiting in needed_by[name]:
             missing[waiting] -= 1

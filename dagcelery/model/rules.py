@@ -142,9 +142,7 @@ def node_names_are_valid(dag: DAG) -> None:
 def nodes_are_nodes(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         if not _is_node(node):
-            raise InvalidDagType(
-                f"node {name!r}", f"is of type {type(node).__name__!r}", "give a Task or a DAG"
-            )
+            raise InvalidDagType(f"node {name!r}", f"is of type {type(node).__name__!r}", "give a Task or a DAG")
 
 
 def outputs_are_sources(dag: DAG) -> None:
@@ -332,9 +330,7 @@ def _check_source(place: str, source: object) -> None:
         for inner in parts(part):
             if isinstance(inner, Splice):
                 if not isinstance(part, ListOf):
-                    raise InvalidDagType(
-                        f"{place}: a Splice", "stands outside of a ListOf", "put it into one"
-                    )
+                    raise InvalidDagType(f"{place}: a Splice", "stands outside of a ListOf", "put it into one")
             elif not isinstance(inner, _allowed_in(part)):
                 kind = type(part).__name__
                 wrong = f"cannot hold {inner!r} of type {type(inner).__name__!r}"

@@ -94,18 +94,14 @@ class Codec:
             except DagceleryError:
                 raise
             except Exception as error:
-                raise SerializationError(
-                    named(culprit), *_failed(self.serializer, "serialize", error)
-                ) from error
+                raise SerializationError(named(culprit), *_failed(self.serializer, "serialize", error)) from error
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value that `data` holds."""
         try:
             return self.serializer.deserialize(io.BytesIO(data))
         except Exception as error:
-            raise DeserializationError(
-                named(culprit), *_failed(self.serializer, "deserialize", error)
-            ) from error
+            raise DeserializationError(named(culprit), *_failed(self.serializer, "deserialize", error)) from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
         """Return many values as bytes, each serialized on its own; `lo` is the index of the first."""
@@ -144,9 +140,7 @@ class JsonCodec(Codec):
         try:
             return strict_json.decode(data)
         except (ValueError, RecursionError) as error:
-            raise DeserializationError(
-                named(culprit), f"is not JSON: {error}", "read it as it was written"
-            ) from error
+            raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
         """Return the values as one JSON array; the indentation is left out."""
@@ -231,9 +225,7 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring) -> Codec:
         keyring.require_key("the serializer AsPickle")
         return codec_for(AsPickle())
     if kind != "object":
-        raise DeserializationError(
-            f"serializer {kind!r}", "is not known here", "upgrade dagcelery on the workers"
-        )
+        raise DeserializationError(f"serializer {kind!r}", "is not known here", "upgrade dagcelery on the workers")
     if "live" in spec:
         return codec_for(spec["live"])
     keyring.require_key("a serializer of your own")

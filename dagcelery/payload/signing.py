@@ -64,9 +64,7 @@ class Keyring:
         return f"<Keyring {', '.join(key.hex() for key in self._keys) or 'without keys'}>"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError(
-            "a Keyring is never pickled, since it holds secrets; read it from the settings instead"
-        )
+        raise TypeError("a Keyring is never pickled, since it holds secrets; read it from the settings instead")
 
     def require_key(self, what: str) -> None:
         """Raise NotConfigured naming `what` unless there is a key."""
@@ -113,9 +111,7 @@ class Keyring:
 
     def _refusal(self, context: bytes, flag: bytes) -> BadSignature:
         if flag == _SIGNED:
-            return UnknownKey(
-                readable(context), f"they are signed, and there is no key here to verify them; {REMEDY}"
-            )
+            return UnknownKey(readable(context), f"they are signed, and there is no key here to verify them; {REMEDY}")
         if flag == _UNSIGNED:
             return BadSignature(
                 readable(context),

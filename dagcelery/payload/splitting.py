@@ -153,9 +153,7 @@ class _Spool:
     def write(self, part: bytes, elements: int = 1) -> None:
         self.count += elements
         if self.count > self.limits.items:
-            raise LimitExceeded(
-                self.culprit, self.count, self.limits.items, "elements", "DAGCELERY_MAX_ITEMS"
-            )
+            raise LimitExceeded(self.culprit, self.count, self.limits.items, "elements", "DAGCELERY_MAX_ITEMS")
         self._bytes += len(part)
         if self._bytes > self.limits.payload_bytes:
             raise PayloadTooLarge(self.culprit, self._bytes, self.limits.payload_bytes)

@@ -58,9 +58,7 @@ class Encoder:
         if lo is not None and path:
             path = (path[0] + lo, *path[1:])
         at = "".join(f"[{_short(step)}]" for step in path)
-        raise SerializationError(
-            f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy
-        ) from cause
+        raise SerializationError(f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy) from cause
 
 
 def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:

@@ -156,9 +156,7 @@ def open_block(
     return codec.load_many(body, hi - lo, culprit or address)
 
 
-def seal_items(
-    keyring: Keyring, run_id: str, scope: str, token: str, attempt: int, count: int, block: int
-) -> bytes:
+def seal_items(keyring: Keyring, run_id: str, scope: str, token: str, attempt: int, count: int, block: int) -> bytes:
     """Seal the record that says how a list is split."""
     body = json.dumps({"n": count, "block": block}).encode()
     return seal_bytes(keyring, addresses.items(run_id, scope, token), attempt, body)

@@ -71,6 +71,8 @@ class NewRun:
     lists: Mapping[str, int] = field(default_factory=dict)
     blocks: Iterable[Block] = ()
     ttl_seconds: int = 7 * 86400
+    deadline_seconds: float | None = None
+    """From its creation; a run that is not over by then ends as timed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,9 @@ class Store(Protocol):
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
+
+    def reserve(self, name: str, key: str, run_id: str, ttl_seconds: int) -> str:
+        """Make `run_id` the run of this DAG name and idempotency key, unless there is one; answer which it is."""
 
     def create(self, run: NewRun) -> Reply:
         """Remember a run; again with the same id changes nothing and answers alike."""

@@ -74,6 +74,7 @@ class Ledger:
         self.plan = run.plan
         self.state = "pending"
         self.created, self.started, self.ended = time.time(), 0.0, 0.0
+        self.deadline = None if run.deadline_seconds is None else self.created + run.deadline_seconds
         self.failed = self.reason = ""
         self.topology = [{_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology]
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}

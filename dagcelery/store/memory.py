@@ -44,6 +44,7 @@ class MemoryStore:
         self._runs: dict[str, Ledger] = {}
         self._looked_at: dict[str, float] = {}
         self._workers: dict[str, dict[str, Any]] = {}
+        self._reserved: dict[tuple[str, str], str] = {}
         self._changed = threading.Condition(threading.RLock())
 
     def ping(self) -> None:
@@ -53,6 +54,10 @@ class MemoryStore:
         """Nothing is held open."""
 
     # -- writing ----------------------------------------------------------------------------------
+    def reserve(self, name: str, key: str, run_id: str, ttl_seconds: int) -> str:
+        with self._changed:
+            return self._reserved.setdefault((name, key), run_id)
+
     def create(self, run: NewRun) -> Reply:
         with self._changed:
             if run.id in self._runs:
@@ -146,6 +151,10 @@ class MemoryStore:
             ledger = self._runs.get(run_id)
             if ledger is None or ledger.state in TERMINAL:
                 return Swept(ledger.state if ledger else "gone", 0, [])
+            if ledger.deadline is not None and time.time() > ledger.deadline:
+                ledger.end("timed_out", "its deadline has passed")
+                self._changed.notify_all()
+                return Swept(ledger.state, 0, [])
             living = None if alive is None else set(alive)
             lost = [place for place, claim in ledger.claims.items() if claim.is_lost(set(dead), living, wait_seconds)]
             for place in lost:

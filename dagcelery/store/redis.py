@@ -41,6 +41,7 @@ from dagcelery.store.wire import STAGED, masked
 _TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
 _WORKERS = "dagcelery:workers"
 _ACTIVE = "dagcelery:active"
+_KEYS = "dagcelery:key"
 _GLOBAL_TTL_SECONDS = 30 * 86400
 
 
@@ -77,6 +78,13 @@ class RedisStore:
         self._client.close()
 
     # -- writing ----------------------------------------------------------------------------------
+    def reserve(self, name: str, key: str, run_id: str, ttl_seconds: int) -> str:
+        reserved = f"{_KEYS}:{name}:{key}"
+        with self._reachable():
+            self._client.set(reserved, run_id, nx=True, ex=ttl_seconds)
+            winner = self._client.get(reserved)
+        return winner.decode() if winner else run_id
+
     def create(self, run: NewRun) -> Reply:
         values = {} if self.record(run.id) else self._prepare(run)
         request = {
@@ -86,6 +94,7 @@ class RedisStore:
             "queues": sorted({entry["q"] for body in run.topology for entry in body.values()}),
             "tokens": list(values),
             "lists": dict(run.lists),
+            "deadline": run.deadline_seconds,
         }
         # Before, so that no run is forgotten by the sweep; again after, since a look in between found no run.
         self._look({"run": run.id, "delay": 60})

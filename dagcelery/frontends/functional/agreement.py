@@ -2,83 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Mapping
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional import difference
-from dagcelery.frontends.functional.calls import context_of
-from dagcelery.frontends.functional.fold import Folded, renumbered, with_changed
+from dagcelery.frontends.functional.calls import Call
+from dagcelery.frontends.functional.fold import Folded
 from dagcelery.frontends.functional.probes import Probes
-from dagcelery.frontends.functional.refs import Spliced, mapped
-from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+from dagcelery.frontends.functional.terms import Table, Terms
+from dagcelery.frontends.functional.trace import Trace
+from dagcelery.model.sources import Literal, Source
 
 
-def check_agreement(three: Folded, few: Folded, probes: Probes) -> None:
-    """Raise InvalidDag unless `few`, traced with `probes`, means the same as `three`, traced with three elements."""
-    expected = _expected(three, probes)
-    found = next(
-        (d for d in map(difference.between_calls, few.calls, expected.calls) if d),
-        "calls more or fewer nodes" if len(few.calls) != len(expected.calls) else None,
-    ) or _returned(few.returns, expected.returns)
+def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
+    """Raise InvalidDag unless `trace` made the very calls that `model` says for lists of its lengths."""
+    made = Terms(trace.calls, trace.table)
+    lengths = {made.of(source): length for source, length in trace.lengths.items()}
+    said = Terms(model.calls, trace.table, _Lengths(lengths, trace.probes))
+    try:
+        found = _difference(model, said, trace, made)
+        if not found and said.of(model.returns) != made.of(returned):
+            found = "returns something else"
+            if isinstance(returned, Literal) and isinstance(model.returns, Literal):
+                found = f"returns {returned.value!r} instead of {model.returns.value!r}"
+    except _NeverIteratedError:
+        found = "iterates fewer lists"
     if found:
         raise InvalidDag(
             "the DAG",
-            f"depends on how many elements a list has: with {probes.told} instead of three the body {found}",
+            f"depends on how many elements a list has: with {trace.probes.told} instead of three the body {found}",
             "make it the same for any number: len, slices, range and if belong in a task that takes the "
             "list, and values that change from one time to the next are parameters",
         )
 
 
-def _returned(few: Source, many: Source) -> str | None:
-    found = difference.between(few, many)
-    return f"returns {found}" if found else None
+class _NeverIteratedError(Exception):
+    """The body of a trace passed over a list which the model goes through."""
 
 
-def _expected(three: Folded, probes: Probes) -> Folded:
-    if not probes.outer:
-        return _without_loops(three, 0)
-    if not probes.inner:
-        return _without_loops(three, 1)
-    return three if probes.tells_elements_apart else _with_single_elements(three)
+class _Lengths:
+    def __init__(self, known: Mapping[int, int], probes: Probes) -> None:
+        self._known = known
+        self._probes = probes
+
+    def __call__(self, term: int, depth: int) -> int:
+        length = self._known.get(term)
+        if length is None:
+            # Next to one that is empty, zip() does not even begin with another.
+            length = self._probes.of(depth, 0)
+            if length:
+                raise _NeverIteratedError
+        return length
 
 
-def _with_single_elements(many: Folded) -> Folded:
-    return Folded(tuple(with_changed(call, _single) for call in many.calls), _single(many.returns))
+def _difference(model: Folded, said: Terms, trace: Trace, made: Terms) -> str | None:
+    expected = list(said.calls())
+    actual = [(number, made.call(number)) for number in range(len(trace.calls))]
+    left = Counter(term for _, term in expected)
+    left.subtract(term for _, term in actual)
+    extra = next((trace.calls[number] for number, term in actual if left[term] < 0), None)
+    missing = [model.calls[number] for number, term in expected if left[term] > 0]
+    if extra is None:
+        return f"calls {missing[0].callee.name!r} less often" if missing else None
+    alike = next((call for call in missing if call.callee.name == extra.callee.name), None)
+    if alike is not None:
+        return _argument(extra, alike, trace.table)
+    instead = f" instead of {missing[0].callee.name!r}" if missing else " more often"
+    return f"calls {extra.callee.name!r}{instead}"
 
 
-def _single(source: Source) -> Source:
-    return _single(source.template) if isinstance(source, Spliced) else mapped(source, _single)
-
-
-def _without_loops(many: Folded, depth: int) -> Folded:
-    """Return what is left of `many` where lists within `depth` loops, and those within more, are empty."""
-
-    def emptied(source: Source) -> Source:
-        if isinstance(source, ListOf):
-            source = ListOf(tuple(item for item in source.items if not is_gone(item)))
-        return _known(mapped(source, emptied))
-
-    def is_gone(item: object) -> bool:
-        return isinstance(item, Spliced) and len(context_of(item.over, many.calls)) >= depth
-
-    calls = {n: with_changed(c, emptied) for n, c in enumerate(many.calls) if len(c.context) <= depth}
-    return renumbered(calls, emptied(many.returns))
-
-
-def _known(source: Source) -> Source:
-    # Where nothing is left but literals, it is one, as it is where the body runs.
-    if isinstance(source, ListOf):
-        return _literal(source, source.items, list)
-    if isinstance(source, TupleOf | SetOf):
-        return _literal(source, source.items, tuple if isinstance(source, TupleOf) else set)
-    if isinstance(source, DictOf):
-        keys = [key for key, _ in source.pairs]
-        values = [value for _, value in source.pairs]
-        return _literal(source, values, lambda made: dict(zip(keys, made, strict=True)))
-    return source
-
-
-def _literal(source: Source, items: Iterable[object], make: Callable[[list[object]], object]) -> Source:
-    items = list(items)
-    known = [item.value for item in items if isinstance(item, Literal)]
-    return Literal(make(known)) if len(known) == len(items) else source
+def _argument(call: Call, other: Call, table: Table) -> str:
+    for name, given in call.arguments.items():
+        if isinstance(given, Literal) and isinstance(other.arguments.get(name), Literal):
+            known = other.arguments[name].value  # type: ignore[attr-defined]
+            if table.literal(given.value) != table.literal(known):
+                return f"gives {name!r} of {call.callee.name!r} {given.value!r} instead of {known!r}"
+    return f"gives {call.callee.name!r} other arguments"

@@ -10,14 +10,15 @@ from typing import Any
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.agreement import check_agreement
-from dagcelery.frontends.functional.fold import Folded, folded
+from dagcelery.frontends.functional.fold import folded
 from dagcelery.frontends.functional.graph import graph
 from dagcelery.frontends.functional.probes import THREE, Probes, others
 from dagcelery.frontends.functional.refs import Parameter, Ref
+from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions
-from dagcelery.model.sources import FromParam
+from dagcelery.model.sources import FromParam, Source
 
 # What is being built in this context: a DAG that calls itself would never come to an end.
 _BUILDING: ContextVar[tuple[object, ...]] = ContextVar("dagcelery_building", default=())
@@ -34,9 +35,10 @@ def built(
 ) -> DAG:
     """Return the DAG that `body` describes; it gets the values `known`, and an output for each parameter."""
     run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
-    three = run.traced(THREE)
-    for probes in run.others():
-        check_agreement(three, run.traced_again(probes), probes)
+    trace, returned = run.traced(THREE)
+    three = folded(trace, returned)
+    for probes in others([len(trace.context(source)) for source in trace.lengths]):
+        check_agreement(three, *run.traced_again(probes))
     if not three.calls:
         raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
     return graph(three, parameters, run.annotations, name=name, options=options)
@@ -70,15 +72,10 @@ class _Body:
         self.annotations = annotations
         self.known = known
         self.name = name
-        self.lists: list[int] = []
+        self.table = Table()
 
-    def others(self) -> Iterator[Probes]:
-        """Yield with what the body is to be tried once more; with nothing, if no list was iterated."""
-        lists = self.lists
-        return others(lists=len(lists), are_nested=max(lists) > 0) if lists else iter(())
-
-    def traced(self, probes: Probes) -> Folded:
-        trace = Trace(probes, self.annotations)
+    def traced(self, probes: Probes) -> tuple[Trace, Source]:
+        trace = Trace(probes, self.annotations, self.table)
         with trace:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.annotations}
             try:
@@ -87,10 +84,9 @@ class _Body:
                 if trace.lengths and "values to unpack" in str(error):
                     raise _not_a_tuple(error) from error
                 raise
-        self.lists = [len(trace.context(source)) for source in trace.lengths]
-        return folded(trace, returned)
+        return trace, returned
 
-    def traced_again(self, probes: Probes) -> Folded:
+    def traced_again(self, probes: Probes) -> tuple[Trace, Source]:
         try:
             return self.traced(probes)
         except InvalidDag:

@@ -102,9 +102,7 @@ class DagFunction(Definition[P, R_co]):
         where to, `deadline` is in seconds from then.
         """
         submission = {name: value for name, value in (("key", key), ("client", client)) if value is not None}
-        changed = self._changed(
-            _node_name=name or self._node_name, _submission={**self._submission, **submission}
-        )
+        changed = self._changed(_node_name=name or self._node_name, _submission={**self._submission, **submission})
         if deadline is None:
             return changed
         return changed._changed(_options=replace(self._options, deadline=deadline), _dags={})
@@ -144,9 +142,7 @@ class DagFunction(Definition[P, R_co]):
 
     def _known(self, values: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
-        defaults = {
-            n: parameters[n].default for n in self._static if parameters[n].default is not parameters[n].empty
-        }
+        defaults = {n: parameters[n].default for n in self._static if parameters[n].default is not parameters[n].empty}
         known = {**defaults, **values}
         for name in known.keys() - set(self._static):
             wrong = "is not a static parameter"
@@ -154,9 +150,7 @@ class DagFunction(Definition[P, R_co]):
         for name in self._static:
             if name not in known or isinstance(known[name], Output):
                 found = f"is {title(known[name])}" if name in known else "has no value"
-                right = (
-                    f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
-                )
+                right = f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
                 raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", found, right)
         return known
 
@@ -172,15 +166,11 @@ class DagFunction(Definition[P, R_co]):
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"
-                raise InvalidDag(
-                    culprit, "is none of its parameters", choices(name, self._signature.parameters)
-                )
+                raise InvalidDag(culprit, "is none of its parameters", choices(name, self._signature.parameters))
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
-                raise InvalidDag(
-                    culprit, "has no names, but a DAG declares its parameters", "name each of them"
-                )
+                raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
 
 
 def _key(values: Mapping[str, object]) -> Hashable | None:

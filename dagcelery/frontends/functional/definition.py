@@ -71,9 +71,7 @@ class Definition(Generic[P, R_co]):
         return client.submit(node, params, **self._chosen())
 
     @overload
-    async def asubmit(
-        self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs
-    ) -> Run[T]: ...
+    async def asubmit(self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
     @overload
     async def asubmit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
     async def asubmit(self, *args: Any, **kwargs: Any) -> Run[Any]:
@@ -220,9 +218,7 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 _UNPICKLED = frozenset({"_dags", "_decorated"})
 
 
-def _restored(
-    base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]
-) -> Definition[..., Any]:
+def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
     if isinstance(base, Definition):
         return base._changed(**state, _dags={})
     definition = object.__new__(base)

@@ -44,12 +44,6 @@ def folded(trace: Trace, returns: Source) -> Folded:
     return fold.result()
 
 
-def renumbered(calls: Mapping[int, Call], returns: Source) -> Folded:
-    """Return calls that are left, of those with these numbers, with new numbers."""
-    numbering = _Renaming(None, {number: new for new, number in enumerate(sorted(calls))})
-    return Folded(tuple(numbering.call(calls[number]) for number in sorted(calls)), numbering.source_(returns))
-
-
 class _Fold:
     def __init__(self, trace: Trace, returns: Source) -> None:
         self.trace = trace
@@ -83,7 +77,7 @@ class _Fold:
         splice = _Splicing(self, source, renamings).splice
         for number in self.runs_in.get(source, ()):
             if number in self.calls:
-                self.calls[number] = with_changed(self.calls[number], splice)
+                self.calls[number] = _changed(self.calls[number], splice)
         self.returns = splice(self.returns)
         for each, renaming in zip(alike[1:], renamings[1:], strict=True):
             for number, model in zip(each, first, strict=True):
@@ -95,7 +89,9 @@ class _Fold:
             for source in (*call.arguments.values(), call.after):
                 self._check_kept(source, self.calls, f"the call of {call.callee.name!r}")
         self._check_kept(self.returns, self.calls, "the returned value")
-        return renumbered(self.calls, self.returns)
+        numbering = _Renaming(None, {number: new for new, number in enumerate(sorted(self.calls))})
+        calls = tuple(numbering.call(self.calls[number]) for number in sorted(self.calls))
+        return Folded(calls, numbering.source_(self.returns))
 
     def _check_alike(self, call: Call, model: Call, source: Ref) -> None:
         found = difference.between_calls(call, model)
@@ -135,7 +131,7 @@ class _Renaming:
     calls: Mapping[int, int]
 
     def call(self, call: Call) -> Call:
-        return replace(with_changed(call, self.source_), context=self._context(call.context))
+        return replace(_changed(call, self.source_), context=self._context(call.context))
 
     def source_(self, source: Source) -> Source:
         if isinstance(source, Ref):
@@ -177,8 +173,7 @@ class _Splicing:
         return Spliced(model, self.over)
 
 
-def with_changed(call: Call, change: Callable[[Source], Source]) -> Call:
-    """Return `call` with every source that it takes changed."""
+def _changed(call: Call, change: Callable[[Source], Source]) -> Call:
     arguments = {name: change(source) for name, source in call.arguments.items()}
     return replace(call, arguments=arguments, after=change(call.after))
 

@@ -111,13 +111,9 @@ def _node(level: Level, number: int, node: Node) -> model.Node:
     callee = level.body.calls[number].callee
     if isinstance(callee, CalledTask):
         outputs = {name: _output(callee, node, name) for name in node.reads}
-        return model.Task(
-            callee.func, node.inputs, outputs, options=callee.options, after=node.after, over=_over(node)
-        )
+        return model.Task(callee.func, node.inputs, outputs, options=callee.options, after=node.after, over=_over(node))
     dag = callee.dag
-    given_back = {
-        name: followed(dag.returns or Literal(None), path) for name, (path, _) in node.reads.items()
-    }
+    given_back = {name: followed(dag.returns or Literal(None), path) for name, (path, _) in node.reads.items()}
     return model.DAG(
         dag.nodes,
         node.inputs,
@@ -132,9 +128,7 @@ def _node(level: Level, number: int, node: Node) -> model.Node:
 def _lifted(inner: Level, node: Node) -> model.DAG:
     options = DagOptions(serializer=inner.body.options.serializer)
     with _circles_explained():
-        return model.DAG(
-            _nodes(inner), node.inputs, inner.outputs, options=options, after=node.after, over=_over(node)
-        )
+        return model.DAG(_nodes(inner), node.inputs, inner.outputs, options=options, after=node.after, over=_over(node))
 
 
 @contextmanager

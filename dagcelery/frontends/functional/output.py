@@ -40,14 +40,8 @@ class Output:
         if isinstance(key, slice):
             _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
         if type(key) not in (str, int):
-            wrong = (
-                f"cannot be asked for key {key!r}"
-                if not isinstance(key, Output)
-                else "has a key that is an output"
-            )
-            _refuse(
-                self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task"
-            )
+            wrong = f"cannot be asked for key {key!r}" if not isinstance(key, Output) else "has a key that is an output"
+            _refuse(self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task")
         return part(self, (("key", key),))
 
     def __iter__(self) -> Iterator[Output]:
@@ -143,10 +137,7 @@ _REFUSALS: Final = {
         for name in (*_UNARY, *_BINARY)
         for prefix in ("", "r", "i")
     },
-    **{
-        name: (f"cannot be compared ({sign}) before the DAG runs", _DECIDE)
-        for name, sign in _COMPARED.items()
-    },
+    **{name: (f"cannot be compared ({sign}) before the DAG runs", _DECIDE) for name, sign in _COMPARED.items()},
 }
 
 

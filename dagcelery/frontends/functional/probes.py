@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,10 +41,11 @@ FALLING: Final = Probes(5, 5, "five elements in a list, four in another", step=-
 RISING: Final = Probes(2, 2, "two elements in a list, three in another", step=1)
 
 
-def others(*, lists: int, are_nested: bool) -> Iterator[Probes]:
-    """Yield what a body that iterated so many `lists` is tried with once more."""
-    yield from (TWO, ONE, NONE, FALLING)
-    if lists > 1:
+def others(depths: Sequence[int]) -> Iterator[Probes]:
+    """Yield what a body is tried with once more if it iterated lists that lie within so many loops."""
+    if depths:
+        yield from (TWO, ONE, NONE, FALLING)
+    if len(depths) > 1:
         yield RISING
-    if are_nested:
+    if any(depths):
         yield HOLLOW

@@ -35,9 +35,7 @@ class TaskFunction(Definition[P, R_co]):
     def __init__(self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None) -> None:
         super().__init__(fn)
         if outputs is not None and (not isinstance(outputs, int) or outputs < 1):
-            raise InvalidDag(
-                f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more"
-            )
+            raise InvalidDag(f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
         self._name: str | None = None
@@ -63,9 +61,7 @@ class TaskFunction(Definition[P, R_co]):
         named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         return self._alone(frozenset(named))
 
-    def options(
-        self, *, name: str | None = None, queue: str | None = None, taint: str | Iterable[str] = ()
-    ) -> Self:
+    def options(self, *, name: str | None = None, queue: str | None = None, taint: str | Iterable[str] = ()) -> Self:
         """Return this task with other options, for one use: a node's `name`, or another place to run."""
         taints = (taint,) if isinstance(taint, str) else tuple(taint)
         options = self._options
@@ -79,9 +75,7 @@ class TaskFunction(Definition[P, R_co]):
 
     def _recorded(self, trace: Trace, arguments: Mapping[str, object]) -> object:
         returns = self._hints().get("return")
-        callee = CalledTask(
-            self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs
-        )
+        callee = CalledTask(self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs)
         return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

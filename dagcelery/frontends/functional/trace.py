@@ -21,6 +21,7 @@ from dagcelery.frontends.functional.hints import arity
 from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.probes import Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
+from dagcelery.frontends.functional.terms import Table, Terms
 from dagcelery.model.sources import Source
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
@@ -35,18 +36,21 @@ def current() -> Trace | None:
 class Trace:
     """The calls of a body that runs with as many elements for each iterated output as `probes` say.
 
-    `parameters` are the annotations of the DAG's parameters by name.
+    `parameters` are the annotations of the DAG's parameters by name; traces of one body share a `table`.
     """
 
-    def __init__(self, probes: Probes, parameters: Mapping[str, object]) -> None:
+    def __init__(self, probes: Probes, parameters: Mapping[str, object], table: Table) -> None:
         self.probes = probes
         self.parameters = parameters
+        self.table = table
         self.calls: list[Call] = []
         self.place = "the body"
         self.lengths: dict[Ref, int] = {}
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
+        self._terms = Terms(self.calls, table)
+        self._length_of: dict[int, int] = {}
         self._numbers: Counter[Context] = Counter()
         self._outer: Trace | None = None
 
@@ -137,9 +141,13 @@ class Trace:
     def length(self, source: Ref) -> int:
         """Return how many elements an iterated source has in this trace: the same number every time."""
         if source not in self.lengths:
-            context = self.context(source)
-            self.lengths[source] = self.probes.of(len(context), self._numbers[context])
-            self._numbers[context] += 1
+            # Lists that are made alike have the same elements.
+            term = self._terms.of(source)
+            if term not in self._length_of:
+                context = self.context(source)
+                self._length_of[term] = self.probes.of(len(context), self._numbers[context])
+                self._numbers[context] += 1
+            self.lengths[source] = self._length_of[term]
         return self.lengths[source]
 
     def _leave(self, loop: object) -> None:

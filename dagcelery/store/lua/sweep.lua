@@ -77,7 +77,12 @@ end
 
 if #req.dead > 0 or alive then reissue_dead() end
 settle()
-if idle_seconds() > ttl then end_run('timed_out', 'nothing happened for ' .. ttl .. ' seconds') end
+local deadline = call('HGET', R, 'deadline')
+if deadline and now > tonumber(deadline) then
+  end_run('timed_out', 'its deadline has passed')
+elseif idle_seconds() > ttl then
+  end_run('timed_out', 'nothing happened for ' .. ttl .. ' seconds')
+end
 local hints = (state == 'running' or state == 'pending') and due_hints() or {}
 local lapsing = call('PTTL', R) < ttl * 500
 return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil }) }

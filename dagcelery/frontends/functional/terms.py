@@ -1,0 +1,134 @@
+"""A term is a number for what a value is made of: values that are made alike, in whichever trace, have one term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from dagcelery.frontends.functional.calls import Call, Callee
+from dagcelery.frontends.functional.difference import same_value
+from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Run, Spliced
+from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+
+# Which element is meant by each that stands for all of its list.
+Places: TypeAlias = Mapping[Element, int]
+
+_NOWHERE: Final[Places] = {}
+_PLAIN: Final = (int, str, bool, type(None), bytes, complex)
+_CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
+
+
+class Table:
+    """Numbers for terms; traces that are to be compared share one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._known: dict[type, list[tuple[object, int]]] = {}
+
+    def number(self, *term: Hashable) -> int:
+        """Return the number of a term that is made of others' numbers and of words."""
+        return self._numbers.setdefault(term, len(self._numbers))
+
+    def literal(self, value: object) -> int:
+        """Return the number of a value that is known; a container is what its items are."""
+        kind = type(value)
+        if isinstance(value, list | tuple) and kind in _CONTAINERS:
+            return self.number(_CONTAINERS[kind], tuple(map(self.literal, value)))
+        if kind is dict and isinstance(value, dict):
+            pairs = tuple((self.literal(key), self.literal(item)) for key, item in value.items())
+            return self.number("dict", pairs)
+        if isinstance(value, set | frozenset) and kind in (set, frozenset):
+            return self.number("set", frozenset(map(self.literal, value)))
+        return self.number("literal", kind, value) if kind in _PLAIN else self._other(value)
+
+    def callee(self, callee: Callee) -> int:
+        """Return the number of what is called, with its options."""
+        return self._other(callee)
+
+    def _other(self, value: object) -> int:
+        # Neither hashing nor comparing can be left to the classes of others, so that those of one type are gone through.
+        known = self._known.setdefault(type(value), [])
+        for other, number in known:
+            if same_value(other, value):
+                return number
+        known.append((value, self.number("object", type(value), len(known))))
+        return known[-1][1]
+
+
+class Terms:
+    """The terms of one trace: of its calls as they were made, or of those it would make, folded as they are.
+
+    `length` tells how many elements a list has, by its term and the number of loops that it lies in.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], table: Table, length: Callable[[int, int], int] | None = None
+    ) -> None:
+        self._calls = calls
+        self._table = table
+        self._length = length
+        self._made: dict[tuple[int, tuple[int, ...]], int] = {}
+
+    def call(self, number: int, places: Places = _NOWHERE) -> int:
+        """Return the term of a call for the elements at `places`."""
+        call = self._calls[number]
+        key = number, tuple(places[element] for element in call.context if element in places)
+        if key not in self._made:
+            arguments = tuple((name, self.of(given, places)) for name, given in call.arguments.items())
+            callee, after = self._table.callee(call.callee), self.of(call.after, places)
+            self._made[key] = self._table.number("call", callee, arguments, after)
+        return self._made[key]
+
+    def calls(self) -> Iterator[tuple[int, int]]:
+        """Yield the number and the term of every call, those of a loop once for each element."""
+        for number, call in enumerate(self._calls):
+            for places in self._instances(call.context):
+                yield number, self.call(number, places)
+
+    def of(self, source: Source, places: Places = _NOWHERE) -> int:
+        """Return the term of a source."""
+        number = self._table.number
+        if isinstance(source, Ref):
+            return self._ref(source, places)
+        if isinstance(source, Literal):
+            return self._table.literal(source.value)
+        if isinstance(source, ListOf | TupleOf):
+            return number(_CONTAINERS[type(source)], tuple(self._items(source.items, places)))
+        if isinstance(source, SetOf):
+            return number("set", frozenset(self._items(source.items, places)))
+        assert isinstance(source, DictOf)
+        pairs = ((self._table.literal(key), self.of(value, places)) for key, value in source.pairs)
+        return number("dict", tuple(pairs))
+
+    def _items(self, items: Sequence[object], places: Places) -> Iterator[int]:
+        for item in items:
+            if isinstance(item, Run):
+                yield from self._items(item.items, places)
+            elif isinstance(item, Spliced):
+                for longer in self._each(item.over, places):
+                    yield self.of(item.template, longer)
+            elif isinstance(item, Source):
+                yield self.of(item, places)
+
+    def _ref(self, ref: Ref, places: Places) -> int:
+        base = ref.base
+        if isinstance(base, Parameter):
+            made = self._table.number("parameter", base.name)
+        elif isinstance(base, Element):
+            index = places.get(base, base.index)
+            made = self._table.number("element", self._ref(base.source, places), index)
+        else:
+            made = self._table.number("result", self.call(base.call, places), base.leaf)
+        return self._table.number("part", made, ref.path) if ref.path else made
+
+    def _instances(self, context: Context) -> Iterator[Places]:
+        if self._length is None or not context:
+            yield _NOWHERE
+            return
+        for places in self._instances(context[:-1]):
+            yield from self._each(context[-1].source, places)
+
+    def _each(self, source: Ref, places: Places) -> Iterator[Places]:
+        assert self._length is not None
+        for index in range(self._length(self._ref(source, places), len(places))):
+            yield {**places, Element(source, 0): index}
