@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -47,8 +48,6 @@ def cluster(session_cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings do not reach the tests."""
-    import os
-
-    for name in os.environ:
+    for name in list(os.environ):
         if name.startswith(("DAGCELERY_", "CELERY_")):
             monkeypatch.delenv(name)

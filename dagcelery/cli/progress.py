@@ -44,7 +44,7 @@ def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = 
     console = console or Console(stderr=True)
     if plan is not None:
         for line in canvas_lines(plan):
-            console.print(line, highlight=False, markup=False)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     most = max(1, console.height - MARGIN)
     status = run.status()
     # Without a terminal Live would not end its last line.

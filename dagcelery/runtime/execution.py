@@ -86,11 +86,11 @@ class Executor:
             returned = next(iter(arguments.values()), None)
         else:
             function = self.view.program.function(step.target)
-            with executing(Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))):
+            with executing(Cursor(self.view, grant)):
                 returned = heard(self._listener, -1, function, arguments)
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        with executing(Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))):
+        with executing(Cursor(self.view, grant)):
             writer.step_outputs(sealed, grant.step, step, returned, culprit)
         return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.all_blocks())
 
@@ -125,7 +125,7 @@ class Executor:
             function = self.view.program.function(step.target) if step.kind == "task" else None
         except Exception as error:
             return self._failed(grant, error, started, clock)
-        cursor = Cursor(self.view.run_id, grant.attempt, partial(self._locate, grant))
+        cursor = Cursor(self.view, grant)
         with executing(cursor):
             returned, raised = _call_items(function, columns, cursor, self._listener) if function else ([], None)
         return self._seal_range(grant, step, returned, raised, started, clock)

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagcelery.runtime.reading import RunView
+    from dagcelery.store.base import Grant
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +31,19 @@ class Piece:
 class Cursor:
     """The piece that this thread executes; moved from item to item without making a Piece that nobody asks for."""
 
-    __slots__ = ("attempt", "index", "locate", "run_id")
+    __slots__ = ("_grant", "_view", "index")
 
-    def __init__(self, run_id: str, attempt: int, locate: object, index: int = -1) -> None:
-        self.run_id = run_id
-        self.attempt = attempt
-        self.locate = locate
-        self.index = index
+    def __init__(self, view: RunView, grant: Grant) -> None:
+        self._view = view
+        self._grant = grant
+        self.index = -1
 
     def piece(self) -> Piece:
         """The piece as users see it."""
-        assert callable(self.locate)
+        view, grant = self._view, self._grant
+        address = view.address(grant.scope, grant.step, self.index)
         index = None if self.index < 0 else self.index
-        return Piece(self.run_id, self.locate(self.index), index, self.attempt)
+        return Piece(view.run_id, address, index, grant.attempt, view.deadline())
 
 
 _cursor: ContextVar[Cursor | None] = ContextVar("dagcelery_piece", default=None)

@@ -15,7 +15,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
 from dagcelery.runtime.program import Program
-from dagcelery.store.base import CELL, ROOT, Block, Grant, Scope, Store, scope_id
+from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
 ATOMS = frozenset({int, float, str, bool, type(None), bytes})
 """Types whose values may be shared between calls, because nobody can change them."""
@@ -31,7 +31,14 @@ class RunView:
         self.run_id = run_id
         self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self._counts: dict[tuple[str, str], int] = {}
+        self._record: RunRecord | None = None
         self.fanouts: dict[str, tuple[str, int]] = {}
+
+    def deadline(self) -> float | None:
+        """When the run will be ended, in seconds since the epoch; None if it may take its time."""
+        if self._record is None:
+            self._record = self.store.record(self.run_id)
+        return self._record.deadline or None if self._record else None
 
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""

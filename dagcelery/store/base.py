@@ -201,6 +201,7 @@ class RunRecord:
     epoch: int = 1
     failed: str = ""
     reason: str = ""
+    deadline: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

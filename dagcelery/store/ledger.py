@@ -123,6 +123,7 @@ class Ledger:
             1,
             self.failed,
             self.reason,
+            self.deadline or 0.0,
         )
 
     # -- readiness --------------------------------------------------------------------------------

@@ -240,6 +240,7 @@ def record(run_id: str, found: Mapping[str, str]) -> RunRecord:
         epoch=int(found.get("epoch", 1)),
         failed=found.get("failed", ""),
         reason=found.get("reason", ""),
+        deadline=float(found.get("deadline", 0)),
     )
 
 

@@ -150,12 +150,12 @@ def a_random_value_outside_the_loop(n: Any) -> Any:
     return [square(x) for x in numbers(n)], add(n, random.randrange(10**9))
 
 
-@refused("returns another number of values")
+@refused("returns something else")
 def one_value_for_each_element(n: Any) -> Any:
     return [n for _ in numbers(n)], seven()
 
 
-@refused("fails while it is built with lists of 1: IndexError")
+@refused("fails while it is built with one element instead of three: IndexError")
 def an_index(n: Any) -> Any:
     ys = [square(x) for x in numbers(n)]
     return same([bool(ys[1] is None), total(ys)])

@@ -115,9 +115,7 @@ def _place(item: Source) -> str:
 def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
     for key in values:
         if isinstance(key, Output):
-            raise InvalidDag(
-                title(key), "is a key of a dict, but has no value yet", "build the dict in a task"
-            )
+            raise InvalidDag(title(key), "is a key of a dict, but has no value yet", "build the dict in a task")
     items = _sources(values.values(), trace)
     known = _literal(items, lambda made: dict(zip(values, made, strict=True)))
     return known or DictOf(tuple(zip(values, items, strict=True)))

@@ -32,13 +32,13 @@ class Probes:
         return (self.inner if depth else self.outer) + self.step * ((number + 3 * depth) % _LENGTHS)
 
 
-THREE: Final = Probes(3, 3, "three elements in each list")
-TWO: Final = Probes(2, 2, "two elements in each list")
-ONE: Final = Probes(1, 1, "one element in each list")
-NONE: Final = Probes(0, 0, "empty lists")
-HOLLOW: Final = Probes(2, 0, "empty lists for the inner loops")
-FALLING: Final = Probes(5, 5, "five elements in a list, four in another", step=-1)
-RISING: Final = Probes(2, 2, "two elements in a list, three in another", step=1)
+THREE: Final = Probes(3, 3, "three elements")
+TWO: Final = Probes(2, 2, "two elements")
+ONE: Final = Probes(1, 1, "one element")
+NONE: Final = Probes(0, 0, "no element")
+HOLLOW: Final = Probes(2, 0, "no element in inner lists")
+FALLING: Final = Probes(5, 5, "five elements in one list, four in another", step=-1)
+RISING: Final = Probes(2, 2, "two elements in one list, three in another", step=1)
 
 
 def others(depths: Sequence[int]) -> Iterator[Probes]:

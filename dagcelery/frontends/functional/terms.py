@@ -14,7 +14,7 @@ from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, Tupl
 Places: TypeAlias = Mapping[Element, int]
 
 _NOWHERE: Final[Places] = {}
-_PLAIN: Final = (int, str, bool, type(None), bytes, complex)
+_PLAIN: Final = (int, str, bool, type(None), bytes, float, complex)
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
 
 
@@ -39,19 +39,19 @@ class Table:
             return self.number("dict", pairs)
         if isinstance(value, set | frozenset) and kind in (set, frozenset):
             return self.number("set", frozenset(map(self.literal, value)))
-        return self.number("literal", kind, value) if kind in _PLAIN else self._other(value)
+        return self.number(kind.__name__, repr(value)) if kind in _PLAIN else self._other(value)
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""
         return self._other(callee)
 
     def _other(self, value: object) -> int:
-        # Neither hashing nor comparing can be left to the classes of others, so that those of one type are gone through.
+        # Hashing cannot be left to other people's classes, so that all values of a type are gone through.
         known = self._known.setdefault(type(value), [])
         for other, number in known:
             if same_value(other, value):
                 return number
-        known.append((value, self.number("object", type(value), len(known))))
+        known.append((value, self.number("object", id(type(value)), len(known))))
         return known[-1][1]
 
 
@@ -61,9 +61,7 @@ class Terms:
     `length` tells how many elements a list has, by its term and the number of loops that it lies in.
     """
 
-    def __init__(
-        self, calls: Sequence[Call], table: Table, length: Callable[[int, int], int] | None = None
-    ) -> None:
+    def __init__(self, calls: Sequence[Call], table: Table, length: Callable[[int, int], int] | None = None) -> None:
         self._calls = calls
         self._table = table
         self._length = length
