@@ -167,7 +167,7 @@ class PickleCodec(Codec):
         """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
-        import cloudpickle  # type: ignore[import-untyped]  # 30 ms, which who only submits JSON need not wait
+        import cloudpickle  # 30 ms, which who only submits JSON need not wait
 
         try:
             data: bytes = cloudpickle.dumps(value)

@@ -269,7 +269,7 @@ def _title(func: Any) -> str:
 
 
 def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
-    import cloudpickle  # type: ignore[import-untyped]  # 30 ms, only where something travels by value
+    import cloudpickle  # 30 ms, only where something travels by value
 
     with _pickling:  # the registry is cloudpickle's, one for the process
         kept = cloudpickle.list_registry_pickle_by_value()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery import Celery
+from celery.utils.imports import import_from_cwd
 
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
@@ -80,7 +81,7 @@ def _quietly(run: str, work: Callable[[], None]) -> None:
 
 
 # -- dagcelery's own app -------------------------------------------------------------------------
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
     "worker_prefetch_multiplier": 1,
     "result_expires": 3600,
@@ -93,15 +94,16 @@ class OwnApp(Celery):
     def on_configure(self) -> None:  # type: ignore[override]  # Celery documents it as a hook
         """Take the celeryconfig late: ``celery -A dagcelery --config module`` names it after the app was found."""
         module = os.environ.get("CELERY_CONFIG_MODULE")
-        if module:
-            self.config_from_object(module)
+        found = vars(import_from_cwd(module)) if module else {}
+        chosen = {name: value for name, value in found.items() if name.islower() and not name.startswith("_")}
+        self.config_from_object(_DEFAULTS | chosen)
 
 
 def make_app(settings: Settings) -> Celery:
     """The app that ``celery -A dagcelery worker`` uses, made from settings."""
     broker, backend = settings.broker_url or None, urls.for_celery(settings.store_url) or None
-    app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend)
-    app.add_defaults(lambda: _DEFAULTS | ({"task_default_queue": settings.queue} if settings.queue else {}))
+    changes = {"task_default_queue": settings.queue} if settings.queue else None
+    app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)
     app.set_default()
     logging.getLogger("dagcelery").setLevel(settings.log_level)
     register(app, settings)

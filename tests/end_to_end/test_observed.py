@@ -26,25 +26,15 @@ class Flower:
 
     def __init__(self, at: Site) -> None:
         self.events: list[Event] = []
-        self._app = at.client.binding.app
         self._arrived = threading.Condition()
-        self._is_listening = threading.Event()
-        self._is_over = False
-        self._thread = threading.Thread(target=self._listen)
+        is_listening = threading.Event()
+        app = at.client.binding.app
+        self._connection = app.connection_for_read()
+        self._receiver = app.events.Receiver(self._connection, handlers={"*": self._take})
+        self._receiver.on_consume_ready = lambda *_, **__: is_listening.set()
+        self._thread = threading.Thread(target=self._receiver.capture)
         self._thread.start()
-        assert self._is_listening.wait(SECONDS)
-
-    def _listen(self) -> None:
-        with self._app.connection_for_read() as connection:
-            receiver = self._app.events.Receiver(connection, handlers={"*": self._take})
-            consumer = receiver.itercapture(limit=None, timeout=None, wakeup=False)
-            next(consumer)
-            self._is_listening.set()
-            while not self._is_over:
-                try:
-                    connection.drain_events(timeout=0.2)
-                except TimeoutError:
-                    continue
+        assert is_listening.wait(SECONDS)
 
     def _take(self, event: Event) -> None:
         with self._arrived:
@@ -61,13 +51,14 @@ class Flower:
         return [event for event in self.events if event.get("uuid", "").startswith(run_id)]
 
     def close(self) -> None:
-        self._is_over = True
+        self._receiver.should_stop = True
         self._thread.join()
+        self._connection.release()
 
 
-@pytest.fixture
-def flower(at: Site) -> Iterator[Flower]:
-    made = Flower(at)
+@pytest.fixture(scope="module")
+def flower(session_site: Site) -> Iterator[Flower]:
+    made = Flower(session_site)
     yield made
     made.close()
 

@@ -1,0 +1,127 @@
+"""The runtime's small parts: durations, addresses of sockets, parameters, exits, keys of functions."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from dagcelery import invoke
+from dagcelery.errors import InvalidParameters
+from dagcelery.runtime import urls
+from dagcelery.runtime.calls import is_leaving
+from dagcelery.runtime.durations import Durations
+from dagcelery.runtime.results import NodeStatus, RunState
+
+from . import flows
+
+
+# -- durations --------------------------------------------------------------------------------------------------------
+def test_nothing_is_known_of_a_function_that_was_never_called() -> None:
+    assert Durations().longest("f") is None
+    assert Durations().range_size("f", 512) == 1
+
+
+def test_the_longest_of_the_last_twenty_calls_counts() -> None:
+    durations = Durations()
+    durations.add("f", 9.0)
+    for _ in range(19):
+        durations.add("f", 0.1)
+    assert durations.longest("f") == 9.0
+    durations.add("f", 0.1)
+    assert durations.longest("f") == 0.1
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(0.0, 512), (0.001, 50), (0.01, 5), (0.04, 1), (3.0, 1)])
+def test_a_claim_takes_as_many_items_as_fit_into_fifty_milliseconds(seconds: float, size: int) -> None:
+    durations = Durations()
+    durations.add("f", seconds)
+    assert durations.range_size("f", 512) == pytest.approx(size, abs=1)
+
+
+def test_functions_are_told_apart() -> None:
+    durations = Durations()
+    durations.add("f", 1.0)
+    assert durations.longest("g") is None
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("celery", "redis"),
+    [
+        ("redis://:pw@host:6379/3", "redis://:pw@host:6379/3"),
+        ("rediss://host/0", "rediss://host/0"),
+        ("redis+socket://:pw@/run/redis.sock?virtual_host=2", "unix://:pw@/run/redis.sock?db=2"),
+        ("redis+socket:///run/redis.sock?virtual_host=0", "unix:///run/redis.sock?db=0"),
+    ],
+)
+def test_celery_and_redis_spell_sockets_differently(celery: str, redis: str) -> None:
+    assert urls.for_redis(celery) == redis
+    assert urls.for_celery(redis) == celery
+
+
+@pytest.mark.parametrize(("url", "expected"), [("redis://h", True), ("unix:///s", True), ("amqp://h", False), (None, False)])
+def test_a_redis_is_known_by_its_scheme(url: str | None, expected: bool) -> None:
+    assert urls.is_redis(url) is expected
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "missing.*'n'"),
+        ({"n": 1, "m": 2}, "parameter 'm'"),
+        ({"N": 1}, "parameter 'N'"),
+        ({"numbr": 1, "n": 1}, "it takes"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidParameters, match=said):
+        invoke(flows.map_reduce, params)
+
+
+def test_values_are_not_compared_with_annotations() -> None:
+    assert invoke(flows.echo, {"x": "text"}) == "text"
+
+
+# -- exits ------------------------------------------------------------------------------------------------------------
+class WorkerShutdown(SystemExit):
+    """As Celery has it."""
+
+
+def test_an_exit_that_celery_asked_for_is_told_from_a_tasks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    billiard = types.ModuleType("billiard.common")
+    billiard._should_have_exited = [False]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "billiard.common", billiard)
+    assert not is_leaving(SystemExit(1))
+    assert not is_leaving(ValueError())
+    assert is_leaving(WorkerShutdown(0))
+    billiard._should_have_exited[0] = True  # type: ignore[attr-defined]
+    assert is_leaving(SystemExit(241))
+
+
+# -- states -----------------------------------------------------------------------------------------------------------
+def node(**counts: Any) -> NodeStatus:
+    zeros = {"total": 0, "done": 0, "running": 0, "failed": 0, "started": 0.0, "ended": 0.0}
+    return NodeStatus(name="n", queue="q", is_fan_out=True, **{**zeros, **counts})
+
+
+@pytest.mark.parametrize(
+    ("counts", "state", "waiting"),
+    [
+        ({"total": 3}, "waiting", 3),
+        ({"total": 3, "running": 1, "started": 1.0}, "running", 2),
+        ({"total": 3, "done": 1, "started": 1.0}, "running", 2),
+        ({"total": 3, "done": 3, "started": 1.0, "ended": 2.0}, "done", 0),
+        ({"total": 3, "done": 1, "failed": 1, "started": 1.0}, "failed", 1),
+        ({"total": 0, "started": 1.0, "ended": 2.0}, "done", 0),
+    ],
+)
+def test_a_nodes_state_is_one_word(counts: dict[str, Any], state: str, waiting: int) -> None:
+    assert (node(**counts).state, node(**counts).waiting) == (state, waiting)
+
+
+def test_four_states_are_ends() -> None:
+    assert [state for state in RunState if not state.is_end] == [RunState.PENDING, RunState.RUNNING]
