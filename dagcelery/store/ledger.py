@@ -127,13 +127,15 @@ class Ledger:
         )
 
     # -- readiness --------------------------------------------------------------------------------
-    def make_ready(self, scope: str, step: int) -> None:
-        """Put a step on its queue's list: deeper scopes first, then older scopes, then by index."""
+    def make_ready(self, scope: str, step: int) -> bool:
+        """Put a step on its queue's list: deeper scopes first, then older scopes, then by index; False: it was there."""
         waiting = self.ready[self.entry(scope, step)["q"]]
         member = self._order(scope, step)
         at = bisect.bisect_left(waiting, member)
-        if at == len(waiting) or waiting[at] != member:
-            waiting.insert(at, member)
+        if at < len(waiting) and waiting[at] == member:
+            return False
+        waiting.insert(at, member)
+        return True
 
     def open(self, scope: str, step: int) -> None:
         """All that a step waited for is there."""
@@ -181,8 +183,9 @@ class Ledger:
                 state.ranges.append((i, i + 1, 0) if i >= 0 else (0, 0, 0))
         if not state.gate and not entry["n"]:
             self.open(scope, step)
-        elif state.gate and state.ranges:
-            self.make_ready(scope, step)
+        elif state.gate and state.ranges and self.make_ready(scope, step):
+            # Those who came for the first items have done them and gone: they are told again.
+            self.opened.append(Opened(scope, self.scopes[scope].body, step, entry["q"], -1))
 
     # -- ends -------------------------------------------------------------------------------------
     def write(self, kind: str, piece: str, body: int, hi: int, attempt: int, started: float, seconds: float) -> None:

@@ -132,8 +132,21 @@ def test_an_item_follows_its_item_without_a_barrier(store: Store) -> None:
     assert (after.lo, after.hi) == (1, 2)
     assert [(b.lo, b.hi) for b in after.blocks["0.0"]] == [(1, 2)]
     assert worker.nothing(focus="0/2", only=True)
-    assert worker.finish(items[0], blocks=results(items[0])).opened == []
+    worker.finish(items[0], blocks=results(items[0]))
     assert worker.claim(focus="0/2", only=True).lo == 0
+
+
+def test_a_step_that_ran_out_of_items_is_told_of_again_when_more_arrive(store: Store) -> None:
+    """Else nobody would come: those who came for its first items, on another queue perhaps, have gone."""
+    run_id = new_run(store, element_wise(), lists={"$xs": 4})
+    worker = Worker(store, run_id)
+    items = [worker.claim(focus="0/0") for _ in range(4)]
+    opened = []
+    for item in items[:3]:
+        opened.append([(o.step, o.items) for o in worker.finish(item, blocks=results(item)).opened])
+        if item is items[0]:
+            worker.claim(focus="0/2", only=True)
+    assert opened == [[(2, 4)], [(2, -1)], []]
 
 
 def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:

@@ -89,7 +89,8 @@ class Site:
             while True:
                 found = raw.xread({key(run_id, "e"): last}, block=int(BOOT_SECONDS * 1000))
                 assert found, f"{run_id} never told of {kind} {piece}"
-                for last, fields in found[0][1]:
+                for number, fields in found[0][1]:
+                    last = number
                     if fields[b"k"].decode() == kind and fields[b"p"].decode().startswith(piece):
                         return
 

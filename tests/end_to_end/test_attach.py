@@ -79,11 +79,11 @@ def test_the_store_is_the_argument_then_the_configuration_then_the_backend_then_
 
 def test_an_app_without_any_redis_is_refused_with_the_remedies() -> None:
     app = Celery("plain", broker="amqp://localhost", backend="rpc://", set_as_current=False)
-    with pytest.raises(NotConfigured, match="'plain' has no Redis.*store_url=.*DAGCELERY_STORE_URL"):
+    with pytest.raises(NotConfigured, match=r"'plain' has no Redis.*store_url=.*DAGCELERY_STORE_URL"):
         attach(app)
 
 
-# -- eager ------------------------------------------------------------------------------------------------------------
+# -- eager ----------------------------------------------------------------------------------------
 @pytest.fixture
 def eager() -> Iterator[Celery]:
     """A team's app in their tests: nothing is running anywhere."""

@@ -133,7 +133,7 @@ def test_a_worker_without_events_sends_none(at: Site, flower: Flower) -> None:
     assert not [event for event in flower.events if event.get("uuid", "").startswith(quiet.id)]
 
 
-# -- signals --------------------------------------------------------------------------------------------------------------
+# -- signals --------------------------------------------------------------------------------------
 def signals_of(heard: Path, run_id: str) -> list[dict[str, Any]]:
     """What listeners heard of a run."""
     told = [json.loads(line) for line in heard.read_text().splitlines()]
@@ -146,7 +146,9 @@ def test_signals_fire_around_each_piece(at: Site, heard: Path) -> None:
     signals = signals_of(heard, run.id)
     around = [(signal["signal"], signal["name"].rpartition(".")[2]) for signal in signals]
     assert around == [
-        (signal, node) for node in ("watched", "watched-2", "watched_total") for signal in ("task_prerun", "task_postrun")
+        (signal, node)
+        for node in ("watched", "watched-2", "watched_total")
+        for signal in ("task_prerun", "task_postrun")
     ]
     assert {signal["state"] for signal in signals} == {None, "SUCCESS"}
     assert str(VALUE) not in repr(signals)
@@ -165,7 +167,9 @@ def test_a_failing_piece_fires_task_failure_with_its_error(at: Site, heard: Path
     run = pipelines.watched_failure.submit(xs=[1, 2, 3])
     with pytest.raises(NodeFailed):
         run.result(timeout=SECONDS)
-    found = [(s["signal"], s["exception"], s["state"]) for s in signals_of(heard, run.id) if s["kwargs"].get("index") == 1]
+    found = [
+        (s["signal"], s["exception"], s["state"]) for s in signals_of(heard, run.id) if s["kwargs"].get("index") == 1
+    ]
     assert found == [
         ("task_prerun", "NoneType", None),
         ("task_failure", "ValueError", None),

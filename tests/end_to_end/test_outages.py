@@ -39,7 +39,7 @@ def client_of(**settings: Any) -> Client:
 
 def test_a_store_out_of_reach_is_named_without_its_password(server: Server, nowhere: str) -> None:
     client = client_of(broker_url=server.url, store_url=nowhere)
-    with pytest.raises(StoreUnavailable, match="127.0.0.1") as caught:
+    with pytest.raises(StoreUnavailable, match=r"127.0.0.1") as caught:
         client.submit(pipelines.map_reduce, {"n": 3})
     assert "secret" not in str(caught.value)
     with redis.Redis.from_url(server.url) as raw:
@@ -50,7 +50,7 @@ def test_a_store_out_of_reach_is_named_without_its_password(server: Server, nowh
 def test_asking_for_a_run_whose_store_is_out_of_reach_is_a_typed_error(nowhere: str, ask: str) -> None:
     run: Run[Any] = Run("some-run", client=client_of(broker_url=nowhere, store_url=nowhere))
     with pytest.raises(StoreUnavailable):
-        run.state if ask == "state" else getattr(run, ask)()  # noqa: B018
+        run.state if ask == "state" else getattr(run, ask)()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     (pipelines.ordered, {"n": 4}),
     (pipelines.chain_of, {"n": 0}),
     (pipelines.big, {"length": 3_000_000}),
+    (pipelines.slow_then_gpu, {"seconds": [0.1] * 6}),
     (pipelines.failing, {"n": 3}),
 ]
 

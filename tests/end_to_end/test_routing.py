@@ -40,9 +40,7 @@ def test_gpu_tasks_run_only_on_the_worker_that_consumes_gpu(at: Site, placed: di
     assert len({child for _, child in placed["gpu"]}) == 1
 
 
-def test_a_task_with_several_taints_waits_on_the_queue_that_joins_their_names(
-    at: Site, placed: dict[str, Any]
-) -> None:
+def test_a_task_with_several_taints_waits_on_the_queue_that_joins_their_names(at: Site, placed: dict[str, Any]) -> None:
     assert workers([placed["gpu+ssd"]]) == {at.workers["cpu"].pid}
 
 

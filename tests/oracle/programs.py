@@ -213,7 +213,7 @@ class Scope:
     def nested(self, inner: Inner, own: tuple[str, ...]) -> str:
         """A call of a DAG."""
         given = [self.list_argument(own) if is_list else self.element(own) for is_list in inner.lists]
-        if own and not _mentions(' '.join(given), own):
+        if own and not _mentions(" ".join(given), own):
             given[0] = f"[{self.pick(own)}]"
         return f"{inner.name}({', '.join(given)})"
 

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Any
-
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given, note
 
 from dagcelery import invoke
+from dagcelery.client import Client
+from dagcelery.errors import InvalidDag
 
+from .comparison import as_json, search
+from .habits import PARAMS, habits
 from .programs import Program, programs
 
-MORE = int(os.environ.get("ORACLE_EXAMPLES", "0"))
-search = settings(
-    max_examples=MORE or 150,
-    derandomize=not MORE,
-    database=None,
-    deadline=None,
-    report_multiple_bugs=False,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
-
-def as_json(value: Any) -> Any:
-    """A value as JSON carries it: tuples become lists."""
-    return json.loads(json.dumps(value))
-
-
-@search
+@search(examples=150)
 @given(programs())
 def test_invoking_a_dag_gives_what_its_body_gives(program: Program) -> None:
     note(repr(program))
     main = program.main()
     assert as_json(invoke(main, program.params)) == as_json(main(**program.params))
+
+
+@search(examples=50)
+@given(programs())
+def test_so_does_submitting_it_eagerly(eager: Client, program: Program) -> None:
+    note(repr(program))
+    main = program.main()
+    run = main.submit(**program.params)
+    assert as_json(run.result()) == as_json(main(**program.params))
+
+
+@search(examples=500)
+@given(habits())
+def test_a_body_that_is_accepted_means_what_it_says(program: Program) -> None:
+    note(repr(program))
+    main = program.main()
+    try:
+        main.__dag__()
+    except InvalidDag:
+        return
+    for params in PARAMS:
+        assert as_json(invoke(main, params)) == as_json(main(**params)), params

@@ -100,7 +100,7 @@ def test_what_is_no_dag_is_refused(node: Any) -> None:
         invoke(node)
 
 
-# -- async ----------------------------------------------------------------------------------------------------------------
+# -- async ----------------------------------------------------------------------------------------
 @task
 async def fetch(x: int) -> int:
     await asyncio.sleep(0)
@@ -172,7 +172,7 @@ def test_a_function_that_returns_a_coroutine_is_awaited_in_a_fan_out_too() -> No
     assert invoke(each, {"n": 3}) == [1, 2, 3]
 
 
-# -- errors ---------------------------------------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 def test_a_failing_node_is_named_with_what_it_raised_and_its_cause() -> None:
     with pytest.raises(NodeFailed) as caught:
         invoke(flows.failing, {"n": 10, "bad": 3})
@@ -285,7 +285,7 @@ def test_an_error_that_is_false_is_the_cause_too() -> None:
     assert isinstance(caught.value.__cause__, EmptyError)
 
 
-# -- inside a piece ---------------------------------------------------------------------------------------------------------
+# -- inside a piece -------------------------------------------------------------------------------
 def test_current_tells_a_task_which_piece_it_is() -> None:
     @task
     def who(x: int) -> list[Any]:
@@ -331,9 +331,7 @@ def test_a_task_may_invoke_another_dag_in_its_own_process() -> None:
 
 def test_several_threads_may_invoke_at_once() -> None:
     found: list[int] = []
-    threads = [
-        threading.Thread(target=lambda n=n: found.append(invoke(flows.map_reduce, {"n": n}))) for n in range(8)
-    ]
+    threads = [threading.Thread(target=lambda n=n: found.append(invoke(flows.map_reduce, {"n": n}))) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -342,5 +340,5 @@ def test_several_threads_may_invoke_at_once() -> None:
 
 
 def test_submit_with_nothing_configured_says_how_to_configure() -> None:
-    with pytest.raises(NotConfigured, match="DAGCELERY_BROKER_URL.*attach"):
+    with pytest.raises(NotConfigured, match=r"DAGCELERY_BROKER_URL.*attach"):
         submit(flows.map_reduce, {"n": 1})

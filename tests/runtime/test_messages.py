@@ -1,4 +1,4 @@
-"""Messages are hints: doubled, late, reordered or strange, every run ends with the right result, each piece committed once."""
+"""Messages are hints: doubled, late or reordered, every run ends right, and each of its pieces is committed once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dagcelery import task
+from dagcelery import dag, task
 from dagcelery.runtime.canvas import LINK, VISIT
 from dagcelery.runtime.engine import Engine
 
@@ -129,7 +129,21 @@ def test_a_deleted_runs_messages_are_harmless() -> None:
     assert world.store.record(run_id) is None
 
 
-# -- links ------------------------------------------------------------------------------------------------------------
+def test_a_queue_that_ran_out_of_items_is_told_when_more_of_them_arrive() -> None:
+    @dag
+    def across_queues(xs: list[int]) -> list[int]:
+        return [flows.gpu_echo(flows.square(x)) for x in xs]
+
+    world = World(slots=1, slice_seconds=1e-9)
+    run_id = world.submit(across_queues, xs=[1, 2, 3])
+    while world.post.waiting:
+        # The other queue's worker is always the faster one.
+        world.post.waiting.sort(key=lambda message: message.kwargs["queue"] != "gpu")
+        world.deliver(world.post.waiting.pop(0))
+    assert world.result(run_id) == [1, 4, 9]
+
+
+# -- links ----------------------------------------------------------------------------------------
 def chain_of(world: World, node: Any, **params: Any) -> tuple[str, Message]:
     """Submit a straight run; its id and its chain's first message."""
     run_id = world.submit(node, **params)
@@ -185,7 +199,7 @@ def test_a_link_whose_step_a_visit_took_leaves_the_rest_to_that_visit() -> None:
     assert len(world.committed(run_id)) == 5
 
 
-# -- attempts -----------------------------------------------------------------------------------------------------------
+# -- attempts -------------------------------------------------------------------------------------
 entered: Queue[threading.Event] = Queue()
 
 

@@ -18,7 +18,7 @@ from dagcelery.runtime.results import NodeStatus, RunState
 from . import flows
 
 
-# -- durations --------------------------------------------------------------------------------------------------------
+# -- durations ------------------------------------------------------------------------------------
 def test_nothing_is_known_of_a_function_that_was_never_called() -> None:
     assert Durations().longest("f") is None
     assert Durations().range_size("f", 512) == 1
@@ -47,7 +47,7 @@ def test_functions_are_told_apart() -> None:
     assert durations.longest("g") is None
 
 
-# -- addresses --------------------------------------------------------------------------------------------------------
+# -- addresses ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("celery", "redis"),
     [
@@ -62,12 +62,14 @@ def test_celery_and_redis_spell_sockets_differently(celery: str, redis: str) -> 
     assert urls.for_celery(redis) == celery
 
 
-@pytest.mark.parametrize(("url", "expected"), [("redis://h", True), ("unix:///s", True), ("amqp://h", False), (None, False)])
+@pytest.mark.parametrize(
+    ("url", "expected"), [("redis://h", True), ("unix:///s", True), ("amqp://h", False), (None, False)]
+)
 def test_a_redis_is_known_by_its_scheme(url: str | None, expected: bool) -> None:
     assert urls.is_redis(url) is expected
 
 
-# -- parameters -------------------------------------------------------------------------------------------------------
+# -- parameters -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("params", "said"),
     [
@@ -86,7 +88,7 @@ def test_values_are_not_compared_with_annotations() -> None:
     assert invoke(flows.echo, {"x": "text"}) == "text"
 
 
-# -- exits ------------------------------------------------------------------------------------------------------------
+# -- exits ----------------------------------------------------------------------------------------
 class WorkerShutdown(SystemExit):
     """As Celery has it."""
 
@@ -102,7 +104,7 @@ def test_an_exit_that_celery_asked_for_is_told_from_a_tasks_own(monkeypatch: pyt
     assert is_leaving(SystemExit(241))
 
 
-# -- states -----------------------------------------------------------------------------------------------------------
+# -- states ---------------------------------------------------------------------------------------
 def node(**counts: Any) -> NodeStatus:
     zeros = {"total": 0, "done": 0, "running": 0, "failed": 0, "started": 0.0, "ended": 0.0}
     return NodeStatus(name="n", queue="q", is_fan_out=True, **{**zeros, **counts})

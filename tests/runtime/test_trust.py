@@ -98,7 +98,7 @@ def refusal(world: World, run_id: str) -> NodeFailed:
     return caught.value
 
 
-# -- changed bytes ----------------------------------------------------------------------------------------------------------
+# -- changed bytes --------------------------------------------------------------------------------
 def test_whoever_reads_a_result_whose_bytes_were_changed_gets_a_typed_error(world: World, raw: redis.Redis) -> None:
     run_id = world.submit(everything, **PARAMS)
     world.settle()
@@ -117,9 +117,7 @@ def test_whoever_reads_a_result_whose_bytes_were_changed_gets_a_typed_error(worl
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_piece_whose_input_was_changed_fails_and_calls_nothing(
-    number: int, world: World, raw: redis.Redis
-) -> None:
+def test_a_piece_whose_input_was_changed_fails_and_calls_nothing(number: int, world: World, raw: redis.Redis) -> None:
     run_id = world.submit(everything, **PARAMS)
     stored = [found for found in sealed(raw, run_id) if not found[0].endswith(":plan")]
     assert len(stored) == 4, [field for _, field, _ in stored]
@@ -127,7 +125,7 @@ def test_a_piece_whose_input_was_changed_fails_and_calls_nothing(
     raw.hset(name, field, flipped(data, -1))
     world.settle()
     if field == b"$xs":  # only the result reads it whole
-        with pytest.raises(BadSignature, match="[$]xs"):
+        with pytest.raises(BadSignature, match=r"[$]xs"):
             world.result(run_id)
     else:
         refusal(world, run_id)
@@ -184,7 +182,7 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
     assert world.result(run_id) == flows.map_reduce(3)
 
 
-# -- moved bytes ------------------------------------------------------------------------------------------------------------
+# -- moved bytes ----------------------------------------------------------------------------------
 def test_a_value_that_was_copied_to_another_address_is_refused(world: World, raw: redis.Redis) -> None:
     run_id = world.submit(flows.add, a=1, b=2)
     values = key(run_id, "o", "0")
@@ -248,7 +246,7 @@ def test_results_that_were_removed_are_missed(world: World, raw: redis.Redis) ->
         world.result(run_id)
 
 
-# -- structure --------------------------------------------------------------------------------------------------------------
+# -- structure ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 1_000])
 def test_a_changed_item_count_is_refused(count: int, world: World, raw: redis.Redis) -> None:
     run_id = world.submit(flows.map_reduce, n=3)
@@ -293,7 +291,7 @@ def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, serv
     store.close()
 
 
-# -- keys -------------------------------------------------------------------------------------------------------------------
+# -- keys -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("other", ["another key", ""], ids=["with another key", "without a key"])
 def test_a_worker_whose_keys_do_not_fit_refuses_the_plan_and_leaves_the_run_to_others(
     other: str, world: World, caplog: pytest.LogCaptureFixture

@@ -40,11 +40,9 @@ def test_functions_of_allowed_modules_and_packages_run(store: RedisStore, allowe
 
 
 @pytest.mark.parametrize("allowed", [(), ("runtime.flow",), ("flows",), ("runtime.flows.inner",)])
-def test_functions_of_other_modules_are_refused_with_both_remedies(
-    store: RedisStore, allowed: tuple[str, ...]
-) -> None:
+def test_functions_of_other_modules_are_refused_with_both_remedies(store: RedisStore, allowed: tuple[str, ...]) -> None:
     world = World(store, key=None, imports=allowed)
-    with pytest.raises(NodeFailed, match="add runtime.flows to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY"):
+    with pytest.raises(NodeFailed, match=r"add runtime.flows to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY"):
         world.run(flows.echo, x=1)
 
 
@@ -105,9 +103,7 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
     assert results.state(store, run_id) == "pending"
 
 
-def test_a_process_with_a_key_refuses_what_nobody_signed(
-    store: RedisStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_process_with_a_key_refuses_what_nobody_signed(store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
     unsigned, signing = World(store, key=None, imports=(HERE,)), World(store)
     run_id = unsigned.submit(flows.echo, x=1)
     signing.deliver(unsigned.post.waiting[0])

@@ -76,7 +76,7 @@ def test_work_for_another_queue_is_sent_there_at_once() -> None:
     assert [message.kwargs["queue"] for message in world.post.waiting] == ["gpu"]
 
 
-# -- telling others ---------------------------------------------------------------------------------------------------
+# -- telling others -------------------------------------------------------------------------------
 hold: dict[str, Callable[[], Any]] = {}
 """What the tasks below do while they run; each test says it."""
 
@@ -183,7 +183,7 @@ def test_no_more_messages_are_sent_than_processes_could_use() -> None:
     assert most <= 2 * 3
 
 
-# -- the watch ----------------------------------------------------------------------------------------------------------
+# -- the watch ------------------------------------------------------------------------------------
 def test_the_watch_calls_back_once_for_what_takes_long() -> None:
     watch, calls, called = Watch(0.001), list[int](), threading.Event()
 

@@ -1,4 +1,4 @@
-"""A store, some workers and a post office in this process: a test decides when which message is delivered, and how often."""
+"""A store, workers and a post office in this process: a test says when which message is delivered, and how often."""
 
 from __future__ import annotations
 

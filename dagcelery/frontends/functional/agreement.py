@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.calls import Call
 from dagcelery.frontends.functional.fold import Folded
-from dagcelery.frontends.functional.probes import Probes
 from dagcelery.frontends.functional.terms import Table, Terms
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.sources import Literal, Source
@@ -17,16 +15,17 @@ from dagcelery.model.sources import Literal, Source
 def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
     """Raise InvalidDag unless `trace` made the very calls that `model` says for lists of its lengths."""
     made = Terms(trace.calls, trace.table)
+    actual = list(made.calls())
     lengths = {made.of(source): length for source, length in trace.lengths.items()}
-    said = Terms(model.calls, trace.table, _Lengths(lengths, trace.probes))
+    said = Terms(model.calls, trace.table, lengths)
     try:
-        found = _difference(model, said, trace, made)
+        found = _difference(model, list(said.calls()), trace, actual)
         if not found and said.of(model.returns) != made.of(returned):
             found = "returns something else"
             if isinstance(returned, Literal) and isinstance(model.returns, Literal):
                 found = f"returns {returned.value!r} instead of {model.returns.value!r}"
-    except _NeverIteratedError:
-        found = "iterates fewer lists"
+    except KeyError:
+        found = "does not iterate all lists"
     if found:
         raise InvalidDag(
             "the DAG",
@@ -36,28 +35,9 @@ def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
         )
 
 
-class _NeverIteratedError(Exception):
-    """The body of a trace passed over a list which the model goes through."""
-
-
-class _Lengths:
-    def __init__(self, known: Mapping[int, int], probes: Probes) -> None:
-        self._known = known
-        self._probes = probes
-
-    def __call__(self, term: int, depth: int) -> int:
-        length = self._known.get(term)
-        if length is None:
-            # Next to one that is empty, zip() does not even begin with another.
-            length = self._probes.of(depth, 0)
-            if length:
-                raise _NeverIteratedError
-        return length
-
-
-def _difference(model: Folded, said: Terms, trace: Trace, made: Terms) -> str | None:
-    expected = list(said.calls())
-    actual = [(number, made.call(number)) for number in range(len(trace.calls))]
+def _difference(
+    model: Folded, expected: list[tuple[int, int]], trace: Trace, actual: list[tuple[int, int]]
+) -> str | None:
     left = Counter(term for _, term in expected)
     left.subtract(term for _, term in actual)
     extra = next((trace.calls[number] for number, term in actual if left[term] < 0), None)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.agreement import check_agreement
 from dagcelery.frontends.functional.fold import folded
 from dagcelery.frontends.functional.graph import graph
+from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.probes import THREE, Probes, others
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.terms import Table
@@ -37,7 +38,7 @@ def built(
     run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
     trace, returned = run.traced(THREE)
     three = folded(trace, returned)
-    for probes in others([len(trace.context(source)) for source in trace.lengths]):
+    for probes in others(trace.positions.values()):
         check_agreement(three, *run.traced_again(probes))
     if not three.calls:
         raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
@@ -80,10 +81,10 @@ class _Body:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.annotations}
             try:
                 returned = trace.source(_driven(self.body(**symbols, **self.known)))
-            except ValueError as error:
-                if trace.lengths and "values to unpack" in str(error):
-                    raise _not_a_tuple(error) from error
-                raise
+            except (TypeError, ValueError) as error:
+                raise _explained(error, trace, self.name) from error
+            if trace.refused is not None:
+                raise trace.refused  # the body caught it, and went on as if it knew something
         return trace, returned
 
     def traced_again(self, probes: Probes) -> tuple[Trace, Source]:
@@ -124,9 +125,16 @@ def _waits(name: str) -> InvalidDag:
     )
 
 
-def _not_a_tuple(error: ValueError) -> InvalidDag:
-    return InvalidDag(
-        "an output on the right of 'a, b = ...'",
-        f"is taken apart, but is not known to be a tuple of that size ({error})",
-        "annotate the task, for example -> tuple[int, str], or say @task(outputs=2)",
-    )
+def _explained(error: TypeError | ValueError, trace: Trace, name: str) -> TypeError | ValueError:
+    if isinstance(error, InvalidDag):
+        return error
+    if isinstance(error, ValueError) and trace.lengths and "values to unpack" in str(error):
+        return InvalidDag(
+            "an output on the right of 'a, b = ...'",
+            f"is taken apart, but is not known to be a tuple of that size ({error})",
+            "annotate the task, for example -> tuple[int, str], or say @task(outputs=2)",
+        )
+    if isinstance(error, TypeError) and Output.__name__ in str(error):
+        wrong = f"uses an output as if it had a value: {error}"
+        return InvalidDagType(f"DAG {name!r}", wrong, "compute in a task: pass the output to it as an argument")
+    return error

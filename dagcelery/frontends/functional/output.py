@@ -52,7 +52,7 @@ class Output:
         yield
 
     def __hash__(self) -> int:
-        return hash(self.__ref)
+        return self.__trace.hash_of(self.__ref)
 
     def __repr__(self) -> str:
         return f"<{title(self)}>"
@@ -146,13 +146,18 @@ def _refuse(output: Output, wrong: str, right: str) -> NoReturn:
     raise InvalidDagType(title(output), wrong, right)
 
 
-def _refusal(wrong: str, right: str) -> Callable[..., NoReturn]:
+def _refusal(wrong: str, right: str, *, is_final: bool) -> Callable[..., NoReturn]:
     def refuse(self: Output, *_: object, **__: object) -> NoReturn:
         base = ref_of(self).base
-        _refuse(self, wrong, right.replace("...", repr(base.name) if isinstance(base, Parameter) else "'n'"))
+        known = repr(base.name) if isinstance(base, Parameter) else "'n'"
+        error = InvalidDagType(title(self), wrong, right.replace("...", known))
+        if is_final:
+            trace_of(self).refused = trace_of(self).refused or error
+        raise error
 
     return refuse
 
 
 for _name, _told in _REFUSALS.items():
-    setattr(Output, f"__{_name}__", _refusal(*_told))
+    # Python itself asks for a length, and goes on without one; other refusals hold even if the body catches them.
+    setattr(Output, f"__{_name}__", _refusal(*_told, is_final=_name != "len"))

@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
-_LENGTHS: Final = 4
+# How many loops a list lies in, and the how manieth it is among those that are iterated there.
+Position: TypeAlias = tuple[int, int]
+
+# Bodies that iterate more lists in one place have them tried in groups.
+_MOST_ALONE: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """How many elements each iterated list has while a body runs; `told` says so in an error.
+    """How many elements iterated lists have while a body runs; `told` says so in an error.
 
-    Lists at the top have `outer` elements, lists within a loop have `inner`. With `step` no two lists that
-    are near each other have the same number: each next one has so many more, up to four lengths in turn.
+    All have `length`, but for the one at the position `odd`, if that is given: it has `odd_length`.
     """
 
-    outer: int
-    inner: int
     told: str
-    step: int = 0
+    length: int
+    odd: Position | None = None
+    odd_length: int = 0
 
     @property
     def tells_elements_apart(self) -> bool:
         """Whether a list of all elements looks different from a list of one."""
-        return self.outer > 1
+        return self.length > 1
 
-    def of(self, depth: int, number: int) -> int:
-        """Return the length of the list that is the `number`-th at `depth` loops within others."""
-        return (self.inner if depth else self.outer) + self.step * ((number + 3 * depth) % _LENGTHS)
-
-
-THREE: Final = Probes(3, 3, "three elements")
-TWO: Final = Probes(2, 2, "two elements")
-ONE: Final = Probes(1, 1, "one element")
-NONE: Final = Probes(0, 0, "no element")
-HOLLOW: Final = Probes(2, 0, "no element in inner lists")
-FALLING: Final = Probes(5, 5, "five elements in one list, four in another", step=-1)
-RISING: Final = Probes(2, 2, "two elements in one list, three in another", step=1)
+    def of(self, position: Position) -> int:
+        """Return the length of the list at `position`."""
+        return self.odd_length if _grouped(position) == self.odd else self.length
 
 
-def others(depths: Sequence[int]) -> Iterator[Probes]:
-    """Yield what a body is tried with once more if it iterated lists that lie within so many loops."""
-    if depths:
-        yield from (TWO, ONE, NONE, FALLING)
-    if len(depths) > 1:
-        yield RISING
-    if any(depths):
-        yield HOLLOW
+THREE: Final = Probes("three elements", 3)
+
+
+def others(positions: Collection[Position]) -> Iterator[Probes]:
+    """Yield what a body is tried with once more if it iterated lists at these positions."""
+    if not positions:
+        return
+    yield Probes("two elements", 2)
+    yield Probes("one element", 1)
+    yield Probes("no element", 0)
+    groups = sorted({_grouped(position) for position in positions})
+    for odd in groups:
+        yield Probes("five elements in one of its lists, two in others,", 2, odd, 5)
+        if len(groups) > 1:
+            yield Probes("no element in one of its lists, two in others,", 2, odd, 0)
+
+
+def _grouped(position: Position) -> Position:
+    depth, number = position
+    return depth, number % _MOST_ALONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from dagcelery.frontends.functional.calls import Call, Callee
@@ -13,6 +13,23 @@ from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, Tupl
 # Which element is meant by each that stands for all of its list.
 Places: TypeAlias = Mapping[Element, int]
 
+
+class _First(Mapping[Element, int]):
+    def __getitem__(self, element: Element) -> int:
+        return 0
+
+    def __contains__(self, element: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Element]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+# The places of the first elements of all lists.
+FIRST: Final[Places] = _First()
 _NOWHERE: Final[Places] = {}
 _PLAIN: Final = (int, str, bool, type(None), bytes, float, complex)
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
@@ -58,14 +75,15 @@ class Table:
 class Terms:
     """The terms of one trace: of its calls as they were made, or of those it would make, folded as they are.
 
-    `length` tells how many elements a list has, by its term and the number of loops that it lies in.
+    For these, `lengths` are the numbers of elements that lists have, by their terms; KeyError where one is missing.
     """
 
-    def __init__(self, calls: Sequence[Call], table: Table, length: Callable[[int, int], int] | None = None) -> None:
+    def __init__(self, calls: Sequence[Call], table: Table, lengths: Mapping[int, int] | None = None) -> None:
         self._calls = calls
         self._table = table
-        self._length = length
+        self._lengths = lengths
         self._made: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._upto: dict[int, int] = {}
 
     def call(self, number: int, places: Places = _NOWHERE) -> int:
         """Return the term of a call for the elements at `places`."""
@@ -83,8 +101,16 @@ class Terms:
             for places in self._instances(call.context):
                 yield number, self.call(number, places)
 
+    def now(self, source: Source, places: Places = _NOWHERE) -> int:
+        """Return the term of a source while calls are still being made."""
+        # In their order, since a term that is made of a long chain of others' must not be made by recursion.
+        for number in range(self._upto.get(id(places), 0), len(self._calls)):
+            self.call(number, places)
+        self._upto[id(places)] = len(self._calls)
+        return self.of(source, places)
+
     def of(self, source: Source, places: Places = _NOWHERE) -> int:
-        """Return the term of a source."""
+        """Return the term of a source, made of calls whose terms are known."""
         number = self._table.number
         if isinstance(source, Ref):
             return self._ref(source, places)
@@ -120,13 +146,13 @@ class Terms:
         return self._table.number("part", made, ref.path) if ref.path else made
 
     def _instances(self, context: Context) -> Iterator[Places]:
-        if self._length is None or not context:
+        if self._lengths is None or not context:
             yield _NOWHERE
             return
         for places in self._instances(context[:-1]):
             yield from self._each(context[-1].source, places)
 
     def _each(self, source: Ref, places: Places) -> Iterator[Places]:
-        assert self._length is not None
-        for index in range(self._length(self._ref(source, places), len(places))):
+        assert self._lengths is not None
+        for index in range(self._lengths[self._ref(source, places)]):
             yield {**places, Element(source, 0): index}

@@ -19,9 +19,9 @@ from dagcelery.frontends.functional.arguments import NESTED, context_in, joined,
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.hints import arity
 from dagcelery.frontends.functional.output import Output
-from dagcelery.frontends.functional.probes import Probes
+from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
-from dagcelery.frontends.functional.terms import Table, Terms
+from dagcelery.frontends.functional.terms import FIRST, Table, Terms
 from dagcelery.model.sources import Source
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
@@ -46,11 +46,13 @@ class Trace:
         self.calls: list[Call] = []
         self.place = "the body"
         self.lengths: dict[Ref, int] = {}
+        self.positions: dict[Ref, Position] = {}
+        self.refused: InvalidDag | None = None
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
         self._terms = Terms(self.calls, table)
-        self._length_of: dict[int, int] = {}
+        self._position_of: dict[int, Position] = {}
         self._numbers: Counter[Context] = Counter()
         self._outer: Trace | None = None
 
@@ -87,6 +89,14 @@ class Trace:
                     "return the list of all results",
                 )
             return source
+
+    def hash_of(self, ref: Ref) -> int:
+        """Return the hash of an output; what is made alike for all elements of a list has the same.
+
+        So a set or a dict compares the elements that it is given, which an output refuses: which of them are equal,
+        and would be one key, is known only when the DAG runs.
+        """
+        return hash(self._terms.now(ref, FIRST)) if self.context(ref) else hash(ref)
 
     @contextmanager
     def _at(self, place: str) -> Iterator[None]:
@@ -141,14 +151,18 @@ class Trace:
     def length(self, source: Ref) -> int:
         """Return how many elements an iterated source has in this trace: the same number every time."""
         if source not in self.lengths:
-            # Lists that are made alike have the same elements.
-            term = self._terms.of(source)
-            if term not in self._length_of:
-                context = self.context(source)
-                self._length_of[term] = self.probes.of(len(context), self._numbers[context])
-                self._numbers[context] += 1
-            self.lengths[source] = self._length_of[term]
+            self.positions[source] = self._position(source)
+            self.lengths[source] = self.probes.of(self.positions[source])
         return self.lengths[source]
+
+    def _position(self, source: Ref) -> Position:
+        # Lists that are made alike have the same elements.
+        term = self._terms.now(source)
+        if term not in self._position_of:
+            context = self.context(source)
+            self._position_of[term] = len(context), self._numbers[context]
+            self._numbers[context] += 1
+        return self._position_of[term]
 
     def _leave(self, loop: object) -> None:
         # What was begun within an element ends with it, even if zip() still holds the inner iterator.

@@ -85,7 +85,7 @@ local opened = {}
 
 local function make_ready(scope, step, queue)
   local p = place(scope)
-  call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
+  return call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
 end
 
 local function range_text(lo, hi, attempts, owner)
@@ -137,8 +137,9 @@ local function arrive_items(scope, body, step, lo, hi)
   local gate = call('HGET', key('s', scope), step .. ':g')
   if not gate and e.n == 0 then
     open(scope, body, step, e)
-  elseif gate and call('EXISTS', key('q', scope, step)) == 1 then
-    make_ready(scope, step, e.q)
+  elseif gate and call('EXISTS', key('q', scope, step)) == 1 and make_ready(scope, step, e.q) == 1 then
+    -- Those who came for the first items have done them and gone: they are told again.
+    opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
   end
 end
 

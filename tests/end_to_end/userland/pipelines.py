@@ -308,3 +308,8 @@ def long_text(length: int) -> str:
 @dag
 def big(length: int) -> list[str]:
     return [echo(long_text(length)), long_text(length)]
+
+
+@dag
+def slow_then_gpu(seconds: list[float]) -> list[float]:
+    return [gpu_stage(nap(second)) for second in seconds]
