@@ -15,6 +15,7 @@ NAME_RULE: Final = (
 
 
 def is_name(name: object) -> bool:
+    """Whether something is fit to name a node, an input or an output."""
     return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 

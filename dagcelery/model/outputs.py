@@ -18,6 +18,7 @@ class FromReturnValue:
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
+        """The way into the returned value: none, it is the value."""
         return ()
 
 
@@ -31,6 +32,7 @@ class FromKey:
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
+        """The way into the returned value: one key."""
         return (("key", self.name),)
 
 
@@ -44,6 +46,7 @@ class FromProperty:
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
+        """The way into the returned value: one attribute."""
         return (("property", self.name),)
 
 

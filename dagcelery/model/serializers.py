@@ -29,6 +29,7 @@ class Serialize:
 
     @property
     def root(self) -> Serializer | None:
+        """The serializer of the whole value, and of the keys that have none of their own."""
         return self._root
 
     def sub_output(self, name: str) -> Serializer | None:

@@ -105,11 +105,14 @@ class Keeper(threading.Thread):
         self._word = (boot, list(queues), slots)
         self._over = threading.Event()
 
+    def announce(self) -> None:
+        """Say that the worker lives; once before the thread starts, so that the first run finds it."""
+        self._carefully(lambda: self._binding.store.announce(*self._word))
+
     def run(self) -> None:
         """Announce and sweep until stopped; an outage of the store or the broker is waited out."""
-        while not self._over.is_set():
+        while not self._over.wait(self._binding.settings.alive_seconds):
             self._carefully(self._beat)
-            self._over.wait(self._binding.settings.alive_seconds)
         self._carefully(lambda: self._binding.store.retire(self._word[0]))
 
     def stop(self) -> None:
@@ -148,6 +151,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
         queues = [queue.name for queue in sender.task_consumer.queues]
         keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
         _keepers.append(keeper)
+        keeper.announce()
         keeper.start()
 
 

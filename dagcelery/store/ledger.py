@@ -128,7 +128,7 @@ class Ledger:
 
     # -- readiness --------------------------------------------------------------------------------
     def make_ready(self, scope: str, step: int) -> bool:
-        """Put a step on its queue's list: deeper scopes first, then older scopes, then by index; False: it was there."""
+        """Put a step on its queue's list: deep scopes first, then old ones, then by index. False if it was there."""
         waiting = self.ready[self.entry(scope, step)["q"]]
         member = self._order(scope, step)
         at = bisect.bisect_left(waiting, member)

@@ -74,6 +74,7 @@ class RedisStore:
             self._client.ping()
 
     def close(self) -> None:
+        """Close the connections of all threads."""
         self._scripts.close()
         self._client.close()
 

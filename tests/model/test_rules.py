@@ -193,19 +193,13 @@ ALLOWED: dict[str, Callable[[], object]] = {
     "a parameter with a default need not be declared": lambda: DAG(
         {"a": node(one, x=FromParam("x", default_value=None))}
     ),
-    "a nameless parameter is called like the input": lambda: DAG(
-        {"a": node(one, x=FromParam())}, {"x": FromParam()}
-    ),
+    "a nameless parameter is called like the input": lambda: DAG({"a": node(one, x=FromParam())}, {"x": FromParam()}),
     "a task split by a parameter": lambda: DAG(
         {"a": Task(one, {"x": FromParam("xs")}, partition_by_input="x")}, PARAMS
     ),
-    "a fan-out given back": lambda: DAG(
-        {"a": SPLIT, "b": node(one, x=Each(out("a")))}, outputs={"o": out("b")}
-    ),
+    "a fan-out given back": lambda: DAG({"a": SPLIT, "b": node(one, x=Each(out("a")))}, outputs={"o": out("b")}),
     "two outputs of one value": lambda: DAG({"a": node()}, outputs={"o": out("a"), "p": out("a")}),
-    "a map of a map": lambda: DAG(
-        {"a": SPLIT, "b": node(one, x=Each(out("a"))), "c": node(one, x=Each(out("b")))}
-    ),
+    "a map of a map": lambda: DAG({"a": SPLIT, "b": node(one, x=Each(out("a"))), "c": node(one, x=Each(out("b")))}),
     "a map of a map, declared": lambda: DAG(
         {
             "a": SPLIT,
@@ -220,12 +214,8 @@ ALLOWED: dict[str, Callable[[], object]] = {
     "a nested DAG's output iterated": lambda: DAG(
         {"a": DAG({"in": node()}, outputs={"out": out("in")}), "b": node(one, x=Each(out("a")))}
     ),
-    "a part of an element": lambda: DAG(
-        {"a": node(one, x=Part(Each(FromParam("xs")), (("key", "k"),)))}, PARAMS
-    ),
-    "a mixed list": lambda: DAG(
-        {"a": SPLIT, "b": node(one, x=ListOf((Literal(1), Splice(Each(out("a")), out("a")))))}
-    ),
+    "a part of an element": lambda: DAG({"a": node(one, x=Part(Each(FromParam("xs")), (("key", "k"),)))}, PARAMS),
+    "a mixed list": lambda: DAG({"a": SPLIT, "b": node(one, x=ListOf((Literal(1), Splice(Each(out("a")), out("a")))))}),
     "keyword arguments": lambda: Task(many, {"a": FromParam(), "b": Literal(1)}),
     "a built-in function without a signature": lambda: Task(dict, {"x": Literal(1)}),
     "a reader that leaves the serializer to the writer": lambda: DAG(

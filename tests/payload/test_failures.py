@@ -97,9 +97,7 @@ def test_an_error_of_ours_with_arguments_that_are_no_json_is_told_as_text_only()
     assert "args" not in told(errors.DagceleryError({1}))
 
 
-@pytest.mark.parametrize(
-    "name", ["dagcelery.errors.annotations", "dagcelery.errors.sentence", "dagcelery.errors.Nope"]
-)
+@pytest.mark.parametrize("name", ["dagcelery.errors.annotations", "dagcelery.errors.sentence", "dagcelery.errors.Nope"])
 def test_only_error_classes_are_ours(name: str) -> None:
     assert failures.typed({"type": name, "args": ["x"]}) is None
 

@@ -328,9 +328,7 @@ def test_a_signed_plan_may_name_any_module(shop: Any) -> None:
         ("shop_for_tests", "value", "int"),
     ],
 )
-def test_a_function_that_is_not_there_is_told_with_the_reason(
-    shop: Any, module: str, qualname: str, told: str
-) -> None:
+def test_a_function_that_is_not_there_is_told_with_the_reason(shop: Any, module: str, qualname: str, told: str) -> None:
     with pytest.raises(FunctionNotFound, match=told) as caught:
         load(named(module, qualname), imports=None, keyring=keyed)
     assert (caught.value.module, caught.value.qualname) == (module, qualname)

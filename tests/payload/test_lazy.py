@@ -43,9 +43,7 @@ indexes = st.none() | st.integers(-60, 60)
 
 
 @given(indexes, indexes, indexes.filter(lambda step: step != 0), st.integers(1, 9))
-def test_a_slice_is_the_lists_slice(
-    start: int | None, stop: int | None, step: int | None, block: int
-) -> None:
+def test_a_slice_is_the_lists_slice(start: int | None, stop: int | None, step: int | None, block: int) -> None:
     lazy = LazyList(COUNT, Source().fetch, block)
     part = lazy[start:stop:step]
     expected = numbers[start:stop:step]

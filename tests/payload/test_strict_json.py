@@ -61,8 +61,7 @@ def same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, dict):
         return list(left) == list(right) and all(
-            type(key) is type(other) and same(left[key], right[other])
-            for key, other in zip(left, right, strict=True)
+            type(key) is type(other) and same(left[key], right[other]) for key, other in zip(left, right, strict=True)
         )
     return bool(left == right and repr(left) == repr(right))
 
@@ -74,13 +73,9 @@ plain = st.recursive(
 strange = (
     st.floats()
     | st.text(st.characters(categories=["Cs", "Ll"]))
-    | st.sampled_from(
-        [Colour.RED, Size.BIG, Mood.GOOD, Point(1, 2), Metres(1), Name("n"), b"", {1}, 1j, object]
-    )
+    | st.sampled_from([Colour.RED, Size.BIG, Mood.GOOD, Point(1, 2), Metres(1), Name("n"), b"", {1}, 1j, object])
 )
-keys: st.SearchStrategy[Any] = (
-    st.text() | st.integers() | st.sampled_from([Size.BIG, Mood.GOOD, None, True, 1.5])
-)
+keys: st.SearchStrategy[Any] = st.text() | st.integers() | st.sampled_from([Size.BIG, Mood.GOOD, None, True, 1.5])
 anything = st.recursive(
     plain | strange,
     lambda inner: st.lists(inner, max_size=12) | st.dictionaries(keys, inner) | st.tuples(inner),

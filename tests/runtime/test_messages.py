@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from queue import Empty, Queue
@@ -47,13 +48,20 @@ def test_messages_may_be_delivered_in_reverse(node: Any) -> None:
     check(world, run_id, node, 7)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_messages_may_be_delivered_in_any_order_and_number(seed: int) -> None:
-    node = flows.MANY[seed % len(flows.MANY)]
-    world = World(workers=3, slots=1 + seed % 4, slice_seconds=1e-9 if seed % 2 else 0.4)
-    run_id = world.submit(node, n=9)
-    world.settle(shuffled(seed), copies=1 + seed % 3)
-    check(world, run_id, node, 9)
+@pytest.mark.parametrize("seed", range(100))
+def test_messages_may_be_delivered_in_any_order_and_number_to_any_workers(seed: int) -> None:
+    chance = random.Random(seed)
+    node = chance.choice(flows.MANY)
+    world = World(
+        workers=chance.randint(1, 5),
+        slots=chance.randint(1, 6),
+        slice_seconds=chance.choice([1e-9, 1e-4, 0.4]),
+        heartbeat_seconds=chance.choice([1e-6, 0.01, 1.0]),
+    )
+    n = chance.choice([0, 1, 2, 5, 9])
+    run_id = world.submit(node, n=n)
+    world.settle(shuffled(seed), copies=chance.choice([1, 1, 2, 3]))
+    check(world, run_id, node, n)
 
 
 @pytest.mark.parametrize("node", [flows.across, flows.map_in_map], ids=lambda node: node.__name__)

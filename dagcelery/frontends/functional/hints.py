@@ -61,6 +61,7 @@ def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path
 
 
 def is_list(hint: object) -> bool:
+    """Whether an annotation says `list`, with or without its elements."""
     hint = bare(hint)
     return (get_origin(hint) or hint) is list
 

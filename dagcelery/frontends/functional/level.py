@@ -57,6 +57,7 @@ class Body:
         self.read_whole = {ref for source in (*sources, self.returns) for ref in leaves(source)}
 
     def context(self, ref: Ref) -> Context:
+        """The elements of iterations that a ref depends on, the outermost first."""
         return _calls.context_of(ref, self.calls)
 
     def within(self, source: Ref) -> Context:

@@ -78,11 +78,13 @@ class Output:
 
 
 def ref_of(output: Output) -> Ref:
+    """What an output stands for; its own attributes are the user's properties."""
     ref: Ref = object.__getattribute__(output, "_Output__ref")
     return ref
 
 
 def trace_of(output: Output) -> Trace:
+    """The trace in which an output was made."""
     trace: Trace = object.__getattribute__(output, "_Output__trace")
     return trace
 
