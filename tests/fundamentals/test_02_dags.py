@@ -80,7 +80,7 @@ def test_a_part_of_a_result_is_read_by_key_or_attribute_at_any_depth() -> None:
     def report(x: int) -> dict[str, Any]:
         return {"total": x, "parts": {"first": [x, x + 1]}, "when": complex(x, 1)}
 
-    @dag(serializer=None)
+    @dag
     def parts(x: int) -> list[Any]:
         r = report(x)
         return [r["total"], r["parts"]["first"][1], r["when"].real]
