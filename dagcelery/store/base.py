@@ -134,7 +134,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A step that became ready on `queue`: `items` of a fan-out; -1: it runs once, or more of its items arrived."""
+    """A step that became ready on `queue`: `items` of a fan-out; -1 if it runs once, or if more of its items came."""
 
     scope: str
     body: int
