@@ -31,7 +31,7 @@ from dagcelery import (
     invoke,
     task,
 )
-from dagcelery.cli import main
+from dagcelery.cli import dag as program
 from dagcelery.errors import InvalidDag, InvalidParameters, NodeFailed
 from dagcelery.local import Cluster
 from dagcelery.planner.routing import queue_for, tolerated
@@ -187,7 +187,7 @@ def test_outputs_within_sets() -> None:
 
 
 def test_superfluous_parameters_are_an_error_that_names_the_nearest_one() -> None:
-    with pytest.raises(InvalidParameters, match="'nn'.*did you mean 'n'"):
+    with pytest.raises(InvalidParameters, match=r"'nn'.*did you mean 'n'"):
         invoke(map_reduce, {"n": 1, "nn": 2})
 
 
@@ -345,7 +345,7 @@ def test_a_serializer_for_each_part_of_a_result() -> None:
 def test_serializers_that_do_not_match() -> None:
     source = FromNodeOutput("a", "out", serializer=AsPickle())
     out = {"out": FromReturnValue(AsJSON())}
-    with pytest.raises(InvalidDag, match="AsPickle.*AsJSON"):
+    with pytest.raises(InvalidDag, match=r"AsPickle.*AsJSON"):
         DAG({"a": Task(_text, {}, out), "b": Task(_identity, {"x": source})})
 
 
@@ -387,7 +387,7 @@ def test_a_run_of_one_node_after_the_other() -> None:
 
 
 def test_a_run_from_the_command_line() -> None:
-    result = CliRunner().invoke(main, ["invoke", f"{__name__}:map_reduce", "-p", "n=4"])
+    result = CliRunner().invoke(program, ["invoke", f"{__name__}:map_reduce", "-p", "n=4"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.output) == 12
 
@@ -441,7 +441,7 @@ def test_tolerations_of_a_worker() -> None:
 
 
 def test_queues_that_a_worker_includes_and_excludes() -> None:
-    result = CliRunner().invoke(main, ["worker", "--help"])
+    result = CliRunner().invoke(program, ["worker", "--help"])
     assert "--include-queue" in result.output
     assert "--exclude-queue" in result.output
 

@@ -218,7 +218,7 @@ def test_a_function_used_twice_that_collapses_into_one_node() -> None:
 
 
 def test_an_order_after_a_node_that_was_never_added() -> None:
-    with pytest.raises(InvalidDag, match="node 'a' comes after 'bb'.*did you mean 'b'"):
+    with pytest.raises(InvalidDag, match=r"node 'a' comes after 'bb'.*did you mean 'b'"):
         DAG({"a": Task(print, after=["bb"]), "b": Task(print)})
     with pytest.raises(InvalidDag, match="is not the output of a node"):
         build(dag(lambda: double.after(3)(1)))
@@ -328,7 +328,7 @@ def test_exceptions_with_a_constructor_of_their_own_that_are_destroyed() -> None
     def fetch() -> None:
         raise HTTPFailedError(503, url="http://example.org")
 
-    with pytest.raises(NodeFailed, match="HTTPFailedError: http://example.org answered 503") as failed:
+    with pytest.raises(NodeFailed, match=r"HTTPFailedError: http://example.org answered 503") as failed:
         invoke(fetch)
     assert isinstance(failed.value.__cause__, HTTPFailedError)
     assert failed.value.__cause__.status == 503

@@ -188,5 +188,5 @@ def test_what_has_no_value_yet_refuses_to_be_one_and_says_what_to_do() -> None:
     def hasty(x: int) -> int:
         return double(x) if double(x) > 3 else x
 
-    with pytest.raises(InvalidDag, match="'double'.*decide in a task"):
+    with pytest.raises(InvalidDag, match=r"'double'.*decide in a task"):
         build(hasty)

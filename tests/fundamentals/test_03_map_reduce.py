@@ -1,4 +1,4 @@
-"""3. A comprehension over an output is a fan-out, a list of its results a fan-in: their sizes are known when they run."""
+"""3. A comprehension over an output is a fan-out, a list of its results a fan-in, of sizes known when they run."""
 
 from __future__ import annotations
 

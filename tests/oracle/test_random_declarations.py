@@ -23,7 +23,7 @@ def combine(**given: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Node:
-    """A task: what each input reads, as (node or "", output or parameter), and the input that it runs once per item of."""
+    """A task: what each input reads, as (node or "", output or parameter), and the input it runs once per item of."""
 
     inputs: dict[str, tuple[str, str]]
     each: str | None
