@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from dagcelery.model import FromParam as FromParam
     from dagcelery.model import FromProperty as FromProperty
     from dagcelery.model import FromReturnValue as FromReturnValue
+    from dagcelery.model import Retry as Retry
     from dagcelery.model import Serialize as Serialize
     from dagcelery.model import Serializer as Serializer
     from dagcelery.model import Task as Task
+    from dagcelery.model import Timeout as Timeout
+    from dagcelery.model import Wait as Wait
+    from dagcelery.model import exponential as exponential
+    from dagcelery.model import static as static
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
     from dagcelery.runtime.pieces import Piece as Piece
@@ -47,9 +52,14 @@ _HOMES = {
         "FromParam",
         "FromProperty",
         "FromReturnValue",
+        "Retry",
         "Serialize",
         "Serializer",
         "Task",
+        "Timeout",
+        "Wait",
+        "exponential",
+        "static",
     ),
     "payload.codecs": ("AsJSON", "AsPickle"),
     "runtime.pieces": ("Piece", "current"),

@@ -6,6 +6,7 @@ from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.options import DagOptions, TaskOptions
 from dagcelery.model.order import dependencies
 from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
+from dagcelery.model.policies import Retry, Timeout, Wait, as_timeout, exponential, static
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
@@ -39,6 +40,7 @@ __all__ = [
     "Literal",
     "Node",
     "Part",
+    "Retry",
     "Serialize",
     "Serializer",
     "SetOf",
@@ -47,7 +49,12 @@ __all__ = [
     "Task",
     "TaskOptions",
     "TaskOutput",
+    "Timeout",
     "TupleOf",
+    "Wait",
+    "as_timeout",
     "dependencies",
+    "exponential",
     "fan_source",
+    "static",
 ]

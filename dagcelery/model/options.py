@@ -1,10 +1,13 @@
-"""Options say how a task or a DAG is to be run: where, when, in which bytes; never what it means."""
+"""Options say how a task or a DAG is to be run: where, when, how often, in which bytes; never what it means."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from dagcelery.errors import InvalidDag
+from dagcelery.model.policies import Retry, Timeout, as_timeout, check_count, check_seconds, is_number
 from dagcelery.model.serializers import Serialize, Serializer
 
 
@@ -16,6 +19,13 @@ class TaskOptions:
     excludes the other. `name` is the node's name in a DAG. `lazy` are the parameters that take an iterable
     instead of a list. `serializer` carries its returned value. `by_value` are modules that travel with the
     function.
+
+    `retry` says whether a call that failed is followed by another, `timeout` how long a call may take (a plain
+    number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
+    Of a mapped task the share `min_success` of the items must succeed, from 0 to 1; the results of the others
+    are left out. ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no
+    effect. At most `max_concurrent` of its pieces are executed at once in one run. `on_success`, `on_failure`
+    and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
     """
 
     taints: tuple[str, ...] = ()
@@ -24,26 +34,66 @@ class TaskOptions:
     lazy: frozenset[str] = frozenset()
     serializer: Serialize | Serializer | None = None
     by_value: tuple[str, ...] = ()
+    retry: Retry | None = None
+    timeout: Timeout | float | None = None
+    start_within: float | None = None
+    min_success: float | None = None
+    on_item_failure: Literal["fail", "skip"] = "fail"
+    max_concurrent: int | None = None
+    on_success: Callable[..., object] | None = None
+    on_failure: Callable[..., object] | None = None
+    on_retry: Callable[..., object] | None = None
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
             object.__setattr__(self, field, _words(field, getattr(self, field)))
         object.__setattr__(self, "lazy", frozenset(self.lazy))
+        object.__setattr__(self, "timeout", as_timeout(self.timeout))
         _check_place(self.queue, self.taints)
         check_serializer(self.serializer)
+        _check_retry(self.retry)
+        if self.start_within is not None:
+            object.__setattr__(self, "start_within", check_seconds("start_within", self.start_within))
+        if self.max_concurrent is not None:
+            check_count("max_concurrent", self.max_concurrent)
+        _check_items(self.min_success, self.on_item_failure)
+        _check_hooks(on_success=self.on_success, on_failure=self.on_failure, on_retry=self.on_retry)
+        if self.on_retry is not None and self.retry is None:
+            raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 
 
 @dataclass(frozen=True, slots=True)
 class DagOptions:
-    """How one DAG is run: the default serializer of its values, `deadline` in seconds."""
+    """How one DAG is run: the default serializer of its values, and what holds for the run as a whole.
+
+    `deadline` is in seconds from the submission. With ``fail_fast=False`` what does not depend on a failed
+    node is still executed. At most `max_active_runs` runs of this DAG go on at once. `on_success` and `on_failure`
+    are functions that a worker calls when the run has ended. ``keep="outputs"`` forgets values that nobody
+    will read any more, and keeps what the DAG gives back.
+
+    But for the serializer these count only where this DAG is the one that is submitted: of a DAG within another
+    they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
+    """
 
     serializer: Serializer | None = None
     deadline: float | None = None
+    fail_fast: bool = True
+    max_active_runs: int | None = None
+    on_success: Callable[..., object] | None = None
+    on_failure: Callable[..., object] | None = None
+    keep: Literal["all", "outputs"] = "all"
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
-        if self.deadline is not None and not self.deadline > 0:
-            raise InvalidDag(f"deadline={self.deadline!r}", "is not a time", "give seconds, more than 0")
+        if self.deadline is not None:
+            check_seconds("deadline", self.deadline)
+        if not isinstance(self.fail_fast, bool):
+            raise InvalidDag(f"fail_fast={self.fail_fast!r}", "is neither true nor false", "give True or False")
+        if self.max_active_runs is not None:
+            check_count("max_active_runs", self.max_active_runs)
+        _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
+        if self.keep not in ("all", "outputs"):
+            raise InvalidDag(f"keep={self.keep!r}", "is nothing that could be kept", "give 'all' or 'outputs'")
 
 
 def check_serializer(serializer: object) -> None:
@@ -70,6 +120,30 @@ def _check_place(queue: str | None, taints: tuple[str, ...]) -> None:
     for taint in taints:
         if "+" in taint:
             raise InvalidDag(f"taint={taint!r}", "has a '+', which joins taints", "give them as ('a', 'b')")
+
+
+def _check_retry(retry: object) -> None:
+    if retry is not None and not isinstance(retry, Retry):
+        raise InvalidDag(f"retry={retry!r}", "does not say how to try again", "give Retry(max_attempts=3), say")
+
+
+def _check_items(min_success: object, on_item_failure: object) -> None:
+    if min_success is not None and not (is_number(min_success) and 0 <= min_success <= 1):
+        raise InvalidDag(f"min_success={min_success!r}", "is not a share of the items", "give a number from 0 to 1")
+    if on_item_failure not in ("fail", "skip"):
+        raise InvalidDag(f"on_item_failure={on_item_failure!r}", "is not an answer", "give 'fail' or 'skip'")
+    if on_item_failure == "skip" and min_success:
+        raise InvalidDag(
+            f"on_item_failure='skip' with min_success={min_success!r}",
+            "contradict each other, since to skip means that no item must succeed",
+            "give either",
+        )
+
+
+def _check_hooks(**hooks: object) -> None:
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise InvalidDag(f"{name}={hook!r}", "cannot be called", "give a function that workers can import")
 
 
 def _words(field: str, given: object) -> tuple[str, ...]:

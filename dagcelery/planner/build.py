@@ -18,7 +18,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.model import DAG, EMPTY, Each, Literal, Node, Task, dependencies, fan_source
 from dagcelery.planner.drafts import BodyDraft, Delegated, Given, Produced, StepDraft, write
 from dagcelery.planner.literals import literal
-from dagcelery.planner.options import step_options
+from dagcelery.planner.options import plan_options, step_options
 from dagcelery.planner.plan import Expr, Plan
 from dagcelery.planner.resolve import Frame, Resolver, check_aligned, is_shared
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
@@ -78,11 +78,13 @@ class Builder:
                 self.todo.popleft()()
         # Deeper bodies first: the queue of a step that enters a body is that of the body's first step.
         bodies = [body.finished() for body in reversed(self.bodies)]
+        options = plan_options(dag.options, self.functions)
         return Plan(
             name=dag.name or "dag",
             bodies=tuple(reversed(bodies)),
             functions=tuple(self.functions.specs),
             codecs=tuple(self.codecs.specs),
+            options=options,
         )
 
     def top_frame(self, dag: DAG) -> Frame:
@@ -151,11 +153,11 @@ class Builder:
             frame.body,
             frame.prefix + name,
             "task",
-            target=self.functions.number(task.func, options),
+            target=self.functions.number(task.func, options.by_value),
             queue=queue_for(options.taints, options.queue, default=self.queue, queues=self.queues),
             after=after,
             lazy=options.lazy,
-            options=step_options(options),
+            options=step_options(options, self.functions, is_mapped=fan_source(task) is not None),
         )
         drafts = self.inputs(frame, name, task)
         self.fan_out(step, frame, name, task)

@@ -1,7 +1,8 @@
 """A plan travels as JSON with short keys; what JSON cannot say is pickled here, when somebody encodes.
 
 =========  ==========================================================================================
-plan       ``v`` version, ``n`` name, ``b`` bodies, ``f`` functions, ``c`` codecs
+plan       ``v`` version, ``n`` name, ``b`` bodies, ``f`` functions, ``c`` codecs, and where there are
+           some ``z`` options
 body       ``p`` params, ``s`` steps, ``o`` outputs, ``r`` returns, ``qo`` and ``qc`` queues
 param      [name, codec, flags, default]; flags add up 1 whole, 2 split, 4 required
 step       ``n`` name, ``k`` kind, ``t`` target, ``a`` arguments, ``o`` outputs, ``q`` queue, and where
@@ -32,13 +33,15 @@ REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its work
 
 def encode(plan: Plan) -> bytes:
     """Return `plan` as JSON; the same plan gives the same bytes."""
-    data = {
+    data: dict[str, Any] = {
         "v": plan.version,
         "n": plan.name,
         "b": [_body_data(body) for body in plan.bodies],
         "f": [_function_data(function) for function in plan.functions],
         "c": [_codec_data(codec) for codec in plan.codecs],
     }
+    if plan.options:
+        data["z"] = plan.options
     return json.dumps(data, separators=(",", ":")).encode()
 
 
@@ -53,6 +56,7 @@ def decode(data: bytes) -> Plan:
             bodies=tuple(map(_body, plan["b"])),
             functions=tuple(map(_function, plan["f"])),
             codecs=tuple(plan["c"]),
+            options=plan.get("z", {}),
         )
 
 

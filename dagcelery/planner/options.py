@@ -1,30 +1,83 @@
-"""What a step's options say to workers: those of its task that neither chose its queue nor its codecs."""
+"""What options say to workers: those that neither chose a queue nor a codec, as data without classes and functions.
+
+Errors are named as ``"module:qualname"`` and matched against the names of an error's classes, so that no worker
+has to import them. Hooks are numbers of functions of the plan.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from dagcelery.model import TaskOptions
+from dagcelery.model import DagOptions, Retry, TaskOptions, as_timeout
+from dagcelery.payload import functions
+from dagcelery.planner.tables import FunctionTable
 
-_PLANNED: Final = {"taints", "queue", "name", "lazy", "serializer", "by_value"}
-_CARRIED: Final = [option for option in fields(TaskOptions) if option.name not in _PLANNED]
+# A process that ends a piece over time raises nothing: these are what such an end is taken for.
+_TIME_LIMIT: Final = frozenset(
+    {
+        "celery.exceptions:TimeLimitExceeded",
+        "billiard.exceptions:TimeLimitExceeded",
+        "builtins:TimeoutError",
+        "builtins:Exception",
+        "builtins:BaseException",
+    }
+)
 
 
-def step_options(options: TaskOptions) -> dict[str, Any]:
-    """Return the options that were set, as JSON says them."""
-    given = {option.name: (getattr(options, option.name), option.default) for option in _CARRIED}
-    return {name: _plain(value) for name, (value, default) in given.items() if value != default}
+def step_options(options: TaskOptions, table: FunctionTable, *, is_mapped: bool) -> dict[str, Any]:
+    """Return the options of a task that were set, as JSON says them; hooks get their places in `table`."""
+    timeout = as_timeout(options.timeout)
+    share = 0.0 if options.on_item_failure == "skip" else options.min_success
+    named = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
+    found = {
+        "retry": None if options.retry is None else _retry(options.retry),
+        "timeout": None if timeout is None else [timeout.soft, timeout.hard],
+        "start_within": options.start_within,
+        # All of them is what a step wants that says nothing.
+        "min_success": share if is_mapped and share != 1 else None,
+        "max_concurrent": options.max_concurrent,
+        "hooks": _hooks(named, table, options.by_value),
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _plain(value: object) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Set):
-        return sorted(map(_plain, value))
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+def plan_options(options: DagOptions, table: FunctionTable) -> dict[str, Any]:
+    """Return the options of the DAG that is submitted, as far as they were set and concern workers or the store."""
+    found = {
+        "fail_fast": None if options.fail_fast else False,
+        "max_active_runs": options.max_active_runs,
+        "keep": None if options.keep == "all" else options.keep,
+        "hooks": _hooks({"success": options.on_success, "failure": options.on_failure}, table, ()),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def is_time_limit_retried(retry: dict[str, Any]) -> bool:
+    """Whether another attempt follows one that was ended by its hard time limit."""
+    return not _TIME_LIMIT.isdisjoint(retry["on"]) and _TIME_LIMIT.isdisjoint(retry["give_up_on"])
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    return {
+        "max": retry.max_attempts,
+        "base": retry.wait.base,
+        "factor": retry.wait.factor,
+        "cap": retry.wait.maximum,
+        "jitter": retry.wait.jitter,
+        "on": _names(retry.on),
+        "give_up_on": _names(retry.give_up_on),
+    }
+
+
+def _names(classes: Iterable[type[BaseException]]) -> list[str]:
+    # A module that is run as a script has another name where it is imported.
+    homes = [functions.describe(kind)["module"] or kind.__module__ for kind in classes]
+    return [f"{home}:{kind.__qualname__}" for home, kind in zip(homes, classes, strict=True)]
+
+
+def _hooks(
+    named: dict[str, Callable[..., object] | None], table: FunctionTable, by_value: tuple[str, ...]
+) -> dict[str, int] | None:
+    found = {name: table.number(hook, by_value) for name, hook in named.items() if hook is not None}
+    return found or None

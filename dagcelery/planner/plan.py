@@ -91,6 +91,11 @@ class Step:
     or "gather" (no function: it stores the value of its single argument, so that it can be iterated;
     one without arguments and outputs is a barrier). A "dag" step's output i is its body's output i, and
     its arguments are the values of the body's parameters.
+
+    `options` has, where the task said so, "retry" (a mapping of "max" calls in all, "base", "factor" and "cap" of
+    the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"
+    ([soft, hard], either may be None), "start_within" (seconds), "min_success" (a share below 1, of a fan-out
+    only), "max_concurrent", and "hooks" (a mapping from "success", "failure", "retry" to indexes of functions).
     """
 
     name: str
@@ -127,6 +132,9 @@ class Plan:
 
     `codecs` are JSON descriptions, number 0 the default; one of ``{"k": "object"}`` holds the serializer
     itself under "live" in the process that planned, its pickle under "b" elsewhere.
+
+    `options` has, where the DAG said so, "fail_fast" (False), "max_active_runs", "keep" ("outputs") and "hooks" (a
+    mapping from "success", "failure" to indexes of functions).
     """
 
     name: str
@@ -134,6 +142,7 @@ class Plan:
     functions: tuple[FunctionSpec, ...]
     codecs: tuple[Mapping[str, Any], ...]
     version: int = VERSION
+    options: Mapping[str, Any] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def encode(self, *, signed: bool = True) -> bytes:

@@ -22,12 +22,12 @@ class FunctionTable:
         self.specs: list[FunctionSpec] = []
         self._numbers: dict[Any, int] = {}
 
-    def number(self, func: Callable[..., Any], options: TaskOptions) -> int:
+    def number(self, func: Callable[..., Any], by_value: tuple[str, ...]) -> int:
         """Return the number of `func`, described the first time that it is seen."""
-        key = (func if isinstance(func, _COMPARABLE) else id(func), options.by_value)
+        key = (func if isinstance(func, _COMPARABLE) else id(func), by_value)
         if key not in self._numbers:
             self._numbers[key] = len(self.specs)
-            self.specs.append(FunctionSpec(**functions.describe(func, by_value=options.by_value)))
+            self.specs.append(FunctionSpec(**functions.describe(func, by_value=by_value)))
         return self._numbers[key]
 
 

@@ -15,11 +15,21 @@ It is one mapping a body, from the index of a step, as text, to
 ``se``  the steps that count this one in ``e``
 ``in``  tokens of whole values that the step reads, lists of results left out; none if more than 16
 ``ea``  tokens that the step reads by item
+``r``   which calls that failed are followed by another: ``m`` calls at most, waits of ``b`` seconds, each time
+        ``f`` times as long, up to ``c``; ``j`` is 1 where they vary at random, ``h`` where reaching a hard
+        limit is no last word either, and else they are 0
+``tl``  after how many seconds a call is cut off, the hard limit
+``sw``  within how many seconds of being ready a piece must start
+``ms``  which share of a fan-out's items must succeed
+``mc``  how many of its pieces may be executed at once
 ======  ===============================================================================================
 
 and two entries more: "start" with ``q`` and, as ``s``, the steps that wait for nothing, and "close" with
-``q`` and ``in``. What lies further up (``^3.0``) is complete before a scope opens, because the step that
-enters the scope waits for it; so it counts there and not here, and parameters never count.
+``q`` and ``in``. Body 0's "start" has ``ff``, 0, where a failure leaves other steps alone, and ``hk``, 1, where
+functions are to be called at the run's end. From ``r`` on, an entry has only what was asked for.
+
+What lies further up (``^3.0``) is complete before a scope opens, because the step that enters the scope waits for
+it; so it counts there and not here, and parameters never count.
 """
 
 from __future__ import annotations
@@ -29,6 +39,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from dagcelery.planner.expressions import level, step_of, tokens
+from dagcelery.planner.options import is_time_limit_retried
 from dagcelery.planner.plan import Body, Expr, Plan, Step
 
 MOST_INPUTS: Final = 16
@@ -121,13 +132,29 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
             "se": items_after[index],
             "in": _whole((expr for _, expr in step.arguments), plan, number, above),
             "ea": _by_item(step),
+            **_policies(step),
         }
         for index, step in enumerate(body.steps)
     }
     first = [index for index, found in enumerate(waits) if not found.steps and not found.items]
-    table["start"] = {"q": body.queue_open, "s": first}
+    table["start"] = {"q": body.queue_open, "s": first, **(_of_run(plan) if number == 0 else {})}
     table["close"] = {"q": body.queue_close, "in": _whole(_results(body), plan, number, above)}
     return table
+
+
+def _policies(step: Step) -> dict[str, Any]:
+    options, found = step.options, dict[str, Any]()
+    if retry := options.get("retry"):
+        found["r"] = {"m": retry["max"], "b": retry["base"], "f": retry["factor"], "c": retry["cap"]}
+        found["r"] |= {"j": int(retry["jitter"]), "h": int(is_time_limit_retried(retry))}
+    told = {"tl": options.get("timeout", (None, None))[1]}
+    told |= {"sw": options.get("start_within"), "ms": options.get("min_success"), "mc": options.get("max_concurrent")}
+    return found | {name: value for name, value in told.items() if value is not None}
+
+
+def _of_run(plan: Plan) -> dict[str, int]:
+    found = {} if plan.options.get("fail_fast", True) else {"ff": 0}
+    return found | ({"hk": 1} if plan.options.get("hooks") else {})
 
 
 def _results(body: Body) -> Iterator[Expr]:

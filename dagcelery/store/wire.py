@@ -39,6 +39,8 @@ _FIELDS_A_SCRIPT = 500
 FEW = 100
 """Values, or blocks, that travel with a request."""
 _FEW = 16
+_TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "ff", "hk"})
+"""What an entry of the topology says as it is, if it says it at all."""
 
 
 # -- requests ------------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str
         successors = list(entry.get("s") or ())
         announced = list(portions(successors, SUCCESSORS))
         inputs = [list(entry.get("in") or ()), list(entry.get("ea") or ())]
-        small = {k: v for k, v in entry.items() if k in ("b", "se") and v not in (None, [], ())}
+        small = {k: v for k, v in entry.items() if k in _TOLD and v not in (None, [], ())}
         small |= {
             "q": entry["q"],
             "x": entry.get("x") or "",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import dag, task
-from dagcelery.model import DAG, FromParam, ListOf, Literal, TaskOptions
-from dagcelery.planner import options
+from dagcelery.model import DAG, FromParam, ListOf, Literal
 from dagcelery.planner.build import plan
 from dagcelery.planner.topology import topology
 
@@ -129,20 +127,6 @@ def test_a_dag_that_unfolds_without_end_is_refused_early() -> None:
 def test_the_order_of_steps_is_that_of_the_nodes_where_they_may_start_together() -> None:
     nodes = {name: graphs.task(nothing) for name in ("z", "a", "m", "b")}
     assert [step.name for step in plan(graph(nodes, "b")).bodies[0].steps] == ["z", "a", "m", "b"]
-
-
-def test_options_that_were_not_set_are_left_out() -> None:
-    assert options.step_options(TaskOptions(taints=("gpu",), by_value=("m",))) == {}
-
-
-def test_options_are_plain_data() -> None:
-    @dataclass(frozen=True)
-    class Retry:
-        attempts: int
-        on: tuple[str, ...]
-
-    plain = options._plain({"retry": Retry(3, ("OSError",)), "tags": frozenset({"b", "a"}), "limit": 1.5})
-    assert plain == {"retry": {"attempts": 3, "on": ["OSError"]}, "tags": ["a", "b"], "limit": 1.5}
 
 
 def test_falsy_literals_and_defaults_are_values() -> None:
