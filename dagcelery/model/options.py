@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model.policies import Retry, Timeout, as_timeout, check_count, check_seconds, is_number
 from dagcelery.model.serializers import Serialize, Serializer
+
+Hook: TypeAlias = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,10 @@ class TaskOptions:
 
     `retry` says whether a call that failed is followed by another, `timeout` how long a call may take (a plain
     number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
-    Of a mapped task the share `min_success` of the items must succeed, from 0 to 1; the results of the others
-    are left out. ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no
-    effect. At most `max_concurrent` of its pieces are executed at once in one run. `on_success`, `on_failure`
-    and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
+    A mapped task has succeeded where the share `min_success` of its items has, from 0 to 1;
+    ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no effect. At most
+    `max_concurrent` of its pieces are executed at once in one run. `on_success`, `on_failure` and `on_retry` are
+    functions that workers call; like tasks they are found by name, or travel by value.
     """
 
     taints: tuple[str, ...] = ()
@@ -40,9 +42,9 @@ class TaskOptions:
     min_success: float | None = None
     on_item_failure: Literal["fail", "skip"] = "fail"
     max_concurrent: int | None = None
-    on_success: Callable[..., object] | None = None
-    on_failure: Callable[..., object] | None = None
-    on_retry: Callable[..., object] | None = None
+    on_success: Hook | None = None
+    on_failure: Hook | None = None
+    on_retry: Hook | None = None
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
@@ -68,8 +70,8 @@ class DagOptions:
 
     `deadline` is in seconds from the submission. With ``fail_fast=False`` what does not depend on a failed
     node is still executed. At most `max_active_runs` runs of this DAG go on at once. `on_success` and `on_failure`
-    are functions that a worker calls when the run has ended. ``keep="outputs"`` forgets values that nobody
-    will read any more, and keeps what the DAG gives back.
+    are functions that a worker calls when the run has ended. ``keep="outputs"`` keeps of all values only those
+    that the DAG gives back.
 
     But for the serializer these count only where this DAG is the one that is submitted: of a DAG within another
     they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
@@ -79,8 +81,8 @@ class DagOptions:
     deadline: float | None = None
     fail_fast: bool = True
     max_active_runs: int | None = None
-    on_success: Callable[..., object] | None = None
-    on_failure: Callable[..., object] | None = None
+    on_success: Hook | None = None
+    on_failure: Hook | None = None
     keep: Literal["all", "outputs"] = "all"
 
     def __post_init__(self) -> None:
@@ -94,6 +96,15 @@ class DagOptions:
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
             raise InvalidDag(f"keep={self.keep!r}", "is nothing that could be kept", "give 'all' or 'outputs'")
+
+
+Options = TypeVar("Options", TaskOptions, DagOptions)
+
+
+def changed(options: Options, **given: Any) -> Options:
+    """Return options with what is given, None is not; the very same if that is nothing."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(options, **changes) if changes else options
 
 
 def check_serializer(serializer: object) -> None:

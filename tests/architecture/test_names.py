@@ -17,6 +17,7 @@ PUBLIC = {
     "declared": ["DAG", "Task", "FromParam", "FromNodeOutput", "FromReturnValue", "FromKey", "FromProperty"],
     "decorated": ["task", "dag", "build", "TaskFunction", "DagFunction", "current"],
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
+    "durable": ["Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],
 }
 

@@ -9,7 +9,16 @@ import pytest
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import build, dag, task
-from dagcelery.model import FromKey, FromParam, FromReturnValue, Serialize, TaskOptions
+from dagcelery.model import (
+    DagOptions,
+    FromKey,
+    FromParam,
+    FromReturnValue,
+    Retry,
+    Serialize,
+    TaskOptions,
+    Timeout,
+)
 
 from .vocabulary import add, numbers, same, seven, square
 
@@ -199,3 +208,114 @@ def test_a_deadline_belongs_to_the_dag_that_is_submitted() -> None:
     options = build(hurried).options
     assert options.deadline == 60
     assert build(cross_validated).options.deadline is None
+
+
+def notify(*args: object) -> None: ...
+
+
+@task(
+    retry=Retry(5, 1.0, on=OSError),
+    timeout=Timeout(soft=50, hard=60),
+    start_within=600,
+    min_success=0.9,
+    max_concurrent=8,
+    on_success=notify,
+    on_failure=notify,
+    on_retry=notify,
+)
+def fetch(url: str) -> str:
+    return url
+
+
+FETCH = TaskOptions(
+    retry=Retry(5, 1.0, on=OSError),
+    timeout=Timeout(soft=50, hard=60),
+    start_within=600,
+    min_success=0.9,
+    max_concurrent=8,
+    on_success=notify,
+    on_failure=notify,
+    on_retry=notify,
+)
+
+
+def test_a_task_says_what_becomes_of_failures_delays_and_items() -> None:
+    @dag
+    def d(urls: list[str]) -> list[str]:
+        return [fetch(url) for url in urls]
+
+    assert build(d).nodes["fetch"].options == build(fetch).nodes["fetch"].options == FETCH
+    assert d.invoke(["a", "b"]) == ["a", "b"]
+
+
+def test_options_for_one_use_take_the_place_of_those_that_they_name() -> None:
+    once = fetch.options(timeout=5, retry=Retry(1), max_concurrent=1, on_retry=print)
+    options = build(once).nodes["fetch"].options
+    assert (options.retry, options.timeout, options.max_concurrent) == (Retry(1), Timeout(hard=5), 1)
+    assert (options.on_retry, options.on_failure) == (print, notify)
+    assert (options.start_within, options.min_success) == (600, 0.9)
+    assert build(fetch).nodes["fetch"].options == FETCH
+
+
+def test_to_skip_for_one_use_takes_the_place_of_a_share_and_the_other_way_round() -> None:
+    skipping = fetch.options(on_item_failure="skip")
+    found = [build(each).nodes["fetch"].options for each in (skipping, skipping.options(min_success=0.5))]
+    assert [(options.on_item_failure, options.min_success) for options in found] == [("skip", None), ("fail", 0.5)]
+
+
+def test_options_that_contradict_each_other_for_one_use_are_refused() -> None:
+    with pytest.raises(InvalidDag, match="contradict each other"):
+        fetch.options(on_item_failure="skip", min_success=0.5)
+    with pytest.raises(InvalidDag, match=r"queue='big'.*taint='gpu'"):
+        fetch.options(queue="big", taint="gpu")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retry": 3},
+        {"timeout": 0},
+        {"start_within": -1},
+        {"min_success": 2},
+        {"on_item_failure": "ignore"},
+        {"max_concurrent": 0},
+        {"on_success": "notify"},
+        {"on_retry": notify},
+    ],
+    ids=repr,
+)
+def test_options_of_a_task_are_refused_where_they_are_written(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDag, match=next(iter(options))):
+        task(**options)
+    if "on_retry" not in options:
+        with pytest.raises(InvalidDag, match=next(iter(options))):
+            fetch.options(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fail_fast": 0}, {"max_active_runs": 0}, {"on_success": "notify"}, {"keep": "some"}, {"deadline": 0}],
+    ids=repr,
+)
+def test_options_of_a_dag_are_refused_where_they_are_written(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDag, match=next(iter(options))):
+        dag(**options)
+    with pytest.raises(InvalidDag, match=next(iter(options))):
+        cross_validated.options(**options)
+
+
+def test_a_dag_says_what_holds_for_its_runs() -> None:
+    @dag(fail_fast=False, max_active_runs=1, on_success=notify, on_failure=notify, keep="outputs")
+    def d(x: int) -> int:
+        return square(x)
+
+    said = DagOptions(fail_fast=False, max_active_runs=1, on_success=notify, on_failure=notify, keep="outputs")
+    assert build(d).options == said
+    assert build(d.options(fail_fast=True, keep="all")).options == DagOptions(
+        max_active_runs=1, on_success=notify, on_failure=notify
+    )
+    assert build(d).options == said
+
+
+def test_a_dag_that_is_given_no_other_options_is_not_built_again() -> None:
+    assert build(cross_validated.options(key="order-42")) is build(cross_validated)

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, assert_type
 
+import dagcelery
 from dagcelery.client import Run, submit
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
-from dagcelery.model import DAG, Buildable, FromNodeOutput, FromParam, Serialize, Source
+from dagcelery.model import (
+    DAG,
+    Buildable,
+    FromNodeOutput,
+    FromParam,
+    Retry,
+    Serialize,
+    Source,
+    Timeout,
+    Wait,
+    exponential,
+    static,
+)
 
 if TYPE_CHECKING:
     T = TypeVar("T")
@@ -21,6 +34,29 @@ def power(x: int, exponent: int = 2) -> float:
 @task(taint="gpu", outputs=2, serializer=Serialize())
 def split(x: int) -> tuple[int, str]:
     return x, str(x)
+
+
+def notify(*args: object) -> None: ...
+
+
+@task(
+    retry=Retry(max_attempts=5, wait=exponential(base=0.5), on=(OSError, ValueError), give_up_on=KeyError),
+    timeout=Timeout(soft=9.5, hard=10),
+    start_within=60,
+    min_success=0.9,
+    on_item_failure="fail",
+    max_concurrent=8,
+    on_success=notify,
+    on_failure=notify,
+    on_retry=print,
+)
+def download(url: str) -> bytes:
+    return url.encode()
+
+
+@dag(fail_fast=False, max_active_runs=1, on_success=notify, on_failure=notify, keep="outputs", deadline=60)
+def downloads(urls: list[str]) -> list[bytes]:
+    return [download.options(timeout=5, on_item_failure="skip")(url) for url in urls]
 
 
 @task
@@ -107,6 +143,23 @@ def order_and_options_change_no_type() -> None:
     assert_type(pipeline.options(key="k", deadline=60).submit([1]), Run[float])
 
 
+def durability_changes_no_type() -> None:
+    assert_type(download("u"), bytes)
+    assert_type(download.options(retry=Retry(wait=2), timeout=5, max_concurrent=1, on_retry=notify)("u"), bytes)
+    assert_type(downloads.submit(["u"]), Run[list[bytes]])
+    assert_type(downloads.options(fail_fast=True, keep="all", max_active_runs=2).submit(["u"]), Run[list[bytes]])
+
+
+def policies_have_types() -> None:
+    assert_type(exponential(), Wait)
+    assert_type(static(3), Wait)
+    assert_type(Retry(wait=3).wait, Wait)
+    assert_type(Retry(on=OSError).on, tuple[type[BaseException], ...])
+    assert_type(Timeout(hard=3).soft, float | None)
+    assert_type(dagcelery.Retry(2, dagcelery.static(1)), Retry)
+    assert_type(dagcelery.Timeout(soft=1), Timeout)
+
+
 def generic_tasks_stay_generic() -> None:
     assert_type(first([1, 2]), int)
     assert_type(first(["a"]), str)
@@ -137,3 +190,23 @@ def what_is_misspelt_is_an_error() -> None:
     task(tain="gpu")(power.fn)  # type: ignore[call-overload]
     power.option(name="x")  # type: ignore[attr-defined]
     build(3)  # type: ignore[arg-type]
+
+
+def what_is_no_policy_is_an_error() -> None:
+    task(retry=3)  # type: ignore[call-overload]
+    task(timeout="5s")  # type: ignore[call-overload]
+    task(on_item_failure="ignore")  # type: ignore[call-overload]
+    task(max_concurrent=1.5)  # type: ignore[call-overload]
+    task(on_success="notify")  # type: ignore[call-overload]
+    dag(keep="some")  # type: ignore[call-overload]
+    dag(retry=Retry())  # type: ignore[call-overload]
+    download.options(retry=3)  # type: ignore[arg-type]
+    download.options(min_success="all")  # type: ignore[arg-type]
+    downloads.options(keep="some")  # type: ignore[arg-type]
+    downloads.options(timeout=5)  # type: ignore[call-arg]
+    Retry(max_attempts="3")  # type: ignore[arg-type]
+    Retry(on=[OSError])  # type: ignore[arg-type]
+    Retry(on=int)  # type: ignore[arg-type]
+    Retry(wait=None)  # type: ignore[arg-type]
+    Timeout(5).hard = 6  # type: ignore[misc]
+    exponential(jitter="full")  # type: ignore[arg-type]

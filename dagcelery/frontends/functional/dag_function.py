@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Literal as Choice
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.building import built, recursion_refused
@@ -19,7 +19,7 @@ from dagcelery.frontends.functional.shapes import rebuilt
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
-from dagcelery.model.options import DagOptions
+from dagcelery.model.options import DagOptions, Hook, changed
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromParam, Literal
 
@@ -95,17 +95,33 @@ class DagFunction(Definition[P, R_co]):
         key: str | None = None,
         deadline: float | None = None,
         client: object = None,
+        fail_fast: bool | None = None,
+        max_active_runs: int | None = None,
+        on_success: Hook | None = None,
+        on_failure: Hook | None = None,
+        keep: Choice["all", "outputs"] | None = None,
     ) -> Self:
         """Return this DAG with other options, for one use.
 
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
-        where to, `deadline` is in seconds from then.
+        where to, `deadline` is in seconds from then. The others are said at `DagOptions`; what is left out stays.
         """
         submission = {name: value for name, value in (("key", key), ("client", client)) if value is not None}
-        changed = self._changed(_node_name=name or self._node_name, _submission={**self._submission, **submission})
-        if deadline is None:
-            return changed
-        return changed._changed(_options=replace(self._options, deadline=deadline), _dags={})
+        options = changed(
+            self._options,
+            deadline=deadline,
+            fail_fast=fail_fast,
+            max_active_runs=max_active_runs,
+            on_success=on_success,
+            on_failure=on_failure,
+            keep=keep,
+        )
+        return self._changed(
+            _node_name=name or self._node_name,
+            _submission={**self._submission, **submission},
+            _options=options,
+            _dags=self._dags if options is self._options else {},
+        )
 
     def _nested(self, trace: Trace, arguments: dict[str, Any]) -> object:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}

@@ -7,13 +7,14 @@ an `Output`. Anywhere else, in a running task too, it calls the function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.task_function import TaskFunction
 from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
-from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.options import DagOptions, Hook, TaskOptions
+from dagcelery.model.policies import Retry, Timeout
 from dagcelery.model.serializers import Serialize, Serializer
 
 P = ParamSpec("P")
@@ -31,6 +32,15 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    retry: Retry | None = None,
+    timeout: Timeout | float | None = None,
+    start_within: float | None = None,
+    min_success: float | None = None,
+    on_item_failure: Literal["fail", "skip"] = "fail",
+    max_concurrent: int | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    on_retry: Hook | None = None,
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 def task(
     fn: Callable[..., Any] | None = None,
@@ -42,12 +52,22 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    retry: Retry | None = None,
+    timeout: Timeout | float | None = None,
+    start_within: float | None = None,
+    min_success: float | None = None,
+    on_item_failure: Literal["fail", "skip"] = "fail",
+    max_concurrent: int | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    on_retry: Hook | None = None,
 ) -> Any:
     """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
 
     `taint` keeps it to workers that tolerate it, `queue` sends it to one queue; one excludes the other.
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``.
-    `serializer` carries its returned value, `Serialize(...)` each of its keys. Raises InvalidDag.
+    `serializer` carries its returned value, `Serialize(...)` each of its keys. What happens where it fails, takes
+    too long or works on items is said at `TaskOptions`. Raises InvalidDag.
     """
     options = TaskOptions(
         taints=words(taint),
@@ -55,6 +75,15 @@ def task(
         name=name,
         serializer=serializer,
         by_value=words(by_value),
+        retry=retry,
+        timeout=timeout,
+        start_within=start_within,
+        min_success=min_success,
+        on_item_failure=on_item_failure,
+        max_concurrent=max_concurrent,
+        on_success=on_success,
+        on_failure=on_failure,
+        on_retry=on_retry,
     )
     if fn is not None:
         return TaskFunction(fn, options, outputs)
@@ -70,6 +99,11 @@ def dag(
     serializer: Serializer | None = None,
     name: str | None = None,
     deadline: float | None = None,
+    fail_fast: bool = True,
+    max_active_runs: int | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    keep: Literal["all", "outputs"] = "all",
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
 def dag(
     fn: Callable[..., Any] | None = None,
@@ -79,14 +113,28 @@ def dag(
     serializer: Serializer | None = None,
     name: str | None = None,
     deadline: float | None = None,
+    fail_fast: bool = True,
+    max_active_runs: int | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    keep: Literal["all", "outputs"] = "all",
 ) -> Any:
     """Make a function the body of a DAG: plain as ``@dag``, or with options as ``@dag(static=("folds",))``.
 
     The body says which tasks there are. It is run several times, so it must be pure, and parameters are
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
-    `serializer` is the default of all values in it; `deadline` is in seconds. Raises InvalidDag when built.
+    `serializer` is the default of all values in it; `deadline` is in seconds. What else holds for a run of it is
+    said at `DagOptions`. Raises InvalidDag, also when built.
     """
-    options = DagOptions(serializer, deadline)
+    options = DagOptions(
+        serializer,
+        deadline,
+        fail_fast=fail_fast,
+        max_active_runs=max_active_runs,
+        on_success=on_success,
+        on_failure=on_failure,
+        keep=keep,
+    )
     names = words(static)
     if fn is not None:
         return DagFunction(fn, options, names, name)

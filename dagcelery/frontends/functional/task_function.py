@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Literal as Choice
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.calls import CalledTask
@@ -15,8 +16,9 @@ from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.options import TaskOptions
+from dagcelery.model.options import Hook, TaskOptions, changed
 from dagcelery.model.outputs import FromReturnValue
+from dagcelery.model.policies import Retry, Timeout
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 
@@ -61,12 +63,42 @@ class TaskFunction(Definition[P, R_co]):
         named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         return self._alone(frozenset(named))
 
-    def options(self, *, name: str | None = None, queue: str | None = None, taint: str | Iterable[str] = ()) -> Self:
-        """Return this task with other options, for one use: a node's `name`, or another place to run."""
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        taint: str | Iterable[str] = (),
+        retry: Retry | None = None,
+        timeout: Timeout | float | None = None,
+        start_within: float | None = None,
+        min_success: float | None = None,
+        on_item_failure: Choice["fail", "skip"] | None = None,
+        max_concurrent: int | None = None,
+        on_success: Hook | None = None,
+        on_failure: Hook | None = None,
+        on_retry: Hook | None = None,
+    ) -> Self:
+        """Return this task with other options, for one use: a node's `name`, and what is said at `TaskOptions`.
+
+        What is left out stays as it is, but a place takes the place of another, and so does what becomes of items.
+        """
         taints = (taint,) if isinstance(taint, str) else tuple(taint)
-        options = self._options
+        changes: dict[str, Any] = {}
         if queue is not None or taints:
-            options = replace(options, queue=queue, taints=taints)
+            changes = {"queue": queue, "taints": taints}
+        if min_success is not None or on_item_failure is not None:
+            changes |= {"min_success": min_success, "on_item_failure": on_item_failure or "fail"}
+        options = changed(
+            replace(self._options, **changes),
+            retry=retry,
+            timeout=timeout,
+            start_within=start_within,
+            max_concurrent=max_concurrent,
+            on_success=on_success,
+            on_failure=on_failure,
+            on_retry=on_retry,
+        )
         return self._changed(_name=name or self._name, _options=options, _dags={})
 
     @property
