@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
@@ -32,6 +32,7 @@ class Binding:
         self.settings = settings
         self.keyring = Keyring.parse(settings.signing_key)
         self.sender = Messages(self)
+        self.open_store: Callable[[str], Store] = RedisStore
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._pid = 0
@@ -45,7 +46,7 @@ class Binding:
                 raise NotConfigured(
                     "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
                 )
-            self._store = RedisStore(self.settings.store_url)
+            self._store = self.open_store(self.settings.store_url)
         return self._store
 
     @property

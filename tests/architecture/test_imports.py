@@ -30,13 +30,13 @@ ABOVE_ALL = {"__init__", "cli", "compat", "dashboard", "testing"}
 
 # Who may import what others made; what is not named here may be imported by nobody.
 THIRD_PARTY: dict[str, set[str]] = {
-    "celery": {"runtime", "schedule", "local", "cli"},
+    "celery": {"runtime", "schedule", "local", "cli", "testing"},
     "kombu": {"runtime", "schedule", "local", "cli"},
     "billiard": {"runtime", "local"},
-    "redis": {"store", "local"},
+    "redis": {"store", "local", "testing"},
     "cloudpickle": {"payload", "runtime"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "testing"},
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},

@@ -1,0 +1,72 @@
+"""What must hold of a run that is over, whatever was done to its workers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+
+from dagcelery.store.base import Event, Progress, Store
+from dagcelery.store.redis import key
+
+PORTION = 1000
+
+
+def events_of(store: Store, run_id: str) -> list[Event]:
+    """All events of a run's stream."""
+    found: list[Event] = []
+    while portion := store.events(run_id, found[-1].id if found else "", PORTION):
+        found += portion
+    return found
+
+
+def committed_wrongly(events: list[Event], progress: Progress) -> Iterator[str]:
+    """Tell of pieces of a run that is done which were not committed exactly once."""
+    done: Counter[tuple[str, str, int]] = Counter()
+    by_step: Counter[tuple[int, int]] = Counter()
+    for event in events:
+        if event.kind != "done" or not event.piece:
+            continue
+        scope, step, *lo = event.piece.split("/")
+        for item in range(int(lo[0]), event.hi) if lo else (-1,):
+            done[scope, step, item] += 1
+            by_step[event.body, int(step)] += 1
+    yield from (f"piece {'/'.join(map(str, piece))} was committed {n} times" for piece, n in done.items() if n > 1)
+    for at, counts in progress.counts.items():
+        if not counts.total == counts.done == by_step[at]:
+            yield (
+                f"step {at[0]}.{at[1]} has {counts.total} pieces, "
+                f"{counts.done} were counted as done, and {by_step[at]} tell so"
+            )
+
+
+def claimed_still(raw: Any, run_id: str) -> list[str]:
+    """The claims that a run has."""
+    return [piece.decode() for piece in raw.hkeys(key(run_id, "c")) if piece]
+
+
+def immortal_keys(raw: Any, pattern: str) -> Iterator[str]:
+    """Tell of keys that would stay for ever."""
+    for name in raw.scan_iter(match=pattern, count=PORTION):
+        if raw.pttl(name) == -1:
+            yield f"the key {re.sub('[0-9a-f]{32}', '…', name.decode())} has no TTL"
+
+
+def keys_of(raw: Any, run_id: str) -> list[str]:
+    """The keys of one run."""
+    return [name.decode() for name in raw.scan_iter(match=f"{key(run_id)}*".replace("[", "\\["), count=PORTION)]
+
+
+def standstill_seconds(events: list[Event], created: float, ended: float) -> float:
+    """The longest time in which no piece of a run was committed: an upper bound of how long a recovery took."""
+    moments = sorted([created, ended, *(int(event.id.partition("-")[0]) / 1000 for event in events)])
+    return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=0.0)
+
+
+def raw_client(url: str) -> Any:
+    """A plain client of the server."""
+    return redis.Redis.from_url(url)

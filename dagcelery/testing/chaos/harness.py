@@ -1,0 +1,145 @@
+"""Many runs at once amid a storm of faults, and what came of it all."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagcelery.testing import faults
+from dagcelery.testing.chaos import checks, trials
+from dagcelery.testing.chaos.graphs import case
+from dagcelery.testing.chaos.storm import SKEWS, Storm
+from dagcelery.testing.chaos.trials import Trial
+
+MESSAGES = faults.Messages(dropped=0.05, doubled=0.05, delayed=0.05, reordered=0.05)
+WORKERS, PROCESSES = 2, 2
+EXTRA_SECONDS = 60.0
+"""How much longer the storm may go on, with more runs, until each kind of fault has happened."""
+
+
+@dataclass
+class Report:
+    """What a harness has seen."""
+
+    seed: int
+    trials: list[Trial] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    left_behind: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def violations(self) -> list[str]:
+        """All that must not be."""
+        found = [f"run {t.case.number} ({t.case.shape}, {t.run_id}): {v}" for t in self.trials for v in t.violations]
+        return found + self.left_behind
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether nothing was violated although everything happened."""
+        return not self.violations and not self.missing
+
+    def shapes(self) -> Counter[str]:
+        """How many runs there were of each shape."""
+        return Counter(trial.case.shape for trial in self.trials)
+
+
+class Harness:
+    """Keeps so many runs in flight on an arena."""
+
+    def __init__(self, arena: faults.Arena, seed: int, timeout: float, tell: Callable[[Trial], None]) -> None:
+        self._arena = arena
+        self._seed = seed
+        self._timeout = timeout
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self.report = Report(seed)
+
+    def run(self, numbers: Collection[int], in_flight: int, required: Collection[str]) -> Report:
+        """Make the runs, and more until the required kinds of faults have happened."""
+        started = time.monotonic()
+        with Storm(self._arena, self._seed, WORKERS):
+            extra = itertools.count(max(numbers, default=0) + 1)
+            queue = itertools.chain(numbers, self._while_missing(extra, required))
+            with ThreadPoolExecutor(in_flight) as pool:
+                try:
+                    list(pool.map(self._work, itertools.repeat(queue, in_flight)))
+                finally:
+                    self._over.set()
+        report = self.report
+        report.faults = self._arena.counts()
+        report.missing = sorted(kind for kind in required if not report.faults.get(kind))
+        report.left_behind = self._left_behind()
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _while_missing(self, numbers: Iterator[int], required: Collection[str]) -> Iterator[int]:
+        """More numbers, until each required kind of fault has happened or it takes too long."""
+        until = math.inf
+        for number in numbers:
+            until = min(until, time.monotonic() + EXTRA_SECONDS)
+            counts = self._arena.counts()
+            if time.monotonic() > until or all(counts.get(kind) for kind in required):
+                return
+            yield number
+
+    def _work(self, queue: Iterator[int]) -> None:
+        with closing(checks.raw_client(self._arena.local.server.url)) as raw:
+            while not self._over.is_set():
+                with self._lock:
+                    number = next(queue, None)
+                if number is None:
+                    return
+                self._add(self._tried(raw, number))
+
+    def _tried(self, raw: Any, number: int) -> Trial:
+        chosen = case(self._seed, number)
+        try:
+            return trials.tried(self._arena.client, raw, chosen, f"{self._seed}/{number}", self._timeout)
+        except Exception as error:  # an error that a user would not expect is a violation too
+            return Trial(chosen, violations=[f"{type(error).__name__}: {error}"])
+
+    def _add(self, trial: Trial) -> None:
+        with self._lock:
+            self.report.trials.append(trial)
+            self._tell(trial)
+
+    def _left_behind(self) -> list[str]:
+        """What is there after all runs were examined and deleted, and should not be."""
+        broken = {trial.run_id for trial in self.report.trials if trial.violations}
+        with closing(checks.raw_client(self._arena.local.server.url)) as raw:
+            found = list(checks.immortal_keys(raw, "dagcelery:*"))
+            names = (name.decode() for name in raw.scan_iter(match="dagcelery:{*", count=1000))
+            runs = {name.split("{")[1].split("}")[0] for name in names} - broken
+        return found + [f"the run {run_id} was deleted, or lost, and left keys" for run_id in sorted(runs)]
+
+
+def prove(
+    runs: Collection[int],
+    seed: int,
+    *,
+    in_flight: int = 12,
+    timeout: float = 90.0,
+    required: Collection[str] = (),
+    tell: Callable[[Trial], None] = lambda trial: None,
+) -> Report:
+    """Make runs of these numbers amid a storm, and report."""
+    with faults.arena(
+        WORKERS,
+        PROCESSES,
+        seed=seed,
+        messages=MESSAGES,
+        skews=SKEWS[1:3],
+        taints=["gpu"],
+        modules=["dagcelery.testing.chaos.graphs"],
+    ) as arena:
+        return Harness(arena, seed, timeout, tell).run(runs, in_flight, required)

@@ -1,0 +1,103 @@
+"""One run amid faults: submitted until it is remembered, awaited to its end, compared with plain Python, examined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from dagcelery.client import Client, Run
+from dagcelery.errors import BrokerUnavailable, NodeFailed, ResultTimeout, RunCancelled, StoreUnavailable
+from dagcelery.testing.chaos import checks
+from dagcelery.testing.chaos.graphs import Case
+
+T = TypeVar("T")
+SETTLE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Trial:
+    """What came of a case."""
+
+    case: Case
+    run_id: str = ""
+    seconds: float = 0.0
+    standstill_seconds: float = 0.0
+    pieces: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+def patiently(ask: Callable[[], T], until: float) -> T:
+    """Ask again while the store is away, as users' programs do."""
+    while True:
+        try:
+            return ask()
+        except StoreUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def submitted(client: Client, case: Case, name: str, until: float) -> Run[Any]:
+    """Submit until it is known to be remembered; the key keeps a second try from being a second run."""
+    for again in range(1000):
+        try:
+            key = f"{name}/{again}"
+            return patiently(partial(client.submit, case.node, case.params, key=key), until)
+        except BrokerUnavailable:
+            if time.monotonic() > until:
+                raise
+    raise AssertionError("unreachable")
+
+
+def tried(client: Client, raw: Any, case: Case, name: str, timeout: float) -> Trial:
+    """Run a case, and examine it."""
+    trial, started = Trial(case), time.monotonic()
+    until = started + timeout
+    run = submitted(client, case, name, until)
+    trial.run_id = run.id
+    wrong = _outcome(run, case, until)
+    trial.seconds = time.monotonic() - started
+    if wrong:
+        trial.violations.append(wrong)
+    else:
+        trial.violations += patiently(lambda: list(_examined(client, raw, trial)), time.monotonic() + timeout)
+    if not trial.violations:
+        patiently(run.delete, time.monotonic() + timeout)
+    return trial
+
+
+def _outcome(run: Run[Any], case: Case, until: float) -> str:
+    """Wait for the end; say what is wrong with it, if anything is."""
+    try:
+        result = patiently(lambda: run.result(timeout=max(0.1, until - time.monotonic())), until)
+    except ResultTimeout:
+        return f"it did not end: {run.status()}"
+    except NodeFailed as error:
+        return "" if case.fails and case.fails in str(error) else f"it failed: {error}"
+    except RunCancelled as error:
+        return f"it was cancelled: {error}"
+    if case.fails:
+        return f"it should have failed, and gave {result!r}"
+    expected = case.expected()
+    return "" if result == expected else f"it gave {result!r} instead of {expected!r}"
+
+
+def _examined(client: Client, raw: Any, trial: Trial) -> Iterator[str]:
+    store, run_id = client.store, trial.run_id
+    events, progress = checks.events_of(store, run_id), store.progress(run_id)
+    assert progress is not None
+    record = progress.record
+    trial.pieces = sum(event.kind == "done" for event in events) - (record.state == "done")
+    trial.standstill_seconds = checks.standstill_seconds(events, record.created, record.ended)
+    if record.state == "done":
+        yield from checks.committed_wrongly(events, progress)
+    yield from checks.immortal_keys(raw, f"dagcelery:{{{run_id}}}*")
+    # Live pieces of a run that failed may still be committed, so their claims may outlast its end for a while.
+    until = time.monotonic() + SETTLE_SECONDS
+    while (left := checks.claimed_still(raw, run_id)) and time.monotonic() < until:
+        time.sleep(0.1)
+    if left:
+        yield f"still claimed after its end as {record.state}: {', '.join(left)}"

@@ -1,0 +1,1 @@
+"""Faults on real workers: what they do, and that runs end right all the same."""
