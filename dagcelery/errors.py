@@ -5,6 +5,7 @@
     DagceleryError
     ├── InvalidDag (ValueError)
     │   ├── InvalidDagType (TypeError)
+    │   ├── InvalidConfig
     │   └── CyclicDependency
     ├── InvalidParameters (ValueError)
     ├── InvalidSetting (ValueError)
@@ -71,6 +72,21 @@ class CyclicDependency(InvalidDag):
         )
         self.args = (nodes,)
         self.nodes = tuple(nodes)
+
+    def __str__(self) -> str:
+        return sentence(self.culprit, self.wrong, self.right)
+
+
+class InvalidConfig(InvalidDag):
+    """A configuration says what no workflow can be made of; `line` counts from 1, None means that of no file."""
+
+    def __init__(self, file: str, line: int | None, key: str, wrong: str, right: str = "") -> None:
+        place = ", ".join(filter(None, (file, f"line {line}" if line else "", key)))
+        super().__init__(place, wrong, right)
+        self.args = (file, line, key, wrong, right)
+        self.file = file
+        self.line = line
+        self.key = key
 
     def __str__(self) -> str:
         return sentence(self.culprit, self.wrong, self.right)

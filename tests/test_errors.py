@@ -14,6 +14,7 @@ EXAMPLES = [
     errors.DagceleryError("anything"),
     errors.InvalidDag("node 'a'", "reads output 'x' of 'b', which has none", "read one of: y"),
     errors.InvalidDagType("node 'a'", "is of type int", "give a Task or a DAG"),
+    errors.InvalidConfig("config.yml", 7, "workflows[0].name", "is a list", "write a text"),
     errors.CyclicDependency(["a", "b"]),
     errors.InvalidParameters("parameter 'n'", "is missing", "give one"),
     errors.InvalidSetting("DAGCELERY_MAX_ITEMS", "is 'many'", "write a whole number"),

@@ -6,10 +6,8 @@ command line that makes no sense, and 1 for all else, told in one sentence.
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -17,10 +15,11 @@ from rich.console import Console
 
 from dagcelery import client, draw
 from dagcelery.cli import machine
+from dagcelery.cli.config import config
 from dagcelery.cli.progress import canvas_lines, show_run, table
+from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
 from dagcelery.errors import DagceleryError
-from dagcelery.planner.routing import queues_of
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -73,15 +72,9 @@ def given(command: C) -> C:
     return command
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-
-
 @dag.command()
 @given
-@click.option("--local", type=click.IntRange(1), metavar="N", help="Start a server and N workers for this run.")
-@click.option("--watch", is_flag=True, help="Show each node's progress.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after this time; the run goes on.")
-@as_json
+@running
 def run(
     target: Target,
     pairs: tuple[str, ...],
@@ -92,26 +85,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Submit TARGET, wait for its result, and print it as JSON."""
-    params = parameters(target, pairs, file)
-    with workers_for(target.dag(params), local) if local else nullcontext():
-        submitted = target.submit(params)
-        told: dict[str, object] = {"id": submitted.id}
-        try:
-            if watch:
-                show_run(submitted)
-            told["result"] = submitted.result(timeout)
-        except DagceleryError as error:
-            told["error"] = str(error)
-            raise
-        except KeyboardInterrupt:
-            if not local:
-                click.echo(f"run {submitted.id} goes on; see it with: dagcelery status {submitted.id}", err=True)
-            raise
-        finally:
-            if as_json and len(told) > 1:
-                click.echo(to_json(told | {"state": str(submitted.state)}))
-        if not as_json:
-            click.echo(to_json(told["result"]))
+    run_to_its_end(target, parameters(target, pairs, file), local, watch=watch, timeout=timeout, as_json=as_json)
 
 
 @dag.command()
@@ -181,15 +155,4 @@ def status(run_id: str, watch: bool, as_json: bool) -> None:
 
 dag.add_command(machine.worker)
 dag.add_command(machine.dev)
-
-
-def workers_for(node: client.Node, processes: int) -> AbstractContextManager[object]:
-    """Start workers on this machine that consume whatever a DAG needs."""
-    from dagcelery.local import cluster
-
-    return cluster(processes, queues=queues_of(client.plan_of(node)))
-
-
-def to_json(value: object) -> str:
-    """Write a value for standard output; what JSON cannot hold is written as Python shows it."""
-    return json.dumps(value, ensure_ascii=False, default=repr)
+dag.add_command(config)

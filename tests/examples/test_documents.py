@@ -1,8 +1,9 @@
 """What the documents say is so: each block of Python and bash in them runs, and tables name what there is.
 
 Blocks of one document run in order, in one folder. A block of Python whose first line is ``# name.py`` is written to
-that file instead. An expression that a comment follows, ``2 + 2  # 4``, has that value. A block of text that follows a
-block of bash shows lines of its output. Commands that serve until they are stopped run till the document's end.
+that file instead, and so is each block of YAML. An expression that a comment follows, ``2 + 2  # 4``, has that value.
+A block of text that follows a block of bash shows lines of its output. Commands that serve until they are stopped run
+till the document's end.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Reader:
             printed = None
             if block.language == "python":
                 self.python(block, document)
+            elif block.language == "yaml":
+                (self.folder / block.text.split("\n", 1)[0].removeprefix("# ")).write_text(block.text)
             elif block.language == "bash":
                 printed = "".join(self.shell(line) for line in block.text.splitlines())
 

@@ -1,0 +1,1 @@
+"""Workflows in YAML: what a configuration means, and what is said of one that means nothing."""
