@@ -14,7 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from dagcelery.errors import BrokerUnavailable, InvalidDagType, NotConfigured, RunNotFound
+from dagcelery.errors import (
+    BrokerUnavailable,
+    InvalidDag,
+    InvalidDagType,
+    InvalidParameters,
+    NotConfigured,
+    RunNotFound,
+)
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
@@ -26,7 +33,7 @@ from dagcelery.runtime.eager import Mailbox, patient
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.pieces import is_executing
 from dagcelery.runtime.results import Causes, RunState, RunStatus
-from dagcelery.settings import Settings
+from dagcelery.settings import Settings, masked
 from dagcelery.store.base import NewRun, Store
 from dagcelery.store.memory import MemoryStore
 
@@ -44,6 +51,8 @@ class Run(Generic[R_co]):
     """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked."""
 
     def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
+        if not isinstance(run_id, str):
+            raise InvalidParameters(f"run id {run_id!r}", "is no text", "give the id of a run as submit(...).id has it")
         self.id = run_id
         self._client = client
         self._engine_used = _engine
@@ -131,7 +140,8 @@ class Client:
 
     def submit(self, node: Node, params: Mapping[str, object] | None = None, *, key: str | None = None) -> Run[Any]:
         """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
-        node, params = fixed(node, params or {})
+        _check_key(key)
+        node, params = fixed(node, {} if params is None else params)
         app = self.binding.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
@@ -158,7 +168,7 @@ class Client:
             engine.store.end(run.id, "cancelled", f"its first message could not be sent: {error}")
             raise BrokerUnavailable(
                 f"run {run.id} was cancelled, because its first message could not be sent: {error}",
-                str(self.binding.app.connection().as_uri()),
+                masked(self.binding.settings.broker_url),
             ) from error
 
     def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
@@ -227,6 +237,8 @@ def submit(
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
     BrokerUnavailable, after the run that could not be started was cancelled.
     """
+    if client is not None and not isinstance(client, Client):
+        raise InvalidParameters(f"client={client!r}", "is no Client", "give what attach(app) returned")
     return (client or default_client()).submit(node, params, key=key)
 
 
@@ -246,7 +258,7 @@ def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
 
     Raises what `submit` raises before it writes, and NodeFailed with the original error as its cause.
     """
-    engine, run_id, causes = run_here(node, params or {}, Settings.from_environment())
+    engine, run_id, causes = run_here(node, {} if params is None else params, Settings.from_environment())
     return results.wait(engine, run_id, 0, causes)
 
 
@@ -302,6 +314,8 @@ def deadline_of(node: Node) -> float | None:
 
 def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, object]]:
     """Tell static parameters, which say what the DAG is, from those of the run."""
+    if isinstance(node, type) or not isinstance(params, Mapping):
+        return node, params  # which is refused where it is looked at
     names = getattr(node, "static", ())
     static = {name: params[name] for name in names if name in params}
     if not static:
@@ -313,16 +327,10 @@ def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, 
 def dag_of(node: Node) -> DAG | Task:
     """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
     if isinstance(node, str):
-        module, _, name = node.partition(":")
-        if not name:
-            raise InvalidDagType(f"'{node}'", "it does not say where the DAG is", "write 'package.module:name'")
-        found = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return dag_of(cast(Node, found))
+        return dag_of(_found(node))
     if isinstance(node, DAG | Task):
         return node
-    if isinstance(node, Buildable):
+    if isinstance(node, Buildable) and not isinstance(node, type):
         return node.__dag__()
     raise InvalidDagType(
         f"{node!r}",
@@ -331,16 +339,37 @@ def dag_of(node: Node) -> DAG | Task:
     )
 
 
+def _found(text: str) -> Node:
+    """Import what ``"module:name"`` says."""
+    module, _, name = text.partition(":")
+    if not module.strip(".") or not name:
+        raise InvalidDagType(f"'{text}'", "it does not say where the DAG is", "write 'package.module:name'")
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a module's body raises what it likes
+        wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
+        raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
+    return cast(Node, found)
+
+
+def _check_key(key: object) -> None:
+    if key is not None and (not isinstance(key, str) or not key):
+        raise InvalidParameters(f"key={key!r}", "is no word", "give a str such as 'order-42'")
+
+
 def plan_of(node: Node, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
     """The plan of a DAG; made once for each DAG object."""
     dag, chosen = dag_of(node), settings or Settings()
+    terms = (queue, chosen.serializer, chosen.max_nodes)
     known = _plans.get(id(dag))
-    if known is None or known[0] is not dag or known[1] != (queue, chosen.serializer):
+    if known is None or known[0] is not dag or known[1] != terms:
         made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
         if len(_plans) >= 128:
             _plans.pop(next(iter(_plans)))
-        known = _plans[id(dag)] = (dag, (queue, chosen.serializer), made)
+        known = _plans[id(dag)] = (dag, terms, made)
     return known[2]
 
 
-_plans: dict[int, tuple[DAG | Task, tuple[str, str], Plan]] = {}
+_plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}

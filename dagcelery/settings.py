@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from dagcelery.errors import InvalidSetting
 
@@ -166,6 +167,22 @@ def _is_url(value: object) -> _Wrong:
     return shown, "write one such as redis://localhost:6379/0"
 
 
+def _is_redis_url(value: object) -> _Wrong:
+    if value == "" or _is_url(value) is not None:
+        return _is_url(value)
+    wrong, right = "is not the address of a Redis or Valkey", "write one such as redis://localhost:6379/0"
+    try:
+        scheme, _, path, *_ = parts = urlsplit(str(value))
+        parts.port  # noqa: B018  # it is looked at when it is asked for
+    except ValueError:
+        return wrong, right
+    if scheme == "unix":
+        return None
+    # The database's number: redis-py would take 0 in place of anything else.
+    is_right = scheme in ("redis", "rediss") and (path.strip("/") or "0").isdecimal()
+    return None if is_right else (wrong, right)
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[object], _Wrong]:
     return lambda value: None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
 
@@ -197,7 +214,7 @@ def _are_modules(value: object) -> _Wrong:
 
 _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "broker_url": _is_url,
-    "store_url": _is_url,
+    "store_url": _is_redis_url,
     "signing_key": _is_text,
     "imports": _are_modules,
     "serializer": _one_of(_SERIALIZERS),

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from dagcelery.errors import InvalidDagType
+
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
 
 
 class FrozenMapping(Mapping[K, V_co]):
-    """A read-only copy of a mapping; writing to it raises TypeError, which names `owner`."""
+    """A read-only copy of a mapping; writing to it raises InvalidDagType, which names `owner`."""
 
     __slots__ = ("_items", "_owner")
 
     def __init__(self, items: Mapping[K, V_co], owner: str) -> None:
+        if not isinstance(items, Mapping):
+            raise InvalidDagType(f"the {owner}", f"are {items!r}, not a mapping", "give a dict of names")
         self._items = dict(items)
         self._owner = owner
 
@@ -34,7 +38,7 @@ class FrozenMapping(Mapping[K, V_co]):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise TypeError(f"the {self._owner} cannot be changed, since they were checked once: build a new one")
+        raise InvalidDagType(f"the {self._owner}", "cannot be changed, since they were checked once", "build a new one")
 
     def __repr__(self) -> str:
         return repr(self._items)

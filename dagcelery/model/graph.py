@@ -10,7 +10,7 @@ from dagcelery.model import rules
 from dagcelery.model.annotations import lazy_parameters
 from dagcelery.model.fanout import fan_source
 from dagcelery.model.frozen import Frozen, FrozenMapping
-from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.order import dependencies, layers
 from dagcelery.model.outputs import TaskOutput
 from dagcelery.model.sources import Readable, Source
@@ -47,7 +47,7 @@ class Task(Frozen):
         after: Iterable[str] = (),
         over: Readable | None = None,
     ) -> None:
-        options = options or TaskOptions()
+        options = checked(options, TaskOptions)
         inputs = FrozenMapping(inputs or {}, "inputs of a task")
         self._become(
             func=func,
@@ -56,7 +56,7 @@ class Task(Frozen):
             runtime_options=FrozenMapping(runtime_options or {}, "runtime options of a task"),
             partition_by_input=partition_by_input,
             options=replace(options, lazy=options.lazy | lazy_parameters(func, inputs)),
-            after=tuple(after),
+            after=words("after", after),
             over=over,
         )
         rules.check_task(self)
@@ -104,8 +104,8 @@ class DAG(Frozen):
             runtime_options=FrozenMapping(runtime_options or {}, "runtime options of a DAG"),
             partition_by_input=partition_by_input,
             name=name,
-            options=options or DagOptions(),
-            after=tuple(after),
+            options=checked(options, DagOptions),
+            after=words("after", after),
             over=over,
             returns=returns,
         )

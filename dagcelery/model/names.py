@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 # Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
@@ -17,6 +17,11 @@ NAME_RULE: Final = (
 def is_name(name: object) -> bool:
     """Whether something is fit to name a node, an input or an output."""
     return isinstance(name, str) and NAME.fullmatch(name) is not None
+
+
+def is_in(name: object, known: Container[str]) -> bool:
+    """Whether something is one of the `known` names; what is no word at all is none of them."""
+    return isinstance(name, str) and name in known
 
 
 def choices(wrong: object, known: Iterable[str]) -> str:

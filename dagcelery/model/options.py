@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.policies import Retry, Timeout, as_timeout, check_count, check_seconds, is_number
 from dagcelery.model.serializers import Serialize, Serializer
 
@@ -48,7 +48,7 @@ class TaskOptions:
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
-            object.__setattr__(self, field, _words(field, getattr(self, field)))
+            object.__setattr__(self, field, words(field, getattr(self, field)))
         object.__setattr__(self, "lazy", frozenset(self.lazy))
         object.__setattr__(self, "timeout", as_timeout(self.timeout))
         _check_place(self.queue, self.taints)
@@ -87,6 +87,8 @@ class DagOptions:
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
+        if isinstance(self.serializer, Serialize):
+            raise InvalidDag(f"serializer={self.serializer!r}", "is for one task's value", "give one serializer")
         if self.deadline is not None:
             check_seconds("deadline", self.deadline)
         if not isinstance(self.fail_fast, bool):
@@ -109,7 +111,11 @@ def changed(options: Options, **given: Any) -> Options:
 
 def check_serializer(serializer: object) -> None:
     """Refuse what could not serialize, above all a class where its instance is due."""
-    if serializer is None or isinstance(serializer, Serialize):
+    if isinstance(serializer, Serialize):
+        for part in serializer:
+            check_serializer(part)
+        return
+    if serializer is None:
         return
     if isinstance(serializer, type) or not isinstance(serializer, Serializer):
         raise InvalidDag(
@@ -157,9 +163,19 @@ def _check_hooks(**hooks: object) -> None:
             raise InvalidDag(f"{name}={hook!r}", "cannot be called", "give a function that workers can import")
 
 
-def _words(field: str, given: object) -> tuple[str, ...]:
-    words = (given,) if isinstance(given, str) else tuple(given)  # type: ignore[arg-type]
-    for word in words:
+def words(field: str, given: object) -> tuple[str, ...]:
+    """Return one word or several as a tuple; what holds anything else is refused by the name of its `field`."""
+    if not isinstance(given, Iterable):
+        raise InvalidDagType(f"{field}={given!r}", "is neither a word nor several", "give words")
+    found = (given,) if isinstance(given, str) else tuple(given)
+    for word in found:
         if not isinstance(word, str) or not word.strip():
             raise InvalidDag(f"{field}={given!r}", f"holds {word!r}, which is not a word", "give words")
-    return words
+    return found
+
+
+def checked(options: Options | None, kind: type[Options]) -> Options:
+    """Return options, those of nobody's choice if there are none; refuse what is of another kind."""
+    if options is not None and not isinstance(options, kind):
+        raise InvalidDagType(f"options={options!r}", f"is no {kind.__name__}", f"give {kind.__name__}(...)")
+    return options or kind()

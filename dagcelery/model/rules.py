@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
 from dagcelery.model.annotations import signature
-from dagcelery.model.names import NAME_RULE, choices, is_name, listed
+from dagcelery.model.names import NAME_RULE, choices, is_in, is_name, listed
+from dagcelery.model.options import check_serializer
 from dagcelery.model.outputs import OUTPUTS
 from dagcelery.model.sources import (
     EMPTY,
@@ -84,6 +85,9 @@ def task_outputs_are_supported(task: Task) -> None:
                 f"is of type {type(output).__name__!r}",
                 f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}",
             )
+        check_serializer(output.serializer)
+        if not all(isinstance(step, str | int) for _, step in output.steps):
+            raise InvalidDagType(f"output {name!r} of {_title(task)}", f"reads {output!r}", "name a key or a property")
 
 
 def inputs_fit_the_function(task: Task) -> None:
@@ -104,7 +108,7 @@ def split_input_exists(node: Node) -> None:
     name = node.partition_by_input
     if name is None:
         return
-    if name not in node.inputs:
+    if not is_in(name, node.inputs):
         right = choices(name, node.inputs)
         raise InvalidDag(f"partition_by_input={name!r} of {_title(node)}", "is none of its inputs", right)
     if not isinstance(node.inputs[name], FromParam | FromNodeOutput | Each):
@@ -126,6 +130,11 @@ def fan_outs_keep_whole_results(task: Task) -> None:
 
 
 # --- a DAG and its nodes ---
+
+
+def dag_name_is_text(dag: DAG) -> None:
+    if dag.name is not None and (not isinstance(dag.name, str) or not dag.name):
+        raise InvalidDagType(f"name={dag.name!r} of a DAG", "is no text", "give a str, or leave it out")
 
 
 def there_are_nodes(dag: DAG) -> None:
@@ -167,7 +176,7 @@ def outputs_exist(dag: DAG) -> None:
 def upstreams_exist(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         for upstream in node.after:
-            if upstream not in dag.nodes:
+            if not is_in(upstream, dag.nodes):
                 place = f"node {name!r} comes after {upstream!r}"
                 raise InvalidDag(place, "which is no node of this DAG", choices(upstream, dag.nodes))
 
@@ -224,6 +233,7 @@ TASK_RULES: tuple[Callable[[Task], None], ...] = (
 )
 
 PART_RULES: tuple[Callable[[DAG], None], ...] = (
+    dag_name_is_text,
     there_are_nodes,
     node_names_are_valid,
     nodes_are_nodes,
@@ -325,6 +335,7 @@ def _check_source(place: str, source: object) -> None:
             f"use one of {listed([kind.__name__ for kind in SOURCES], 'or')}; Literal(...) holds a value",
         )
     for part in walk(source):
+        _check_alone(place, part)
         if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
             raise InvalidDagType(f"{place}: over={part.over!r}", "is no list", f"give {_READABLE}")
         for inner in parts(part):
@@ -337,6 +348,16 @@ def _check_source(place: str, source: object) -> None:
                 raise InvalidDagType(f"{place}: {kind}", wrong, "put values into Literal(...)")
 
 
+def _check_alone(place: str, part: Source | Splice) -> None:
+    # Before `walk` looks into it: what is not made of a tuple cannot be walked through.
+    if isinstance(part, FromParam | FromNodeOutput):
+        check_serializer(part.serializer)
+    held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
+    if not isinstance(held, tuple):
+        kind = type(part).__name__
+        raise InvalidDagType(f"{place}: {kind}", f"is made of {held!r}, which is no tuple", f"write {kind}((..., ...))")
+
+
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
     if isinstance(part, Each):
         return (FromParam, FromNodeOutput)
@@ -345,14 +366,14 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
 
 def _check_read(place: str, read: Readable, dag: DAG) -> None:
     if isinstance(read, FromParam):
-        if read.name not in dag.inputs and read.default_value is EMPTY:
+        if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
             wrong = f"reads parameter {read.name!r}, which this DAG does not have"
             raise InvalidDag(place, wrong, choices(read.name, dag.inputs))
-    elif read.node not in dag.nodes:
+    elif not is_in(read.node, dag.nodes):
         raise InvalidDag(
             place, f"reads node {read.node!r}, which this DAG does not have", choices(read.node, dag.nodes)
         )
-    elif read.output not in dag.nodes[read.node].outputs:
+    elif not is_in(read.output, dag.nodes[read.node].outputs):
         wrong = f"reads output {read.output!r}, which node {read.node!r} does not have"
         raise InvalidDag(place, wrong, choices(read.output, dag.nodes[read.node].outputs))
 

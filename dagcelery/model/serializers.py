@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 
@@ -31,6 +32,10 @@ class Serialize:
     def root(self) -> Serializer | None:
         """The serializer of the whole value, and of the keys that have none of their own."""
         return self._root
+
+    def __iter__(self) -> Iterator[Serializer | None]:
+        """Yield every serializer in it."""
+        return iter((self._root, *self._sub.values()))
 
     def sub_output(self, name: str) -> Serializer | None:
         """Return the serializer given for the key or property called `name`, None where there is none."""

@@ -269,6 +269,10 @@ def _title(func: Any) -> str:
 
 
 def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
+    unknown = next((name for name in by_value if name not in sys.modules), None)
+    if unknown is not None:
+        right = "name a module that the function's own module imports"
+        raise SerializationError(f"by_value={unknown!r} of {_title(obj)}", "is no module in use here", right)
     import cloudpickle  # 30 ms, only where something travels by value
 
     with _pickling:  # the registry is cloudpickle's, one for the process

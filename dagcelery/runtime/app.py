@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.utils.imports import import_from_cwd
 
-from dagcelery.errors import NotConfigured, StoreUnavailable
+from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.binding import Binding, bind
 from dagcelery.settings import Settings
@@ -50,14 +50,17 @@ def register(app: Celery, settings: Settings) -> Binding:
 
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
     """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
+    if not isinstance(app, Celery):
+        raise InvalidSetting("app", f"is {app!r}, which is no Celery app", "give attach(...) your app")
     given = {"store_url": store_url, "signing_key": signing_key}
     settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
     found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
     if not settings.signing_key and app.conf.get("dagcelery_signing_key"):
         found["signing_key"] = app.conf.get("dagcelery_signing_key")
     if not settings.store_url:
-        candidates = (app.conf.get("dagcelery_store_url"), app.conf.result_backend, app.conf.broker_url)
-        found["store_url"] = next((urls.for_redis(url) for url in candidates if urls.is_redis(url)), "")
+        candidates = (app.conf.result_backend, app.conf.broker_url)
+        derived = next((url for url in candidates if urls.is_redis(url)), "")
+        found["store_url"] = urls.for_redis(app.conf.get("dagcelery_store_url") or derived)
         if not found["store_url"] and not app.conf.task_always_eager:
             raise NotConfigured(
                 f"the app '{app.main}' has no Redis that dagcelery could keep results in",

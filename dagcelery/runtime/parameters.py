@@ -16,9 +16,11 @@ from dagcelery.store.base import ROOT, Scope
 def check(name: str, body: Body, given: Mapping[str, object]) -> None:
     """Raise InvalidParameters unless `given` names what the DAG takes. Values are not compared with annotations."""
     known = [param.name for param in body.params]
+    if not isinstance(given, Mapping):
+        raise InvalidParameters(f"parameters of '{name}'", f"are {given!r}, not a mapping", "give a dict by name")
     for unknown in given:
         if unknown not in known:
-            close = difflib.get_close_matches(unknown, known, n=1)
+            close = difflib.get_close_matches(str(unknown), known, n=1)
             right = f"did you mean '{close[0]}'?" if close else _takes(known)
             raise InvalidParameters(f"parameter '{unknown}' of '{name}'", "there is no such parameter", right)
     missing = [param.name for param in body.params if param.required and param.name not in given]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import BadSignature, DeserializationError
+from dagcelery.errors import BadSignature, DeserializationError, SerializationError
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
@@ -213,7 +213,7 @@ class Reader:
         """The value of an expression; `element` answers what ``each`` means for one item."""
         match expr[0]:
             case "lit" | "live":
-                return expr[1] if type(expr[1]) in ATOMS else copy.deepcopy(expr[1])
+                return expr[1] if type(expr[1]) in ATOMS else _copied(expr[1])
             case "blob":
                 return self.view.program.literal(expr[1])
             case "ref":
@@ -267,6 +267,16 @@ def _part(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
                 "return a value that has it, or read another part",
             ) from error
     return value
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a literal, so that no call sees what another one did to it."""
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:  # __deepcopy__ and __reduce__ methods raise what they like
+        right = "pass plain data, and open files, locks and connections where they are used"
+        culprit = f"a literal of type {type(value).__name__}"
+        raise SerializationError(culprit, f"cannot be copied: {error}", right) from error
 
 
 def _missing(view: RunView, scope: str, token: str) -> DeserializationError:

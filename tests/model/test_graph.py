@@ -107,7 +107,7 @@ def test_a_fan_out_knows_the_list_it_runs_over(task: Task, source: object) -> No
     ],
 )
 def test_mappings_of_a_dag_cannot_be_written(write: Callable[[DAG], None]) -> None:
-    with pytest.raises(TypeError, match="checked once: build a new one"):
+    with pytest.raises(TypeError, match="checked once; build a new one"):
         write(DAG({"a": made()}))
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.task_function import TaskFunction
 from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
-from dagcelery.model.options import DagOptions, Hook, TaskOptions
+from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
 from dagcelery.model.policies import Retry, Timeout
 from dagcelery.model.serializers import Serialize, Serializer
 
@@ -70,11 +71,11 @@ def task(
     too long or works on items is said at `TaskOptions`. Raises InvalidDag.
     """
     options = TaskOptions(
-        taints=words(taint),
+        taints=words("taint", taint),
         queue=queue,
         name=name,
         serializer=serializer,
-        by_value=words(by_value),
+        by_value=words("by_value", by_value),
         retry=retry,
         timeout=timeout,
         start_within=start_within,
@@ -135,7 +136,7 @@ def dag(
         on_failure=on_failure,
         keep=keep,
     )
-    names = words(static)
+    names = words("static", static)
     if fn is not None:
         return DagFunction(fn, options, names, name)
     return lambda decorated: DagFunction(decorated, options, names, name)
@@ -143,8 +144,10 @@ def dag(
 
 def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
-    return fn.__dag__(**static) if isinstance(fn, DagFunction) else fn.__dag__()
-
-
-def words(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    if isinstance(fn, DagFunction):
+        return fn.__dag__(**static)
+    if isinstance(fn, type) or not isinstance(fn, Buildable):
+        raise InvalidDagType(f"{fn!r}", "is no decorated function", "decorate it with @dag or @task")
+    if static:
+        raise InvalidDag(f"{next(iter(static))!r} of {fn!r}", "is not a static parameter", "a task has none")
+    return fn.__dag__()

@@ -36,12 +36,12 @@ class Definition(Generic[P, R_co]):
     __qualname__: str
 
     def __init__(self, fn: Callable[P, R_co]) -> None:
+        self._signature = _checked_signature(fn)
         functools.update_wrapper(cast(Any, self), fn)
         self._fn = fn
         self._bound: tuple[object, ...] = ()
         self._upstream: tuple[object, ...] = ()
         self._decorated: Definition[..., Any] = self
-        self._signature = _checked_signature(fn)
         self._annotations: dict[str, object] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -185,7 +185,13 @@ def short_name(fn: Callable[..., Any]) -> str:
 
 
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
-    signature = inspect.signature(fn)
+    if not callable(fn):
+        raise InvalidDagType(f"{fn!r}", "cannot be called", "decorate a function")
+    try:
+        signature = inspect.signature(fn)
+    except ValueError as error:
+        right = "wrap it in a function whose parameters have names"
+        raise InvalidDag(f"{fn!r}", "does not say which parameters it has", right) from error
     for parameter in signature.parameters.values():
         if parameter.kind in POSITIONAL:
             raise InvalidDag(

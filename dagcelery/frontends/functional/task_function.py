@@ -16,7 +16,7 @@ from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.options import Hook, TaskOptions, changed
+from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
 from dagcelery.model.policies import Retry, Timeout
 from dagcelery.model.serializers import Serializer
@@ -36,7 +36,7 @@ class TaskFunction(Definition[P, R_co]):
 
     def __init__(self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None) -> None:
         super().__init__(fn)
-        if outputs is not None and (not isinstance(outputs, int) or outputs < 1):
+        if outputs is not None and (type(outputs) is not int or outputs < 1):
             raise InvalidDag(f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
@@ -83,7 +83,7 @@ class TaskFunction(Definition[P, R_co]):
 
         What is left out stays as it is, but a place takes the place of another, and so does what becomes of items.
         """
-        taints = (taint,) if isinstance(taint, str) else tuple(taint)
+        taints = words("taint", taint)
         changes: dict[str, Any] = {}
         if queue is not None or taints:
             changes = {"queue": queue, "taints": taints}
