@@ -6,7 +6,8 @@ has to import them. Hooks are numbers of functions of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from dagcelery.model import DagOptions, Retry, TaskOptions, as_timeout
@@ -58,6 +59,7 @@ def is_time_limit_retried(retry: dict[str, Any]) -> bool:
     return not _TIME_LIMIT.isdisjoint(retry["on"]) and _TIME_LIMIT.isdisjoint(retry["give_up_on"])
 
 
+@lru_cache(maxsize=1000)
 def _retry(retry: Retry) -> dict[str, Any]:
     return {
         "max": retry.max_attempts,
@@ -65,15 +67,14 @@ def _retry(retry: Retry) -> dict[str, Any]:
         "factor": retry.wait.factor,
         "cap": retry.wait.maximum,
         "jitter": retry.wait.jitter,
-        "on": _names(retry.on),
-        "give_up_on": _names(retry.give_up_on),
+        "on": [_name(kind) for kind in retry.on],
+        "give_up_on": [_name(kind) for kind in retry.give_up_on],
     }
 
 
-def _names(classes: Iterable[type[BaseException]]) -> list[str]:
+def _name(kind: type[BaseException]) -> str:
     # A module that is run as a script has another name where it is imported.
-    homes = [functions.describe(kind)["module"] or kind.__module__ for kind in classes]
-    return [f"{home}:{kind.__qualname__}" for home, kind in zip(homes, classes, strict=True)]
+    return f"{functions.describe(kind)['module'] or kind.__module__}:{kind.__qualname__}"
 
 
 def _hooks(
