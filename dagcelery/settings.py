@@ -49,6 +49,8 @@ class Settings:
     """How often a worker says that it is alive, and looks for what was left undone."""
     dead_seconds: float = 10.0
     """How long a worker may be silent before its work is given to others."""
+    max_deaths: int = 3
+    """How many processes may die while they run a piece until it fails."""
     slice_seconds: float = 0.4
     """How long a message starts new pieces before it hands on the rest, so that runs take turns."""
     heartbeat_seconds: float = 0.010
@@ -61,6 +63,8 @@ class Settings:
     """The largest DAG, nested ones counted in."""
     spool_bytes: int = 8 * _MB
     """How much of a list being split is kept in memory before a temporary file takes over."""
+    cache_directory: str = ".dagcelery/cache"
+    """Where stages that keep values on disk keep them, if they name no other folder."""
     code_mismatch: Literal["ignore", "warn", "error"] = "warn"
     """What happens where a function's code is not the code that its run was planned with."""
     log_level: str = "INFO"
@@ -219,9 +223,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "imports": _are_modules,
     "serializer": _one_of(_SERIALIZERS),
     "queue": _is_text,
+    "cache_directory": _is_text,
     "code_mismatch": _one_of(_MISMATCHES),
     "log_level": _one_of(_LEVELS),
     **dict.fromkeys(("ttl_seconds", "result_ttl_seconds"), _positive(int)),
     **dict.fromkeys(("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)),
-    **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "spool_bytes"), _positive(int)),
+    **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "max_deaths", "spool_bytes"), _positive(int)),
 }

@@ -2,7 +2,8 @@
 
 What is stored begins with the number of the attempt that wrote it, 4 bytes in clear, since a reader cannot
 know it beforehand; it is signed together with the address. The body of a whole value begins with a mark:
-``V``, and the serialized value follows, or ``L``: the value is a list, and stands split beside it.
+``V``, and the serialized value follows, ``L``: the value is a list, and stands split beside it, or ``S``: it was
+skipped. Blocks have no mark; one that stands for a single skipped element has the attempt's highest bit set.
 
 A list is split into blocks of the same number of elements, a power of two up to 256, so that a reader finds
 an element without an index. The length and that number are sealed in a record of their own.
@@ -20,10 +21,13 @@ from dagcelery.errors import DeserializationError, PayloadTooLarge
 from dagcelery.payload import addresses
 from dagcelery.payload.codecs import Bytes, Codec
 from dagcelery.payload.signing import Keyring
+from dagcelery.payload.skipped import Skipped
 
 _ATTEMPT_BYTES: Final = 4
 _VALUE: Final = b"V"
 _LIST: Final = b"L"
+_SKIPPED: Final = b"S"
+_SKIPPED_BIT: Final = 1 << 31
 
 
 class Stored(Enum):
@@ -97,6 +101,11 @@ def seal_split_mark(keyring: Keyring, address: bytes, attempt: int) -> bytes:
     return seal_bytes(keyring, address, attempt, _LIST)
 
 
+def seal_skipped(keyring: Keyring, address: bytes, attempt: int, skipped: Skipped) -> bytes:
+    """Seal what stands in the place of a whole value that there is not."""
+    return seal_bytes(keyring, address, attempt, _SKIPPED, skipped.encode())
+
+
 def open_value(
     keyring: Keyring, codec: Codec, address: bytes, stored: bytes, *, culprit: str = ""
 ) -> Any | Literal[Stored.SPLIT]:
@@ -110,6 +119,8 @@ def open_value(
         return codec.load(body[1:], culprit or address)
     if mark == _LIST:
         return SPLIT
+    if mark == _SKIPPED:
+        return Skipped.decode(body[1:])
     raise DeserializationError(
         addresses.named(culprit or address),
         f"begins with {bytes(mark)!r}, which no value does",
@@ -152,8 +163,18 @@ def open_block(
 ) -> list[Any]:
     """Verify and return the elements ``[lo, hi)`` of a list. Raises BadSignature, or DeserializationError."""
     address = addresses.block(run_id, scope, token, lo, hi)
-    _, body = open_bytes(keyring, address, stored)
+    attempt, body = open_bytes(keyring, address, stored)
+    if attempt & _SKIPPED_BIT:
+        return [Skipped.decode(body)]
     return codec.load_many(body, hi - lo, culprit or address)
+
+
+def seal_skipped_block(
+    keyring: Keyring, run_id: str, scope: str, token: str, index: int, attempt: int, skipped: Skipped
+) -> bytes:
+    """Seal what stands in the place of one element that there is not."""
+    address = addresses.block(run_id, scope, token, index, index + 1)
+    return seal_bytes(keyring, address, attempt | _SKIPPED_BIT, skipped.encode())
 
 
 def seal_items(keyring: Keyring, run_id: str, scope: str, token: str, attempt: int, count: int, block: int) -> bytes:

@@ -83,12 +83,21 @@ class Messages:
         for signature in made.build(opened):
             _let_go(signature.apply_async())
 
-    def visit(self, run_id: str, queue: str, count: int) -> None:
+    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain visits."""
         for _ in range(count):
             self._binding.app.send_task(
-                canvas.VISIT, kwargs={"run": run_id, "queue": queue}, queue=queue, ignore_result=True
+                canvas.VISIT,
+                kwargs={"run": run_id, "queue": queue},
+                queue=queue,
+                ignore_result=True,
+                countdown=delay_seconds or None,
             )
+
+    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
+        """Workers that are offline miss it; the store refuses what they would claim."""
+        if messages:
+            self._binding.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""

@@ -12,9 +12,6 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, Protocol
 
-FAILURES = (Exception, SystemExit, asyncio.CancelledError)
-"""What fails the piece that raised it. A KeyboardInterrupt is the user's own and ends the process."""
-
 
 class Listener(Protocol):
     """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
@@ -58,12 +55,14 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def is_leaving(error: BaseException) -> bool:
-    """Whether an exit was asked for by Celery, which stops this worker, and not by the task that it hit."""
+    """Whether an error ends this process, and not just the piece that it hit: an interrupt by the user, or an exit
+    that was asked for by Celery, which stops this worker.
+    """
     if not isinstance(error, SystemExit):
-        return False
+        return isinstance(error, KeyboardInterrupt)
     # billiard's handler of SIGTERM raises an ordinary SystemExit, and notes that it did.
     pool = sys.modules.get("billiard.common")
-    return type(error) is not SystemExit or bool(pool and pool._should_have_exited[0])
+    return type(error).__module__.startswith(("celery.", "billiard.")) or bool(pool and pool._should_have_exited[0])
 
 
 class _Loop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,15 +22,22 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, str]] = deque()
+        self._later: list[tuple[float, str, str]] = []
 
     def start(self, view: RunView, opened: Sequence[Opened]) -> None:
         """One visit a queue is enough where one worker does everything."""
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))
 
-    def visit(self, run_id: str, queue: str, count: int) -> None:
-        """Keep a message."""
-        self._waiting.append((run_id, queue))
+    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Keep a message, until it is due."""
+        if delay_seconds:
+            heapq.heappush(self._later, (time.monotonic() + delay_seconds, run_id, queue))
+        else:
+            self._waiting.append((run_id, queue))
+
+    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
+        """Nobody but this loop works on them."""
 
     def slots(self, queue: str) -> int:
         """This process."""
@@ -36,8 +45,13 @@ class Mailbox:
 
     def deliver(self, engine: Engine) -> None:
         """Deliver messages, and those that they cause, until there are none."""
-        while self._waiting:
-            engine.visit(*self._waiting.popleft())
+        while self._waiting or self._later:
+            if self._waiting:
+                engine.visit(*self._waiting.popleft())
+            else:
+                due, run_id, queue = heapq.heappop(self._later)
+                time.sleep(max(0.0, due - time.monotonic()))
+                self._waiting.append((run_id, queue))
 
 
 def patient(settings: Settings) -> Settings:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from dagcelery.errors import BadSignature, NotConfigured, PlanVersionUnsupported, RunNotFound
+from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import Limits
@@ -32,7 +32,7 @@ from dagcelery.runtime.program import Program
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.watch import Watch
 from dagcelery.settings import Settings
-from dagcelery.store.base import Grant, Opened, Reply, Store, Want
+from dagcelery.store.base import HOOK, TERMINAL, Grant, Opened, Reply, Store, Want
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,14 @@ class Sender(Protocol):
     def start(self, view: RunView, opened: Sequence[Opened]) -> None:
         """Send what these steps need: chords, chains, or plain visits."""
 
-    def visit(self, run_id: str, queue: str, count: int) -> None:
-        """Send `count` messages that there is ready work of a run on a queue."""
+    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
 
     def slots(self, queue: str) -> int:
         """How many processes consume a queue, at least 1."""
+
+    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
+        """Take back messages that have not been begun; `terminate` the processes of those that have."""
 
 
 class Observer(Protocol):
@@ -72,6 +75,9 @@ class Unobserved:
 
 
 _KEPT_RUNS = 64
+_OUTAGE_SECONDS = 0.2
+_HINTED_SECONDS = 10.0
+"""A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
 
 class Engine:
@@ -153,6 +159,18 @@ class Engine:
         if view is not None:
             Visit(self, view, queue, message).work(focus)
 
+    def condemn(self, run_id: str, queue: str, step: str) -> None:
+        """Let what is condemned fail, where no worker of its queue may ever come to do so."""
+        view = self._met(run_id)
+        if view is not None:
+            Visit(self, view, queue, "").fail(step)
+
+    def ended(self, run_id: str, opened: Sequence[Opened]) -> None:
+        """A run is over: what is to be called then is sent for, and its keys live as long as results do."""
+        for step in opened:
+            self.sender.visit(run_id, step.queue, 1)
+        self.store.expire(run_id, self.settings.result_ttl_seconds)
+
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         view = self._met(run_id)
@@ -165,7 +183,7 @@ class Engine:
             return self.view(run_id)
         except RunNotFound:
             return None
-        except (BadSignature, NotConfigured, PlanVersionUnsupported) as error:
+        except DagceleryError as error:
             log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
             return None
 
@@ -190,11 +208,12 @@ class Visit:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        self._executor = Executor(view, engine.limits)
+        self._executor = Executor(view, engine.limits, engine.settings.max_deaths)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
         self._fanouts: list[Opened] = []
+        self._is_over = False
         self._lock = threading.Lock()
 
     def work(self, focus: str) -> None:
@@ -211,6 +230,17 @@ class Visit:
         for step in steps:
             grant = self._claimed(self._store.claim(self._run, self._want(step, only=True)))
             if grant is None:
+                return
+            self._claimed(self._advance(grant, None))
+
+    def fail(self, step: str) -> None:
+        """Claim what is condemned at this step, as long as there is some; give back what is not, after all."""
+        while True:
+            grant = self._store.claim(self._run, self._want(step, only=True)).grant
+            if grant is None:
+                return
+            if not grant.condemned:
+                self._store.release(self._run, grant, self._owner)
                 return
             self._claimed(self._advance(grant, None))
 
@@ -254,13 +284,24 @@ class Visit:
         engine.durations.add(clock_key, executed.seconds)
         reply = self._commit(grant, executed, want)
         engine.observer.ended(view, grant, executed, reply.state)
+        if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
+            with self._losing_messages():
+                engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
         return reply
 
     def _commit(self, grant: Grant, executed: Executed, want: Want | None) -> Reply:
+        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
         token = want.token if want else self._engine.token()
-        if executed.children is not None:
-            return self._store.delegate(self._run, grant, executed.children, self._owner, token, want)
-        return self._store.finish(self._run, grant, executed.outcome, self._owner, token, want)
+        until = time.monotonic() + self._engine.settings.dead_seconds
+        while True:
+            try:
+                if executed.children is not None:
+                    return self._store.delegate(self._run, grant, executed.children, self._owner, token, want)
+                return self._store.finish(self._run, grant, executed.outcome, self._owner, token, want)
+            except StoreUnavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_OUTAGE_SECONDS)
 
     def _claimed(self, reply: Reply) -> Grant | None:
         """Take note of what a reply says; pass on what belongs to other queues, and what is due on this one."""
@@ -273,7 +314,11 @@ class Visit:
                 elsewhere.append(opened)
             elif opened.items >= 0:
                 self._fanouts.append(opened)
-        if elsewhere:
+        if reply.run in TERMINAL and not self._is_over:
+            self._is_over = True
+            with self._losing_messages():
+                self._engine.ended(self._run, [step for step in elsewhere if step.step == HOOK])
+        elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
             self._tell()

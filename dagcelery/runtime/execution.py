@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dagcelery.errors import SerializationError
+from dagcelery.errors import DagceleryError, PieceDied, SerializationError
 from dagcelery.payload import addresses, failures, values
+from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
-from dagcelery.planner.plan import Expr, Step
-from dagcelery.runtime.calls import FAILURES, Listener, heard, is_leaving
+from dagcelery.planner.plan import Step
+from dagcelery.runtime import limits
+from dagcelery.runtime.calls import Listener, heard, is_leaving
+from dagcelery.runtime.columns import Columns
+from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.pieces import Cursor, executing
-from dagcelery.runtime.reading import ATOMS, Reader, RunView
+from dagcelery.runtime.policies import is_retryable, jitter, verdict
+from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
-from dagcelery.store.base import CLOSE, START, Block, Child, Grant, Outcome, scope_id
+from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
 
 RANGE_SECONDS = 0.1
 """A claimed range that takes longer than this is cut: what is done is committed, the rest goes back."""
@@ -37,9 +40,10 @@ class Executed:
 class Executor:
     """Executes pieces of one run in this process."""
 
-    def __init__(self, view: RunView, limits: Limits) -> None:
+    def __init__(self, view: RunView, sizes: Limits, deaths: int = 3) -> None:
         self.view = view
-        self.limits = limits
+        self.limits = sizes
+        self._deaths = deaths
         self._listener: Listener | None = None
 
     def execute(self, grant: Grant, listener: Listener | None = None) -> Executed:
@@ -48,7 +52,12 @@ class Executor:
         started, clock = time.time(), time.perf_counter()
         try:
             self.view.trust(grant.scope)
+            if grant.condemned:
+                return self._failed(grant, self._verdict(grant), started, clock)
             if grant.step == START:
+                return Executed(Outcome(started=started))
+            if grant.step == HOOK:
+                call_hook(self.view)
                 return Executed(Outcome(started=started))
             if grant.step == CLOSE:
                 outcome = self._close(grant)
@@ -56,25 +65,48 @@ class Executor:
                 return self._range(grant, started)
             else:
                 outcome = self._once(grant)
-        except FAILURES as error:
+        except BaseException as error:
             if is_leaving(error):
                 raise
             return self._failed(grant, error, started, clock)
         seconds = time.perf_counter() - clock
-        return Executed(_timed(outcome, started, seconds), seconds=seconds)
+        return Executed(replace(outcome, started=started, seconds=seconds), seconds=seconds)
 
     def _failed(self, grant: Grant, error: BaseException, started: float, clock: float) -> Executed:
-        sealed = self._seal_failure(grant, error, grant.lo)
+        failure = self._failure(grant, error, grant.lo)
         seconds = time.perf_counter() - clock
-        outcome = Outcome(done=grant.lo, failure=sealed, started=started, seconds=seconds)
-        return Executed(outcome, error=error, seconds=seconds)
+        return Executed(replace(failure, done=grant.lo, started=started, seconds=seconds), error=error, seconds=seconds)
 
-    def _seal_failure(self, grant: Grant, error: BaseException, index: int) -> bytes:
+    def _failure(self, grant: Grant, error: BaseException, index: int) -> Outcome:
+        """What the store is told of an error: sealed, with what its task would do about it."""
         if self._listener is not None:
             self._listener.failed(index, error)
         piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
         address = addresses.failure(self.view.run_id, piece)
-        return values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
+        sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
+        if grant.step < 0:
+            return Outcome(failure=sealed)
+        options = self.view.program.step(grant.scope.body, grant.step).options
+        return Outcome(
+            failure=sealed,
+            retryable=not grant.condemned and is_retryable(error, options),
+            jitter=jitter(options),
+            markers=self._markers(grant, error, index) if "min_success" in options else (),
+        )
+
+    def _markers(self, grant: Grant, error: BaseException, index: int) -> list[Block]:
+        described = failures.describe(error)
+        skipped = Skipped(self._locate(grant, index), described["type"], described["message"])
+        step = self.view.program.step(grant.scope.body, grant.step)
+        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
+        return [writer.skipped(f"{grant.step}.{at}", index, skipped) for at in range(len(step.outputs))]
+
+    def _verdict(self, grant: Grant) -> DagceleryError:
+        if grant.step < 0:
+            return PieceDied(self._deaths)
+        step = self.view.program.step(grant.scope.body, grant.step)
+        is_served = any(step.queue in word["queues"] for word in self.view.store.workers().values())
+        return verdict(grant.condemned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
 
     # -- steps that run once ----------------------------------------------------------------------
     def _once(self, grant: Grant) -> Outcome:
@@ -85,8 +117,10 @@ class Executor:
         if step.kind == "gather":
             returned = next(iter(arguments.values()), None)
         else:
-            function = self.view.program.function(step.target)
-            with executing(Cursor(self.view, grant)):
+            returned = skipped_among(arguments) if self.view.program.may_skip else None
+        if step.kind != "gather" and returned is None:
+            function, limit = self.view.program.function(step.target), limits.of(step.options)
+            with executing(Cursor(self.view, grant)), limits.limited(limit) if limit else nullcontext():
                 returned = heard(self._listener, -1, function, arguments)
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
@@ -106,7 +140,7 @@ class Executor:
         culprit = self.view.address(parent, scope.step, scope.index)
         blocks = []
         for at, (name, expr, _) in enumerate(self.view.program.body(scope.body).outputs):
-            codec, token = self.view.program.codecs[step.outputs[at].codec], f"{scope.step}.{at}"
+            codec, token = self.view.program.codec(step.outputs[at].codec), f"{scope.step}.{at}"
             value = reader.evaluate(expr)
             blocks.append(writer.block(token, codec, scope.index, [value], f"output '{name}' of '{culprit}'"))
         return Outcome(blocks=blocks)
@@ -127,8 +161,33 @@ class Executor:
             return self._failed(grant, error, started, clock)
         cursor = Cursor(self.view, grant)
         with executing(cursor):
-            returned, raised = _call_items(function, columns, cursor, self._listener) if function else ([], None)
+            returned, raised = self._call_items(function, step, columns, cursor) if function else ([], None)
         return self._seal_range(grant, step, returned, raised, started, clock)
+
+    def _call_items(
+        self, function: Callable[..., Any], step: Step, columns: Columns, cursor: Cursor
+    ) -> tuple[list[Any], BaseException | None]:
+        """Call a function item by item, until one raises or the range has taken its time."""
+        returned: list[Any] = []
+        until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, limits.of(step.options)
+        try:
+            for at, arguments in enumerate(columns.rows()):
+                cursor.index = lo + at
+                skipped = skipped_among(arguments) if self.view.program.may_skip else None
+                if skipped is not None:
+                    returned.append(skipped)
+                elif limit is None:
+                    returned.append(heard(self._listener, lo + at, function, arguments))
+                else:
+                    with limits.limited(limit):
+                        returned.append(heard(self._listener, lo + at, function, arguments))
+                if time.perf_counter() > until:
+                    break
+        except BaseException as error:
+            if is_leaving(error):
+                raise
+            return returned, error
+        return returned, None
 
     def _check_size(self, grant: Grant, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""
@@ -156,8 +215,8 @@ class Executor:
         except Exception as refused:
             returned, blocks, error = self._sealable(writer, grant, step, returned, refused)
         done, seconds = grant.lo + len(returned), time.perf_counter() - clock
-        failure = self._seal_failure(grant, error, done) if error is not None else None
-        outcome = Outcome(blocks=blocks, done=done, failure=failure, started=started, seconds=seconds)
+        outcome = self._failure(grant, error, done) if error is not None else Outcome()
+        outcome = replace(outcome, blocks=blocks, done=done, started=started, seconds=seconds)
         return Executed(outcome, error=error, seconds=seconds / max(1, len(returned)))
 
     def _sealable(
@@ -180,7 +239,7 @@ class Executor:
         culprit = self.view.address(grant.scope, grant.step, index)
         arguments = columns.item(index)
         for param in body.params:
-            value, codec = arguments[param.name], self.view.program.codecs[param.codec]
+            value, codec = arguments[param.name], self.view.program.codec(param.codec)
             who = f"parameter '{param.name}' of '{culprit}'"
             if param.split:
                 writer.split(sealed, f"${param.name}", codec, value, who)
@@ -189,84 +248,6 @@ class Executor:
         return Child(index, sealed.values, sealed.lists, list(sealed.all_blocks()))
 
 
-class Columns:
-    """The arguments of a range of items. What is shared and could be changed by a call is read anew for each item."""
-
-    def __init__(self, reader: Reader, step: Step, lo: int, hi: int) -> None:
-        self._reader = reader
-        self._step = step
-        self._lo = lo
-        self._hi = hi
-        self._elements: dict[str, list[Any]] = {}
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The keyword arguments of each item, in order."""
-        names = [name for name, _ in self._step.arguments]
-        if not names:
-            yield from ({} for _ in range(self._lo, self._hi))
-            return
-        columns = [self._column(name, expr) for name, expr in self._step.arguments]
-        for row in zip(*columns, strict=False):
-            yield dict(zip(names, row, strict=True))
-
-    def item(self, index: int) -> dict[str, Any]:
-        """The keyword arguments of one item."""
-        element = partial(self._element, index)
-        return {name: self._reader.evaluate(expr, element) for name, expr in self._step.arguments}
-
-    def _element(self, index: int, token: str) -> Any:
-        return self._read(token)[index - self._lo]
-
-    def _read(self, token: str) -> list[Any]:
-        found = self._elements.get(token)
-        if found is None:
-            found = self._elements[token] = self._reader.column(token, self._lo, self._hi)
-        return found
-
-    def _column(self, name: str, expr: Expr) -> Iterator[Any]:
-        lazy = name in self._step.lazy
-        if expr[0] == "each":
-            column = self._read(expr[1])
-            # The same element may be read by two arguments; a call that changes one must not change the other.
-            return iter(
-                column if not column or type(column[0]) in ATOMS or self._reads(expr[1]) < 2 else copy.deepcopy(column)
-            )
-        if expr[0] in ("ref", "lit"):
-            value = self._reader.evaluate(expr, lazy=lazy)
-            if type(value) in ATOMS:
-                return repeat(value, self._hi - self._lo)
-        elements = (partial(self._element, index) for index in range(self._lo, self._hi))
-        return (self._reader.evaluate(expr, element, lazy=lazy) for element in elements)
-
-    def _reads(self, token: str) -> int:
-        return sum(expr == ("each", token) for _, expr in self._step.arguments)
-
-
-def _call_items(
-    function: Callable[..., Any], columns: Columns, cursor: Cursor, listener: Listener | None
-) -> tuple[list[Any], BaseException | None]:
-    """Call a function item by item, until one raises or the range has taken its time."""
-    returned: list[Any] = []
-    until, lo = time.perf_counter() + RANGE_SECONDS, columns._lo
-    try:
-        for at, arguments in enumerate(columns.rows()):
-            cursor.index = lo + at
-            returned.append(heard(listener, lo + at, function, arguments))
-            if time.perf_counter() > until:
-                break
-    except FAILURES as error:
-        if is_leaving(error):
-            raise
-        return returned, error
-    return returned, None
-
-
-def _timed(outcome: Outcome, started: float, seconds: float) -> Outcome:
-    return Outcome(
-        values=outcome.values,
-        lists=outcome.lists,
-        blocks=outcome.blocks,
-        done=outcome.done,
-        started=started,
-        seconds=seconds,
-    )
+def skipped_among(arguments: Mapping[str, Any]) -> Skipped | None:
+    """The argument that was skipped: who would be called with it is skipped too."""
+    return next((value for value in arguments.values() if type(value) is Skipped), None)

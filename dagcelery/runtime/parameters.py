@@ -43,7 +43,7 @@ def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
             continue
         default = param.default
         value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
-        culprit, codec = f"parameter '{param.name}'", view.program.codecs[param.codec]
+        culprit, codec = f"parameter '{param.name}'", view.program.codec(param.codec)
         if param.split and param.whole and isinstance(value, Iterator):
             value = list(value)  # an iterator can be read once
         if param.whole:

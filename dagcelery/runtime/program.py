@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cloudpickle
-
-from dagcelery.errors import CodeMismatch
+from dagcelery.errors import CodeMismatch, DeserializationError
 from dagcelery.payload import codecs, functions
 from dagcelery.payload.code import code_hash, same_code
+from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.base import CLOSE, RANGE_ITEMS, START
+from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
 
 log = logging.getLogger(__name__)
+
+
+def _codec(spec: Mapping[str, Any], keyring: Keyring) -> Codec | DeserializationError:
+    """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
+    try:
+        return codecs.from_spec(spec, keyring)
+    except DeserializationError as error:
+        return error
 
 
 class Program:
@@ -25,11 +33,19 @@ class Program:
 
     def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
-        self.codecs = [codecs.from_spec(spec, keyring) for spec in plan.codecs]
+        self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
+        self.may_skip = any("min_success" in step.options for body in plan.bodies for step in body.steps)
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
         self._functions: dict[int, Callable[..., Any]] = {}
+
+    def codec(self, number: int) -> Codec:
+        """A codec of the plan. Raises DeserializationError where it cannot be had."""
+        found = self._codecs[number]
+        if isinstance(found, DeserializationError):
+            raise found
+        return found
 
     def body(self, number: int) -> Body:
         """The steps of one scope."""
@@ -59,15 +75,20 @@ class Program:
             raise mismatch
         log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
 
+    def hook(self, options: Mapping[str, Any], event: str) -> Callable[..., Any] | None:
+        """What is to be called at an event, or None."""
+        number = options.get("hooks", {}).get(event)
+        return None if number is None else self.function(number)
+
     def literal(self, text: str) -> Any:
         """A literal that was pickled into the plan, loaded anew at each call."""
         self._keyring.require_key("a literal that JSON would change")
-        return cloudpickle.loads(base64.b64decode(text))
+        return pickle.loads(base64.b64decode(text))
 
     def clock_key(self, body: int, step: int) -> str:
         """What durations are kept by: the function, or the step where there is none."""
         if step < 0:
-            return "start" if step == START else f"close {body}"
+            return {START: "start", HOOK: "hook"}.get(step, f"close {body}")
         found = self.step(body, step)
         if found.kind != "task":
             return f"{found.kind} {body}.{step}"
@@ -85,5 +106,5 @@ class Program:
     def node_name(self, body: int, step: int) -> str:
         """The node's name in its own scope."""
         if step < 0:
-            return {START: "(start)", CLOSE: "(close)"}[step]
+            return {START: "(start)", CLOSE: "(close)", HOOK: "(hook)"}[step]
         return self.step(body, step).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,11 +13,13 @@ from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.signing import Keyring
+from dagcelery.payload.skipped import Skipped
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
+_RECORD_SECONDS = 5.0
 ATOMS = frozenset({int, float, str, bool, type(None), bytes})
 """Types whose values may be shared between calls, because nobody can change them."""
 
@@ -32,12 +35,16 @@ class RunView:
         self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self._counts: dict[tuple[str, str], int] = {}
         self._record: RunRecord | None = None
+        self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
 
     def deadline(self) -> float | None:
-        """When the run will be ended, in seconds since the epoch; None if it may take its time."""
-        if self._record is None:
-            self._record = self.store.record(self.run_id)
+        """When the run will be ended, in seconds since the epoch; None if it may take its time.
+
+        A resumed run has another one: what is known is asked for again now and then.
+        """
+        if self._record is None or time.monotonic() - self._recorded > _RECORD_SECONDS:
+            self._record, self._recorded = self.store.record(self.run_id), time.monotonic()
         return self._record.deadline or None if self._record else None
 
     def meet(self, body: int, step: int) -> None:
@@ -82,6 +89,11 @@ class RunView:
                 return "/".join(reversed(parts))
             scope, step, index = self.scope(scope.parent), scope.step, scope.index
 
+    def piece_address(self, piece: str) -> str:
+        """A piece's address as people read it, from its name in the store."""
+        scope, step, *index = piece.split("/")
+        return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
+
     def count(self, scope: str, token: str) -> int:
         """The signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
@@ -110,7 +122,7 @@ class RunView:
         else:
             step, output = token.split(".")
             number = body.steps[int(step)].outputs[int(output)].codec
-        return self.program.codecs[number]
+        return self.program.codec(number)
 
     def list_over(self, scope: str, token: str) -> str | None:
         """The token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
@@ -257,6 +269,8 @@ _ABSENT = object()
 
 def _part(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
     """What lies at `path` within a value; a step that is missing is named."""
+    if type(value) is Skipped:
+        return value
     for kind, name in path:
         try:
             value = value[name] if kind == "key" else getattr(value, str(name))

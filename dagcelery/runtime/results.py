@@ -144,13 +144,7 @@ def failure(engine: Engine, run_id: str) -> NodeFailed:
         raise RunNotFound(run_id)
     address = addresses.failure(run_id, record.failed)
     _, body = values.open_bytes(engine.keyring, address, stored[record.failed])
-    return failures.as_error(piece_address(engine.view(run_id), record.failed), failures.decode(bytes(body)))
-
-
-def piece_address(view: RunView, piece: str) -> str:
-    """A piece's address as people read it, from its name in the store."""
-    scope, step, *index = piece.split("/")
-    return view.address(view.scope(scope), int(step), int(index[0]) if index else -1)
+    return failures.as_error(engine.view(run_id).piece_address(record.failed), failures.decode(bytes(body)))
 
 
 def status(engine: Engine, run_id: str) -> RunStatus:
@@ -184,7 +178,7 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         record.created,
         record.started,
         record.ended,
-        piece_address(view, record.failed) if record.failed else "",
+        view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
         tuple(nodes),
     )

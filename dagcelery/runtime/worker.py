@@ -11,18 +11,19 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import bootsteps, signals
+from celery.worker import state
 from celery.worker.request import Request
 
-from dagcelery.errors import DagceleryError, NotConfigured, StoreUnavailable
+from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
+from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
-from dagcelery.settings import Settings
-from dagcelery.store.base import Store, Swept
+from dagcelery.store.base import TERMINAL, Lost, Swept
 
 log = logging.getLogger(__name__)
 
@@ -58,87 +59,125 @@ class Reported(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Runs in the worker's main process."""
         error = exc_info.exception
-        if isinstance(getattr(error, "exc", error), WorkerLostError):
-            self._give_back()
+        found = getattr(error, "exc", error)
+        if isinstance(found, WorkerLostError):
+            self._give_back(limited=HARD_SIGNAL in str(found))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         """A hard time limit of the app kills the child; a soft one does not."""
         if not soft:
-            self._give_back()
+            self._give_back(limited=False)
         return super().on_timeout(soft, timeout)
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, limited: bool) -> None:
         binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
-        lost = f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"
+        lost = Lost([f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"], limited=limited)
         try:
-            swept = binding.store.sweep(run_id, [lost], binding.settings.dead_seconds)
-            for queue in swept.hints:
-                binding.sender.visit(run_id, queue, 1)
-        except DagceleryError as error:
+            look_after(binding, run_id, lost)
+        except Exception as error:  # of the store or the broker; a sweep finds what is left undone
             log.warning("a child died: %s", error, extra={"action": "child_lost", "run": run_id})
 
 
-def sweep_once(store: Store, settings: Settings, visit: Callable[[str, str, int], None]) -> Iterator[tuple[str, Swept]]:
-    """Look at the runs that are due: give back what the dead had claimed, and send one visit for each queue that
-    has ready work which nobody may know of.
+def look_after(binding: bindings.Binding, run_id: str, lost: Lost) -> Swept:
+    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is condemned."""
+    settings, sender = binding.settings, binding.sender
+    swept = binding.store.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
+    for queue in swept.hints:
+        sender.visit(run_id, queue, 1)
+    for queue, step in swept.condemned:
+        binding.engine.condemn(run_id, queue, step)
+    if swept.run in TERMINAL:
+        binding.store.expire(run_id, settings.result_ttl_seconds)
+    if swept.released:
+        about = {"action": "swept", "run": run_id}
+        log.warning("run %s: %d pieces of lost workers were given back", run_id, swept.released, extra=about)
+    return swept
+
+
+def sweep_once(binding: bindings.Binding, left: Sequence[str] = ()) -> int:
+    """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
+
+    Answers how many there were.
     """
+    store, settings = binding.store, binding.settings
     workers = store.workers()
     for boot, word in workers.items():
         if word["age"] > _FORGOTTEN_SECONDS:
             store.retire(boot)
     dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
-    alive = [boot for boot in workers if boot not in dead]
-    for run_id in store.due(_MOST_RUNS, settings.alive_seconds):
-        swept = store.sweep(run_id, dead, settings.dead_seconds, alive)
-        for queue in swept.hints:
-            visit(run_id, queue, 1)
-        yield run_id, swept
+    alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
+    lost = Lost(dead, left, alive)
+    runs = store.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
+    for run_id in runs:
+        try:
+            look_after(binding, run_id, lost)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
+    return len(runs)
 
 
-class Keeper(threading.Thread):
-    """Says every few seconds that its worker lives, and sweeps."""
+class Repeated(threading.Thread):
+    """Does something every few seconds until it is stopped; an outage of the store or the broker is waited out."""
 
-    def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
-        super().__init__(name="dagcelery-keeper", daemon=True)
-        self._binding = binding
-        self._word = (boot, list(queues), slots)
+    def __init__(self, name: str, seconds: float, act: Callable[[], object]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._seconds = seconds
+        self._act = act
         self._over = threading.Event()
 
-    def announce(self) -> None:
-        """Say that the worker lives; once before the thread starts, so that the first run finds it."""
-        self._carefully(lambda: self._binding.store.announce(*self._word))
-
     def run(self) -> None:
-        """Announce and sweep until stopped; an outage of the store or the broker is waited out."""
-        while not self._over.wait(self._binding.settings.alive_seconds):
-            self._carefully(self._beat)
-        self._carefully(lambda: self._binding.store.retire(self._word[0]))
+        """Act, wait, and act again."""
+        while not self._over.wait(self._seconds):
+            carefully(self._act)
+
+    def stop(self, patience_seconds: float = 2.0) -> None:
+        """Act no more."""
+        self._over.set()
+        self.join(timeout=patience_seconds)
+
+
+def carefully(act: Callable[[], object]) -> None:
+    """Do something that the next time may make good."""
+    try:
+        act()
+    except StoreUnavailable as error:
+        log.warning("%s", error, extra={"action": "store_unavailable"})
+    except Exception:  # the broker's client raises what its transport raises
+        log.exception("a beat failed; the next one tries again", extra={"action": "beat_failed"})
+
+
+class Keeper:
+    """Says every few seconds that its worker lives, and sweeps: in threads apart, since a broker that does not answer
+    holds up whoever sends, and must not make this worker look dead.
+    """
+
+    def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
+        self._binding = binding
+        self._boot, self._queues, self._slots = boot, list(queues), slots
+        seconds = binding.settings.alive_seconds
+        self._voice = Repeated("dagcelery-alive", seconds, self.announce)
+        self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(binding))
+
+    def start(self) -> None:
+        """Announce at once, so that the first run finds the worker; then as long as it lives."""
+        carefully(self.announce)
+        self._voice.start()
+        self._broom.start()
+
+    def announce(self) -> None:
+        """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
+        messages = [str(request.id) for request in list(state.reserved_requests)]
+        self._binding.store.announce(self._boot, self._queues, self._slots, messages)
 
     def stop(self) -> None:
-        """Leave in good order."""
-        self._over.set()
-        self.join(timeout=2.0)
-
-    def _beat(self) -> None:
-        binding = self._binding
-        binding.store.announce(*self._word)
-        for run_id, swept in sweep_once(binding.store, binding.settings, binding.sender.visit):
-            if swept.released:
-                log.warning(
-                    "run %s: %d pieces of dead workers were given back",
-                    run_id,
-                    swept.released,
-                    extra={"action": "swept", "run": run_id},
-                )
-
-    def _carefully(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except StoreUnavailable as error:
-            log.warning("%s", error, extra={"action": "store_unavailable"})
-        except Exception:  # the broker's client raises what its transport raises
-            log.exception("a beat failed; the next one tries again", extra={"action": "beat_failed"})
+        """Leave in good order: what its children had claimed is given back, and counts as no death."""
+        self._broom.stop()
+        self._voice.stop()
+        carefully(lambda: self._binding.store.retire(self._boot))
+        carefully(lambda: sweep_once(self._binding, [self._boot]))
 
 
 _keepers: list[Keeper] = []
@@ -151,7 +190,6 @@ def _begin(sender: Any = None, **_: Any) -> None:
         queues = [queue.name for queue in sender.task_consumer.queues]
         keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
         _keepers.append(keeper)
-        keeper.announce()
         keeper.start()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, splitting, values
 from dagcelery.payload.codecs import Codec
+from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.splitting import BLOCK_BYTES
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Output, Step
@@ -56,7 +57,7 @@ class Writer:
             token = f"{number}.{at}"
             who = f"output '{output.name}' of node '{culprit}'"
             if output.split:
-                self.split(sealed, token, self._view.program.codecs[output.codec], value, who)
+                self.split(sealed, token, self._view.program.codec(output.codec), value, who)
             elif type(value) is list and _has_twin(step, output):
                 address = addresses.value(self._view.run_id, self._scope, token)
                 sealed.values[token] = values.seal_split_mark(self._view.keyring, address, self._attempt)
@@ -68,7 +69,7 @@ class Writer:
         self, sealed: Sealed, token: str, output: Output, value: Any, culprit: str, *, iterable: bool
     ) -> None:
         """Seal a whole value; an iterable of one's own, which the codec refuses, as the list of its elements."""
-        codec = self._view.program.codecs[output.codec]
+        codec = self._view.program.codec(output.codec)
         try:
             self.whole(sealed, token, codec, value, culprit)
         except SerializationError:
@@ -79,14 +80,17 @@ class Writer:
     def whole(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
         """Seal one value."""
         address = addresses.value(self._view.run_id, self._scope, token)
+        if type(value) is Skipped:
+            sealed.values[token] = values.seal_skipped(self._view.keyring, address, self._attempt, value)
+            return
         sealed.values[token] = values.seal_value(
             self._view.keyring, codec, address, self._attempt, value, culprit=culprit, limits=self._limits
         )
 
     def split(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
-        """Seal the elements of an iterable in blocks, and its length beside them."""
+        """Seal the elements of an iterable in blocks, and its length beside them; what was skipped has none."""
         try:
-            elements = iter(value)
+            elements = iter(() if type(value) is Skipped else value)
         except TypeError:
             raise SerializationError(
                 culprit,
@@ -113,7 +117,7 @@ class Writer:
         made = []
         for at, output in enumerate(step.outputs):
             column = [extract(value, output) for value in returned] if output.path else returned
-            codec = self._view.program.codecs[output.codec]
+            codec = self._view.program.codec(output.codec)
             for first, last in cells(lo, lo + len(returned)):
                 part, who = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
                 made += self._blocks(f"{number}.{at}", codec, first, part, who)
@@ -121,6 +125,8 @@ class Writer:
 
     def _blocks(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> list[Block]:
         """Whoever reads one element reads its block: of large elements a block holds few."""
+        if self._view.program.may_skip and any(type(item) is Skipped for item in items):
+            return [self.block(token, codec, lo + at, [item], culprit) for at, item in enumerate(items)]
         try:
             block = self.block(token, codec, lo, items, culprit)
         except PayloadTooLarge:
@@ -136,7 +142,9 @@ class Writer:
         return [block for blocks in cut for block in blocks]
 
     def block(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> Block:
-        """Seal consecutive elements of a list together."""
+        """Seal consecutive elements of a list together; one that was skipped stands alone."""
+        if type(items[0]) is Skipped:
+            return self.skipped(token, lo, items[0])
         data = values.seal_block(
             self._view.keyring,
             codec,
@@ -151,9 +159,17 @@ class Writer:
         )
         return Block(token, lo, lo + len(items), self._attempt, data)
 
+    def skipped(self, token: str, index: int, skipped: Skipped) -> Block:
+        """Seal what stands for one element that there is not."""
+        run_id, attempt = self._view.run_id, self._attempt
+        data = values.seal_skipped_block(self._view.keyring, run_id, self._scope, token, index, attempt, skipped)
+        return Block(token, index, index + 1, attempt, data)
+
 
 def extract(returned: Any, output: Output) -> Any:
     """Follow an output's path into a returned value; a step that is missing is named."""
+    if type(returned) is Skipped:
+        return returned
     value = returned
     for kind, name in output.path:
         try:

@@ -8,16 +8,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagcelery.store.base import (
     CELL,
     CLOSE,
+    HOOK,
     INLINE_BYTES,
     RANGE_ITEMS,
     ROOT,
     START,
     SUCCESSORS,
+    TERMINAL,
     Block,
     Event,
     Grant,
@@ -28,8 +30,6 @@ from dagcelery.store.base import (
     Scope,
     Want,
 )
-
-TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class StepState:
     ranges: deque[tuple[int, int, int]] = field(default_factory=deque)
     item_arrivals: dict[int, int] = field(default_factory=dict)
     lost: dict[tuple[int, int], str] = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(slots=True)
@@ -57,11 +58,17 @@ class Claim:
     message: str
     started: float = field(default_factory=time.time)
 
-    def is_lost(self, dead: set[str], alive: set[str] | None, wait_seconds: float) -> bool:
-        """Whether the owner is dead, or of a boot that nobody knows for a while."""
-        boot, process = self.owner.split(":")[0], ":".join(self.owner.split(":")[:2])
-        unknown = alive is not None and boot not in alive and time.time() - self.started > wait_seconds
-        return boot in dead or process in dead or unknown
+
+class Due(NamedTuple):
+    """What is to be looked at when its time comes: a "retry" of a piece, or the late "start" of a step."""
+
+    at: float
+    kind: str
+    scope: str
+    step: int
+    lo: int = -1
+    hi: int = -1
+    attempts: int = 0
 
 
 class Ledger:
@@ -74,8 +81,10 @@ class Ledger:
         self.plan = run.plan
         self.state = "pending"
         self.created, self.started, self.ended = time.time(), 0.0, 0.0
-        self.deadline = None if run.deadline_seconds is None else self.created + run.deadline_seconds
-        self.failed = self.reason = ""
+        self.span = run.deadline_seconds
+        self.deadline = None if self.span is None else self.created + self.span
+        self.failed = self.reason = self.hook = ""
+        self.held, self.fingerprint, self.epoch = run.held, run.fingerprint, 1
         self.topology = [{_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology]
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self.sequence: dict[str, int] = {ROOT: 0}
@@ -92,6 +101,13 @@ class Ledger:
         self.counts: dict[tuple[int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.bodies: dict[int, int] = defaultdict(int, {0: 1})
         self.failures: dict[str, bytes] = {}
+        self.standing: dict[str, int] = {}
+        self.tries: dict[str, int] = defaultdict(int)
+        self.deaths: dict[str, list[str]] = defaultdict(list)
+        self.condemned: dict[str, str] = {}
+        self.due: list[Due] = []
+        self.outlives = bool(run.topology) and run.topology[0]["start"].get("ff") == 0
+        self.hooked = bool(run.topology) and bool(run.topology[0]["start"].get("hk"))
         self.log: list[Event] = []
         self.opened: list[Opened] = []
 
@@ -102,6 +118,8 @@ class Ledger:
 
     def entry(self, scope: str, step: int) -> Mapping[str, Any]:
         """The topology of a step."""
+        if step == HOOK:
+            return {"q": self.topology[0][CLOSE]["q"], "x": "", "in": [], "ea": [], "s": [], "se": [], "n": 0, "e": 0}
         return self.topology[self.scopes[scope].body][step]
 
     def resolve(self, scope: str, token: str) -> tuple[str, str]:
@@ -120,11 +138,19 @@ class Ledger:
             self.created,
             self.started,
             self.ended,
-            1,
+            self.epoch,
             self.failed,
             self.reason,
             self.deadline or 0.0,
+            self.held,
+            self.hook,
+            self.fingerprint,
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in TERMINAL
 
     # -- readiness --------------------------------------------------------------------------------
     def make_ready(self, scope: str, step: int) -> bool:
@@ -149,7 +175,13 @@ class Ledger:
                 state.ranges.append((0, state.items, 0))
         if not by_item or state.ranges:
             self.make_ready(scope, step)
+        if entry.get("sw"):
+            self.due.append(Due(time.time() + entry["sw"], "start", scope, step))
         self.opened.append(Opened(scope, self.scopes[scope].body, step, entry["q"], state.items))
+
+    def tell(self, scope: str, step: int) -> None:
+        """Say that a step is ready, though others were told of it before."""
+        self.opened.append(Opened(scope, self.scopes[scope].body, step, self.entry(scope, step)["q"], -1))
 
     def announce(self, scope: str, step: int) -> None:
         """Tell the successors of a step that it is complete."""
@@ -185,7 +217,7 @@ class Ledger:
             self.open(scope, step)
         elif state.gate and state.ranges and self.make_ready(scope, step):
             # Those who came for the first items have done them and gone: they are told again.
-            self.opened.append(Opened(scope, self.scopes[scope].body, step, entry["q"], -1))
+            self.tell(scope, step)
 
     # -- ends -------------------------------------------------------------------------------------
     def write(self, kind: str, piece: str, body: int, hi: int, attempt: int, started: float, seconds: float) -> None:
@@ -196,6 +228,10 @@ class Ledger:
         """The run is over."""
         self.state, self.ended, self.reason = state, time.time(), reason
         self.write(state, "", 0, -1, 0, self.ended, 0.0)
+        if self.hooked:
+            self.hook = self.entry(ROOT, HOOK)["q"]
+            self.make_ready(ROOT, HOOK)
+            self.tell(ROOT, HOOK)
 
     def step_left(self, scope: str) -> None:
         """One step less to do in a scope."""
@@ -207,13 +243,13 @@ class Ledger:
         """All steps of a scope are done: the run ends, or the scope's CLOSE is ready."""
         if scope != ROOT:
             self.open(scope, CLOSE)
-        elif self.state not in TERMINAL:
+        elif not self.is_over:
             self.end("done")
 
-    def items_done(self, scope: str, step: int, lo: int, hi: int) -> None:
-        """Items of a fan-out are committed."""
+    def items_done(self, scope: str, step: int, lo: int, hi: int, skipped: int = 0) -> None:
+        """Items of a fan-out are committed, some of them as skipped."""
         state = self.steps[scope, step]
-        self.counts[self.scopes[scope].body, step]["d"] += hi - lo
+        self.counts[self.scopes[scope].body, step]["d"] += hi - lo - skipped
         for successor in self.entry(scope, step)["se"]:
             self.arrive_items(scope, successor, lo, hi)
         state.done += hi - lo
@@ -233,8 +269,8 @@ class Ledger:
     def grant(self, want: Want) -> Grant | None:
         """Claim what is first on the wanted queue, or in focus."""
         waiting = self.ready[want.queue]
-        at = self._position(waiting, want.focus)
-        if at is None and (want.only or not waiting):
+        at = self.position(waiting, f"{ROOT}/{HOOK}" if self.is_over else want.focus)
+        if self.held or (at is None and (self.is_over or want.only or not waiting)):
             return None
         member = waiting[at or 0]
         if self.state == "pending":
@@ -252,12 +288,16 @@ class Ledger:
         counts = self.counts[self.scopes[scope].body, step]
         counts["r"] += 1 if lo < 0 else hi - lo
         counts.setdefault("b", time.time())
-        return Grant(self.scopes[scope], step, lo, hi, attempt, state.items, *self._inputs(scope, step, lo, hi))
+        name = f"{scope}/{step}"
+        why = self.condemned.get(f"{name}/{lo}" if lo >= 0 else name) or self.condemned.get(name, "")
+        inputs = ({}, {}) if why else self._inputs(scope, step, lo, hi)
+        return Grant(self.scopes[scope], step, lo, hi, attempt, state.items, *inputs, why)
 
     def _order(self, scope: str, step: int) -> tuple[int, str, int]:
         return step + (self.sequence[scope] << 20) - (self.scopes[scope].depth << 42), scope, step
 
-    def _position(self, waiting: list[tuple[int, str, int]], focus: str) -> int | None:
+    def position(self, waiting: list[tuple[int, str, int]], focus: str) -> int | None:
+        """Where a ready step, "scope/step", stands on its queue's list; None if it is not ready."""
         if not focus:
             return None
         scope, step = focus.split("/")
@@ -273,7 +313,8 @@ class Ledger:
         share = math.ceil((state.items - state.claimed) / (2 * max(1, want.slots)))
         # Each item may tell each of the steps that follow item by item.
         most = RANGE_ITEMS // max(1, 2 * len(self.entry(scope, step)["se"]))
-        size = max(1, min(want.ranges.get(f"{self.scopes[scope].body}.{step}", 1), share, most))
+        wanted = want.ranges.get(f"{self.scopes[scope].body}.{step}", 1)
+        size = 1 if self.entry(scope, step).get("tl") else max(1, min(wanted, share, most))  # a time limit is an item's
         if hi - lo > size:
             state.ranges.appendleft((lo + size, hi, attempts))
             hi = lo + size
@@ -306,48 +347,6 @@ class Ledger:
             for block in sorted(cells.get(cell, ()), key=lambda b: (b.lo, b.attempt)):
                 if block.lo < hi and block.hi > lo:
                     yield block
-
-    def forget_claim(self, scope: str, step: int, lo: int) -> None:
-        """Give back what a dead process had claimed; a range in two halves: a fatal item is soon alone."""
-        claim = self.claims.pop((scope, step, lo))
-        counts = self.counts[self.scopes[scope].body, step]
-        counts["r"] -= 1 if lo < 0 else claim.hi - lo
-        state = self.steps[scope, step]
-        parts = [(-1, -1)] if lo < 0 else halves(lo, claim.hi)
-        state.lost |= dict.fromkeys(parts, claim.owner)
-        if lo >= 0:
-            state.ranges.extend((a, b, claim.attempt) for a, b in parts)
-            state.claimed -= claim.hi - lo
-        self.make_ready(scope, step)
-
-    def retake(self, grant: Grant, owner: str) -> bool:
-        """Let a sleeper that was taken for dead commit, if nobody has claimed its piece again."""
-        scope, step = grant.scope.id, grant.step
-        state = self.steps[scope, step]
-        waiting = self.ready[self.entry(scope, step)["q"]]
-        at = self._position(waiting, f"{scope}/{step}")
-        if (scope, step, grant.lo) in self.claims or at is None:
-            return False
-        if grant.lo < 0:
-            if state.attempts != grant.attempt or state.lost.get((-1, -1)) != owner:
-                return False
-        else:
-            parts = [(lo, hi, grant.attempt) for lo, hi in halves(grant.lo, grant.hi)]
-            if not all(part in state.ranges and state.lost.get(part[:2]) == owner for part in parts):
-                return False
-            for part in parts:
-                state.ranges.remove(part)
-            state.claimed += grant.hi - grant.lo
-        if not state.ranges:
-            del waiting[at]
-        self.counts[grant.scope.body, step]["r"] += 1 if grant.lo < 0 else grant.hi - grant.lo
-        return True
-
-
-def halves(lo: int, hi: int) -> list[tuple[int, int]]:
-    """Cut a range in two, unless it is a single item."""
-    middle = math.ceil((lo + hi) / 2)
-    return [(lo, middle), (middle, hi)] if hi - lo > 1 else [(lo, hi)]
 
 
 def _entry(given: Mapping[str, Any]) -> dict[str, Any]:

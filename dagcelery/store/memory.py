@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from dagcelery.store import recovery
 from dagcelery.store.base import (
-    CELL,
-    CLOSE,
     ROOT,
-    START,
+    TERMINAL,
     Block,
     Child,
     Counts,
     Event,
     Grant,
+    Lost,
     NewRun,
     Outcome,
     Progress,
@@ -30,9 +30,9 @@ from dagcelery.store.base import (
     Scope,
     Swept,
     Want,
-    scope_id,
 )
-from dagcelery.store.ledger import TERMINAL, Claim, Ledger
+from dagcelery.store.commits import commit, fail, open_scope, remember
+from dagcelery.store.ledger import Claim, Ledger
 
 _GONE = Reply(state="none", run="gone")
 
@@ -44,7 +44,7 @@ class MemoryStore:
         self._runs: dict[str, Ledger] = {}
         self._looked_at: dict[str, float] = {}
         self._workers: dict[str, dict[str, Any]] = {}
-        self._reserved: dict[tuple[str, str], str] = {}
+        self._reserved: dict[str, str] = {}
         self._changed = threading.Condition(threading.RLock())
 
     def ping(self) -> None:
@@ -54,9 +54,11 @@ class MemoryStore:
         """Nothing is held open."""
 
     # -- writing ----------------------------------------------------------------------------------
-    def reserve(self, name: str, key: str, run_id: str, ttl_seconds: int) -> str:
+    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
         with self._changed:
-            return self._reserved.setdefault((name, key), run_id)
+            if self._reserved.get(reservation, instead_of) == instead_of:
+                self._reserved[reservation] = run_id
+            return self._reserved[reservation]
 
     def create(self, run: NewRun) -> Reply:
         with self._changed:
@@ -65,7 +67,7 @@ class MemoryStore:
                 return Reply("none", known.state, known.digest)
             ledger = self._runs[run.id] = Ledger(run)
             self._looked_at[run.id] = time.time()
-            _remember(ledger, ROOT, run.values, run.lists, run.blocks)
+            remember(ledger, ROOT, run.values, run.lists, run.blocks)
             ledger.write("created", "", 0, -1, 0, ledger.created, 0.0)
             ledger.begin(ROOT)
             return self._conclude(ledger, "none", None)
@@ -84,15 +86,18 @@ class MemoryStore:
                 return replace(_GONE, state="stale")
             if again := _repeated(ledger, owner, token):
                 return again
-            if not _holds(ledger, grant, owner) and not ledger.retake(grant, owner):
-                return self._conclude(ledger, "stale", want, owner, token)
+            if not _holds(ledger, grant, owner):
+                recovery.forgive(ledger, grant, owner)
+                if not recovery.retake(ledger, grant, owner):
+                    return self._conclude(ledger, "stale", want, owner, token)
             ledger.claims.pop((grant.scope.id, grant.step, grant.lo), None)
             if outcome.done < grant.lo:
                 outcome = replace(outcome, done=grant.hi)
-            _commit(ledger, grant, outcome)
+            verdict, seconds = "committed", None
+            commit(ledger, grant, outcome)
             if outcome.failure is not None:
-                _fail(ledger, grant, outcome, outcome.failure)
-            return self._conclude(ledger, "committed", want, owner, token)
+                verdict, seconds = fail(ledger, grant, outcome, outcome.failure)
+            return self._conclude(ledger, verdict, want, owner, token, seconds)
 
     def delegate(
         self, run_id: str, grant: Grant, children: Sequence[Child], owner: str, token: str, want: Want | None
@@ -106,7 +111,7 @@ class MemoryStore:
             if not _holds(ledger, grant, owner):
                 return self._conclude(ledger, "stale", want, owner, token)
             for child in children:
-                _open_scope(ledger, grant, child)
+                open_scope(ledger, grant, child)
             if grant.hi == grant.lo:
                 ledger.items_done(grant.scope.id, grant.step, grant.lo, grant.hi)
             del ledger.claims[grant.scope.id, grant.step, grant.lo]
@@ -131,7 +136,7 @@ class MemoryStore:
     def hint(self, run_id: str, queue: str, slots: int) -> int:
         with self._changed:
             ledger = self._runs.get(run_id)
-            if ledger is None or ledger.state in TERMINAL:
+            if ledger is None or ledger.is_over:
                 return 0
             pending, at = ledger.hints.get(queue, (0, 0.0))
             pending = pending if time.time() - at <= 1 else 0
@@ -146,40 +151,89 @@ class MemoryStore:
                 ledger.hints[queue] = (pending + hints, time.time())
             return hints
 
-    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float, alive: Iterable[str] | None = None) -> Swept:
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
         with self._changed:
             ledger = self._runs.get(run_id)
-            if ledger is None or ledger.state in TERMINAL:
+            if ledger is None or (ledger.is_over and not ledger.hook):
                 return Swept(ledger.state if ledger else "gone", 0, [])
-            if ledger.deadline is not None and time.time() > ledger.deadline:
-                ledger.end("timed_out", "its deadline has passed")
-                self._changed.notify_all()
-                return Swept(ledger.state, 0, [])
-            living = None if alive is None else set(alive)
-            lost = [place for place, claim in ledger.claims.items() if claim.is_lost(set(dead), living, wait_seconds)]
-            for place in lost:
-                ledger.forget_claim(*place)
-            return Swept(ledger.state, len(lost), _due_hints(ledger, bool(lost), wait_seconds))
+            verdicts = {place: recovery.is_lost(claim, lost, wait_seconds) for place, claim in ledger.claims.items()}
+            found = {place: died for place, (is_lost, died) in verdicts.items() if is_lost}
+            for place, died in found.items():
+                recovery.give_back(ledger, place, lost, deaths, died=died)
+            self._come_due(ledger)
+            is_fresh = bool(found or ledger.opened)
+            ledger.opened = []
+            if ledger.is_over or ledger.held:
+                hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh) if ledger.hook else []
+                return Swept(ledger.state, len(found), hints)
+            hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh)
+            members = {name.rsplit("/", name.count("/") - 1)[0] for name in ledger.condemned}
+            condemned = sorted(
+                (ledger.entry(*_place(member))["q"], member)
+                for member in members
+                if recovery.is_claimable(ledger, member)
+            )
+            return Swept(ledger.state, len(found), hints, condemned)
+
+    def _come_due(self, ledger: Ledger) -> None:
+        if ledger.is_over:
+            return
+        recovery.come_due(ledger)
+        if ledger.deadline is not None and time.time() > ledger.deadline:
+            ledger.end("timed_out", "its deadline has passed")
+        recovery.end_if_quiet(ledger)
+        if ledger.is_over:
+            self._changed.notify_all()
+
+    def admit(self, run_id: str) -> Reply:
+        with self._changed:
+            ledger = self._runs.get(run_id)
+            if ledger is None:
+                return _GONE
+            ledger.held = ""
+            for waiting in ledger.ready.values():
+                for _, scope, step in waiting if not ledger.is_over else ():
+                    ledger.tell(scope, step)
+            return self._conclude(ledger, "none", None)
+
+    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+        with self._changed:
+            ledger = self._runs.get(run_id)
+            if ledger is None or not ledger.is_over or ledger.state == "done":
+                return False
+            recovery.resume(ledger, deadline_seconds)
+            self._looked_at[run_id] = 0.0
+            return True
+
+    def messages(self, run_id: str) -> Sequence[str]:
+        with self._changed:
+            ledger = self._runs.get(run_id)
+            return sorted({claim.message for claim in ledger.claims.values()} - {""}) if ledger else []
+
+    def expire(self, run_id: str, ttl_seconds: int) -> None:
+        """Nothing expires here."""
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         with self._changed:
             now = time.time()
-            for run_id in [r for r in self._looked_at if r not in self._runs or self._runs[r].state in TERMINAL]:
+            for run_id in [
+                r for r in self._looked_at if r not in self._runs or (self._runs[r].is_over and not self._runs[r].hook)
+            ]:
                 del self._looked_at[run_id]
             oldest = sorted(self._looked_at, key=self._looked_at.__getitem__)
             found = [r for r in oldest if self._looked_at[r] <= now - wait_seconds][:limit]
             self._looked_at.update(dict.fromkeys(found, now))
             return found
 
-    def end(self, run_id: str, state: str, reason: str) -> str:
+    def end(self, run_id: str, state: str, reason: str) -> Reply:
         with self._changed:
             ledger = self._runs.get(run_id)
             if ledger is None:
-                return "gone"
-            if ledger.state not in TERMINAL:
+                return _GONE
+            if not ledger.is_over:
                 ledger.end(state, reason)
                 self._changed.notify_all()
-            return ledger.state
+            return self._conclude(ledger, "none", None)
 
     def delete(self, run_id: str) -> None:
         with self._changed:
@@ -241,9 +295,10 @@ class MemoryStore:
             return self._state(run_id)
 
     # -- workers ----------------------------------------------------------------------------------
-    def announce(self, boot: str, queues: Sequence[str], slots: int) -> None:
+    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
         with self._changed:
-            self._workers[boot] = {"queues": list(queues), "slots": slots, "at": time.time()}
+            word = {"queues": list(queues), "slots": slots, "messages": messages, "at": time.time()}
+            self._workers[boot] = word
 
     def retire(self, boot: str) -> None:
         with self._changed:
@@ -254,8 +309,20 @@ class MemoryStore:
             return {boot: word | {"age": time.time() - word["at"]} for boot, word in self._workers.items()}
 
     # -- how a verb ends --------------------------------------------------------------------------
-    def _conclude(self, ledger: Ledger, verdict: str, want: Want | None, owner: str = "", token: str = "") -> Reply:
-        grant = ledger.grant(want) if want and ledger.state not in TERMINAL else None
+    def _conclude(
+        self,
+        ledger: Ledger,
+        verdict: str,
+        want: Want | None,
+        owner: str = "",
+        token: str = "",
+        retry_seconds: float | None = None,
+    ) -> Reply:
+        if not ledger.is_over:
+            recovery.come_due(ledger)
+        grant = ledger.grant(want) if want and (not ledger.is_over or ledger.hook) else None
+        if grant is None:
+            recovery.end_if_quiet(ledger)
         opened, ledger.opened = ledger.opened, []
         ready = 0
         if want:
@@ -263,10 +330,10 @@ class MemoryStore:
             if want.arrived and want.queue in ledger.hints:
                 pending, at = ledger.hints[want.queue]
                 ledger.hints[want.queue] = (max(0, pending - 1), at)
-        reply = Reply(verdict, ledger.state, ledger.digest, opened, ready, grant)
+        reply = Reply(verdict, ledger.state, ledger.digest, opened, ready, grant, retry_seconds)
         if owner:
             ledger.answers[owner] = (token, reply)
-        if ledger.state in TERMINAL:
+        if ledger.is_over:
             self._changed.notify_all()
         return reply
 
@@ -284,98 +351,6 @@ def _holds(ledger: Ledger, grant: Grant, owner: str) -> bool:
     return claim is not None and claim.attempt == grant.attempt and claim.owner == owner
 
 
-def _remember(
-    ledger: Ledger, scope: str, values: Mapping[str, bytes], lists: Mapping[str, int], blocks: Iterable[Block]
-) -> None:
-    ledger.values.update({(scope, token): data for token, data in values.items()})
-    ledger.lists.update({(scope, token): items for token, items in lists.items()})
-    for block in blocks:
-        ledger.blocks[scope, block.token][block.lo // CELL].append(block)
-
-
-def _commit(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
-    scope, step, body = grant.scope.id, grant.step, grant.scope.body
-    counts = ledger.counts[body, step]
-    counts["e"] = time.time()
-    home = grant.scope.parent if step == CLOSE else scope
-    _remember(ledger, scope, outcome.values, outcome.lists, ())
-    _remember(ledger, home, {}, {}, outcome.blocks)
-    if grant.lo >= 0:
-        counts["r"] -= grant.hi - grant.lo
-        failed = outcome.failure is not None
-        ledger.give_back(scope, step, outcome.done + failed, grant.hi, grant.attempt - 1)
-        if outcome.done > grant.lo or grant.hi == grant.lo:
-            _log_items(ledger, grant, outcome)
-            ledger.items_done(scope, step, grant.lo, outcome.done)
-        return
-    counts["r"] -= 1
-    if outcome.failure is not None:
-        return
-    if step == CLOSE:
-        _close(ledger, grant, outcome)
-        return
-    counts["d"] += 1
-    if step != START:
-        ledger.write("done", grant.piece, body, -1, grant.attempt, outcome.started, outcome.seconds)
-        ledger.step_left(scope)
-    ledger.announce(scope, step)
-
-
-def _log_items(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
-    body, size = grant.scope.body, outcome.done - grant.lo
-    if grant.items > 1000:
-        ledger.write("done", grant.piece, body, outcome.done, grant.attempt, outcome.started, outcome.seconds)
-        return
-    for i in range(grant.lo, outcome.done):
-        name = f"{grant.scope.id}/{grant.step}/{i}"
-        ledger.write("done", name, body, i + 1, grant.attempt, outcome.started, outcome.seconds / size)
-
-
-def _close(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
-    scope = grant.scope
-    body = ledger.scopes[scope.parent].body
-    ledger.counts[body, scope.step]["r"] -= 1
-    name = f"{scope.parent}/{scope.step}/{scope.index}"
-    ledger.write("done", name, body, scope.index + 1, grant.attempt, outcome.started, outcome.seconds)
-    ledger.items_done(scope.parent, scope.step, scope.index, scope.index + 1)
-
-
-def _fail(ledger: Ledger, grant: Grant, outcome: Outcome, failure: bytes) -> None:
-    name = f"{grant.scope.id}/{grant.step}/{outcome.done}" if grant.lo >= 0 else grant.piece
-    ledger.failures[name] = failure
-    ledger.counts[grant.scope.body, grant.step]["f"] += 1
-    ledger.write("failed", name, grant.scope.body, outcome.done + 1, grant.attempt, outcome.started, outcome.seconds)
-    if ledger.state == "running":
-        ledger.failed = name
-        ledger.end("failed", name)
-
-
-def _open_scope(ledger: Ledger, grant: Grant, child: Child) -> None:
-    parent = grant.scope
-    scope = scope_id(ledger.id, parent.id, grant.step, child.index)
-    if scope in ledger.scopes:
-        return
-    body = ledger.entry(parent.id, grant.step)["b"]
-    ledger.scopes[scope] = Scope(scope, parent.id, grant.step, child.index, body, parent.depth + 1)
-    ledger.sequence[scope] = len(ledger.sequence)
-    ledger.bodies[body] += 1
-    _remember(ledger, scope, child.values, child.lists, child.blocks)
-    ledger.begin(scope)
-
-
-def _due_hints(ledger: Ledger, released: bool, wait_seconds: float) -> list[str]:
-    hints, now = [], time.time()
-    for queue, waiting in ledger.ready.items():
-        due, last = ledger.sweeps.get(queue, (0.0, 0.0))
-        if not waiting:
-            ledger.sweeps.pop(queue, None)
-        elif now >= due or released:
-            wait = wait_seconds if released or not last else min(600.0, last * 2)
-            ledger.sweeps[queue] = (now + wait, wait)
-            hints.append(queue)
-    return hints
-
-
 def _counts(found: Mapping[str, float], scopes: int) -> Counts:
     return Counts(
         total=int(found.get("n", scopes)),
@@ -384,4 +359,11 @@ def _counts(found: Mapping[str, float], scopes: int) -> Counts:
         failed=int(found.get("f", 0)),
         started=found.get("b", 0.0),
         ended=found.get("e", 0.0),
+        retrying=int(found.get("w", 0)),
+        skipped=int(found.get("k", 0)),
     )
+
+
+def _place(member: str) -> tuple[str, int]:
+    scope, step = member.split("/")
+    return scope, int(step)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -19,10 +18,12 @@ from dagcelery.store.base import (
     CHUNK_BYTES,
     CLOSE,
     ROOT,
+    TERMINAL,
     Block,
     Child,
     Event,
     Grant,
+    Lost,
     NewRun,
     Opened,
     Outcome,
@@ -34,15 +35,9 @@ from dagcelery.store.base import (
     Want,
     scope_id,
 )
-from dagcelery.store.scripts import Scripts
+from dagcelery.store.connection import ACTIVE, Connection, reservation_key
 from dagcelery.store.staging import Staging
 from dagcelery.store.wire import STAGED, masked
-
-_TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
-_WORKERS = "dagcelery:workers"
-_ACTIVE = "dagcelery:active"
-_KEYS = "dagcelery:key"
-_GLOBAL_TTL_SECONDS = 30 * 86400
 
 
 def key(run_id: str, *parts: object) -> str:
@@ -50,42 +45,27 @@ def key(run_id: str, *parts: object) -> str:
     return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
 
 
-class RedisStore:
-    """The verbs of `store.base.Store` over one Redis client, which may be shared by threads."""
+def _options_of(run: NewRun) -> dict[str, Any]:
+    """What the record says of a run beyond its name, where it says anything."""
+    start = run.topology[0]["start"] if run.topology else {}
+    said = {
+        "outlives": 1 if start.get("ff") == 0 else None,
+        "hooks": run.topology[0]["close"]["q"] if start.get("hk") else None,
+        "held": run.held or None,
+        "reservation": run.reservation or None,
+        "fingerprint": run.fingerprint or None,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+class RedisStore(Connection):
+    """The verbs of `store.base.Store`."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self.url = url
-        # A client made from a URL repeats nothing by itself.
-        retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.02), 3)
-        self._options = {"retry": retry} | options
-        self._client: Any = redis.Redis.from_url(url, **self._options)  # its stubs allow for a decoding client
-        self._scripts = Scripts(self._client)
+        super().__init__(url, **options)
         self._staging = Staging(self._run)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(str(error), masked(self.url)) from error
-
-    def ping(self) -> None:
-        with self._reachable():
-            self._client.ping()
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._scripts.close()
-        self._client.close()
-
     # -- writing ----------------------------------------------------------------------------------
-    def reserve(self, name: str, key: str, run_id: str, ttl_seconds: int) -> str:
-        reserved = f"{_KEYS}:{name}:{key}"
-        with self._reachable():
-            self._client.set(reserved, run_id, nx=True, ex=ttl_seconds)
-            winner = self._client.get(reserved)
-        return winner.decode() if winner else run_id
-
     def create(self, run: NewRun) -> Reply:
         values = {} if self.record(run.id) else self._prepare(run)
         request = {
@@ -96,7 +76,7 @@ class RedisStore:
             "tokens": list(values),
             "lists": dict(run.lists),
             "deadline": run.deadline_seconds,
-        }
+        } | _options_of(run)
         # Before, so that no run is forgotten by the sweep; again after, since a look in between found no run.
         self._look({"run": run.id, "delay": 60})
         reply = self._call("create", run.id, request, *values.values())
@@ -129,14 +109,16 @@ class RedisStore:
             self._staging.blocks(run_id, home, 0 if of_items else grant.attempt, rest)
             request["blocks"] = [(b.token, b.lo, b.hi, b.attempt) for b in blocks]
             payloads += [b.data for b in blocks]
+        verb = "finish"
         if outcome.failure is not None:
-            payloads.append(outcome.failure)
-        answer = self._run("finish", run_id, request, *payloads)
+            verb = "fail"
+            payloads += [*(b.data for b in outcome.markers), outcome.failure]
+        answer = self._run(verb, run_id, request, *payloads)
         head, opened = wire.header(answer), list[Opened]()
         while head.get("more"):
             opened += wire.opened(head)
             request["from"] = head["more"]
-            answer = self._run("finish", run_id, request, *payloads)
+            answer = self._run(verb, run_id, request, *payloads)
             head = wire.header(answer)
         reply = wire.reply(answer, head)
         return replace(reply, opened=[*opened, *reply.opened]) if opened else reply
@@ -196,10 +178,8 @@ class RedisStore:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
         return int(json.loads(self._run("hint", run_id, request)[0])["hints"])
 
-    def sweep(self, run_id: str, dead: Iterable[str], wait_seconds: float, alive: Iterable[str] | None = None) -> Swept:
-        request: dict[str, Any] = {"dead": list(dead), "wait": wait_seconds}
-        if alive is not None:
-            request["alive"] = list(alive)
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
+        request = wire.lost(lost, wait_seconds, deaths)
         released, hints = 0, list[str]()
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])
@@ -208,33 +188,57 @@ class RedisStore:
             if not answer.get("more"):
                 break
         if answer.get("lapsing"):
-            self._renew(run_id)
-        return Swept(answer["run"], released, hints)
+            self.expire(run_id, 0)
+        condemned = [(queue, step) for queue, step in answer.get("condemned") or ()]
+        return Swept(answer["run"], released, hints, condemned)
 
-    def _renew(self, run_id: str) -> None:
-        """Give all keys of a run their full time to live again: last the record, which says that it was done."""
+    def admit(self, run_id: str) -> Reply:
+        return self._call("admit", run_id, {})
+
+    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+        self._look({"run": run_id, "delay": 60})
+        while True:
+            answer = json.loads(self._run("resume", run_id, request)[0])
+            if not answer.get("more"):
+                break
+        if answer.get("resumed"):
+            self.expire(run_id, 0)
+            self._look({"run": run_id, "delay": 0})
+        return bool(answer.get("resumed"))
+
+    def messages(self, run_id: str) -> Sequence[str]:
+        with self._reachable():
+            claims = self._client.hvals(key(run_id, "c"))
+        return sorted({claim.decode().split("|")[3] for claim in claims if claim} - {""})
+
+    def expire(self, run_id: str, ttl_seconds: int) -> None:
+        """0 seconds: as long as at first. The record comes last, which says that it was done."""
         registry = key(run_id, "k")
         with self._reachable():
-            ttl = int(self._client.hget(key(run_id), "ttl") or 0)
+            first, reservation = self._client.hmget(key(run_id), "ttl", "reservation")
+            ttl = ttl_seconds or int(first or 0)
             for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
                 pipeline = self._client.pipeline(transaction=False)
                 for name in portion:
                     pipeline.expire(key(run_id, name.decode()), ttl)
                 pipeline.execute()
+            if reservation:
+                self._client.expire(reservation_key(reservation.decode()), ttl)
             self._client.expire(registry, ttl)
             self._client.expire(key(run_id), ttl)
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         runs = [run.decode() for run in self._look({"wait": wait_seconds, "limit": limit})]
         records = {run_id: self.record(run_id) for run_id in runs}
-        over = [run_id for run_id, record in records.items() if record is None or record.state in _TERMINAL]
+        over = [run_id for run_id, record in records.items() if record is None or (record.is_over and not record.hook)]
         if over:
             with self._reachable():
-                self._client.zrem(_ACTIVE, *over)
+                self._client.zrem(ACTIVE, *over)
         return [run_id for run_id in runs if run_id not in over]
 
-    def end(self, run_id: str, state: str, reason: str) -> str:
-        return str(json.loads(self._run("end", run_id, {"final": state, "reason": reason})[0])["run"])
+    def end(self, run_id: str, state: str, reason: str) -> Reply:
+        return self._call("end", run_id, {"final": state, "reason": reason})
 
     def delete(self, run_id: str) -> None:
         registry, waited = key(run_id, "k"), key(run_id, "w")
@@ -245,7 +249,7 @@ class RedisStore:
             for portion in wire.portions(self._client.sscan_iter(registry, count=500), 500):
                 self._client.unlink(*(key(run_id, name.decode()) for name in portion))
             self._client.unlink(registry, waited)
-            self._client.zrem(_ACTIVE, run_id)
+            self._client.zrem(ACTIVE, run_id)
 
     # -- reading ----------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:
@@ -323,27 +327,9 @@ class RedisStore:
             while True:
                 state = waiting.hget(key(run_id), "state")
                 left = until - time.monotonic()
-                if state is None or state.decode() in _TERMINAL or left <= 0:
+                if state is None or state.decode() in TERMINAL or left <= 0:
                     return state.decode() if state else "gone"
                 waiting.xread({stream: "0"}, count=1, block=max(1, int(min(left, 5.0) * 1000)))
-
-    # -- workers ----------------------------------------------------------------------------------
-    def announce(self, boot: str, queues: Sequence[str], slots: int) -> None:
-        with self._reachable():
-            seconds, micros = self._client.time()
-            word = json.dumps({"queues": list(queues), "slots": slots, "at": seconds + micros / 1e6})
-            self._client.hset(_WORKERS, boot, word)
-            self._client.expire(_WORKERS, 86400)
-
-    def retire(self, boot: str) -> None:
-        with self._reachable():
-            self._client.hdel(_WORKERS, boot)
-
-    def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        with self._reachable():
-            seconds, micros = self._client.time()
-            found = {boot.decode(): json.loads(word) for boot, word in self._client.hgetall(_WORKERS).items()}
-        return {boot: word | {"age": seconds + micros / 1e6 - word["at"]} for boot, word in found.items()}
 
     # -- how a verb is called ---------------------------------------------------------------------
     def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
@@ -354,8 +340,3 @@ class RedisStore:
 
     def _call(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Reply:
         return wire.reply(self._run(verb, run_id, request, *payloads))
-
-    def _look(self, request: dict[str, Any]) -> list[bytes]:
-        with self._reachable():
-            found: list[bytes] = self._scripts.run("look", _ACTIVE, request | {"ttl": _GLOBAL_TTL_SECONDS})
-        return found

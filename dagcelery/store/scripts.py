@@ -1,4 +1,4 @@
-"""The verbs as Lua: one file a verb, each run as prelude + verb, atomically, in the store."""
+"""The verbs as Lua: one file a verb, each run behind the parts that it uses, atomically, in the store."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 encode = json.JSONEncoder(separators=(",", ":")).encode
-_WITHOUT_PRELUDE = frozenset({"look"})
+_PARTS = {
+    **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "committing")),
+    **dict.fromkeys(("claim", "delegate", "release", "sweep"), ("prelude", "claims")),
+    **dict.fromkeys(("look", "reserve"), ()),
+}
+"""What stands in front of a verb; where nothing is said, the prelude alone."""
 
 
 @cache
 def source(verb: str) -> tuple[str, str]:
     """The script of a verb and its SHA1, by which the server knows it."""
     folder = files("dagcelery.store") / "lua"
-    prelude = "" if verb in _WITHOUT_PRELUDE else (folder / "prelude.lua").read_text()
-    text = prelude + (folder / f"{verb}.lua").read_text()
+    text = "".join((folder / f"{name}.lua").read_text() for name in (*_PARTS.get(verb, ("prelude",)), verb))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

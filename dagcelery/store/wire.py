@@ -16,6 +16,7 @@ from dagcelery.store.base import (
     Counts,
     Event,
     Grant,
+    Lost,
     Opened,
     Outcome,
     Reply,
@@ -29,13 +30,15 @@ T = TypeVar("T")
 
 def masked(url: str) -> str:
     """The URL without its password, fit for an error."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url))
+    # The password ends at the last @: one that nobody escaped may hold an @ itself.
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
 
 
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
+MESSAGE_CHARACTERS = 8
 FEW = 100
 """Values, or blocks, that travel with a request."""
 _FEW = 16
@@ -82,7 +85,8 @@ def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | No
     if outcome.lists:
         said["lists"] = dict(outcome.lists)
     if outcome.failure is not None:
-        said["failed"] = True
+        said["failed"], said["retry"], said["jitter"] = True, outcome.retryable, outcome.jitter
+        said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in outcome.markers]
     if want is not None:
         said["want"] = wanted(want)
     return said
@@ -192,7 +196,20 @@ def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
         opened(head),
         head.get("ready", 0),
         _grant(head["grant"], answer[1:]) if "grant" in head else None,
+        head.get("retry"),
     )
+
+
+def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
+    """Say whose claims to give back; of a message the first characters of its id are enough to tell it."""
+    said: dict[str, Any] = {"dead": list(found.dead), "left": list(found.left), "wait": wait_seconds}
+    said |= {"limited": found.limited or None, "deaths": deaths}
+    if found.alive is not None:
+        said["alive"] = {
+            boot: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
+            for boot, (at, messages) in found.alive.items()
+        }
+    return said
 
 
 def opened(head: Mapping[str, Any]) -> list[Opened]:
@@ -201,7 +218,7 @@ def opened(head: Mapping[str, Any]) -> list[Opened]:
 
 
 def _grant(row: list[Any], rest: list[Any]) -> Grant:
-    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth) = row
+    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *condemned = row
     values: dict[str, bytes | None] = {}
     found: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
@@ -213,7 +230,8 @@ def _grant(row: list[Any], rest: list[Any]) -> Grant:
                 for token, pairs in zip(lists, rest[2], strict=True)
                 if pairs is not None
             }
-    return Grant(Scope(scope, parent, at, index, body, depth), step, lo, hi, attempt, items, values, found)
+    place = Scope(scope, parent, at, index, body, depth)
+    return Grant(place, step, lo, hi, attempt, items, values, found, condemned[0] if condemned else "")
 
 
 @lru_cache(maxsize=10_000)
@@ -243,6 +261,9 @@ def record(run_id: str, found: Mapping[str, str]) -> RunRecord:
         failed=found.get("failed", ""),
         reason=found.get("reason", ""),
         deadline=float(found.get("deadline", 0)),
+        held=found.get("held", ""),
+        hook=found.get("hook", ""),
+        fingerprint=found.get("fingerprint", ""),
     )
 
 
@@ -291,4 +312,6 @@ def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int
         failed=int(found.get("f", 0)),
         started=found.get("b", 0.0),
         ended=found.get("e", 0.0),
+        retrying=max(0, int(found.get("w", 0))),
+        skipped=int(found.get("k", 0)),
     )

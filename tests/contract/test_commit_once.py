@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
-from dagcelery.store.base import CLOSE, Grant, Store
+from dagcelery.store.base import CLOSE, Grant, Lost, Store
 
 from .moves import Worker, body, chain, name, new_run, nothing, results, step
 
@@ -39,7 +39,7 @@ def test_a_stale_attempt_changes_nothing_but_may_claim_the_next_piece(store: Sto
     run_id = new_run(store, [body([0, 1], step(), step())])
     slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
     lost = slow.claim()
-    assert store.sweep(run_id, ["boot-s"], 1).released == 1
+    assert store.sweep(run_id, Lost(["boot-s"]), 1).released == 1
     again = fast.claim(focus="0/0")
     assert (lost.attempt, again.attempt) == (1, 2)
     before = picture(store, run_id)
@@ -56,7 +56,7 @@ def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Stor
     run_id = new_run(store, FAN, lists={"$xs": 8})
     sleeper, other = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
     items = sleeper.claim(ranges={"0.0": 4})
-    store.sweep(run_id, ["boot-s"], 1)
+    store.sweep(run_id, Lost(["boot-s"]), 1)
     assert sleeper.finish(items, blocks=results(items)).state == "committed"
     assert sleeper.finish(items, blocks=results(items)).state == "stale"
     done = [g for g in other.pieces(FAN, nothing) if g.lo >= 0]
@@ -66,7 +66,7 @@ def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Stor
     run_id = new_run(store, chain(1))
     sleeper = Worker(store, run_id, "boot-s:1")
     grant = sleeper.claim()
-    store.sweep(run_id, ["boot-s"], 1)
+    store.sweep(run_id, Lost(["boot-s"]), 1)
     assert sleeper.finish(grant).run == "done"
     assert Worker(store, run_id).nothing()
 
@@ -79,7 +79,7 @@ def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> 
         assert (items.lo, items.hi) == (0, 4)
         rest = other.claim(ranges={"0.0": 2}), other.claim(), other.claim()
         assert [g.hi for g in rest] == [6, 7, 8]
-        store.sweep(run_id, ["boot-s"], 1)
+        store.sweep(run_id, Lost(["boot-s"]), 1)
         taken = {"first": other.claim(ranges={"0.0": 2}), "second": other.claim(ranges={"0.0": 2})}
         for half in {"first", "second"} - set(others):
             store.release(run_id, taken[half], other.owner)
@@ -151,7 +151,7 @@ def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> Non
     assert store.values(run_id, "0", ["1.0"]) == [b"kept"]
     assert store.failures(run_id) == {"0/0": b"boom"}
     assert store.hint(run_id, "cpu", 8) == 0
-    assert store.sweep(run_id, ["boot-a"], 1).hints == []
+    assert store.sweep(run_id, Lost(["boot-a"]), 1).hints == []
 
 
 def test_the_first_failure_is_the_runs(store: Store) -> None:
@@ -228,7 +228,7 @@ def test_a_repeated_delegate_opens_once(store: Store) -> None:
 
 def test_ending_again_changes_nothing(store: Store) -> None:
     run_id = new_run(store, chain(2))
-    assert store.end(run_id, "cancelled", "enough") == "cancelled"
+    assert store.end(run_id, "cancelled", "enough").run == "cancelled"
     once = picture(store, run_id)
-    assert store.end(run_id, "timed_out", "late") == "cancelled"
+    assert store.end(run_id, "timed_out", "late").run == "cancelled"
     assert picture(store, run_id) == once

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagcelery.store.base import CELL, RANGE_ITEMS, Block, Grant, Store
+from dagcelery.store.base import CELL, RANGE_ITEMS, Block, Grant, Lost, Store
 
 from .moves import Worker, body, drain, elements, name, new_run, results, step
 
@@ -215,7 +215,7 @@ def test_a_range_committed_again_overrides_by_its_attempt(store: Store) -> None:
     run_id = new_run(store, fan_out(4), lists={"$xs": 4})
     dead, alive = Worker(store, run_id, "boot-d:1"), Worker(store, run_id)
     lost = dead.claim(ranges={"0.0": 4})
-    store.sweep(run_id, ["boot-d"], 1)
+    store.sweep(run_id, Lost(["boot-d"]), 1)
     for grant in alive.pieces(fan_out(4), lambda g: {"blocks": results(g, data=b"2")} if g.lo >= 0 else {}):
         assert grant.attempt == (2 if 0 <= grant.lo < lost.hi else 1)
     assert dead.finish(lost, blocks=results(lost, data=b"1")).state == "stale"

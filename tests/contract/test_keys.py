@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from dagcelery.store.base import CLOSE, Block, Grant, NewRun
+from dagcelery.store.base import CLOSE, Block, Grant, Lost, NewRun
 from dagcelery.store.redis import RedisStore
 
 from .conftest import check_keys
@@ -70,7 +70,7 @@ def test_every_key_lives_for_a_time_after_every_verb(checked: Checked, raw: redi
         checked.release(run_id, worker.claim(focus=focus), worker.owner)
     Worker(checked, run_id, "boot-d:1").claim(focus="0/1", ranges={"0.1": 4})
     checked.hint(run_id, "cpu", 8)
-    checked.sweep(run_id, ["boot-d"], 1)
+    checked.sweep(run_id, Lost(["boot-d"]), 1)
     drain(checked, run_id, ALL, produce=produce, ranges={"0.1": 3, "0.2": 2, "0.3": 2})
     assert checked.wait(run_id, 0) == "done"
     assert checked.calls > 50
@@ -117,15 +117,15 @@ def test_a_run_lives_for_the_time_that_it_was_given(redis_store: RedisStore, raw
 def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: RedisStore, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(700), ttl_seconds=1000)
     names = [name for name in raw.scan_iter() if run_id.encode() in name]
-    redis_store.sweep(run_id, [], 1)
+    redis_store.sweep(run_id, Lost(), 1)
     for name in names:
         raw.expire(name, 400)
-    redis_store.sweep(run_id, [], 1)
+    redis_store.sweep(run_id, Lost(), 1)
     assert all(raw.ttl(name) > 990 for name in names)
     for name in names:
         raw.expire(name, 400)
     redis_store.end(run_id, "cancelled", "enough")
-    redis_store.sweep(run_id, [], 1)
+    redis_store.sweep(run_id, Lost(), 1)
     assert all(raw.ttl(name) <= 400 for name in names if not name.endswith(b":w"))
 
 
@@ -135,8 +135,8 @@ def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redi
     grant = worker.claim()
     for _ in range(6):
         time.sleep(0.25)
-        assert redis_store.sweep(busy, [], 1).run == "running", "a claim is outstanding"
-        last = redis_store.sweep(idle, [], 1)
+        assert redis_store.sweep(busy, Lost(), 1).run == "running", "a claim is outstanding"
+        last = redis_store.sweep(idle, Lost(), 1)
     assert (last.run, last.hints) == ("timed_out", [])
     record = redis_store.record(idle)
     assert record is not None

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from dagcelery.errors import StoreUnavailable
-from dagcelery.store.base import Child, NewRun, Outcome, Store
+from dagcelery.store.base import Child, Lost, NewRun, Outcome, Store
 from dagcelery.store.redis import RedisStore
 
 from .moves import Worker, body, chain, drain, elements, name, new_run, results, step
@@ -61,7 +61,7 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, re
     lose()
     assert len(worker.delegate(nested).opened) == 1
     lose()
-    assert deaf.sweep("r", ["boot-x"], 1).released == 0
+    assert deaf.sweep("r", Lost(["boot-x"]), 1).released == 0
     lose(b"HGETALL")
     assert deaf.record("r") is not None
     assert proxy.swallowed == 8
@@ -75,7 +75,7 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, re
         (1, 0): (8, 0, 8),
     }
     lose()
-    assert deaf.end("r", "cancelled", "late") == "done"
+    assert deaf.end("r", "cancelled", "late").run == "done"
     deaf.delete("r")
 
 
@@ -112,7 +112,7 @@ def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: RedisS
     progress = redis_store.progress(run_id)
     assert progress is not None
     assert progress.ready == {"cpu": 500}
-    redis_store.sweep(run_id, ["boot-a"], 1)
+    redis_store.sweep(run_id, Lost(["boot-a"]), 1)
     progress = redis_store.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width}, 1)
@@ -155,7 +155,7 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
         request | {"children": described, "from": 0, "last": False},
         *payloads,
     )
-    redis_store.sweep(run_id, ["boot-d"], 1)
+    redis_store.sweep(run_id, Lost(["boot-d"]), 1)
     drain(redis_store, run_id, topology)
     progress = redis_store.progress(run_id)
     assert progress is not None
@@ -237,7 +237,7 @@ def test_a_forked_child_has_a_connection_of_its_own(redis_store: RedisStore) -> 
         child.start()
         # The parent talks all the while.
         while child.is_alive():
-            assert redis_store.end("nobody", "cancelled", "") == "gone"
+            assert redis_store.end("nobody", "cancelled", "").run == "gone"
         child.join()
         assert child.exitcode == 0
     assert redis_store.wait(run_id, 0) == "done"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.base import CLOSE, START, Grant, Reply, Store
+from dagcelery.store.base import CLOSE, START, Grant, Lost, Reply, Store
 from dagcelery.store.memory import MemoryStore
 from dagcelery.store.redis import RedisStore
 
@@ -200,7 +200,7 @@ class Play:
             boot = self.choice.choice(boots)
             lost = [owner for owner in self.held if owner.split(":")[0] == boot]
             self.deaths += 1
-            assert self.store.sweep(self.run_id, [boot], 1).released == len(lost)
+            assert self.store.sweep(self.run_id, Lost([boot]), 1).released == len(lost)
             for owner in lost:
                 del self.held[owner]
                 self.dead.add(owner)

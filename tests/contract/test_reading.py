@@ -53,7 +53,7 @@ def test_an_unknown_run_is_gone(store: Store) -> None:
     assert store.failures("nobody") == {}
     assert store.events("nobody", "", 10) == []
     assert store.hint("nobody", "cpu", 4) == 0
-    assert store.end("nobody", "cancelled", "") == store.wait("nobody", 1) == "gone"
+    assert store.end("nobody", "cancelled", "").run == store.wait("nobody", 1) == "gone"
     store.delete("nobody")
 
 
@@ -165,7 +165,7 @@ def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
     grant = worker.claim()
-    assert store.end(run_id, "cancelled", "enough") == "cancelled"
+    assert store.end(run_id, "cancelled", "enough").run == "cancelled"
     assert worker.nothing()
     reply = store.finish(run_id, grant, Outcome(failure=b"late"), worker.owner, "t", worker.want())
     assert (reply.state, reply.run, reply.grant) == ("committed", "cancelled", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagcelery.store.base import CLOSE, ROOT, Block, Child, Grant, Scope, Store, scope_id
+from dagcelery.store.base import CLOSE, ROOT, Block, Child, Grant, Lost, Scope, Store, scope_id
 
 from .moves import Worker, body, drain, elements, new_run, step
 
@@ -157,7 +157,7 @@ def test_a_scope_is_never_opened_twice(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 1})
     slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
     lost = slow.claim()
-    store.sweep(run_id, ["boot-s"], 1)
+    store.sweep(run_id, Lost(["boot-s"]), 1)
     fast.delegate(fast.claim(focus="0/0"), values={"$x": b"first"})
     assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
     assert fast.claim().values["$x"] == b"first"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from dagcelery.store.base import CELL, Block, Child, Store, scope_id
+from dagcelery.store.base import CELL, Block, Child, Lost, Store, scope_id
 from dagcelery.store.redis import RedisStore
 
 from .moves import Worker, body, chain, drain, elements, new_run, results, step
@@ -163,7 +163,7 @@ def test_what_a_dead_worker_staged_is_overridden(measured: Measured) -> None:
     lost = dead.claim()
     measured._staging.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
     measured._staging.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
-    measured.sweep(run_id, ["boot-d"], 1)
+    measured.sweep(run_id, Lost(["boot-d"]), 1)
     grant = worker.claim()
     assert grant.attempt == 2
     new = elements("0.0", [b"new"] * 600, attempt=2)

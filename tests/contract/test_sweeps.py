@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
-from dagcelery.store.base import Store
+from dagcelery.store.base import Lost, Store
 
 from .moves import Worker, body, chain, name, new_run, nothing, step
 
@@ -18,8 +18,8 @@ def test_a_dead_boots_claims_come_back_as_higher_attempts(store: Store) -> None:
     alive = Worker(store, run_id, "boot-dd:1")
     for worker in (*dead, alive):
         worker.claim()
-    assert store.sweep(run_id, ["boot-d", "boot-x"], 1).released == 2
-    assert store.sweep(run_id, ["boot-d"], 1).released == 0
+    assert store.sweep(run_id, Lost(["boot-d", "boot-x"]), 1).released == 2
+    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 0
     grants = [alive.claim(), alive.claim()]
     assert [(g.step, g.attempt) for g in grants] == [(0, 2), (1, 2)]
     assert alive.nothing()
@@ -32,7 +32,7 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
     while (rest := keeper.ask(ranges={"0.0": 99}).grant) is not None:
         keeper.finish(rest)
     while seen[-1].hi > 1:
-        store.sweep(run_id, ["boot-d"], 1)
+        store.sweep(run_id, Lost(["boot-d"]), 1)
         seen.append(worker.claim(ranges={"0.0": 16}))
         while (half := keeper.ask(ranges={"0.0": 99}).grant) is not None:
             keeper.finish(half)
@@ -46,7 +46,7 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
 def test_a_dead_range_is_run_whole_again(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 21})
     Worker(store, run_id, "boot-d:1").claim(ranges={"0.0": 9})
-    assert store.sweep(run_id, ["boot-d"], 1).released == 1
+    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 1
     done = [g for g in Worker(store, run_id).pieces(FAN, nothing, ranges={"0.0": 9}) if g.lo >= 0]
     assert sorted(i for g in done for i in range(g.lo, g.hi)) == list(range(21))
     assert {g.attempt for g in done if g.lo < 9} == {2}
@@ -58,46 +58,46 @@ def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:
     dead = Worker(store, run_id, "boot-d:1")
     for _ in range(350):
         dead.claim()
-    assert store.sweep(run_id, ["boot-d"], 1).released == 350
+    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 350
     assert len(list(Worker(store, run_id).pieces([{}], nothing))) == 350
 
 
 def test_ready_work_is_hinted_at_once_a_queue_with_a_growing_wait(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2], step(), step(), step(q="gpu"))])
-    assert sorted(store.sweep(run_id, [], 0.05).hints) == ["cpu", "gpu"]
-    assert store.sweep(run_id, [], 0.05).hints == []
+    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
+    assert store.sweep(run_id, Lost(), 0.05).hints == []
     time.sleep(0.06)
-    assert sorted(store.sweep(run_id, [], 0.05).hints) == ["cpu", "gpu"]
+    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
     time.sleep(0.06)
-    assert store.sweep(run_id, [], 0.05).hints == [], "the wait has doubled"
+    assert store.sweep(run_id, Lost(), 0.05).hints == [], "the wait has doubled"
     time.sleep(0.06)
-    assert sorted(store.sweep(run_id, [], 0.05).hints) == ["cpu", "gpu"]
+    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
 
 
 def test_what_came_back_is_hinted_at_at_once(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
-    store.sweep(run_id, [], 60)
+    store.sweep(run_id, Lost(), 60)
     Worker(store, run_id, "boot-d:1").claim()
-    assert store.sweep(run_id, [], 60).hints == []
-    assert store.sweep(run_id, ["boot-d"], 60).hints == ["cpu"]
+    assert store.sweep(run_id, Lost(), 60).hints == []
+    assert store.sweep(run_id, Lost(["boot-d"]), 60).hints == ["cpu"]
 
 
 def test_a_queue_without_ready_work_deserves_no_hint(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    store.sweep(run_id, [], 60)
+    store.sweep(run_id, Lost(), 60)
     grant = worker.claim()
-    assert store.sweep(run_id, [], 60).hints == []
+    assert store.sweep(run_id, Lost(), 60).hints == []
     worker.finish(grant)
-    assert store.sweep(run_id, [], 60).hints == ["cpu"], "what became ready later starts anew"
+    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"], "what became ready later starts anew"
 
 
 def test_a_sweep_says_how_the_run_is(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    assert store.sweep(run_id, [], 1).run == "pending"
+    assert store.sweep(run_id, Lost(), 1).run == "pending"
     store.end(run_id, "cancelled", "enough")
-    assert store.sweep(run_id, [], 1).run == "cancelled"
-    assert store.sweep("nobody", [], 1).run == "gone"
+    assert store.sweep(run_id, Lost(), 1).run == "cancelled"
+    assert store.sweep("nobody", Lost(), 1).run == "gone"
 
 
 def test_a_queue_deserves_as_many_messages_as_pieces_and_free_slots(store: Store) -> None:

@@ -13,6 +13,7 @@ import pytest
 from dagcelery import dag, task
 from dagcelery.runtime.canvas import LINK, VISIT
 from dagcelery.runtime.engine import Engine
+from dagcelery.store.base import Lost
 
 from . import flows
 from .worlds import Message, World, latest, shuffled
@@ -232,7 +233,7 @@ def test_a_stale_attempt_changes_nothing() -> None:
     world = World()
     run_id = world.submit(gate, x=5)
     sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.sweep(run_id, ["worker0"], 0.0)
+    world.store.sweep(run_id, Lost(["worker0"]), 0.0)
     second, opens = started(world, world.workers[1], run_id)
     wakes.set()
     sleeper.join()
@@ -250,7 +251,7 @@ def test_a_sleeper_that_wakes_before_anybody_has_claimed_its_piece_still_commits
     world = World()
     run_id = world.submit(gate, x=5)
     sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.sweep(run_id, ["worker0"], 0.0)
+    world.store.sweep(run_id, Lost(["worker0"]), 0.0)
     wakes.set()
     sleeper.join()
     assert world.result(run_id) == 5

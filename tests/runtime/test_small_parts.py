@@ -7,6 +7,7 @@ import types
 from typing import Any
 
 import pytest
+from celery.exceptions import WorkerShutdown
 
 from dagcelery import invoke
 from dagcelery.errors import InvalidParameters
@@ -89,8 +90,8 @@ def test_values_are_not_compared_with_annotations() -> None:
 
 
 # -- exits ----------------------------------------------------------------------------------------
-class WorkerShutdown(SystemExit):
-    """As Celery has it."""
+class UsersOwnExit(SystemExit):
+    """A task's own way to leave."""
 
 
 def test_an_exit_that_celery_asked_for_is_told_from_a_tasks_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +99,7 @@ def test_an_exit_that_celery_asked_for_is_told_from_a_tasks_own(monkeypatch: pyt
     billiard._should_have_exited = [False]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "billiard.common", billiard)
     assert not is_leaving(SystemExit(1))
+    assert not is_leaving(UsersOwnExit(1))
     assert not is_leaving(ValueError())
     assert is_leaving(WorkerShutdown(0))
     billiard._should_have_exited[0] = True  # type: ignore[attr-defined]

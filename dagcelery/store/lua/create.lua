@@ -1,10 +1,16 @@
 -- Remember a run: its record, small parameters, and what may start. Large things were staged before, so a run exists
 -- with all that it needs or not at all. Again with the same id: nothing changes.
--- request: name, digest, ttl, deadline (seconds, or null), queues, tokens [values in ARGV 2..], lists {token: items}
+-- request: name, digest, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
+--          reservation, fingerprint, queues, tokens [values in ARGV 2..], lists {token: items}
 if state then return { cjson.encode({ state = 'none', run = state, digest = digest }) } end
 ttl, digest, state = req.ttl, req.digest, 'pending'
 call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0)
-if req.deadline and req.deadline ~= cjson.null then call('HSET', R, 'deadline', string.format('%.6f', now + req.deadline)) end
+if req.deadline and req.deadline ~= cjson.null then
+  call('HSET', R, 'deadline', string.format('%.6f', now + req.deadline), 'span', req.deadline)
+end
+for _, option in ipairs({ 'outlives', 'hooks', 'held', 'reservation', 'fingerprint' }) do
+  if req[option] then call('HSET', R, option, req[option]) end
+end
 call('EXPIRE', R, ttl)
 local s = key('s', '0')
 local o = key('o', '0')

@@ -2,7 +2,9 @@
 -- share its hash tag. ARGV[1] is the request as JSON; ARGV[2..] are bytes that the request refers to by position.
 --
 -- below the run's key                          | what it holds
--- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps
+-- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps;
+--                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; doomed: z is in use;
+--                                              | held: not admitted yet; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
 -- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by; n:<token>, a:<token> of lists
@@ -15,7 +17,9 @@
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|b|e>", "<body>:scopes"
--- f, sc, k            hash, hash, set          | failures by piece; scopes; the names of all keys
+-- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
+-- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts
+-- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; condemned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
@@ -29,8 +33,11 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'digest')
-local state, ttl, digest = run[1], tonumber(run[2] or req.ttl or 604800), run[3]
+local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'doomed', 'held', 'hook')
+local state, ttl, digest, due = run[1], tonumber(run[2] or req.ttl or 604800), run[3], tonumber(run[4])
+local broken, doomed, held, hook = run[5], run[6], run[7], run[8]
+
+local function is_active() return state == 'running' or state == 'pending' end
 
 local function keep(name) -- called after a write: a key that is new, or was emptied and made again, gets its TTL
   if call('PTTL', name) < 0 then
@@ -62,7 +69,7 @@ local function entry(body, step)
   local name = body .. '.' .. step
   local e = entries[name]
   if not e then
-    e = cjson.decode(call('HGET', key('g', body), step))
+    e = step == '-3' and { q = hook } or cjson.decode(call('HGET', key('g', body), step))
     entries[name] = e
   end
   return e
@@ -97,6 +104,15 @@ local function push_range(scope, step, lo, hi, attempts, owner)
   if call('RPUSH', q, range_text(lo, hi, attempts, owner)) == 1 then keep(q) end
 end
 
+local function later(member, at) -- something is to be looked at when it is due
+  call('ZADD', key('d'), at, member)
+  keep(key('d'))
+  if not due or at < due then
+    due = at
+    call('HSET', R, 'due', string.format('%.6f', at))
+  end
+end
+
 local function open(scope, body, step, e)
   local items, s = -1, key('s', scope)
   if e.x ~= '' then
@@ -107,6 +123,7 @@ local function open(scope, body, step, e)
     if e.e == 0 then push_range(scope, step, 0, items, 0) end
   end
   if e.e == 0 or call('EXISTS', key('q', scope, step)) == 1 then make_ready(scope, step, e.q) end
+  if e.sw then later('w/' .. scope .. '/' .. step, now + e.sw) end
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, items }
 end
 
@@ -154,11 +171,17 @@ local function end_run(final, reason)
   call('XADD', key('w'), '*', 'state', final)
   keep(key('w'))
   log(final, '', '0', -1, 0, moment, 0)
+  hook = call('HGET', R, 'hooks')
+  if hook then
+    call('HSET', R, 'hook', hook)
+    make_ready('0', '-3', hook)
+    opened[#opened + 1] = { '0', 0, -3, hook, -1 }
+  end
 end
 
 local function complete(scope, body) -- all steps of a scope are done
   if scope == '0' then
-    if state == 'running' or state == 'pending' then end_run('done') end
+    if is_active() then end_run('done') end
     return
   end
   local e = entry(body, '-2')
@@ -190,9 +213,9 @@ local function begin(scope, body) -- a scope is there with its inputs: its first
   end
 end
 
-local function items_done(scope, body, step, lo, hi, items) -- nil, or the portion of successors to announce next
+local function items_done(scope, body, step, lo, hi, items, skipped) -- nil, or the portion of successors to announce next
   local s = key('s', scope)
-  count(body, step, 'd', hi - lo)
+  count(body, step, 'd', hi - lo - (skipped or 0))
   for _, successor in ipairs(entry(body, step).se or {}) do arrive_items(scope, body, tostring(successor), lo, hi) end
   if call('HINCRBY', s, step .. ':d', hi - lo) < items then return nil end
   step_left(scope, body)
@@ -205,168 +228,3 @@ local function announce_on(scope, step, from) -- go on telling the successors of
   return announce(p.parent, place(p.parent).body, p.step, from)
 end
 
--- claims ------------------------------------------------------------------------------------------------------------
-local function piece_name(scope, step, lo)
-  return lo >= 0 and (scope .. '/' .. step .. '/' .. lo) or (scope .. '/' .. step)
-end
-
-local function read_claim(piece)
-  local text = call('HGET', key('c'), piece)
-  if not text then return nil end
-  local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|')
-  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = tonumber(cursor) }
-end
-
-local function write_claim(piece, body, hi, attempt, owner, message, cursor)
-  local record = { hi, attempt, owner, message, moment, cursor or '', body }
-  call('HSET', key('c'), piece, table.concat(record, '|'))
-end
-
-local busy = {} -- by queue, how many claims more there are than before this call
-local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
-local function settle()
-  for queue, by in pairs(busy) do
-    if by ~= 0 then call('HINCRBY', R, 'c:' .. queue, by) end
-  end
-end
-
-local function drop_claim(piece, queue)
-  call('HDEL', key('c'), piece)
-  count_claim(queue, -1)
-end
-
-local function take_range(scope, body, step, want)
-  local q, s = key('q', scope, step), key('s', scope)
-  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
-  lo, hi = tonumber(lo), tonumber(hi)
-  local known = call('HMGET', s, step .. ':n', step .. ':c')
-  local items, claimed = tonumber(known[1]), tonumber(known[2] or 0)
-  local size = (want.ranges or {})[body .. '.' .. step] or 1
-  local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
-  size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
-  if hi - lo > size then
-    call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
-    hi = lo + size
-  else
-    call('LPOP', q)
-    if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
-  end
-  call('HINCRBY', s, step .. ':c', hi - lo)
-  return lo, hi, tonumber(attempts) + 1, items
-end
-
-local function pick(want)
-  local r = key('r', want.queue)
-  if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
-  local first = not want.only and call('ZRANGE', r, 0, 0)[1]
-  return first and first ~= '' and first or nil
-end
-
-local function grant(want)
-  local member = pick(want)
-  if not member then return nil end
-  if state == 'pending' then
-    state = 'running'
-    call('HSET', R, 'state', state, 'started', moment)
-  end
-  local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
-  local p, s = place(scope), key('s', scope)
-  local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
-  if e.x and e.x ~= '' then
-    lo, hi, attempt, items = take_range(scope, p.body, step, want)
-  else
-    call('ZREM', key('r', want.queue), member)
-    attempt = call('HINCRBY', s, step .. ':t', 1)
-  end
-  write_claim(piece_name(scope, step, lo), p.body, hi, attempt, want.owner, want.message)
-  count_claim(want.queue, 1)
-  if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
-  return { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
-end
-
--- inputs ------------------------------------------------------------------------------------------------------------
-local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
-
-local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
-  local origin, plain = resolve(scope, token)
-  local base = plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0')
-  local found, size = {}, 0
-  for cell = math.floor(lo / 256), math.floor((hi - 1) / 256) do
-    local name = key('b', origin, base .. ':' .. cell)
-    for _, field in ipairs(call('HKEYS', name)) do
-      local from, to = string.match(field, '^(%d+):(%d+):')
-      if tonumber(from) < hi and tonumber(to) > lo then
-        size = size + call('HSTRLEN', name, field)
-        if size > limit then return false, 0 end
-        found[#found + 1] = field
-        found[#found + 1] = call('HGET', name, field)
-        if string.byte(found[#found]) == STAGED then return false, 0 end
-      end
-    end
-  end
-  return found, size
-end
-
-local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
-  local origin, plain = resolve(scope, token)
-  local o = key('o', origin)
-  if not few and call('HSTRLEN', o, plain) > limit then return false, 0 end
-  local bytes = call('HGET', o, plain)
-  if not bytes or #bytes > limit or string.byte(bytes) == STAGED then return false, 0 end
-  return bytes, #bytes
-end
-
-local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
-  local body, step = tostring(g[7][4]), tostring(g[2])
-  local text, left, size = entry(body, step).i, INLINE, 0
-  if not text then return nil end
-  if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
-  local tokens, values, lists = cjson.decode(text), {}, {}
-  for i, token in ipairs(tokens[1]) do
-    values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
-    left = left - size
-  end
-  for i, token in ipairs(g[4] > g[3] and tokens[2] or {}) do
-    lists[i], size = blocks_of(g[1], token, g[3], g[4], left)
-    left = left - size
-  end
-  return text, values, lists
-end
-
--- answers -----------------------------------------------------------------------------------------------------------
-local function answer(text, granted)
-  if not granted then return { text } end
-  local names, values, lists = inputs(granted)
-  return { text, names, values, lists }
-end
-
--- A call that is repeated, because its reply was lost, gets the answer that it got. A verb that works in portions is
--- called with one token; it goes on where the last answer's `more` says, and from nowhere else.
-local function repeated()
-  local last = req.owner and call('HGET', key('t'), req.owner)
-  if not last or string.sub(last, 1, #req.token + 1) ~= req.token .. ' ' then return nil end
-  local text = string.sub(last, #req.token + 2)
-  local reply = cjson.decode(text)
-  if reply.more and reply.more == (req.from or 0) then return nil end
-  return answer(text, reply.grant)
-end
-
-local function conclude(verdict, more)
-  local reply = { state = verdict, opened = #opened > 0 and opened or nil, more = more, digest = digest }
-  local want = req.want
-  if want and not more then
-    if state == 'running' or state == 'pending' then reply.grant = grant(want) end
-    reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
-    if want.arrived then
-      local hints = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
-      if hints > 0 then call('HSET', R, 'p:' .. want.queue, hints - 1) end
-    end
-  end
-  reply.run = state
-  settle()
-  local text = cjson.encode(reply)
-  call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
-  return answer(text, reply.grant)
-end
-
-local function gone(verdict) return { cjson.encode({ state = verdict, run = 'gone' }) } end

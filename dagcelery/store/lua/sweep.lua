@@ -1,23 +1,64 @@
 -- Give back what dead boots had claimed, and name the queues whose ready work deserves a hint: one a queue, with a
--- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A run that
--- nobody works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
--- request: dead [boots, or processes "boot:pid"], wait (seconds), alive [boots] if claims of unknown ones count as lost
--- once they are older than `wait`. Answers `more` while there may be claims that it has not looked at, and
--- `lapsing` if the TTLs of the run's keys ought to be renewed.
-if state ~= 'running' and state ~= 'pending' then return { cjson.encode({ run = state or 'gone', released = 0 }) } end
-local dead, alive, released, more = {}, req.alive and {}, 0, false
-for _, owner in ipairs(req.dead) do dead[owner] = true end
-for _, boot in ipairs(req.alive or {}) do alive[boot] = true end
+-- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A range comes
+-- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is condemned when `deaths`
+-- owners have died of it: whoever claims it lets it fail. What waited for its time becomes ready. A run that nobody
+-- works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
+-- request: dead [boots, or processes "boot:pid"], left [boots that went in good order], wait (seconds), alive {boot: [when
+-- it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when they are old,
+-- limited (a time limit killed the dead), deaths.
+-- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
+-- be renewed, and `condemned` [[queue, step]...].
+if not is_active() and not hook then return { cjson.encode({ run = state or 'gone', released = 0 }) } end
+local gone_boots, released, more = {}, 0, false -- true: it died, false: it left in good order
+for _, boot in ipairs(req.left) do gone_boots[boot] = false end
+for _, owner in ipairs(req.dead) do gone_boots[owner] = true end
 
-local function is_lost(claim)
+local function is_lost(claim) -- and whether its owner has died of it, perhaps
+  local died = gone_boots[string.match(claim.owner, '^[^:]*:[^:]*')]
   local boot = string.match(claim.owner, '^[^:]*')
-  if dead[boot] or dead[string.match(claim.owner, '^[^:]*:[^:]*')] then return true end
-  return alive and not alive[boot] and now - tonumber(claim.started) > req.wait
+  if died == nil then died = gone_boots[boot] end
+  if died ~= nil then return true, died end
+  if not req.alive then return false end
+  local started, sign = tonumber(claim.started), req.alive[boot]
+  if not sign then return now - started > req.wait, false end
+  -- Its message is over, and it still has a claim: an error of its own, or an outage of the store, came in between.
+  local works_on = sign[2]
+  return works_on and works_on ~= cjson.null and not works_on[string.sub(claim.message, 1, 8)] and started < sign[1] - 1, false
 end
 
-local function reissue(piece, claim)
-  local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
-  local body = place(scope).body
+local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a time limit that killed its process
+  if not (e.r and e.r.h == 1) then return false end
+  local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
+  keep(key('y'))
+  if tries >= e.r.m then return false end
+  local seconds = math.min(e.r.c, e.r.b * e.r.f ^ (tries - 1))
+  retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, seconds)
+  log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
+  return true
+end
+
+local function count_death(piece, owner)
+  local owners = (call('HGET', key('y'), piece .. ':d') or '') .. owner .. ','
+  call('HSET', key('y'), piece .. ':d', owners)
+  keep(key('y'))
+  local _, deaths = string.gsub(owners, ',', '')
+  if deaths >= (req.deaths or math.huge) then condemn(piece, 'died') end
+end
+
+local function ready_again(scope, step, e, lo, claim)
+  if lo < 0 then
+    call('HSET', key('s', scope), step .. ':l', claim.owner)
+  else
+    local middle = claim.hi - lo > 1 and math.ceil((lo + claim.hi) / 2) or claim.hi
+    push_range(scope, step, lo, middle, claim.attempt, claim.owner)
+    if middle < claim.hi then push_range(scope, step, middle, claim.hi, claim.attempt, claim.owner) end
+  end
+  make_ready(scope, step, e.q)
+end
+
+local function reissue(piece, claim, died)
+  local scope, step, from = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
+  local lo, body = tonumber(from) or -1, place(scope).body
   local e = entry(body, step)
   if claim.cursor then -- committed, and died while telling its successors: tell the next portion for it
     local portion = announce_on(scope, step, claim.cursor)
@@ -27,47 +68,65 @@ local function reissue(piece, claim)
     end
     return drop_claim(piece, e.q)
   end
-  if lo == '' then
-    call('HSET', key('s', scope), step .. ':l', claim.owner)
-  else
-    local from, to = tonumber(lo), claim.hi
-    local middle = to - from > 1 and math.ceil((from + to) / 2) or to
-    push_range(scope, step, from, middle, claim.attempt, claim.owner)
-    if middle < to then push_range(scope, step, middle, to, claim.attempt, claim.owner) end
-    call('HINCRBY', key('s', scope), step .. ':c', from - to)
-  end
-  make_ready(scope, step, e.q)
   drop_claim(piece, e.q)
+  if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
+  local overran = died and req.limited and e.tl
+  if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
+  if overran then
+    condemn(piece, 'timeout')
+  elseif died and claim.hi - lo < 2 then
+    count_death(piece, claim.owner)
+  end
+  ready_again(scope, step, e, lo, claim)
 end
 
-local function reissue_dead()
+local function reissue_lost()
   for _, piece in ipairs(call('HKEYS', key('c'))) do
     local claim = piece ~= '' and read_claim(piece)
-    if claim and is_lost(claim) then
-      if released >= 100 then
+    if claim then
+      local lost, died = is_lost(claim)
+      if lost and released >= 100 then
         more = true
         return
       end
-      reissue(piece, claim)
-      released = released + 1
+      if lost then
+        reissue(piece, claim, died)
+        released = released + 1
+      end
     end
   end
 end
 
+local function all_condemned() -- that may be claimed; one that was claimed or done after all is forgotten
+  local found = {}
+  for _, piece in ipairs(call('HKEYS', key('z'))) do
+    local member = string.match(piece, '^%w+/%-?%d+')
+    local scope, step = string.match(member, '^(%w+)/(%-?%d+)')
+    local e = entry(place(scope).body, step)
+    if call('ZSCORE', key('r', e.q), member) then
+      if #found < 100 then found[#found + 1] = { e.q, member } end
+    elseif call('HEXISTS', key('c'), piece) == 0 then
+      call('HDEL', key('z'), piece)
+    end
+  end
+  return #found > 0 and found or nil
+end
+
 local function idle_seconds()
-  if call('HLEN', key('c')) > 1 then return 0 end
+  if call('HLEN', key('c')) > 1 or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return 0 end
   local last = call('XREVRANGE', key('e'), '+', '-', 'COUNT', 1)[1]
+  if not last then return 0 end
   return now - tonumber(string.match(last[1], '^%d+')) / 1000
 end
 
 local function due_hints()
-  local hints = {}
+  local hints, is_fresh = {}, released > 0 or #opened > 0
   for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue)
     if call('ZCARD', key('r', queue)) < 2 then
       if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
-    elseif not seen[1] or now >= tonumber(seen[1]) or released > 0 then
-      local wait = (released > 0 or not seen[2]) and req.wait or math.min(600, tonumber(seen[2]) * 2)
+    elseif not seen[1] or now >= tonumber(seen[1]) or is_fresh then
+      local wait = (is_fresh or not seen[2]) and req.wait or math.min(600, tonumber(seen[2]) * 2)
       call('HSET', R, 'h:' .. queue, string.format('%.6f', now + wait), 'hw:' .. queue, wait)
       hints[#hints + 1] = queue
     end
@@ -75,14 +134,20 @@ local function due_hints()
   return hints
 end
 
-if #req.dead > 0 or alive then reissue_dead() end
+if #req.dead > 0 or #req.left > 0 or req.alive then reissue_lost() end
+if due and now >= due and is_active() then come_due() end
 settle()
-local deadline = call('HGET', R, 'deadline')
+local deadline = is_active() and call('HGET', R, 'deadline')
 if deadline and now > tonumber(deadline) then
   end_run('timed_out', 'its deadline has passed')
-elseif idle_seconds() > ttl then
+elseif held == 'key' and now - tonumber(call('HGET', R, 'created')) > 3600 then
+  end_run('cancelled', 'its submitter went away before it could start')
+elseif is_active() and idle_seconds() > ttl then
   end_run('timed_out', 'nothing happened for ' .. ttl .. ' seconds')
+elseif broken and is_active() and not more then
+  end_if_quiet()
 end
-local hints = (state == 'running' or state == 'pending') and due_hints() or {}
+local hints = (is_active() and not held or hook) and due_hints() or {}
+local condemned = doomed and is_active() and all_condemned() or nil
 local lapsing = call('PTTL', R) < ttl * 500
-return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil }) }
+return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned }) }

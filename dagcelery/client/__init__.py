@@ -1,0 +1,21 @@
+"""Submit a DAG and hold a Run; or invoke it right here."""
+
+from dagcelery.client.calls import asubmit, invoke, submit
+from dagcelery.client.clients import Client, Run, attach, default_client, set_default
+from dagcelery.client.submissions import new_run
+from dagcelery.client.targets import Node, dag_of, plan_of
+
+__all__ = [
+    "Client",
+    "Node",
+    "Run",
+    "asubmit",
+    "attach",
+    "dag_of",
+    "default_client",
+    "invoke",
+    "new_run",
+    "plan_of",
+    "set_default",
+    "submit",
+]

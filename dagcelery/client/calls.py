@@ -1,0 +1,57 @@
+"""What users call: `submit` and `asubmit`; and `invoke`, which runs the workers' engine on the store in memory, so that
+it differs in speed, not in meaning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from dagcelery.client.clients import Client, Run, default_client, run_here
+from dagcelery.client.targets import Node
+from dagcelery.errors import InvalidParameters
+from dagcelery.runtime import results
+from dagcelery.settings import Settings
+
+
+def submit(
+    node: Node,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    deadline: float | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
+    """Submit a DAG, a task, or ``"module:name"`` of one. Returns at once; the run is remembered when it does.
+
+    With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
+    `deadline` seconds a run that is not over ends as timed out.
+
+    Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
+    BrokerUnavailable, after the run that could not be started was cancelled.
+    """
+    if client is not None and not isinstance(client, Client):
+        raise InvalidParameters(f"client={client!r}", "is no Client", "give what attach(app) returned")
+    return (client or default_client()).submit(node, params, key=key, deadline=deadline)
+
+
+async def asubmit(
+    node: Node,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    deadline: float | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
+    """`submit` without blocking the event loop."""
+    return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
+
+
+def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
+    """Run a DAG or a task in this process, without Celery and Redis, and return its value.
+
+    Raises what `submit` raises before it writes, and NodeFailed with the original error as its cause.
+    """
+    engine, run_id, causes = run_here(node, {} if params is None else params, Settings.from_environment())
+    return results.wait(engine, run_id, 0, causes)

@@ -1,0 +1,274 @@
+"""A client knows where runs are submitted to; a Run is the handle of one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from dagcelery.client.submissions import new_run
+from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
+from dagcelery.errors import BrokerUnavailable, InvalidParameters, NotConfigured
+from dagcelery.payload.signing import Keyring
+from dagcelery.planner.topology import topology
+from dagcelery.runtime import lifecycle, parameters, results
+from dagcelery.runtime.eager import Mailbox, patient
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.lifecycle import Failure
+from dagcelery.runtime.pieces import is_executing
+from dagcelery.runtime.results import Causes, RunState, RunStatus
+from dagcelery.settings import Settings, masked
+from dagcelery.store.base import NewRun, Reply, Store
+from dagcelery.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from dagcelery.runtime.binding import Binding
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Run(Generic[R_co]):
+    """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked."""
+
+    def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
+        if not isinstance(run_id, str):
+            raise InvalidParameters(f"run id {run_id!r}", "is no text", "give the id of a run as submit(...).id has it")
+        self.id = run_id
+        self._client = client
+        self._engine_used = _engine
+
+    @property
+    def _engine(self) -> Engine:
+        if self._engine_used is None:
+            self._engine_used = (self._client or default_client()).engine
+        return self._engine_used
+
+    @property
+    def state(self) -> RunState:
+        """What the run is at this moment. Raises RunNotFound."""
+        return results.state(self._engine.store, self.id)
+
+    def status(self) -> RunStatus:
+        """How far every node is: counts, times, queues. Raises RunNotFound."""
+        return results.status(self._engine, self.id)
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait up to `timeout` seconds (None: for ever) for the run's end, and return what the DAG returns.
+
+        Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout if it did not end; RunNotFound.
+        """
+        if is_executing():
+            raise NotConfigured(
+                "result() was called inside a task",
+                "a task that waits for a run blocks the process that could execute it; take the output as an argument",
+            )
+        return cast(R_co, results.wait(self._engine, self.id, timeout))
+
+    async def aresult(self, timeout: float | None = None) -> R_co:
+        """`result` without blocking the event loop."""
+        return await asyncio.to_thread(self.result, timeout)
+
+    def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
+        """End the run: pieces not started never start, live ones may still commit. A run that is over stays so.
+
+        `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound.
+        """
+        return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
+
+    def resume(self, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+        """Let a run that failed, was cancelled or timed out go on: only what failed or is missing is executed.
+
+        Everything has its full budget of attempts again, and the run as long as at first, or `deadline` seconds from
+        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, unless that is
+        allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
+        """
+        lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)
+        return self
+
+    def errors(self) -> list[Failure]:
+        """Every attempt that failed, with its remote traceback, repeated ones too. Raises RunNotFound."""
+        return list(lifecycle.errors(self._engine, self.id))
+
+    def delete(self) -> None:
+        """Forget everything of this run; whoever waits for it is told that there is no such run."""
+        self._engine.store.delete(self.id)
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+@dataclass
+class Client:
+    """Where runs are submitted to: settings, and a Celery app that carries the messages."""
+
+    settings: Settings
+    app: Celery | None = None
+    _binding: Binding | None = field(default=None, repr=False)
+
+    @property
+    def binding(self) -> Binding:
+        """Our tasks on the app, made with the first use: until then neither Celery nor Redis is imported."""
+        if self._binding is None:
+            from dagcelery.runtime.app import make_app
+            from dagcelery.runtime.binding import binding_of
+
+            self.app = self.app or make_app(self.settings)
+            self._binding = binding_of(self.app)
+        return self._binding
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        return self.binding.engine
+
+    @property
+    def store(self) -> Store:
+        """The store of this client's runs."""
+        return self.binding.store
+
+    def submit(
+        self,
+        node: Node,
+        params: Mapping[str, object] | None = None,
+        *,
+        key: str | None = None,
+        deadline: float | None = None,
+    ) -> Run[Any]:
+        """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
+        _check_key(key)
+        node, params = fixed(node, {} if params is None else params)
+        app = self.binding.app
+        if app.conf.task_always_eager:
+            return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
+        engine = self.engine
+        engine.store.ping()
+        plan = plan_of(node, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
+        seconds = deadline_of(node) if deadline is None else deadline
+        run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key)
+        reply = engine.store.create(run)
+        if key is None:
+            self._start(run.id, reply)
+            return Run(run.id, client=self)
+        return Run(self._first(run, key), client=self)
+
+    def _first(self, run: NewRun, key: str) -> str:
+        """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
+
+        Whoever dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
+        """
+        store, winner = self.engine.store, self._reserved(run)
+        if winner != run.id:
+            store.delete(run.id)
+        found = store.record(winner)
+        if found is not None and found.fingerprint and run.fingerprint not in ("", found.fingerprint):
+            raise InvalidParameters(
+                f"key {key!r}",
+                f"stands for run {winner} of '{run.name}', which was submitted with other parameters",
+                "use a key for one set of parameters only",
+            )
+        if found is not None and found.held == "key":
+            self._start(winner, store.admit(winner))
+        return winner
+
+    def _reserved(self, run: NewRun) -> str:
+        store, gone = self.engine.store, ""
+        while True:
+            winner = store.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)
+            if winner == run.id or store.record(winner) is not None:
+                return winner
+            gone = winner  # it was deleted, or has expired
+
+    def _start(self, run_id: str, reply: Reply) -> None:
+        """Nothing is sent that is not remembered first; what cannot be sent is cancelled."""
+        engine = self.engine
+        try:
+            engine.sender.start(engine.view(run_id), reply.opened)
+        except Exception as error:
+            engine.store.end(run_id, "cancelled", f"its first message could not be sent: {error}")
+            raise BrokerUnavailable(
+                f"run {run_id} was cancelled, because its first message could not be sent: {error}",
+                masked(self.binding.settings.broker_url),
+            ) from error
+
+    def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
+        engine, run_id, causes = run_here(node, params, self.settings)
+        run: Run[Any] = Run(run_id, client=self, _engine=engine)
+        if propagate and causes.first is not None:
+            raise causes.first
+        return run
+
+
+def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tuple[Engine, str, Causes]:
+    """Run to the end on a store in memory; signed with a key that nobody else knows, so every codec is allowed."""
+    mailbox, causes = Mailbox(), Causes()
+    keyring = Keyring.parse(secrets.token_hex(16))
+    engine = Engine(MemoryStore(), keyring, patient(settings), mailbox, observer=causes)
+    node, params = fixed(node, params)
+    plan = plan_of(node, queue="celery", settings=settings)
+    run_id = uuid.uuid4().hex
+    view = engine.adopt(run_id, plan)
+    given = parameters.seal(view, params, engine.limits)
+    run = NewRun(run_id, plan.name, b"", "", topology(plan), given.values, given.lists, given.all_blocks())
+    mailbox.start(view, engine.store.create(run).opened)
+    mailbox.deliver(engine)
+    return engine, run_id, causes
+
+
+def _check_key(key: object) -> None:
+    if key is not None and (not isinstance(key, str) or not key):
+        raise InvalidParameters(f"key={key!r}", "is no word", "give a str such as 'order-42'")
+
+
+# -- which client --------------------------------------------------------------------------------
+_lock = threading.Lock()
+_default: Client | None = None
+
+
+def default_client() -> Client:
+    """The client that was attached last, else one made from the environment. Raises NotConfigured."""
+    global _default
+    with _lock:
+        if _default is None:
+            settings = Settings.from_environment()
+            if not settings.broker_url or not settings.store_url:
+                raise NotConfigured(
+                    "there is no broker and no store",
+                    "set DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL, call dagcelery.attach(app) on your Celery app, "
+                    "or try `dagcelery dev` on this machine",
+                )
+            _default = Client(settings)
+        return _default
+
+
+def set_default(client: Client | None) -> Client | None:
+    """Make `client` the default; return the one it replaces."""
+    global _default
+    with _lock:
+        replaced, _default = _default, client
+        return replaced
+
+
+def attach(app: Celery, *, store_url: str | None = None, signing_key: str | None = None) -> Client:
+    """Put dagcelery's tasks on a team's own Celery app, and make it the default.
+
+    The broker is the app's. The store is `store_url`, DAGCELERY_STORE_URL, the app's Redis result backend or its Redis
+    broker, in this order; NotConfigured if none of them is a Redis. No setting of the app is changed.
+    """
+    from dagcelery.runtime import app as celery_side
+
+    client = Client(celery_side.settings_of(app, store_url=store_url, signing_key=signing_key), app)
+    celery_side.register(app, client.settings)
+    set_default(client)
+    return client

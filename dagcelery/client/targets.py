@@ -1,0 +1,79 @@
+"""What users hand in, a decorated function, a DAG, a task, or the name of one, becomes a plan."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.model import DAG, Buildable, Task
+from dagcelery.planner.build import plan as make_plan
+from dagcelery.planner.plan import Plan
+from dagcelery.settings import Settings
+
+Node = Buildable[..., Any] | DAG | Task | str
+
+
+def deadline_of(node: Node) -> float | None:
+    """Seconds that a run of this DAG may take, or None."""
+    dag = dag_of(node)
+    return dag.options.deadline if isinstance(dag, DAG) else None
+
+
+def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, object]]:
+    """Tell static parameters, which say what the DAG is, from those of the run."""
+    if isinstance(node, type) or not isinstance(params, Mapping):
+        return node, params  # which is refused where it is looked at
+    names = getattr(node, "static", ())
+    static = {name: params[name] for name in names if name in params}
+    if not static:
+        return node, params
+    dag: DAG = node.__dag__(**static)  # type: ignore[union-attr]
+    return dag, {name: value for name, value in params.items() if name not in static}
+
+
+def dag_of(node: Node) -> DAG | Task:
+    """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
+    if isinstance(node, str):
+        return dag_of(_found(node))
+    if isinstance(node, DAG | Task):
+        return node
+    if isinstance(node, Buildable) and not isinstance(node, type):
+        return node.__dag__()
+    raise InvalidDagType(
+        f"{node!r}",
+        "it is neither a DAG nor a task",
+        "decorate the function with @dag or @task, or build a DAG(...)",
+    )
+
+
+def _found(text: str) -> Node:
+    """Import what ``"module:name"`` says."""
+    module, _, name = text.partition(":")
+    if not module.strip(".") or not name:
+        raise InvalidDagType(f"'{text}'", "it does not say where the DAG is", "write 'package.module:name'")
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a module's body raises what it likes
+        wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
+        raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
+    return cast(Node, found)
+
+
+def plan_of(node: Node, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
+    """The plan of a DAG; made once for each DAG object."""
+    dag, chosen = dag_of(node), settings or Settings()
+    terms = (queue, chosen.serializer, chosen.max_nodes)
+    known = _plans.get(id(dag))
+    if known is None or known[0] is not dag or known[1] != terms:
+        made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        if len(_plans) >= 128:
+            _plans.pop(next(iter(_plans)))
+        known = _plans[id(dag)] = (dag, terms, made)
+    return known[2]
+
+
+_plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}

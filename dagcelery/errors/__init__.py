@@ -1,0 +1,115 @@
+"""Every error that dagcelery raises on purpose, the family tree on top.
+
+::
+
+    DagceleryError
+    ├── InvalidDag (ValueError)
+    │   ├── InvalidDagType (TypeError)
+    │   ├── InvalidConfig
+    │   └── CyclicDependency
+    ├── InvalidParameters (ValueError)
+    ├── InvalidSetting (ValueError)
+    ├── NotConfigured
+    │   └── FunctionNotAllowed
+    ├── NodeFailed
+    ├── PieceDied
+    ├── TimeLimitExceeded (TimeoutError)
+    ├── NotStarted
+    ├── NotResumable
+    ├── RunCancelled
+    ├── RunTimedOut
+    ├── ResultTimeout (TimeoutError)
+    ├── RunNotFound (LookupError)
+    ├── NotKept (KeyError)
+    ├── BadSignature
+    │   └── UnknownKey
+    ├── CodeMismatch
+    ├── FunctionNotFound
+    ├── SerializationError
+    ├── DeserializationError
+    ├── LimitExceeded
+    │   └── PayloadTooLarge
+    ├── StoreUnavailable
+    ├── BrokerUnavailable
+    └── PlanVersionUnsupported
+
+An error is a small record: its ``args`` are its constructor's arguments, so it survives pickle, copy and
+result backends that rebuild ``cls(*args)``. Its ``str()`` is one sentence: the culprit, what is wrong,
+what would be right.
+"""
+
+from dagcelery.errors.family import (
+    DagceleryError,
+    sentence,
+)
+from dagcelery.errors.graphs import (
+    CyclicDependency,
+    InvalidConfig,
+    InvalidDag,
+    InvalidDagType,
+    InvalidParameters,
+)
+from dagcelery.errors.runs import (
+    NodeFailed,
+    NotKept,
+    NotResumable,
+    NotStarted,
+    PieceDied,
+    ResultTimeout,
+    RunCancelled,
+    RunNotFound,
+    RunTimedOut,
+    TimeLimitExceeded,
+)
+from dagcelery.errors.surroundings import (
+    BrokerUnavailable,
+    CodeMismatch,
+    FunctionNotAllowed,
+    FunctionNotFound,
+    InvalidSetting,
+    NotConfigured,
+    PlanVersionUnsupported,
+    StoreUnavailable,
+)
+from dagcelery.errors.values import (
+    BadSignature,
+    DeserializationError,
+    LimitExceeded,
+    PayloadTooLarge,
+    SerializationError,
+    UnknownKey,
+)
+
+__all__ = [
+    "BadSignature",
+    "BrokerUnavailable",
+    "CodeMismatch",
+    "CyclicDependency",
+    "DagceleryError",
+    "DeserializationError",
+    "FunctionNotAllowed",
+    "FunctionNotFound",
+    "InvalidConfig",
+    "InvalidDag",
+    "InvalidDagType",
+    "InvalidParameters",
+    "InvalidSetting",
+    "LimitExceeded",
+    "NodeFailed",
+    "NotConfigured",
+    "NotKept",
+    "NotResumable",
+    "NotStarted",
+    "PayloadTooLarge",
+    "PieceDied",
+    "PlanVersionUnsupported",
+    "ResultTimeout",
+    "RunCancelled",
+    "RunNotFound",
+    "RunTimedOut",
+    "SerializationError",
+    "StoreUnavailable",
+    "TimeLimitExceeded",
+    "UnknownKey",
+    "sentence",
+]

@@ -1,0 +1,133 @@
+"""Errors of what is around a run: settings, code, store, broker."""
+
+from __future__ import annotations
+
+from dagcelery.errors.family import DagceleryError, sentence
+
+
+class InvalidSetting(DagceleryError, ValueError):
+    """A setting has a value that it cannot have; ``name`` is the environment variable or the argument."""
+
+    def __init__(self, name: str, wrong: str, right: str = "") -> None:
+        super().__init__(name, wrong, right)
+        self.name = name
+        self.wrong = wrong
+        self.right = right
+
+
+class NotConfigured(DagceleryError):
+    """Something was asked for that needs a setting which nobody made."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+
+class FunctionNotAllowed(NotConfigured):
+    """Unsigned data names a module outside the allow-list; the module was not imported."""
+
+    def __init__(self, module: str, qualname: str = "") -> None:
+        super().__init__(
+            f"{_called(module, qualname)} was named by data that nobody signed, "
+            f"and module {module!r} is not in DAGCELERY_IMPORTS",
+            f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value "
+            "on the client and its workers",
+        )
+        self.args = (module, qualname)
+        self.module = module
+        self.qualname = qualname
+
+    def __str__(self) -> str:
+        return sentence(self.what, self.remedy)
+
+
+class CodeMismatch(DagceleryError):
+    """A function's code is not the code that the run was planned with; hashes are hexadecimal."""
+
+    def __init__(self, function: str, planned: str, found: str) -> None:
+        super().__init__(function, planned, found)
+        self.function = function
+        self.planned = planned
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"function {self.function} has other code here ({self.found}) than when its run was planned "
+            f"({self.planned}); deploy the same version to clients and workers, submit a new run, "
+            'or set DAGCELERY_CODE_MISMATCH to "warn"'
+        )
+
+
+class FunctionNotFound(DagceleryError):
+    """A function that a plan names is not where the plan says."""
+
+    def __init__(self, module: str, qualname: str, reason: str = "") -> None:
+        super().__init__(module, qualname, reason)
+        self.module = module
+        self.qualname = qualname
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return sentence(
+            f"function {_called(self.module, self.qualname)} was not found",
+            self.reason,
+            "put its module on this worker's path in the version that the client has; "
+            "if the function moved, keep its old name importable until the runs that know it are over",
+        )
+
+
+class StoreUnavailable(DagceleryError):
+    """The store does not answer; ``url`` has its password hidden."""
+
+    def __init__(self, reason: str, url: str = "") -> None:
+        super().__init__(reason, url)
+        self.reason = reason
+        self.url = url
+
+    def __str__(self) -> str:
+        return sentence(
+            f"the store {_at(self.url)}does not answer",
+            self.reason,
+            "start it, or point DAGCELERY_STORE_URL at a Redis or Valkey that runs",
+        )
+
+
+class BrokerUnavailable(DagceleryError):
+    """The broker takes no messages; ``url`` has its password hidden."""
+
+    def __init__(self, reason: str, url: str = "") -> None:
+        super().__init__(reason, url)
+        self.reason = reason
+        self.url = url
+
+    def __str__(self) -> str:
+        return sentence(
+            f"the broker {_at(self.url)}takes no messages",
+            self.reason,
+            "start it, or point DAGCELERY_BROKER_URL at one that runs",
+        )
+
+
+class PlanVersionUnsupported(DagceleryError):
+    """A plan was written in a version of the format that this process does not read."""
+
+    def __init__(self, found: int, supported: int) -> None:
+        super().__init__(found, supported)
+        self.found = found
+        self.supported = supported
+
+    def __str__(self) -> str:
+        older = "workers" if self.found > self.supported else "client"
+        return (
+            f"a plan of version {self.found} cannot be read by this dagcelery, which reads version "
+            f"{self.supported}; upgrade dagcelery on the {older}"
+        )
+
+
+def _called(module: str, qualname: str) -> str:
+    return f"{module}:{qualname}" if qualname else module
+
+
+def _at(url: str) -> str:
+    return f"at {url} " if url else ""

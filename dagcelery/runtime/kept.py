@@ -1,0 +1,71 @@
+"""Values that the pieces of one run hand to each other by name, outside of the graph; pickled and signed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
+from dagcelery.payload import addresses, values
+from dagcelery.payload.codecs import AsPickle, codec_for
+from dagcelery.runtime.pieces import _cursor
+from dagcelery.runtime.reading import RunView
+from dagcelery.settings import Settings
+from dagcelery.store.keepers import FolderKeeper, Keeper, beside, elsewhere, forget_with
+
+__all__ = ["Keeper", "delete", "elsewhere", "in_folder", "read", "write"]
+
+# A string of Redis has at most 512 MB, its seal included.
+_LIMITS: Final = values.Limits(payload_bytes=512 * 1024 * 1024 - 1024)
+_CODEC: Final = codec_for(AsPickle())
+
+
+def write(name: str, value: object, keeper: Keeper | None = None) -> None:
+    """Keep a value for all pieces of this run, beside the run or with a `keeper`; the last one written counts.
+
+    Raises SerializationError, PayloadTooLarge; NotConfigured outside of a run, or without a signing key.
+    """
+    view = _view(name)
+    data = values.seal_value(
+        view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {name!r}", limits=_LIMITS
+    )
+    if keeper is not None:
+        forget_with(view.store, keeper, view.run_id)
+    (keeper or beside(view.store)).put(view.run_id, name, data)
+
+
+def read(name: str, keeper: Keeper | None = None) -> Any:
+    """Return a copy of what was written under that name in this run. Raises NotKept, BadSignature."""
+    view = _view(name)
+    data = (keeper or beside(view.store)).get(view.run_id, name)
+    if data is None:
+        raise NotKept(view.run_id, name)
+    return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {name!r}")
+
+
+def delete(name: str, keeper: Keeper | None = None) -> None:
+    """Forget what was written under that name in this run, if anything was."""
+    view = _view(name)
+    (keeper or beside(view.store)).drop(view.run_id, name)
+
+
+def in_folder(folder: str | os.PathLike[str] | None) -> Keeper:
+    """Return a keeper of files in `folder`; None means the one of DAGCELERY_CACHE_DIRECTORY."""
+    chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
+    return FolderKeeper(os.path.abspath(chosen))
+
+
+def _view(name: object) -> RunView:
+    if not isinstance(name, str):
+        raise InvalidParameters(f"key {name!r}", f"is of type {type(name).__name__}", "give a str")
+    cursor = _cursor.get()
+    if cursor is None:
+        right = "read, write and delete in run(), while a pipeline executes the stage"
+        raise NotConfigured(f"the value {name!r} belongs to a run, and none is executed here", right)
+    view = cursor._view
+    view.keyring.require_key(f"the value {name!r}, which is pickled,")
+    return view
+
+
+def _address(view: RunView, name: str) -> bytes:
+    return addresses.record(view.run_id, f"kept {name.encode('utf-8', 'backslashreplace').decode()}")

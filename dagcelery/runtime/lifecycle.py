@@ -1,0 +1,86 @@
+"""How a run is ended from outside, and taken up again; what went wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dagcelery.errors import CodeMismatch, DagceleryError, NotResumable, RunNotFound
+from dagcelery.payload import addresses, failures, functions, values
+from dagcelery.payload.code import code_hash, same_code
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.reading import RunView
+from dagcelery.store.base import Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that failed: `stands` if nothing was tried after it. `traceback` is the remote one, as text."""
+
+    address: str
+    attempt: int
+    type_name: str
+    message: str
+    traceback: str
+    stands: bool
+
+
+def cancel(engine: Engine, run_id: str, reason: str, *, terminate: bool) -> str:
+    """End a run that is not over as cancelled, and revoke the messages that work on it; answers its state."""
+    working = engine.store.messages(run_id)
+    reply = engine.store.end(run_id, "cancelled", reason)
+    if reply.run == "gone":
+        raise RunNotFound(run_id)
+    if reply.run == "cancelled":
+        engine.sender.revoke(working, terminate=terminate)
+        engine.ended(run_id, reply.opened)
+    return reply.run
+
+
+def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow_code_change: bool) -> None:
+    """Let a run that failed, was cancelled or timed out go on where it stopped. NotResumable, CodeMismatch."""
+    record = engine.store.record(run_id)
+    if record is None:
+        raise RunNotFound(run_id)
+    if not record.is_over or record.state == "done":
+        raise NotResumable(run_id, record.state)
+    view = engine.view(run_id)
+    if not allow_code_change and engine.settings.code_mismatch != "ignore":
+        check_code(view)
+    if not engine.store.resume(run_id, deadline_seconds):
+        raise NotResumable(run_id, record.state)
+    swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+    for queue in swept.hints:
+        engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))
+
+
+def check_code(view: RunView) -> None:
+    """Refuse to mix results of old code with those of new: compare what this process has with what was planned.
+
+    A function that cannot be imported here is left to the workers, which say so when they find it changed.
+    """
+    for spec in view.program.plan.functions:
+        if not spec.module:
+            continue
+        try:
+            found = functions.load(spec, imports=None, keyring=view.keyring)
+        except DagceleryError:
+            continue
+        if not same_code(spec.hash, code_hash(found)):
+            raise CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, code_hash(found))
+
+
+def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
+    """Every attempt that failed, those that were repeated too, as far as they are kept; oldest attempts first."""
+    if engine.store.record(run_id) is None:
+        raise RunNotFound(run_id)
+    view = engine.view(run_id)
+    found = []
+    for name, stored in engine.store.failures(run_id).items():
+        piece, _, repeated = name.partition("@")
+        attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
+        told = failures.decode(bytes(body))
+        found.append(
+            Failure(view.piece_address(piece), attempt, told["type"], told["message"], told["traceback"], not repeated)
+        )
+    yield from sorted(found, key=lambda failure: (failure.address, failure.attempt))

@@ -1,0 +1,39 @@
+"""What follows from a failure: whether its task would try again, and why a condemned piece fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
+
+
+def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
+    """Whether a task's policy covers an error. Classes are told by name: none is imported for it.
+
+    dagcelery's own errors (a result that cannot be serialized, say) come again each time; they are retried only by a
+    policy that names them.
+    """
+    policy = options.get("retry")
+    if policy is None:
+        return False
+    names = [f"{kind.__module__}:{kind.__qualname__}" for kind in type(error).__mro__]
+    if isinstance(error, DagceleryError):
+        names = [name for name in names if name.startswith("dagcelery.")]
+    return not set(names).isdisjoint(policy["on"]) and set(names).isdisjoint(policy["give_up_on"])
+
+
+def jitter(options: Mapping[str, Any]) -> float:
+    """By how much a wait is shortened, so that what failed together does not come back together."""
+    policy = options.get("retry")
+    return random.uniform(0.5, 1.0) if policy is not None and policy["jitter"] else 1.0
+
+
+def verdict(condemned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
+    """The error that a condemned piece fails with."""
+    if condemned == "timeout":
+        return TimeLimitExceeded(options["timeout"][1])
+    if condemned == "start_within":
+        return NotStarted(queue, options["start_within"], is_served)
+    return PieceDied(deaths)

@@ -1,0 +1,89 @@
+"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, reservations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from dagcelery.errors import StoreUnavailable
+from dagcelery.store import wire
+from dagcelery.store.scripts import Scripts
+from dagcelery.store.wire import masked
+
+WORKERS = "dagcelery:workers"
+ACTIVE = "dagcelery:active"
+_GLOBAL_TTL_SECONDS = 30 * 86400
+
+
+def reservation_key(reservation: str) -> str:
+    """Spell the name of the key that keeps a reservation; hashed, so that nobody's text is part of a name."""
+    return "dagcelery:key:" + hashlib.sha256(reservation.encode()).hexdigest()[:40]
+
+
+class Connection:
+    """One Redis client, which may be shared by threads."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url = url
+        # A client made from a URL repeats nothing by itself.
+        retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.02), 3)
+        # A host that vanishes without a word must not stop a worker's signs of life.
+        timeouts = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "socket_keepalive": True}
+        if url.startswith("unix"):
+            del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
+        self._options = {"retry": retry} | timeouts | options
+        self._client: Any = redis.Redis.from_url(url, **self._options)  # its stubs allow for a decoding client
+        self._scripts = Scripts(self._client)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise StoreUnavailable(str(error), masked(self.url)) from error
+
+    def ping(self) -> None:
+        try:
+            with self._reachable():
+                self._client.ping()
+        except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
+            raise StoreUnavailable(str(error), masked(self.url)) from error
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._scripts.close()
+        self._client.close()
+
+    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
+        request = {"run": run_id, "instead_of": instead_of, "ttl": ttl_seconds}
+        with self._reachable():
+            return str(self._scripts.run("reserve", reservation_key(reservation), request).decode())
+
+    # -- workers ----------------------------------------------------------------------------------
+    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
+        short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
+        with self._reachable():
+            seconds, micros = self._client.time()
+            word = {"queues": list(queues), "slots": slots, "messages": short, "at": seconds + micros / 1e6}
+            self._client.hset(WORKERS, boot, json.dumps(word))
+            self._client.expire(WORKERS, 86400)
+
+    def retire(self, boot: str) -> None:
+        with self._reachable():
+            self._client.hdel(WORKERS, boot)
+
+    def workers(self) -> Mapping[str, Mapping[str, Any]]:
+        with self._reachable():
+            seconds, micros = self._client.time()
+            found = {boot.decode(): json.loads(word) for boot, word in self._client.hgetall(WORKERS).items()}
+        return {boot: word | {"age": seconds + micros / 1e6 - word["at"]} for boot, word in found.items()}
+
+    def _look(self, request: dict[str, Any]) -> list[bytes]:
+        with self._reachable():
+            found: list[bytes] = self._scripts.run("look", ACTIVE, request | {"ttl": _GLOBAL_TTL_SECONDS})
+        return found

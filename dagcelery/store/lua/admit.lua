@@ -1,0 +1,15 @@
+-- Let a run that was held go on; again, nothing changes. Answers what may start, whatever became of earlier messages.
+-- request: nothing
+if not state then return { cjson.encode({ state = 'none', run = 'gone' }) } end
+call('HDEL', R, 'held')
+for _, queue in ipairs(is_active() and cjson.decode(call('HGET', R, 'queues')) or {}) do
+  for _, member in ipairs(call('ZRANGE', key('r', queue), 0, 99)) do
+    local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
+    if scope then
+      local body = place(scope).body
+      local items = entry(body, step).x ~= '' and tonumber(call('HGET', key('s', scope), step .. ':n')) or -1
+      opened[#opened + 1] = { scope, tonumber(body), tonumber(step), queue, items }
+    end
+  end
+end
+return { cjson.encode({ state = 'none', run = state, digest = digest, opened = #opened > 0 and opened or nil }) }

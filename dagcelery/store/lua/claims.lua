@@ -1,0 +1,233 @@
+-- Stands behind the prelude in every verb of a worker: claims, what travels along with them, and how a verb answers.
+
+-- claims ------------------------------------------------------------------------------------------------------------
+local function piece_name(scope, step, lo)
+  return lo >= 0 and (scope .. '/' .. step .. '/' .. lo) or (scope .. '/' .. step)
+end
+
+local function read_claim(piece)
+  local text = call('HGET', key('c'), piece)
+  if not text then return nil end
+  local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|')
+  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = tonumber(cursor) }
+end
+
+local function write_claim(piece, body, hi, attempt, owner, message, cursor)
+  local record = { hi, attempt, owner, message, moment, cursor or '', body }
+  call('HSET', key('c'), piece, table.concat(record, '|'))
+end
+
+local busy = {} -- by queue, how many claims more there are than before this call
+local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
+local function settle()
+  for queue, by in pairs(busy) do
+    if by ~= 0 then call('HINCRBY', R, 'c:' .. queue, by) end
+  end
+end
+
+local function drop_claim(piece, queue)
+  call('HDEL', key('c'), piece)
+  count_claim(queue, -1)
+end
+
+local function take_range(scope, body, step, want)
+  local q, s = key('q', scope, step), key('s', scope)
+  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
+  lo, hi = tonumber(lo), tonumber(hi)
+  local known = call('HMGET', s, step .. ':n', step .. ':c')
+  local items, claimed = tonumber(known[1]), tonumber(known[2] or 0)
+  local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
+  local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
+  size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
+  if hi - lo > size then
+    call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
+    hi = lo + size
+  else
+    call('LPOP', q)
+    if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
+  end
+  call('HINCRBY', s, step .. ':c', hi - lo)
+  return lo, hi, tonumber(attempts) + 1, items
+end
+
+local function why_condemned(piece, member) -- nil, or why a piece shall fail without being called
+  local why = call('HMGET', key('z'), piece, member)
+  return why[1] or why[2] or nil
+end
+
+local function pick(want)
+  local r = key('r', want.queue)
+  if not is_active() then return hook == want.queue and call('ZSCORE', r, '0/-3') and '0/-3' end
+  if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
+  local first = not want.only and call('ZRANGE', r, 0, 0)[1]
+  return first and first ~= '' and first or nil
+end
+
+local function grant(want)
+  local member = pick(want)
+  if not member or held then return nil end
+  if state == 'pending' then
+    state = 'running'
+    call('HSET', R, 'state', state, 'started', moment)
+  end
+  local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
+  local p, s = place(scope), key('s', scope)
+  local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
+  if e.x and e.x ~= '' then
+    lo, hi, attempt, items = take_range(scope, p.body, step, want)
+  else
+    call('ZREM', key('r', want.queue), member)
+    attempt = call('HINCRBY', s, step .. ':t', 1)
+  end
+  local piece = piece_name(scope, step, lo)
+  write_claim(piece, p.body, hi, attempt, want.owner, want.message)
+  count_claim(want.queue, 1)
+  if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
+  local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
+  if doomed then granted[8] = why_condemned(piece, member) end
+  return granted
+end
+
+-- inputs ------------------------------------------------------------------------------------------------------------
+local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
+
+local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
+  local origin, plain = resolve(scope, token)
+  local base = plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0')
+  local found, size = {}, 0
+  for cell = math.floor(lo / 256), math.floor((hi - 1) / 256) do
+    local name = key('b', origin, base .. ':' .. cell)
+    for _, field in ipairs(call('HKEYS', name)) do
+      local from, to = string.match(field, '^(%d+):(%d+):')
+      if tonumber(from) < hi and tonumber(to) > lo then
+        size = size + call('HSTRLEN', name, field)
+        if size > limit then return false, 0 end
+        found[#found + 1] = field
+        found[#found + 1] = call('HGET', name, field)
+        if string.byte(found[#found]) == STAGED then return false, 0 end
+      end
+    end
+  end
+  return found, size
+end
+
+local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
+  local origin, plain = resolve(scope, token)
+  local o = key('o', origin)
+  if not few and call('HSTRLEN', o, plain) > limit then return false, 0 end
+  local bytes = call('HGET', o, plain)
+  if not bytes or #bytes > limit or string.byte(bytes) == STAGED then return false, 0 end
+  return bytes, #bytes
+end
+
+local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
+  local body, step = tostring(g[7][4]), tostring(g[2])
+  local text, left, size = entry(body, step).i, INLINE, 0
+  if not text or g[8] then return nil end
+  if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
+  local tokens, values, lists = cjson.decode(text), {}, {}
+  for i, token in ipairs(tokens[1]) do
+    values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
+    left = left - size
+  end
+  for i, token in ipairs(g[4] > g[3] and tokens[2] or {}) do
+    lists[i], size = blocks_of(g[1], token, g[3], g[4], left)
+    left = left - size
+  end
+  return text, values, lists
+end
+
+-- what is due ------------------------------------------------------------------------------------------------------
+local function condemn(piece, why)
+  call('HSET', key('z'), piece, why)
+  keep(key('z'))
+  doomed = '1'
+  call('HSET', R, 'doomed', doomed)
+end
+
+local function retry_later(scope, body, step, lo, hi, attempts, seconds)
+  later(table.concat({ 'r', scope, step, lo, hi, attempts }, '/'), now + seconds)
+  call('HINCRBY', R, 'waiting', 1)
+  count(body, step, 'w', 1)
+end
+
+local function retry_now(scope, body, step, lo, hi, attempts)
+  call('HINCRBY', R, 'waiting', -1)
+  count(body, step, 'w', -1)
+  if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
+  local e = entry(body, step)
+  make_ready(scope, step, e.q)
+  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
+end
+
+local function check_start(scope, body, step) -- nobody has begun it for as long as its task allows?
+  local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c')
+  if tonumber(begun[1] or 0) > 0 or tonumber(begun[2] or 0) > 0 then return end
+  if call('ZSCORE', key('r', e.q), scope .. '/' .. step) then condemn(scope .. '/' .. step, 'start_within') end
+end
+
+local function come_due()
+  local d = key('d')
+  for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
+    call('ZREM', d, member)
+    local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
+    local body = place(scope).body
+    if kind == 'r' then
+      retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts))
+    else
+      check_start(scope, body, step)
+    end
+  end
+  due = tonumber(call('ZRANGE', d, 0, 0, 'WITHSCORES')[2])
+  if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
+end
+
+local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
+  if call('HLEN', key('c')) > 1 or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
+  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
+    if call('ZCARD', key('r', queue)) > 1 then return end
+  end
+  end_run('failed', call('HGET', R, 'failed'))
+end
+
+-- answers -----------------------------------------------------------------------------------------------------------
+local function answer(text, granted)
+  if not granted then return { text } end
+  local names, values, lists = inputs(granted)
+  return { text, names, values, lists }
+end
+
+-- A call that is repeated, because its reply was lost, gets the answer that it got. A verb that works in portions is
+-- called with one token; it goes on where the last answer's `more` says, and from nowhere else.
+local function repeated()
+  local last = req.owner and call('HGET', key('t'), req.owner)
+  if not last or string.sub(last, 1, #req.token + 1) ~= req.token .. ' ' then return nil end
+  local text = string.sub(last, #req.token + 2)
+  local reply = cjson.decode(text)
+  if reply.more and reply.more == (req.from or 0) then return nil end
+  return answer(text, reply.grant)
+end
+
+local retry_seconds -- until the piece that failed is tried again
+local function conclude(verdict, more)
+  local reply = { state = verdict, more = more, digest = digest }
+  local want = req.want
+  if due and now >= due and is_active() then come_due() end
+  if want and not more then
+    if is_active() or hook then reply.grant = grant(want) end
+    reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
+    if want.arrived then
+      local hints = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
+      if hints > 0 then call('HSET', R, 'p:' .. want.queue, hints - 1) end
+    end
+  end
+  if broken and is_active() and not more then end_if_quiet() end
+  if #opened > 0 then reply.opened = opened end
+  reply.run, reply.retry = state, retry_seconds
+  settle()
+  local text = cjson.encode(reply)
+  call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
+  return answer(text, reply.grant)
+end
+
+local function gone(verdict) return { cjson.encode({ state = verdict, run = 'gone' }) } end

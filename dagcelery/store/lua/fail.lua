@@ -1,0 +1,73 @@
+-- Record that a piece failed, or of a fan-out that item `done` did; what stands before it is committed, what stands behind
+-- it is given back. The piece is tried again later if its task allows; of a fan-out it may be skipped; else its failure
+-- stands. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
+-- request: see committing.lua; retry (the error is one that may be retried), jitter (0..1], markers (blocks that stand
+--          for the item's results if it is skipped; in ARGV behind the other blocks). Last in ARGV: the failure
+local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
+local behind = lo >= 0 and hi > lo and done + 1 or hi
+
+local function remember(as)
+  call('HSET', key('f'), as, ARGV[#ARGV])
+  keep(key('f'))
+end
+
+local function retried()
+  local tries = call('HINCRBY', key('y'), name .. ':x', 1)
+  keep(key('y'))
+  if not (is_active() and req.retry and e.r and tries < e.r.m) then return false end
+  retry_seconds = math.min(e.r.c, e.r.b * e.r.f ^ (tries - 1)) * (req.jitter or 1)
+  if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
+  retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, req.attempt, retry_seconds)
+  if call('HLEN', key('f')) < 1000 then remember(name .. '@' .. req.attempt) end
+  log('retried', name, body, done + 1, req.attempt, req.started, req.seconds)
+  return true
+end
+
+local function is_tolerated() -- may the item be skipped, with those that were?
+  if not (e.ms and lo >= 0 and hi > lo) then return false end
+  local items = tonumber(call('HGET', s, step .. ':n'))
+  return call('HINCRBY', s, step .. ':k', 1) <= items - math.ceil(e.ms * items - 0.000001)
+end
+
+local function skip()
+  local at = #(req.tokens or {}) + #(req.blocks or {}) + 1
+  for i, block in ipairs(req.markers) do
+    local cell = key('b', scope, block[1] .. '@0:' .. math.floor(block[2] / 256))
+    call('HSET', cell, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[at + i])
+    keep(cell)
+  end
+  count(body, step, 'k', 1)
+  log('skipped', name, body, done + 1, req.attempt, req.started, req.seconds)
+  return items_done(scope, body, step, done, done + 1, tonumber(call('HGET', s, step .. ':n')), 1)
+end
+
+local function stand()
+  call('ZADD', key('u'), req.attempt, name)
+  keep(key('u'))
+  count(body, step, 'f', 1)
+  log('failed', name, body, done + 1, req.attempt, req.started, req.seconds)
+  if not is_active() then return end
+  call('HSETNX', R, 'failed', name)
+  if call('HGET', R, 'outlives') then
+    broken = '1'
+    call('HSET', R, 'broken', broken)
+  else
+    end_run('failed', name)
+  end
+end
+
+if claim and claim.cursor then return conclude_claim('skipped', announce_on(scope, step, claim.cursor)) end
+if step == '-3' then -- what is called at the end cannot change it
+  call('HDEL', R, 'hook')
+  hook = false
+  return conclude_claim('committed')
+end
+store_outputs()
+note_times()
+if doomed then call('HDEL', key('z'), name) end
+if lo >= 0 then commit_items() end
+if retried() then return conclude_claim('retried') end
+remember(name)
+if is_tolerated() then return conclude_claim('skipped', skip()) end
+stand()
+return conclude_claim('committed')

@@ -1,0 +1,49 @@
+-- Open a new epoch of a run that failed, was cancelled or timed out: what failed is ready again, with a fresh budget of
+-- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. Whoever dies
+-- between two portions leaves a run that is over and can be resumed again.
+-- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
+local function said(more) return { cjson.encode({ run = state or 'gone', more = more }) } end
+if not state or state == 'done' then return said() end
+if is_active() then return { cjson.encode({ run = state, resumed = call('HGET', R, 'resumed') == req.token }) } end
+
+local function back(piece, attempts)
+  local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
+  local body, s = place(scope).body, key('s', scope)
+  local e = entry(body, step)
+  if lo ~= '' then
+    local from, items = tonumber(lo), tonumber(call('HGET', s, step .. ':n'))
+    push_range(scope, step, from, items > 0 and from + 1 or from, attempts)
+    call('HINCRBY', s, step .. ':c', items > 0 and -1 or 0)
+    if e.ms then call('HINCRBY', s, step .. ':k', -1) end
+  end
+  make_ready(scope, step, e.q)
+  count(body, step, 'f', -1)
+  local failure = call('HGET', key('f'), piece)
+  if failure and call('HLEN', key('f')) < 1000 then call('HSET', key('f'), piece .. '@' .. attempts, failure) end
+  call('HDEL', key('f'), piece)
+end
+
+local u = key('u')
+local failed = call('ZRANGE', u, 0, 99, 'WITHSCORES')
+for i = 1, #failed, 2 do
+  back(failed[i], failed[i + 1])
+  call('ZREM', u, failed[i])
+end
+if call('EXISTS', u) == 1 then return said(true) end
+
+local function forget_end()
+  call('UNLINK', key('w'), key('y'), key('z'))
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'doomed', 'hook', 'deadline')
+  if hook then call('ZREM', key('r', hook), '0/-3') end
+  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
+end
+
+local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET', R, 'span') or 0)
+forget_end()
+if span > 0 then call('HSET', R, 'deadline', string.format('%.6f', now + span), 'span', span) end
+state = 'running'
+call('HSET', R, 'state', state, 'resumed', req.token)
+call('HINCRBY', R, 'epoch', 1)
+log('resumed', '', '0', -1, 0, moment, 0)
+if call('HGET', key('s', '0'), 'left') == '0' then end_run('done') end -- the last live pieces finished after its end
+return { cjson.encode({ run = state, resumed = true }) }

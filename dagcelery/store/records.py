@@ -1,0 +1,288 @@
+"""What the store's verbs are told, and what they answer: frozen values, and the sizes that they keep."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+ROOT = "0"
+START, CLOSE, HOOK = -1, -2, -3
+"""Steps that are in no plan: START makes a scope's first steps ready, CLOSE hands its outputs to the parent. HOOK is
+claimed after the end of a run that has something to be called then."""
+
+TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
+"""States of a run that is over."""
+
+CELL = 256
+"""Elements of a list that share a key."""
+CHUNK_BYTES = 512 * 1024
+"""What one script writes at most; a larger value is staged in chunks of this size."""
+SUCCESSORS = 500
+"""Successors that one script announces at most."""
+INLINE_BYTES = 64 * 1024
+"""Inputs that travel with a claim; what is larger is read apart."""
+RANGE_ITEMS = 512
+"""Items that one claim takes at most."""
+
+Topology = Sequence[Mapping[str, Mapping[str, Any]]]
+"""One mapping a body, from step index, "start" or "close" to its entry; see `planner.topology`."""
+
+
+def scope_id(run_id: str, parent: str, step: int, index: int) -> str:
+    """Name the scope of one item of a mapped nested DAG, so that the name proves where the scope belongs.
+
+    80 bits of BLAKE2b: nobody can move a scope elsewhere in a run by editing its record.
+    """
+    text = f"{run_id}/{parent}/{step}/{index}".encode()
+    return base64.b32encode(hashlib.blake2b(text, digest_size=10).digest()).decode().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Elements ``[lo, hi)`` of the list that `token` names, sealed together by attempt `attempt`."""
+
+    token: str
+    lo: int
+    hi: int
+    attempt: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run as it is first remembered: everything that a worker will need, before any message is sent."""
+
+    id: str
+    name: str
+    plan: bytes
+    digest: str
+    topology: Topology
+    values: Mapping[str, bytes] = field(default_factory=dict)
+    lists: Mapping[str, int] = field(default_factory=dict)
+    blocks: Iterable[Block] = ()
+    fingerprint: str = ""
+    ttl_seconds: int = 7 * 86400
+    deadline_seconds: float | None = None
+    """From its creation; a run that is not over by then ends as timed out."""
+    held: str = ""
+    """Why nothing may be claimed until `admit`, in a word; "" where nothing speaks against it."""
+    reservation: str = ""
+    """The name of the key that `reserve` keeps for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a worker would claim: a piece on `queue`, or only on step `focus` if `only` is set.
+
+    `owner` names who holds the claim, "boot:pid": up to the colon the boot that a sweep may find dead. An owner makes
+    one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
+    `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how many items of a
+    fan-out the worker wants at once, `slots` how many processes share the queue.
+    """
+
+    queue: str
+    owner: str
+    token: str
+    focus: str = ""
+    only: bool = False
+    slots: int = 1
+    ranges: Mapping[str, int] = field(default_factory=dict)
+    message: str = ""
+    arrived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a scope hangs: item `index` of step `step` of scope `parent`, running body `body`."""
+
+    id: str
+    parent: str = ""
+    step: int = 0
+    index: int = 0
+    body: int = 0
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A claimed piece with its inputs. ``lo < 0`` means a step that runs once; `items` is the fan-out's size.
+
+    `values` are the sealed inputs by token (None: not stored, or too large to travel along; a step of more than 500
+    inputs is told none), `blocks` the sealed elements by token (absent: too large). `Store.values` and `Store.blocks`
+    read what did not travel.
+    """
+
+    scope: Scope
+    step: int
+    lo: int
+    hi: int
+    attempt: int
+    items: int
+    values: Mapping[str, bytes | None] = field(default_factory=dict)
+    blocks: Mapping[str, Sequence[Block]] = field(default_factory=dict)
+    condemned: str = ""
+    """Why it shall fail without being called: "died", "timeout" or "start_within"; "" if it shall be called."""
+
+    @property
+    def piece(self) -> str:
+        """The piece's name in claims and events."""
+        return f"{self.scope.id}/{self.step}" + (f"/{self.lo}" if self.lo >= 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A step that became ready on `queue`: `items` of a fan-out; -1 if it runs once, or if more of its items came."""
+
+    scope: str
+    body: int
+    step: int
+    queue: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a granted piece: outputs, or a failure.
+
+    `values` are whole outputs by token, `lists` the lengths of split outputs and `blocks` their elements. Of a
+    fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
+
+    A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
+    due, times `jitter`, which is in (0, 1]. `markers` are blocks that stand for a failed item if it may be skipped.
+    """
+
+    values: Mapping[str, bytes] = field(default_factory=dict)
+    lists: Mapping[str, int] = field(default_factory=dict)
+    blocks: Iterable[Block] = ()
+    done: int = -1
+    failure: bytes | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    retryable: bool = False
+    jitter: float = 1.0
+    markers: Sequence[Block] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One scope to open: the item's index, and the values of the child body's own parameters."""
+
+    index: int
+    values: Mapping[str, bytes] = field(default_factory=dict)
+    lists: Mapping[str, int] = field(default_factory=dict)
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to every verb of a worker: states, never commands.
+
+    `state` is "committed", "retried" or "skipped" (what became of a failure that does not stand), "stale" (another
+    attempt has taken over or committed) or "none"; `run` is the run's state ("gone" where there is no such run);
+    `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `grant` is what was claimed;
+    `retry_seconds` is when a retried piece is due.
+    """
+
+    state: str
+    run: str
+    digest: str = ""
+    opened: Sequence[Opened] = ()
+    ready: int = 0
+    grant: Grant | None = None
+    retry_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store knows it: times are seconds since the epoch by the store's clock, 0 where not yet."""
+
+    id: str
+    name: str
+    state: str
+    digest: str
+    created: float
+    started: float = 0.0
+    ended: float = 0.0
+    epoch: int = 1
+    failed: str = ""
+    reason: str = ""
+    deadline: float = 0.0
+    held: str = ""
+    hook: str = ""
+    """The queue of what is still to be called after the run's end, or ""."""
+    fingerprint: str = ""
+    """What its parameters are recognised by, or "" if nobody can tell."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`."""
+
+    total: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    retrying: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Status of a run in O(steps): counts by (body, step), scopes opened by body, pieces ready by queue."""
+
+    record: RunRecord
+    counts: Mapping[tuple[int, int], Counts]
+    scopes: Mapping[int, int]
+    ready: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a run's stream: what became of a piece, or of the run itself. `id` resumes after it."""
+
+    id: str
+    kind: str
+    piece: str
+    body: int
+    hi: int
+    attempt: int
+    started: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found: claims given back, queues that deserve one hint each, and as (queue, "scope/step") what is
+    condemned: whoever claims it lets it fail, and on a queue that nobody serves the sweeper has to.
+    """
+
+    run: str
+    released: int
+    hints: Sequence[str]
+    condemned: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Whose claims a sweep gives back.
+
+    `dead` are boots, or single processes of a boot ("boot:pid"), that may have died of what they did; `left` are boots
+    that went in good order. Where `alive` names all boots that live, with when they last said so and the messages that
+    they work on, a claim of another boot, or of another message, is given back if it is older than that.
+    `limited`: it was a time limit that killed the dead.
+    """
+
+    dead: Collection[str] = ()
+    left: Collection[str] = ()
+    alive: Mapping[str, tuple[float, Collection[str] | None]] | None = None
+    limited: bool = False

@@ -1,0 +1,193 @@
+"""How a run in memory goes on after deaths, pauses, waits and its own end: what sweep and resume do."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from dagcelery.store.base import ROOT, Grant, Lost
+from dagcelery.store.ledger import Claim, Due, Ledger
+
+
+# -- what is due -------------------------------------------------------------------------------
+def come_due(ledger: Ledger) -> None:
+    """Make ready what was put off until now, and condemn what nobody has begun in time."""
+    now = time.time()
+    for due in sorted(due for due in ledger.due if due.at <= now):
+        ledger.due.remove(due)
+        if due.kind == "retry":
+            _retry_now(ledger, due)
+        else:
+            _check_start(ledger, due.scope, due.step)
+
+
+def _retry_now(ledger: Ledger, due: Due) -> None:
+    body = ledger.scopes[due.scope].body
+    ledger.counts[body, due.step]["w"] -= 1
+    if due.lo >= 0:
+        ledger.steps[due.scope, due.step].ranges.append((due.lo, due.hi, due.attempts))
+    ledger.make_ready(due.scope, due.step)
+    ledger.tell(due.scope, due.step)
+
+
+def _check_start(ledger: Ledger, scope: str, step: int) -> None:
+    state, member = ledger.steps[scope, step], f"{scope}/{step}"
+    waiting = ledger.ready[ledger.entry(scope, step)["q"]]
+    if not state.attempts and not state.claimed and ledger.position(waiting, member) is not None:
+        ledger.condemned[member] = "start_within"
+
+
+def end_if_quiet(ledger: Ledger) -> None:
+    """End a run that outlives failures when nothing can be done any more."""
+    retries = any(due.kind == "retry" for due in ledger.due)
+    if ledger.standing and not ledger.is_over and not ledger.claims and not retries and not any(ledger.ready.values()):
+        ledger.end("failed", ledger.failed)
+
+
+# -- what was lost -----------------------------------------------------------------------------
+def is_lost(claim: Claim, lost: Lost, wait_seconds: float) -> tuple[bool, bool]:
+    """Whether nobody works on a claim any more, and whether its owner may have died of it."""
+    boot, process = claim.owner.split(":")[0], ":".join(claim.owner.split(":")[:2])
+    if process in lost.dead or boot in lost.dead:
+        return True, True
+    if boot in lost.left or lost.alive is None:
+        return boot in lost.left, False
+    if boot not in lost.alive:
+        return time.time() - claim.started > wait_seconds, False
+    at, messages = lost.alive[boot]
+    return messages is not None and claim.message not in messages and claim.started < at - 1, False
+
+
+def give_back(ledger: Ledger, place: tuple[str, int, int], lost: Lost, deaths: int, *, died: bool) -> None:
+    """Make a lost claim's piece ready; a range in two halves: a fatal item is soon alone."""
+    scope, step, lo = place
+    claim = ledger.claims.pop(place)
+    size, state, entry = claim.hi - lo if lo >= 0 else 1, ledger.steps[scope, step], ledger.entry(scope, step)
+    ledger.counts[ledger.scopes[scope].body, step]["r"] -= size
+    name = f"{scope}/{step}/{lo}" if lo >= 0 else f"{scope}/{step}"
+    if lo >= 0:
+        state.claimed -= size
+    if died and lost.limited and entry.get("tl"):
+        if _is_tried_again(ledger, place, claim, name):
+            return
+        ledger.condemned[name] = "timeout"
+    elif died and size < 2:
+        ledger.deaths[name].append(claim.owner)
+        if len(ledger.deaths[name]) >= deaths:
+            ledger.condemned[name] = "died"
+    parts = [(-1, -1)] if lo < 0 else halves(lo, claim.hi)
+    state.lost |= dict.fromkeys(parts, claim.owner)
+    if lo >= 0:
+        state.ranges.extend((a, b, claim.attempt) for a, b in parts)
+    ledger.make_ready(scope, step)
+
+
+def _is_tried_again(ledger: Ledger, place: tuple[str, int, int], claim: Claim, name: str) -> bool:
+    scope, step, lo = place
+    policy = ledger.entry(scope, step).get("r")
+    if not policy or not policy["h"]:
+        return False
+    ledger.tries[name] += 1
+    if ledger.tries[name] >= policy["m"]:
+        return False
+    seconds = min(policy["c"], policy["b"] * policy["f"] ** (ledger.tries[name] - 1))
+    body = ledger.scopes[scope].body
+    ledger.due.append(Due(time.time() + seconds, "retry", scope, step, lo, claim.hi, claim.attempt))
+    ledger.counts[body, step]["w"] += 1
+    took = time.time() - claim.started
+    ledger.write("retried", name, body, lo + 1, claim.attempt, claim.started, took)
+    return True
+
+
+def is_claimable(ledger: Ledger, name: str) -> bool:
+    """Whether a condemned piece waits for somebody to let it fail."""
+    scope, step = name.split("/")[:2]
+    waiting = ledger.ready[ledger.entry(scope, int(step))["q"]]
+    return ledger.position(waiting, f"{scope}/{step}") is not None
+
+
+def forgive(ledger: Ledger, grant: Grant, owner: str) -> None:
+    """Who speaks lives: a pause that was taken for a death does not count as one."""
+    owners = ledger.deaths.get(grant.piece, [])
+    if owner in owners:
+        owners.remove(owner)
+
+
+def retake(ledger: Ledger, grant: Grant, owner: str) -> bool:
+    """Let a sleeper that was taken for dead commit, if nobody has claimed its piece again."""
+    scope, step = grant.scope.id, grant.step
+    state = ledger.steps[scope, step]
+    waiting = ledger.ready[ledger.entry(scope, step)["q"]]
+    at = ledger.position(waiting, f"{scope}/{step}")
+    if (scope, step, grant.lo) in ledger.claims or at is None:
+        return False
+    if grant.lo < 0:
+        if state.attempts != grant.attempt or state.lost.get((-1, -1)) != owner:
+            return False
+    else:
+        parts = [(lo, hi, grant.attempt) for lo, hi in halves(grant.lo, grant.hi)]
+        if not all(part in state.ranges and state.lost.get(part[:2]) == owner for part in parts):
+            return False
+        for part in parts:
+            state.ranges.remove(part)
+        state.claimed += grant.hi - grant.lo
+    if not state.ranges:
+        del waiting[at]
+    ledger.counts[grant.scope.body, step]["r"] += 1 if grant.lo < 0 else grant.hi - grant.lo
+    ledger.condemned.pop(grant.piece, None)
+    return True
+
+
+def halves(lo: int, hi: int) -> list[tuple[int, int]]:
+    """Cut a range in two, unless it is a single item."""
+    middle = math.ceil((lo + hi) / 2)
+    return [(lo, middle), (middle, hi)] if hi - lo > 1 else [(lo, hi)]
+
+
+def due_hints(ledger: Ledger, wait_seconds: float, *, is_fresh: bool) -> list[str]:
+    """Name queues with ready work; one that was named lately is named again later and later."""
+    hints, now = [], time.time()
+    for queue, waiting in ledger.ready.items():
+        due, last = ledger.sweeps.get(queue, (0.0, 0.0))
+        if not waiting:
+            ledger.sweeps.pop(queue, None)
+        elif now >= due or is_fresh:
+            wait = wait_seconds if is_fresh or not last else min(600.0, last * 2)
+            ledger.sweeps[queue] = (now + wait, wait)
+            hints.append(queue)
+    return hints
+
+
+# -- a new epoch -------------------------------------------------------------------------------
+def resume(ledger: Ledger, deadline_seconds: float | None) -> None:
+    """Make ready what failed, with a fresh budget of tries, and let the run go on."""
+    for name, attempt in ledger.standing.items():
+        _back(ledger, name, attempt)
+    for kept in (ledger.standing, ledger.tries, ledger.deaths, ledger.condemned, ledger.sweeps):
+        kept.clear()
+    if ledger.hook:
+        waiting = ledger.ready[ledger.hook]
+        at = ledger.position(waiting, f"{ROOT}/-3")
+        if at is not None:
+            del waiting[at]
+    ledger.span = ledger.span if deadline_seconds is None else deadline_seconds or None
+    ledger.deadline = None if ledger.span is None else time.time() + ledger.span
+    ledger.state, ledger.ended, ledger.failed, ledger.reason, ledger.hook = "running", 0.0, "", "", ""
+    ledger.epoch += 1
+    ledger.write("resumed", "", 0, -1, 0, time.time(), 0.0)
+    if not ledger.left[ROOT]:
+        ledger.end("done")
+
+
+def _back(ledger: Ledger, name: str, attempt: int) -> None:
+    scope, step, *lo = name.split("/")
+    place = scope, int(step)
+    state = ledger.steps[place]
+    if lo:
+        first, some = int(lo[0]), state.items > 0
+        state.ranges.append((first, first + some, attempt))
+        state.claimed -= some
+        state.skipped -= ledger.entry(*place).get("ms") is not None
+    ledger.make_ready(*place)
+    ledger.counts[ledger.scopes[scope].body, int(step)]["f"] -= 1
+    ledger.failures[f"{name}@{attempt}"] = ledger.failures.pop(name)
