@@ -91,10 +91,11 @@ class Ledger:
         """Whether somebody followed this order."""
         return (self._deaths / name).exists()
 
-    def withdraw(self) -> None:
-        """Take back all orders that nobody has followed."""
-        for path in self._orders.iterdir():
-            path.unlink(missing_ok=True)
+    def withdraw(self, place: Place | None = None) -> None:
+        """Take back the orders that nobody has followed."""
+        for name, order in self.pending():
+            if place in (None, order.place):
+                (self._orders / name).unlink(missing_ok=True)
 
     def deaths(self) -> list[Order]:
         """The orders that were followed."""

@@ -16,10 +16,11 @@ from typing import Any
 from dagcelery.testing import faults
 from dagcelery.testing.chaos import checks, trials
 from dagcelery.testing.chaos.graphs import case
-from dagcelery.testing.chaos.storm import SKEWS, Storm
+from dagcelery.testing.chaos.storm import SKEWS, STORM, WEATHERS, Storm, Weather
 from dagcelery.testing.chaos.trials import Trial
 
-MESSAGES = faults.Messages(dropped=0.05, doubled=0.05, delayed=0.05, reordered=0.05)
+PATIENT = {"DAGCELERY_MAX_DEATHS": "1000"}
+"""So many deaths prove nothing against a piece: here its workers die whatever it does."""
 WORKERS, PROCESSES = 2, 2
 EXTRA_SECONDS = 60.0
 """How much longer the storm may go on, with more runs, until each kind of fault has happened."""
@@ -53,58 +54,82 @@ class Report:
 
 
 class Harness:
-    """Keeps so many runs in flight on an arena."""
+    """Keeps so many runs in flight, in one weather after another, and reports on all of them."""
 
-    def __init__(self, arena: faults.Arena, seed: int, timeout: float, tell: Callable[[Trial], None]) -> None:
-        self._arena = arena
+    def __init__(self, seed: int, *, in_flight: int, timeout: float, tell: Callable[[Trial], None]) -> None:
         self._seed = seed
+        self._in_flight = in_flight
         self._timeout = timeout
         self._tell = tell
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._submitted = 0
         self.report = Report(seed)
 
-    def run(self, numbers: Collection[int], in_flight: int, required: Collection[str]) -> Report:
+    def run(self, numbers: Collection[int], required: Collection[str]) -> Report:
         """Make the runs, and more until the required kinds of faults have happened."""
-        started = time.monotonic()
-        with Storm(self._arena, self._seed, WORKERS):
-            extra = itertools.count(max(numbers, default=0) + 1)
-            queue = itertools.chain(numbers, self._while_missing(extra, required))
-            with ThreadPoolExecutor(in_flight) as pool:
-                try:
-                    list(pool.map(self._work, itertools.repeat(queue, in_flight)))
-                finally:
-                    self._over.set()
-        report = self.report
-        report.faults = self._arena.counts()
+        started, report = time.monotonic(), self.report
+        for weather in reversed(dict.fromkeys(WEATHERS)):
+            chosen = [number for number in numbers if WEATHERS[number % len(WEATHERS)] is weather]
+            wanted = required if weather is STORM else ()
+            if chosen or wanted:
+                self._in(weather, chosen, wanted)
         report.missing = sorted(kind for kind in required if not report.faults.get(kind))
-        report.left_behind = self._left_behind()
         report.seconds = time.monotonic() - started
         return report
 
-    def _while_missing(self, numbers: Iterator[int], required: Collection[str]) -> Iterator[int]:
+    def _in(self, weather: Weather, numbers: Collection[int], required: Collection[str]) -> None:
+        """Make runs in a weather, on an arena of their own."""
+        with faults.arena(
+            WORKERS,
+            PROCESSES,
+            seed=self._seed,
+            messages=weather.messages,
+            skews=SKEWS[1:3],
+            taints=["gpu"],
+            modules=["dagcelery.testing.chaos.graphs"],
+            environment=PATIENT,
+        ) as arena:
+            extra = itertools.count(max(numbers, default=0) + 1)
+            queue = itertools.chain(numbers, self._while_missing(arena, extra, required))
+            with Storm(arena, weather, self._seed, WORKERS), ThreadPoolExecutor(self._in_flight) as pool:
+                try:
+                    list(pool.map(lambda _: self._work(arena, queue), range(self._in_flight)))
+                finally:
+                    self._over.set()
+            self._over.clear()
+            self.report.faults = self._with(arena)
+            self.report.left_behind += self._left_behind(arena)
+
+    def _with(self, arena: faults.Arena) -> Counter[str]:
+        return Counter(self.report.faults) + Counter(arena.counts())
+
+    def _while_missing(self, arena: faults.Arena, numbers: Iterator[int], required: Collection[str]) -> Iterator[int]:
         """More numbers, until each required kind of fault has happened or it takes too long."""
         until = math.inf
         for number in numbers:
             until = min(until, time.monotonic() + EXTRA_SECONDS)
-            counts = self._arena.counts()
-            if time.monotonic() > until or all(counts.get(kind) for kind in required):
+            counts = self._with(arena)
+            if time.monotonic() > until or all(counts[kind] for kind in required):
                 return
             yield number
 
-    def _work(self, queue: Iterator[int]) -> None:
-        with closing(checks.raw_client(self._arena.local.server.url)) as raw:
+    def _work(self, arena: faults.Arena, queue: Iterator[int]) -> None:
+        with closing(checks.raw_client(arena.local.server.url)) as raw:
             while not self._over.is_set():
                 with self._lock:
                     number = next(queue, None)
                 if number is None:
                     return
-                self._add(self._tried(raw, number))
+                self._add(self._tried(arena, raw, number))
 
-    def _tried(self, raw: Any, number: int) -> Trial:
+    def _tried(self, arena: faults.Arena, raw: Any, number: int) -> Trial:
         chosen = case(self._seed, number)
+        with self._lock:
+            self._submitted += 1  # a case may be tried again and again
+            name = f"{self._seed}/{number}/{self._submitted}"
         try:
-            return trials.tried(self._arena.client, raw, chosen, f"{self._seed}/{number}", self._timeout)
+            return trials.tried(arena.client, raw, chosen, name, self._timeout)
         except Exception as error:  # an error that a user would not expect is a violation too
             return Trial(chosen, violations=[f"{type(error).__name__}: {error}"])
 
@@ -113,10 +138,10 @@ class Harness:
             self.report.trials.append(trial)
             self._tell(trial)
 
-    def _left_behind(self) -> list[str]:
+    def _left_behind(self, arena: faults.Arena) -> list[str]:
         """What is there after all runs were examined and deleted, and should not be."""
         broken = {trial.run_id for trial in self.report.trials if trial.violations}
-        with closing(checks.raw_client(self._arena.local.server.url)) as raw:
+        with closing(checks.raw_client(arena.local.server.url)) as raw:
             found = list(checks.immortal_keys(raw, "dagcelery:*"))
             names = (name.decode() for name in raw.scan_iter(match="dagcelery:{*", count=1000))
             runs = {name.split("{")[1].split("}")[0] for name in names} - broken
@@ -128,18 +153,9 @@ def prove(
     seed: int,
     *,
     in_flight: int = 12,
-    timeout: float = 90.0,
+    timeout: float = 60.0,
     required: Collection[str] = (),
     tell: Callable[[Trial], None] = lambda trial: None,
 ) -> Report:
-    """Make runs of these numbers amid a storm, and report."""
-    with faults.arena(
-        WORKERS,
-        PROCESSES,
-        seed=seed,
-        messages=MESSAGES,
-        skews=SKEWS[1:3],
-        taints=["gpu"],
-        modules=["dagcelery.testing.chaos.graphs"],
-    ) as arena:
-        return Harness(arena, seed, timeout, tell).run(runs, in_flight, required)
+    """Make runs of these numbers amid faults, and report."""
+    return Harness(seed, in_flight=in_flight, timeout=timeout, tell=tell).run(runs, required)

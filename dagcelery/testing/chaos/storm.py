@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from dagcelery.errors import DagceleryError
-from dagcelery.testing.faults import Arena, Order
-from dagcelery.testing.ledger import Moment
+from dagcelery.testing.faults import Arena, Messages, Order
+from dagcelery.testing.ledger import Moment, Place
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +32,63 @@ OUTSIDE = (
     "message reordered",
     "clock skewed",
 )
-SLOW_PAUSE_SECONDS, QUICK_PAUSE_SECONDS = 2.0, 0.8
+SLOW_PAUSE_SECONDS, QUICK_PAUSE_SECONDS = 2.0, 1.0
 """Between faults, on average; without pauses nothing but recovery would happen."""
-_MOMENTS: tuple[Moment, ...] = ("before", "after")
+CUT_SECONDS = (0.05, 0.05, 0.5, 2.5)
+NOTICE_SECONDS = 0.3
+"""How long a worker may be gone before another one is started: so long do its orders to die take."""
 SKEWS = (0.0, 5.0, -5.0, 3600.0, -86400.0)
 
 
-def orders() -> list[Order]:
+def orders(names: Sequence[str], place: Place) -> list[Order]:
     """An order for each moment of each call."""
-    found = [Order(moment, name) for name in OF_CHILDREN for moment in _MOMENTS]
-    return found + [Order(moment, name, place="main") for name in OF_MAINS for moment in _MOMENTS]
+    moments: tuple[Moment, ...] = ("before", "after")
+    return [Order(moment, name, place=place) for name in names for moment in moments]
 
 
 def kinds() -> set[str]:
     """All kinds of faults that a full storm must have brought."""
-    return {*OUTSIDE, *(f"death {order.moment} {order.operation}" for order in orders())}
+    found = orders(OF_CHILDREN, "child") + orders(OF_MAINS, "main")
+    return {*OUTSIDE, *(f"death {order.moment} {order.operation}" for order in found)}
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """Which faults come together. Some weathers bring one kind only, since one fault may heal what another one broke."""
+
+    name: str
+    slow: tuple[str, ...] = ()
+    quick: bool = False
+    messages: Messages = Messages()
+
+
+_ALL = ("kill", *["order"] * 2, "freeze", "cut", "restart", "crash")
+STORM = Weather("everything", _ALL, True, Messages(0.05, 0.05, 0.05, 0.05))
+WEATHERS = (
+    *[STORM] * 5,
+    Weather("deaths", ("kill", "order", "order"), True),
+    Weather("zombies", ("freeze",)),
+    Weather("cuts", ("cut",)),
+    Weather("outages", ("restart", "crash")),
+    Weather("messages", messages=Messages(0.2, 0.2, 0.2, 0.2)),
+)
+"""Run n has weather n modulo 10."""
 
 
 class Storm:
     """Two threads that do faults: one those which take seconds, one those which are over at once."""
 
-    def __init__(self, arena: Arena, seed: int, workers: int) -> None:
+    def __init__(self, arena: Arena, weather: Weather, seed: int, workers: int) -> None:
         self._arena = arena
+        self._weather = weather
         self._workers = workers
         self._over = threading.Event()
         slow, quick = random.Random(f"{seed}/slow"), random.Random(f"{seed}/quick")
-        self._orders: list[Order] = []
-        self._threads = [
-            threading.Thread(target=self._blow, args=[slow, self._slowly, SLOW_PAUSE_SECONDS], name="storm-slow"),
-            threading.Thread(target=self._blow, args=[quick, self._quickly, QUICK_PAUSE_SECONDS], name="storm-quick"),
-        ]
+        self._of_children: list[Order] = []
+        self._of_mains: list[Order] = []
+        blowing = [(slow, self._slowly, SLOW_PAUSE_SECONDS)] if weather.slow else []
+        blowing += [(quick, self._quickly, QUICK_PAUSE_SECONDS)] if weather.quick else []
+        self._threads = [threading.Thread(target=self._blow, args=each, name="storm") for each in blowing]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -89,27 +117,33 @@ class Storm:
 
     def _slowly(self, choice: random.Random) -> None:
         arena = self._arena
-        arena.replenish(self._workers, choice.choice(SKEWS))
-        kind = choice.randrange(10)
-        if kind < 3:
+        kind = choice.choice(self._weather.slow)
+        if kind == "kill":
             arena.kill_worker()
-        elif kind < 5:
+        elif kind == "order":
+            arena.order_death(self._next(self._of_mains, OF_MAINS, choice, "main"))
+        elif kind == "freeze":
             arena.freeze_worker(choice.uniform(1.2, 2.5))
-        elif kind < 8:
-            arena.cut_connection(choice.choice([0.05, 0.5, 2.5]))
-        elif kind == 8:
+        elif kind == "cut":
+            arena.cut_connection(choice.choice(CUT_SECONDS))
+        elif kind == "restart":
             arena.restart_server()
         else:
             arena.crash_server()
+        self._over.wait(NOTICE_SECONDS)
+        arena.replenish(self._workers, choice.choice(SKEWS))
 
     def _quickly(self, choice: random.Random) -> None:
         if choice.random() < 0.3:
             self._arena.kill_child()
-            return
-        if not self._orders:
-            self._arena.ledger.withdraw()
-            self._orders = orders()
-            choice.shuffle(self._orders)
-        order = self._orders.pop()
-        count = choice.choice([1, 2, 5]) if order.place == "child" else 1
-        self._arena.order_death(Order(order.moment, order.operation, count, order.place))
+        else:
+            order = self._next(self._of_children, OF_CHILDREN, choice, "child")
+            self._arena.order_death(replace(order, count=choice.choice([1, 2, 5])))
+
+    def _next(self, waiting: list[Order], names: Sequence[str], choice: random.Random, place: Place) -> Order:
+        """Each order in turn, in an order of chance; what nobody has followed by the next round is taken back."""
+        if not waiting:
+            self._arena.ledger.withdraw(place)
+            waiting += orders(names, place)
+            choice.shuffle(waiting)
+        return waiting.pop()
