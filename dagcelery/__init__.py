@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from dagcelery.frontends.functional import build as build
     from dagcelery.frontends.functional import dag as dag
     from dagcelery.frontends.functional import task as task
+    from dagcelery.frontends.stages import DiskCacheStage as DiskCacheStage
+    from dagcelery.frontends.stages import Pipeline as Pipeline
+    from dagcelery.frontends.stages import RedisStage as RedisStage
+    from dagcelery.frontends.stages import Stage as Stage
+    from dagcelery.frontends.stages import stage as stage
     from dagcelery.model import DAG as DAG
     from dagcelery.model import FromKey as FromKey
     from dagcelery.model import FromNodeOutput as FromNodeOutput
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
+    "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "client": ("Client", "Run", "asubmit", "attach", "invoke", "submit"),
     "model": (
         "DAG",

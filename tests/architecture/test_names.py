@@ -16,6 +16,7 @@ DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc", "lib", "tools
 PUBLIC = {
     "declared": ["DAG", "Task", "FromParam", "FromNodeOutput", "FromReturnValue", "FromKey", "FromProperty"],
     "decorated": ["task", "dag", "build", "TaskFunction", "DagFunction", "current"],
+    "stages": ["stage", "Stage", "RedisStage", "DiskCacheStage", "Pipeline"],
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
     "durable": ["Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],

@@ -82,6 +82,7 @@ STATED = [
         ["charge[0]: item 0, attempt 1, 500 cents", "charge[1]: item 1, attempt 1, 250 cents"],
     ),
     Stated("errors", "quotients", {"a": 6, "divisors": [2, 3]}, [3.0, 2.0]),
+    Stated("stages", "pipeline", {}, None),
     Stated("word_count", "word_count", {"folder": JSON_FOLDER, "most": 3}, commonest_words(JSON_FOLDER, 3)),
 ]
 
@@ -103,12 +104,13 @@ SAYS = {
     "parts": "{'error': 2.0, 'version': 'final'}",
     "serializers": "([['a', 'c'], ['b', 'a']], 'a')",
     "shared_outputs": "'largest square': 16",
+    "stages": "the largest is 32",
     "static_parameters": "3 folds: fit, fit-2, fit-3, best",
     "word_count": "self",
 }
 """A line, or a part of one, that each example prints when it is run as a script."""
 
-CALLABLE = [each for each in STATED if each.module not in ("declarative", "current_piece")]
+CALLABLE = [each for each in STATED if each.module not in ("declarative", "current_piece", "stages")]
 """Those that also work when their body is called as plain Python."""
 
 

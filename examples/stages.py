@@ -1,0 +1,53 @@
+"""Collect stages in a pipeline, and say which come after which.
+
+Notice that stages give each other no values as functions do: a `RedisStage` writes them under a name, for the stages of
+the same run. A function that is called twice makes two stages. `pipeline.start(num_cores=2)` runs what may run at once
+on two processes of this machine, and `pipeline.visualize()` draws it.
+"""
+
+from __future__ import annotations
+
+from dagcelery import Pipeline, RedisStage, stage
+
+
+@stage
+def announce(text: str) -> None:
+    """Stages may take literals."""
+    print(text)
+
+
+class Power(RedisStage):
+    """A stage with a state, which its constructor is given."""
+
+    def __init__(self, exponent: int) -> None:
+        super().__init__()
+        self.exponent = exponent
+
+    def run(self) -> None:
+        """Keep a value for those that come after."""
+        self.write(f"power {self.exponent}", 2**self.exponent)
+
+
+class Largest(RedisStage):
+    """A stage that reads what others wrote."""
+
+    def run(self) -> None:
+        """Compare."""
+        print("the largest is", max(self.read(f"power {exponent}") for exponent in (3, 4, 5)))
+
+
+def build() -> Pipeline:
+    """Return a new pipeline; two of them share nothing."""
+    first = announce("started")
+    powers = [Power(exponent).after(first) for exponent in (3, 4, 5)]
+    largest = Largest().after(*powers)
+    made = Pipeline("powers")
+    made.add_stages([first, *powers, largest, announce("done").after(largest)])
+    return made
+
+
+pipeline = build()
+
+if __name__ == "__main__":
+    pipeline.visualize()
+    pipeline.start()
