@@ -23,12 +23,10 @@ from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
-from dagcelery.store.base import TERMINAL, Lost, Swept
+from dagcelery.runtime.sweeping import look_after, sweep_once
+from dagcelery.store.base import Lost
 
 log = logging.getLogger(__name__)
-
-_MOST_RUNS = 1000
-_FORGOTTEN_SECONDS = 3600.0
 
 
 class Prepared(bootsteps.Step):
@@ -77,46 +75,6 @@ class Reported(Request):
             look_after(binding, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone
             log.warning("a child died: %s", error, extra={"action": "child_lost", "run": run_id})
-
-
-def look_after(binding: bindings.Binding, run_id: str, lost: Lost) -> Swept:
-    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is condemned."""
-    settings, sender = binding.settings, binding.sender
-    swept = binding.store.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
-    for queue in swept.hints:
-        sender.visit(run_id, queue, 1)
-    for queue, step in swept.condemned:
-        binding.engine.condemn(run_id, queue, step)
-    if swept.run in TERMINAL:
-        binding.store.expire(run_id, settings.result_ttl_seconds)
-    if swept.released:
-        about = {"action": "swept", "run": run_id}
-        log.warning("run %s: %d pieces of lost workers were given back", run_id, swept.released, extra=about)
-    return swept
-
-
-def sweep_once(binding: bindings.Binding, left: Sequence[str] = ()) -> int:
-    """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
-
-    Answers how many there were.
-    """
-    store, settings = binding.store, binding.settings
-    workers = store.workers()
-    for boot, word in workers.items():
-        if word["age"] > _FORGOTTEN_SECONDS:
-            store.retire(boot)
-    dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
-    alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
-    lost = Lost(dead, left, alive)
-    runs = store.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
-    for run_id in runs:
-        try:
-            look_after(binding, run_id, lost)
-        except StoreUnavailable:
-            raise
-        except Exception:
-            log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
-    return len(runs)
 
 
 class Repeated(threading.Thread):

@@ -1,0 +1,55 @@
+"""Looking for what was left undone: in a run whose worker lost a child, or in all of them, again and again or once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from dagcelery.errors import StoreUnavailable
+from dagcelery.runtime.binding import Binding
+from dagcelery.store.base import TERMINAL, Lost, Swept
+
+log = logging.getLogger(__name__)
+
+_MOST_RUNS = 1000
+_FORGOTTEN_SECONDS = 3600.0
+
+
+def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
+    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is condemned."""
+    settings, sender = binding.settings, binding.sender
+    swept = binding.store.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
+    for queue in swept.hints:
+        sender.visit(run_id, queue, 1)
+    for queue, step in swept.condemned:
+        binding.engine.condemn(run_id, queue, step)
+    if swept.run in TERMINAL:
+        binding.store.expire(run_id, settings.result_ttl_seconds)
+    if swept.released:
+        about = {"action": "swept", "run": run_id}
+        log.warning("run %s: %d pieces of lost workers were given back", run_id, swept.released, extra=about)
+    return swept
+
+
+def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
+    """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
+
+    Answers how many there were.
+    """
+    store, settings = binding.store, binding.settings
+    workers = store.workers()
+    for boot, word in workers.items():
+        if word["age"] > _FORGOTTEN_SECONDS:
+            store.retire(boot)
+    dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
+    alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
+    lost = Lost(dead, left, alive)
+    runs = store.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
+    for run_id in runs:
+        try:
+            look_after(binding, run_id, lost)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
+    return len(runs)
