@@ -117,8 +117,26 @@ class Store(Protocol):
         or runs once, is condemned when `deaths` of its owners have died.
         """
 
-    def admit(self, run_id: str) -> Reply:
-        """Let a run that was held go on; answers what may start."""
+    def admit(self, run_id: str, still: str = "") -> Reply:
+        """Let a run that was held go on, answers what may start; or hold it, because of what `still` says in a word."""
+
+    def park(self, run_id: str, grant: Grant, owner: str, seconds: float) -> None:
+        """Give a claimed piece back unrun; its step is ready again when it is woken, or in `seconds`."""
+
+    def wake(self, run_id: str, step: str) -> Reply:
+        """Make a parked step, "scope/step", ready before its time."""
+
+    def claimed(self, run_id: str, piece: str) -> str:
+        """The owner of an outstanding claim, "" if nobody has claimed the piece."""
+
+    def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
+        """Let `member` in where at most so many may be inside, `gone` ones left out; else `waiter` waits its turn."""
+
+    def leave(self, limit: str, member: str, most: int) -> Sequence[str]:
+        """Let `member` out; answers the waiters who may try to enter now, in the order in which they came."""
+
+    def inside(self, limit: str) -> Sequence[str]:
+        """Who is inside, the first 1,000."""
 
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.

@@ -25,6 +25,11 @@ def reservation_key(reservation: str) -> str:
     return "dagcelery:key:" + hashlib.sha256(reservation.encode()).hexdigest()[:40]
 
 
+def limit_key(limit: str) -> str:
+    """Spell the name of the key that keeps who is inside of a limit."""
+    return "dagcelery:{limit:" + hashlib.sha256(limit.encode()).hexdigest()[:40] + "}"
+
+
 class Connection:
     """One Redis client, which may be shared by threads."""
 
@@ -63,6 +68,22 @@ class Connection:
         request = {"run": run_id, "instead_of": instead_of, "ttl": ttl_seconds}
         with self._reachable():
             return str(self._scripts.run("reserve", reservation_key(reservation), request).decode())
+
+    # -- limits -----------------------------------------------------------------------------------
+    def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
+        request = {"verb": "enter", "member": member, "waiter": waiter, "most": most, "gone": list(gone)}
+        return bool(self._limit(limit, request))
+
+    def leave(self, limit: str, member: str, most: int) -> Sequence[str]:
+        return [waiter.decode() for waiter in self._limit(limit, {"verb": "leave", "member": member, "most": most})]
+
+    def inside(self, limit: str) -> Sequence[str]:
+        with self._reachable():
+            return [member.decode() for member in self._client.zrange(limit_key(limit), 0, 999)]
+
+    def _limit(self, limit: str, request: dict[str, Any]) -> Any:
+        with self._reachable():
+            return self._scripts.run("limit", limit_key(limit), request | {"ttl": _GLOBAL_TTL_SECONDS})
 
     # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:

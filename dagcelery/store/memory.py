@@ -5,12 +5,10 @@ It mirrors lua/*.lua verb by verb; the contract tests run against both.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 from dagcelery.store import recovery
 from dagcelery.store.base import (
@@ -33,19 +31,18 @@ from dagcelery.store.base import (
 )
 from dagcelery.store.commits import commit, fail, open_scope, remember
 from dagcelery.store.ledger import Claim, Ledger
+from dagcelery.store.lobby import Lobby
 
 _GONE = Reply(state="none", run="gone")
 
 
-class MemoryStore:
+class MemoryStore(Lobby):
     """The verbs of `store.base.Store` on dicts, under one lock."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: dict[str, Ledger] = {}
         self._looked_at: dict[str, float] = {}
-        self._workers: dict[str, dict[str, Any]] = {}
-        self._reserved: dict[str, str] = {}
-        self._changed = threading.Condition(threading.RLock())
 
     def ping(self) -> None:
         """This process answers."""
@@ -54,12 +51,6 @@ class MemoryStore:
         """Nothing is held open."""
 
     # -- writing ----------------------------------------------------------------------------------
-    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
-        with self._changed:
-            if self._reserved.get(reservation, instead_of) == instead_of:
-                self._reserved[reservation] = run_id
-            return self._reserved[reservation]
-
     def create(self, run: NewRun) -> Reply:
         with self._changed:
             if run.id in self._runs:
@@ -118,10 +109,33 @@ class MemoryStore:
             return self._conclude(ledger, "committed", want, owner, token)
 
     def release(self, run_id: str, grant: Grant, owner: str) -> None:
+        self._release(run_id, grant, owner)
+
+    def park(self, run_id: str, grant: Grant, owner: str, seconds: float) -> None:
+        with self._changed:
+            if self._release(run_id, grant, owner):
+                recovery.park(self._runs[run_id], grant.scope.id, grant.step, seconds)
+
+    def wake(self, run_id: str, step: str) -> Reply:
+        with self._changed:
+            ledger = self._runs.get(run_id)
+            if ledger is None:
+                return _GONE
+            recovery.wake(ledger, *_place(step))
+            return self._conclude(ledger, "none", None)
+
+    def claimed(self, run_id: str, piece: str) -> str:
+        with self._changed:
+            scope, step, *lo = piece.split("/")
+            ledger = self._runs.get(run_id)
+            claim = ledger.claims.get((scope, int(step), int(lo[0]) if lo else -1)) if ledger else None
+            return claim.owner if claim else ""
+
+    def _release(self, run_id: str, grant: Grant, owner: str) -> bool:
         with self._changed:
             ledger = self._runs.get(run_id)
             if ledger is None or not _holds(ledger, grant, owner):
-                return
+                return False
             scope, step = grant.scope.id, grant.step
             del ledger.claims[scope, step, grant.lo]
             counts = ledger.counts[grant.scope.body, step]
@@ -132,6 +146,7 @@ class MemoryStore:
             else:
                 ledger.steps[scope, step].attempts -= 1
             ledger.make_ready(scope, step)
+            return True
 
     def hint(self, run_id: str, queue: str, slots: int) -> int:
         with self._changed:
@@ -165,7 +180,7 @@ class MemoryStore:
             ledger.opened = []
             if ledger.is_over or ledger.held:
                 hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh) if ledger.hook else []
-                return Swept(ledger.state, len(found), hints)
+                return Swept(ledger.state, len(found), hints, held=ledger.held)
             hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh)
             members = {name.rsplit("/", name.count("/") - 1)[0] for name in ledger.condemned}
             condemned = sorted(
@@ -185,12 +200,14 @@ class MemoryStore:
         if ledger.is_over:
             self._changed.notify_all()
 
-    def admit(self, run_id: str) -> Reply:
+    def admit(self, run_id: str, still: str = "") -> Reply:
         with self._changed:
             ledger = self._runs.get(run_id)
             if ledger is None:
                 return _GONE
-            ledger.held = ""
+            ledger.held = still if not ledger.is_over else ""
+            if ledger.held:
+                return self._conclude(ledger, "none", None)
             for waiting in ledger.ready.values():
                 for _, scope, step in waiting if not ledger.is_over else ():
                     ledger.tell(scope, step)
@@ -293,20 +310,6 @@ class MemoryStore:
         with self._changed:
             self._changed.wait_for(lambda: self._state(run_id) in (*TERMINAL, "gone"), timeout_seconds)
             return self._state(run_id)
-
-    # -- workers ----------------------------------------------------------------------------------
-    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
-        with self._changed:
-            word = {"queues": list(queues), "slots": slots, "messages": messages, "at": time.time()}
-            self._workers[boot] = word
-
-    def retire(self, boot: str) -> None:
-        with self._changed:
-            self._workers.pop(boot, None)
-
-    def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        with self._changed:
-            return {boot: word | {"age": time.time() - word["at"]} for boot, word in self._workers.items()}
 
     # -- how a verb ends --------------------------------------------------------------------------
     def _conclude(

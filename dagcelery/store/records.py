@@ -270,6 +270,7 @@ class Swept:
     released: int
     hints: Sequence[str]
     condemned: Sequence[tuple[str, str]] = ()
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)

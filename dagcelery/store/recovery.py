@@ -17,6 +17,8 @@ def come_due(ledger: Ledger) -> None:
         ledger.due.remove(due)
         if due.kind == "retry":
             _retry_now(ledger, due)
+        elif due.kind == "parked":
+            _unpark(ledger, due.scope, due.step)
         else:
             _check_start(ledger, due.scope, due.step)
 
@@ -30,6 +32,29 @@ def _retry_now(ledger: Ledger, due: Due) -> None:
     ledger.tell(due.scope, due.step)
 
 
+def park(ledger: Ledger, scope: str, step: int, seconds: float) -> None:
+    """Take a step from its queue's list until it is woken, or for `seconds`."""
+    waiting = ledger.ready[ledger.entry(scope, step)["q"]]
+    at = ledger.position(waiting, f"{scope}/{step}")
+    if at is not None:
+        del waiting[at]
+    ledger.due = [due for due in ledger.due if (due.kind, due.scope, due.step) != ("parked", scope, step)]
+    ledger.due.append(Due(time.time() + seconds, "parked", scope, step))
+
+
+def wake(ledger: Ledger, scope: str, step: int) -> None:
+    """Make a parked step ready before its time."""
+    for due in [due for due in ledger.due if (due.kind, due.scope, due.step) == ("parked", scope, step)]:
+        ledger.due.remove(due)
+        _unpark(ledger, scope, step)
+
+
+def _unpark(ledger: Ledger, scope: str, step: int) -> None:
+    if ledger.steps[scope, step].ranges or not ledger.entry(scope, step)["x"]:
+        ledger.make_ready(scope, step)
+        ledger.tell(scope, step)
+
+
 def _check_start(ledger: Ledger, scope: str, step: int) -> None:
     state, member = ledger.steps[scope, step], f"{scope}/{step}"
     waiting = ledger.ready[ledger.entry(scope, step)["q"]]
@@ -39,7 +64,7 @@ def _check_start(ledger: Ledger, scope: str, step: int) -> None:
 
 def end_if_quiet(ledger: Ledger) -> None:
     """End a run that outlives failures when nothing can be done any more."""
-    retries = any(due.kind == "retry" for due in ledger.due)
+    retries = any(due.kind != "start" for due in ledger.due)
     if ledger.standing and not ledger.is_over and not ledger.claims and not retries and not any(ledger.ready.values()):
         ledger.end("failed", ledger.failed)
 

@@ -190,10 +190,21 @@ class RedisStore(Connection):
         if answer.get("lapsing"):
             self.expire(run_id, 0)
         condemned = [(queue, step) for queue, step in answer.get("condemned") or ()]
-        return Swept(answer["run"], released, hints, condemned)
+        return Swept(answer["run"], released, hints, condemned, answer.get("held") or "")
 
-    def admit(self, run_id: str) -> Reply:
-        return self._call("admit", run_id, {})
+    def admit(self, run_id: str, still: str = "") -> Reply:
+        return self._call("admit", run_id, {"still": still or None})
+
+    def park(self, run_id: str, grant: Grant, owner: str, seconds: float) -> None:
+        self._run("park", run_id, wire.piece(grant) | {"owner": owner, "seconds": seconds})
+
+    def wake(self, run_id: str, step: str) -> Reply:
+        return self._call("wake", run_id, {"step": step})
+
+    def claimed(self, run_id: str, piece: str) -> str:
+        with self._reachable():
+            claim = self._client.hget(key(run_id, "c"), piece)
+        return claim.decode().split("|")[2] if claim else ""
 
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
         request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}

@@ -1,6 +1,10 @@
 -- Let a run that was held go on; again, nothing changes. Answers what may start, whatever became of earlier messages.
--- request: nothing
+-- request: still (why it is held nevertheless, or null)
 if not state then return { cjson.encode({ state = 'none', run = 'gone' }) } end
+if req.still ~= cjson.null then
+  if is_active() then call('HSET', R, 'held', req.still) end
+  return { cjson.encode({ state = 'none', run = state }) }
+end
 call('HDEL', R, 'held')
 for _, queue in ipairs(is_active() and cjson.decode(call('HGET', R, 'queues')) or {}) do
   for _, member in ipairs(call('ZRANGE', key('r', queue), 0, 99)) do

@@ -160,6 +160,15 @@ local function retry_now(scope, body, step, lo, hi, attempts)
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
 end
 
+local function unpark(scope, step) -- what waited for others of its kind may try again
+  call('HINCRBY', R, 'waiting', -1)
+  local body = place(scope).body
+  local e = entry(body, step)
+  if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
+  make_ready(scope, step, e.q)
+  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
+end
+
 local function check_start(scope, body, step) -- nobody has begun it for as long as its task allows?
   local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c')
   if tonumber(begun[1] or 0) > 0 or tonumber(begun[2] or 0) > 0 then return end
@@ -174,6 +183,8 @@ local function come_due()
     local body = place(scope).body
     if kind == 'r' then
       retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts))
+    elseif kind == 'p' then
+      unpark(scope, step)
     else
       check_start(scope, body, step)
     end

@@ -150,4 +150,4 @@ end
 local hints = (is_active() and not held or hook) and due_hints() or {}
 local condemned = doomed and is_active() and all_condemned() or nil
 local lapsing = call('PTTL', R) < ttl * 500
-return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned }) }
+return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned, held = held or nil }) }

@@ -1,0 +1,65 @@
+"""What belongs to no run, in memory: reservations, limits, workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Lobby:
+    """The verbs of `store.base.Store` that name no run, under the lock that all others use."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, dict[str, Any]] = {}
+        self._limits: dict[str, tuple[dict[str, None], dict[str, None]]] = defaultdict(lambda: ({}, {}))
+        self._reserved: dict[str, str] = {}
+        self._changed = threading.Condition(threading.RLock())
+
+    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
+        with self._changed:
+            if self._reserved.get(reservation, instead_of) == instead_of:
+                self._reserved[reservation] = run_id
+            return self._reserved[reservation]
+
+    # -- limits -----------------------------------------------------------------------------------
+    def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
+        with self._changed:
+            inside, waiting = self._limits[limit]
+            for left in gone:
+                inside.pop(left, None)
+            if member not in inside and len(inside) >= most:
+                waiting.setdefault(waiter)
+                return False
+            inside.setdefault(member)
+            waiting.pop(waiter, None)
+            return True
+
+    def leave(self, limit: str, member: str, most: int) -> Sequence[str]:
+        with self._changed:
+            inside, waiting = self._limits[limit]
+            inside.pop(member, None)
+            first = list(waiting)[: max(0, most - len(inside))]
+            for waiter in first:
+                del waiting[waiter]
+            return first
+
+    def inside(self, limit: str) -> Sequence[str]:
+        with self._changed:
+            return list(self._limits[limit][0])
+
+    # -- workers ----------------------------------------------------------------------------------
+    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
+        with self._changed:
+            word = {"queues": list(queues), "slots": slots, "messages": messages, "at": time.time()}
+            self._workers[boot] = word
+
+    def retire(self, boot: str) -> None:
+        with self._changed:
+            self._workers.pop(boot, None)
+
+    def workers(self) -> Mapping[str, Mapping[str, Any]]:
+        with self._changed:
+            return {boot: word | {"age": time.time() - word["at"]} for boot, word in self._workers.items()}
