@@ -136,8 +136,9 @@ class Arena:
             self.end_worker(member)
             self._members.remove(member)
         missing = max(0, workers - len(self._members))
-        for _ in range(missing):
-            self.start_worker(skew_seconds)
+        with ExitStack() as booting:
+            for _ in range(missing):
+                booting.enter_context(self.starting_worker(skew_seconds))
         return missing
 
     def end(self) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what decides runs and faults")
     parser.add_argument("--only", type=int, help="make just the run of this number, again and again: --runs times")
     parser.add_argument("--in-flight", type=int, default=12, help="how many runs at once")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds after which a run counts as hanging")
+    parser.add_argument("--timeout", type=float, default=90.0, help="seconds after which a run counts as hanging")
     parser.add_argument("--without-recoveries", action="store_true", help="leave out the kills at default settings")
     options = parser.parse_args()
     console = Console()

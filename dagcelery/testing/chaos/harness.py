@@ -153,7 +153,7 @@ def prove(
     seed: int,
     *,
     in_flight: int = 12,
-    timeout: float = 60.0,
+    timeout: float = 90.0,
     required: Collection[str] = (),
     tell: Callable[[Trial], None] = lambda trial: None,
 ) -> Report:

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from dagcelery.errors import DagceleryError
@@ -54,12 +54,12 @@ def kinds() -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Which faults come together. Some weathers bring one kind only, since one fault may heal what another one broke."""
+    """Which faults come together. Some weathers bring one kind only: one fault may heal what another one broke."""
 
     name: str
     slow: tuple[str, ...] = ()
     quick: bool = False
-    messages: Messages = Messages()
+    messages: Messages = field(default_factory=Messages)
 
 
 _ALL = ("kill", *["order"] * 2, "freeze", "cut", "restart", "crash")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import redis
+
 from dagcelery.client import Client, Run
 from dagcelery.errors import BrokerUnavailable, NodeFailed, ResultTimeout, RunCancelled, StoreUnavailable
 from dagcelery.testing.chaos import checks
@@ -34,7 +36,7 @@ def patiently(ask: Callable[[], T], until: float) -> T:
     while True:
         try:
             return ask()
-        except StoreUnavailable:
+        except (StoreUnavailable, redis.exceptions.ConnectionError):
             if time.monotonic() > until:
                 raise
             time.sleep(0.05)

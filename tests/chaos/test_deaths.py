@@ -1,0 +1,48 @@
+"""A process dies before and after each call of the store, and around each message: the run ends right, soon."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from dagcelery.testing.chaos import checks, trials
+from dagcelery.testing.chaos.graphs import Case, bulky, map_reduce, nested_map, wide, zigzag
+from dagcelery.testing.chaos.storm import OF_CHILDREN, OF_MAINS, orders
+from dagcelery.testing.faults import Arena
+
+SECONDS = 20.0
+CALLED_BY: dict[str, tuple[Any, dict[str, Any]]] = {
+    "blocks": (bulky, {"n": 2}),
+    "values": (wide, {"width": 510, "x": 1}),
+    "send": (zigzag, {"x": 1}),
+    "delegate": (nested_map, {"n": 4}),
+}
+"""What makes workers call what a small map-reduce would not."""
+
+
+@pytest.mark.parametrize("operation", OF_CHILDREN)
+def test_children_that_die_around_a_call_cost_nothing_but_time(arena: Arena, operation: str) -> None:
+    names = [arena.order_death(order) for order in orders([operation], "child")]
+    node, params = CALLED_BY.get(operation, (map_reduce, {"n": 30}))
+    case, again = Case(0, operation, node, params), 0
+    with closing(checks.raw_client(arena.local.server.url)) as raw:
+        while not all(map(arena.ledger.has_died, names)):
+            again += 1
+            assert again < 100, f"nobody came to {operation}"
+            assert not trials.tried(arena.client, raw, case, f"{names[0]}/{again}", SECONDS).violations
+
+
+@pytest.mark.parametrize("operation", OF_MAINS)
+def test_workers_that_die_around_a_call_cost_nothing_but_time(arena: Arena, operation: str) -> None:
+    names = [arena.order_death(order) for order in orders([operation], "main")]
+    runs, until = [], time.monotonic() + SECONDS
+    while not all(map(arena.ledger.has_died, names)):
+        assert time.monotonic() < until, f"nobody came to {operation}"
+        runs.append(arena.client.submit(map_reduce, {"n": 30}))
+        time.sleep(0.1)
+        arena.replenish(2)
+    arena.replenish(2)
+    assert {run.result(timeout=SECONDS) for run in runs} == {map_reduce(n=30)}

@@ -1,0 +1,53 @@
+"""Each fault that users may inject happens, is counted, and does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dagcelery.testing import faults
+from dagcelery.testing.chaos.graphs import map_reduce
+from dagcelery.testing.faults import Arena, Messages, Order
+
+SECONDS = 30.0
+
+FAULTS: dict[str, Callable[[Arena], bool]] = {
+    "child killed": lambda arena: arena.kill_child(),
+    "worker killed": lambda arena: arena.kill_worker(),
+    "worker frozen": lambda arena: arena.freeze_worker(seconds=1.2),
+    "connection cut": lambda arena: arena.cut_connection(seconds=0.2),
+    "server restarted": lambda arena: arena.restart_server(),
+    "server crashed": lambda arena: arena.crash_server(),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_happens_and_does_no_harm(arena: Arena, kind: str) -> None:
+    before = arena.counts().get(kind, 0)
+    runs = [arena.client.submit(map_reduce, {"n": n}) for n in (50, 100)]
+    assert FAULTS[kind](arena)
+    assert arena.counts()[kind] == before + 1
+    arena.replenish(2)
+    assert [run.result(timeout=SECONDS) for run in runs] == [map_reduce(n=50), map_reduce(n=100)]
+
+
+def test_messages_are_mistreated_and_clocks_differ() -> None:
+    rates = Messages(dropped=0.2, doubled=0.2, delayed=0.2, reordered=0.2)
+    with faults.arena(1, 2, messages=rates, skews=[3600.0], modules=[map_reduce.__module__]) as arena:
+        kinds = ("message dropped", "message doubled", "message delayed", "message reordered", "clock skewed")
+        while not all(arena.counts().get(kind) for kind in kinds):
+            assert arena.client.submit(map_reduce, {"n": 100}).result(timeout=SECONDS) == map_reduce(n=100)
+
+
+@pytest.mark.parametrize("text", ["before:finish:3", "after:send", "before:sweep:1:main"])
+def test_an_order_to_die_reads_as_it_is_written(text: str) -> None:
+    order = Order.parse(text)
+    assert Order.parse(str(order)) == order
+    assert str(order).startswith(text.replace(":", "-"))
+
+
+@pytest.mark.parametrize("text", ["", "finish", "during:finish:1", "before:finish:x", "before:finish:1:moon"])
+def test_a_strange_order_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no order to die: write before:finish:3"):
+        Order.parse(text)
