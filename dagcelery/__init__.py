@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from dagcelery.model import static as static
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
+    from dagcelery.payload.skipped import Skipped as Skipped
+    from dagcelery.runtime.hooks import Notice as Notice
     from dagcelery.runtime.pieces import Piece as Piece
     from dagcelery.runtime.pieces import current as current
     from dagcelery.runtime.results import RunState as RunState
@@ -68,6 +70,8 @@ _HOMES = {
         "static",
     ),
     "payload.codecs": ("AsJSON", "AsPickle"),
+    "payload.skipped": ("Skipped",),
+    "runtime.hooks": ("Notice",),
     "runtime.pieces": ("Piece", "current"),
     "runtime.results": ("RunState",),
     "runtime.own": ("app",),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dagcelery import DAG, FromNodeOutput, FromParam, FromReturnValue, Task, dag, task
+import os
+import time
+
+from dagcelery import DAG, FromNodeOutput, FromParam, FromReturnValue, Retry, Task, dag, task
 
 
 @task
@@ -38,6 +41,19 @@ def shout(text: str, mark: str | None = None, times: int = 1) -> str:
 @task
 def fail(reason: str) -> str:
     raise ValueError(reason)
+
+
+@task(retry=Retry(max_attempts=2, wait=0))
+def needs(path: str) -> str:
+    with open(path):
+        return os.path.basename(path)
+
+
+@task
+def patient(path: str) -> str:
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return path
 
 
 @task

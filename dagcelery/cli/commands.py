@@ -1,4 +1,4 @@
-"""The verbs that are about one DAG or one run: run, invoke, submit, plan, draw and status.
+"""The verbs that are about one DAG, and how far a run of it is: run, invoke, submit, plan, draw and status.
 
 Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
 command line that makes no sense, and 1 for all else, told in one sentence.
@@ -14,8 +14,9 @@ import click
 from rich.console import Console
 
 from dagcelery import client, draw
-from dagcelery.cli import machine
+from dagcelery.cli import lifecycle, machine
 from dagcelery.cli.config import config
+from dagcelery.cli.lifecycle import succeed_if_done
 from dagcelery.cli.progress import canvas_lines, show_run, table
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
@@ -97,10 +98,19 @@ def invoke(target: Target, pairs: tuple[str, ...], file: TextIO | None) -> None:
 
 @dag.command()
 @given
+@click.option("--key", metavar="TEXT", help="Submit once: with a key that was used, print the id of its run.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer.")
 @as_json
-def submit(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: bool) -> None:
+def submit(
+    target: Target,
+    pairs: tuple[str, ...],
+    file: TextIO | None,
+    key: str | None,
+    deadline: float | None,
+    as_json: bool,
+) -> None:
     """Submit TARGET and print the id of its run at once."""
-    submitted = target.submit(parameters(target, pairs, file))
+    submitted = target.submit(parameters(target, pairs, file), key=key, deadline=deadline)
     click.echo(to_json({"id": submitted.id}) if as_json else submitted.id)
 
 
@@ -143,16 +153,18 @@ def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, lan
 @click.option("--watch", is_flag=True, help="Stay until the run has ended.")
 @as_json
 def status(run_id: str, watch: bool, as_json: bool) -> None:
-    """Print how far each node of RUN is."""
+    """Print how far each node of RUN is; with --watch the exit code says whether it was done in the end."""
     found: client.Run[Any] = client.Run(run_id)
-    if watch:
-        show_run(found)
+    last = show_run(found) if watch else None
     if as_json:
         click.echo(to_json(found.status().to_dict()))
     elif not watch:
         Console().print(table(found.status()))
+    succeed_if_done(last)
 
 
+for verb in (lifecycle.cancel, lifecycle.resume, lifecycle.errors, lifecycle.sweep):
+    dag.add_command(verb)
 dag.add_command(machine.worker)
 dag.add_command(machine.dev)
 dag.add_command(config)

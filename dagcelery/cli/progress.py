@@ -28,12 +28,14 @@ STYLES = {
     "pending": "dim",
     "waiting": "dim",
     "running": "cyan",
+    "retrying": "yellow",
     "done": "green",
+    "skipped": "yellow",
     "failed": "bold red",
     "cancelled": "yellow",
     "timed_out": "yellow",
 }
-URGENCY = ("failed", "running", "waiting", "done")
+URGENCY = ("failed", "retrying", "running", "waiting", "done")
 
 
 def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = None) -> RunStatus:
@@ -104,21 +106,20 @@ def chosen(nodes: Sequence[NodeStatus], most: int | None) -> tuple[list[NodeStat
 
 def bar(node: NodeStatus) -> ProgressBar:
     """Draw how much of a node is done; a fan-out of nothing is done from the start."""
-    total, done = (node.total, node.done) if node.total else (1, int(node.state == "done"))
-    finished = "red" if node.failed else "green"
+    total, done = (node.total, node.done + node.skipped) if node.total else (1, int(node.state == "done"))
+    finished = "red" if node.failed else "yellow" if node.skipped else "green"
     return ProgressBar(total, done, width=BAR_WIDTH, complete_style="cyan", finished_style=finished)
 
 
 def counts(node: NodeStatus) -> Text:
-    """Write how many pieces of a node are done, and how many run or failed."""
+    """Write how many pieces of a node are done, and how many are elsewhere."""
     if not node.is_fan_out and node.total <= 1:
         return Text()
     total = f"{node.total:,}" if node.total or node.state == "done" else "?"
     told = Text(f"{node.done:,}/{total}")
-    if node.running:
-        told.append(f" {node.running:,} running", "cyan")
-    if node.failed:
-        told.append(f" {node.failed:,} failed", "bold red")
+    for word in ("running", "retrying", "skipped", "failed"):
+        if number := getattr(node, word):
+            told.append(f" {number:,} {word}", STYLES[word])
     return told
 
 

@@ -27,11 +27,15 @@ class Target:
 
     found: Buildable[..., Any] | DAG | Task
 
-    def submit(self, params: dict[str, Any]) -> client.Run[Any]:
-        """Start a run on the default client's workers."""
-        if isinstance(self.found, DagFunction | TaskFunction):
+    def submit(
+        self, params: dict[str, Any], *, key: str | None = None, deadline: float | None = None
+    ) -> client.Run[Any]:
+        """Start a run on the default client's workers, or find the one that has this key."""
+        if isinstance(self.found, DagFunction):
+            return self.found.options(key=key, deadline=deadline).submit(**params)
+        if isinstance(self.found, TaskFunction) and key is None and deadline is None:
             return self.found.submit(**params)
-        return client.submit(self.found, params)
+        return client.submit(self.found, params, key=key, deadline=deadline)
 
     def invoke(self, params: dict[str, Any]) -> Any:
         """Run it in this process."""

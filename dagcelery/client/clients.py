@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, NotConfigured
+from dagcelery.model.policies import is_number
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
 from dagcelery.runtime import lifecycle, parameters, results
@@ -22,7 +24,7 @@ from dagcelery.runtime.lifecycle import Failure
 from dagcelery.runtime.pieces import is_executing
 from dagcelery.runtime.results import Causes, RunState, RunStatus
 from dagcelery.settings import Settings, masked
-from dagcelery.store.base import NewRun, Reply, Store
+from dagcelery.store.base import NewRun, Store
 from dagcelery.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Run(Generic[R_co]):
         now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, unless that is
         allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
         """
+        _check_deadline(deadline)
         lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)
         return self
 
@@ -148,6 +151,7 @@ class Client:
     ) -> Run[Any]:
         """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
         _check_key(key)
+        _check_deadline(deadline)
         node, params = fixed(node, {} if params is None else params)
         app = self.binding.app
         if app.conf.task_always_eager:
@@ -158,10 +162,13 @@ class Client:
         seconds = deadline_of(node) if deadline is None else deadline
         run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key)
         reply = engine.store.create(run)
-        if key is None:
-            self._start(run.id, reply)
-            return Run(run.id, client=self)
-        return Run(self._first(run, key), client=self)
+        if key is not None:
+            return Run(self._first(run, key), client=self)
+        if run.held:
+            self._start(run.id, engine.try_start)
+        else:
+            self._start(run.id, lambda run_id: engine.sender.start(engine.view(run_id), reply.opened))
+        return Run(run.id, client=self)
 
     def _first(self, run: NewRun, key: str) -> str:
         """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
@@ -179,8 +186,13 @@ class Client:
                 "use a key for one set of parameters only",
             )
         if found is not None and found.held == "key":
-            self._start(winner, store.admit(winner))
+            self._start(winner, self._admitted)
         return winner
+
+    def _admitted(self, run_id: str) -> None:
+        """Let a run go on whose key is its own, unless it has to wait for others of its DAG."""
+        if not self.engine.try_start(run_id):
+            self.engine.store.admit(run_id, still="limit")
 
     def _reserved(self, run: NewRun) -> str:
         store, gone = self.engine.store, ""
@@ -190,11 +202,11 @@ class Client:
                 return winner
             gone = winner  # it was deleted, or has expired
 
-    def _start(self, run_id: str, reply: Reply) -> None:
+    def _start(self, run_id: str, send: Callable[[str], object]) -> None:
         """Nothing is sent that is not remembered first; what cannot be sent is cancelled."""
         engine = self.engine
         try:
-            engine.sender.start(engine.view(run_id), reply.opened)
+            send(run_id)
         except Exception as error:
             engine.store.end(run_id, "cancelled", f"its first message could not be sent: {error}")
             raise BrokerUnavailable(
@@ -229,6 +241,11 @@ def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tu
 def _check_key(key: object) -> None:
     if key is not None and (not isinstance(key, str) or not key):
         raise InvalidParameters(f"key={key!r}", "is no word", "give a str such as 'order-42'")
+
+
+def _check_deadline(deadline: object) -> None:
+    if deadline is not None and not (is_number(deadline) and 0 < deadline < math.inf):
+        raise InvalidParameters(f"deadline={deadline!r}", "is not a time", "give seconds, more than 0")
 
 
 # -- which client --------------------------------------------------------------------------------

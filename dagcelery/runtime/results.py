@@ -35,7 +35,8 @@ class RunState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
-    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. Times are seconds since the epoch, 0: not yet.
+    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. `retrying` have failed and wait for their next
+    attempt, `skipped` have failed and were left out. Times are seconds since the epoch, 0: not yet.
     """
 
     name: str
@@ -47,20 +48,25 @@ class NodeStatus:
     failed: int
     started: float
     ended: float
+    retrying: int = 0
+    skipped: int = 0
 
     @property
     def waiting(self) -> int:
         """Pieces that nobody has started."""
-        return max(0, self.total - self.done - self.running - self.failed)
+        return max(0, self.total - self.done - self.running - self.failed - self.retrying - self.skipped)
 
     @property
     def state(self) -> str:
-        """One word for the node: failed, running, done or waiting."""
+        """One word for the node: failed, retrying, running, done or waiting."""
+        over = self.done + self.skipped
         if self.failed:
             return "failed"
-        if self.running or (0 < self.done < self.total):
+        if self.retrying:
+            return "retrying"
+        if self.running or (0 < over < self.total):
             return "running"
-        return "done" if self.started and self.done >= self.total else "waiting"
+        return "done" if self.started and over >= self.total else "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,8 @@ def status(engine: Engine, run_id: str) -> RunStatus:
                     counts.failed,
                     counts.started,
                     counts.ended,
+                    counts.retrying,
+                    counts.skipped,
                 )
             )
     return RunStatus(

@@ -1,0 +1,83 @@
+"""The verbs that change how a run goes on, or tell what went wrong in it: cancel, resume and errors; and sweep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from dagcelery import client
+from dagcelery.cli.progress import show_run
+from dagcelery.cli.running import as_json, to_json
+from dagcelery.runtime.results import RunState, RunStatus
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", default="", metavar="TEXT", help="Why; whoever waits for the result is told.")
+@click.option("--terminate", is_flag=True, help="End the processes that work on it, too.")
+def cancel(run_id: str, reason: str, terminate: bool) -> None:
+    """End RUN: what has not started never starts. Of a run that has ended otherwise the exit code is 1."""
+    state = _run(run_id).cancel(reason, terminate=terminate)
+    if state is not RunState.CANCELLED:
+        raise click.ClickException(f"run {run_id} has ended before: it is {state}")
+    click.echo(state)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer from now on.")
+@click.option("--allow-code-change", is_flag=True, help="Go on although a function was changed since the run began.")
+@click.option("--watch", is_flag=True, help="Stay until the run has ended.")
+def resume(run_id: str, deadline: float | None, allow_code_change: bool, watch: bool) -> None:
+    """Let RUN go on, which failed, was cancelled or timed out: only what is missing is executed.
+
+    With --watch the exit code says whether it was done in the end.
+    """
+    run = _run(run_id).resume(deadline=deadline, allow_code_change=allow_code_change)
+    if not watch:
+        click.echo(run.state)
+        return
+    last = show_run(run)
+    click.echo(last.state)
+    succeed_if_done(last)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--traceback", "with_traceback", is_flag=True, help="Show where each one was raised.")
+@as_json
+def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
+    """Print every attempt of RUN that failed, those that were repeated too: address, attempt, error."""
+    found = _run(run_id).errors()
+    if as_json:
+        click.echo(to_json([asdict(failure) for failure in found]))
+        return
+    for failure in found:
+        told = f"{failure.type_name}: {failure.message}" if failure.message else failure.type_name
+        click.echo(f"{failure.address} attempt {failure.attempt}{'' if failure.stands else ', repeated'}: {told}")
+        if with_traceback and failure.traceback:
+            click.echo(failure.traceback.rstrip())
+
+
+@click.command()
+def sweep() -> None:
+    """Look once after runs that nobody has looked after: for cron, where no worker may be up for long.
+
+    Gives work of lost workers back, sends lost messages again, ends what is past its deadline.
+    """
+    from dagcelery.runtime.sweeping import sweep_once  # late, since it imports Celery
+
+    looked_at = sweep_once(client.default_client().binding)
+    click.echo(f"{looked_at:,} run{'' if looked_at == 1 else 's'} looked at")
+
+
+def succeed_if_done(last: RunStatus | None) -> None:
+    """Exit with 1 where a run was watched to an end that is not "done"."""
+    if last is not None and last.state is not RunState.DONE:
+        raise click.exceptions.Exit(1)
+
+
+def _run(run_id: str) -> client.Run[Any]:
+    return client.Run(run_id)
