@@ -42,7 +42,7 @@ def new_run(
         blocks=given.all_blocks(),
         ttl_seconds=settings.ttl_seconds,
         deadline_seconds=deadline,
-        held="key" if key is not None else "",
+        held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",
         reservation="" if key is None else json.dumps([plan.name, key]),
         fingerprint="" if key is None else fingerprint(params),
     )

@@ -2,10 +2,6 @@
 
 It speaks to the store, and to a `Sender` for messages; it knows neither Celery nor Redis, so `invoke` and eager mode
 run the same engine.
-
-Who must tell others of ready work? Whoever made it ready, or leaves it ready behind. While a visit runs pieces that
-are known to be short it tells others every heartbeat; before one that is not, at once; and if one overruns, a timer
-thread does. So no ready piece waits longer than a heartbeat and a message while a worker is free.
 """
 
 from __future__ import annotations
@@ -16,23 +12,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
-from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
+from dagcelery.errors import DagceleryError, RunNotFound
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Plan
 from dagcelery.runtime.calls import Listener
 from dagcelery.runtime.durations import Durations
-from dagcelery.runtime.execution import Executed, Executor
+from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.program import Program
+from dagcelery.runtime.quotas import Quotas
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.visits import Visit
 from dagcelery.runtime.watch import Watch
 from dagcelery.settings import Settings
-from dagcelery.store.base import HOOK, TERMINAL, Grant, Opened, Reply, Store, Want
+from dagcelery.store.base import Grant, Opened, Store
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +72,6 @@ class Unobserved:
 
 
 _KEPT_RUNS = 64
-_OUTAGE_SECONDS = 0.2
-_HINTED_SECONDS = 10.0
-"""A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
 
 class Engine:
@@ -99,6 +93,7 @@ class Engine:
         self.sender = sender
         self.observer = observer or Unobserved()
         self.durations = Durations()
+        self.quotas = Quotas(store, sender, settings.dead_seconds)
         self.watch = Watch(settings.heartbeat_seconds)
         self.limits = Limits(
             payload_bytes=settings.max_payload_bytes,
@@ -170,6 +165,17 @@ class Engine:
         for step in opened:
             self.sender.visit(run_id, step.queue, 1)
         self.store.expire(run_id, self.settings.result_ttl_seconds)
+        view = self._met(run_id)
+        for waiting in self.quotas.leave(view) if view else ():
+            self.try_start(waiting)
+
+    def try_start(self, run_id: str) -> bool:
+        """Start a run that was held, if as many of its DAG as may be active are not active already."""
+        view = self._met(run_id)
+        if view is None or not self.quotas.enter(view):
+            return False
+        self.sender.start(view, self.store.admit(run_id).opened)
+        return True
 
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
@@ -186,172 +192,3 @@ class Engine:
         except DagceleryError as error:
             log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
             return None
-
-
-class Visit:
-    """One message's stay in a run. A link of a chain does `steps` itself and leaves `then` to the chain."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        view: RunView,
-        queue: str,
-        message: str,
-        steps: Sequence[str] = (),
-        then: str = "",
-    ) -> None:
-        self._engine = engine
-        self._store = engine.store
-        self._view = view
-        self._run = view.run_id
-        self._queue = queue
-        self._message = message
-        self._carried = frozenset((*steps, then)) if then else frozenset()
-        self._owner = engine.owner
-        self._executor = Executor(view, engine.limits, engine.settings.max_deaths)
-        self._until = time.perf_counter() + engine.settings.slice_seconds
-        self._told_at = time.perf_counter()
-        self._ready = 0
-        self._fanouts: list[Opened] = []
-        self._is_over = False
-        self._lock = threading.Lock()
-
-    def work(self, focus: str) -> None:
-        """Claim, execute, finish; again until nothing is ready or the time is over."""
-        grant = self._claimed(self._store.claim(self._run, self._want(focus, arrived=True)))
-        while grant is not None:
-            more = time.perf_counter() < self._until
-            grant = self._claimed(self._advance(grant, self._want(focus) if more else None))
-            if not more:
-                self._leave()
-
-    def work_on(self, steps: Sequence[str]) -> None:
-        """Execute these steps and nothing else."""
-        for step in steps:
-            grant = self._claimed(self._store.claim(self._run, self._want(step, only=True)))
-            if grant is None:
-                return
-            self._claimed(self._advance(grant, None))
-
-    def fail(self, step: str) -> None:
-        """Claim what is condemned at this step, as long as there is some; give back what is not, after all."""
-        while True:
-            grant = self._store.claim(self._run, self._want(step, only=True)).grant
-            if grant is None:
-                return
-            if not grant.condemned:
-                self._store.release(self._run, grant, self._owner)
-                return
-            self._claimed(self._advance(grant, None))
-
-    def _want(self, focus: str, *, only: bool = False, arrived: bool = False) -> Want:
-        engine = self._engine
-        return Want(
-            queue=self._queue,
-            owner=self._owner,
-            token=engine.token(),
-            focus=focus,
-            only=only,
-            slots=engine.sender.slots(self._queue),
-            ranges=self._ranges(),
-            message=self._message,
-            arrived=arrived,
-        )
-
-    def _ranges(self) -> dict[str, int]:
-        """How many items to claim at once of the fan-outs that this visit met."""
-        found = {}
-        for name, (clock_key, most) in self._view.fanouts.items():
-            size = self._engine.durations.range_size(clock_key, most)
-            if size > 1:
-                found[name] = size
-        return found
-
-    def _advance(self, grant: Grant, want: Want | None) -> Reply:
-        engine, view = self._engine, self._view
-        clock_key = view.program.clock_key(grant.scope.body, grant.step)
-        known = engine.durations.longest(clock_key)
-        if self._ready and (known is None or known >= engine.settings.heartbeat_seconds):
-            self._tell()
-        if grant.lo >= 0:
-            view.meet(grant.scope.body, grant.step)
-        listener = engine.observer.listener(view, grant)
-        if self._ready:
-            with engine.watch.over(self._tell):
-                executed = self._executor.execute(grant, listener)
-        else:
-            executed = self._executor.execute(grant, listener)
-        engine.durations.add(clock_key, executed.seconds)
-        reply = self._commit(grant, executed, want)
-        engine.observer.ended(view, grant, executed, reply.state)
-        if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
-            with self._losing_messages():
-                engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
-        return reply
-
-    def _commit(self, grant: Grant, executed: Executed, want: Want | None) -> Reply:
-        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
-        token = want.token if want else self._engine.token()
-        until = time.monotonic() + self._engine.settings.dead_seconds
-        while True:
-            try:
-                if executed.children is not None:
-                    return self._store.delegate(self._run, grant, executed.children, self._owner, token, want)
-                return self._store.finish(self._run, grant, executed.outcome, self._owner, token, want)
-            except StoreUnavailable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_OUTAGE_SECONDS)
-
-    def _claimed(self, reply: Reply) -> Grant | None:
-        """Take note of what a reply says; pass on what belongs to other queues, and what is due on this one."""
-        self._ready = reply.ready
-        elsewhere = []
-        for opened in reply.opened:
-            if f"{opened.scope}/{opened.step}" in self._carried:
-                continue
-            if opened.queue != self._queue or self._carried:
-                elsewhere.append(opened)
-            elif opened.items >= 0:
-                self._fanouts.append(opened)
-        if reply.run in TERMINAL and not self._is_over:
-            self._is_over = True
-            with self._losing_messages():
-                self._engine.ended(self._run, [step for step in elsewhere if step.step == HOOK])
-        elif elsewhere:
-            self._start(elsewhere)
-        if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
-            self._tell()
-        return reply.grant
-
-    # -- telling others ---------------------------------------------------------------------------
-    def _tell(self) -> None:
-        """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as visits."""
-        with self._lock:
-            self._told_at = time.perf_counter()
-            count = self._store.hint(self._run, self._queue, self._engine.sender.slots(self._queue))
-            if not count:
-                return
-            fanouts, self._fanouts = self._fanouts, []
-            if fanouts:
-                self._start(fanouts)
-            else:
-                with self._losing_messages():
-                    self._engine.sender.visit(self._run, self._queue, count)
-
-    def _start(self, opened: Sequence[Opened]) -> None:
-        with self._losing_messages():
-            self._engine.sender.start(self._view, opened)
-
-    @contextmanager
-    def _losing_messages(self) -> Iterator[None]:
-        """A message that cannot be sent is a lost one. The piece that this process holds must not be lost with it."""
-        try:
-            yield
-        except Exception:
-            about = {"action": "send_failed", "run": self._run}
-            log.exception("run %s: a message could not be sent", self._run, extra=about)
-
-    def _leave(self) -> None:
-        """The message's time is over: hand on what is ready, and what this visit may have left so."""
-        self._tell()

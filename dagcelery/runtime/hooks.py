@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagcelery.runtime.reading import RunView
+from dagcelery.store.base import Grant
+
+if TYPE_CHECKING:
+    from dagcelery.runtime.execution import Executed
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,32 @@ def call_hook(view: RunView) -> None:
     address = view.piece_address(record.failed) if record.failed else ""
     error = "" if record.failed else record.reason
     quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
+
+
+def tell(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+    """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
+
+    In the process that ran them, after the store knows: a process that dies in between calls nothing.
+    """
+    if grant.step < 0 or state == "stale":
+        return
+    options = view.program.step(grant.scope.body, grant.step).options
+    done, hook = executed.outcome.done, view.program.hook(options, "success")
+    if hook is not None:
+        succeeded = range(grant.lo, done) if grant.lo >= 0 else [] if executed.error else [-1]
+        for index in succeeded:
+            quietly(hook, _of_piece(view, grant, index, "done"))
+    if executed.error is not None:
+        state = "retried" if state == "retried" else "failed"
+        hook = view.program.hook(options, "retry" if state == "retried" else "failure")
+        if hook is not None:
+            quietly(hook, _of_piece(view, grant, done if grant.lo >= 0 else -1, state, executed.error))
+
+
+def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:
+    address = view.address(grant.scope, grant.step, index)
+    told = "" if error is None else f"{type(error).__qualname__}: {error}"
+    return Notice(view.run_id, view.program.plan.name, state, address, told, grant.attempt)
 
 
 def quietly(hook: Callable[..., Any], notice: Notice) -> None:

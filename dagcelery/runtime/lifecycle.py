@@ -49,6 +49,8 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
         check_code(view)
     if not engine.store.resume(run_id, deadline_seconds):
         raise NotResumable(run_id, record.state)
+    if not engine.quotas.enter(view):
+        engine.store.admit(run_id, still="limit")
     swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
     for queue in swept.hints:
         engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))

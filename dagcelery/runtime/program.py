@@ -34,11 +34,30 @@ class Program:
     def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
-        self.may_skip = any("min_success" in step.options for body in plan.bodies for step in body.steps)
+        options = {option for body in plan.bodies for step in body.steps for option in step.options}
+        self.may_skip, self.has_hooks = "min_success" in options, "hooks" in options
+        self._is_limited = "max_concurrent" in options
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
         self._functions: dict[int, Callable[..., Any]] = {}
+
+    @property
+    def run_quota(self) -> tuple[str, int] | None:
+        """The limit of active runs of this DAG, if it has one: its name, and how many there may be."""
+        most = self.plan.options.get("max_active_runs")
+        return None if most is None else (f"runs of {self.plan.name}", int(most))
+
+    def quota(self, body: int, step: int) -> tuple[str, int] | None:
+        """The limit of pieces of a step's task that may run, if it has one: its name, and how many there may be."""
+        if step < 0 or not self._is_limited:
+            return None
+        found = self.step(body, step)
+        most = found.options.get("max_concurrent")
+        if most is None:
+            return None
+        spec = self.plan.functions[found.target]
+        return f"pieces of {spec.module}:{spec.qualname}", int(most)
 
     def codec(self, number: int) -> Codec:
         """A codec of the plan. Raises DeserializationError where it cannot be had."""

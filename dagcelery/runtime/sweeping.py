@@ -24,7 +24,9 @@ def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     for queue, step in swept.condemned:
         binding.engine.condemn(run_id, queue, step)
     if swept.run in TERMINAL:
-        binding.store.expire(run_id, settings.result_ttl_seconds)
+        binding.engine.ended(run_id, ())
+    if swept.held == "limit":
+        binding.engine.try_start(run_id)
     if swept.released:
         about = {"action": "swept", "run": run_id}
         log.warning("run %s: %d pieces of lost workers were given back", run_id, swept.released, extra=about)
