@@ -92,6 +92,7 @@ class Run(Generic[R_co]):
         """
         _check_deadline(deadline)
         lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)
+        _deliver(self._engine)
         return self
 
     def errors(self) -> list[Failure]:
@@ -236,6 +237,12 @@ def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tu
     mailbox.start(view, engine.store.create(run).opened)
     mailbox.deliver(engine)
     return engine, run_id, causes
+
+
+def _deliver(engine: Engine) -> None:
+    """An eager run has nobody else who would work on what was sent."""
+    if isinstance(engine.sender, Mailbox):
+        engine.sender.deliver(engine)
 
 
 def _check_key(key: object) -> None:
