@@ -28,8 +28,10 @@ from dagcelery.store.base import Lost
 
 log = logging.getLogger(__name__)
 
+_CHILDREN_SECONDS = 1.0
 
-class Prepared(bootsteps.Step):
+
+class Prepared(bootsteps.StartStopStep):
     """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
 
     POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
@@ -49,6 +51,16 @@ class Prepared(bootsteps.Step):
         here = os.getcwd()
         if here not in sys.path and "" not in sys.path:
             sys.path.insert(0, here)  # as `python -m celery` does: users' modules stand beside the working directory
+        self._is_watching = False
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Look for dead children every second. The pool does so every five, or when the pipe of a dead one closes;
+        but children that were forked later hold that pipe open.
+        """
+        look = getattr(worker.pool, "maintain_pool", None)
+        if look is not None and not self._is_watching:
+            self._is_watching = True  # the hub keeps its timers when the consumer reconnects
+            hub.call_repeatedly(_CHILDREN_SECONDS, look)
 
 
 class Reported(Request):

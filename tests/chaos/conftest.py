@@ -8,12 +8,14 @@ import pytest
 
 from dagcelery.client import set_default
 from dagcelery.testing import faults
+from dagcelery.testing.chaos.harness import PATIENT
 
 
 @pytest.fixture(scope="session")
 def session_arena() -> Iterator[faults.Arena]:
     """Two workers of two processes, undisturbed but for what tests order."""
-    with faults.arena(workers=2, processes=2, taints=["gpu"], modules=["dagcelery.testing.chaos.graphs"]) as arena:
+    modules = ["dagcelery.testing.chaos.graphs"]
+    with faults.arena(workers=2, processes=2, taints=["gpu"], modules=modules, environment=PATIENT) as arena:
         set_default(None)
         yield arena
 

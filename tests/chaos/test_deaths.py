@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagcelery.testing.chaos import checks, trials
-from dagcelery.testing.chaos.graphs import Case, bulky, map_reduce, nested_map, wide, zigzag
+from dagcelery.testing.chaos.graphs import Case, bulky, linger, map_reduce, nested_map, wide, zigzag
 from dagcelery.testing.chaos.storm import OF_CHILDREN, OF_MAINS, orders
 from dagcelery.testing.faults import Arena
 
@@ -41,8 +41,10 @@ def test_workers_that_die_around_a_call_cost_nothing_but_time(arena: Arena, oper
     runs, until = [], time.monotonic() + SECONDS
     while not all(map(arena.ledger.has_died, names)):
         assert time.monotonic() < until, f"nobody came to {operation}"
-        runs.append(arena.client.submit(map_reduce, {"n": 30}))
+        runs.append(arena.client.submit(linger, {"seconds": 0.3}))  # longer than a beat, so that sweeps meet it
         time.sleep(0.1)
+        if operation == "send":
+            arena.kill_child()  # its main process tells others of what it gives back
         arena.replenish(2)
     arena.replenish(2)
-    assert {run.result(timeout=SECONDS) for run in runs} == {map_reduce(n=30)}
+    assert {run.result(timeout=SECONDS) for run in runs} == {0.3}

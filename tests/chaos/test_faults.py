@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from dagcelery.testing import faults
-from dagcelery.testing.chaos.graphs import map_reduce
+from dagcelery.testing.chaos.graphs import linger, map_reduce
+from dagcelery.testing.chaos.recovery import executing
 from dagcelery.testing.faults import Arena, Messages, Order
 
 SECONDS = 30.0
@@ -30,6 +33,13 @@ def test_a_fault_happens_and_does_no_harm(arena: Arena, kind: str) -> None:
     assert arena.counts()[kind] == before + 1
     arena.replenish(2)
     assert [run.result(timeout=SECONDS) for run in runs] == [map_reduce(n=50), map_reduce(n=100)]
+
+
+def test_the_death_of_the_eldest_child_is_noticed_soon(arena: Arena) -> None:
+    """Its siblings hold the pipe open that would tell of it."""
+    run = arena.client.submit(linger, {"seconds": 0.5})
+    os.kill(executing(arena, run.id), signal.SIGKILL)
+    assert run.result(timeout=3.5) == 0.5
 
 
 def test_messages_are_mistreated_and_clocks_differ() -> None:

@@ -55,14 +55,14 @@ def _recovery(death: str, workers: int, promised: float, kill: Callable[[Arena, 
     modules = [linger.__module__]
     with faults.arena(workers, 2, environment=times, modules=modules) as arena:
         run = arena.client.submit(linger, {"seconds": WORK_SECONDS})
-        pid = _executing(arena, run.id)
+        pid = executing(arena, run.id)
         kill(arena, pid)
         started = time.monotonic()
         run.result(timeout=PATIENCE_SECONDS)
         return Recovery(death, time.monotonic() - started - WORK_SECONDS, promised)
 
 
-def _executing(arena: Arena, run_id: str) -> int:
+def executing(arena: Arena, run_id: str) -> int:
     """Wait until a process executes the run's piece; answer which."""
     until = time.monotonic() + PATIENCE_SECONDS
     with closing(checks.raw_client(arena.local.server.url)) as raw:
