@@ -146,6 +146,7 @@ class Bench:
 
 LOADS = (
     "imports",
+    "memory",  # first of what workers do: a process remembers its largest memory
     "map_reduce",
     "chain",
     "stencil",
@@ -156,7 +157,6 @@ LOADS = (
     "fairness",
     "stored",
     "plain_celery",
-    "memory",
 )
 
 

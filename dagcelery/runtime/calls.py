@@ -25,6 +25,9 @@ class Listener(Protocol):
     def failed(self, index: int, error: BaseException) -> None:
         """A piece has failed, be it for an error that `after` was told of."""
 
+    def settled(self, state: str) -> None:
+        """What the store said to a failure; told of pieces whose task may try again."""
+
 
 def heard(listener: Listener | None, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """`call` a function where somebody may listen."""

@@ -40,10 +40,10 @@ class Announcer:
         return signals_of(view, grant)
 
     def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
-        """Send the events of what was committed."""
-        if self._events is None or grant.step < 0 or executed.children is not None or state != "committed":
+        """Send the events of what was committed, has failed, or will be tried again."""
+        if self._events is None or grant.step < 0 or executed.children is not None or state == "stale":
             return
-        for event in events_of(view, grant, executed):
+        for event in events_of(view, grant, executed, is_retried=state == "retried"):
             self._events.add(*event)
 
 
@@ -79,7 +79,9 @@ class Batches:
                 self._dispatcher.flush()
 
 
-def events_of(view: RunView, grant: Grant, executed: Executed) -> Iterator[tuple[str, dict[str, Any]]]:
+def events_of(
+    view: RunView, grant: Grant, executed: Executed, *, is_retried: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a piece, or of each item of a range: received, started, and how it ended."""
     received = executed.outcome.started
     done, error = executed.outcome.done, executed.error
@@ -104,4 +106,7 @@ def events_of(view: RunView, grant: Grant, executed: Executed) -> Iterator[tuple
         if failed is None:
             yield "task-succeeded", {**ended, "result": "", "runtime": seconds}
         else:
-            yield "task-failed", {**ended, "exception": type(failed).__name__, "traceback": ""}
+            yield (
+                "task-retried" if is_retried else "task-failed",
+                {**ended, "exception": type(failed).__name__, "traceback": ""},
+            )

@@ -35,7 +35,7 @@ class Program:
         self.plan = plan
         self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
         options = {option for body in plan.bodies for step in body.steps for option in step.options}
-        self.may_skip, self.has_hooks = "min_success" in options, "hooks" in options
+        self.may_skip, self.may_retry, self.has_hooks = (name in options for name in ("min_success", "retry", "hooks"))
         self._is_limited = "max_concurrent" in options
         self._keyring = keyring
         self._imports = imports

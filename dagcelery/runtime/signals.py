@@ -11,7 +11,13 @@ from celery.app.task import Context
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import Grant
 
-_SIGNALS = (signals.task_prerun, signals.task_postrun, signals.task_success, signals.task_failure)
+_SIGNALS = (
+    signals.task_prerun,
+    signals.task_postrun,
+    signals.task_success,
+    signals.task_failure,
+    signals.task_retry,
+)
 
 
 class Sender(str):
@@ -34,6 +40,9 @@ class Signals:
         self._grant = grant
         self._name = shown_name(view, grant)
         self._told: BaseException | None = None
+        self._failed_at = -1
+        # Only the store knows whether it is tried again.
+        self._may_retry = "retry" in view.program.step(grant.scope.body, grant.step).options
 
     def before(self, index: int) -> None:
         """A function is about to be called."""
@@ -49,18 +58,29 @@ class Signals:
             signals.task_success.send(sender=self._about(index)[0], result=None)
         if signals.task_postrun.receivers:
             sender, about = self._about(index)
-            state = "SUCCESS" if error is None else "FAILURE"
+            state = "SUCCESS" if error is None else "RETRY" if self._may_retry else "FAILURE"
             signals.task_postrun.send(sender=sender, task=sender, retval=None, state=state, **about)
 
     def failed(self, index: int, error: BaseException) -> None:
         """A piece has failed; not only functions fail, what they return may be refused. Each error is told once."""
         if error is self._told:
             return
-        self._told = error
-        if signals.task_failure.receivers:
-            sender, about = self._about(index)
-            trace = error.__traceback__
-            einfo = ExceptionInfo((type(error), error, trace))
+        self._told, self._failed_at = error, index
+        if not self._may_retry:
+            self._fire(error, index, "committed")
+
+    def settled(self, state: str) -> None:
+        """What the store made of a failure that may be retried: it stands, or the piece is "retried"."""
+        if self._told is not None and self._may_retry and state != "stale":
+            self._fire(self._told, self._failed_at, state)
+
+    def _fire(self, error: BaseException, index: int, state: str) -> None:
+        sender, about = self._about(index)
+        trace = error.__traceback__
+        einfo = ExceptionInfo((type(error), error, trace))
+        if state == "retried":
+            signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)
+        else:
             signals.task_failure.send(sender=sender, exception=error, traceback=trace, einfo=einfo, **about)
 
     def _about(self, index: int) -> tuple[Sender, dict[str, Any]]:

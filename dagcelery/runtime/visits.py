@@ -130,6 +130,8 @@ class Visit:
         reply = self._commit(grant, executed, want)
         if quota is not None:
             engine.quotas.give(quota, view, grant, self._owner)
+        if listener is not None and executed.error is not None and view.program.may_retry:
+            listener.settled(reply.state)
         if view.program.has_hooks:
             hooks.tell(view, grant, executed, reply.state)
         engine.observer.ended(view, grant, executed, reply.state)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import signals
 
-from dagcelery import current, dag, task
+from dagcelery import Retry, current, dag, task
 from dagcelery.errors import NodeFailed
 from dagcelery.runtime.observer import Announcer
 
@@ -23,7 +23,7 @@ def told() -> Iterator[Told]:
     """All signals of pieces, as they are fired."""
     found: Told = []
     receivers = []
-    for kind in ("task_prerun", "task_postrun", "task_success", "task_failure"):
+    for kind in ("task_prerun", "task_postrun", "task_success", "task_failure", "task_retry"):
 
         def receive(sender: Any = None, kind: str = kind, **more: Any) -> None:
             found.append((kind, sender, more))
@@ -91,6 +91,27 @@ def test_a_function_that_raises_fires_failure_once(world: World, told: Told) -> 
     assert isinstance(more["exception"], ValueError)
     assert "no 1" in more["einfo"].traceback
     assert told[2][2]["state"] == "FAILURE"
+
+
+@task(retry=Retry(2, wait=0))
+def at_second(good: int) -> int:
+    if current().attempt < good:
+        raise ValueError("not yet")
+    return 1
+
+
+def test_a_piece_that_is_tried_again_fires_retry_and_not_failure(world: World, told: Told) -> None:
+    world.run(at_second, good=2)
+    assert kinds(told)[:3] == ["task_prerun", "task_postrun", "task_retry"]
+    assert kinds(told)[3:] == ["task_prerun", "task_success", "task_postrun"]
+    assert told[1][2]["state"] == "RETRY"
+    assert str(told[2][2]["reason"]) == "not yet"
+
+
+def test_the_last_attempt_fires_failure(world: World, told: Told) -> None:
+    with pytest.raises(NodeFailed):
+        world.run(at_second, good=3)
+    assert kinds(told)[3:] == ["task_prerun", "task_postrun", "task_failure"]
 
 
 @task
