@@ -91,6 +91,7 @@ def fail(ledger: Ledger, grant: Grant, outcome: Outcome, failure: bytes) -> tupl
         return "committed", None
     name = f"{grant.scope.id}/{grant.step}/{outcome.done}" if grant.lo >= 0 else grant.piece
     ledger.condemned.pop(name, None)
+    ledger.steps[grant.scope.id, grant.step].lost.pop((-1, -1), None)  # who has failed takes nothing back
     seconds = _retried(ledger, grant, outcome, name, failure)
     if seconds is not None:
         return "retried", seconds

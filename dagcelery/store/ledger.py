@@ -80,7 +80,7 @@ class Ledger:
         self.digest = run.digest
         self.plan = run.plan
         self.state = "pending"
-        self.created, self.started, self.ended = time.time(), 0.0, 0.0
+        self.created, self.started, self.ended, self.since = time.time(), 0.0, 0.0, 0.0
         self.span = run.deadline_seconds
         self.deadline = None if self.span is None else self.created + self.span
         self.failed = self.reason = self.hook = ""
@@ -179,9 +179,9 @@ class Ledger:
             self.due.append(Due(time.time() + entry["sw"], "start", scope, step))
         self.opened.append(Opened(scope, self.scopes[scope].body, step, entry["q"], state.items))
 
-    def tell(self, scope: str, step: int) -> None:
+    def tell(self, scope: str, step: int, items: int = -1) -> None:
         """Say that a step is ready, though others were told of it before."""
-        self.opened.append(Opened(scope, self.scopes[scope].body, step, self.entry(scope, step)["q"], -1))
+        self.opened.append(Opened(scope, self.scopes[scope].body, step, self.entry(scope, step)["q"], items))
 
     def announce(self, scope: str, step: int) -> None:
         """Tell the successors of a step that it is complete."""
@@ -270,7 +270,7 @@ class Ledger:
         """Claim what is first on the wanted queue, or in focus."""
         waiting = self.ready[want.queue]
         at = self.position(waiting, f"{ROOT}/{HOOK}" if self.is_over else want.focus)
-        if self.held or (at is None and (self.is_over or want.only or not waiting)):
+        if (self.held and not self.is_over) or (at is None and (self.is_over or want.only or not waiting)):
             return None
         member = waiting[at or 0]
         if self.state == "pending":

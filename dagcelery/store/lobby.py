@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dagcelery.store.wire import MESSAGE_CHARACTERS
+
 
 class Lobby:
     """The verbs of `store.base.Store` that name no run, under the lock that all others use."""
@@ -53,7 +55,8 @@ class Lobby:
     # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
         with self._changed:
-            word = {"queues": list(queues), "slots": slots, "messages": messages, "at": time.time()}
+            short = None if messages is None else [name[:MESSAGE_CHARACTERS] for name in messages]
+            word = {"queues": list(queues), "slots": slots, "messages": short, "at": time.time()}
             self._workers[boot] = word
 
     def retire(self, boot: str) -> None:

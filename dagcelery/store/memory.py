@@ -151,7 +151,7 @@ class MemoryStore(Lobby):
     def hint(self, run_id: str, queue: str, slots: int) -> int:
         with self._changed:
             ledger = self._runs.get(run_id)
-            if ledger is None or ledger.is_over:
+            if ledger is None or ledger.is_over or ledger.held:
                 return 0
             pending, at = ledger.hints.get(queue, (0, 0.0))
             pending = pending if time.time() - at <= 1 else 0
@@ -205,12 +205,14 @@ class MemoryStore(Lobby):
             ledger = self._runs.get(run_id)
             if ledger is None:
                 return _GONE
+            if ledger.held and not still:
+                ledger.since = time.time()
             ledger.held = still if not ledger.is_over else ""
             if ledger.held:
                 return self._conclude(ledger, "none", None)
             for waiting in ledger.ready.values():
                 for _, scope, step in waiting if not ledger.is_over else ():
-                    ledger.tell(scope, step)
+                    ledger.tell(scope, step, ledger.steps[scope, step].items)
             return self._conclude(ledger, "none", None)
 
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:

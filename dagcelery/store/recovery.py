@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 
-from dagcelery.store.base import ROOT, Grant, Lost
+from dagcelery.store.base import HOOK, ROOT, Grant, Lost
 from dagcelery.store.ledger import Claim, Due, Ledger
+from dagcelery.store.wire import MESSAGE_CHARACTERS
 
 
 # -- what is due -------------------------------------------------------------------------------
@@ -56,9 +57,13 @@ def _unpark(ledger: Ledger, scope: str, step: int) -> None:
 
 
 def _check_start(ledger: Ledger, scope: str, step: int) -> None:
-    state, member = ledger.steps[scope, step], f"{scope}/{step}"
-    waiting = ledger.ready[ledger.entry(scope, step)["q"]]
-    if not state.attempts and not state.claimed and ledger.position(waiting, member) is not None:
+    state, member, entry = ledger.steps[scope, step], f"{scope}/{step}", ledger.entry(scope, step)
+    since, now = ledger.since, time.time()
+    if state.attempts or state.claimed:
+        return
+    if ledger.held or now < since + entry["sw"]:  # nobody could, while it was held or over
+        ledger.due.append(Due((now if ledger.held else since) + entry["sw"], "start", scope, step))
+    elif ledger.position(ledger.ready[entry["q"]], member) is not None:
         ledger.condemned[member] = "start_within"
 
 
@@ -80,7 +85,10 @@ def is_lost(claim: Claim, lost: Lost, wait_seconds: float) -> tuple[bool, bool]:
     if boot not in lost.alive:
         return time.time() - claim.started > wait_seconds, False
     at, messages = lost.alive[boot]
-    return messages is not None and claim.message not in messages and claim.started < at - 1, False
+    if messages is None:
+        return False, False
+    is_over = claim.message[:MESSAGE_CHARACTERS] not in {name[:MESSAGE_CHARACTERS] for name in messages}
+    return is_over and claim.started < at - 1, False
 
 
 def give_back(ledger: Ledger, place: tuple[str, int, int], lost: Lost, deaths: int, *, died: bool) -> None:
@@ -170,9 +178,13 @@ def halves(lo: int, hi: int) -> list[tuple[int, int]]:
 
 
 def due_hints(ledger: Ledger, wait_seconds: float, *, is_fresh: bool) -> list[str]:
-    """Name queues with ready work; one that was named lately is named again later and later."""
+    """Name queues with ready work; one that was named lately is named again later and later.
+
+    Of a run that is over nothing is called but its hook.
+    """
     hints, now = [], time.time()
-    for queue, waiting in ledger.ready.items():
+    queues = {ledger.hook: ledger.ready[ledger.hook]} if ledger.is_over else ledger.ready
+    for queue, waiting in queues.items():
         due, last = ledger.sweeps.get(queue, (0.0, 0.0))
         if not waiting:
             ledger.sweeps.pop(queue, None)
@@ -190,18 +202,28 @@ def resume(ledger: Ledger, deadline_seconds: float | None) -> None:
         _back(ledger, name, attempt)
     for kept in (ledger.standing, ledger.tries, ledger.deaths, ledger.condemned, ledger.sweeps):
         kept.clear()
-    if ledger.hook:
-        waiting = ledger.ready[ledger.hook]
-        at = ledger.position(waiting, f"{ROOT}/-3")
-        if at is not None:
-            del waiting[at]
-    ledger.span = ledger.span if deadline_seconds is None else deadline_seconds or None
-    ledger.deadline = None if ledger.span is None else time.time() + ledger.span
+    _forget_hook(ledger)
+    ledger.since = now = time.time()
+    ledger.span = (ledger.span if deadline_seconds is None else deadline_seconds) or None
+    ledger.deadline = None if ledger.span is None else now + ledger.span
     ledger.state, ledger.ended, ledger.failed, ledger.reason, ledger.hook = "running", 0.0, "", "", ""
+    ledger.started = ledger.started or now
+    if ledger.held == "key":  # its submitter went away; whoever resumes it lets it start
+        ledger.held = ""
     ledger.epoch += 1
     ledger.write("resumed", "", 0, -1, 0, time.time(), 0.0)
     if not ledger.left[ROOT]:
         ledger.end("done")
+
+
+def _forget_hook(ledger: Ledger) -> None:
+    """What is called at the last end, and who calls it, is no matter of the next end."""
+    waiting = ledger.ready[ledger.hook] if ledger.hook else []
+    at = ledger.position(waiting, f"{ROOT}/{HOOK}")
+    if at is not None:
+        del waiting[at]
+    ledger.claims.pop((ROOT, HOOK, -1), None)
+    ledger.steps[ROOT, HOOK].lost.clear()
 
 
 def _back(ledger: Ledger, name: str, attempt: int) -> None:

@@ -189,7 +189,7 @@ class RedisStore(Connection):
                 break
         if answer.get("lapsing"):
             self.expire(run_id, 0)
-        condemned = [(queue, step) for queue, step in answer.get("condemned") or ()]
+        condemned = sorted({(queue, step) for queue, step in answer.get("condemned") or ()})
         return Swept(answer["run"], released, hints, condemned, answer.get("held") or "")
 
     def admit(self, run_id: str, still: str = "") -> Reply:
@@ -215,7 +215,7 @@ class RedisStore(Connection):
                 break
         if answer.get("resumed"):
             self.expire(run_id, 0)
-            self._look({"run": run_id, "delay": 0})
+        self._look({"run": run_id, "delay": 0})
         return bool(answer.get("resumed"))
 
     def messages(self, run_id: str) -> Sequence[str]:
@@ -234,8 +234,8 @@ class RedisStore(Connection):
                 for name in portion:
                     pipeline.expire(key(run_id, name.decode()), ttl)
                 pipeline.execute()
-            if reservation:
-                self._client.expire(reservation_key(reservation.decode()), ttl)
+            if reservation and self._client.get(kept := reservation_key(reservation.decode())) == run_id.encode():
+                self._client.expire(kept, ttl)
             self._client.expire(registry, ttl)
             self._client.expire(key(run_id), ttl)
 

@@ -18,7 +18,7 @@ from redis.retry import Retry
 encode = json.JSONEncoder(separators=(",", ":")).encode
 _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "committing")),
-    **dict.fromkeys(("claim", "delegate", "release", "sweep", "park", "wake"), ("prelude", "claims")),
+    **dict.fromkeys(("claim", "delegate", "release", "resume", "sweep", "park", "wake"), ("prelude", "claims")),
     **dict.fromkeys(("look", "reserve", "limit"), ()),
 }
 """What stands in front of a verb; where nothing is said, the prelude alone."""

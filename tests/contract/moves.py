@@ -38,15 +38,32 @@ def step(
     needs: Sequence[str] = (),
     each: Sequence[str] = (),
     se: Sequence[int] = (),
+    **policies: Any,
 ) -> Entry:
     """A step that waits for `n` others (and item by item for `e` fan-outs) and is waited for by `s` (`se`)."""
     entry: Entry = {"q": q, "n": n, "e": e, "x": x, "k": "task", "in": list(needs), "ea": list(each)}
-    return entry | {"s": list(s), "se": list(se)} | ({} if b is None else {"b": b, "k": "dag"})
+    return entry | {"s": list(s), "se": list(se)} | ({} if b is None else {"b": b, "k": "dag"}) | policies
+
+
+def retry(calls: int, base: float = 0.0, factor: float = 1.0, cap: float = 60.0, *, limit: bool = False) -> Entry:
+    """A policy of up to `calls` calls; `limit` if one that a time limit killed is repeated as well."""
+    return {"m": calls, "b": base, "f": factor, "c": cap, "j": 0, "h": int(limit)}
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:
     """A body whose steps `starts` wait for nothing."""
     return {"start": step(s=starts), "close": step()} | {str(i): entry for i, entry in enumerate(steps)}
+
+
+def outliving(*bodies: Body) -> list[Body]:
+    """A run whose other steps go on when one fails."""
+    return [bodies[0] | {"start": bodies[0]["start"] | {"ff": 0}}, *bodies[1:]]
+
+
+def hooked(*bodies: Body, queue: str = "cpu") -> list[Body]:
+    """A run that has something called at its end, on `queue`."""
+    first = {"start": bodies[0]["start"] | {"hk": 1}, "close": bodies[0]["close"] | {"q": queue}}
+    return [bodies[0] | first, *bodies[1:]]
 
 
 def chain(length: int) -> list[Body]:
@@ -103,6 +120,12 @@ class Worker:
         said = {"started": time.time(), "seconds": 0.001, "done": grant.hi} | outcome
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
         return self.store.finish(self.run_id, grant, Outcome(**said), self.owner, token, want)
+
+    def fail(self, grant: Grant, want: Want | None = None, *, at: int | None = None, **outcome: Any) -> Reply:
+        """Say that the piece failed; of a range, that item `at` did, or its first."""
+        done = grant.lo if at is None else at
+        said: dict[str, Any] = {"failure": b"boom", "done": done}
+        return self.finish(grant, want, **said | outcome)
 
     def delegate(self, grant: Grant, want: Want | None = None, *, token: str = "", **given: Any) -> Reply:
         """Open the scopes of the granted items; `given` are what each child gets, as `Child` has it."""

@@ -5,6 +5,7 @@ if req.still ~= cjson.null then
   if is_active() then call('HSET', R, 'held', req.still) end
   return { cjson.encode({ state = 'none', run = state }) }
 end
+if held then call('HSET', R, 'since', moment) end
 call('HDEL', R, 'held')
 for _, queue in ipairs(is_active() and cjson.decode(call('HGET', R, 'queues')) or {}) do
   for _, member in ipairs(call('ZRANGE', key('r', queue), 0, 99)) do

@@ -65,7 +65,7 @@ end
 
 local function grant(want)
   local member = pick(want)
-  if not member or held then return nil end
+  if not member or (held and is_active()) then return nil end
   if state == 'pending' then
     state = 'running'
     call('HSET', R, 'state', state, 'started', moment)
@@ -171,8 +171,10 @@ end
 
 local function check_start(scope, body, step) -- nobody has begun it for as long as its task allows?
   local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c')
+  local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
   if tonumber(begun[1] or 0) > 0 or tonumber(begun[2] or 0) > 0 then return end
-  if call('ZSCORE', key('r', e.q), scope .. '/' .. step) then condemn(scope .. '/' .. step, 'start_within') end
+  if now < since + e.sw then return later('w/' .. member, since + e.sw) end -- nobody could, while it was held or over
+  if call('ZSCORE', key('r', e.q), member) then condemn(member, 'start_within') end
 end
 
 local function come_due()

@@ -35,9 +35,9 @@ end
 -- Who speaks lives: a pause that was taken for a death does not count as one.
 local function forgive()
   local owners = call('HGET', key('y'), piece .. ':d')
-  if owners then
-    local at, upto = string.find(owners, req.owner .. ',', 1, true)
-    if at then call('HSET', key('y'), piece .. ':d', string.sub(owners, 1, at - 1) .. string.sub(owners, upto + 1)) end
+  if owners then -- each with a comma behind it
+    local at, upto = string.find(',' .. owners, ',' .. req.owner .. ',', 1, true)
+    if at then call('HSET', key('y'), piece .. ':d', string.sub(owners, 1, at - 1) .. string.sub(owners, upto)) end
   end
 end
 

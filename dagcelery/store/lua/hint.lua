@@ -1,7 +1,7 @@
 -- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
 -- processes of that queue already do or were told of. Hints that have not arrived after a second count as lost.
 -- request: queue, slots, token (of this very call: repeated, it gets the same answer)
-if state ~= 'running' and state ~= 'pending' then return { cjson.encode({ state = 'none', hints = 0 }) } end
+if held or not is_active() then return { cjson.encode({ state = 'none', hints = 0 }) } end
 local queue, slots = req.queue, req.slots
 local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue, 'pc:' .. queue)
 local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)

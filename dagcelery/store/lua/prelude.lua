@@ -4,7 +4,7 @@
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps;
 --                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; doomed: z is in use;
---                                              | held: not admitted yet; hooks, hook: the queue of what is called at the end, and that it still is to be
+--                                              | held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
 -- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by; n:<token>, a:<token> of lists
@@ -69,7 +69,7 @@ local function entry(body, step)
   local name = body .. '.' .. step
   local e = entries[name]
   if not e then
-    e = step == '-3' and { q = hook } or cjson.decode(call('HGET', key('g', body), step))
+    e = step == '-3' and { q = hook or call('HGET', R, 'hooks') } or cjson.decode(call('HGET', key('g', body), step))
     entries[name] = e
   end
   return e

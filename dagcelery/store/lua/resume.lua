@@ -3,8 +3,8 @@
 -- between two portions leaves a run that is over and can be resumed again.
 -- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
 local function said(more) return { cjson.encode({ run = state or 'gone', more = more }) } end
-if not state or state == 'done' then return said() end
-if is_active() then return { cjson.encode({ run = state, resumed = call('HGET', R, 'resumed') == req.token }) } end
+if state and call('HGET', R, 'resumed') == req.token then return { cjson.encode({ run = state, resumed = true }) } end
+if not state or state == 'done' or is_active() then return said() end
 
 local function back(piece, attempts)
   local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
@@ -33,8 +33,11 @@ if call('EXISTS', u) == 1 then return said(true) end
 
 local function forget_end()
   call('UNLINK', key('w'), key('y'), key('z'))
-  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'doomed', 'hook', 'deadline')
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'doomed', 'hook', 'deadline', 'span')
+  if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; whoever resumes it lets it start
   if hook then call('ZREM', key('r', hook), '0/-3') end
+  call('HDEL', key('s', '0'), '-3:l')
+  if call('HEXISTS', key('c'), '0/-3') == 1 then drop_claim('0/-3', hook) end -- of the last end: the next has its own
   for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
 end
 
@@ -42,8 +45,10 @@ local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET'
 forget_end()
 if span > 0 then call('HSET', R, 'deadline', string.format('%.6f', now + span), 'span', span) end
 state = 'running'
-call('HSET', R, 'state', state, 'resumed', req.token)
+call('HSET', R, 'state', state, 'resumed', req.token, 'since', moment)
+call('HSETNX', R, 'started', moment)
 call('HINCRBY', R, 'epoch', 1)
+settle()
 log('resumed', '', '0', -1, 0, moment, 0)
 if call('HGET', key('s', '0'), 'left') == '0' then end_run('done') end -- the last live pieces finished after its end
 return { cjson.encode({ run = state, resumed = true }) }

@@ -121,7 +121,8 @@ end
 
 local function due_hints()
   local hints, is_fresh = {}, released > 0 or #opened > 0
-  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
+  local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
+  for _, queue in ipairs(queues) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue)
     if call('ZCARD', key('r', queue)) < 2 then
       if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end

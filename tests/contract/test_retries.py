@@ -1,0 +1,207 @@
+"""A failure that may be retried is no failure yet: the piece comes back when it is due, as a higher attempt."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from dagcelery.store.base import Lost, Store
+
+from .moves import Worker, body, drain, new_run, outliving, results, retry, step
+
+
+def counts(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int, int]:
+    """Of a step of body 0: running, done, failed, retrying, skipped."""
+    progress = store.progress(run_id)
+    assert progress is not None
+    found = progress.counts[0, number]
+    return found.running, found.done, found.failed, found.retrying, found.skipped
+
+
+def kinds(store: Store, run_id: str) -> list[tuple[str, str, int]]:
+    return [(e.kind, e.piece, e.attempt) for e in store.events(run_id, "", 1000)]
+
+
+def test_a_piece_that_may_be_retried_waits_for_its_time(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(s=[1], r=retry(3, 0.05)), step(1))])
+    worker = Worker(store, run_id)
+    reply = worker.fail(worker.claim(), worker.want(), retryable=True)
+    assert (reply.state, reply.run, reply.retry_seconds, reply.grant) == ("retried", "running", 0.05, None)
+    assert counts(store, run_id) == (0, 0, 0, 1, 0)
+    assert worker.nothing()
+    time.sleep(0.06)
+    grant = worker.claim()
+    assert (grant.step, grant.attempt) == (0, 2)
+    assert counts(store, run_id) == (1, 0, 0, 0, 0)
+    assert worker.finish(grant).state == "committed"
+    assert counts(store, run_id) == (0, 1, 0, 0, 0)
+    assert kinds(store, run_id)[1:] == [("retried", "0/0", 1), ("done", "0/0", 2)]
+
+
+def test_a_piece_is_called_as_often_as_its_policy_says(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(r=retry(3)))])
+    worker = Worker(store, run_id)
+    verdicts = [worker.fail(worker.claim(), failure=b"%d" % n, retryable=True) for n in (1, 2, 3)]
+    assert [(r.state, r.run) for r in verdicts] == [("retried", "running")] * 2 + [("committed", "failed")]
+    assert store.failures(run_id) == {"0/0@1": b"1", "0/0@2": b"2", "0/0": b"3"}
+
+
+def test_waits_grow_by_the_factor_up_to_the_cap_and_vary_by_the_jitter(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(r=retry(9, 0.001, 10.0, 0.05)))])
+    worker, waits = Worker(store, run_id), []
+    for jitter in (1.0, 1.0, 1.0, 0.5):
+        reply = worker.fail(worker.claim(), retryable=True, jitter=jitter)
+        waits.append(reply.retry_seconds)
+        time.sleep((reply.retry_seconds or 0) + 0.005)
+    assert waits == [pytest.approx(wait) for wait in (0.001, 0.01, 0.05, 0.025)]
+
+
+@pytest.mark.parametrize("policy", [{}, {"r": retry(9)}])
+def test_an_error_that_the_policy_does_not_cover_stands(store: Store, policy: dict[str, Any]) -> None:
+    run_id = new_run(store, [body([0], step(**policy))])
+    worker = Worker(store, run_id)
+    assert worker.fail(worker.claim(), retryable=not policy).run == "failed"
+
+
+def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", r=retry(2, 0.05)))], lists={"$xs": 8})
+    worker = Worker(store, run_id)
+    grant = worker.claim(ranges={"0.0": 4})
+    assert worker.fail(grant, at=1, retryable=True, blocks=results(grant, 1)).state == "retried"
+    assert counts(store, run_id) == (0, 1, 0, 1, 0)
+    done = []
+    while (held := worker.ask(ranges={"0.0": 9}).grant) is not None:
+        done += [(item, held.attempt) for item in range(held.lo, held.hi)]
+        worker.finish(held)
+    assert sorted(done) == [(item, 1) for item in range(2, 8)]
+    time.sleep(0.06)
+    held = worker.claim(ranges={"0.0": 9})
+    assert (held.lo, held.hi, held.attempt) == (1, 2, 2)
+    worker.finish(held)
+    assert store.wait(run_id, 0) == "done"
+    assert counts(store, run_id) == (0, 8, 0, 0, 0)
+
+
+def test_an_empty_fan_out_is_retried_like_a_step(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", s=[1], r=retry(2)), step(1))], lists={"$xs": 0})
+    worker = Worker(store, run_id)
+    assert worker.fail(worker.claim(), retryable=True).state == "retried"
+    grant = worker.claim()
+    assert (grant.lo, grant.hi, grant.attempt) == (0, 0, 2)
+    worker.finish(grant)
+    assert worker.claim().step == 1
+
+
+def test_what_is_due_is_found_by_a_sweep_that_names_its_queue(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(r=retry(2, 0.03)))])
+    worker = Worker(store, run_id)
+    worker.fail(worker.claim(), retryable=True)
+    assert store.sweep(run_id, Lost(), 60).hints == []
+    time.sleep(0.04)
+    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+    assert worker.claim().attempt == 2
+
+
+def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
+    for fan_out in (False, True):
+        entry = step(x="$xs" if fan_out else "", r=retry(3, 0.02))
+        run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
+        sleeper, worker = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
+        lost = sleeper.claim()
+        store.sweep(run_id, Lost(["boot-s"]), 1)
+        again = sleeper.claim()
+        assert (lost.attempt, again.attempt) == (1, 2)
+        sleeper.fail(again, retryable=True)
+        for grant in (lost, again):
+            assert sleeper.finish(grant).state == "stale"
+        time.sleep(0.03)
+        assert worker.ask().grant is not None
+        run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
+        sleeper = Worker(store, run_id, "boot-s:1")
+        sleeper.claim()
+        store.sweep(run_id, Lost(["boot-s"]), 1)
+        again = sleeper.claim()
+        sleeper.fail(again, retryable=True)
+        time.sleep(0.03)
+        assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+        assert sleeper.finish(again).state == "stale", "it is ready again, and who has failed takes nothing back"
+
+
+def test_a_run_that_outlives_failures_waits_for_its_retries(store: Store) -> None:
+    topology = outliving(body([0, 1], step(r=retry(2, 0.05)), step(s=[2]), step(1)))
+    run_id = new_run(store, topology)
+    worker = Worker(store, run_id)
+    worker.fail(worker.claim(focus="0/0"), retryable=True)
+    assert worker.fail(worker.claim(focus="0/1")).run == "running"
+    assert worker.ask().run == "running"
+    time.sleep(0.06)
+    assert worker.finish(worker.claim()).run == "failed"
+    record = store.record(run_id)
+    assert record is not None
+    assert (record.failed, record.reason) == ("0/1", "0/1")
+
+
+def test_a_run_that_outlives_failures_does_all_that_it_can(store: Store) -> None:
+    topology = outliving(
+        body([0, 1, 2], step(s=[3]), step(s=[4]), step(x="$xs", s=[5]), step(1), step(1, s=[6]), step(1), step(1))
+    )
+    run_id = new_run(store, topology, lists={"$xs": 4})
+    worker, done = Worker(store, run_id), []
+    while (grant := worker.ask().grant) is not None:
+        if grant.step == 0 or (grant.step == 2 and grant.lo == 1):
+            assert worker.fail(grant).state == "committed"
+        else:
+            done.append((grant.step, grant.lo))
+            worker.finish(grant)
+    assert sorted(done) == [(1, -1), (2, 0), (2, 2), (2, 3), (4, -1), (6, -1)]
+    assert store.wait(run_id, 0) == "failed"
+    assert set(store.failures(run_id)) == {"0/0", "0/2/1"}
+
+
+def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) -> None:
+    topology = outliving(body([0], step(x="$xs", b=1, s=[1]), step(1)), body([0], step(s=[1]), step(1)))
+    run_id = new_run(store, topology, lists={"$xs": 3})
+    worker = Worker(store, run_id)
+    done = 0
+    while (grant := worker.ask().grant) is not None:
+        if grant.scope.body == 0 and grant.step == 0:
+            worker.delegate(grant)
+        elif grant.scope.index == 1 and grant.step == 0:
+            worker.fail(grant)
+        else:
+            worker.finish(grant)
+            done += 1
+    assert (done, store.wait(run_id, 0)) == (6, "failed")
+
+
+def test_a_run_that_outlives_failures_and_has_none_is_done(store: Store) -> None:
+    topology = outliving(body([0], step(s=[1]), step(1)))
+    run_id = new_run(store, topology)
+    assert drain(store, run_id, topology) == ["0", "1"]
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:
+    run_id = new_run(store, outliving(body([0, 1], step(), step())))
+    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    live = other.claim()
+    assert worker.fail(worker.claim()).run == "running"
+    store.release(run_id, live, other.owner)
+    assert worker.ask(only=True, focus="0/9").run == "running", "what was given back is still to be done"
+    other.claim()
+    assert store.sweep(run_id, Lost(["boot-b"]), 1).run == "running"
+    assert worker.finish(worker.claim()).run == "failed"
+
+
+def test_a_failure_that_comes_after_the_end_is_not_retried_now(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(r=retry(3)))])
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    store.end(run_id, "cancelled", "enough")
+    reply = worker.fail(grant, retryable=True)
+    assert (reply.state, reply.run, reply.retry_seconds) == ("committed", "cancelled", None)
+    record = store.record(run_id)
+    assert record is not None
+    assert record.failed == ""

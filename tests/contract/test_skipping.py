@@ -1,0 +1,141 @@
+"""Items that may be skipped: a marker stands where their result would, as long as enough of the others succeed."""
+
+from __future__ import annotations
+
+from dagcelery.store.base import Block, Grant, Store
+
+from .moves import Worker, body, new_run, outliving, results, retry, step
+from .test_retries import counts, kinds
+
+
+def marker(grant: Grant, item: int, data: bytes = b"-") -> list[Block]:
+    return [Block(f"{grant.step}.0", item, item + 1, grant.attempt, data)]
+
+
+def play(store: Store, run_id: str, bad: set[int]) -> str:
+    """Do every item, those in `bad` fail; what follows is finished. Answers the run's state."""
+    worker = Worker(store, run_id)
+    state = ""
+    while (grant := worker.ask(ranges={"0.0": 2}).grant) is not None:
+        failing = sorted(bad & set(range(grant.lo, grant.hi))) if grant.lo >= 0 and grant.step == 0 else []
+        if failing:
+            at = failing[0]
+            reply = worker.fail(grant, at=at, markers=marker(grant, at), blocks=results(grant, at))
+        else:
+            reply = worker.finish(grant, blocks=results(grant) if grant.lo >= 0 else [])
+        state = reply.run
+    return state
+
+
+def read(store: Store, run_id: str, items: int) -> bytes:
+    return b"".join(block.data for block in store.blocks(run_id, "0", "0.0", 0, items))
+
+
+def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", s=[1], ms=0.5), step(1))], lists={"$xs": 8})
+    assert play(store, run_id, {1, 2, 7}) == "done"
+    assert counts(store, run_id) == (0, 5, 0, 0, 3)
+    assert read(store, run_id, 8) == b".--....-"
+    assert sorted(store.failures(run_id)) == ["0/0/1", "0/0/2", "0/0/7"], "why they were skipped is kept"
+    assert [(k, p) for k, p, _ in kinds(store, run_id) if k == "skipped"] == [
+        ("skipped", f"0/0/{i}") for i in (1, 2, 7)
+    ]
+
+
+def test_a_failure_says_that_it_is_skipped(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    reply = worker.fail(grant, markers=marker(grant, 0))
+    assert (reply.state, reply.run) == ("skipped", "done")
+
+
+def test_more_failures_than_are_tolerated_fail_the_run(store: Store) -> None:
+    for share, items, most in ((0.5, 8, 4), (0.9, 10, 1), (0.7, 10, 3), (1.0, 5, 0), (0.0, 3, 3), (1 / 3, 3, 2)):
+        for failing in {most, most + 1} - {items + 1}:
+            run_id = new_run(store, [body([0], step(x="$xs", ms=share))], lists={"$xs": items})
+            expected = "done" if failing <= most else "failed"
+            assert play(store, run_id, set(range(failing))) == expected, (share, items, failing)
+
+
+def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
+    worker = Worker(store, run_id)
+    states = []
+    while (grant := worker.ask().grant) is not None:
+        states.append(worker.fail(grant, retryable=True, markers=marker(grant, grant.lo)).state)
+    assert states == ["retried", "skipped"]
+    assert read(store, run_id, 1) == b"-"
+
+
+def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> None:
+    topology = [body([0], step(x="$xs", se=[1], ms=0.0), step(x="$xs", e=1, each=["0.0"]))]
+    run_id = new_run(store, topology, lists={"$xs": 3})
+    worker = Worker(store, run_id)
+    for _ in range(3):
+        grant = worker.claim(focus="0/0")
+        if grant.lo == 1:
+            worker.fail(grant, markers=marker(grant, 1))
+        else:
+            worker.finish(grant, blocks=results(grant))
+    found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
+    assert found == {0: b".", 1: b"-", 2: b"."}
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 2})
+    worker = Worker(store, run_id)
+    first = worker.claim()
+    worker.fail(first, retryable=True, blocks=[])
+    grant = worker.claim()
+    while grant.lo != first.lo:
+        worker.finish(grant, blocks=results(grant))
+        grant = worker.claim()
+    assert grant.attempt == 2
+    worker.fail(grant, markers=marker(grant, grant.lo))
+    while (grant := worker.ask().grant or first) is not first:
+        worker.finish(grant, blocks=results(grant))
+    assert read(store, run_id, 2) == b"-."
+
+
+def test_a_step_that_runs_once_is_never_skipped(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(ms=0.0))])
+    worker = Worker(store, run_id)
+    assert worker.fail(worker.claim()).run == "failed"
+
+
+def test_the_failing_of_an_empty_fan_out_is_not_skipped(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
+    worker = Worker(store, run_id)
+    assert worker.fail(worker.claim()).run == "failed"
+    store.resume(run_id)
+    assert worker.finish(worker.claim()).run == "done"
+
+
+def test_an_item_that_was_skipped_stays_skipped_in_the_next_epoch(store: Store) -> None:
+    topology = outliving(body([0], step(x="$xs", ms=0.75, s=[1]), step(1)))
+    run_id = new_run(store, topology, lists={"$xs": 4})
+    assert play(store, run_id, {1, 2}) == "failed"
+    assert counts(store, run_id) == (0, 2, 1, 0, 1)
+    for _ in range(2):
+        assert store.resume(run_id)
+        assert counts(store, run_id) == (0, 2, 0, 0, 1)
+        assert play(store, run_id, {2}) == "failed", "the share is of all epochs"
+    assert store.resume(run_id)
+    assert play(store, run_id, set()) == "done"
+    assert counts(store, run_id) == (0, 3, 0, 0, 1)
+    assert read(store, run_id, 4) == b".-.."
+
+
+def test_a_last_item_that_is_skipped_tells_many_successors(store: Store) -> None:
+    width = 1200
+    topology = [body([0], step(x="$xs", ms=0.0, s=range(1, width + 1)), *(step(1) for _ in range(width)))]
+    run_id = new_run(store, topology, lists={"$xs": 1})
+    worker = Worker(store, run_id)
+    grant = worker.claim()
+    want = worker.want()
+    reply = worker.fail(grant, want, markers=marker(grant, 0))
+    assert (reply.state, len(reply.opened), reply.ready) == ("skipped", width, width - 1)
+    assert worker.fail(grant, want, markers=marker(grant, 0)).grant == reply.grant
+    assert counts(store, run_id) == (0, 0, 0, 0, 1)
