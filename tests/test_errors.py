@@ -39,6 +39,7 @@ EXAMPLES = [
     errors.LimitExceeded("list 'xs'", 11, 10, "elements", "DAGCELERY_MAX_ITEMS"),
     errors.PayloadTooLarge("value 'x'", 11, 10),
     errors.StoreUnavailable("connection refused", "redis://h"),
+    errors.StoreRefused("OOM command not allowed", "redis://h"),
     errors.BrokerUnavailable("connection refused", "redis://h"),
     errors.PlanVersionUnsupported(2, 1),
 ]

@@ -168,7 +168,7 @@ class Client:
         if run.held:
             self._start(run.id, engine.try_start)
         else:
-            self._start(run.id, lambda run_id: engine.sender.start(engine.view(run_id), reply.opened))
+            self._start(run.id, lambda run_id: engine.sender.start(engine.view(run_id), reply.opened, is_new=True))
         return Run(run.id, client=self)
 
     def _first(self, run: NewRun, key: str) -> str:

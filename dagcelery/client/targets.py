@@ -23,6 +23,7 @@ def deadline_of(node: Node) -> float | None:
 
 def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, object]]:
     """Tell static parameters, which say what the DAG is, from those of the run."""
+    node = _found(node) if isinstance(node, str) else node
     if isinstance(node, type) or not isinstance(params, Mapping):
         return node, params  # which is refused where it is looked at
     names = getattr(node, "static", ())

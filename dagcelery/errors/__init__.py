@@ -30,6 +30,7 @@
     ├── LimitExceeded
     │   └── PayloadTooLarge
     ├── StoreUnavailable
+    │   └── StoreRefused
     ├── BrokerUnavailable
     └── PlanVersionUnsupported
 
@@ -69,6 +70,7 @@ from dagcelery.errors.surroundings import (
     InvalidSetting,
     NotConfigured,
     PlanVersionUnsupported,
+    StoreRefused,
     StoreUnavailable,
 )
 from dagcelery.errors.values import (
@@ -108,6 +110,7 @@ __all__ = [
     "RunNotFound",
     "RunTimedOut",
     "SerializationError",
+    "StoreRefused",
     "StoreUnavailable",
     "TimeLimitExceeded",
     "UnknownKey",

@@ -93,6 +93,17 @@ class StoreUnavailable(DagceleryError):
         )
 
 
+class StoreRefused(StoreUnavailable):
+    """The store answers, and refuses: it is full, read-only, or does not let this user in. Nothing was written."""
+
+    def __str__(self) -> str:
+        return sentence(
+            f"the store {_at(self.url)}refuses",
+            self.reason,
+            "give it memory (maxmemory), name its primary, or check user and password of DAGCELERY_STORE_URL",
+        )
+
+
 class BrokerUnavailable(DagceleryError):
     """The broker takes no messages; ``url`` has its password hidden."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from celery.utils.imports import import_from_cwd
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.binding import Binding, bind
-from dagcelery.settings import Settings
+from dagcelery.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +55,28 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
         raise InvalidSetting("app", f"is {app!r}, which is no Celery app", "give attach(...) your app")
     given = {"store_url": store_url, "signing_key": signing_key}
     settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
-    found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
-    if not settings.signing_key and app.conf.get("dagcelery_signing_key"):
-        found["signing_key"] = app.conf.get("dagcelery_signing_key")
-    if not settings.store_url:
+    found: dict[str, Any] = _configured(app, given) | {"broker_url": app.conf.broker_url or settings.broker_url}
+    if not settings.store_url and not found.get("store_url"):
         candidates = (app.conf.result_backend, app.conf.broker_url)
         derived = next((url for url in candidates if urls.is_redis(url)), "")
-        found["store_url"] = urls.for_redis(app.conf.get("dagcelery_store_url") or derived)
+        found["store_url"] = urls.for_redis(derived)
         if not found["store_url"] and not app.conf.task_always_eager:
             raise NotConfigured(
                 f"the app '{app.main}' has no Redis that dagcelery could keep results in",
                 "attach(app, store_url='redis://...') or set DAGCELERY_STORE_URL",
             )
     return replace(settings, **found)
+
+
+def _configured(app: Celery, given: Mapping[str, object]) -> dict[str, Any]:
+    """What ``app.conf.dagcelery_*`` says, where neither an argument nor the environment says something else."""
+    found = {}
+    for setting in dataclasses.fields(Settings):
+        value = app.conf.get(f"dagcelery_{setting.name}")
+        is_set = given.get(setting.name) or os.environ.get(PREFIX + setting.name.upper(), "").strip()
+        if value is not None and not is_set:
+            found[setting.name] = urls.for_redis(value) if setting.name == "store_url" else value
+    return found
 
 
 def _quietly(run: str, work: Callable[[], None]) -> None:
@@ -107,7 +117,6 @@ def make_app(settings: Settings) -> Celery:
     broker, backend = settings.broker_url or None, urls.for_celery(settings.store_url) or None
     changes = {"task_default_queue": settings.queue} if settings.queue else None
     app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)
-    app.set_default()
     logging.getLogger("dagcelery").setLevel(settings.log_level)
     register(app, settings)
     return app

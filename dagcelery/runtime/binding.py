@@ -11,7 +11,7 @@ from celery import Celery
 
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
-from dagcelery.runtime import canvas
+from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
@@ -21,6 +21,9 @@ from dagcelery.store.redis import RedisStore
 
 BOOT = "DAGCELERY_BOOT"
 """Environment variable by which a worker's children know their worker, forked or spawned."""
+OUR_APP = "dagcelery"
+_LATER = 6
+"""On Redis 0 is the highest priority, and what a message has that says nothing."""
 _SLOTS_KEPT_SECONDS = 2.0
 
 
@@ -36,6 +39,15 @@ class Binding:
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._pid = 0
+
+    @property
+    def later_priority(self) -> int | None:
+        """The priority of new runs, and of what is handed on so that runs take turns; what runs that are under way
+        have just made ready outranks it. None on a team's app, where other tasks would outrank it too, and on brokers
+        whose queues would have to be declared for it.
+        """
+        is_ours = self.app.main == OUR_APP and urls.is_redis(self.app.conf.broker_url)
+        return _LATER if is_ours else None
 
     @property
     def store(self) -> Store:
@@ -77,9 +89,10 @@ class Messages:
         self._binding = binding
         self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
 
-    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
+    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
-        made = canvas.Canvas(self._binding.app, view.program.plan, view.run_id, self.slots)
+        priority = self._binding.later_priority if is_new else None
+        made = canvas.Canvas(self._binding.app, view.program.plan, view.run_id, self.slots, priority)
         for signature in made.build(opened):
             _let_go(signature.apply_async())
 
@@ -92,6 +105,7 @@ class Messages:
                 queue=queue,
                 ignore_result=True,
                 countdown=delay_seconds or None,
+                priority=self._binding.later_priority,
             )
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:

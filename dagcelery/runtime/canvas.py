@@ -23,13 +23,16 @@ MOST_LINKS = 4
 
 
 class Canvas:
-    """Builds canvas for one run. `slots` says how many processes consume a queue."""
+    """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have."""
 
-    def __init__(self, app: Celery, plan: Plan, run_id: str, slots: Callable[[str], int]) -> None:
+    def __init__(
+        self, app: Celery, plan: Plan, run_id: str, slots: Callable[[str], int], priority: int | None = None
+    ) -> None:
         self._app = app
         self._plan = plan
         self._run = run_id
         self._slots = slots
+        self._options = {} if priority is None else {"priority": priority}
 
     def build(self, opened: Sequence[Opened]) -> list[Signature]:
         """The canvas that brings workers to these steps."""
@@ -49,7 +52,7 @@ class Canvas:
     def visit(self, queue: str, focus: str = "") -> Signature:
         """One message: there is ready work of this run on `queue`, first of all `focus`."""
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
-        return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue)
+        return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue, **self._options)
 
     def fan_out(self, step: Opened) -> Signature:
         """A chord: header messages claim items, the body is the step that follows the join.

@@ -24,7 +24,7 @@ class Mailbox:
         self._waiting: deque[tuple[str, str]] = deque()
         self._later: list[tuple[float, str, str]] = []
 
-    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
+    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
         """One visit a queue is enough where one worker does everything."""
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 class Sender(Protocol):
     """Brings workers to a run."""
 
-    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
-        """Send what these steps need: chords, chains, or plain visits."""
+    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
+        """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
@@ -174,7 +174,7 @@ class Engine:
         view = self._met(run_id)
         if view is None or not self.quotas.enter(view):
             return False
-        self.sender.start(view, self.store.admit(run_id).opened)
+        self.sender.start(view, self.store.admit(run_id).opened, is_new=True)
         return True
 
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:

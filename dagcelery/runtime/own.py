@@ -6,3 +6,4 @@ from dagcelery.runtime.app import make_app
 from dagcelery.settings import Settings
 
 app = make_app(Settings.from_environment())
+app.set_default()  # for the shared tasks of the modules that its workers import; who only submits has an app of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,7 +14,9 @@ from dagcelery.planner.plan import Plan
 from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
-from dagcelery.store.base import ROOT, Counts, Grant, Scope, Store
+from dagcelery.store.base import ROOT, TERMINAL, Counts, Grant, Lost, Scope, Store
+
+_GLANCE_SECONDS = 5.0
 
 
 class RunState(StrEnum):
@@ -111,7 +114,7 @@ def state(store: Store, run_id: str) -> RunState:
 def wait(engine: Engine, run_id: str, timeout: float | None, causes: Causes | None = None) -> Any:
     """Wait for the end of a run, and return or raise what came of it."""
     seconds = threading.TIMEOUT_MAX if timeout is None else timeout
-    found = engine.store.wait(run_id, seconds)
+    found = _ended(engine, run_id, time.monotonic() + seconds)
     if found == "gone":
         raise RunNotFound(run_id)
     match RunState(found):
@@ -125,6 +128,18 @@ def wait(engine: Engine, run_id: str, timeout: float | None, causes: Causes | No
             raise RunTimedOut(run_id, _reason(engine.store, run_id))
         case _:
             raise ResultTimeout(run_id, seconds)
+
+
+def _ended(engine: Engine, run_id: str, until: float) -> str:
+    """Wait for a run's end. Whoever waits notices its deadline too: there may be no worker that does."""
+    while True:
+        left = until - time.monotonic()
+        found = engine.store.wait(run_id, max(0.0, min(left, _GLANCE_SECONDS)))
+        if found in TERMINAL or found == "gone" or left <= _GLANCE_SECONDS:
+            return found
+        record = engine.store.record(run_id)
+        if record is not None and record.deadline:
+            engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
 
 
 def _reason(store: Store, run_id: str) -> str:

@@ -10,13 +10,20 @@ from typing import Any
 
 import redis
 
-from dagcelery.errors import StoreUnavailable
+from dagcelery.errors import StoreRefused, StoreUnavailable
 from dagcelery.store import wire
 from dagcelery.store.scripts import Scripts
 from dagcelery.store.wire import masked
 
 WORKERS = "dagcelery:workers"
 ACTIVE = "dagcelery:active"
+REFUSALS = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+)
+"""A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
 _GLOBAL_TTL_SECONDS = 30 * 86400
 
 
@@ -49,6 +56,8 @@ class Connection:
     def _reachable(self) -> Iterator[None]:
         try:
             yield
+        except REFUSALS as error:
+            raise StoreRefused(str(error), masked(self.url)) from error
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             raise StoreUnavailable(str(error), masked(self.url)) from error
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import redis
 
-from dagcelery.errors import StoreUnavailable
 from dagcelery.store import wire
 from dagcelery.store.base import (
     CHUNK_BYTES,
@@ -37,7 +36,7 @@ from dagcelery.store.base import (
 )
 from dagcelery.store.connection import ACTIVE, Connection, reservation_key
 from dagcelery.store.staging import Staging
-from dagcelery.store.wire import STAGED, masked
+from dagcelery.store.wire import STAGED
 
 
 def key(run_id: str, *parts: object) -> str:
@@ -344,10 +343,8 @@ class RedisStore(Connection):
 
     # -- how a verb is called ---------------------------------------------------------------------
     def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
-        try:
+        with self._reachable():
             return self._scripts.run(verb, key(run_id), request, *payloads)
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(str(error), masked(self.url)) from error
 
     def _call(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Reply:
         return wire.reply(self._run(verb, run_id, request, *payloads))

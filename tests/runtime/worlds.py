@@ -66,7 +66,7 @@ class Post:
         self._slots = slots
         self._app = celery_app()
 
-    def start(self, view: RunView, opened: Sequence[Opened]) -> None:
+    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
         """Take the messages of the canvas that workers would send."""
         for signature in Canvas(self._app, view.program.plan, view.run_id, self.slots).build(opened):
             self.put(*messages(signature))
