@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dagcelery.errors import CodeMismatch, DagceleryError, NotResumable, RunNotFound
@@ -46,7 +46,7 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
         raise NotResumable(run_id, record.state)
     view = engine.view(run_id)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view)
+        check_code(view, engine.settings.imports)
     if not engine.store.resume(run_id, deadline_seconds):
         raise NotResumable(run_id, record.state)
     if not engine.quotas.enter(view):
@@ -56,16 +56,17 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
         engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))
 
 
-def check_code(view: RunView) -> None:
+def check_code(view: RunView, imports: Sequence[str]) -> None:
     """Refuse to mix results of old code with those of new: compare what this process has with what was planned.
 
-    A function that cannot be imported here is left to the workers, which say so when they find it changed.
+    A function that cannot be imported here, or may not be, is left to the workers, which say so when they find it
+    changed.
     """
     for spec in view.program.plan.functions:
         if not spec.module:
             continue
         try:
-            found = functions.load(spec, imports=None, keyring=view.keyring)
+            found = functions.load(spec, imports=imports, keyring=view.keyring)
         except DagceleryError:
             continue
         if not same_code(spec.hash, code_hash(found)):

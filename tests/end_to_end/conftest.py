@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from dagcelery.client import set_default
+from dagcelery.local import Cluster, cluster
 
 from .site import USERLAND, Site, site
 
@@ -39,6 +40,30 @@ def at(session_site: Site) -> Iterator[Site]:
     """The site; its client is the default for the length of a test."""
     replaced = set_default(session_site.client)
     yield session_site
+    set_default(replaced)
+
+
+@pytest.fixture(scope="session")
+def notices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the hooks of userland/hardships.py write to."""
+    return tmp_path_factory.mktemp("noticed") / "notices"
+
+
+@pytest.fixture(scope="session")
+def session_hard(notices: Path) -> Iterator[Cluster]:
+    """Two processes and one for the queue solo, which sweep often and take a silent worker for dead after a second."""
+    quick = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1", "NOTICES": str(notices)}
+    with cluster(workers=0, environment=quick) as made:
+        made.start_worker(2)
+        made.start_worker(1, queues=["solo"])
+        yield made
+
+
+@pytest.fixture
+def hard(session_hard: Cluster) -> Iterator[Cluster]:
+    """The cluster that sweeps often; its client is the default for the length of a test."""
+    replaced = set_default(session_hard.client)
+    yield session_hard
     set_default(replaced)
 
 
