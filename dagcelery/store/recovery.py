@@ -198,7 +198,7 @@ def due_hints(ledger: Ledger, wait_seconds: float, *, is_fresh: bool) -> list[st
 # -- a new epoch -------------------------------------------------------------------------------
 def resume(ledger: Ledger, deadline_seconds: float | None) -> None:
     """Make ready what failed, with a fresh budget of tries, and let the run go on."""
-    for name, attempt in ledger.standing.items():
+    for name, attempt in sorted(ledger.standing.items(), key=lambda found: (found[1], found[0])):
         _back(ledger, name, attempt)
     for kept in (ledger.standing, ledger.tries, ledger.deaths, ledger.condemned, ledger.sweeps):
         kept.clear()

@@ -203,7 +203,7 @@ def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
 def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
     """Say whose claims to give back; of a message the first characters of its id are enough to tell it."""
     said: dict[str, Any] = {"dead": list(found.dead), "left": list(found.left), "wait": wait_seconds}
-    said |= {"limited": found.limited or None, "deaths": deaths}
+    said |= {"limited": found.limited, "deaths": deaths}
     if found.alive is not None:
         said["alive"] = {
             boot: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]

@@ -192,6 +192,13 @@ def test_calls_that_failed_and_calls_that_were_cut_off_are_counted_together(stor
     assert die(store, run_id, "b1", limited=True) == [("cpu", "0/0")]
 
 
+def test_a_death_before_the_limit_is_a_death(store: Store) -> None:
+    run_id = new_run(store, [body([0], step(tl=1.0, r=retry(2, limit=True)))])
+    assert die(store, run_id, "b1") == []
+    assert die(store, run_id, "b2", deaths=2) == [("cpu", "0/0")]
+    assert Worker(store, run_id).claim().condemned == "died"
+
+
 def test_the_limit_of_another_step_is_a_death_to_this_one(store: Store) -> None:
     run_id = new_run(store, ONE)
     assert die(store, run_id, "b1", limited=True) == []

@@ -104,7 +104,7 @@ class Play:
 
     def __init__(self, store: Store, choice: random.Random) -> None:
         self.store, self.choice = store, choice
-        self.topology = random_topology(choice)
+        self.topology = self.random_topology()
         sizes = {"$xs": choice.randint(0, 5), "$ys": choice.choice([1, 3, 9]), "$none": 0}
         self.model = Model(self.topology, sizes)
         self.run_id = new_run(store, self.topology, lists=sizes)
@@ -113,6 +113,9 @@ class Play:
         self.seen: list[tuple[Any, ...]] = []
         self.deaths = 0
         self.dead: set[str] = set()
+
+    def random_topology(self) -> list[Body]:
+        return random_topology(self.choice)
 
     def worker(self) -> Worker:
         number = self.choice.randint(0, 2)
@@ -155,9 +158,10 @@ class Play:
         self.take(worker, reply)
 
     def finish(self) -> None:
-        if not self.held:
-            return
-        owner = self.choice.choice(sorted(self.held))
+        if self.held:
+            self.finish_as(self.choice.choice(sorted(self.held)))
+
+    def finish_as(self, owner: str) -> None:
         worker, grant = replace_owner(self.worker(), owner), self.held.pop(owner)
         want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
         token = want.token if want else f"f{len(self.seen)}/{self.run_id}"
@@ -205,6 +209,9 @@ class Play:
                 del self.held[owner]
                 self.dead.add(owner)
 
+    def is_over(self) -> bool:
+        return self.model.is_over()
+
     def play(self) -> list[tuple[Any, ...]]:
         moves = [
             self.claim,
@@ -217,7 +224,7 @@ class Play:
             self.die,
         ]
         for turn in range(20_000):
-            if self.model.is_over():
+            if self.is_over():
                 break
             (self.choice.choice(moves) if turn < 2000 else self.choice.choice(moves[:5]))()
         assert self.model.is_over(), "nothing is left to claim, and the run is not done"

@@ -226,15 +226,15 @@ local function conclude(verdict, more)
   local reply = { state = verdict, more = more, digest = digest }
   local want = req.want
   if due and now >= due and is_active() then come_due() end
+  if want and not more and (is_active() or hook) then reply.grant = grant(want) end
+  if broken and is_active() and not more then end_if_quiet() end
   if want and not more then
-    if is_active() or hook then reply.grant = grant(want) end
     reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
     if want.arrived then
       local hints = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
       if hints > 0 then call('HSET', R, 'p:' .. want.queue, hints - 1) end
     end
   end
-  if broken and is_active() and not more then end_if_quiet() end
   if #opened > 0 then reply.opened = opened end
   reply.run, reply.retry = state, retry_seconds
   settle()

@@ -1,0 +1,136 @@
+"""Whatever fails, dies, is skipped or resumed on the way: every piece is committed once, and the run ends as done."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dagcelery.store.base import HOOK, Block, Grant, Lost, Store
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .conftest import check_keys
+from .moves import Body, hooked, outliving, results, retry
+from .test_random_runs import Play, random_topology, replace_owner
+
+
+class Troubled(Play):
+    """Workers that also fail, die of what they do, and resume what is over."""
+
+    def __init__(self, store: Store, choice: random.Random) -> None:
+        self.trouble = 60
+        self.hooks = 0
+        super().__init__(store, choice)
+
+    def random_topology(self) -> list[Body]:
+        topology, choice = random_topology(self.choice), self.choice
+        for entry in (e for found in topology for name, e in found.items() if name.isdigit()):
+            if choice.random() < 0.5:
+                entry["r"] = retry(choice.randint(1, 3), limit=choice.random() < 0.5)
+            if choice.random() < 0.3:
+                entry["tl"] = 1.0
+            if entry["x"] and "b" not in entry and choice.random() < 0.4:
+                entry["ms"] = choice.choice([0.0, 0.5, 0.9])
+        topology = outliving(*topology) if choice.random() < 0.5 else topology
+        return hooked(*topology, queue=choice.choice(["cpu", "gpu"])) if choice.random() < 0.5 else topology
+
+    def finish_as(self, owner: str) -> None:
+        grant = self.held[owner]
+        if grant.step == HOOK:
+            self.call_hook(owner, grant)
+        elif grant.condemned or (self.trouble and self.choice.random() < 0.4):
+            self.fail(owner, grant)
+        else:
+            super().finish_as(owner)
+
+    def call_hook(self, owner: str, grant: Grant) -> None:
+        worker = replace_owner(self.worker(), owner)
+        del self.held[owner]
+        self.seen.append((worker.finish(grant).state, "hook"))
+        self.hooks += 1
+
+    def fail(self, owner: str, grant: Grant) -> None:
+        """Fail at any item; the same call again is answered alike."""
+        self.trouble -= self.trouble > 0
+        del self.held[owner]
+        worker = replace_owner(self.worker(), owner)
+        at = self.choice.randint(grant.lo, max(grant.lo, grant.hi - 1)) if not grant.condemned else grant.lo
+        want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
+        said: dict[str, Any] = {"retryable": not grant.condemned and self.choice.random() < 0.7, "at": at}
+        said["token"] = want.token if want else f"x{len(self.seen)}/{self.run_id}"
+        if grant.lo >= 0:
+            said["blocks"] = results(grant, at)
+            said["markers"] = [Block(f"{grant.step}.0", at, at + 1, grant.attempt, b"-")]
+        reply = worker.fail(grant, want, **said)
+        if self.choice.random() < 0.3:
+            assert worker.fail(grant, want, **said) == reply
+        assert reply.state in ("committed", "retried", "skipped")
+        if grant.lo >= 0 and grant.items:
+            self.model.commit(grant, at + (reply.state == "skipped"))
+        self.old.append((worker, grant))
+        self.take(worker, reply)
+
+    def die(self) -> None:
+        boots = sorted({owner.split(":")[0] for owner in self.held})
+        if not boots or self.deaths >= 8 or self.state() != "running":
+            return
+        boot = self.choice.choice(boots)
+        lost = [owner for owner in self.held if owner.split(":")[0] == boot]
+        self.deaths += 1
+        found = Lost([boot], limited=self.choice.random() < 0.3)
+        swept = self.store.sweep(self.run_id, found, 1, self.choice.randint(1, 3))
+        assert swept.released == len(lost)
+        self.seen.append(("died", swept.run, sorted(queue for queue, _ in swept.condemned)))
+        for owner in lost:
+            del self.held[owner]
+            self.dead.add(owner)
+
+    def cancel(self) -> None:
+        if self.trouble and self.choice.random() < 0.05:
+            self.seen.append(("cancelled", self.store.end(self.run_id, "cancelled", "enough").run))
+
+    def resume(self) -> None:
+        """What was claimed in the last epoch may still be committed in this one, but for its hook."""
+        if self.state() in ("failed", "cancelled") and self.choice.random() < 0.3:
+            assert self.store.resume(self.run_id)
+            self.held = {owner: grant for owner, grant in self.held.items() if grant.step != HOOK}
+            self.seen.append(("resumed", self.state()))
+
+    def state(self) -> str:
+        record = self.store.record(self.run_id)
+        assert record is not None
+        return record.state
+
+    def claim(self) -> None:
+        self.cancel()
+        self.resume()
+        super().claim()
+
+    def is_over(self) -> bool:
+        return self.model.is_over() and self.state() == "done"
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_runs_full_of_failures_end_well(seed: int) -> None:
+    Troubled(MemoryStore(), random.Random(seed)).play()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_stores_answer_alike_amid_failures(redis_store: RedisStore, seed: int) -> None:
+    on_redis = Troubled(redis_store, random.Random(seed))
+    assert on_redis.play() == Troubled(MemoryStore(), random.Random(seed)).play()
+    redis_store.delete(on_redis.run_id)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_full_of_failures_leave_no_key_without_a_time_to_live(
+    redis_store: RedisStore, raw: Any, seed: int
+) -> None:
+    Troubled(redis_store, random.Random(seed)).play()
+    check_keys(raw)
