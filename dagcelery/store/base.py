@@ -141,7 +141,7 @@ class Store(Protocol):
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 
-        `deadline_seconds` is from now; None: as long as before.
+        `deadline_seconds` is from now; None: as long as before, 0: none.
         """
 
     def messages(self, run_id: str) -> Sequence[str]:

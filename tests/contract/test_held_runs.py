@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+import redis
 
 from dagcelery.store.base import HOOK, Lost, Store
+from dagcelery.store.redis import RedisStore, key
 
 from .moves import Worker, body, chain, drain, hooked, new_run, step
 
@@ -103,3 +105,15 @@ def test_a_key_stands_for_one_run(store: Store, reservation: str) -> None:
     assert store.reserve(reservation, "b", 60, instead_of="a") == "b"
     assert store.reserve(reservation, "c", 60, instead_of="a") == "b", "another was faster"
     assert store.reserve(reservation, "a", 60) == "b"
+
+
+def test_a_run_whose_submitter_went_away_an_hour_ago_is_cancelled(redis_store: RedisStore, raw: redis.Redis) -> None:
+    for reason, expected in (("key", "cancelled"), ("full", "pending")):
+        run_id = new_run(redis_store, chain(1), held=reason)
+        raw.hset(key(run_id), "created", time.time() - 3601)
+        assert redis_store.sweep(run_id, Lost(), 1).run == expected
+    run_id = new_run(redis_store, chain(1), held="key")
+    redis_store.end(run_id, "cancelled", "its submitter went away before it could start")
+    redis_store.resume(run_id)
+    raw.hset(key(run_id), "created", time.time() - 3601)
+    assert redis_store.sweep(run_id, Lost(), 1).run == "running"

@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from dagcelery.store.base import CLOSE, Block, Grant, Lost, NewRun
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.redis import RedisStore, key
 
 from .conftest import check_keys
-from .moves import Worker, body, chain, drain, elements, new_run, results, step
+from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, step
 
 ALL = [
     body(
@@ -79,6 +79,47 @@ def test_every_key_lives_for_a_time_after_every_verb(checked: Checked, raw: redi
     worker.finish(worker.claim(), failure=b"boom")
     checked.announce("boot-a", ["cpu"], 1)
     check_keys(raw)
+
+
+def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Checked, raw: redis.Redis) -> None:
+    policies: dict[str, Any] = {"r": retry(2, limit=True), "tl": 1.0, "sw": 0.001, "ms": 0.8}
+    topology = hooked(*outliving(body([0, 1], step(x="$xs", **policies), step(r=retry(2)))))
+    run_id = new_run(checked, topology, lists={"$xs": 5}, held="key", reservation="orders", ttl_seconds=1000)
+    checked.reserve("orders", run_id, 1000)
+    checked.admit(run_id)
+    worker, dead = Worker(checked, run_id), Worker(checked, run_id, "boot-d:1")
+    for limited in (False, True, True):
+        dead.claim()
+        checked.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+    for _ in range(2):
+        while (grant := worker.ask().grant) is not None:
+            marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")] if grant.lo >= 0 else []
+            worker.fail(grant, markers=marker, retryable=True)
+        assert checked.wait(run_id, 0) == "failed"
+        assert checked.resume(run_id)
+    drain(checked, run_id, topology)
+    assert checked.wait(run_id, 0) == "done"
+    assert {b"u", b"z", b"y", b"d", b"f"} <= raw.smembers(key(run_id, "k"))
+
+
+def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(700), ttl_seconds=1000, reservation="orders")
+    redis_store.reserve("orders", run_id, 1000)
+    worker = Worker(redis_store, run_id)
+    worker.fail(worker.claim())
+    redis_store.expire(run_id, 50)
+    names = [name for name in raw.scan_iter() if run_id.encode() in name or b"key:" in name]
+    assert all(40 < raw.ttl(name) <= 50 for name in names)
+    redis_store.resume(run_id)
+    assert all(raw.ttl(name) > 990 for name in names if raw.exists(name))
+
+
+def test_a_run_that_lost_its_key_to_another_leaves_it_alone(redis_store: RedisStore, raw: redis.Redis) -> None:
+    run_id = new_run(redis_store, chain(1), reservation="orders")
+    redis_store.reserve("orders", run_id, 1000)
+    redis_store.reserve("orders", "another", 1000, instead_of=run_id)
+    redis_store.expire(run_id, 50)
+    assert all(raw.ttl(name) > 990 for name in raw.scan_iter("dagcelery:key:*"))
 
 
 def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(

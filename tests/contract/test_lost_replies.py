@@ -17,7 +17,7 @@ from dagcelery.errors import StoreUnavailable
 from dagcelery.store.base import Child, Lost, NewRun, Outcome, Store
 from dagcelery.store.redis import RedisStore
 
-from .moves import Worker, body, chain, drain, elements, name, new_run, results, step
+from .moves import Worker, body, chain, drain, elements, name, new_run, outliving, results, retry, step
 from .proxy import Proxy
 from .server import Server
 
@@ -77,6 +77,84 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, re
     lose()
     assert deaf.end("r", "cancelled", "late").run == "done"
     deaf.delete("r")
+
+
+def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: RedisStore, proxy: Proxy) -> None:
+    run_id = new_run(deaf, [body([0], step(r=retry(3)))])
+    worker = Worker(deaf, run_id)
+    for attempt, expected in ((1, "retried"), (2, "retried"), (3, "committed")):
+        grant = worker.claim()
+        assert grant.attempt == attempt
+        proxy.swallow(b'"retry"')
+        assert worker.fail(grant, retryable=True).state == expected
+    assert proxy.swallowed == 3
+    assert sorted(deaf.failures(run_id)) == ["0/0", "0/0@1", "0/0@2"]
+    progress = deaf.progress(run_id)
+    assert progress is not None
+    assert (progress.counts[0, 0].failed, progress.counts[0, 0].retrying) == (1, 0)
+
+
+def test_a_skip_whose_reply_was_lost_is_counted_once(deaf: RedisStore, proxy: Proxy) -> None:
+    run_id = new_run(deaf, [body([0], step(x="$xs", ms=0.5))], lists={"$xs": 2})
+    worker = Worker(deaf, run_id)
+    proxy.swallow(b'"retry"')
+    assert worker.fail(worker.claim()).state == "skipped"
+    assert worker.finish(worker.claim()).run == "done"
+    progress = deaf.progress(run_id)
+    assert progress is not None
+    assert (progress.counts[0, 0].skipped, proxy.swallowed) == (1, 1)
+
+
+def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: RedisStore, proxy: Proxy) -> None:
+    run_id = new_run(deaf, outliving(body([0], step(x="$xs"))), lists={"$xs": 150})
+    worker = Worker(deaf, run_id)
+    while (grant := worker.ask().grant) is not None:
+        worker.fail(grant)
+    proxy.swallow(b'"deadline"')
+    assert deaf.resume(run_id)
+    record = deaf.record(run_id)
+    assert record is not None
+    assert (record.state, record.epoch, proxy.swallowed) == ("running", 2, 1)
+    assert sum(g.hi - g.lo for g in worker.pieces([{}], lambda _: {}, ranges={"0.0": 50})) == 150
+
+
+def test_a_resumption_that_ended_the_run_at_once_says_so_again(deaf: RedisStore, proxy: Proxy) -> None:
+    run_id = new_run(deaf, chain(1))
+    worker = Worker(deaf, run_id)
+    live = worker.claim()
+    deaf.end(run_id, "cancelled", "enough")
+    worker.finish(live)
+    proxy.swallow(b'"deadline"')
+    assert deaf.resume(run_id)
+    record = deaf.record(run_id)
+    assert record is not None
+    assert (record.state, record.epoch, proxy.swallowed) == ("done", 2, 1)
+
+
+def test_a_resumption_that_is_repeated_after_the_next_end_opens_no_other_epoch(redis_store: RedisStore) -> None:
+    run_id = new_run(redis_store, chain(1))
+    request = {"token": "t", "deadline": None}
+    for _ in range(2):
+        redis_store.end(run_id, "cancelled", "enough")
+        assert b'"resumed":true' in redis_store._run("resume", run_id, request)[0]
+    record = redis_store.record(run_id)
+    assert record is not None
+    assert (record.state, record.epoch) == ("cancelled", 2)
+
+
+def test_an_admission_and_a_reservation_whose_replies_were_lost_are_answered_alike(
+    deaf: RedisStore, proxy: Proxy
+) -> None:
+    run_id = new_run(deaf, chain(2), held="key")
+    proxy.swallow(b'"still"')
+    assert [o.step for o in deaf.admit(run_id).opened] == [0]
+    proxy.swallow(b'"instead_of"')
+    assert deaf.reserve("orders", "a", 60) == "a"
+    proxy.swallow(b'"instead_of"')
+    assert deaf.reserve("orders", "b", 60, instead_of="a") == "b"
+    proxy.swallow(b'"instead_of"')
+    assert deaf.reserve("orders", "c", 60, instead_of="a") == "b"
+    assert proxy.swallowed == 4
 
 
 def test_a_lost_reply_amid_many_successors_loses_none(deaf: RedisStore, proxy: Proxy) -> None:

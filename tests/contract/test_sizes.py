@@ -11,7 +11,7 @@ import redis
 from dagcelery.store.base import CELL, Block, Child, Lost, Store, scope_id
 from dagcelery.store.redis import RedisStore
 
-from .moves import Worker, body, chain, drain, elements, new_run, results, step
+from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, step
 from .server import Server
 
 WRITES = (
@@ -220,3 +220,49 @@ def test_many_inputs_are_read_in_portions(measured: Measured) -> None:
     middling = {f"$m{i}": b"m" * 300_000 for i in range(12)}
     run_id = new_run(measured, chain(1), values=middling)
     assert list(measured.values(run_id, "0", list(middling))) == list(middling.values())
+
+
+def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Measured) -> None:
+    size = 1000
+    topology = outliving(body([0], step(x="$xs", s=[1], ms=0.999, r=retry(2), sw=60.0), step(1)))
+    run_id = new_run(measured, topology, lists={"$xs": size})
+    worker = Worker(measured, run_id)
+    grant = worker.ask(ranges={"0.0": 500}).grant
+    while grant is not None:
+        marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")]
+        want = worker.want(ranges={"0.0": 500})
+        grant = worker.fail(grant, want, failure=b"boom" * 100, markers=marker, retryable=True).grant
+    assert measured.wait(run_id, 0) == "failed"
+    assert measured.resume(run_id)
+    progress = measured.progress(run_id)
+    assert progress is not None
+    found = progress.counts[0, 0]
+    assert (progress.record.epoch, found.failed, found.skipped, found.done) == (2, 0, 1, 0)
+    assert drain(measured, run_id, topology, ranges={"0.0": 500})[-1] == "1"
+    assert measured.wait(run_id, 0) == "done"
+
+
+def test_a_failure_behind_many_items_is_bounded(measured: Measured) -> None:
+    topology = [body([0], step(x="$xs", r=retry(2)))]
+    run_id = new_run(measured, topology, lists={"$xs": 1000})
+    worker = Worker(measured, run_id)
+    grant = worker.claim(ranges={"0.0": 512})
+    assert grant.hi == 500
+    worker.fail(grant, at=499, blocks=results(grant, 499), retryable=True)
+    drain(measured, run_id, topology, ranges={"0.0": 512})
+    assert measured.wait(run_id, 0) == "done"
+
+
+def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Measured) -> None:
+    for limited in (False, True):
+        topology = [body([0], step(x="$xs", tl=1.0, r=retry(2, limit=True)))]
+        run_id = new_run(measured, topology, lists={"$xs": 300})
+        dead, worker = Worker(measured, run_id, "boot-d:1"), Worker(measured, run_id)
+        for _ in range(300):
+            dead.claim()
+        swept = measured.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+        assert swept.released == 300
+        while (grant := worker.ask().grant) is not None:
+            assert grant.condemned == ("" if limited else "died")
+            worker.finish(grant)
+        assert measured.wait(run_id, 0) == "done"
