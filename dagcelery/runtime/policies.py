@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
+from dagcelery.planner.options import is_time_limit_retried
 
 
 def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
     """Whether a task's policy covers an error. Classes are told by name: none is imported for it.
 
     dagcelery's own errors (a result that cannot be serialized, say) come again each time; they are retried only by a
-    policy that names them.
+    policy that names them. A time limit counts as what it would be taken for where it had ended the process.
     """
     policy = options.get("retry")
     if policy is None:
         return False
+    if isinstance(error, TimeLimitExceeded):
+        return is_time_limit_retried(policy)
     names = [f"{kind.__module__}:{kind.__qualname__}" for kind in type(error).__mro__]
     if isinstance(error, DagceleryError):
         names = [name for name in names if name.startswith("dagcelery.")]
