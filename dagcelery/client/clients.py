@@ -233,7 +233,7 @@ def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tu
     run_id = uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
     given = parameters.seal(view, params, engine.limits)
-    run = NewRun(run_id, plan.name, b"", "", topology(plan), given.values, given.lists, given.all_blocks())
+    run = NewRun(run_id, plan.name, b"", "", topology(plan), given.values, given.lists, given.blocks)
     mailbox.start(view, engine.store.create(run).opened)
     mailbox.deliver(engine)
     return engine, run_id, causes

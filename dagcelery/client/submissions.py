@@ -39,7 +39,7 @@ def new_run(
         topology=topology(plan),
         values=given.values,
         lists=given.lists,
-        blocks=given.all_blocks(),
+        blocks=given.blocks,
         ttl_seconds=settings.ttl_seconds,
         deadline_seconds=deadline,
         held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",

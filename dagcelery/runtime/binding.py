@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
+from celery.result import AsyncResult
 
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
@@ -143,6 +144,8 @@ def _let_go(result: Any) -> None:
                 waiters.pop(one.id, None)
             if hasattr(backend, "result_consumer"):
                 backend.result_consumer.cancel_for(one.id)
+            if isinstance(one, AsyncResult):
+                one.backend = cast(Any, None)  # else it speaks to the broker once more when it is collected
         result = result.parent
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dagcelery.errors import DagceleryError, PieceDied, SerializationError
+from dagcelery.errors import DagceleryError, PieceDied, SerializationError, StoreUnavailable
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
@@ -66,11 +66,19 @@ class Executor:
             else:
                 outcome = self._once(grant)
         except BaseException as error:
-            if is_leaving(error):
+            if self._is_not_its_fault(error):
                 raise
             return self._failed(grant, error, started, clock)
         seconds = time.perf_counter() - clock
         return Executed(replace(outcome, started=started, seconds=seconds), seconds=seconds)
+
+    def _is_not_its_fault(self, error: BaseException) -> bool:
+        """Whether an error says nothing of the piece that it hit: this process leaves, or its store cannot be read.
+        The claim is given back, and somebody else executes it.
+        """
+        if isinstance(error, StoreUnavailable):
+            return error.url == self.view.store.shown_url
+        return is_leaving(error)
 
     def _failed(self, grant: Grant, error: BaseException, started: float, clock: float) -> Executed:
         failure = self._failure(grant, error, grant.lo)
@@ -126,7 +134,7 @@ class Executor:
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         with executing(Cursor(self.view, grant)):
             writer.step_outputs(sealed, grant.step, step, returned, culprit)
-        return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.all_blocks())
+        return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)
 
     def _locate(self, grant: Grant, index: int) -> str:
         return self.view.address(grant.scope, grant.step, index)
@@ -158,6 +166,8 @@ class Executor:
                 return Executed(Outcome(), children, seconds=(time.perf_counter() - clock) / len(children))
             function = self.view.program.function(step.target) if step.kind == "task" else None
         except Exception as error:
+            if self._is_not_its_fault(error):
+                raise
             return self._failed(grant, error, started, clock)
         cursor = Cursor(self.view, grant)
         with executing(cursor):
@@ -184,7 +194,7 @@ class Executor:
                 if time.perf_counter() > until:
                     break
         except BaseException as error:
-            if is_leaving(error):
+            if self._is_not_its_fault(error):
                 raise
             return returned, error
         return returned, None
@@ -245,7 +255,7 @@ class Executor:
                 writer.split(sealed, f"${param.name}", codec, value, who)
             if param.whole:
                 writer.whole(sealed, f"${param.name}", codec, value, who)
-        return Child(index, sealed.values, sealed.lists, list(sealed.all_blocks()))
+        return Child(index, sealed.values, sealed.lists, list(sealed.blocks))
 
 
 def skipped_among(arguments: Mapping[str, Any]) -> Skipped | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, splitting, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.skipped import Skipped
-from dagcelery.payload.splitting import BLOCK_BYTES
+from dagcelery.payload.splitting import BLOCK_BYTES, SplitList
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Output, Step
 from dagcelery.runtime.reading import RunView
@@ -21,18 +21,34 @@ SEAL_BYTES = 64
 """Less than this is added to a block when it is sealed."""
 
 
+class Blocks:
+    """Blocks of lists, sealed as they are read; they can be read again, by a call that is repeated after an outage."""
+
+    __slots__ = ("_lists",)
+
+    def __init__(self) -> None:
+        self._lists: list[tuple[str, SplitList]] = []
+
+    def add(self, token: str, parts: SplitList) -> None:
+        """Add the blocks of one list."""
+        self._lists.append((token, parts))
+
+    def __bool__(self) -> bool:
+        return bool(self._lists)
+
+    def __iter__(self) -> Iterator[Block]:
+        for token, parts in self._lists:
+            for lo, hi, data in parts:
+                yield Block(token, lo, hi, parts.attempt, data)
+
+
 @dataclass(slots=True)
 class Sealed:
     """Outputs as the store takes them."""
 
     values: dict[str, bytes] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
-    blocks: list[Iterable[Block]] = field(default_factory=list)
-
-    def all_blocks(self) -> Iterator[Block]:
-        """Every block, made as it is read."""
-        for blocks in self.blocks:
-            yield from blocks
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Writer:
@@ -110,7 +126,7 @@ class Writer:
         )
         sealed.lists[token] = parts.count
         sealed.values[token + "#"] = parts.sealed_items
-        sealed.blocks.append(Block(token, lo, hi, self._attempt, data) for lo, hi, data in parts)
+        sealed.blocks.add(token, parts)
 
     def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
         """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, in blocks of a cell or 64 KB."""

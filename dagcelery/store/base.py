@@ -81,6 +81,9 @@ __all__ = [
 class Store(Protocol):
     """The verbs. Each raises StoreUnavailable if the store is out of reach, after its own retries."""
 
+    shown_url: str
+    """Where the store is, without its password, as its errors name it; a store in memory is nowhere."""
+
     def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
 

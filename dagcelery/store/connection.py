@@ -42,6 +42,7 @@ class Connection:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
+        self.shown_url = masked(url)
         # A client made from a URL repeats nothing by itself.
         retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.02), 3)
         # A host that vanishes without a word must not stop a worker's signs of life.
@@ -57,16 +58,16 @@ class Connection:
         try:
             yield
         except REFUSALS as error:
-            raise StoreRefused(str(error), masked(self.url)) from error
+            raise StoreRefused(str(error), self.shown_url) from error
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(str(error), masked(self.url)) from error
+            raise StoreUnavailable(str(error), self.shown_url) from error
 
     def ping(self) -> None:
         try:
             with self._reachable():
                 self._client.ping()
         except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-            raise StoreUnavailable(str(error), masked(self.url)) from error
+            raise StoreUnavailable(str(error), self.shown_url) from error
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -14,6 +14,8 @@ from dagcelery.store.wire import MESSAGE_CHARACTERS
 class Lobby:
     """The verbs of `store.base.Store` that name no run, under the lock that all others use."""
 
+    shown_url = "memory"
+
     def __init__(self) -> None:
         self._workers: dict[str, dict[str, Any]] = {}
         self._limits: dict[str, tuple[dict[str, None], dict[str, None]]] = defaultdict(lambda: ({}, {}))

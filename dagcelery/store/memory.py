@@ -169,7 +169,7 @@ class MemoryStore(Lobby):
     def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
         with self._changed:
             ledger = self._runs.get(run_id)
-            if ledger is None or (ledger.is_over and not ledger.hook):
+            if ledger is None or (ledger.is_over and not ledger.hook and not ledger.claims):
                 return Swept(ledger.state if ledger else "gone", 0, [])
             verdicts = {place: recovery.is_lost(claim, lost, wait_seconds) for place, claim in ledger.claims.items()}
             found = {place: died for place, (is_lost, died) in verdicts.items() if is_lost}

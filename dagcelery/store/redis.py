@@ -240,12 +240,19 @@ class RedisStore(Connection):
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         runs = [run.decode() for run in self._look({"wait": wait_seconds, "limit": limit})]
-        records = {run_id: self.record(run_id) for run_id in runs}
-        over = [run_id for run_id, record in records.items() if record is None or (record.is_over and not record.hook)]
+        over = [run_id for run_id in runs if self._is_settled(run_id)]
         if over:
             with self._reachable():
                 self._client.zrem(ACTIVE, *over)
         return [run_id for run_id in runs if run_id not in over]
+
+    def _is_settled(self, run_id: str) -> bool:
+        """Whether nobody need look at a run any more: it is over, and nobody works on it."""
+        record = self.record(run_id)
+        if record is None or not record.is_over or record.hook:
+            return record is None
+        with self._reachable():
+            return bool(self._client.hlen(key(run_id, "c")) < 2)
 
     def end(self, run_id: str, state: str, reason: str) -> Reply:
         return self._call("end", run_id, {"final": state, "reason": reason})

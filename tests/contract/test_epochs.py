@@ -108,14 +108,14 @@ def test_live_pieces_of_the_last_epoch_commit_in_the_next(store: Store) -> None:
     assert worker.claim().step == 2
 
 
-def test_claims_of_the_last_epoch_whose_owners_died_come_back_in_the_next(store: Store) -> None:
+def test_claims_whose_owners_died_come_back_also_when_the_run_is_over(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     worker = Worker(store, run_id)
     Worker(store, run_id, "boot-d:1").claim(focus="0/1")
     worker.fail(worker.claim())
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 0, "the run is over"
+    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    assert worker.nothing(), "the run is over"
     store.resume(run_id)
-    assert store.sweep(run_id, Lost(alive={"boot-a": (0.0, None)}), 0).released == 1
     assert drain(store, run_id, [body([0, 1], step(), step())]) == ["0", "1"]
 
 

@@ -131,7 +131,7 @@ def test_a_chain_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire
 def test_a_chord_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire) -> None:
     binding = wire.client.binding
     plan = binding.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan
-    wire.raw.delete("celery")
+    wire.raw.delete(*wire.raw.keys("celery*"))
     step = Opened(deep_scope(1_000), 0, 0, "celery", 1_000_000)
     (chord,) = Canvas(binding.app, plan, "f" * 32, lambda queue: 10_000).build([step])
     chord.apply_async()

@@ -71,9 +71,12 @@ class Post:
         for signature in Canvas(self._app, view.program.plan, view.run_id, self.slots).build(opened):
             self.put(*messages(signature))
 
-    def visit(self, run_id: str, queue: str, count: int) -> None:
-        """Take plain visits."""
+    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Take plain visits, at once."""
         self.put(*[Message(VISIT, {"run": run_id, "queue": queue})] * count)
+
+    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
+        """Nothing is revoked that a test delivers by hand."""
 
     def slots(self, queue: str) -> int:
         """As many processes as the world was made with."""

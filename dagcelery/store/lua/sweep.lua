@@ -8,8 +8,10 @@
 -- limited (a time limit killed the dead), deaths.
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `condemned` [[queue, step]...].
-if not is_active() and not hook then return { cjson.encode({ run = state or 'gone', released = 0 }) } end
-local gone_boots, released, more = {}, 0, false -- true: it died, false: it left in good order
+if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
+  return { cjson.encode({ run = state or 'gone', released = 0 }) }
+end
+local was_active, gone_boots, released, more = is_active(), {}, 0, false -- true: it died, false: it left in good order
 for _, boot in ipairs(req.left) do gone_boots[boot] = false end
 for _, owner in ipairs(req.dead) do gone_boots[owner] = true end
 
@@ -150,5 +152,5 @@ elseif broken and is_active() and not more then
 end
 local hints = (is_active() and not held or hook) and due_hints() or {}
 local condemned = doomed and is_active() and all_condemned() or nil
-local lapsing = call('PTTL', R) < ttl * 500
+local lapsing = was_active and call('PTTL', R) < ttl * 500
 return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned, held = held or nil }) }

@@ -1,0 +1,135 @@
+-- Make steps of the root scope as if they had never been executed, one portion a call: removals first, then arrivals
+-- from what stays done. The run is over and stays so; while R has `rewinding`, nothing commits and `resume` waits. Each
+-- call has a number: one that comes again, or late, changes nothing. Whoever dies in between leaves `rewinding`, and
+-- whoever begins again does everything again, as it would the first time, and ends a rewinder that has not died.
+-- request: token, number, act; begin {steps, epoch}; claims {pieces [[piece, body]...]}; tell_on {piece}; due {members};
+--          failures {pieces}; steps {places [[scope, body, step]...]}; keys {names}; counters {fields}; scopes {ids};
+--          arrive {steps}; items {step, lo, hi}; finish
+local mark = state and call('HGET', R, 'rewinding')
+local more
+local function said(about)
+  settle()
+  about.run, about.more = state or 'gone', more
+  return { cjson.encode(about) }
+end
+if not state then return said({}) end
+
+local function steps_of(text) return text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {} end
+
+local acts = {}
+
+function acts.begin()
+  local steps = steps_of(mark)
+  for _, step in ipairs(req.steps) do steps[#steps + 1] = step end
+  if #steps == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return end
+  mark = req.token .. ' ' .. cjson.encode(steps)
+  state = 'cancelled' -- else somebody might read results that are not there any more
+  call('HSET', R, 'rewinding', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
+  call('HDEL', R, 'failed', 'hook')
+  if hook then call('ZREM', key('r', hook), '0/-3') end
+end
+
+function acts.claims()
+  for _, found in ipairs(req.pieces) do
+    local step = string.match(found[1], '^%w+/(%-?%d+)')
+    if read_claim(found[1]) then drop_claim(found[1], entry(found[2], step).q) end
+  end
+end
+
+function acts.tell_on() -- for somebody who has committed, and not yet told all successors
+  local scope, step, lo = string.match(req.piece, '^(%w+)/(%-?%d+)/?(%d*)$')
+  local claim, body = read_claim(req.piece), place(scope).body
+  if not (claim and claim.cursor) then return end
+  local portion = announce_on(scope, step, claim.cursor)
+  if not portion then return drop_claim(req.piece, entry(body, step).q) end
+  write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
+end
+
+function acts.due()
+  for _, member in ipairs(req.members) do
+    if call('ZREM', key('d'), member) == 1 then call('HINCRBY', R, 'waiting', -1) end
+  end
+end
+
+function acts.failures()
+  local f, u = key('f'), key('u')
+  for _, piece in ipairs(req.pieces) do
+    local attempt, failure = call('ZSCORE', u, piece), call('HGET', f, piece)
+    call('ZREM', u, piece)
+    if failure and call('HLEN', f) < 1000 then call('HSET', f, piece .. '@' .. (attempt or 0), failure) end
+    call('HDEL', f, piece)
+  end
+end
+
+local function is_complete(s, step, e)
+  if e.x == '' then return string.sub(call('HGET', s, step) or '', 1, 2) == 'd|' end
+  local known = call('HMGET', s, step .. ':n', step .. ':d')
+  return known[1] and known[2] and tonumber(known[2]) >= tonumber(known[1])
+end
+
+local function forget_outputs(scope, step) -- nobody here knows how many there are; they are numbered
+  local o, s, at, removed = key('o', scope), key('s', scope), 0, 0
+  repeat
+    local values, lengths = {}, {}
+    for i = at, at + 7 do
+      local token = step .. '.' .. i
+      values[#values + 1], values[#values + 2] = token, token .. '#'
+      lengths[#lengths + 1], lengths[#lengths + 2] = 'n:' .. token, 'a:' .. token
+    end
+    at, removed = at + 8, call('HDEL', o, unpack(values)) + call('HDEL', s, unpack(lengths))
+  until removed == 0
+end
+
+-- Attempts go on from where they were (`v` is where): they are what tells a late piece, and what it stages, from others.
+local function reset(scope, body, step)
+  local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
+  if scope == '0' and is_complete(s, step, e) then call('HINCRBY', s, 'left', 1) end
+  local known = call('HMGET', s, step .. ':t', step .. ':v', step .. ':n')
+  local attempts = tonumber(known[1] or 0)
+  if e.x ~= '' then attempts = math.max(attempts, tonumber(known[2] or 0) + (known[3] and 1 or 0)) end
+  if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
+  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k')
+  if step == '-2' then call('HDEL', s, 'closed', 'left') end
+  forget_outputs(scope, step)
+  call('UNLINK', key('q', scope, step), key('a', scope, step))
+  call('ZREM', key('r', e.q), member)
+  call('ZREM', key('d'), 'w/' .. member)
+  if call('ZREM', key('d'), 'p/' .. member) == 1 then call('HINCRBY', R, 'waiting', -1) end
+end
+
+function acts.steps()
+  for _, at in ipairs(req.places) do reset(at[1], tostring(at[2]), tostring(at[3])) end
+end
+
+function acts.keys()
+  for _, name in ipairs(req.names) do
+    call('UNLINK', R .. ':' .. name)
+    call('SREM', key('k'), name)
+  end
+end
+
+function acts.counters() call('HDEL', key('n'), unpack(req.fields)) end
+
+function acts.scopes() call('HDEL', key('sc'), unpack(req.ids)) end
+
+function acts.arrive()
+  for _, step in ipairs(req.steps) do arrive('0', '0', tostring(step)) end
+end
+
+function acts.items() arrive_items('0', '0', tostring(req.step), req.lo, req.hi) end
+
+function acts.finish()
+  call('HDEL', R, 'rewinding')
+  call('HINCRBY', R, 'rewound', 1)
+end
+
+local is_mine = mark and string.sub(mark, 1, #req.token + 1) == req.token .. ' '
+local last, at = string.match(call('HGET', R, 'rewind_at') or '', '^(%S+) (%d+)$')
+local is_done = last == req.token and tonumber(at) >= req.number
+if not is_done then
+  if req.act ~= 'begin' and not is_mine then return said({ overtaken = true }) end
+  acts[req.act]()
+  call('HSET', R, 'rewind_at', req.token .. ' ' .. req.number)
+end
+if req.act == 'tell_on' then more = call('HEXISTS', key('c'), req.piece) == 1 end
+return said({ steps = req.act == 'begin' and mark and steps_of(mark) or nil })
