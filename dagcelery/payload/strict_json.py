@@ -1,7 +1,8 @@
 """JSON text is made here only of values that come back from it unchanged, tuples as lists excepted.
 
 Python's own encoder changes more: keys become text, enums and named tuples lose their class, numbers of other
-libraries become plain ones. What would change is refused, naming the path to it and the remedy.
+libraries become plain ones. What would change is refused, naming the path to it and the remedy. The one object that
+is written and comes back is `Skipped`, which stands in lists for items that are not there.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from typing import Any, Final
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.skipped import Skipped
 
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_SKIPPED: Final = "dagcelery.Skipped"
+_MARK: Final = f'"{_SKIPPED}":'
+"""How it looks as a key; within a text JSON writes its quotes in another way."""
+_SCALARS: Final = frozenset({str, int, float, bool, type(None), Skipped})
 _LISTS: Final = frozenset({list, tuple, LazyList})
 _PLAIN: Final = _SCALARS | _LISTS | {dict}
 _TEXT: Final = frozenset({str})
@@ -44,8 +49,9 @@ class Encoder:
         """
         try:
             # UTF-8 has no surrogates, which a reader of JSON would join into other characters: this refuses.
-            data = self._text(value).encode()
-            if is_plain(value):
+            text = self._text(value)
+            data = text.encode()
+            if is_plain(value) and (_MARK not in text or _first_culprit(value, self._allow_nan) is None):
                 return data
             cause = None
         except (TypeError, ValueError, RecursionError) as error:
@@ -79,9 +85,11 @@ def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:
     ).encode
 
 
-def _listed(value: object) -> list[Any]:
+def _listed(value: object) -> list[Any] | dict[str, Any]:
     if isinstance(value, LazyList):
         return list(value)
+    if type(value) is Skipped:
+        return {_SKIPPED: [value.address, value.type_name, value.message]}
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
@@ -91,6 +99,8 @@ _scan: Callable[[str, int], tuple[Any, int]] = getattr(json.JSONDecoder(), "scan
 def decode(data: bytes | memoryview) -> Any:
     """Return the value of JSON text; raises ValueError or RecursionError."""
     text = str(data, "utf-8")
+    if _MARK in text:
+        return json.loads(text, object_hook=_restored)
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -99,8 +109,14 @@ def decode(data: bytes | memoryview) -> Any:
     return value if end == len(text) else json.loads(text)
 
 
+def _restored(found: dict[str, Any]) -> Any:
+    parts = found.get(_SKIPPED)
+    is_ours = len(found) == 1 and isinstance(parts, list) and list(map(type, parts)) == [str] * 3
+    return Skipped(*parts) if is_ours and parts else found
+
+
 def is_plain(value: Any) -> bool:
-    """Whether `value` consists of nothing but exact JSON types, lists, tuples and dicts with str keys."""
+    """Whether `value` consists of nothing but exact JSON types, lists, tuples and dicts with str keys, or `Skipped`."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -154,7 +170,7 @@ def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_n
         yield path[:3], "is nested too deeply for JSON", "make it flatter, or use AsPickle()"
     elif kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not _encodable(key):
+            if type(key) is not str or key == _SKIPPED or not _encodable(key):
                 yield path, *_wrong_key(key)
             yield from _culprits(item, (*path, key), (*above, id(value)), allow_nan)
     elif kind in _LISTS:
@@ -182,6 +198,8 @@ def _encodable(text: str) -> bool:
 
 def _wrong_key(key: object) -> tuple[str, str]:
     kind = _type_name(key)
+    if key == _SKIPPED:
+        return f"has the key {key!r}, which stands for an item that was skipped", "use another key, or AsPickle()"
     if type(key) is str:
         return f"has the key {key!a} with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
     if isinstance(key, str | int | float | bool | None):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dagcelery.errors import SerializationError
 from dagcelery.payload.codecs import AsJSON, codec_for
+from dagcelery.payload.skipped import Skipped
 
 codec = codec_for(AsJSON())
 indented = codec_for(AsJSON(indent=2))
@@ -179,6 +180,24 @@ def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
         value = [value]
     with pytest.raises(SerializationError, match="nested too deeply"):
         codec.dump(value)
+
+
+@pytest.mark.parametrize("json", [codec, indented], ids=["compact", "indented"])
+def test_what_was_skipped_comes_back_among_others(json: Any) -> None:
+    skipped = Skipped("fit[3]", "ValueError", 'no "dagcelery.Skipped": [1]')
+    for value in (skipped, [1, skipped], {"a": [[skipped] * 20], "b": skipped.message}):
+        assert json.load(json.dump(value)) == value
+
+
+def test_what_only_looks_like_something_skipped_is_refused_or_left_alone() -> None:
+    with pytest.raises(SerializationError, match="which stands for an item that was skipped"):
+        codec.dump([{"dagcelery.Skipped": ["a", "b", "c"]}])
+    for text in (
+        b'{"dagcelery.Skipped":[1,2,3]}',
+        b'{"dagcelery.Skipped":["a","b","c"],"d":1}',
+        b'"dagcelery.Skipped"',
+    ):
+        assert not isinstance(codec.load(text), Skipped)
 
 
 def test_nan_is_allowed_where_it_was_asked_for() -> None:
