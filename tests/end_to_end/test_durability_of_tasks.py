@@ -78,6 +78,18 @@ def test_a_share_of_the_items_may_be_enough() -> None:
     assert told == [["half[0]", "ValueError", "0 is too small"], ["half[1]", "ValueError", "1 is too small"], 2, 3]
 
 
+def test_items_that_cost_their_process_may_be_skipped_too() -> None:
+    told = hardships.survivors.submit(n=6).result(SECONDS)
+    assert [each[:2] if isinstance(each, list) else each for each in told] == [
+        0,
+        ["perilous[1]", "dagcelery.errors.TimeLimitExceeded"],
+        2,
+        3,
+        ["perilous[4]", "dagcelery.errors.PieceDied"],
+        5,
+    ]
+
+
 def test_a_share_that_is_not_reached_fails_the_run() -> None:
     run = hardships.enough.submit(n=4, least=3)
     assert failure(run).address.startswith("half[")

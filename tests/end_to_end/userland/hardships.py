@@ -313,3 +313,17 @@ def badly_noticed(folder: str) -> int:
 @dag(on_success=ended, on_failure=ended)
 def held_and_noticed(folder: str) -> int:
     return held(folder, 1)
+
+
+@task(timeout=0.2, on_item_failure="skip")
+def perilous(x: int) -> int:
+    if x == 1:
+        time.sleep(30)
+    if x == 4:
+        os._exit(3)
+    return x
+
+
+@dag
+def survivors(n: int) -> list[Any]:
+    return described([perilous(x) for x in numbers(n)])
