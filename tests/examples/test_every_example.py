@@ -82,6 +82,7 @@ STATED = [
         ["charge[0]: item 0, attempt 1, 500 cents", "charge[1]: item 1, attempt 1, 250 cents"],
     ),
     Stated("errors", "quotients", {"a": 6, "divisors": [2, 3]}, [3.0, 2.0]),
+    Stated("retries_and_resume", "digest", {"urls": ["a", "gone", "b"]}, "<a> <b>, but there is no gone"),
     Stated("stages", "pipeline", {}, None),
     Stated("word_count", "word_count", {"folder": JSON_FOLDER, "most": 3}, commonest_words(JSON_FOLDER, 3)),
 ]
@@ -102,6 +103,7 @@ SAYS = {
     "nested_dags": "ada lovelace",
     "ordering": "['empty users', 'empty orders', 'load users', 'load orders', 'all loaded']",
     "parts": "{'error': 2.0, 'version': 'final'}",
+    "retries_and_resume": "no page was asked for again: True",
     "serializers": "([['a', 'c'], ['b', 'a']], 'a')",
     "shared_outputs": "'largest square': 16",
     "stages": "the largest is 32",
@@ -110,7 +112,9 @@ SAYS = {
 }
 """A line, or a part of one, that each example prints when it is run as a script."""
 
-CALLABLE = [each for each in STATED if each.module not in ("declarative", "current_piece", "stages")]
+CALLABLE = [
+    each for each in STATED if each.module not in ("declarative", "current_piece", "retries_and_resume", "stages")
+]
 """Those that also work when their body is called as plain Python."""
 
 

@@ -1,0 +1,71 @@
+"""Downloads that fail at times: those are tried again, the hopeless ones left out, and a failed run is resumed.
+
+Notice what is executed again: a retry repeats one item, `resume` only what had failed, and the report sees in its list
+which items were skipped. What was done stays done, on workers also if their process or machine dies in between.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from dagcelery import Retry, Skipped, attach, dag, exponential, task
+
+PATIENT = Retry(max_attempts=3, wait=exponential(base=0.01, maximum=0.1), on=OSError)
+
+TRIED: dict[str, int] = {}
+"""Stands for the network: how often this process has asked for a page."""
+READERS: list[str] = []
+"""Stands for a mail server: nothing can be sent to nobody."""
+
+
+@task(retry=PATIENT, on_item_failure="skip", timeout=30)
+def download(url: str) -> str:
+    """Fail the first time, as networks do; some pages are gone for good, so that asking again is of no use."""
+    if "gone" in url:
+        raise ValueError(f"there is no {url}")
+    TRIED[url] = TRIED.get(url, 0) + 1
+    if TRIED[url] == 1:
+        raise ConnectionError(f"{url} does not answer")
+    return f"<{url}>"
+
+
+@task
+def report(pages: list[str | Skipped]) -> str:
+    """Say what there is, and what there is not."""
+    missing = [page.message for page in pages if isinstance(page, Skipped)]
+    found = [page for page in pages if not isinstance(page, Skipped)]
+    return f"{' '.join(found)}, but {' and '.join(missing)}" if missing else " ".join(found)
+
+
+@dag
+def digest(urls: list[str]) -> str:
+    """A report of all pages that there are."""
+    return report([download(url) for url in urls])
+
+
+@task
+def send(text: str) -> str:
+    """Fail as long as there is nobody to send it to."""
+    if not READERS:
+        raise RuntimeError("nobody wants to read it")
+    return f"to {READERS[0]}: {text}"
+
+
+@dag
+def newsletter(urls: list[str]) -> str:
+    """The digest, sent."""
+    return send(digest(urls))
+
+
+if __name__ == "__main__":
+    app = Celery("newsletter")
+    app.conf.task_always_eager = True  # in this process; the same holds on workers
+    attach(app)
+    run = newsletter.submit(urls=["a", "b", "gone"])
+    print(f"{run.state}, at {run.status().failed}")
+    for error in run.errors():
+        print(f"  {error.address}, attempt {error.attempt}: {error.type_name}: {error.message}")
+    READERS.append("Ada")
+    asked = dict(TRIED)
+    print(run.resume().result())
+    print(f"no page was asked for again: {asked == TRIED}")
