@@ -166,6 +166,9 @@ def _is_text(value: object) -> _Wrong:
 
 def _is_url(value: object) -> _Wrong:
     if value == "" or (isinstance(value, str) and re.match(r"[\w+.-]+://", value)):
+        checks = re.search(r"[?&]ssl_cert_reqs=([^&]*)", str(value))
+        if checks and checks[1].lower().removeprefix("cert_") not in ("required", "optional", "none"):
+            return f"says ssl_cert_reqs={checks[1]}", "write ssl_cert_reqs=required, optional or none"
         return None
     shown = "is no URL" if isinstance(value, str) else f"is of type {type(value).__name__}"
     return shown, "write one such as redis://localhost:6379/0"

@@ -67,6 +67,7 @@ def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.M
         ("DAGCELERY_CODE_MISMATCH", "shrug"),
         ("DAGCELERY_LOG_LEVEL", "loud"),
         ("DAGCELERY_BROKER_URL", "localhost"),
+        ("DAGCELERY_BROKER_URL", "rediss://h/0?ssl_cert_reqs=perhaps"),
         ("DAGCELERY_IMPORTS", "shop/tasks.py"),
     ],
 )

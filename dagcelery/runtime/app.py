@@ -57,8 +57,9 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
     settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
     found: dict[str, Any] = _configured(app, given) | {"broker_url": app.conf.broker_url or settings.broker_url}
     if not settings.store_url and not found.get("store_url"):
-        candidates = (app.conf.result_backend, app.conf.broker_url)
-        derived = next((url for url in candidates if urls.is_redis(url)), "")
+        conf = app.conf
+        backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
+        derived = next((urls.secured(url, tls) for url, tls in (backend, broker) if urls.is_redis(url)), "")
         found["store_url"] = urls.for_redis(derived)
         if not found["store_url"] and not app.conf.task_always_eager:
             raise NotConfigured(
@@ -114,7 +115,7 @@ class OwnApp(Celery):
 
 def make_app(settings: Settings) -> Celery:
     """The app that ``celery -A dagcelery worker`` uses, made from settings."""
-    broker, backend = settings.broker_url or None, urls.for_celery(settings.store_url) or None
+    broker, backend = (urls.for_celery(url) or None for url in (settings.broker_url, settings.store_url))
     changes = {"task_default_queue": settings.queue} if settings.queue else None
     app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)
     logging.getLogger("dagcelery").setLevel(settings.log_level)

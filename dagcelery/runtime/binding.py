@@ -59,7 +59,7 @@ class Binding:
                 raise NotConfigured(
                     "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
                 )
-            self._store = self.open_store(self.settings.store_url)
+            self._store = self.open_store(urls.for_redis(self.settings.store_url))
         return self._store
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import types
 from typing import Any
@@ -53,7 +54,7 @@ def test_functions_are_told_apart() -> None:
     ("celery", "redis"),
     [
         ("redis://:pw@host:6379/3", "redis://:pw@host:6379/3"),
-        ("rediss://host/0", "rediss://host/0"),
+        ("rediss://host/0?ssl_cert_reqs=none", "rediss://host/0?ssl_cert_reqs=none"),
         ("redis+socket://:pw@/run/redis.sock?virtual_host=2", "unix://:pw@/run/redis.sock?db=2"),
         ("redis+socket:///run/redis.sock?virtual_host=0", "unix:///run/redis.sock?db=0"),
     ],
@@ -61,6 +62,37 @@ def test_functions_are_told_apart() -> None:
 def test_celery_and_redis_spell_sockets_differently(celery: str, redis: str) -> None:
     assert urls.for_redis(celery) == redis
     assert urls.for_celery(redis) == celery
+
+
+def test_celery_names_a_check_of_certificates_that_redis_py_knows_by_another_name() -> None:
+    assert urls.for_redis("rediss://h/0?ssl_cert_reqs=CERT_OPTIONAL&db=1") == "rediss://h/0?ssl_cert_reqs=optional&db=1"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rediss://h/0", "rediss://h/0?ssl_cert_reqs=required"),
+        ("rediss://h?ssl_ca_certs=%2Fa", "rediss://h?ssl_ca_certs=%2Fa&ssl_cert_reqs=required"),
+        ("rediss://h?ssl_cert_reqs=CERT_NONE", "rediss://h?ssl_cert_reqs=CERT_NONE"),
+        ("amqp://h//", "amqp://h//"),
+    ],
+)
+def test_celery_is_told_to_check_certificates_unless_the_address_says_otherwise(url: str, expected: str) -> None:
+    assert urls.for_celery(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "expected"),
+    [
+        ("redis://h/1", {"ssl_ca_certs": "/a"}, "rediss://h/1?ssl_ca_certs=%2Fa"),
+        ("rediss://h?db=1", {"ssl_cert_reqs": ssl.CERT_NONE}, "rediss://h?db=1&ssl_cert_reqs=CERT_NONE"),
+        ("redis://h/1", {}, "redis://h/1"),
+        ("redis://h/1", None, "redis://h/1"),
+        ("redis+socket:///s", {"ssl_ca_certs": "/a"}, "redis+socket:///s"),
+    ],
+)
+def test_what_celery_is_told_of_tls_beside_the_address_goes_into_it(url: str, options: object, expected: str) -> None:
+    assert urls.secured(url, options) == expected
 
 
 @pytest.mark.parametrize(
