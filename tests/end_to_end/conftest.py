@@ -13,8 +13,19 @@ from dagcelery.client import set_default
 from dagcelery.local import Cluster, cluster
 
 from .site import USERLAND, Site, site
+from .surroundings import CHOSEN, SURROUNDINGS, missing
 
 sys.path.insert(0, str(USERLAND))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say so, for each test, where the chosen surroundings cannot be had."""
+    if CHOSEN not in SURROUNDINGS:
+        raise pytest.UsageError(f"DAGCELERY_TEST_SURROUNDINGS={CHOSEN}: choose one of {', '.join(SURROUNDINGS)}")
+    if reason := missing():
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +64,7 @@ def notices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session_hard(notices: Path) -> Iterator[Cluster]:
     """Two processes and one for the queue solo, which sweep often and take a silent worker for dead after a second."""
     quick = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1", "NOTICES": str(notices)}
-    with cluster(workers=0, environment=quick) as made:
+    with SURROUNDINGS[CHOSEN]() as addresses, cluster(workers=0, environment=addresses | quick) as made:
         made.start_worker(2)
         made.start_worker(1, queues=["solo"])
         yield made
@@ -70,5 +81,5 @@ def hard(session_hard: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def raw(at: Site) -> Iterator[redis.Redis]:
     """A plain client of the site's Redis."""
-    with redis.Redis.from_url(at.cluster.store_url) as client:
+    with redis.Redis.from_url(at.store_url) as client:
         yield client

@@ -13,7 +13,10 @@ from pathlib import Path
 import redis
 
 from dagcelery.local import Cluster, Process, cluster
+from dagcelery.runtime.urls import is_redis
 from dagcelery.store.redis import key
+
+from .surroundings import CHOSEN, SURROUNDINGS
 
 USERLAND = Path(__file__).parent / "userland"
 CELERY = Path(sys.executable).with_name("celery")
@@ -62,6 +65,23 @@ class Site:
         self.client = local.client
         self.workers: dict[str, Worker] = {}
 
+    @property
+    def broker_url(self) -> str:
+        """Where Celery sends messages; the cluster's own server knows nothing of other surroundings."""
+        return self.cluster.environment["DAGCELERY_BROKER_URL"]
+
+    @property
+    def store_url(self) -> str:
+        """Where runs are remembered."""
+        return self.cluster.environment["DAGCELERY_STORE_URL"]
+
+    @property
+    def team(self) -> dict[str, str]:
+        """What a team's process is told: of dagcelery's addresses only the store's, where their app has no Redis."""
+        backend = self.cluster.environment.get("TEAM_BACKEND", self.store_url)
+        addresses = {"DAGCELERY_BROKER_URL": "", "DAGCELERY_STORE_URL": "" if is_redis(backend) else self.store_url}
+        return {"TEAM_BROKER": self.broker_url, "TEAM_BACKEND": backend, **addresses}
+
     def hire(self, name: str, *options: str, app: str = "dagcelery", env: Mapping[str, str] | None = None) -> Worker:
         """Start a worker without waiting for it."""
         command = [str(CELERY), "-A", app, "worker", "-n", f"{name}@%h", "-l", "INFO", "--without-mingle", *options]
@@ -85,7 +105,7 @@ class Site:
     def await_event(self, run_id: str, kind: str, piece: str = "") -> None:
         """Wait until a run's stream tells of something, such as a piece being "done"."""
         last = b"0"
-        with redis.Redis.from_url(self.cluster.store_url, socket_timeout=BOOT_SECONDS) as raw:
+        with redis.Redis.from_url(self.store_url, socket_timeout=BOOT_SECONDS) as raw:
             while True:
                 found = raw.xread({key(run_id, "e"): last}, block=int(BOOT_SECONDS * 1000))
                 assert found, f"{run_id} never told of {kind} {piece}"
@@ -97,8 +117,8 @@ class Site:
 
 @contextmanager
 def site() -> Iterator[Site]:
-    """A site without workers."""
-    with cluster(workers=0) as local:
+    """A site without workers, in the chosen surroundings."""
+    with SURROUNDINGS[CHOSEN]() as addresses, cluster(workers=0, environment=addresses) as local:
         made = Site(local)
         try:
             yield made

@@ -23,11 +23,10 @@ SECONDS = 60.0
 @pytest.fixture
 def team(at: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The team's module, as their web process imports it; a worker of their app runs."""
-    key = at.cluster.signing_key
-    monkeypatch.setenv("TEAM_REDIS", at.cluster.broker_url)
-    monkeypatch.setenv("DAGCELERY_SIGNING_KEY", key)
-    hidden = {"DAGCELERY_BROKER_URL": "", "DAGCELERY_STORE_URL": "", "TEAM_REDIS": at.cluster.broker_url}
-    worker = at.hire("team", "-c", "1", app="team", env=hidden)
+    for name, value in at.team.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGCELERY_SIGNING_KEY", at.cluster.signing_key)
+    worker = at.hire("team", "-c", "1", app="team", env=at.team)
     sys.modules.pop("team", None)
     import team
 

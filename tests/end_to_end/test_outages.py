@@ -24,13 +24,21 @@ from dagcelery.errors import (
 from dagcelery.local import Server
 from dagcelery.settings import Settings
 
+from .surroundings import nobody_at
+
 
 @pytest.fixture
-def nowhere() -> Iterator[str]:
-    """An address where nobody listens."""
+def port() -> Iterator[int]:
+    """A port where nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        yield f"redis://:secret@127.0.0.1:{taken.getsockname()[1]}/0"
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def nowhere(port: int) -> str:
+    """The address of a Redis that does not answer."""
+    return f"redis://:secret@127.0.0.1:{port}/0"
 
 
 def client_of(**settings: Any) -> Client:
@@ -63,9 +71,9 @@ def test_asking_for_a_run_whose_store_is_out_of_reach_is_a_typed_error(nowhere: 
     ids=["visit", "chain", "group"],
 )
 def test_a_broker_out_of_reach_cancels_the_run_and_names_it(
-    server: Server, nowhere: str, node: Any, params: dict[str, Any]
+    server: Server, port: int, node: Any, params: dict[str, Any]
 ) -> None:
-    client = client_of(broker_url=nowhere, store_url=server.url)
+    client = client_of(broker_url=nobody_at(port), store_url=server.url)
     with pytest.raises(BrokerUnavailable) as caught:
         client.submit(node, params)
     assert "secret" not in str(caught.value)

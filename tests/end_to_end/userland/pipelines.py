@@ -240,7 +240,7 @@ def failing_between(path: str, bad: int) -> int:
 @task
 def wait_for(path: str) -> str:
     """Wait until there is such a file, and say what is in it."""
-    while not os.path.exists(path):
+    while not os.path.exists(path) or not os.path.getsize(path):
         time.sleep(0.005)
     with open(path) as file:
         return file.read()

@@ -8,7 +8,7 @@ from celery import Celery
 
 from dagcelery import attach
 
-app = Celery("team", broker=os.environ["TEAM_REDIS"], backend=os.environ["TEAM_REDIS"])
+app = Celery("team", broker=os.environ["TEAM_BROKER"], backend=os.environ["TEAM_BACKEND"])
 app.conf.update(task_default_queue="team", broker_connection_retry_on_startup=True, include=["pipelines"])
 before = dict(app.conf.changes)
 client = attach(app)
