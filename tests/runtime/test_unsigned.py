@@ -11,7 +11,7 @@ import redis
 from dagcelery import AsPickle, dag, task
 from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
 from dagcelery.local import Server
-from dagcelery.runtime import results
+from dagcelery.runtime import lifecycle, results
 from dagcelery.store.redis import RedisStore, key
 
 from . import flows
@@ -57,6 +57,7 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(store: RedisStore, ra
     with pytest.raises(NodeFailed) as caught:
         world.result(run_id)
     assert caught.value.type_name == "dagcelery.errors.FunctionNotAllowed"
+    lifecycle.resume(world.client, run_id, None, allow_code_change=False)
     assert "antigravity" not in sys.modules
 
 
