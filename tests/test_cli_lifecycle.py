@@ -72,6 +72,19 @@ def test_resume_goes_on_and_tells_what_came_of_it(cli: Cli, failed: Run[str]) ->
     assert "needs" in result.stderr
 
 
+def test_resume_from_a_node_executes_it_again(cli: Cli) -> None:
+    run = cli_targets.squares.submit(n=3)
+    run.result(SECONDS)
+    before = run.status().started
+    result = cli("resume", run.id, "--from", "total", "--watch")
+    assert (result.exit_code, result.stdout) == (0, "done\n")
+    assert run.status().started == before
+    assert run.result(SECONDS) == 5
+    result = cli("resume", run.id, "--from", "totla")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "did you mean 'total'?" in result.stderr
+
+
 def test_resume_returns_at_once_unless_it_is_to_watch(cli: Cli, failed: Run[str]) -> None:
     assert cli("resume", failed.id).stdout in ("running\n", "done\n")
     assert failed.result(SECONDS) == "it"

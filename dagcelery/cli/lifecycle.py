@@ -29,13 +29,18 @@ def cancel(run_id: str, reason: str, terminate: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer from now on.")
 @click.option("--allow-code-change", is_flag=True, help="Go on although a function was changed since the run began.")
+@click.option("--from", "node", metavar="NODE", help="Execute this node again, and all that depends on it.")
 @click.option("--watch", is_flag=True, help="Stay until the run has ended.")
-def resume(run_id: str, deadline: float | None, allow_code_change: bool, watch: bool) -> None:
+def resume(run_id: str, deadline: float | None, allow_code_change: bool, node: str | None, watch: bool) -> None:
     """Let RUN go on, which failed, was cancelled or timed out: only what is missing is executed.
 
-    With --watch the exit code says whether it was done in the end.
+    With --from it may be done as well. With --watch the exit code says whether it was done in the end.
     """
-    run = _run(run_id).resume(deadline=deadline, allow_code_change=allow_code_change)
+    run = _run(run_id)
+    if node is None:
+        run.resume(deadline=deadline, allow_code_change=allow_code_change)
+    else:
+        run.retry_from(node, deadline=deadline, allow_code_change=allow_code_change)
     if not watch:
         click.echo(run.state)
         return

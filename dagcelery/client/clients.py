@@ -95,6 +95,17 @@ class Run(Generic[R_co]):
         _deliver(self._engine)
         return self
 
+    def retry_from(self, node: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+        """Execute a node of a run that is over again, and all that depends on it; everything else stays done.
+
+        `node` is a name as `status()` shows it, of a node that is not inside of a mapped DAG. A run that is done may
+        be taken back too. Raises as `resume` does, and InvalidParameters if there is no such node.
+        """
+        _check_deadline(deadline)
+        lifecycle.retry_from(self._engine, self.id, node, deadline, allow_code_change=allow_code_change)
+        _deliver(self._engine)
+        return self
+
     def errors(self) -> list[Failure]:
         """Every attempt that failed, with its remote traceback, repeated ones too. Raises RunNotFound."""
         return list(lifecycle.errors(self._engine, self.id))

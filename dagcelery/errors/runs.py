@@ -82,7 +82,7 @@ class NotResumable(DagceleryError):
 
     def __str__(self) -> str:
         if self.state == "done":
-            return f"run {self.run_id} is done: there is nothing to resume; submit a new run"
+            return f"run {self.run_id} is done: there is nothing to resume; say from where with retry_from()"
         return f"run {self.run_id} is {self.state}: it goes on by itself; cancel it first, or wait for its end"
 
 

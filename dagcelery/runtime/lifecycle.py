@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dagcelery.errors import CodeMismatch, DagceleryError, NotResumable, RunNotFound
+from dagcelery.errors import CodeMismatch, DagceleryError, InvalidParameters, NotResumable, RunNotFound
 from dagcelery.payload import addresses, failures, functions, values
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.runtime.engine import Engine
@@ -47,8 +48,53 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
     view = engine.view(run_id)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
         check_code(view, engine.settings.imports)
-    if not engine.store.resume(run_id, deadline_seconds):
+    _go_on(engine, view, deadline_seconds)
+
+
+def retry_from(
+    engine: Engine, run_id: str, node: str, deadline_seconds: float | None, *, allow_code_change: bool
+) -> None:
+    """Execute a node of a run that is over again, and all that depends on it. As `resume`, and InvalidParameters."""
+    record = engine.store.record(run_id)
+    if record is None:
+        raise RunNotFound(run_id)
+    view = engine.view(run_id)
+    step = _root_step(view, node)
+    if not record.is_over:
         raise NotResumable(run_id, record.state)
+    if not allow_code_change and engine.settings.code_mismatch != "ignore":
+        check_code(view, engine.settings.imports)
+    if not engine.store.rewind(run_id, [step]):
+        raise NotResumable(run_id, _state(engine, run_id))
+    _go_on(engine, view, deadline_seconds)
+
+
+def _root_step(view: RunView, node: str) -> int:
+    names = [step.name for step in view.program.body(0).steps]
+    if node in names:
+        return names.index(node)
+    culprit, outermost = f"node {node!r} of '{view.program.plan.name}'", str(node).partition("[")[0]
+    if outermost in names:
+        raise InvalidParameters(
+            culprit, "is one item, or lies inside of a DAG that is mapped", f"name the outermost node, '{outermost}'"
+        )
+    close = difflib.get_close_matches(str(node), names, n=1)
+    right = f"did you mean '{close[0]}'?" if close else "give the name of a node as status() shows it"
+    raise InvalidParameters(culprit, "there is no such node", right)
+
+
+def _state(engine: Engine, run_id: str) -> str:
+    record = engine.store.record(run_id)
+    if record is None:
+        raise RunNotFound(run_id)
+    return record.state
+
+
+def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> None:
+    """Open a new epoch of a run, and send messages for what is ready then."""
+    run_id = view.run_id
+    if not engine.store.resume(run_id, deadline_seconds):
+        raise NotResumable(run_id, _state(engine, run_id))
     if not engine.quotas.enter(view):
         engine.store.admit(run_id, still="limit")
     swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)

@@ -37,6 +37,11 @@ class RunView:
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
+        self.era = 0
+
+    def enter(self, era: int) -> None:
+        """Forget how long lists are when the run was rewound: those that were made again may have other lengths."""
+        self.era, self._counts = era, {}
 
     def deadline(self) -> float | None:
         """When the run will be ended, in seconds since the epoch; None if it may take its time.
@@ -97,15 +102,16 @@ class RunView:
     def count(self, scope: str, token: str) -> int:
         """The signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
-        found = self._counts.get((scope, token))
+        counts = self._counts  # what is read now belongs to this era, whatever this view enters meanwhile
+        found = counts.get((scope, token))
         if found is None:
             stored = self.store.values(self.run_id, scope, [token + "#"])[0]
             if stored is None:
                 raise _missing(self, scope, token)
             found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
-            if len(self._counts) > 10_000:
-                self._counts.clear()
-            self._counts[scope, token] = found
+            if len(counts) > 10_000:
+                counts.clear()
+            counts[scope, token] = found
         return found
 
     def resolve(self, scope: str, token: str) -> tuple[str, str]:

@@ -149,6 +149,7 @@ def _reason(store: Store, run_id: str) -> str:
 
 def returned(view: RunView) -> Any:
     """What a finished run gives back: the shape that the body returned, or outputs by name."""
+    view.enter(view.era)  # this process may have read results of it before it was rewound
     body, reader = view.program.body(0), Reader(view, Scope(ROOT))
     if body.returns is not None:
         return reader.evaluate(body.returns)

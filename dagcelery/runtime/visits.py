@@ -173,6 +173,8 @@ class Visit:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
             self._tell()
+        if reply.grant is not None and reply.grant.era != self._view.era:
+            self._view.enter(reply.grant.era)
         return reply.grant
 
     # -- telling others ---------------------------------------------------------------------------

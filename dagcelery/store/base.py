@@ -147,6 +147,13 @@ class Store(Protocol):
         `deadline_seconds` is from now; None: as long as before, 0: none.
         """
 
+    def rewind(self, run_id: str, steps: Sequence[int]) -> bool:
+        """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed.
+
+        The run is cancelled then, and `resume` lets it go on; a rewinding that was cut short is ended by the next one,
+        or by `resume`. Meanwhile nothing commits. False if the run is not over.
+        """
+
     def messages(self, run_id: str) -> Sequence[str]:
         """The Celery messages that are working on a run."""
 

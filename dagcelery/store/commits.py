@@ -38,6 +38,7 @@ def commit(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
         _close(ledger, grant, outcome)
     elif outcome.failure is None:
         counts["d"] += 1
+        ledger.steps[scope, step].complete = True
         if step != START:
             ledger.write("done", grant.piece, body, -1, grant.attempt, outcome.started, outcome.seconds)
             ledger.step_left(scope)

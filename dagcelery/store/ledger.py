@@ -38,6 +38,7 @@ class StepState:
 
     arrived: int = 0
     attempts: int = 0
+    base: int = 0
     items: int = -1
     done: int = 0
     claimed: int = 0
@@ -46,6 +47,8 @@ class StepState:
     item_arrivals: dict[int, int] = field(default_factory=dict)
     lost: dict[tuple[int, int], str] = field(default_factory=dict)
     skipped: int = 0
+    begun: bool = False
+    complete: bool = False
 
 
 @dataclass(slots=True)
@@ -84,7 +87,7 @@ class Ledger:
         self.span = run.deadline_seconds
         self.deadline = None if self.span is None else self.created + self.span
         self.failed = self.reason = self.hook = ""
-        self.held, self.fingerprint, self.epoch = run.held, run.fingerprint, 1
+        self.held, self.fingerprint, self.epoch, self.rewound = run.held, run.fingerprint, 1, 0
         self.topology = [{_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology]
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self.sequence: dict[str, int] = {ROOT: 0}
@@ -186,10 +189,14 @@ class Ledger:
     def announce(self, scope: str, step: int) -> None:
         """Tell the successors of a step that it is complete."""
         for successor in self.entry(scope, step)["s"]:
-            state = self.steps[scope, successor]
-            state.arrived += 1
-            if state.arrived == max(1, self.entry(scope, successor)["n"]):
-                self.open(scope, successor)
+            self.arrive(scope, successor)
+
+    def arrive(self, scope: str, step: int) -> None:
+        """One of the steps that a step waits for is complete."""
+        state = self.steps[scope, step]
+        state.arrived += 1
+        if state.arrived == max(1, self.entry(scope, step)["n"]):
+            self.open(scope, step)
 
     def begin(self, scope: str) -> None:
         """A scope is there with its inputs: its first steps may start."""
@@ -254,6 +261,7 @@ class Ledger:
             self.arrive_items(scope, successor, lo, hi)
         state.done += hi - lo
         if state.done >= state.items:
+            state.complete = True
             self.step_left(scope)
             self.announce(scope, step)
 
@@ -291,7 +299,7 @@ class Ledger:
         name = f"{scope}/{step}"
         why = self.condemned.get(f"{name}/{lo}" if lo >= 0 else name) or self.condemned.get(name, "")
         inputs = ({}, {}) if why else self._inputs(scope, step, lo, hi)
-        return Grant(self.scopes[scope], step, lo, hi, attempt, state.items, *inputs, why)
+        return Grant(self.scopes[scope], step, lo, hi, attempt, state.items, *inputs, why, self.rewound)
 
     def _order(self, scope: str, step: int) -> tuple[int, str, int]:
         return step + (self.sequence[scope] << 20) - (self.scopes[scope].depth << 42), scope, step
@@ -319,7 +327,11 @@ class Ledger:
             state.ranges.appendleft((lo + size, hi, attempts))
             hi = lo + size
         state.claimed += hi - lo
-        return lo, hi, attempts + 1
+        state.begun = True
+        attempt = max(attempts, state.base) + 1
+        if attempt > state.base + 1:
+            state.attempts = max(state.attempts, attempt)
+        return lo, hi, attempt
 
     def _inputs(
         self, scope: str, step: int, lo: int, hi: int

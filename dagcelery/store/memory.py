@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dagcelery.store import recovery
+from dagcelery.store import recovery, undoing
 from dagcelery.store.base import (
     ROOT,
     TERMINAL,
@@ -222,6 +222,14 @@ class MemoryStore(Lobby):
                 return False
             recovery.resume(ledger, deadline_seconds)
             self._looked_at[run_id] = 0.0
+            return True
+
+    def rewind(self, run_id: str, steps: Sequence[int]) -> bool:
+        with self._changed:
+            ledger = self._runs.get(run_id)
+            if ledger is None or not ledger.is_over or not steps:
+                return False
+            undoing.rewind(ledger, steps)
             return True
 
     def messages(self, run_id: str) -> Sequence[str]:

@@ -125,6 +125,8 @@ class Grant:
     blocks: Mapping[str, Sequence[Block]] = field(default_factory=dict)
     condemned: str = ""
     """Why it shall fail without being called: "died", "timeout" or "start_within"; "" if it shall be called."""
+    era: int = 0
+    """How often the run has been rewound: what was known of an earlier era's values may have changed."""
 
     @property
     def piece(self) -> str:

@@ -149,6 +149,8 @@ def forgive(ledger: Ledger, grant: Grant, owner: str) -> None:
 def retake(ledger: Ledger, grant: Grant, owner: str) -> bool:
     """Let a sleeper that was taken for dead commit, if nobody has claimed its piece again."""
     scope, step = grant.scope.id, grant.step
+    if scope not in ledger.scopes:  # it was taken back
+        return False
     state = ledger.steps[scope, step]
     waiting = ledger.ready[ledger.entry(scope, step)["q"]]
     at = ledger.position(waiting, f"{scope}/{step}")

@@ -7,12 +7,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import redis
 
-from dagcelery.store import wire
+from dagcelery.store import rewinding, wire
 from dagcelery.store.base import (
     CHUNK_BYTES,
     CLOSE,
@@ -210,12 +211,18 @@ class RedisStore(Connection):
         self._look({"run": run_id, "delay": 60})
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
-            if not answer.get("more"):
+            if answer.get("rewinding"):
+                self.rewind(run_id, ())
+            elif not answer.get("more"):
                 break
         if answer.get("resumed"):
             self.expire(run_id, 0)
         self._look({"run": run_id, "delay": 0})
         return bool(answer.get("resumed"))
+
+    def rewind(self, run_id: str, steps: Sequence[int]) -> bool:
+        with self._reachable():
+            return rewinding.rewind(self._client, self._run, run_id, partial(key, run_id), steps)
 
     def messages(self, run_id: str) -> Sequence[str]:
         with self._reachable():

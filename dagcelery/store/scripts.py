@@ -16,9 +16,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 encode = json.JSONEncoder(separators=(",", ":")).encode
+_OF_CLAIMS = ("claim", "delegate", "release", "resume", "rewind", "sweep", "park", "wake")
 _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "committing")),
-    **dict.fromkeys(("claim", "delegate", "release", "resume", "sweep", "park", "wake"), ("prelude", "claims")),
+    **dict.fromkeys(_OF_CLAIMS, ("prelude", "claims")),
     **dict.fromkeys(("look", "reserve", "limit"), ()),
 }
 """What stands in front of a verb; where nothing is said, the prelude alone."""

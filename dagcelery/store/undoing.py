@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dagcelery.store.base import HOOK, ROOT, START
+from dagcelery.store.base import HOOK, ROOT, START, SUCCESSORS
 from dagcelery.store.ledger import Ledger, StepState
+
+ARRIVALS = 250
+"""Items of a fan-out that are told of at once."""
 
 
 def dependents(
@@ -40,7 +43,7 @@ def rewind(ledger: Ledger, steps: Iterable[int]) -> None:
     _Undoing(ledger, found, bodies, scopes).undo()
     ledger.state, ledger.failed, ledger.hook, ledger.rewound = "cancelled", "", "", ledger.rewound + 1
     ledger.reason = "parts of it are to be executed again: resume() sees to it"
-    for step in entries.keys() - found:
+    for step in sorted(entries.keys() - found):
         _tell(ledger, step, found)
     ledger.opened = []
 
@@ -81,8 +84,9 @@ class _Undoing:
         for kept in (ledger.values, ledger.lists, ledger.blocks):
             for at in [at for at in kept if self._made(*at)]:
                 del kept[at]
-        for body, step in [at for at in ledger.counts if at[0] in self._bodies or (at[0] == 0 and at[1] in self._steps)]:
-            del ledger.counts[body, step]
+        for body, step in list(ledger.counts):
+            if body in self._bodies or (body == 0 and step in self._steps):
+                del ledger.counts[body, step]
         self._forget_scopes()
 
     def _covers(self, scope: str, step: int) -> bool:
@@ -113,22 +117,19 @@ class _Undoing:
 
 def _fresh(state: StepState, *, is_fan_out: bool) -> StepState:
     """Attempts go on from where they were: they tell a late piece from those to come."""
-    base = max(state.attempts, state.base + (state.items >= 0)) if is_fan_out else state.attempts
+    base = max(state.attempts, state.base + state.begun) if is_fan_out else state.attempts
     return StepState(attempts=state.attempts, base=base)
 
 
 def _tell(ledger: Ledger, step: int, among: set[int]) -> None:
     """Tell some of a step's successors again that it is complete."""
     entry, state = ledger.topology[0][step], ledger.steps[ROOT, step]
-    if step == START:
-        is_complete = state.complete or not ledger.has_large_start(ROOT)
-    else:
-        is_complete = state.complete
-    if not is_complete:
+    if not state.complete and (step != START or len(entry["s"]) > SUCCESSORS):
         return
     for successor in entry["se"]:
         if successor in among:
-            ledger.arrive_items(ROOT, successor, 0, state.items)
+            for lo in range(0, max(1, state.items), ARRIVALS):
+                ledger.arrive_items(ROOT, successor, lo, min(state.items, lo + ARRIVALS))
     for successor in entry["s"]:
         if successor in among:
             ledger.arrive(ROOT, successor)

@@ -195,7 +195,7 @@ def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
         head.get("digest") or "",
         opened(head),
         head.get("ready", 0),
-        _grant(head["grant"], answer[1:]) if "grant" in head else None,
+        _grant(head["grant"], answer[1:], head.get("era", 0)) if "grant" in head else None,
         head.get("retry"),
     )
 
@@ -217,7 +217,7 @@ def opened(head: Mapping[str, Any]) -> list[Opened]:
     return [Opened(*row) for row in head.get("opened") or ()]
 
 
-def _grant(row: list[Any], rest: list[Any]) -> Grant:
+def _grant(row: list[Any], rest: list[Any], era: int) -> Grant:
     scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *condemned = row
     values: dict[str, bytes | None] = {}
     found: dict[str, list[Block]] = {}
@@ -231,7 +231,7 @@ def _grant(row: list[Any], rest: list[Any]) -> Grant:
                 if pairs is not None
             }
     place = Scope(scope, parent, at, index, body, depth)
-    return Grant(place, step, lo, hi, attempt, items, values, found, condemned[0] if condemned else "")
+    return Grant(place, step, lo, hi, attempt, items, values, found, condemned[0] if condemned else "", era)
 
 
 @lru_cache(maxsize=10_000)

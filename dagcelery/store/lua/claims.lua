@@ -34,8 +34,10 @@ local function take_range(scope, body, step, want)
   local q, s = key('q', scope, step), key('s', scope)
   local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
   lo, hi = tonumber(lo), tonumber(hi)
-  local known = call('HMGET', s, step .. ':n', step .. ':c')
-  local items, claimed = tonumber(known[1]), tonumber(known[2] or 0)
+  local known = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
+  local items, claimed, before = tonumber(known[1]), tonumber(known[2] or 0), tonumber(known[3] or 0)
+  local attempt = math.max(tonumber(attempts), before) + 1
+  if attempt > before + 1 and attempt > tonumber(known[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
@@ -47,7 +49,7 @@ local function take_range(scope, body, step, want)
     if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
   end
   call('HINCRBY', s, step .. ':c', hi - lo)
-  return lo, hi, tonumber(attempts) + 1, items
+  return lo, hi, attempt, items
 end
 
 local function why_condemned(piece, member) -- nil, or why a piece shall fail without being called
@@ -170,9 +172,9 @@ local function unpark(scope, step) -- what waited for others of its kind may try
 end
 
 local function check_start(scope, body, step) -- nobody has begun it for as long as its task allows?
-  local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c')
+  local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
   local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
-  if tonumber(begun[1] or 0) > 0 or tonumber(begun[2] or 0) > 0 then return end
+  if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
   if now < since + e.sw then return later('w/' .. member, since + e.sw) end -- nobody could, while it was held or over
   if call('ZSCORE', key('r', e.q), member) then condemn(member, 'start_within') end
 end
@@ -237,6 +239,7 @@ local function conclude(verdict, more)
   end
   if #opened > 0 then reply.opened = opened end
   reply.run, reply.retry = state, retry_seconds
+  if rewound and reply.grant then reply.era = tonumber(rewound) end
   settle()
   local text = cjson.encode(reply)
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)

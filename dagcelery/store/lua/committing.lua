@@ -6,6 +6,8 @@ local again = repeated()
 if again then return again end
 local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
 local piece, body = piece_name(scope, step, lo), place(scope).body
+-- Steps are taken back: of what commits meanwhile nobody could say whether it was told to those who wait for it.
+if not is_active() and call('HEXISTS', R, 'rewinding') == 1 or not body then return conclude('stale') end
 local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
 if not done or done < lo then done = hi end
 

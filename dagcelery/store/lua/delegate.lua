@@ -10,6 +10,7 @@ local again = repeated()
 if again then return again end
 local scope, step = req.scope, tostring(req.step)
 local piece, parent = piece_name(scope, step, req.lo), place(scope)
+if not parent.body then return conclude('stale') end -- the scope was taken back
 local claim, e = read_claim(piece), entry(parent.body, step)
 if not claim or claim.attempt ~= req.attempt or claim.owner ~= req.owner then return conclude('stale') end
 

@@ -4,10 +4,11 @@
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps;
 --                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; doomed: z is in use;
+--                                              | rewinding: "token [steps]" of whoever takes steps back; rewind_at: the call it is at; rewound: how often
 --                                              | held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was rewound; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
@@ -33,9 +34,9 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'doomed', 'held', 'hook')
+local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'doomed', 'held', 'hook', 'rewound')
 local state, ttl, digest, due = run[1], tonumber(run[2] or req.ttl or 604800), run[3], tonumber(run[4])
-local broken, doomed, held, hook = run[5], run[6], run[7], run[8]
+local broken, doomed, held, hook, rewound = run[5], run[6], run[7], run[8], run[9]
 
 local function is_active() return state == 'running' or state == 'pending' end
 

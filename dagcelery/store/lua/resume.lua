@@ -5,6 +5,7 @@
 local function said(more) return { cjson.encode({ run = state or 'gone', more = more }) } end
 if state and call('HGET', R, 'resumed') == req.token then return { cjson.encode({ run = state, resumed = true }) } end
 if not state or state == 'done' or is_active() then return said() end
+if call('HEXISTS', R, 'rewinding') == 1 then return { cjson.encode({ run = state, rewinding = true }) } end
 
 local function back(piece, attempts)
   local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')

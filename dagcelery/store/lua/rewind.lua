@@ -84,7 +84,7 @@ end
 local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
   if scope == '0' and is_complete(s, step, e) then call('HINCRBY', s, 'left', 1) end
-  local known = call('HMGET', s, step .. ':t', step .. ':v', step .. ':n')
+  local known = call('HMGET', s, step .. ':t', step .. ':v', step .. ':c')
   local attempts = tonumber(known[1] or 0)
   if e.x ~= '' then attempts = math.max(attempts, tonumber(known[2] or 0) + (known[3] and 1 or 0)) end
   if attempts > 0 then call('HSET', s, step .. ':v', attempts) end

@@ -1,0 +1,492 @@
+"""Steps that are to be executed again: they and what depends on them are as if never executed, all else stays done."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dagcelery.store.base import HOOK, ROOT, Block, Grant, Lost, Store, scope_id
+from dagcelery.store.memory import MemoryStore
+from dagcelery.store.redis import RedisStore
+
+from .conftest import check_keys
+from .moves import Worker, body, chain, drain, elements, hooked, new_run, results, retry, step
+from .server import Server
+from .test_random_failures import Troubled
+
+DIAMOND = [body([0], step(s=[1, 2]), step(1, s=[3]), step(1, s=[3]), step(2), step())]
+MAPPED = [
+    body([0, 1], step(s=[2], x="$xs", se=[2, 3]), step(), step(1, x="$xs", e=1, b=1, se=[3]), step(x="$xs", e=2)),
+    body([0], step(s=[1]), step(1)),
+]
+
+
+def again(store: Store, run_id: str, *steps: int) -> None:
+    assert store.rewind(run_id, steps)
+    assert store.resume(run_id)
+
+
+def counts(store: Store, run_id: str) -> dict[tuple[int, int], tuple[int, int, int]]:
+    progress = store.progress(run_id)
+    assert progress is not None
+    return {at: (c.total, c.running, c.done) for at, c in progress.counts.items() if c.total}
+
+
+def state(store: Store, run_id: str) -> str:
+    record = store.record(run_id)
+    assert record is not None
+    return record.state
+
+
+# -- what is executed again -----------------------------------------------------------------------
+def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: Store) -> None:
+    run_id = new_run(store, chain(4))
+    drain(store, run_id, chain(4))
+    again(store, run_id, 2)
+    assert state(store, run_id) == "running"
+    assert drain(store, run_id, chain(4)) == ["2", "3"]
+    assert store.wait(run_id, 0) == "done"
+    record = store.record(run_id)
+    assert record is not None
+    assert record.epoch == 2
+
+
+def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
+    run_id = new_run(store, [DIAMOND[0] | {"start": step(s=[0, 4])}])
+    drain(store, run_id, DIAMOND)
+    again(store, run_id, 2)
+    assert drain(store, run_id, DIAMOND) == ["2", "3"]
+
+
+def test_several_steps_are_rewound_together(store: Store) -> None:
+    run_id = new_run(store, DIAMOND)
+    drain(store, run_id, DIAMOND, focus="0/4")
+    store.end(run_id, "cancelled", "")
+    again(store, run_id, 1, 2)
+    assert drain(store, run_id, DIAMOND) == ["1", "2", "3"]
+
+
+def test_a_fan_out_is_executed_again_with_what_follows_its_items(store: Store) -> None:
+    run_id = new_run(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"x"] * 3))
+    first = drain(store, run_id, MAPPED)
+    first.remove("1")
+    before = counts(store, run_id)
+    again(store, run_id, 0)
+    assert sorted(drain(store, run_id, MAPPED)) == sorted(first)
+    assert counts(store, run_id) == before
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Store) -> None:
+    topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
+    run_id = new_run(store, topology, lists={"$xs": 700})
+    ranges = {"0.0": 512, "0.1": 512}
+    drain(store, run_id, topology, ranges=ranges)
+    again(store, run_id, 1)
+    pieces = list(Worker(store, run_id).pieces(topology, lambda grant: {}, ranges=ranges))
+    assert {grant.step for grant in pieces} == {1}
+    assert sorted(i for grant in pieces for i in range(grant.lo, grant.hi)) == list(range(700))
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
+    topology = [body([0], step(x="$xs", se=[1], s=[2]), step(x="$xs", e=1), step(1))]
+    run_id = new_run(store, topology, lists={"$xs": 0})
+    drain(store, run_id, topology)
+    again(store, run_id, 1)
+    assert drain(store, run_id, topology) == ["1[0:0]"]
+    again(store, run_id, 0)
+    assert sorted(drain(store, run_id, topology)) == ["0[0:0]", "1[0:0]", "2"]
+
+
+def test_an_incomplete_fan_out_begins_anew_with_what_follows_it(store: Store) -> None:
+    topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
+    run_id = new_run(store, topology, lists={"$xs": 2})
+    worker = Worker(store, run_id)
+    worker.finish(worker.claim(focus="0/0"))
+    store.end(run_id, "cancelled", "")
+    again(store, run_id, 1)
+    assert sorted(drain(store, run_id, topology)) == ["0[0:1]", "0[1:2]", "1[0:1]", "1[1:2]"]
+
+
+def test_many_successors_are_told_in_portions(store: Store) -> None:
+    width = 1100
+    topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
+    run_id = new_run(store, topology)
+    drain(store, run_id, topology)
+    again(store, run_id, *range(1, width))
+    assert len(drain(store, run_id, topology)) == width - 1
+    again(store, run_id, 0)
+    assert len(drain(store, run_id, topology)) == width + 1
+
+
+def test_many_first_steps_are_told_in_portions(store: Store) -> None:
+    topology = [body(range(1100), *(step() for _ in range(1100)))]
+    run_id = new_run(store, topology)
+    drain(store, run_id, topology)
+    again(store, run_id, 3, 1099)
+    assert drain(store, run_id, topology) == ["3", "1099"]
+    assert store.wait(run_id, 0) == "done"
+
+
+# -- what is gone ---------------------------------------------------------------------------------
+def test_what_was_put_out_is_gone_and_the_rest_stays(store: Store) -> None:
+    topology = [body([0], step(s=[1]), step(1, x="0.1", s=[2]), step(1))]
+    run_id = new_run(store, topology)
+
+    def produce(grant: Grant) -> dict[str, Any]:
+        if grant.step == 1:
+            return {"blocks": results(grant)}
+        lists = {f"{grant.step}.1": 3}
+        made = [Block(f"{grant.step}.1", 0, 3, grant.attempt, b"abc")]
+        return {"values": {f"{grant.step}.0": b"v", f"{grant.step}.1#": b"3"}, "lists": lists, "blocks": made}
+
+    drain(store, run_id, topology, produce=produce)
+    assert store.rewind(run_id, [1])
+    assert list(store.values(run_id, ROOT, ["0.0", "0.1#", "2.0", "2.1#"])) == [b"v", b"3", None, None]
+    assert [b.data for b in store.blocks(run_id, ROOT, "0.1", 0, 3)] == [b"abc"]
+    assert not list(store.blocks(run_id, ROOT, "1.0", 0, 3))
+    assert store.resume(run_id)
+    drain(store, run_id, topology, produce=produce)
+    assert list(store.values(run_id, ROOT, ["2.0"])) == [b"v"]
+
+
+def test_scopes_are_gone_with_the_step_that_opened_them(store: Store) -> None:
+    run_id = new_run(store, MAPPED, lists={"$xs": 2})
+    drain(store, run_id, MAPPED)
+    inner = scope_id(run_id, ROOT, 2, 1)
+    assert store.scope(run_id, inner) is not None
+    assert store.rewind(run_id, [2])
+    assert store.scope(run_id, inner) is None
+    progress = store.progress(run_id)
+    assert progress is not None
+    assert {at for at, c in progress.counts.items() if c.done} == {(0, 0), (0, 1)}
+    assert not progress.scopes.get(1)
+
+
+def test_nothing_of_large_values_stays_behind(redis_store: RedisStore, raw: redis.Redis) -> None:
+    topology = [body([0], step(s=[1]), step(1))]
+    run_id = new_run(redis_store, topology)
+    large = b"v" * 1_300_000
+    drain(redis_store, run_id, topology, produce=lambda grant: {"values": {f"{grant.step}.0": large}})
+    before = set(raw.keys())
+    redis_store.rewind(run_id, [1])
+    assert before - set(raw.keys()) >= {f"dagcelery:{{{run_id}}}:x:0:1.0@1".encode()}
+    assert list(redis_store.values(run_id, ROOT, ["0.0"])) == [large]
+
+
+def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
+    run_id = new_run(store, chain(2))
+    worker = Worker(store, run_id)
+    worker.finish(worker.claim())
+    worker.fail(worker.claim())
+    assert state(store, run_id) == "failed"
+    again(store, run_id, 0)
+    assert dict(store.failures(run_id)) == {"0/1@1": b"boom"}
+    assert drain(store, run_id, chain(2)) == ["0", "1"]
+    assert counts(store, run_id) == {(0, 0): (1, 0, 1), (0, 1): (1, 0, 1)}
+
+
+def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
+    topology = [body([0, 1], step(r=retry(3, 1000.0)), step(s=[2]), step(1))]
+    run_id = new_run(store, topology)
+    worker = Worker(store, run_id)
+    worker.fail(worker.claim(), retryable=True)
+    store.end(run_id, "cancelled", "")
+    again(store, run_id, 0)
+    assert drain(store, run_id, topology) == ["0", "1", "2"]
+    assert store.wait(run_id, 0) == "done"
+
+
+# -- who comes late -------------------------------------------------------------------------------
+def test_late_pieces_of_what_was_rewound_are_stale(store: Store) -> None:
+    run_id = new_run(store, MAPPED, lists={"$xs": 2})
+    once, item, inner = (Worker(store, run_id, f"boot-z:{i}") for i in range(3))
+    held = [(once, once.claim(focus="0/1")), (item, item.claim(focus="0/0"))]
+    other = Worker(store, run_id)
+    other.finish(other.claim(focus="0/0"))
+    store.sweep(run_id, Lost(["boot-z"]), 1)
+    held.append((item, item.claim(focus="0/0")))
+    store.end(run_id, "cancelled", "")
+    again(store, run_id, 0, 1)
+    for worker, grant in held:
+        assert worker.finish(grant).state == "stale"
+    drain(store, run_id, MAPPED)
+    assert store.wait(run_id, 0) == "done"
+    assert inner.nothing()
+
+
+def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
+    topology = [body([0], step(x="$xs", b=1)), body([0], step(x="^$xs", b=2)), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 1})
+    worker = Worker(store, run_id)
+    worker.delegate(worker.claim())
+    mapped = worker.claim()
+    late, deep = Worker(store, run_id, "boot-l:1"), Worker(store, run_id, "boot-l:2")
+    worker.delegate(mapped)
+    piece = deep.claim()
+    store.end(run_id, "cancelled", "")
+    assert store.rewind(run_id, [0])
+    for _ in range(2):
+        assert deep.finish(piece).state == "stale"
+        assert late.delegate(mapped).state == "stale"
+        store.release(run_id, piece, deep.owner)
+        store.resume(run_id)
+    drain(store, run_id, topology)
+    assert store.wait(run_id, 0) == "done"
+
+
+def test_attempts_go_on_from_where_they_were(store: Store) -> None:
+    """What an attempt stages carries its number: none is given twice, in a scope that is opened again neither."""
+    topology = [body([0], step(x="$xs", b=1, s=[1]), step(1)), body([0], step(x="^$xs"))]
+    run_id = new_run(store, topology, lists={"$xs": 1})
+
+    def attempts() -> list[int]:
+        return [grant.attempt for grant in Worker(store, run_id).pieces(topology, lambda grant: {})]
+
+    assert attempts() == [1, 1, 1, 1]
+    again(store, run_id, 0)
+    assert attempts() == [2, 2, 2, 2]
+    again(store, run_id, 0)
+    worker = Worker(store, run_id, "boot-d:1")
+    assert worker.claim().attempt == 3
+    store.sweep(run_id, Lost(["boot-d"]), 1)
+    assert attempts() == [4, 3, 3, 3]
+    again(store, run_id, 0)
+    assert attempts() == [5, 4, 4, 4]
+
+
+def test_who_works_on_something_else_may_commit_after_the_rewind(store: Store) -> None:
+    topology = [body([0, 1], step(s=[2]), step(s=[2]), step(2))]
+    run_id = new_run(store, topology)
+    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker.finish(worker.claim(focus="0/0"))
+    grant = other.claim(focus="0/1")
+    store.end(run_id, "cancelled", "")
+    assert store.rewind(run_id, [0])
+    assert other.finish(grant).state == "committed"
+    assert store.resume(run_id)
+    assert drain(store, run_id, topology) == ["0", "2"]
+
+
+# -- when -----------------------------------------------------------------------------------------
+def test_a_run_that_goes_on_or_is_not_there_cannot_be_rewound(store: Store) -> None:
+    run_id = new_run(store, chain(2))
+    assert not store.rewind(run_id, [0])
+    assert not store.rewind("nobody", [0])
+    drain(store, run_id, chain(2))
+    assert not store.resume(run_id), "it is done"
+    assert not store.rewind(run_id, [])
+    assert state(store, run_id) == "done"
+
+
+def test_a_run_that_was_rewound_is_cancelled_until_it_is_resumed(store: Store) -> None:
+    run_id = new_run(store, hooked(*chain(2)))
+    drain(store, run_id, chain(2), only=True)
+    drain(store, run_id, chain(2))
+    assert store.rewind(run_id, [0])
+    record = store.record(run_id)
+    assert record is not None
+    assert (record.state, record.hook) == ("cancelled", "")
+    assert "resume()" in record.reason
+    assert Worker(store, run_id).nothing()
+    assert store.resume(run_id)
+    assert drain(store, run_id, chain(2))[:2] == ["0", "1"]
+
+
+def test_what_grants_say_of_the_era_rises(store: Store) -> None:
+    run_id = new_run(store, chain(1), values={"$a": b"a"})
+    worker = Worker(store, run_id)
+    want = worker.want()
+    grant = store.claim(run_id, want).grant
+    assert grant is not None
+    assert grant.era == 0
+    worker.finish(grant)
+    for era in (1, 2):
+        again(store, run_id, 0)
+        want = worker.want()
+        reply = store.claim(run_id, want)
+        assert reply == store.claim(run_id, want)
+        assert reply.grant is not None
+        assert reply.grant.era == era
+        worker.finish(reply.grant)
+
+
+# -- any graph, any moment ------------------------------------------------------------------------
+class Rewound(Troubled):
+    """Workers amid failures, of whom somebody takes steps of runs back that are over."""
+
+    def __init__(self, store: Store, choice: random.Random) -> None:
+        self.rewinds = 3
+        super().__init__(store, choice)
+
+    def claim(self) -> None:
+        if self.rewinds and self.state() not in ("pending", "running") and self.choice.random() < 0.3:
+            self.rewinds -= 1
+            self.rewind()
+        super().claim()
+
+    def rewind(self) -> None:
+        steps = sorted(int(name) for name in self.topology[0] if name.isdigit())
+        wanted = self.choice.sample(steps, self.choice.choice([1, 1, min(2, len(steps))]))
+        found = self.closure(wanted)
+        assert self.store.rewind(self.run_id, wanted)
+        self.model.done = {p for p in self.model.done if not (p[0] == ROOT and p[1] in found)}
+        if any("b" in self.topology[0][str(number)] for number in found):
+            self.model.done = {p for p in self.model.done if p[0] == ROOT}
+        for owner, grant in list(self.held.items()):
+            if grant.step == HOOK or self.is_below(grant, found):
+                self.old.append((replace_owner_of(self, owner), self.held.pop(owner)))
+        self.seen.append(("rewound", sorted(found), self.state()))
+
+    def is_below(self, grant: Grant, found: set[int]) -> bool:
+        step = grant.step if grant.scope.id == ROOT else grant.scope.step
+        return step in found
+
+    def closure(self, wanted: list[int]) -> set[int]:
+        """By the plain rule, over and over, until nothing is added."""
+        found, size = set(wanted), 0
+        entries = {int(name): e for name, e in self.topology[0].items() if name.isdigit()}
+        while len(found) > size:
+            size = len(found)
+            found |= {reader for number in found for reader in (*entries[number]["s"], *entries[number]["se"])}
+            broken = {number for number in entries if not self.model.is_complete(ROOT, number)}
+            found |= {number for number in broken if found & set(entries[number]["se"])}
+        return found
+
+    def is_over(self) -> bool:
+        return super().is_over() and not self.rewinds
+
+
+def replace_owner_of(play: Rewound, owner: str) -> Worker:
+    return Worker(play.store, play.run_id, owner)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_exactly_what_was_rewound_is_executed_again(seed: int) -> None:
+    Rewound(MemoryStore(), random.Random(seed)).play()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_stores_rewind_alike(redis_store: RedisStore, seed: int) -> None:
+    on_redis = Rewound(redis_store, random.Random(seed))
+    assert on_redis.play() == Rewound(MemoryStore(), random.Random(seed)).play()
+    redis_store.delete(on_redis.run_id)
+
+
+# -- whoever rewinds may die ----------------------------------------------------------------------
+class Died(Exception):
+    """The process that rewinds is gone."""
+
+
+class Mortal(RedisStore):
+    """A store whose rewinders die, before or after one of their calls, until they have done so often enough."""
+
+    choice: random.Random
+    deaths = 0
+
+    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+        if verb != "rewind":
+            return super()._run(verb, run_id, request, *payloads)
+        is_last = self.deaths > 0 and self.choice.random() < 0.2
+        before = self.choice.random() < 0.5
+        if is_last and before:
+            raise Died
+        answer = super()._run(verb, run_id, request, *payloads)
+        if self.choice.random() < 0.2:
+            super()._run(verb, run_id, request, *payloads)  # the reply was lost
+        if is_last:
+            raise Died
+        return answer
+
+    def rewind(self, run_id: str, steps: Any) -> bool:
+        self.deaths = 4
+        while True:
+            try:
+                return super().rewind(run_id, steps)
+            except Died:
+                self.deaths -= 1
+
+
+@pytest.fixture
+def mortal(server: Server, raw: redis.Redis) -> Any:
+    store = Mortal(server.url)
+    yield store
+    store.close()
+    check_keys(raw)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_rewinding_that_was_cut_short_anywhere_is_ended_by_the_next(mortal: Mortal, seed: int) -> None:
+    mortal.choice = random.Random(-seed)
+    on_redis = Rewound(mortal, random.Random(seed))
+    assert on_redis.play() == Rewound(MemoryStore(), random.Random(seed)).play()
+    mortal.delete(on_redis.run_id)
+
+
+@pytest.mark.parametrize("calls", range(1, 6))
+def test_resume_ends_a_rewinding_that_was_cut_short(redis_store: RedisStore, calls: int) -> None:
+    run_id = new_run(redis_store, MAPPED, lists={"$xs": 2})
+    first = drain(redis_store, run_id, MAPPED)
+    first.remove("1")
+    _cut_short(redis_store, run_id, 0, calls)
+    assert state(redis_store, run_id) == "cancelled"
+    assert redis_store.resume(run_id)
+    assert sorted(drain(redis_store, run_id, MAPPED)) == sorted(first)
+    assert redis_store.wait(run_id, 0) == "done"
+
+
+def test_while_it_is_rewound_nothing_commits(redis_store: RedisStore) -> None:
+    run_id = new_run(redis_store, DIAMOND)
+    worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "boot-b:1")
+    worker.finish(worker.claim())
+    grant = other.claim(focus="0/1")
+    redis_store.end(run_id, "cancelled", "")
+    _cut_short(redis_store, run_id, 2, 3)
+    assert other.finish(grant).state == "stale"
+    assert redis_store.resume(run_id)
+    assert redis_store.sweep(run_id, Lost(["boot-b"]), 1).released == 1
+    assert sorted(drain(redis_store, run_id, DIAMOND)) == ["1", "2", "3"]
+
+
+def test_a_newer_rewinder_ends_an_older_one_which_does_it_again(redis_store: RedisStore, server: Server) -> None:
+    run_id = new_run(redis_store, chain(4))
+    drain(redis_store, run_id, chain(4))
+    other = RedisStore(server.url)
+    turns = iter([False, False, True])
+    run = redis_store._run
+
+    def disturbed(verb: str, *rest: Any) -> Any:
+        if verb == "rewind" and next(turns, False):
+            assert other.rewind(run_id, [1])
+        return run(verb, *rest)
+
+    redis_store._run = disturbed  # type: ignore[method-assign]
+    assert redis_store.rewind(run_id, [2])
+    assert redis_store.resume(run_id)
+    assert drain(redis_store, run_id, chain(4)) == ["1", "2", "3"]
+    other.close()
+
+
+def _cut_short(store: RedisStore, run_id: str, step: int, calls: int) -> None:
+    """Rewind a step, and die after so many calls."""
+    left = iter(range(calls))
+    run = store._run
+
+    def mortal(verb: str, *rest: Any) -> Any:
+        if next(left, None) is None:
+            raise Died
+        return run(verb, *rest)
+
+    store._run = mortal  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        store.rewind(run_id, [step])
+    store._run = run  # type: ignore[method-assign]
