@@ -2,11 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo check test bench chaos clean
+# Other brokers and stores than the embedded server; tests/end_to_end/surroundings.py starts them.
+MATRIX := rabbitmq tls two-servers
+
+.PHONY: help install demo check test test-matrix $(MATRIX:%=test-%) bench chaos clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
 	@echo "make test     run all tests, with coverage"
+	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, and with broker and store apart"
 	@echo "make check    lint, check the format and the types"
 	@echo "make bench    measure, side by side with plain Celery"
 	@echo "make chaos    prove that runs end, and end right, whatever dies: N=1000 runs amid faults, SEED= to replay"
@@ -25,6 +29,13 @@ check: .venv/dev
 
 test: .venv/dev
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+
+# The whole suite each time: one to one and a half minutes each on two cores. Needs rabbitmq-server, redis-server and
+# openssl on this machine; where one of them is missing, its tests are shown as SKIPPED, with what to install.
+test-matrix: $(MATRIX:%=test-%)
+
+$(MATRIX:%=test-%): test-%: .venv/dev
+	DAGCELERY_TEST_SURROUNDINGS=$* $(BIN)/pytest tests/end_to_end
 
 bench: .venv/bench
 	$(BIN)/python -m bench

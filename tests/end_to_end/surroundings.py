@@ -84,6 +84,7 @@ def node(folder: Path, password: str, amqp: int, distribution: int, mapper: int)
         "PATH": SEARCHED,
         "HOME": str(folder),  # the Erlang cookie is made there
         "LANG": "C.UTF-8",
+        "ERL_CRASH_DUMP_SECONDS": "0",  # else one that fails leaves a file in the working directory
         "ERL_EPMD_PORT": str(mapper),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODENAME": f"dagcelery-{amqp}@localhost",
