@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery import Celery
-from celery.utils.imports import import_from_cwd
+from celery.utils.imports import import_from_cwd, symbol_by_name
 
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
@@ -111,6 +111,10 @@ class OwnApp(Celery):
         found = vars(import_from_cwd(module)) if module else {}
         chosen = {name: value for name, value in found.items() if name.islower() and not name.startswith("_")}
         self.config_from_object(_DEFAULTS | chosen)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A child that is spawned, and not forked, imports the app: Celery would make it one without our tasks."""
+        return symbol_by_name, ("dagcelery.runtime.own:app",)
 
 
 def make_app(settings: Settings) -> Celery:

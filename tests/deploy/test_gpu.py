@@ -1,0 +1,131 @@
+"""A worker for GPUs has a child for each, which sees no other; a list of names stands for the devices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcelery.local import Cluster, cluster
+
+from .installation import ROOT, await_ready, worker
+
+SECONDS = 60.0
+TASKS = """
+import os
+import time
+
+from dagcelery import current, dag, task
+
+
+@task
+def numbers(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task(taint="gpu")
+def look(x: int) -> list[str]:
+    time.sleep(0.2)
+    return [os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid())]
+
+
+@task(taint="gpu")
+def look_after_a_death(x: int) -> list[str]:
+    if current().attempt == 1:
+        os._exit(1)
+    return look(x)
+
+
+@dag
+def everywhere(n: int) -> list[list[str]]:
+    return [look(x) for x in numbers(n)]
+
+
+@dag
+def after_deaths(n: int) -> list[list[str]]:
+    return [look_after_a_death(x) for x in numbers(n)]
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A user's module."""
+    folder = tmp_path_factory.mktemp("gpu")
+    (folder / "gpu_tasks.py").write_text(TASKS)
+    sys.path.insert(0, str(folder))
+    import gpu_tasks
+
+    yield gpu_tasks
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def local(tasks: Any) -> Iterator[Cluster]:
+    """A server and a worker for what is not tainted, which finds the module where this process does."""
+    with cluster(workers=1) as made:
+        yield made
+
+
+@contextmanager
+def gpu_worker(local: Cluster, tasks: Any, devices: str, path: str = "") -> Iterator[None]:
+    environment = {**local.environment, **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}
+    environment |= {"PATH": path + os.pathsep + os.environ["PATH"]} if path else {}
+    folder = Path(tasks.__file__).parent
+    process, log = worker(local.server.guard, "worker_config.gpu", "-Q", "gpu", environment=environment, modules=folder)
+    try:
+        await_ready(process, log)
+        yield
+    finally:
+        process.stop()
+
+
+def seen(found: list[list[str]]) -> dict[str, set[str]]:
+    """Which processes saw which devices."""
+    by_device: dict[str, set[str]] = {}
+    for device, pid in found:
+        by_device.setdefault(device, set()).add(pid)
+    return by_device
+
+
+def test_each_child_sees_one_gpu_and_no_two_see_the_same(local: Cluster, tasks: Any) -> None:
+    with gpu_worker(local, tasks, "GPU-a,GPU-b"):
+        by_device = seen(tasks.everywhere.submit(n=8).result(timeout=SECONDS))
+        assert set(by_device) == {"GPU-a", "GPU-b"}
+        assert [len(pids) for pids in by_device.values()] == [1, 1]
+        again = seen(tasks.after_deaths.submit(n=4).result(timeout=SECONDS))
+        assert set(again) <= {"GPU-a", "GPU-b"}
+
+
+def test_without_a_list_they_are_what_nvidia_smi_lists(local: Cluster, tasks: Any, tmp_path: Path) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho GPU-from-the-driver\n")
+    smi.chmod(0o755)
+    with gpu_worker(local, tasks, "", path=str(tmp_path)):
+        by_device = seen(tasks.everywhere.submit(n=2).result(timeout=SECONDS))
+    assert set(by_device) == {"GPU-from-the-driver"}
+
+
+def report(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "celery", "-A", "dagcelery", "--config", "worker_config.gpu", "report"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=kept | environment)
+
+
+def test_children_are_spawned_one_for_each_gpu_and_take_no_message_ahead() -> None:
+    told = report(CUDA_VISIBLE_DEVICES="0,1,3").stdout
+    for line in ("worker_pool_start_method: 'spawn'", "worker_concurrency: 3", "worker_prefetch_multiplier: 1"):
+        assert line in told
+    assert "worker_disable_prefetch: True" in told
+    assert "task_acks_late: True" in told
+
+
+def test_a_machine_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    refused = report(PATH=str(tmp_path))
+    assert refused.returncode != 0
+    assert "no GPU: set CUDA_VISIBLE_DEVICES, or make nvidia-smi work here" in refused.stderr
