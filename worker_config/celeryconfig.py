@@ -22,8 +22,21 @@ result_serializer = "json"
 
 # After this many seconds the Redis broker delivers an unacknowledged message again. To dagcelery such a duplicate is a
 # hint that finds nothing to do, so Celery's hour is kept; no run waits for it. Make it longer than the longest of your
-# own tasks. All apps on one broker get the shortest of theirs.
-broker_transport_options = {"visibility_timeout": 3600}
+# own tasks, and than their longest countdown. It stands in three places, which must agree: the broker's transport reads
+# the first, the result backend's the second, and Celery's documents ask for the third. All apps on one broker get the
+# shortest of theirs, so give other apps the same number.
+visibility_timeout = 3600
+result_backend_transport_options = {"visibility_timeout": visibility_timeout}
+broker_transport_options = {
+    "visibility_timeout": visibility_timeout,
+    # Redis has a list for each of these priorities of each queue, and workers ask for those of 0 first, whatever the
+    # queue. It is the highest one, and what messages have that say nothing; dagcelery sends new runs with 6, so that
+    # runs that are under way go first. It does so on its own app only: on yours, other tasks would outrank it.
+    "priority_steps": [0, 3, 6, 9],
+    # Among lists of one priority workers take turns, so that no queue starves. With "priority" the queue that is named
+    # first would always go first.
+    "queue_order_strategy": "round_robin",
+}
 
 # Celery keeps counters of chords and groups for this many seconds. Values and results are in dagcelery's store.
 result_expires = 3600
