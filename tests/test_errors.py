@@ -36,6 +36,7 @@ EXAMPLES = [
     errors.FunctionNotFound("m", "f", "it has no 'f'"),
     errors.SerializationError("the value", "is a set", "pass a list"),
     errors.DeserializationError("the value", "is no JSON", "write JSON"),
+    errors.ValueFreed("value 3.0 of run r1", "it was freed", "return it"),
     errors.LimitExceeded("list 'xs'", 11, 10, "elements", "DAGCELERY_MAX_ITEMS"),
     errors.PayloadTooLarge("value 'x'", 11, 10),
     errors.StoreUnavailable("connection refused", "redis://h"),

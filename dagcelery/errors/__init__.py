@@ -27,6 +27,7 @@
     ├── FunctionNotFound
     ├── SerializationError
     ├── DeserializationError
+    │   └── ValueFreed
     ├── LimitExceeded
     │   └── PayloadTooLarge
     ├── StoreUnavailable
@@ -80,6 +81,7 @@ from dagcelery.errors.values import (
     PayloadTooLarge,
     SerializationError,
     UnknownKey,
+    ValueFreed,
 )
 
 __all__ = [
@@ -114,5 +116,6 @@ __all__ = [
     "StoreUnavailable",
     "TimeLimitExceeded",
     "UnknownKey",
+    "ValueFreed",
     "sentence",
 ]

@@ -41,6 +41,10 @@ class DeserializationError(DagceleryError):
         self.remedy = remedy
 
 
+class ValueFreed(DeserializationError):
+    """A value is not there any more, because its DAG keeps nothing but its outputs."""
+
+
 class LimitExceeded(DagceleryError):
     """Something is larger than a setting allows; ``setting`` is the environment variable that says so."""
 

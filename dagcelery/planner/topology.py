@@ -22,11 +22,14 @@ It is one mapping a body, from the index of a step, as text, to
 ``sw``  within how many seconds of being ready a piece must start
 ``ms``  which share of a fan-out's items must succeed
 ``mc``  how many of its pieces may be executed at once
+``rd``  the steps whose outputs this one reads, in body 0 of a DAG that keeps nothing but its outputs
+``rt``  1 where the DAG returns something of this step, there too
 ======  ===============================================================================================
 
 and two entries more: "start" with ``q`` and, as ``s``, the steps that wait for nothing, and "close" with
 ``q`` and ``in``. Body 0's "start" has ``ff``, 0, where a failure leaves other steps alone, and ``hk``, 1, where
-functions are to be called at the run's end. From ``r`` on, an entry has only what was asked for.
+functions are to be called at the run's end, and ``kp``, 1, where nothing
+but outputs is kept. From ``r`` on, an entry has only what was asked for.
 
 What lies further up (``^3.0``) is complete before a scope opens, because the step that enters the scope waits for
 it; so it counts there and not here, and parameters never count.
@@ -62,6 +65,7 @@ class _Waits:
     steps: set[int] = field(default_factory=set)
     items: set[int] = field(default_factory=set)
     outer: set[str] = field(default_factory=set)
+    read: set[int] = field(default_factory=set)
 
     def add(self, token: str) -> None:
         if token[0] == "^":
@@ -70,6 +74,12 @@ class _Waits:
             step = step_of(token)
             if step is not None:
                 self.steps.add(step)
+
+    def note(self, token: str) -> None:
+        """Remember whose output is read."""
+        step = step_of(token)
+        if step is not None:
+            self.read.add(step)
 
 
 def _topology(plan: Plan) -> Topology:
@@ -96,6 +106,7 @@ def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
     for _, expr in step.arguments:
         for token, reading in tokens(expr):
             source = step_of(token) if reading == "each" else None
+            found.note(token)
             if source is None:
                 found.add(token)
             elif body.steps[source].over is not None:
@@ -103,6 +114,9 @@ def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
     if step.kind == "dag":
         for token in outer[step.target]:
             found.add(token)
+            found.note(token)
+    if step.over is not None:
+        found.note(step.over)
     # Whoever waits for items of a fan-out, and for nothing else, knows with the first of them that the list which
     # that one counts is there; who waits for other steps too might be opened by those before there is a list.
     if step.over is not None and (not found.items or found.steps or step.over[0] == "^"):
@@ -136,6 +150,8 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
         }
         for index, step in enumerate(body.steps)
     }
+    if number == 0 and _keeps_outputs(plan):
+        _add_readers(table, waits, body)
     first = [index for index, found in enumerate(waits) if not found.steps and not found.items]
     table["start"] = {"q": body.queue_open, "s": first, **(_of_run(plan) if number == 0 else {})}
     table["close"] = {"q": body.queue_close, "in": _whole(_results(body), plan, number, above)}
@@ -154,7 +170,22 @@ def _policies(step: Step) -> dict[str, Any]:
 
 def _of_run(plan: Plan) -> dict[str, int]:
     found = {} if plan.options.get("fail_fast", True) else {"ff": 0}
-    return found | ({"hk": 1} if plan.options.get("hooks") else {})
+    found |= {"hk": 1} if plan.options.get("hooks") else {}
+    return found | ({"kp": 1} if _keeps_outputs(plan) else {})
+
+
+def _keeps_outputs(plan: Plan) -> bool:
+    return plan.options.get("keep") == "outputs"
+
+
+def _add_readers(table: dict[str, dict[str, Any]], waits: list[_Waits], body: Body) -> None:
+    for index, found in enumerate(waits):
+        if found.read:
+            table[str(index)]["rd"] = sorted(found.read)
+    for token in {token for expr in _results(body) for token, reading in tokens(expr) if reading != "over"}:
+        step = step_of(token)  # lengths of lists are kept anyway
+        if step is not None:
+            table[str(step)]["rt"] = 1
 
 
 def _results(body: Body) -> Iterator[Expr]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from dagcelery.errors import DagceleryError, RunNotFound
+from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import Limits
@@ -72,6 +72,7 @@ class Unobserved:
 
 
 _KEPT_RUNS = 64
+_FREE_SECONDS = 0.5
 
 
 class Engine:
@@ -104,6 +105,7 @@ class Engine:
         self._calls = itertools.count(1)
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
+        self._free_after: dict[str, float] = {}
 
     @property
     def owner(self) -> str:
@@ -166,6 +168,8 @@ class Engine:
             self.sender.visit(run_id, step.queue, 1)
         self.store.expire(run_id, self.settings.result_ttl_seconds)
         view = self._met(run_id)
+        if view is not None:
+            self.free(view, is_over=True)
         for waiting in self.quotas.leave(view) if view else ():
             self.try_start(waiting)
 
@@ -176,6 +180,23 @@ class Engine:
             return False
         self.sender.start(view, self.store.admit(run_id).opened, is_new=True)
         return True
+
+    def free(self, view: RunView, *, is_over: bool = False) -> None:
+        """Remove what nobody reads any more, if the DAG keeps nothing but its outputs; now and then, and at the end.
+
+        It costs a look at the run's keys, so it is done for a twentieth of the time at most.
+        """
+        began = time.monotonic()
+        if not view.program.frees or (began < self._free_after.get(view.run_id, 0.0) and not is_over):
+            return
+        try:
+            self.store.free(view.run_id)
+        except StoreUnavailable:
+            return  # whoever is next does it
+        if len(self._free_after) >= _KEPT_RUNS:
+            self._free_after.pop(next(iter(self._free_after)), None)
+        ended = time.monotonic()
+        self._free_after[view.run_id] = ended + max(_FREE_SECONDS, 20 * (ended - began))
 
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""

@@ -36,6 +36,7 @@ class Program:
         self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
         options = {option for body in plan.bodies for step in body.steps for option in step.options}
         self.may_skip, self.may_retry, self.has_hooks = (name in options for name in ("min_success", "retry", "hooks"))
+        self.frees = plan.options.get("keep") == "outputs"
         self._is_limited = "max_concurrent" in options
         self._keyring = keyring
         self._imports = imports

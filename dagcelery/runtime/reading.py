@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import BadSignature, DeserializationError, SerializationError
+from dagcelery.errors import BadSignature, DeserializationError, SerializationError, ValueFreed
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
@@ -16,6 +16,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.payload.skipped import Skipped
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
+from dagcelery.planner.topology import topology
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
@@ -300,8 +301,21 @@ def _copied(value: Any) -> Any:
 
 
 def _missing(view: RunView, scope: str, token: str) -> DeserializationError:
+    culprit = f"value {token} of scope {scope} of run {view.run_id}"
+    if _is_freed(view, scope, token):
+        return ValueFreed(
+            culprit,
+            'it was freed when its last reader had finished, because its DAG says keep="outputs"',
+            "return it from the DAG, or keep everything",
+        )
     return DeserializationError(
-        f"value {token} of scope {scope} of run {view.run_id}",
+        culprit,
         "it is not in the store",
         "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again",
     )
+
+
+def _is_freed(view: RunView, scope: str, token: str) -> bool:
+    if not view.program.frees or scope != ROOT:
+        return view.program.frees
+    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]

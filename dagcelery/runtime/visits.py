@@ -138,6 +138,8 @@ class Visit:
         if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
             with self._losing_messages():
                 engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
+        if view.program.frees:
+            engine.free(view)
         return reply
 
     def _commit(self, grant: Grant, executed: Executed, want: Want | None) -> Reply:

@@ -154,6 +154,9 @@ class Store(Protocol):
         or by `resume`. Meanwhile nothing commits. False if the run is not over.
         """
 
+    def free(self, run_id: str) -> None:
+        """Remove payloads that nobody reads any more, if the run's topology says that only its outputs are kept."""
+
     def messages(self, run_id: str) -> Sequence[str]:
         """The Celery messages that are working on a run."""
 

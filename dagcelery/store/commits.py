@@ -65,6 +65,7 @@ def _log_items(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
 
 def _close(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
     scope = grant.scope
+    ledger.closed.add(scope.id)
     body = ledger.scopes[scope.parent].body
     ledger.counts[body, scope.step]["r"] -= 1
     name = f"{scope.parent}/{scope.step}/{scope.index}"

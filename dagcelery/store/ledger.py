@@ -49,6 +49,7 @@ class StepState:
     skipped: int = 0
     begun: bool = False
     complete: bool = False
+    freed: bool = False
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class Ledger:
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self.sequence: dict[str, int] = {ROOT: 0}
         self.left: dict[str, int] = {}
+        self.closed: set[str] = set()
         self.steps: dict[tuple[str, int], StepState] = defaultdict(StepState)
         self.values: dict[tuple[str, str], bytes] = {}
         self.lists: dict[tuple[str, str], int] = {}

@@ -232,6 +232,11 @@ class MemoryStore(Lobby):
             undoing.rewind(ledger, steps)
             return True
 
+    def free(self, run_id: str) -> None:
+        with self._changed:
+            if run_id in self._runs:
+                undoing.free(self._runs[run_id])
+
     def messages(self, run_id: str) -> Sequence[str]:
         with self._changed:
             ledger = self._runs.get(run_id)

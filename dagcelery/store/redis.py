@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from dagcelery.store import rewinding, wire
+from dagcelery.store import freeing, rewinding, wire
 from dagcelery.store.base import (
     CHUNK_BYTES,
     CLOSE,
@@ -223,6 +223,10 @@ class RedisStore(Connection):
     def rewind(self, run_id: str, steps: Sequence[int]) -> bool:
         with self._reachable():
             return rewinding.rewind(self._client, self._run, run_id, partial(key, run_id), steps)
+
+    def free(self, run_id: str) -> None:
+        with self._reachable():
+            freeing.free(self._client, self._run, run_id, partial(key, run_id))
 
     def messages(self, run_id: str) -> Sequence[str]:
         with self._reachable():

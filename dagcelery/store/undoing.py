@@ -1,4 +1,6 @@
-"""What depends on a step; and how a run in memory forgets that it executed some steps, so that they can be again."""
+"""What depends on a step, and what nobody reads any more; and how a run in memory takes back, or frees, the one or
+the other.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ ARRIVALS = 250
 
 
 def dependents(
-    steps: Iterable[int], entries: Mapping[int, Mapping[str, Any]], is_complete: Callable[[int], bool]
+    steps: Iterable[int],
+    entries: Mapping[int, Mapping[str, Any]],
+    is_complete: Callable[[int], bool],
+    is_freed: Callable[[int], bool],
 ) -> set[int]:
     """Steps of a body, whatever waits for them, and each incomplete fan-out that one of these follows item by item.
 
-    Which items of it have arrived is not remembered, so it cannot be kept without what follows it.
+    Which items of it have arrived is not remembered, so it cannot be kept without what follows it. What one of them
+    reads and was freed has to be made again as well.
     """
     followed = defaultdict(list)
     for step, entry in entries.items():
@@ -31,13 +37,43 @@ def dependents(
             found.add(step)
             waiting += [*entries[step]["s"], *entries[step]["se"]]
             waiting += [other for other in followed[step] if not is_complete(other)]
+            waiting += [other for other in entries[step].get("rd", ()) if is_freed(other)]
     return found
+
+
+def unread(entries: Mapping[int, Mapping[str, Any]], is_complete: Callable[[int], bool]) -> set[int]:
+    """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
+    wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.get("rd", ())}
+    return {
+        step
+        for step, entry in entries.items()
+        if step >= 0 and "rt" not in entry and step not in wanted and is_complete(step)
+    }
+
+
+def free(ledger: Ledger) -> None:
+    """Forget what nobody reads any more, if the run keeps nothing but its outputs."""
+    entries = {step: entry for step, entry in ledger.topology[0].items() if step >= START}
+    if not entries[START].get("kp"):
+        return
+    steps = unread(entries, lambda step: ledger.steps[ROOT, step].complete)
+
+    def is_free(scope: str, token: str) -> bool:
+        step = token.partition(".")[0]
+        return scope in ledger.closed or (scope == ROOT and step.isdigit() and int(step) in steps)
+
+    for step in steps:
+        ledger.steps[ROOT, step].freed = True
+    for at in [at for at in ledger.values if is_free(*at) and (at[0] != ROOT or not at[1].endswith("#"))]:
+        del ledger.values[at]
+    for at in [at for at in ledger.blocks if is_free(*at)]:
+        del ledger.blocks[at]
 
 
 def rewind(ledger: Ledger, steps: Iterable[int]) -> None:
     """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed."""
     entries = {step: entry for step, entry in ledger.topology[0].items() if step >= START}
-    found = dependents(steps, entries, lambda step: ledger.steps[ROOT, step].complete)
+    found = dependents(steps, entries, lambda step: ledger.steps[ROOT, step].complete, _freed(ledger))
     bodies = _bodies_below(ledger, found)
     scopes = {name for name, scope in ledger.scopes.items() if scope.body in bodies}
     _Undoing(ledger, found, bodies, scopes).undo()
@@ -46,6 +82,10 @@ def rewind(ledger: Ledger, steps: Iterable[int]) -> None:
     for step in sorted(entries.keys() - found):
         _tell(ledger, step, found)
     ledger.opened = []
+
+
+def _freed(ledger: Ledger) -> Callable[[int], bool]:
+    return lambda step: ledger.steps[ROOT, step].freed
 
 
 def _bodies_below(ledger: Ledger, steps: Iterable[int]) -> set[int]:
@@ -111,6 +151,7 @@ class _Undoing:
         for scope in self._scopes:
             del ledger.scopes[scope]
             ledger.left.pop(scope, None)
+            ledger.closed.discard(scope)
             # A scope that is opened again is younger than all others: no number is given twice.
             ledger.sequence[f"{scope}@{ledger.rewound}"] = ledger.sequence.pop(scope)
 

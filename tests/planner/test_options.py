@@ -69,7 +69,7 @@ def start(dag: DAG, body: int = 0) -> Mapping[str, Any]:
     table = topology(plan(dag))[body]
     stored = json.loads(dict(topology_fields(table))["-1"])
     found = {key: value for key, value in table["start"].items() if key not in ("q", "s")}
-    assert found == {key: stored[key] for key in ("ff", "hk") if key in stored}
+    assert found == {key: stored[key] for key in ("ff", "hk", "kp") if key in stored}
     return found
 
 
@@ -187,7 +187,7 @@ def test_the_options_of_the_dag_are_those_of_the_plan() -> None:
         "hooks": {"success": 1, "failure": 2},
     }
     assert plan(dag).options == expected
-    assert start(dag) == {"ff": 0, "hk": 1}
+    assert start(dag) == {"ff": 0, "hk": 1, "kp": 1}
 
 
 @pytest.mark.parametrize("hook", ["on_success", "on_failure"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagcelery.model import DAG, Each, FromParam, ListOf, Literal, Splice, Task
+from dagcelery.model import DAG, DagOptions, Each, FromParam, ListOf, Literal, Splice, Task
 from dagcelery.planner.build import plan
 from dagcelery.planner.frontier import ready, roots
 from dagcelery.planner.topology import topology
@@ -193,6 +193,34 @@ def test_counts_and_successors_agree() -> None:
     for index, entry in enumerate(steps):
         assert entry["n"] == sum(index in other["s"] for other in steps)
         assert entry["e"] == sum(index in other["se"] for other in steps)
+
+
+def test_readers_are_told_where_nothing_but_outputs_is_kept() -> None:
+    nodes = {**aligned().nodes, "last": task(double, x=out("total"))}
+    kept = table(graph(nodes, "last", "n", options=DagOptions(keep="outputs")))
+    names = list(nodes)
+    read = {name: [names[step] for step in kept[name].get("rd", ())] for name in names}
+    assert read == {
+        "numbers": [],
+        "square": ["numbers"],
+        "add": ["numbers", "square"],
+        "total": ["add"],
+        "last": ["total"],
+    }
+    assert [name for name in names if "rt" in kept[name]] == ["last"]
+    assert kept["start"]["kp"] == 1
+    assert not [name for name, entry in table(graph(nodes, "last", "n")).items() if {"rd", "rt", "kp"} & entry.keys()]
+
+
+def test_what_a_mapped_dag_reads_from_outside_is_read_by_the_step_that_enters_it() -> None:
+    inner = graph({"add": task(add, x=FromParam("x"), y=FromParam("y"))}, "add", "x", "y")
+    nodes = {
+        "numbers": lister(numbers, n=FromParam()),
+        "seven": task(double, x=FromParam("n")),
+        "in": placed(inner, x=each("numbers"), y=out("seven")),
+    }
+    found = table(graph(nodes, "in", "n", options=DagOptions(keep="outputs")))
+    assert (found["in"]["rd"], found["in"]["rt"]) == ([0, 1], 1)
 
 
 def test_the_frontier_moves_as_steps_are_done() -> None:

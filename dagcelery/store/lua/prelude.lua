@@ -8,7 +8,7 @@
 --                                              | held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was rewound; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was rewound :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block

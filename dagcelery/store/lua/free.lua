@@ -1,0 +1,27 @@
+-- Remove payloads that nobody reads any more; again, nothing changes. Nothing is freed of a run that is being rewound,
+-- or was since it was looked at: what it had done may have to be done again. Whoever dies in between leaves the step
+-- marked, and the next one looks for its keys again.
+-- request: era (in which it was looked at), steps (of the root scope, whose values go), names (of keys that go)
+if not state or call('HEXISTS', R, 'rewinding') == 1 or tonumber(rewound or 0) ~= req.era then
+  return { cjson.encode({ stale = true }) }
+end
+
+local function free_values(step) -- the lengths of lists stay, whoever counts their items needs them
+  local o, at, found = key('o', '0'), 0, 0
+  call('HSET', key('s', '0'), step .. ':x', 1)
+  repeat
+    found = 0
+    for i = at, at + 7 do
+      local token = step .. '.' .. i
+      found = found + call('HDEL', o, token) + call('HEXISTS', o, token .. '#')
+    end
+    at = at + 8
+  until found == 0
+end
+
+for _, step in ipairs(req.steps) do free_values(step) end
+for _, name in ipairs(req.names) do
+  call('UNLINK', R .. ':' .. name)
+  call('SREM', key('k'), name)
+end
+return { cjson.encode({ stale = false }) }
