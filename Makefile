@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Other brokers and stores than the embedded server; tests/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers
 
-.PHONY: help install demo check test test-matrix $(MATRIX:%=test-%) bench chaos clean
+.PHONY: help install demo check test test-matrix $(MATRIX:%=test-%) bench chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
@@ -14,6 +14,8 @@ help:
 	@echo "make check    lint, check the format and the types"
 	@echo "make bench    measure, side by side with plain Celery"
 	@echo "make chaos    prove that runs end, and end right, whatever dies: N=1000 runs amid faults, SEED= to replay"
+	@echo "make up       run Redis, workers and Flower in containers; README.md, Deploy, says what they must be told"
+	@echo "make down     stop them; what Redis remembers stays"
 	@echo "make install  install for development into .venv"
 	@echo "make clean    remove what the above made"
 
@@ -42,6 +44,12 @@ bench: .venv/bench
 
 chaos: .venv/local
 	$(BIN)/python -m dagcelery.testing.chaos --runs $(or $(N),100) $(if $(SEED),--seed $(SEED))
+
+up:
+	docker compose up --detach --build
+
+down:
+	docker compose down
 
 # One file for each set of extras that is installed: .venv/local, .venv/dev, .venv/bench.
 .venv/local .venv/dev .venv/bench: .venv/%: pyproject.toml
