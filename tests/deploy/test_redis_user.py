@@ -25,29 +25,21 @@ from .installation import CONFIG, ROOT, Redis, await_ready, private_redis, worke
 
 SECONDS = 60.0
 
-# What is allowed and no test here comes upon: kombu and Celery send it when something is lost, grows or ends.
+# What is allowed and not every run of these tests comes upon: it is sent when something is lost, grows or ends.
 RARE = {
-    "select": "a URL that names another database",
-    "unwatch": "a transaction of kombu's that is given up",
-    "discard": "the same",
-    "watch": "a message that is given back",
-    "hget": "the same",
+    "select": "redis-py, where a URL names another database",
+    "watch": "kombu, which gives a message back",
+    "unwatch": "the same, when somebody else did",
     "rpush": "the same",
-    "mget": "who waits for results connects again",
-    "incr": "a chord that grows while it runs",
-    "pexpire": "queues that expire: those of replies to remote control",
-    "unsubscribe": "a consumer that leaves",
-    "punsubscribe": "the same",
-    "subscribe": "who waits for a result of Celery's",
-    "script|load": "scripts of Celery's after a restart of the server",
-    "script|exists": "the same",
-    "lset": "items that are claimed again after a death",
-    "lrem": "the same",
+    "lset": "items of which a part was lost with its worker",
     "lindex": "the same",
-    "smembers": "bindings of an exchange",
-    "sismember": "a chord's member that is counted twice",
-    "zcount": "the same",
-    "setex": "results of Celery's",
+    "lrem": "items that are taken back from a list of what may be claimed",
+    "mget": "Celery, when who waits for results connects again",
+    "incr": "Celery's chords that grow while they run",
+    "pexpire": "kombu's queues that expire, such as those of replies to remote control",
+    "unsubscribe": "Celery and kombu, when a consumer leaves",
+    "punsubscribe": "the same",
+    "smembers": "kombu, to find the bindings of an exchange",
 }
 
 
@@ -169,9 +161,10 @@ def test_workers_are_asked_queues_counted_and_events_read_as_that_user(at: Redis
 
 
 def test_it_may_do_nothing_that_nobody_needs(at: Redis) -> None:
-    """The last test of this module that looks: what the others did is counted."""
-    unused = allowed() - at.commands()
-    assert not unused - set(RARE), "drop these from redis.conf, or say when they are needed"
+    used = at.commands()
+    if not used >= {"xrange", "hscan", "brpop"}:
+        pytest.skip("counts what the other tests of this module did")
+    assert not allowed() - used - set(RARE), "drop these from redis.conf, or say when they are needed"
 
 
 def test_all_that_our_scripts_call_is_allowed() -> None:
