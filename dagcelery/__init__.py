@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from dagcelery.model import static as static
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
+    from dagcelery.payload.serializers import AsArrow as AsArrow
+    from dagcelery.payload.serializers import AsCSV as AsCSV
+    from dagcelery.payload.serializers import AsDill as AsDill
+    from dagcelery.payload.serializers import AsMessagePack as AsMessagePack
+    from dagcelery.payload.serializers import AsParquet as AsParquet
     from dagcelery.payload.skipped import Skipped as Skipped
     from dagcelery.runtime.hooks import Notice as Notice
     from dagcelery.runtime.pieces import Piece as Piece
@@ -70,6 +75,7 @@ _HOMES = {
         "static",
     ),
     "payload.codecs": ("AsJSON", "AsPickle"),
+    "payload.serializers": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
     "payload.skipped": ("Skipped",),
     "runtime.hooks": ("Notice",),
     "runtime.pieces": ("Piece", "current"),

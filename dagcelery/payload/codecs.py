@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import pickle
 import tempfile
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from dagcelery.errors import DagceleryError, DeserializationError, PayloadTooLarge, SerializationError
+from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import strict_json
 from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.serializers import OF_KIND, UNSAFE
+from dagcelery.payload.serializers.refusals import VALUE
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -91,6 +94,8 @@ class Codec:
             try:
                 self.serializer.serialize(value, spool)  # type: ignore[arg-type]
                 return spool.all_bytes()
+            except SerializationError as error:
+                raise SerializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
             except DagceleryError:
                 raise
             except Exception as error:
@@ -100,6 +105,8 @@ class Codec:
         """Return the value that `data` holds."""
         try:
             return self.serializer.deserialize(io.BytesIO(data))
+        except DeserializationError as error:
+            raise DeserializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
         except Exception as error:
             raise DeserializationError(named(culprit), *_failed(self.serializer, "deserialize", error)) from error
 
@@ -212,6 +219,11 @@ def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
         keyring.require_key("the serializer AsPickle")
         return {"k": "pickle"}
     name = type(serializer).__name__
+    ours: Any = serializer
+    if type(ours) in OF_KIND.values():
+        if ours.kind in UNSAFE:
+            keyring.require_key(f"the serializer {name}")
+        return {"k": ours.kind, **dataclasses.asdict(ours)}
     keyring.require_key(f"the serializer {name}, an object of yours,")
     return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
@@ -224,12 +236,37 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring) -> Codec:
     if kind == "pickle":
         keyring.require_key("the serializer AsPickle")
         return codec_for(AsPickle())
+    if kind in OF_KIND:
+        return codec_for(_built(spec, keyring))
     if kind != "object":
         raise DeserializationError(f"serializer {kind!r}", "is not known here", "upgrade dagcelery on the workers")
     if "live" in spec:
         return codec_for(spec["live"])
     keyring.require_key("a serializer of your own")
     return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
+
+
+def _built(spec: Mapping[str, Any], keyring: Keyring) -> Serializer:
+    """Return the serializer of one of our kinds; options that it does not have are a newer version's."""
+    known = OF_KIND[spec["k"]]
+    if spec["k"] in UNSAFE:
+        keyring.require_key(f"the serializer {known.__name__}")
+    try:
+        built: Serializer = known(**{name: value for name, value in spec.items() if name != "k"})
+    except (TypeError, InvalidDag) as error:
+        what = f"serializer {known.__name__}"
+        raise DeserializationError(what, f"has options not known here: {error}", "upgrade dagcelery") from error
+    return built
+
+
+def _renamed(error: SerializationError | DeserializationError, culprit: Culprit) -> str:
+    """Return what an error is about, with the name of the value in the place of what a serializer calls it."""
+    path = error.culprit.removeprefix(VALUE)
+    name = named(culprit)
+    if path == error.culprit:
+        return f"{name}: {path}" if path else name
+    # "the rows at [3] at ['x']" is "the rows at [3]['x']".
+    return name + (path.removeprefix(" at ") if name.endswith("]") else path)
 
 
 def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:

@@ -28,6 +28,7 @@ from dagcelery.planner.expressions import SEQUENCES
 from dagcelery.planner.plan import VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
 
 _LARGE_BYTES = 1024 * 1024
+_PICKLING = {"pickle": "AsPickle", "dill": "AsDill"}
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
 
@@ -82,11 +83,11 @@ def refuse_pickles(plan: Plan) -> None:
                 f"{REMEDY}, or put it into a module that workers can import",
             )
     for codec in plan.codecs:
-        if codec["k"] in ("pickle", "object"):
-            kind = "AsPickle" if codec["k"] == "pickle" else type(codec.get("live")).__name__
+        if codec["k"] in _PICKLING or codec["k"] == "object":
+            kind = _PICKLING.get(codec["k"]) or type(codec.get("live")).__name__
             raise NotConfigured(
                 f"serializer {kind} in {plan.name} needs pickle, which only signed plans may use",
-                f"{REMEDY}, or serialize with AsJSON",
+                f"{REMEDY}, or serialize with AsJSON or AsMessagePack",
             )
     for body in plan.bodies:
         for step in body.steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -73,6 +74,10 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
             # 0 is an indentation, so that only the very False says nothing.
             told = {name: value for name, value in given if value is not None and value is not False}
             return {"k": "json", **told}
+    if kind.__module__.startswith("dagcelery.payload.serializers."):
+        known: Any = serializer
+        options = {field.name: getattr(known, field.name) for field in fields(known)}
+        return {"k": known.kind, **options}
     return {"k": "object", "live": serializer}
 
 

@@ -20,6 +20,7 @@ PUBLIC = {
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
     "durable": ["Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],
+    "tabled": ["AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"],
 }
 
 

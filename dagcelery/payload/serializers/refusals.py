@@ -1,0 +1,102 @@
+"""What serializers say of values and bytes that they do not take: which one, what is wrong, what would be right.
+
+They call their value "the value"; a codec puts the name of the parameter or output in the place of that.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, Final
+
+from dagcelery.errors import DagceleryError, DeserializationError, SerializationError
+
+VALUE: Final = "the value"
+_NOTHING: Final[Mapping[str, str]] = {}
+_EXACT: Final = frozenset({str, int, bool, bytes, type(None), datetime.date, datetime.timedelta})
+"""Types whose equal values are the same; 1.0 and NaN, Decimal("1.0") and times in zones need a closer look."""
+
+
+def refused(path: Sequence[object], reason: str, remedy: str) -> SerializationError:
+    """Return the error that names what lies at `path` in the value."""
+    at = "".join(f"[{short(step)}]" for step in path)
+    return SerializationError(f"{VALUE} at {at}" if at else VALUE, reason, remedy)
+
+
+def short(value: object) -> str:
+    """Return `value` as it is shown in an error: its repr, cut at 60 characters."""
+    try:
+        shown = repr(value)
+    except Exception:  # a broken __repr__ must not hide the real error
+        return f"<{type(value).__name__}>"
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def type_name(value: object) -> str:
+    """Return the name of the type of `value`, with its module unless it is Python's own."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def listed(value: object) -> Sequence[Any] | None:
+    """Return `value` if it travels as a list, which tuples and lazy lists do as well, else None."""
+    from dagcelery.payload.lazy import LazyList
+
+    return value if type(value) in (list, tuple, LazyList) else None  # type: ignore[return-value]
+
+
+def is_same(value: Any, back: Any) -> bool:
+    """Whether `back` is what `value` was: of the same types all through, lists in the place of tuples excepted."""
+    kind = type(value)
+    if listed(value) is not None:
+        return type(back) is list and len(value) == len(back) and all(map(is_same, value, back))
+    if kind is not type(back):
+        return False
+    if kind in _EXACT:
+        return bool(value == back)
+    if kind is dict:
+        return value.keys() == back.keys() and all(is_same(item, back[key]) for key, item in value.items())
+    if kind is float:
+        return bool(value == back or (value != value and back != back))
+    if kind is Decimal:
+        return str(value) == str(back)
+    if kind in (datetime.datetime, datetime.time):
+        return bool(value == back and value.fold == back.fold and str(value.tzinfo) == str(back.tzinfo))
+    return False
+
+
+@contextmanager
+def writing(form: str, remedy: str, needs: Mapping[str, str] = _NOTHING) -> Iterator[None]:
+    """Turn whatever is raised while a value is written into a SerializationError; our own errors pass.
+
+    `needs` maps the libraries that `form` needs to what brings them.
+    """
+    try:
+        yield
+    except DagceleryError:
+        raise
+    except Exception as error:
+        told = _told("written", form, error, remedy, needs)
+        raise SerializationError(VALUE, *told) from error
+
+
+@contextmanager
+def reading(form: str, needs: Mapping[str, str] = _NOTHING) -> Iterator[None]:
+    """Turn whatever is raised while bytes are read into a DeserializationError; our own errors pass."""
+    try:
+        yield
+    except DagceleryError:
+        raise
+    except Exception as error:
+        told = _told("read", form, error, "read it as it was written", needs)
+        raise DeserializationError(VALUE, *told) from error
+
+
+def _told(verb: str, form: str, error: Exception, remedy: str, needs: Mapping[str, str]) -> tuple[str, str]:
+    library = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if library not in needs:
+        return f"cannot be {verb} as {form}: {type(error).__name__}: {error}", remedy
+    missing = f"cannot be {verb} as {form} without {library}, which is not installed here"
+    return missing, f"pip install '{needs[library]}' for the client and its workers"
