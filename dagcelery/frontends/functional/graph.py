@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from dagcelery.errors import CyclicDependency, InvalidDag
 from dagcelery.frontends.functional.arguments import NESTED
@@ -60,21 +61,34 @@ def want_serializers(level: Level) -> None:
         want_serializers(inner)
     for key, node in level.nodes_of_inner.items():
         for name, serializer in level.inner[key].wanted.items():
-            _want(level, node.inputs[name], serializer)
+            _want(level, node, name, serializer)
     for number, node in level.own.items():
         wishes = _wishes(level.body.calls[number].callee)
         for name in wishes.keys() & node.inputs.keys():
-            _want(level, node.inputs[name], wishes[name])
+            _want(level, node, name, wishes[name])
 
 
-def _want(level: Level, source: Source, serializer: Serializer) -> None:
+def _want(level: Level, reader: Node, name: str, serializer: Serializer) -> None:
+    source = reader.inputs[name]
     read = source.source if isinstance(source, Each) else source
     if isinstance(read, FromParam):
         level.wanted.setdefault(read.name or "", serializer)
     elif isinstance(read, FromNodeOutput):
-        for node in level.own.values():
+        for number, node in level.own.items():
             if node.name == read.node:
                 node.wanted.setdefault(read.output, serializer)
+                if source is read and _is_written_otherwise(level, number, read.output, serializer):
+                    # The rule that serializers agree will tell both.
+                    reader.inputs[name] = replace(read, serializer=serializer)
+
+
+def _is_written_otherwise(level: Level, number: int, output: str, serializer: Serializer) -> bool:
+    """Whether a whole value is written with another serializer; those of elements say nothing of their list."""
+    node, callee = level.own[number], level.body.calls[number].callee
+    path, split = node.reads[output]
+    if split or not isinstance(callee, CalledTask) or node.over or _takes_items(node):
+        return False
+    return (_serializer(callee, path, split) or node.wanted[output]) != serializer
 
 
 def _wishes(callee: CalledTask | CalledDag) -> dict[str, Serializer]:
@@ -146,8 +160,11 @@ def _circles_explained() -> Iterator[None]:
 
 def _over(node: Node) -> Readable | None:
     """Return what must be said beside the inputs: nothing, where an input is taken by item already."""
-    taken = any(True for source in node.inputs.values() for _ in own_items(source))
-    return None if taken else node.over
+    return None if _takes_items(node) else node.over
+
+
+def _takes_items(node: Node) -> bool:
+    return any(True for source in node.inputs.values() for _ in own_items(source))
 
 
 def _output(callee: CalledTask, node: Node, name: str) -> TaskOutput:
