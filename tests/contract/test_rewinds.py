@@ -15,8 +15,9 @@ from dagcelery.store.memory import MemoryStore
 from dagcelery.store.redis import RedisStore
 
 from .conftest import check_keys
-from .moves import Worker, body, chain, drain, elements, hooked, new_run, results, retry, step
+from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, step
 from .server import Server
+from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
 
 DIAMOND = [body([0], step(s=[1, 2]), step(1, s=[3]), step(1, s=[3]), step(2), step())]
@@ -201,6 +202,29 @@ def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
     again(store, run_id, 0)
     assert drain(store, run_id, topology) == ["0", "1", "2"]
     assert store.wait(run_id, 0) == "done"
+
+
+def test_nobody_waits_for_a_retry_that_does_not_come(store: Store) -> None:
+    run_id = new_run(store, outliving(body([0], step(r=retry(3, 1000.0)))))
+    worker = Worker(store, run_id)
+    worker.fail(worker.claim(), retryable=True)
+    store.end(run_id, "cancelled", "")
+    again(store, run_id, 0)
+    worker.fail(worker.claim())
+    assert state(store, run_id) == "failed"
+
+
+def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: RedisStore) -> None:
+    width = 1200
+    topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
+    run_id = new_run(redis_store, topology)
+    _first_portion_only(redis_store, run_id, Worker(redis_store, run_id).claim().attempt, "t")
+    redis_store.end(run_id, "cancelled", "")
+    again(redis_store, run_id, 7, 1100)
+    assert sorted(map(int, drain(redis_store, run_id, topology))) == list(range(1, width + 1))
+    redis_store.sweep(run_id, Lost(["boot-a"]), 1)
+    assert not drain(redis_store, run_id, topology)
+    assert redis_store.wait(run_id, 0) == "done"
 
 
 # -- who comes late -------------------------------------------------------------------------------
