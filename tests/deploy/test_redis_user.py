@@ -194,8 +194,16 @@ def test_it_keeps_what_it_was_given_and_is_heard_on_the_loopback_only(private: R
     assert {name: private.admin.config_get(name)[name] for name in wanted} == wanted
 
 
+def test_nobody_can_be_the_user_as_whom_redis_reads_its_file_but_it_may_do_all(private: Redis) -> None:
+    """Without its rights a Redis, other than a Valkey, starts without what scripts and transactions wrote."""
+    default = private.admin.acl_getuser("default")
+    assert "on" not in default["flags"]
+    assert not default["passwords"]
+    assert "nopass" not in default["flags"]
+    assert default["categories"] == ["+@all"]
+
+
 def test_scripts_and_transactions_are_still_there_after_a_restart() -> None:
-    """A server that reads its file as a user without rights would leave out both, and start."""
     with private_redis() as made, redis.Redis.from_url(made.url, decode_responses=True) as user:
         user.set("plainly", "kept")
         user.eval("redis.call('SET', KEYS[1], 'kept'); redis.call('SADD', KEYS[2], 'kept')", 2, "script", "set")

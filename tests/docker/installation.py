@@ -44,9 +44,11 @@ class Installation:
         url = f"redis://dagcelery:{self.secrets['REDIS_PASSWORD']}@127.0.0.1:{self.redis_port}/0"
         return Settings(broker_url=url, store_url=url, signing_key=self.secrets["DAGCELERY_SIGNING_KEY"])
 
-    def compose(self, *words: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    def compose(
+        self, *words: str, without: str = "", files: tuple[str, ...] = FILES
+    ) -> subprocess.CompletedProcess[str]:
         """Call docker compose on this project; `without` leaves out a variable."""
-        files = [word for file in FILES for word in ("-f", str(ROOT / file))]
+        named = [word for file in files for word in ("-f", str(ROOT / file))]
         environment = {name: value for name, value in self._environment.items() if name != without}
         return subprocess.run(
             [
@@ -58,7 +60,7 @@ class Installation:
                 str(ROOT),
                 "-p",
                 self.name,
-                *files,
+                *named,
                 *words,
             ],
             env=environment,

@@ -31,6 +31,16 @@ def test_nothing_starts_without_its_secrets(variable: str) -> None:
     assert variable in refused.stderr
 
 
+def test_the_file_for_gpus_reserves_them_and_hides_none() -> None:
+    """Only read: a machine without GPUs cannot start it."""
+    read = Installation().compose("config", "--format", "json", files=("docker-compose.yml", "docker-compose.gpu.yml"))
+    worker = json.loads(read.stdout)["services"]["gpu-worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert "CUDA_VISIBLE_DEVICES" not in worker["environment"]
+    assert "DAGCELERY_SIGNING_KEY" in worker["environment"]
+
+
 def test_what_is_submitted_on_this_machine_runs_in_containers(client: Client) -> None:
     assert errands.submit(n=5, seconds=0).result(timeout=SECONDS) == 30
     assert surroundings.submit().result(timeout=SECONDS) == [10001, "-1"]
