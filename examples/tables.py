@@ -1,0 +1,47 @@
+"""Hand tables on as Parquet and CSV: `pip install 'dagcelery[arrow]'`.
+
+Notice that the annotations say how a table travels, and that whoever reads with another serializer
+than it was written with is told when the DAG is built. Lists of dicts come back as lists of dicts,
+and DataFrames of pandas as DataFrames; what would come back changed is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from dagcelery import AsCSV, AsParquet, dag, task
+
+Sales = Annotated[list[dict[str, Any]], AsParquet()]
+Totals = Annotated[list[dict[str, Any]], AsCSV(columns={"fruit": str, "pieces": int})]
+
+
+@task
+def read(days: int) -> Sales:
+    """Return a table with a column of each type that Parquet has for it."""
+    fruits = ["apple", "pear", "fig"]
+    return [{"day": day, "fruit": fruits[day % 3], "pieces": day, "price": day / 4} for day in range(days)]
+
+
+@task
+def summed(sales: Sales) -> Totals:
+    """Return a table as text; its columns are named with their types, since CSV has none."""
+    found: dict[str, int] = {}
+    for sale in sales:
+        found[sale["fruit"]] = found.get(sale["fruit"], 0) + sale["pieces"]
+    return [{"fruit": fruit, "pieces": pieces} for fruit, pieces in sorted(found.items())]
+
+
+@task
+def best(totals: Totals) -> str:
+    """Take the numbers as numbers."""
+    return str(max(totals, key=lambda row: row["pieces"])["fruit"])
+
+
+@dag
+def season(days: int = 10) -> str:
+    """Parquet on one edge, CSV on the next, JSON for the result."""
+    return best(summed(read(days)))
+
+
+if __name__ == "__main__":
+    print(season.invoke())
