@@ -77,16 +77,18 @@ def _want(level: Level, reader: Node, name: str, serializer: Serializer) -> None
         for number, node in level.own.items():
             if node.name == read.node:
                 node.wanted.setdefault(read.output, serializer)
-                if source is read and _is_written_otherwise(level, number, read.output, serializer):
+                if _is_written_otherwise(level, number, read.output, serializer, by_item=source is not read):
                     # The rule that serializers agree will tell both.
-                    reader.inputs[name] = replace(read, serializer=serializer)
+                    told = replace(read, serializer=serializer)
+                    reader.inputs[name] = told if source is read else Each(told)
 
 
-def _is_written_otherwise(level: Level, number: int, output: str, serializer: Serializer) -> bool:
-    """Whether a whole value is written with another serializer; those of elements say nothing of their list."""
+def _is_written_otherwise(level: Level, number: int, output: str, serializer: Serializer, *, by_item: bool) -> bool:
+    """Whether what is read is written with another serializer; those of elements say nothing of their list."""
     node, callee = level.own[number], level.body.calls[number].callee
     path, split = node.reads[output]
-    if split or not isinstance(callee, CalledTask) or node.over or _takes_items(node):
+    is_mapped = bool(node.over) or _takes_items(node)
+    if not isinstance(callee, CalledTask) or split + is_mapped != by_item:
         return False
     return (_serializer(callee, path, split) or node.wanted[output]) != serializer
 

@@ -124,6 +124,48 @@ def test_whoever_reads_with_another_serializer_is_told_when_the_dag_is_built(wri
             dagcelery.build(both)
 
 
+def test_whoever_reads_items_with_another_serializer_is_told_too() -> None:
+    @task(serializer=AsCSV())
+    def made(n: int) -> list[Any]:
+        return [{"n": str(n)}]
+
+    @task
+    def read(rows: Annotated[list[Any], AsMessagePack()]) -> int:
+        return len(rows)
+
+    @task
+    def listed() -> Annotated[list[Annotated[list[Any], AsCSV()]], AsParquet()]:
+        return []
+
+    @dag
+    def of_items(ns: list[int]) -> list[int]:
+        return [read(made(n)) for n in ns]
+
+    @dag
+    def of_elements() -> list[int]:
+        return [read(rows) for rows in listed()]
+
+    for each in (of_items, of_elements):
+        with pytest.raises(InvalidDag, match=r"reads with AsMessagePack.*written with AsCSV"):
+            dagcelery.build(each)
+
+
+def test_the_serializer_of_elements_says_nothing_of_their_list() -> None:
+    @task(serializer=AsCSV())
+    def made(n: int) -> list[Any]:
+        return [{"n": str(n)}]
+
+    @task
+    def read(tables: Annotated[list[Any], AsMessagePack()]) -> int:
+        return len(tables)
+
+    @dag
+    def fan_in(ns: list[int]) -> int:
+        return read([made(n) for n in ns])
+
+    assert dagcelery.invoke(fan_in, {"ns": [1, 2]}) == 2
+
+
 # -- libraries that are not there -----------------------------------------------------------------
 @pytest.mark.parametrize(
     ("serializer", "library", "extra"),
