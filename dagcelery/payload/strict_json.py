@@ -20,6 +20,7 @@ from typing import Any, Final
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.serializers.refusals import short, type_name
 from dagcelery.payload.skipped import Skipped
 
 _SKIPPED: Final = "dagcelery.Skipped"
@@ -63,7 +64,7 @@ class Encoder:
         )
         if lo is not None and path:
             path = (path[0] + lo, *path[1:])
-        at = "".join(f"[{_short(step)}]" for step in path)
+        at = "".join(f"[{short(step)}]" for step in path)
         raise SerializationError(f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy) from cause
 
 
@@ -197,20 +198,20 @@ def _encodable(text: str) -> bool:
 
 
 def _wrong_key(key: object) -> tuple[str, str]:
-    kind = _type_name(key)
+    kind = type_name(key)
     if key == _SKIPPED:
         return f"has the key {key!r}, which stands for an item that was skipped", "use another key, or AsPickle()"
     if type(key) is str:
         return f"has the key {key!a} with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
     if isinstance(key, str | int | float | bool | None):
-        changed = f"has the key {_short(key)} of type {kind}, which would come back as a str"
+        changed = f"has the key {short(key)} of type {kind}, which would come back as a str"
     else:
-        changed = f"has the key {_short(key)} of type {kind}, and JSON has only str keys"
+        changed = f"has the key {short(key)} of type {kind}, and JSON has only str keys"
     return changed, "use str keys, a list of pairs, or AsPickle()"
 
 
 def _wrong_type(value: Any) -> tuple[str, str]:
-    name = _type_name(value)
+    name = type_name(value)
     if isinstance(value, enum.Enum):
         shown = f"{type(value).__name__}.{value.name}"
         return (
@@ -249,16 +250,3 @@ def _remedy(value: Any) -> str:
     if isinstance(value, Iterator):
         return "pass list(value)"
     return _ANYTHING
-
-
-def _type_name(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _short(value: object) -> str:
-    try:
-        shown = repr(value)
-    except Exception:  # a broken __repr__ must not hide the real error
-        return f"<{type(value).__name__}>"
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."

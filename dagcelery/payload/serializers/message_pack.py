@@ -19,8 +19,8 @@ _BECOMES: Final[Mapping[type, str]] = {
     bytearray: "bytes",
     memoryview: "bytes",
 }
-_WHOLE_LEVELS: Final = 3
-"""Lists and dicts as deep as this are written element by element; those within them at once."""
+_WRITTEN_BY_ITEM: Final = 3
+"""Lists and dicts of so many levels are written item by item; those within them at once."""
 _DEEPEST: Final = 250
 _BUFFER_BYTES: Final = 64 * 1024
 _REMEDY: Final = "convert it to str, bytes, int, float, bool, None, list or dict, or use AsPickle()"
@@ -73,11 +73,11 @@ class AsMessagePack:
 def _packed(packer: Any, value: Any, path: tuple[object, ...], allow_nan: bool) -> Iterator[None]:
     """Pack `value`, and yield after each part, so that what was packed can be taken away."""
     items = listed(value)
-    if len(path) < _WHOLE_LEVELS and items is not None:
+    if len(path) < _WRITTEN_BY_ITEM and items is not None:
         packer.pack_array_header(len(items))
         for index, item in enumerate(items):
             yield from _packed(packer, item, (*path, index), allow_nan)
-    elif len(path) < _WHOLE_LEVELS and type(value) is dict:
+    elif len(path) < _WRITTEN_BY_ITEM and type(value) is dict:
         packer.pack_map_header(len(value))
         for key, item in value.items():
             _check_key(key, path, allow_nan)

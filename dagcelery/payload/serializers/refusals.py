@@ -12,9 +12,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dagcelery.errors import DagceleryError, DeserializationError, SerializationError
+from dagcelery.payload.lazy import LazyList
 
 VALUE: Final = "the value"
 _NOTHING: Final[Mapping[str, str]] = {}
+_LISTS: Final = frozenset({list, tuple, LazyList})
 _EXACT: Final = frozenset({str, int, bool, bytes, type(None), datetime.date, datetime.timedelta})
 """Types whose equal values are the same; 1.0 and NaN, Decimal("1.0") and times in zones need a closer look."""
 
@@ -42,9 +44,7 @@ def type_name(value: object) -> str:
 
 def listed(value: object) -> Sequence[Any] | None:
     """Return `value` if it travels as a list, which tuples and lazy lists do as well, else None."""
-    from dagcelery.payload.lazy import LazyList
-
-    return value if type(value) in (list, tuple, LazyList) else None  # type: ignore[return-value]
+    return value if type(value) in _LISTS else None  # type: ignore[return-value]
 
 
 def is_same(value: Any, back: Any) -> bool:
