@@ -179,6 +179,7 @@ def test_a_file_that_cannot_be_read_is_refused(project: Path) -> None:
         ({}, "the configuration: the key 'project' is missing"),
         ({1: 2}, "the configuration: has a key of type int"),
         ({"project": "ML", "workflows": "abc"}, "is a text, where a list of workflows is due"),
+        ({"project": "ML", "workflows": "a\x1eb"}, "is a text, where a list of workflows is due; write ['a\\x1eb']"),
         ({"project": "ML", "workflows": {"a": 1}}, "is a mapping, where a list of workflows is due"),
         ({"project": b"ML", "workflows": []}, "is of type bytes, where a text is due"),
         ({"project": "ML", "workflows": [{"name": "a", "steps": {"x"}}]}, "is of type set, where a list of steps"),

@@ -26,6 +26,11 @@ class Odd:
 Value: TypeAlias = "str | Odd | tuple[Entry, ...] | Mapping[str, Entry] | None"
 
 
+def shown(text: str) -> str:
+    """Return a text as errors show it: on one line, and not all of a long one."""
+    return text if text.isprintable() and len(text) < 40 else repr(text[:40])
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a value stands: `line` counts from 1, and is None in a dict; `key` leads there from the top."""
@@ -38,8 +43,7 @@ class Place:
         """Return the place of what stands here under a key or an index."""
         if isinstance(key, int):
             return Place(self.file, line, f"{self.key}[{key}]")
-        shown = key if key.isprintable() and len(key) < 40 else repr(key[:40])
-        return Place(self.file, line, f"{self.key}.{shown}".removeprefix("."))
+        return Place(self.file, line, f"{self.key}.{shown(key)}".removeprefix("."))
 
     def error(self, wrong: str, right: str = "") -> InvalidConfig:
         """Return the error that points here."""
@@ -71,8 +75,8 @@ class Entry:
         if self.value is None:
             return ()
         if not isinstance(self.value, tuple):
-            shown = f"[{self.value}]" if isinstance(self.value, str) else "[a, b]"
-            self.refuse(f"is {self.kind}, where a list of {due} is due", f"write {shown}")
+            listed = shown(self.value) if isinstance(self.value, str) else "a, b"
+            self.refuse(f"is {self.kind}, where a list of {due} is due", f"write [{listed}]")
         return self.value
 
     def text(self) -> str:
