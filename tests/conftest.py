@@ -7,11 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import settings
 
 from dagcelery.client import set_default
 from dagcelery.local import Cluster, Server
 from dagcelery.local import cluster as local_cluster
 from dagcelery.local.cluster import default_client
+
+# The same examples every time: a change is blamed for what it breaks alone. HYPOTHESIS_PROFILE=default draws others.
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")
