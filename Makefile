@@ -30,7 +30,7 @@ check: .venv/dev
 	$(BIN)/mypy
 
 test: .venv/dev
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
 
 # Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; where one of them
 # is missing, its tests are shown as SKIPPED, with what to install. RabbitMQ gets the whole suite; the other two differ

@@ -115,13 +115,13 @@ class Troubled(Play):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_runs_full_of_failures_end_well(seed: int) -> None:
     Troubled(MemoryStore(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_answer_alike_amid_failures(redis_store: RedisStore, seed: int) -> None:
     on_redis = Troubled(redis_store, random.Random(seed))
     assert on_redis.play() == Troubled(MemoryStore(), random.Random(seed)).play()

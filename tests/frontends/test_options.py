@@ -282,7 +282,7 @@ def test_options_that_contradict_each_other_for_one_use_are_refused() -> None:
         {"on_success": "notify"},
         {"on_retry": notify},
     ],
-    ids=repr,
+    ids=" ".join,
 )
 def test_options_of_a_task_are_refused_where_they_are_written(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidDag, match=next(iter(options))):

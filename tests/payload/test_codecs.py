@@ -25,6 +25,9 @@ class AsLines:
     def __init__(self, end: str = "\n") -> None:
         self.end = end
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.end!r})"
+
     def serialize(self, value: list[str], writer: BinaryIO) -> None:
         writer.write(self.end.join(value).encode())
 

@@ -94,7 +94,7 @@ def test_a_dag_may_be_named_by_module_and_name() -> None:
     assert invoke("runtime.flows:map_reduce", {"n": 4}) == 14
 
 
-@pytest.mark.parametrize("node", [3, "no colon", object()], ids=repr)
+@pytest.mark.parametrize("node", [3, "no colon", object], ids=repr)
 def test_what_is_no_dag_is_refused(node: Any) -> None:
     with pytest.raises(InvalidDagType):
         invoke(node)

@@ -315,7 +315,7 @@ def held_and_noticed(folder: str) -> int:
     return held(folder, 1)
 
 
-@task(timeout=0.2, on_item_failure="skip")
+@task(timeout=1, on_item_failure="skip")
 def perilous(x: int) -> int:
     if x == 1:
         time.sleep(30)
