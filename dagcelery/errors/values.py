@@ -24,7 +24,7 @@ class UnknownKey(BadSignature):
 class SerializationError(DagceleryError):
     """A value cannot be turned into bytes without loss."""
 
-    def __init__(self, culprit: str, reason: str, remedy: str = "") -> None:
+    def __init__(self, culprit: str, reason: str = "", remedy: str = "") -> None:
         super().__init__(culprit, reason, remedy)
         self.culprit = culprit
         self.reason = reason
@@ -34,7 +34,7 @@ class SerializationError(DagceleryError):
 class DeserializationError(DagceleryError):
     """Stored bytes, though genuine, cannot be turned back into a value here."""
 
-    def __init__(self, culprit: str, reason: str, remedy: str = "") -> None:
+    def __init__(self, culprit: str, reason: str = "", remedy: str = "") -> None:
         super().__init__(culprit, reason, remedy)
         self.culprit = culprit
         self.reason = reason

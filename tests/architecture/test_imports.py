@@ -29,6 +29,8 @@ LAW: dict[str, set[str]] = {
 # One way to write DAGs also draws and starts them; like the client, it finds what it needs for that late.
 LATE: dict[str, set[str]] = {"frontends/stages": {"draw", "local", "runtime.kept"}}
 ABOVE_ALL = {"__init__", "cli", "compat", "dashboard", "testing"}
+# The spellings of others: nothing of ours may depend on them.
+LAST = "compat"
 
 # Who may import what others made; what is not named here may be imported by nobody.
 THIRD_PARTY: dict[str, set[str]] = {
@@ -72,6 +74,12 @@ def test_a_room_imports_only_the_rooms_below_it(module: Module) -> None:
     allowed = (LAW[module.room] | {"errors", module.room}).union(*late)
     ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
     assert not [name for name in ours if not is_within(name, allowed)]
+
+
+@each_module()
+def test_nothing_is_built_on_the_spellings_of_other_libraries(module: Module) -> None:
+    if module.room != LAST:
+        assert not [name for name in module.imports() if is_within(name, {f"dagcelery.{LAST}"})]
 
 
 @each_module()

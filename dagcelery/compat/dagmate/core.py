@@ -1,0 +1,34 @@
+"""`dagmate.core`: workflows of a YAML file, or of a dict of that shape, made ready to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dagcelery.errors import InvalidConfig
+from dagcelery.frontends.yaml import Workflow, load
+
+__all__ = ["Dagmate"]
+
+
+class Dagmate:
+    """A configuration in either dialect; `activate` makes its workflows."""
+
+    def __init__(
+        self, config_file: str | os.PathLike[str] | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        if (config_file is None) == (config is None):
+            found = "there is none" if config is None else "there are two"
+            raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and {found}", "give either")
+        self._config = config if config_file is None else config_file
+        self.workflows: Mapping[str, Workflow] = {}
+
+    def activate(self) -> Mapping[str, Workflow]:
+        """Read the configuration, import its modules, and return its workflows by name. Raises InvalidConfig.
+
+        A workflow can be called, which runs it here, and given to `dagcelery.submit`, which runs it on workers.
+        """
+        assert self._config is not None
+        self.workflows = {workflow.name: workflow for workflow in load(self._config)}
+        return self.workflows

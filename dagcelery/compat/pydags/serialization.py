@@ -1,0 +1,60 @@
+"""`pydags.serialization`: objects to bytes and back; read only what you wrote yourself, since that can run code."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, ClassVar
+
+from dagcelery import model
+from dagcelery.errors import DeserializationError, SerializationError
+from dagcelery.payload.codecs import AsPickle
+from dagcelery.payload.serializers import AsDill
+
+__all__ = [
+    "CloudPickleSerializer",
+    "DillSerializer",
+    "InvalidTypeForDeserializationException",
+    "PickleSerializer",
+    "SerializationException",
+    "Serializer",
+]
+
+SerializationException = SerializationError
+InvalidTypeForDeserializationException = DeserializationError
+
+
+class Serializer:
+    """Turns an object into bytes, and back."""
+
+    serializer: ClassVar[model.Serializer]
+
+    def serialize(self, obj: object) -> bytes:
+        """Return an object as bytes. Raises SerializationError."""
+        writer = BytesIO()
+        self.serializer.serialize(obj, writer)
+        return writer.getvalue()
+
+    def deserialize(self, serialized_obj: bytes) -> Any:
+        """Return the object that the bytes hold. Raises DeserializationError."""
+        if not isinstance(serialized_obj, bytes):
+            kind = type(serialized_obj).__name__
+            raise DeserializationError("what should be read", f"is of type {kind}", "give bytes")
+        return self.serializer.deserialize(BytesIO(serialized_obj))
+
+
+class PickleSerializer(Serializer):
+    """Pickles; functions and classes of a script travel with their code."""
+
+    serializer = AsPickle()
+
+
+class CloudPickleSerializer(Serializer):
+    """The same."""
+
+    serializer = AsPickle()
+
+
+class DillSerializer(Serializer):
+    """With dill, which has to be installed: the extra `dill`."""
+
+    serializer = AsDill()

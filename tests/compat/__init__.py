@@ -1,0 +1,1 @@
+"""The spellings of older libraries, and that they mean here what they meant there."""
