@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dagcelery.model import FromProperty as FromProperty
     from dagcelery.model import FromReturnValue as FromReturnValue
     from dagcelery.model import Retry as Retry
+    from dagcelery.model import Schedule as Schedule
     from dagcelery.model import Serialize as Serialize
     from dagcelery.model import Serializer as Serializer
     from dagcelery.model import Task as Task
@@ -66,6 +67,7 @@ _HOMES = {
         "FromProperty",
         "FromReturnValue",
         "Retry",
+        "Schedule",
         "Serialize",
         "Serializer",
         "Task",

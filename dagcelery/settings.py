@@ -63,6 +63,8 @@ class Settings:
     """The largest DAG, nested ones counted in."""
     spool_bytes: int = 8 * _MB
     """How much of a list being split is kept in memory before a temporary file takes over."""
+    workflows: tuple[str, ...] = ()
+    """YAML files, or patterns of their names, whose workflows beat submits when they are due."""
     cache_directory: str = ".dagcelery/cache"
     """Where stages that keep values on disk keep them, if they name no other folder."""
     code_mismatch: Literal["ignore", "warn", "error"] = "warn"
@@ -132,7 +134,7 @@ def masked(url: str) -> str:
 
 
 def _given(name: str, value: Any) -> Any:
-    if name == "imports":
+    if name in ("imports", "workflows"):
         return _modules(value) if isinstance(value, str) else tuple(value)
     if name == "log_level" and isinstance(value, str):
         return value.upper()
@@ -162,6 +164,12 @@ def _is_text(value: object) -> _Wrong:
     if isinstance(value, str):
         return None
     return f"is of type {type(value).__name__}", "give a str"
+
+
+def _are_texts(value: object) -> _Wrong:
+    if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+        return None
+    return f"is {value!r}", 'write paths such as "conf/*.yml"'
 
 
 def _is_url(value: object) -> _Wrong:
@@ -226,6 +234,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "imports": _are_modules,
     "serializer": _one_of(_SERIALIZERS),
     "queue": _is_text,
+    "workflows": _are_texts,
     "cache_directory": _is_text,
     "code_mismatch": _one_of(_MISMATCHES),
     "log_level": _one_of(_LEVELS),

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dagcelery import client, draw
 from dagcelery.cli import lifecycle, machine
+from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
 from dagcelery.cli.lifecycle import succeed_if_done
 from dagcelery.cli.progress import canvas_lines, show_run, table
@@ -168,3 +169,4 @@ for verb in (lifecycle.cancel, lifecycle.resume, lifecycle.errors, lifecycle.swe
 dag.add_command(machine.worker)
 dag.add_command(machine.dev)
 dag.add_command(config)
+dag.add_command(schedule)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+import sys
+
 import click
 
 from dagcelery import draw
+from dagcelery.cli.clock import find_app, show_schedules
 from dagcelery.cli.running import run_to_its_end, running
 from dagcelery.cli.targets import Target
 from dagcelery.frontends.yaml import Workflow, load
@@ -39,6 +45,28 @@ def run(file: str, workflow: str | None, local: int | None, watch: bool, timeout
     """
     found = chosen(load(file), workflow)
     run_to_its_end(Target(found), {}, local, watch=watch, timeout=timeout, as_json=as_json)
+
+
+@config.command()
+@click.argument("file")
+@click.option("--beat", is_flag=True, help="Submit them when they are due, until Ctrl-C; workers run elsewhere.")
+@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def schedule(file: str, beat: bool, app: str, arguments: tuple[str, ...]) -> None:
+    """Print when the workflows of FILE are due next; with --beat become a Celery beat that submits them.
+
+    ARGUMENTS are those of `celery beat`, such as -s FILE for what it remembers; write -- before them.
+    """
+    from dagcelery.schedule import of_files  # late, since it imports Celery
+
+    show_schedules(of_files([glob.escape(file)]), find_app(app))
+    if beat:
+        path = os.path.abspath(file)
+        if re.search(r"[\s,]", path):
+            wrong = f"'{path}' has a blank or a comma in its path, which DAGCELERY_WORKFLOWS cannot have; rename it"
+            raise click.BadParameter(wrong, param_hint="FILE")
+        os.environ["DAGCELERY_WORKFLOWS"] = glob.escape(path)
+        os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, "beat", *arguments])
 
 
 def chosen(workflows: tuple[Workflow, ...], name: str | None) -> Workflow:

@@ -7,6 +7,7 @@ from dagcelery.model.options import DagOptions, TaskOptions
 from dagcelery.model.order import dependencies
 from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
 from dagcelery.model.policies import Retry, Timeout, Wait, as_timeout, exponential, static
+from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
@@ -41,6 +42,7 @@ __all__ = [
     "Node",
     "Part",
     "Retry",
+    "Schedule",
     "Serialize",
     "Serializer",
     "SetOf",

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.policies import Retry, Timeout, as_timeout, check_count, check_seconds, is_number
+from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 
 Hook: TypeAlias = Callable[..., object]
@@ -71,7 +72,7 @@ class DagOptions:
     `deadline` is in seconds from the submission. With ``fail_fast=False`` what does not depend on a failed
     node is still executed. At most `max_active_runs` runs of this DAG go on at once. `on_success` and `on_failure`
     are functions that a worker calls when the run has ended. ``keep="outputs"`` keeps of all values only those
-    that the DAG gives back.
+    that the DAG gives back. Celery's beat submits it when its `schedule` says so.
 
     But for the serializer these count only where this DAG is the one that is submitted: of a DAG within another
     they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
@@ -84,6 +85,7 @@ class DagOptions:
     on_success: Hook | None = None
     on_failure: Hook | None = None
     keep: Literal["all", "outputs"] = "all"
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
@@ -98,6 +100,8 @@ class DagOptions:
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
             raise InvalidDag(f"keep={self.keep!r}", "is nothing that could be kept", "give 'all' or 'outputs'")
+        if self.schedule is not None and not isinstance(self.schedule, Schedule):
+            raise InvalidDag(f"schedule={self.schedule!r}", "is no schedule", 'give Schedule("*/5 * * * *")')
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from celery.utils.imports import import_from_cwd, symbol_by_name
@@ -19,11 +19,15 @@ from dagcelery.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
 
+BEAT = "dagcelery.schedule.beat:Beat"
+"""By name: the clock stands above the runtime, and is imported by beat alone."""
+
 
 def register(app: Celery, settings: Settings) -> Binding:
     """Put our tasks on an app. It changes no transport option, queue argument or global setting of the app."""
     binding = bind(app, settings)
     app.steps["worker"].add("dagcelery.runtime.worker:Prepared")  # by name: clients need not import it
+    cast(Any, app).Beat = lambda **options: symbol_by_name(BEAT)(app=app, **options)  # `celery beat` calls it
     options: dict[str, Any] = {
         "acks_late": True,
         "reject_on_worker_lost": True,

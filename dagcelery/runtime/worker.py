@@ -16,6 +16,7 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import bootsteps, signals
+from celery.utils.imports import symbol_by_name
 from celery.worker import state
 from celery.worker.request import Request
 
@@ -48,9 +49,9 @@ class Prepared(bootsteps.StartStopStep):
         os.environ[bindings.BOOT] = uuid.uuid4().hex[:12]
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
-        here = os.getcwd()
-        if here not in sys.path and "" not in sys.path:
-            sys.path.insert(0, here)  # as `python -m celery` does: users' modules stand beside the working directory
+        search_here()
+        if options.get("beat"):  # `celery worker -B`
+            symbol_by_name("dagcelery.schedule.beat:prepare")(worker.app, worker.app.conf.beat_scheduler)
         self._is_watching = False
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
@@ -61,6 +62,13 @@ class Prepared(bootsteps.StartStopStep):
         if look is not None and not self._is_watching:
             self._is_watching = True  # the hub keeps its timers when the consumer reconnects
             hub.call_repeatedly(_CHILDREN_SECONDS, look)
+
+
+def search_here() -> None:
+    """Look for modules in the working directory, as `python -m celery` does and `celery` does not."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
 
 
 class Reported(Request):

@@ -23,7 +23,8 @@ LAW: dict[str, set[str]] = {
     "runtime": {"planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "runtime", "settings", "store"},
-    "schedule": {"client"},
+    # It looks for what has a schedule, in files too, and stands between Celery's beat and the client.
+    "schedule": {"client", "model", "settings", "runtime", "frontends.yaml"},
     "local": {"settings", "client", "runtime", "planner.routing"},
 }
 # One way to write DAGs also draws and starts them; like the client, it finds what it needs for that late.

@@ -29,7 +29,7 @@ from dagcelery.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md")]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-SERVING = re.compile(r"celery -A \S+ worker\b|dagcelery worker\b|dagcelery dev$")
+SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions, Hook, changed
+from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromParam, Literal
 
@@ -59,6 +60,11 @@ class DagFunction(Definition[P, R_co]):
     def static(self) -> tuple[str, ...]:
         """The names of the parameters whose values must be known when the DAG is built."""
         return self._static
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
+        return self._options.schedule if self._decorated is self else None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
@@ -179,6 +185,9 @@ class DagFunction(Definition[P, R_co]):
         return self._submission
 
     def _check_parameters(self) -> None:
+        if self._options.schedule is not None:
+            parameters = self._signature.parameters.values()
+            check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"

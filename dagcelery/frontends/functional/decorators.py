@@ -16,6 +16,7 @@ from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
 from dagcelery.model.policies import Retry, Timeout
+from dagcelery.model.schedules import schedule_of
 from dagcelery.model.serializers import Serialize, Serializer
 
 P = ParamSpec("P")
@@ -105,6 +106,8 @@ def dag(
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     keep: Literal["all", "outputs"] = "all",
+    schedule: str | None = None,
+    timezone: str | None = None,
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
 def dag(
     fn: Callable[..., Any] | None = None,
@@ -119,13 +122,16 @@ def dag(
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     keep: Literal["all", "outputs"] = "all",
+    schedule: str | None = None,
+    timezone: str | None = None,
 ) -> Any:
     """Make a function the body of a DAG: plain as ``@dag``, or with options as ``@dag(static=("folds",))``.
 
     The body says which tasks there are. It is run several times, so it must be pure, and parameters are
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
-    `serializer` is the default of all values in it; `deadline` is in seconds. What else holds for a run of it is
-    said at `DagOptions`. Raises InvalidDag, also when built.
+    `serializer` is the default of all values in it; `deadline` is in seconds. `schedule` is five fields of cron: beat
+    submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. What else holds for
+    a run of it is said at `DagOptions`. Raises InvalidDag, also when built.
     """
     options = DagOptions(
         serializer,
@@ -135,6 +141,7 @@ def dag(
         on_success=on_success,
         on_failure=on_failure,
         keep=keep,
+        schedule=schedule_of(schedule, timezone),
     )
     names = words("static", static)
     if fn is not None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dagcelery.frontends.yaml.cron import schedule_of
 from dagcelery.frontends.yaml.entries import Entry, Place
+from dagcelery.model.cron import wrong_with
+from dagcelery.model.schedules import Schedule, wrong_timezone
 
 WHOLE: Final = "result"
 """What the returned value of a step that names no outputs is called."""
@@ -68,7 +69,7 @@ class Outline:
 
     project: str
     name: str
-    schedule: str | None
+    schedule: Schedule | None
     steps: Mapping[str, Step]
     place: Place
 
@@ -82,13 +83,27 @@ def outlines(top: Entry) -> list[Outline]:
     dialect = _dialect(workflows)
     found: dict[str, Outline] = {}
     for entry in workflows:
-        known = entry.fields(("name", "steps"), ("schedule",))
+        known = entry.fields(("name", "steps"), ("schedule", "timezone"))
         name = known["name"].name()
         _once(known["name"], "workflow", found)
-        schedule = schedule_of(known["schedule"]) if "schedule" in known else None
+        schedule = _schedule(known.get("schedule"), known.get("timezone"))
         steps = _steps(known["steps"], dialect, f"{project}.{name}")
         found[name] = Outline(project, name, schedule, steps, entry.place)
     return list(found.values())
+
+
+def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
+    """Return a schedule; nothing is none."""
+    zone = None if timezone is None or timezone.value is None else timezone
+    if cron is None or cron.value is None:
+        if zone is not None:
+            zone.refuse("stands without a schedule", "write schedule as well")
+        return None
+    if wrong := wrong_with(cron.text()):
+        cron.refuse(f"{cron.value!r} {wrong[0]}", wrong[1])
+    if zone is not None and (wrong := wrong_timezone(zone.text())):
+        zone.refuse(f"{zone.value!r} {wrong[0]}", wrong[1])
+    return Schedule(cron.text(), zone.text() if zone else None)
 
 
 def _dialect(workflows: tuple[Entry, ...]) -> Dialect:

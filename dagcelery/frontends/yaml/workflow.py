@@ -14,6 +14,7 @@ from dagcelery.frontends.yaml.entries import Counter, Entry, Place, entry_of, to
 from dagcelery.frontends.yaml.functions import function_of
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.names import choices
+from dagcelery.model.options import DagOptions
 from dagcelery.model.outputs import FromPath, FromReturnValue, TaskOutput
 from dagcelery.model.sources import DictOf, FromNodeOutput, Source
 
@@ -86,10 +87,11 @@ def _workflow(outline: Outline, roots: Sequence[Path]) -> Workflow:
     }
     returns = _nested({name: {out: FromNodeOutput(name, out) for out in outs} for name, outs in left.items() if outs})
     try:
-        dag = DAG(nodes, name=f"{outline.project}:{outline.name}", returns=returns)
+        options = DagOptions(schedule=outline.schedule)
+        dag = DAG(nodes, name=f"{outline.project}:{outline.name}", returns=returns, options=options)
     except InvalidDag as error:
         raise told_at(outline.place, error) from error
-    return Workflow(outline.name, dag, outline.schedule)
+    return Workflow(outline.name, dag, outline.schedule.cron if outline.schedule else None)
 
 
 def _node(step: Step, after: Iterable[str], taken: set[tuple[str, str]], roots: Sequence[Path]) -> Task:
