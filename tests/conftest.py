@@ -1,18 +1,19 @@
-"""One embedded server and one local cluster for the whole session; each test gets them clean."""
+"""One embedded server, and our own plug-in's cluster, for the whole session; each test gets them clean."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 from hypothesis import settings
 
-from dagcelery.client import set_default
 from dagcelery.local import Cluster, Server
-from dagcelery.local import cluster as local_cluster
-from dagcelery.local.cluster import default_client
+
+# A checkout that is not installed has no entry points; where it is, pytest has loaded the plug-in already.
+pytest_plugins = ["dagcelery.testing.plugin"]
 
 # The same examples every time: a change is blamed for what it breaks alone. HYPOTHESIS_PROFILE=default draws others.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -35,18 +36,15 @@ def server(session_server: Server) -> Server:
 
 
 @pytest.fixture(scope="session")
-def session_cluster() -> Iterator[Cluster]:
-    """Two worker processes that tolerate gpu, and nobody's default."""
-    with local_cluster(workers=2, taints=("gpu",)) as cluster:
-        set_default(None)
-        yield cluster
+def dag_cluster_options() -> dict[str, Any]:
+    """Two worker processes that tolerate gpu."""
+    return {"workers": 2, "taints": ("gpu",)}
 
 
 @pytest.fixture
-def cluster(session_cluster: Cluster) -> Iterator[Cluster]:
-    """A local cluster with two worker processes that tolerate gpu: the default for the length of a test."""
-    with default_client(session_cluster.client):
-        yield session_cluster
+def cluster(dag_cluster: Cluster) -> Cluster:
+    """The plug-in's cluster by a shorter name: the default for the length of a test, and clean."""
+    return dag_cluster
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,3 @@
-"""What helps to test DAGs on real workers: `faults` injects what goes wrong in production, `chaos` proves that it does
-no harm.
+"""What helps to test DAGs: `plugin` is pytest's, `faults` injects what goes wrong in production on real workers, and
+`chaos` proves that it does no harm.
 """

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from dagcelery.client import set_default
-from dagcelery.testing import faults
 from dagcelery.testing.chaos.harness import PATIENT
+from dagcelery.testing.faults import Arena
 
 
 @pytest.fixture(scope="session")
-def session_arena() -> Iterator[faults.Arena]:
+def dag_faults_options() -> dict[str, Any]:
     """Two workers of two processes, undisturbed but for what tests order."""
-    modules = ["dagcelery.testing.chaos.graphs"]
-    with faults.arena(workers=2, processes=2, taints=["gpu"], modules=modules, environment=PATIENT) as arena:
-        set_default(None)
-        yield arena
+    return {"modules": ["dagcelery.testing.chaos.graphs"], "taints": ["gpu"], "environment": PATIENT}
 
 
 @pytest.fixture
-def arena(session_arena: faults.Arena) -> Iterator[faults.Arena]:
-    """The arena with its two workers, and no order pending."""
-    session_arena.replenish(2)
-    yield session_arena
-    session_arena.ledger.withdraw()
+def arena(dag_faults: Arena) -> Arena:
+    """The plug-in's arena by a shorter name."""
+    return dag_faults

@@ -122,7 +122,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             monkeypatch.setenv(name, value)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
-        yield Reader(tmp_path, os.environ | {"PATH": path}, cleanup)
+        plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
+        yield Reader(tmp_path, os.environ | {"PATH": path} | plugins, cleanup)
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -1,0 +1,27 @@
+"""A client whose runs are over when `submit` returns: they run in this process, on a store in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagcelery.client import Client
+from dagcelery.settings import Settings
+
+if TYPE_CHECKING:
+    from dagcelery.runtime.binding import Binding
+
+
+class EagerClient(Client):
+    """A client on an app of its own that is always eager; Celery is imported when something is submitted."""
+
+    @property
+    def binding(self) -> Binding:
+        """Our tasks on the app."""
+        found = super().binding
+        found.app.conf.task_always_eager = True
+        return found
+
+
+def eager_client() -> EagerClient:
+    """A client with this process's settings, but for the addresses: nothing is sent or remembered anywhere."""
+    return EagerClient(Settings.from_environment(broker_url="memory://", store_url=""))

@@ -1,0 +1,103 @@
+"""Installations that serve one test after the other: started once, put right and emptied after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import redis
+
+from dagcelery.client import Client, Run, set_default
+from dagcelery.errors import RunNotFound
+from dagcelery.local import Cluster, cluster
+from dagcelery.local.cluster import default_client
+from dagcelery.store.connection import ACTIVE, WORKERS
+from dagcelery.testing import faults
+
+PROCESSES = 2
+"""How many processes a cluster has, and how many workers an arena, where nobody says."""
+BINDINGS = "_kombu.binding."
+"""What Celery's Redis transport keeps of queues. Workers write it once, when they start to consume."""
+
+
+class KeptCluster:
+    """A local cluster that is as new for each test."""
+
+    def __init__(self, local: Cluster, processes: int) -> None:
+        self._local = local
+        self._processes = processes
+        self._own = local.workers
+
+    @contextmanager
+    def lent(self) -> Iterator[Cluster]:
+        """Lend it while a block runs, as the default client's; what the block did to it is undone."""
+        with default_client(self._local.client):
+            yield self._local
+        self._local.server.start()
+        self._restore_workers()
+        forget(self._local)
+
+    def _restore_workers(self) -> None:
+        for worker in self._local.workers:
+            if worker not in self._own:
+                worker.stop()
+        if self._own and not all(worker.is_alive for worker in self._own):
+            self._own = (self._local.start_worker(self._processes),)
+
+
+class KeptArena:
+    """An arena of faults that is as new for each test."""
+
+    def __init__(self, arena: faults.Arena, workers: int) -> None:
+        self._arena = arena
+        self._workers = workers
+
+    @contextmanager
+    def lent(self) -> Iterator[faults.Arena]:
+        """Lend it while a block runs, as the default client's; what the block did to it is undone."""
+        arena = self._arena
+        with default_client(arena.client):
+            yield arena
+        arena.ledger.withdraw()
+        arena.local.server.start()
+        for member in arena.members[self._workers :]:
+            arena.end_worker(member)
+        arena.replenish(self._workers)
+        forget(arena.local)
+
+
+@contextmanager
+def kept_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[KeptCluster]:
+    """Start a local cluster for many tests; the arguments are those of `local.cluster`."""
+    before = _default()
+    with cluster(workers, **options) as local:
+        set_default(before)
+        yield KeptCluster(local, workers)
+
+
+@contextmanager
+def kept_arena(workers: int = PROCESSES, **options: Any) -> Iterator[KeptArena]:
+    """Start an arena for many tests; the arguments are those of `faults.arena`."""
+    before = _default()
+    with faults.arena(workers, **options) as arena:
+        set_default(before)
+        yield KeptArena(arena, workers)
+
+
+def _default() -> Client | None:
+    """The default client, which is not made where there is none."""
+    found = set_default(None)
+    set_default(found)
+    return found
+
+
+def forget(local: Cluster) -> None:
+    """End what runs on a cluster, with the processes that work on it, and empty its server."""
+    with redis.Redis.from_url(local.store_url, decode_responses=True) as server:
+        for run_id in server.zrange(ACTIVE, 0, -1):
+            with suppress(RunNotFound):
+                Run(run_id, client=local.client).cancel("its test is over", terminate=True)
+        for name in server.scan_iter(count=1000):
+            if name != WORKERS and not name.startswith(BINDINGS):
+                server.unlink(name)

@@ -1,0 +1,90 @@
+"""Fixtures of pytest for users' DAGs: `dag_invoke` in process, `dag_cluster` on real workers, `dag_faults` amid faults.
+
+pytest finds them where dagcelery is installed::
+
+    def test_on_workers(dag_cluster):
+        assert map_reduce.submit(n=10).result(timeout=30) == 285
+
+Server and workers start with the first test that asks for them, serve the whole session, and are clean for each test.
+pytest loads this module at its start whether or not a test uses it, so nothing is imported here that costs time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from dagcelery.local import Cluster
+    from dagcelery.testing.faults import Arena
+    from dagcelery.testing.installations import KeptArena, KeptCluster
+
+SHARED = ("taints", "app", "modules", "environment", "log_level")
+"""Options of `dag_cluster_options` that hold for `dag_faults` too."""
+
+
+@pytest.fixture(scope="session")
+def dag_cluster_options() -> dict[str, Any]:
+    """What `dag_cluster` is started with: arguments of `dagcelery.local.cluster`. Override it in your conftest.py."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def dag_faults_options(dag_cluster_options: dict[str, Any]) -> dict[str, Any]:
+    """What `dag_faults` is started with: arguments of `dagcelery.testing.faults.arena`. Override it like the other."""
+    return {name: value for name, value in dag_cluster_options.items() if name in SHARED}
+
+
+@pytest.fixture
+def dag_invoke() -> Iterator[Callable[..., Any]]:
+    """`dagcelery.invoke`; and during the test what is submitted runs in this process too, at once, without Redis."""
+    from dagcelery import invoke
+    from dagcelery.local.cluster import default_client
+    from dagcelery.testing.eager import eager_client
+
+    with default_client(eager_client()):
+        yield invoke
+
+
+@pytest.fixture(scope="session")
+def _dag_kept_cluster(dag_cluster_options: dict[str, Any]) -> Iterator[KeptCluster]:
+    from dagcelery.testing.installations import kept_cluster
+
+    yield from _or_fail(kept_cluster(**dag_cluster_options))
+
+
+@pytest.fixture
+def dag_cluster(_dag_kept_cluster: KeptCluster) -> Iterator[Cluster]:
+    """A server and Celery workers of this machine, the default client's during the test; see `dag_cluster_options`."""
+    with _dag_kept_cluster.lent() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def _dag_kept_arena(dag_faults_options: dict[str, Any]) -> Iterator[KeptArena]:
+    from dagcelery.testing.installations import kept_arena
+
+    yield from _or_fail(kept_arena(**dag_faults_options))
+
+
+@pytest.fixture
+def dag_faults(_dag_kept_arena: KeptArena) -> Iterator[Arena]:
+    """Another server and workers, the default client's during the test, to which its methods do harm."""
+    with _dag_kept_arena.lent() as arena:
+        yield arena
+
+
+def _or_fail(kept: Any) -> Iterator[Any]:
+    """Let a block's value live as long as a fixture; where there can be none, fail with the sentence that says why."""
+    from dagcelery.errors import NotConfigured
+
+    try:
+        started = kept.__enter__()
+    except NotConfigured as error:
+        pytest.fail(str(error), pytrace=False)
+    try:
+        yield started
+    finally:
+        kept.__exit__(None, None, None)
