@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from dagcelery import errors as errors
     from dagcelery.client import Client as Client
     from dagcelery.client import Run as Run
+    from dagcelery.client import RunSummary as RunSummary
+    from dagcelery.client import aruns as aruns
     from dagcelery.client import asubmit as asubmit
     from dagcelery.client import attach as attach
     from dagcelery.client import invoke as invoke
+    from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
     from dagcelery.frontends.functional import DagFunction as DagFunction
     from dagcelery.frontends.functional import TaskFunction as TaskFunction
@@ -50,15 +53,18 @@ if TYPE_CHECKING:
     from dagcelery.payload.serializers import AsMessagePack as AsMessagePack
     from dagcelery.payload.serializers import AsParquet as AsParquet
     from dagcelery.payload.skipped import Skipped as Skipped
+    from dagcelery.runtime.events import RunEvent as RunEvent
     from dagcelery.runtime.hooks import Notice as Notice
     from dagcelery.runtime.pieces import Piece as Piece
     from dagcelery.runtime.pieces import current as current
+    from dagcelery.runtime.results import NodeStatus as NodeStatus
     from dagcelery.runtime.results import RunState as RunState
+    from dagcelery.runtime.results import RunStatus as RunStatus
 
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
-    "client": ("Client", "Run", "asubmit", "attach", "invoke", "submit"),
+    "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
     "model": (
         "DAG",
         "FromKey",
@@ -79,9 +85,10 @@ _HOMES = {
     "payload.codecs": ("AsJSON", "AsPickle"),
     "payload.serializers": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
     "payload.skipped": ("Skipped",),
+    "runtime.events": ("RunEvent",),
     "runtime.hooks": ("Notice",),
     "runtime.pieces": ("Piece", "current"),
-    "runtime.results": ("RunState",),
+    "runtime.results": ("NodeStatus", "RunState", "RunStatus"),
     "runtime.own": ("app",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,14 +1,17 @@
 """Submit a DAG and hold a Run; or invoke it right here."""
 
-from dagcelery.client.calls import asubmit, invoke, submit
+from dagcelery.client.calls import aruns, asubmit, invoke, runs, submit
 from dagcelery.client.clients import Client, Run, attach, default_client, set_default
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, dag_of, plan_of
+from dagcelery.client.watching import RunSummary
 
 __all__ = [
     "Client",
     "Node",
     "Run",
+    "RunSummary",
+    "aruns",
     "asubmit",
     "attach",
     "dag_of",
@@ -16,6 +19,7 @@ __all__ = [
     "invoke",
     "new_run",
     "plan_of",
+    "runs",
     "set_default",
     "submit",
 ]

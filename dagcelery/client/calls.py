@@ -1,5 +1,5 @@
-"""What users call: `submit` and `asubmit`; and `invoke`, which runs the workers' engine on the store in memory, so that
-it differs in speed, not in meaning.
+"""What users call: `submit`, `runs` and their twins; and `invoke`, which runs the workers' engine on the store in
+memory, so that it differs in speed, not in meaning.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from dagcelery.client.clients import Client, Run, default_client, run_here
 from dagcelery.client.targets import Node
+from dagcelery.client.watching import RunSummary
 from dagcelery.errors import InvalidParameters
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
@@ -31,9 +32,7 @@ def submit(
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
     BrokerUnavailable, after the run that could not be started was cancelled.
     """
-    if client is not None and not isinstance(client, Client):
-        raise InvalidParameters(f"client={client!r}", "is no Client", "give what attach(app) returned")
-    return (client or default_client()).submit(node, params, key=key, deadline=deadline)
+    return _client(client).submit(node, params, key=key, deadline=deadline)
 
 
 async def asubmit(
@@ -55,3 +54,35 @@ def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
     """
     engine, run_id, causes = run_here(node, {} if params is None else params, Settings.from_environment())
     return results.wait(engine, run_id, 0, causes)
+
+
+def runs(
+    dag: Node | str | None = None,
+    *,
+    state: str | None = None,
+    limit: int = 20,
+    client: Client | None = None,
+) -> list[RunSummary]:
+    """The newest runs that are still remembered, newest first: at most `limit`, of one `dag`, in one `state`.
+
+    `dag` is a DAG or its name. Looking for a state reads the records of newer runs too; no other keys are looked at.
+    The newest 100,000 runs are listed. Raises InvalidParameters.
+    """
+    return _client(client).runs(dag, state, limit)
+
+
+async def aruns(
+    dag: Node | str | None = None,
+    *,
+    state: str | None = None,
+    limit: int = 20,
+    client: Client | None = None,
+) -> list[RunSummary]:
+    """`runs` without blocking the event loop."""
+    return await asyncio.to_thread(runs, dag, state=state, limit=limit, client=client)
+
+
+def _client(client: Client | None) -> Client:
+    if client is not None and not isinstance(client, Client):
+        raise InvalidParameters(f"client={client!r}", "is no Client", "give what attach(app) returned")
+    return client or default_client()

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
+from dagcelery.client.watching import RunSummary, Watched, check_listing, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, NotConfigured
 from dagcelery.model.policies import is_number
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
-from dagcelery.runtime import lifecycle, parameters, results
+from dagcelery.runtime import lifecycle, parameters
 from dagcelery.runtime.eager import Mailbox, patient
 from dagcelery.runtime.engine import Engine
-from dagcelery.runtime.lifecycle import Failure
-from dagcelery.runtime.pieces import is_executing
-from dagcelery.runtime.results import Causes, RunState, RunStatus
+from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings, masked
 from dagcelery.store.base import NewRun, Store
 from dagcelery.store.memory import MemoryStore
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Run(Generic[R_co]):
+class Run(Watched, Generic[R_co]):
     """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked."""
 
     def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
@@ -51,30 +50,16 @@ class Run(Generic[R_co]):
             self._engine_used = (self._client or default_client()).engine
         return self._engine_used
 
-    @property
-    def state(self) -> RunState:
-        """What the run is at this moment. Raises RunNotFound."""
-        return results.state(self._engine.store, self.id)
-
-    def status(self) -> RunStatus:
-        """How far every node is: counts, times, queues. Raises RunNotFound."""
-        return results.status(self._engine, self.id)
-
     def result(self, timeout: float | None = None) -> R_co:
         """Wait up to `timeout` seconds (None: for ever) for the run's end, and return what the DAG returns.
 
         Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout if it did not end; RunNotFound.
         """
-        if is_executing():
-            raise NotConfigured(
-                "result() was called inside a task",
-                "a task that waits for a run blocks the process that could execute it; take the output as an argument",
-            )
-        return cast(R_co, results.wait(self._engine, self.id, timeout))
+        return cast(R_co, self._result(timeout))
 
     async def aresult(self, timeout: float | None = None) -> R_co:
         """`result` without blocking the event loop."""
-        return await asyncio.to_thread(self.result, timeout)
+        return cast(R_co, await self._aresult(timeout))
 
     def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
         """End the run: pieces not started never start, live ones may still commit. A run that is over stays so.
@@ -82,6 +67,10 @@ class Run(Generic[R_co]):
         `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound.
         """
         return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
+
+    async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
+        """`cancel` without blocking the event loop."""
+        return await asyncio.to_thread(self.cancel, reason, terminate=terminate)
 
     def resume(self, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
         """Let a run that failed, was cancelled or timed out go on: only what failed or is missing is executed.
@@ -95,6 +84,10 @@ class Run(Generic[R_co]):
         _deliver(self._engine)
         return self
 
+    async def aresume(self, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+        """`resume` without blocking the event loop."""
+        return await asyncio.to_thread(self.resume, deadline=deadline, allow_code_change=allow_code_change)
+
     def retry_from(self, node: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
         """Execute a node of a run that is over again, and all that depends on it; everything else stays done.
 
@@ -105,10 +98,6 @@ class Run(Generic[R_co]):
         lifecycle.retry_from(self._engine, self.id, node, deadline, allow_code_change=allow_code_change)
         _deliver(self._engine)
         return self
-
-    def errors(self) -> list[Failure]:
-        """Every attempt that failed, with its remote traceback, repeated ones too. Raises RunNotFound."""
-        return list(lifecycle.errors(self._engine, self.id))
 
     def delete(self) -> None:
         """Forget everything of this run; whoever waits for it is told that there is no such run."""
@@ -181,6 +170,12 @@ class Client:
         else:
             self._start(run.id, lambda run_id: engine.sender.start(engine.view(run_id), reply.opened, is_new=True))
         return Run(run.id, client=self)
+
+    def runs(self, dag: Node | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:
+        """The newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
+        wanted = check_listing(state, limit)
+        name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
+        return [summary(record, self) for record in listed(self.store, name, wanted, limit)]
 
     def _first(self, run: NewRun, key: str) -> str:
         """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.

@@ -16,6 +16,7 @@ from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.reasons import live_slots
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened, Store
 from dagcelery.store.redis import RedisStore
@@ -118,17 +119,9 @@ class Messages:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""
         read_at, known = self._slots
         if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
-            known = self._count()
+            known = live_slots(self._binding.store, self._binding.settings.dead_seconds)
             self._slots = (time.monotonic(), known)
         return max(1, known.get(queue, 0))
-
-    def _count(self) -> dict[str, int]:
-        slots: dict[str, int] = {}
-        for worker in self._binding.store.workers().values():
-            if worker["age"] < self._binding.settings.dead_seconds:
-                for queue in worker["queues"]:
-                    slots[queue] = slots.get(queue, 0) + worker["slots"]
-        return slots
 
 
 def _let_go(result: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,12 +9,12 @@ from typing import Any
 from dagcelery.errors import NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan
+from dagcelery.runtime import waiting
 from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
-from dagcelery.store.base import ROOT, TERMINAL, Counts, Grant, Lost, Scope, Store
-
-_GLANCE_SECONDS = 5.0
+from dagcelery.runtime.reasons import HELD, explained
+from dagcelery.store.base import ROOT, Counts, Grant, Scope, Store
 
 
 class RunState(StrEnum):
@@ -40,6 +38,9 @@ class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. `retrying` have failed and wait for their next
     attempt, `skipped` have failed and were left out. Times are seconds since the epoch, 0: not yet.
+
+    `why` says what a node waits for, in a few words: ``queue gpu: no live worker consumes it``; "" where nothing waits.
+    `due` is when the next attempt of one that failed is due, 0: none is.
     """
 
     name: str
@@ -53,6 +54,8 @@ class NodeStatus:
     ended: float
     retrying: int = 0
     skipped: int = 0
+    why: str = ""
+    due: float = 0.0
 
     @property
     def waiting(self) -> int:
@@ -74,7 +77,11 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it."""
+    """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it.
+
+    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (0: never), and
+    `epoch` counts how often it was begun: 1, and one more for each `resume`.
+    """
 
     id: str
     name: str
@@ -85,6 +92,9 @@ class RunStatus:
     failed: str
     reason: str
     nodes: tuple[NodeStatus, ...]
+    why: str = ""
+    deadline: float = 0.0
+    epoch: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data, with each node's derived numbers."""
@@ -113,11 +123,14 @@ def state(store: Store, run_id: str) -> RunState:
 
 def wait(engine: Engine, run_id: str, timeout: float | None, causes: Causes | None = None) -> Any:
     """Wait for the end of a run, and return or raise what came of it."""
-    seconds = threading.TIMEOUT_MAX if timeout is None else timeout
-    found = _ended(engine, run_id, time.monotonic() + seconds)
-    if found == "gone":
-        raise RunNotFound(run_id)
-    match RunState(found):
+    return outcome(engine, run_id, RunState(waiting.wait(engine, run_id, timeout)), timeout, causes)
+
+
+def outcome(
+    engine: Engine, run_id: str, found: RunState, timeout: float | None = None, causes: Causes | None = None
+) -> Any:
+    """Return or raise what came of a run that is in this state, after having waited for `timeout` seconds."""
+    match found:
         case RunState.DONE:
             return returned(engine.view(run_id))
         case RunState.FAILED:
@@ -127,19 +140,7 @@ def wait(engine: Engine, run_id: str, timeout: float | None, causes: Causes | No
         case RunState.TIMED_OUT:
             raise RunTimedOut(run_id, _reason(engine.store, run_id))
         case _:
-            raise ResultTimeout(run_id, seconds)
-
-
-def _ended(engine: Engine, run_id: str, until: float) -> str:
-    """Wait for a run's end. Whoever waits notices its deadline too: there may be no worker that does."""
-    while True:
-        left = until - time.monotonic()
-        found = engine.store.wait(run_id, max(0.0, min(left, _GLANCE_SECONDS)))
-        if found in TERMINAL or found == "gone" or left <= _GLANCE_SECONDS:
-            return found
-        record = engine.store.record(run_id)
-        if record is not None and record.deadline:
-            engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+            raise ResultTimeout(run_id, timeout or 0.0)
 
 
 def _reason(store: Store, run_id: str) -> str:
@@ -175,25 +176,23 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     if progress is None:
         raise RunNotFound(run_id)
     view, record = engine.view(run_id), progress.record
-    nodes = []
+    nodes: dict[tuple[int, int], NodeStatus] = {}
     for number, prefix in sorted(prefixes(view.program.plan).items()):
         for index, step in enumerate(view.program.body(number).steps):
             unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
             counts = progress.counts.get((number, index), Counts(total=unstarted))
-            nodes.append(
-                NodeStatus(
-                    prefix + step.name,
-                    step.queue,
-                    step.over is not None,
-                    counts.total,
-                    counts.done,
-                    counts.running,
-                    counts.failed,
-                    counts.started,
-                    counts.ended,
-                    counts.retrying,
-                    counts.skipped,
-                )
+            nodes[number, index] = NodeStatus(
+                prefix + step.name,
+                step.queue,
+                step.over is not None,
+                counts.total,
+                counts.done,
+                counts.running,
+                counts.failed,
+                counts.started,
+                counts.ended,
+                counts.retrying,
+                counts.skipped,
             )
     return RunStatus(
         record.id,
@@ -204,7 +203,10 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         record.ended,
         view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
-        tuple(nodes),
+        tuple(explained(engine, view, record, nodes)),
+        why=HELD.get(record.held, "") if not record.is_over else "",
+        deadline=record.deadline,
+        epoch=record.epoch,
     )
 
 

@@ -14,6 +14,7 @@ signed together; blocks never cross a multiple of `CELL`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from dagcelery.store.records import (
@@ -32,14 +33,17 @@ from dagcelery.store.records import (
     Counts,
     Event,
     Grant,
+    Listed,
     Lost,
     NewRun,
     Opened,
     Outcome,
+    Outstanding,
     Progress,
     Reply,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     Topology,
     Want,
@@ -62,20 +66,35 @@ __all__ = [
     "Counts",
     "Event",
     "Grant",
+    "Listed",
     "Lost",
     "NewRun",
     "Opened",
     "Outcome",
+    "Outstanding",
     "Progress",
     "Reply",
     "RunRecord",
     "Scope",
+    "Spot",
     "Store",
     "Swept",
     "Topology",
     "Want",
     "scope_id",
 ]
+
+
+class Listen(Protocol):
+    """Waits until a run is over, there is an event after `after`, if that is given, or the time is over; its state."""
+
+    def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
+
+
+class AsyncListen(Protocol):
+    """`Listen` without blocking the event loop."""
+
+    async def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
 
 
 class Store(Protocol):
@@ -187,11 +206,32 @@ class Store(Protocol):
     def progress(self, run_id: str) -> Progress | None:
         """Counts by step, or None where there is no such run."""
 
+    def outstanding(self, run_id: str) -> Outstanding:
+        """What is claimed, has failed or waits for its time."""
+
+    def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
+        """How far these steps of these scopes are, by scope and step; a scope that was not opened is left out.
+
+        Only `total` (0: not known yet), `done`, `skipped` and the times: what is outstanding is told by `outstanding`.
+        """
+
+    def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
+        """Runs of the DAG `name` ("": of all) that were enrolled at `before` or earlier, newest first."""
+
     def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
-        """The run's events after the one with id `after` ("" from the start)."""
+        """The run's events after the one with id `after` ("" from the start).
+
+        Begins with one of kind "missed" where what came next is not kept any more; the newest 10,000 are.
+        """
 
     def wait(self, run_id: str, timeout_seconds: float) -> str:
         """Wait until the run ends or the time is over; answer its state then."""
+
+    def listening(self, run_id: str) -> AbstractContextManager[Listen]:
+        """Keep what is needed to wait for a run again and again."""
+
+    def alistening(self, run_id: str) -> AbstractAsyncContextManager[AsyncListen]:
+        """The same, for who must not block."""
 
     def end(self, run_id: str, state: str, reason: str) -> Reply:
         """End a run that is not over as `state`; answers its state now, and what is to be called at its end."""

@@ -1,4 +1,4 @@
-"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, reservations."""
+"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, all runs, reservations."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dagcelery.store.wire import masked
 
 WORKERS = "dagcelery:workers"
 ACTIVE = "dagcelery:active"
+RUNS = "dagcelery:runs"
 REFUSALS = (
     redis.exceptions.AuthenticationError,
     redis.exceptions.NoPermissionError,
@@ -25,6 +26,16 @@ REFUSALS = (
 )
 """A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
 _GLOBAL_TTL_SECONDS = 30 * 86400
+
+
+def key(run_id: str, *parts: object) -> str:
+    """Spell the name of a key of a run; what stands below a run's key is listed in lua/prelude.lua."""
+    return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
+
+
+def runs_key(name: str = "") -> str:
+    """Spell the name of the key that lists all runs, or those of one DAG; hashed as reservations are."""
+    return RUNS + (":" + hashlib.sha256(name.encode()).hexdigest()[:40] if name else "")
 
 
 def reservation_key(reservation: str) -> str:

@@ -13,11 +13,9 @@ from itertools import islice
 from dagcelery.store import recovery, undoing
 from dagcelery.store.base import (
     ROOT,
-    TERMINAL,
     Block,
     Child,
     Counts,
-    Event,
     Grant,
     Lost,
     NewRun,
@@ -31,17 +29,16 @@ from dagcelery.store.base import (
 )
 from dagcelery.store.commits import commit, fail, open_scope, remember
 from dagcelery.store.ledger import Claim, Ledger
-from dagcelery.store.lobby import Lobby
+from dagcelery.store.lookout import Lookout
 
 _GONE = Reply(state="none", run="gone")
 
 
-class MemoryStore(Lobby):
+class MemoryStore(Lookout):
     """The verbs of `store.base.Store` on dicts, under one lock."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._runs: dict[str, Ledger] = {}
         self._looked_at: dict[str, float] = {}
 
     def ping(self) -> None:
@@ -315,17 +312,6 @@ class MemoryStore(Lobby):
             ready = {queue: len(waiting) for queue, waiting in ledger.ready.items()}
             return Progress(ledger.record(), counts, dict(ledger.bodies), ready)
 
-    def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
-        with self._changed:
-            ledger = self._runs.get(run_id)
-            first = int(after.split("-")[0]) if after else 0
-            return ledger.log[first : first + limit] if ledger else []
-
-    def wait(self, run_id: str, timeout_seconds: float) -> str:
-        with self._changed:
-            self._changed.wait_for(lambda: self._state(run_id) in (*TERMINAL, "gone"), timeout_seconds)
-            return self._state(run_id)
-
     # -- how a verb ends --------------------------------------------------------------------------
     def _conclude(
         self,
@@ -351,12 +337,8 @@ class MemoryStore(Lobby):
         reply = Reply(verdict, ledger.state, ledger.digest, opened, ready, grant, retry_seconds)
         if owner:
             ledger.answers[owner] = (token, reply)
-        if ledger.is_over:
-            self._changed.notify_all()
+        self._changed.notify_all()
         return reply
-
-    def _state(self, run_id: str) -> str:
-        return self._runs[run_id].state if run_id in self._runs else "gone"
 
 
 def _repeated(ledger: Ledger, owner: str, token: str) -> Reply | None:

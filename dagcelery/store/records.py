@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = "0"
 START, CLOSE, HOOK = -1, -2, -3
@@ -250,7 +250,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a run's stream: what became of a piece, or of the run itself. `id` resumes after it."""
+    """One entry of a run's stream: what became of a piece, or of the run itself. `id` resumes after it.
+
+    An entry of kind "missed" is in no stream: it says that some are not kept any more.
+    """
 
     id: str
     kind: str
@@ -260,6 +263,37 @@ class Event:
     attempt: int
     started: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A run as the list of runs has it: when it was enrolled, and its record, None where there is none (any more)."""
+
+    id: str
+    created: float
+    record: RunRecord | None
+
+
+class Spot(NamedTuple):
+    """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once; `at` is when it is due, in seconds."""
+
+    scope: str
+    step: int
+    lo: int = -1
+    hi: int = -1
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What needs no look at all of a run: what is `claimed`, whose failure stands (the first 1,000), and of what is due
+    (the first 1,000) what will be tried again, and which steps are parked.
+    """
+
+    claimed: Sequence[Spot] = ()
+    failed: Sequence[Spot] = ()
+    retrying: Sequence[Spot] = ()
+    parked: Sequence[Spot] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,17 +10,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import redis
-
 from dagcelery.store import freeing, rewinding, wire
 from dagcelery.store.base import (
     CHUNK_BYTES,
     CLOSE,
     ROOT,
-    TERMINAL,
     Block,
     Child,
-    Event,
     Grant,
     Lost,
     NewRun,
@@ -35,14 +30,11 @@ from dagcelery.store.base import (
     Want,
     scope_id,
 )
-from dagcelery.store.connection import ACTIVE, Connection, reservation_key
+from dagcelery.store.connection import ACTIVE, reservation_key, runs_key
+from dagcelery.store.connection import key as key
 from dagcelery.store.staging import Staging
+from dagcelery.store.watching import Watching
 from dagcelery.store.wire import STAGED
-
-
-def key(run_id: str, *parts: object) -> str:
-    """Spell the name of a key of a run; what stands below a run's key is listed in lua/prelude.lua."""
-    return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
 
 
 def _options_of(run: NewRun) -> dict[str, Any]:
@@ -58,7 +50,7 @@ def _options_of(run: NewRun) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value}
 
 
-class RedisStore(Connection):
+class RedisStore(Watching):
     """The verbs of `store.base.Store`."""
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -79,6 +71,7 @@ class RedisStore(Connection):
         } | _options_of(run)
         # Before, so that no run is forgotten by the sweep; again after, since a look in between found no run.
         self._look({"run": run.id, "delay": 60})
+        self.enroll(run.id, run.name)
         reply = self._call("create", run.id, request, *values.values())
         self._look({"run": run.id, "delay": 0})
         return reply
@@ -271,6 +264,7 @@ class RedisStore(Connection):
     def delete(self, run_id: str) -> None:
         registry, waited = key(run_id, "k"), key(run_id, "w")
         with self._reachable():
+            name = self._client.hget(key(run_id), "name")
             # From here on there is no such run, and who waits for it is told.
             first = self._client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
             first.expire(waited, 60).execute()
@@ -278,6 +272,8 @@ class RedisStore(Connection):
                 self._client.unlink(*(key(run_id, name.decode()) for name in portion))
             self._client.unlink(registry, waited)
             self._client.zrem(ACTIVE, run_id)
+            for names in {runs_key(), runs_key(name.decode() if name else "")}:
+                self._client.zrem(names, run_id)
 
     # -- reading ----------------------------------------------------------------------------------
     def record(self, run_id: str) -> RunRecord | None:
@@ -339,25 +335,6 @@ class RedisStore(Connection):
         texts = {k.decode(): v.decode() for k, v in record.items()}
         counts, scopes = wire.counters(numbers, claims)
         return Progress(wire.record(run_id, texts), counts, scopes, ready)
-
-    def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
-        with self._reachable():
-            found = self._client.xrange(key(run_id, "e"), min=f"({after}" if after else "-", count=limit)
-        return [wire.event(entry_id, fields) for entry_id, fields in found]
-
-    def wait(self, run_id: str, timeout_seconds: float) -> str:
-        stream, until = key(run_id, "w"), time.monotonic() + timeout_seconds
-        # A client of its own: a blocking read lasts longer than the socket timeout that suits all other calls.
-        with (
-            self._reachable(),
-            redis.Redis.from_url(self.url, **self._options | {"socket_timeout": None}) as waiting,
-        ):
-            while True:
-                state = waiting.hget(key(run_id), "state")
-                left = until - time.monotonic()
-                if state is None or state.decode() in TERMINAL or left <= 0:
-                    return state.decode() if state else "gone"
-                waiting.xread({stream: "0"}, count=1, block=max(1, int(min(left, 5.0) * 1000)))
 
     # -- how a verb is called ---------------------------------------------------------------------
     def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:

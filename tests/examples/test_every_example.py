@@ -84,6 +84,7 @@ STATED = [
     Stated("errors", "quotients", {"a": 6, "divisors": [2, 3]}, [3.0, 2.0]),
     Stated("retries_and_resume", "digest", {"urls": ["a", "gone", "b"]}, "<a> <b>, but there is no gone"),
     Stated("schedule", "report", {}, "3 orders"),
+    Stated("watching", "census", {"n": 3}, 102),
     Stated("stages", "pipeline", {}, None),
     Stated("tables", "season", {}, "apple"),
     Stated("word_count", "word_count", {"folder": JSON_FOLDER, "most": 3}, commonest_words(JSON_FOLDER, 3)),
@@ -112,6 +113,7 @@ SAYS = {
     "stages": "the largest is 32",
     "static_parameters": "3 folds: fit, fit-2, fit-3, best",
     "tables": "apple",
+    "watching": "queue gpu: no live worker consumes it\ndone rank",
     "word_count": "self",
 }
 """A line, or a part of one, that each example prints when it is run as a script."""

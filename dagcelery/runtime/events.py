@@ -1,0 +1,116 @@
+"""What happens in a run, event by event: a stream that can be left and taken up again at any position."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.results import prefixes
+from dagcelery.runtime.waiting import GLANCE_SECONDS, notice_deadline
+from dagcelery.store.base import TERMINAL, Event
+
+_PAGE = 500
+_POSITION = re.compile(r"\d+-\d+|")
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """What became of a piece, or of a run.
+
+    `kind` is "done", "failed", "retried" or "skipped" of a piece; "created", "resumed" or "ended" of the run, whose
+    state at its end is `state`; or "missed" where so much has happened since that it is not kept any more. `node` is a
+    name as `status()` has it, and `address` tells the item as well: ``square[3]``, or ``square[100:356]`` where one
+    event stands for `items` of a long list. `at` is when it was remembered, in seconds since the epoch;
+    `events(after=position)` goes on behind it.
+    """
+
+    position: str
+    kind: str
+    at: float
+    node: str = ""
+    address: str = ""
+    items: int = 0
+    attempt: int = 0
+    started: float = 0.0
+    seconds: float = 0.0
+    state: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data."""
+        return asdict(self)
+
+
+class Feed:
+    """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read."""
+
+    def __init__(self, engine: Engine, run_id: str, after: str) -> None:
+        if not isinstance(after, str) or not _POSITION.fullmatch(after):
+            raise InvalidParameters(
+                f"after={after!r}", "is no position of an event", "give the `position` of an event, or '' for all"
+            )
+        self.position = after
+        self.is_over = False
+        self._engine = engine
+        self._run_id = run_id
+        self._names: dict[int, str] = {}
+
+    def page(self) -> list[RunEvent]:
+        """The next events, perhaps none. Raises RunNotFound."""
+        # The record first: what is written after it was read is on the next page at the latest.
+        record = self._engine.store.record(self._run_id)
+        if record is None:
+            raise RunNotFound(self._run_id)
+        found = self._engine.store.events(self._run_id, self.position, _PAGE)
+        self.is_over = record.is_over and not found
+        if found:
+            self.position = found[-1].id
+        return [self._told(event) for event in found]
+
+    def _told(self, event: Event) -> RunEvent:
+        at = int(event.id.partition("-")[0]) / 1000 or event.started
+        if not event.piece:
+            if event.kind in TERMINAL:
+                return RunEvent(event.id, "ended", event.started or at, state=event.kind)
+            return RunEvent(event.id, event.kind, event.started or at)
+        scope, step, *lo = event.piece.split("/")
+        view = self._engine.view(self._run_id)
+        self._names = self._names or prefixes(view.program.plan)
+        node = self._names.get(event.body, "") + view.program.node_name(event.body, int(step))
+        try:
+            address = view.address(view.scope(scope), int(step), int(lo[0]) if lo else -1)
+        except BadSignature:  # its scope was taken back by a rewind
+            address = node
+        items = max(0, event.hi - int(lo[0])) if lo else 1
+        if items > 1:
+            address = f"{address.removesuffix(']')}:{event.hi}]"
+        return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
+
+
+def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
+    """Yield what has happened since `after` and, if it shall `follow`, what happens until the run is over."""
+    feed = Feed(engine, run_id, after)
+    with engine.store.listening(run_id) as listen:
+        while True:
+            yield from (page := feed.page())
+            if feed.is_over or not (page or follow):
+                return
+            if not page and listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
+                notice_deadline(engine, run_id)
+
+
+async def aevents(engine: Engine, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
+    """`events` without blocking the event loop; while it waits it takes no thread."""
+    feed = Feed(engine, run_id, after)
+    async with engine.store.alistening(run_id) as listen:
+        while True:
+            for event in (page := await asyncio.to_thread(feed.page)):
+                yield event
+            if feed.is_over or not (page or follow):
+                return
+            if not page and await listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
+                await asyncio.to_thread(notice_deadline, engine, run_id)

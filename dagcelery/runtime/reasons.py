@@ -1,0 +1,122 @@
+"""Why a node waits, in a few words: for other nodes, for a worker of its queue, for its next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dagcelery.errors import BadSignature
+from dagcelery.planner.topology import topology
+from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.reading import RunView
+from dagcelery.store.base import RunRecord, Spot, Store
+
+if TYPE_CHECKING:
+    from dagcelery.runtime.results import NodeStatus
+
+Place = tuple[int, int]
+"""A step of a body."""
+
+HELD = {
+    "limit": "as many runs of this DAG are active as may be at once",
+    "key": "whoever submits it has not let it start yet",
+}
+_NAMED = 3
+_SPOTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decides whether a node may go on: what it waits for, who serves which queue, what is parked or due."""
+
+    whole: Mapping[Place, Sequence[Place]]
+    by_item: Mapping[Place, Sequence[Place]]
+    parents: Mapping[int, Place]
+    slots: Mapping[str, int]
+    parked: frozenset[Place] = frozenset()
+    due: Mapping[Place, float] = field(default_factory=dict)
+
+
+def explained(
+    engine: Engine, view: RunView, record: RunRecord, nodes: Mapping[Place, NodeStatus]
+) -> Iterator[NodeStatus]:
+    """The nodes with the reason why each of them waits; a run that is over waits for nothing."""
+    if record.is_over or record.held or not any(_waits(node) for node in nodes.values()):
+        yield from nodes.values()
+        return
+    around = _surroundings(engine, view)
+    for place, node in nodes.items():
+        why = reason(place, nodes, around) if _waits(node) else ""
+        yield replace(node, why=why, due=around.due.get(place, 0.0))
+
+
+def reason(place: Place, nodes: Mapping[Place, NodeStatus], around: Surroundings) -> str:
+    """Why a node waits of which something is neither done nor being done."""
+    node = nodes[place]
+    missing = [nodes[other] for other in around.whole.get(place, ()) if nodes[other].state != "done"]
+    seen = node.done + node.running + node.failed + node.retrying + node.skipped
+    sources = [nodes[other] for other in around.by_item.get(place, ())]
+    missing += [other for other in sources if other.state != "done" and other.done + other.skipped <= seen]
+    if missing:
+        return f"waits for {_named(missing)}"
+    if not node.total and place[0] in around.parents:
+        return f"waits for items of {nodes[around.parents[place[0]]].name}"
+    if node.retrying and not node.waiting:
+        return "waits for its next attempt"
+    if place in around.parked:
+        return "as many of its pieces are executed as may be at once"
+    slots = around.slots.get(node.queue, 0)
+    if not slots:
+        return f"queue {node.queue}: no live worker consumes it"
+    return f"queue {node.queue}: waits for {'the one process' if slots == 1 else f'one of {slots} processes'} of it"
+
+
+def _waits(node: NodeStatus) -> bool:
+    return bool(node.waiting or node.retrying or (node.state == "waiting" and not node.total))
+
+
+def _named(nodes: Sequence[NodeStatus]) -> str:
+    told = [f"{node.name}, which failed" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
+    return "; ".join(told) + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
+
+
+def _surroundings(engine: Engine, view: RunView) -> Surroundings:
+    whole: dict[Place, list[Place]] = {}
+    by_item: dict[Place, list[Place]] = {}
+    parents: dict[int, Place] = {}
+    for body, entries in enumerate(topology(view.program.plan)):
+        for name, entry in entries.items():
+            if not name.isdigit():
+                continue
+            place = (body, int(name))
+            for kind, found in (("s", whole), ("se", by_item)):
+                for successor in entry.get(kind) or ():
+                    found.setdefault((body, successor), []).append(place)
+            if entry.get("b", -1) > 0:
+                parents.setdefault(entry["b"], place)
+    outstanding = engine.store.outstanding(view.run_id)
+    due: dict[Place, float] = {}
+    for place, at in _placed(view, outstanding.retrying):
+        due[place] = min(at, due.get(place, at))
+    parked = frozenset(place for place, _ in _placed(view, outstanding.parked))
+    return Surroundings(whole, by_item, parents, live_slots(engine.store, engine.settings.dead_seconds), parked, due)
+
+
+def live_slots(store: Store, dead_seconds: float) -> dict[str, int]:
+    """How many processes of live workers consume each queue."""
+    slots: dict[str, int] = {}
+    for worker in store.workers().values():
+        if worker["age"] < dead_seconds:
+            for queue in worker["queues"]:
+                slots[queue] = slots.get(queue, 0) + worker["slots"]
+    return slots
+
+
+def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:
+    """Where in the plan the first few spots are."""
+    for _, spot in zip(range(_SPOTS), spots, strict=False):
+        try:
+            yield (view.scope(spot.scope).body, spot.step), spot.at
+        except BadSignature:  # its scope was taken back meanwhile
+            continue
