@@ -65,6 +65,10 @@ class Settings:
     """How much of a list being split is kept in memory before a temporary file takes over."""
     workflows: tuple[str, ...] = ()
     """YAML files, or patterns of their names, whose workflows beat submits when they are due."""
+    spill_url: str = field(default="", repr=False)
+    """Where large values stand in files; empty: nowhere, they stand in the store."""
+    spill_bytes: int = _MB
+    """The largest value that does not go into a file, and the largest block of a list."""
     cache_directory: str = ".dagcelery/cache"
     """Where stages that keep values on disk keep them, if they name no other folder."""
     code_mismatch: Literal["ignore", "warn", "error"] = "warn"
@@ -198,6 +202,15 @@ def _is_redis_url(value: object) -> _Wrong:
     return None if is_right else (wrong, right)
 
 
+def _is_file_url(value: object) -> _Wrong:
+    right = "write one such as file:///var/dagcelery or s3://bucket/folder"
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}", right
+    if value and not re.match(r"(file|local):///|(?!file:|local:)[\w+.-]+://", value):
+        return "is no URL of a folder that is the same for all processes", right
+    return None
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[object], _Wrong]:
     return lambda value: None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
 
@@ -231,6 +244,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "broker_url": _is_url,
     "store_url": _is_redis_url,
     "signing_key": _is_text,
+    "spill_url": _is_file_url,
     "imports": _are_modules,
     "serializer": _one_of(_SERIALIZERS),
     "queue": _is_text,
@@ -240,5 +254,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "log_level": _one_of(_LEVELS),
     **dict.fromkeys(("ttl_seconds", "result_ttl_seconds"), _positive(int)),
     **dict.fromkeys(("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)),
-    **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "max_deaths", "spool_bytes"), _positive(int)),
+    **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "max_deaths"), _positive(int)),
+    **dict.fromkeys(("spool_bytes", "spill_bytes"), _positive(int)),
 }

@@ -41,6 +41,8 @@ EXAMPLES = [
     errors.PayloadTooLarge("value 'x'", 11, 10),
     errors.StoreUnavailable("connection refused", "redis://h"),
     errors.StoreRefused("OOM command not allowed", "redis://h"),
+    errors.SpillDamaged("parameter 'x'", "its file is missing", "keep it"),
+    errors.SpillUnavailable("file:///var/dagcelery", "written", "OSError: no space"),
     errors.BrokerUnavailable("connection refused", "redis://h"),
     errors.PlanVersionUnsupported(2, 1),
 ]

@@ -22,6 +22,7 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "imports": "shop.tasks, reports",
         "serializer": "pickle",
         "queue": "work",
+        "spill_url": "file:///var/dagcelery",
         "code_mismatch": "error",
         "log_level": "debug",
     }
@@ -69,6 +70,9 @@ def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.M
         ("DAGCELERY_BROKER_URL", "localhost"),
         ("DAGCELERY_BROKER_URL", "rediss://h/0?ssl_cert_reqs=perhaps"),
         ("DAGCELERY_IMPORTS", "shop/tasks.py"),
+        ("DAGCELERY_SPILL_URL", "/var/dagcelery"),
+        ("DAGCELERY_SPILL_URL", "file://var/dagcelery"),
+        ("DAGCELERY_SPILL_BYTES", "1 MB"),
     ],
 )
 def test_a_bad_value_is_refused_naming_the_variable(variable: str, text: str) -> None:

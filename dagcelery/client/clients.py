@@ -100,8 +100,8 @@ class Run(Watched, Generic[R_co]):
         return self
 
     def delete(self) -> None:
-        """Forget everything of this run; whoever waits for it is told that there is no such run."""
-        self._engine.store.delete(self.id)
+        """Forget everything of this run, its files too; whoever waits for it is told that there is no such run."""
+        self._engine.delete(self.id)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -184,7 +184,7 @@ class Client:
         """
         store, winner = self.engine.store, self._reserved(run)
         if winner != run.id:
-            store.delete(run.id)
+            self.engine.delete(run.id)
         found = store.record(winner)
         if found is not None and found.fingerprint and run.fingerprint not in ("", found.fingerprint):
             raise InvalidParameters(

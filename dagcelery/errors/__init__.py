@@ -27,11 +27,13 @@
     ├── FunctionNotFound
     ├── SerializationError
     ├── DeserializationError
+    │   ├── SpillDamaged
     │   └── ValueFreed
     ├── LimitExceeded
     │   └── PayloadTooLarge
     ├── StoreUnavailable
     │   └── StoreRefused
+    ├── SpillUnavailable
     ├── BrokerUnavailable
     └── PlanVersionUnsupported
 
@@ -71,6 +73,7 @@ from dagcelery.errors.surroundings import (
     InvalidSetting,
     NotConfigured,
     PlanVersionUnsupported,
+    SpillUnavailable,
     StoreRefused,
     StoreUnavailable,
 )
@@ -80,6 +83,7 @@ from dagcelery.errors.values import (
     LimitExceeded,
     PayloadTooLarge,
     SerializationError,
+    SpillDamaged,
     UnknownKey,
     ValueFreed,
 )
@@ -112,6 +116,8 @@ __all__ = [
     "RunNotFound",
     "RunTimedOut",
     "SerializationError",
+    "SpillDamaged",
+    "SpillUnavailable",
     "StoreRefused",
     "StoreUnavailable",
     "TimeLimitExceeded",

@@ -120,6 +120,23 @@ class BrokerUnavailable(DagceleryError):
         )
 
 
+class SpillUnavailable(DagceleryError):
+    """Files of large values cannot be written, read or removed, as ``verb`` says; ``url`` has its password hidden."""
+
+    def __init__(self, url: str, verb: str, reason: str) -> None:
+        super().__init__(url, verb, reason)
+        self.url = url
+        self.verb = verb
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return sentence(
+            f"files below {self.url} cannot be {self.verb}",
+            self.reason,
+            "let this process reach and write there, or point DAGCELERY_SPILL_URL elsewhere",
+        )
+
+
 class PlanVersionUnsupported(DagceleryError):
     """A plan was written in a version of the format that this process does not read."""
 

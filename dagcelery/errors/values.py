@@ -45,6 +45,10 @@ class ValueFreed(DeserializationError):
     """A value is not there any more, because its DAG keeps nothing but its outputs."""
 
 
+class SpillDamaged(DeserializationError):
+    """A value stands in a file that is missing, or holds other bytes than were written; nothing was decoded."""
+
+
 class LimitExceeded(DagceleryError):
     """Something is larger than a setting allows; ``setting`` is the environment variable that says so."""
 

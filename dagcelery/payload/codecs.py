@@ -9,7 +9,7 @@ import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import strict_json
@@ -90,21 +90,38 @@ class Codec:
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
         """Return `value` as bytes, at most `limit` of them, else raise PayloadTooLarge."""
-        with _Spool(culprit, limit) as spool:
-            try:
-                self.serializer.serialize(value, spool)  # type: ignore[arg-type]
-                return spool.all_bytes()
-            except SerializationError as error:
-                raise SerializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
-            except DagceleryError:
-                raise
-            except Exception as error:
-                raise SerializationError(named(culprit), *_failed(self.serializer, "serialize", error)) from error
+        with self.stream(value, culprit, limit) as made:
+            return made.read()
+
+    def stream(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> IO[bytes]:
+        """Return the bytes of `value` as a file at its beginning, which is in memory only while it is small."""
+        spool = _Spool(culprit, limit)
+        try:
+            self._write(value, spool, culprit)
+            spool.rewind()
+        except BaseException:
+            spool.discard()
+            raise
+        return spool
+
+    def _write(self, value: Any, writer: _Spool, culprit: Culprit) -> None:
+        try:
+            self.serializer.serialize(value, writer)  # type: ignore[arg-type]
+        except SerializationError as error:
+            raise SerializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
+        except DagceleryError:
+            raise
+        except Exception as error:
+            raise SerializationError(named(culprit), *_failed(self.serializer, "serialize", error)) from error
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value that `data` holds."""
+        return self.read(io.BytesIO(data), culprit)
+
+    def read(self, reader: IO[bytes], culprit: Culprit = "the value") -> Any:
+        """Return the value that a file holds."""
         try:
-            return self.serializer.deserialize(io.BytesIO(data))
+            return self.serializer.deserialize(reader)  # type: ignore[arg-type]
         except DeserializationError as error:
             raise DeserializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
         except Exception as error:
@@ -128,7 +145,21 @@ class Codec:
         return bytes(framed)
 
 
-class JsonCodec(Codec):
+class BytesCodec(Codec):
+    """A codec that makes bytes without files in between; a file is read whole."""
+
+    __slots__ = ()
+
+    def stream(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> IO[bytes]:
+        """Return the bytes of `value` as a file."""
+        return io.BytesIO(self.dump(value, culprit, limit))
+
+    def read(self, reader: IO[bytes], culprit: Culprit = "the value") -> Any:
+        """Return the value that a file holds."""
+        return self.load(reader.read(), culprit)
+
+
+class JsonCodec(BytesCodec):
     """JSON without files in between: a block of values is one JSON array."""
 
     __slots__ = ("_compact", "_encoder")
@@ -165,7 +196,7 @@ class JsonCodec(Codec):
         return b"[" + b",".join(parts) + b"]"
 
 
-class PickleCodec(Codec):
+class PickleCodec(BytesCodec):
     """cloudpickle to write, pickle to read."""
 
     __slots__ = ()
@@ -317,12 +348,14 @@ class _Spool(tempfile.SpooledTemporaryFile[bytes]):
     def close(self) -> None:
         """Do nothing: some libraries close the file they write to, and its bytes are still to be read."""
 
-    def all_bytes(self) -> bytes:
-        """Return everything that was written."""
+    def rewind(self) -> None:
+        """Go to the beginning of everything that was written."""
+        self._refuse_above(self.seek(0, io.SEEK_END))
         self.seek(0)
-        data = self.read()
-        self._refuse_above(len(data))
-        return data
+
+    def discard(self) -> None:
+        """Let go of what was written."""
+        super().close()
 
     def _refuse_above(self, size: int) -> None:
         if self._limit is not None and size > self._limit:

@@ -18,7 +18,8 @@ from dagcelery.errors import LimitExceeded, PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.values import DEFAULT_LIMITS, Limits, seal_bytes, seal_items
+from dagcelery.payload.spill import Folder
+from dagcelery.payload.values import DEFAULT_LIMITS, Limits, placed, seal_bytes, seal_items
 
 LARGEST_BLOCK: Final = 256
 BLOCK_BYTES: Final = 64 * 1024
@@ -35,8 +36,11 @@ def split_blocks(
     *,
     culprit: str = "",
     limits: Limits = DEFAULT_LIMITS,
+    folder: Folder | None = None,
 ) -> SplitList:
     """Serialize all of `values`, one after the other, and return them as a list split into sealed blocks.
+
+    Large blocks go to `folder`.
 
     Raises SerializationError, LimitExceeded for more than ``limits.items`` elements, PayloadTooLarge for more
     than ``limits.payload_bytes`` in total, and whatever iterating raises.
@@ -48,7 +52,10 @@ def split_blocks(
         spool = _Spool(name, limits)
         _one_by_one(codec, values, spool)
     block = LARGEST_BLOCK if whole else block_size(spool.sizes)
-    return SplitList(keyring, codec, (run_id, scope, token), attempt, spool, block, whole)
+    parts = SplitList(keyring, codec, (run_id, scope, token), attempt, spool, block, whole)
+    if folder is not None:
+        parts.spill(folder)
+    return parts
 
 
 def block_size(sizes: Sequence[int]) -> int:
@@ -88,6 +95,7 @@ class SplitList:
         self._place = place
         self._spool = spool
         self._whole = whole
+        self._files: dict[int, tuple[int, bytes]] = {}
 
     @property
     def sealed_items(self) -> bytes:
@@ -98,11 +106,22 @@ class SplitList:
         return self.count
 
     def __iter__(self) -> Iterator[tuple[int, int, bytes]]:
+        for lo, hi, address, body in self._bodies():
+            attempt, found = self._files.get(lo, (self.attempt, body))
+            yield lo, hi, seal_bytes(self._keyring, address, attempt, found)
+
+    def _bodies(self) -> Iterator[tuple[int, int, bytes, bytes]]:
         parts = self._spool.parts()
         for lo in range(0, self.count, self.block):
             hi = min(lo + self.block, self.count)
             body = next(parts) if self._whole else self._codec.join(list(islice(parts, hi - lo)))
-            yield lo, hi, seal_bytes(self._keyring, addresses.block(*self._place, lo, hi), self.attempt, body)
+            yield lo, hi, addresses.block(*self._place, lo, hi), body
+
+    def spill(self, folder: Folder) -> None:
+        """Let large blocks go into files now: while blocks are stored it would be too late to say what is wrong."""
+        for lo, _, address, body in self._bodies():
+            if len(body) > folder.threshold:
+                self._files[lo] = placed(self._codec, address, self.attempt, body, folder)
 
     def close(self) -> None:
         """Let go of the temporary file, if there is one; else that happens when nobody refers to the list."""

@@ -2,8 +2,9 @@
 
 What is stored begins with the number of the attempt that wrote it, 4 bytes in clear, since a reader cannot
 know it beforehand; it is signed together with the address. The body of a whole value begins with a mark:
-``V``, and the serialized value follows, ``L``: the value is a list, and stands split beside it, or ``S``: it was
-skipped. Blocks have no mark; one that stands for a single skipped element has the attempt's highest bit set.
+``V``, and the serialized value follows, ``F``: it stands in a file, and a reference follows, ``L``: the value is a
+list, and stands split beside it, or ``S``: it was skipped. Blocks have no mark; one that stands for a single skipped
+element has the attempt's highest bit set, one that stands in a file the third.
 
 A list is split into blocks of the same number of elements, a power of two up to 256, so that a reader finds
 an element without an index. The length and that number are sealed in a record of their own.
@@ -19,15 +20,20 @@ from typing import Any, Final, Literal
 
 from dagcelery.errors import DeserializationError, PayloadTooLarge
 from dagcelery.payload import addresses
+from dagcelery.payload.addresses import Culprit
 from dagcelery.payload.codecs import Bytes, Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.skipped import Skipped
+from dagcelery.payload.spill import Folder, Reference, Spilled, referring, wrapped
 
 _ATTEMPT_BYTES: Final = 4
 _VALUE: Final = b"V"
 _LIST: Final = b"L"
 _SKIPPED: Final = b"S"
+_SPILLED: Final = b"F"
 _SKIPPED_BIT: Final = 1 << 31
+_SPILLED_BIT: Final = 1 << 29
+"""Not the one between: what begins with ``@`` means something else to the store."""
 
 
 class Stored(Enum):
@@ -87,13 +93,14 @@ def seal_value(
     *,
     culprit: str = "",
     limits: Limits = DEFAULT_LIMITS,
+    folder: Folder | None = None,
 ) -> bytes:
-    """Serialize and seal one value; `culprit` names it in errors, else its address does.
+    """Serialize and seal one value; `culprit` names it in errors, else its address does. A large one goes to `folder`.
 
-    Raises SerializationError, or PayloadTooLarge above ``limits.payload_bytes``.
+    Raises SerializationError, PayloadTooLarge above ``limits.payload_bytes``, or SpillUnavailable.
     """
-    body = codec.dump(value, culprit or address, limits.payload_bytes)
-    return seal_bytes(keyring, address, attempt, _VALUE, body)
+    body = wrapped(codec, folder, address, attempt).dump(value, culprit or address, limits.payload_bytes)
+    return seal_bytes(keyring, address, attempt, _SPILLED if type(body) is Reference else _VALUE, body)
 
 
 def seal_split_mark(keyring: Keyring, address: bytes, attempt: int) -> bytes:
@@ -107,18 +114,28 @@ def seal_skipped(keyring: Keyring, address: bytes, attempt: int, skipped: Skippe
 
 
 def open_value(
-    keyring: Keyring, codec: Codec, address: bytes, stored: bytes, *, culprit: str = ""
+    keyring: Keyring,
+    codec: Codec,
+    address: bytes,
+    stored: bytes,
+    *,
+    culprit: str = "",
+    folder: Folder | None = None,
 ) -> Any | Literal[Stored.SPLIT]:
     """Verify and return one value, or SPLIT where its elements are stored instead.
 
-    Raises BadSignature before anything is decoded, and DeserializationError.
+    Raises BadSignature before anything is decoded, and DeserializationError; of a value that stands in a file
+    SpillDamaged before anything is decoded, SpillUnavailable, and NotConfigured where no `folder` is given.
     """
-    _, body = open_bytes(keyring, address, stored)
+    attempt, body = open_bytes(keyring, address, stored)
     mark = body[:1]
     if mark == _VALUE:
         return codec.load(body[1:], culprit or address)
     if mark == _LIST:
         return SPLIT
+    if mark == _SPILLED:
+        name = culprit or address
+        return referring(codec, folder, address, attempt, name).load(Reference.parse(body[1:], name), name)
     if mark == _SKIPPED:
         return Skipped.decode(body[1:])
     raise DeserializationError(
@@ -140,13 +157,35 @@ def seal_block(
     *,
     culprit: str = "",
     limits: Limits = DEFAULT_LIMITS,
+    folder: Folder | None = None,
 ) -> bytes:
     """Serialize and seal elements of a list from index `lo` on; how many is part of the signed address."""
     address = addresses.block(run_id, scope, token, lo, lo + len(items))
-    body = codec.dump_many(items, culprit or address, lo)
+    body = dump_block(codec, items, lo, culprit or address, limits)
+    return seal_body(keyring, codec, address, attempt, body, folder)
+
+
+def dump_block(codec: Codec, items: Sequence[Any], lo: int, culprit: Culprit, limits: Limits) -> bytes:
+    """Serialize elements of a list from index `lo` on, to be sealed together. Raises PayloadTooLarge."""
+    body = codec.dump_many(items, culprit, lo)
     if len(body) > limits.payload_bytes:
-        raise PayloadTooLarge(addresses.named(culprit or address), len(body), limits.payload_bytes)
-    return seal_bytes(keyring, address, attempt, body)
+        raise PayloadTooLarge(addresses.named(culprit), len(body), limits.payload_bytes)
+    return body
+
+
+def seal_body(
+    keyring: Keyring, codec: Codec, address: bytes, attempt: int, body: bytes, folder: Folder | None
+) -> bytes:
+    """Seal the serialized elements of a block; many bytes go to `folder`."""
+    return seal_bytes(keyring, address, *placed(codec, address, attempt, body, folder))
+
+
+def placed(codec: Codec, address: bytes, attempt: int, body: bytes, folder: Folder | None) -> tuple[int, bytes]:
+    """Put the serialized elements of a block where they belong: what is to be sealed of them, as which attempt."""
+    if folder is None or len(body) <= folder.threshold:
+        return attempt, body
+    attempt |= _SPILLED_BIT
+    return attempt, Spilled(codec, folder, address, attempt).kept(body)
 
 
 def open_block(
@@ -160,13 +199,17 @@ def open_block(
     stored: bytes,
     *,
     culprit: str = "",
+    folder: Folder | None = None,
 ) -> list[Any]:
-    """Verify and return the elements ``[lo, hi)`` of a list. Raises BadSignature, or DeserializationError."""
+    """Verify and return the elements ``[lo, hi)`` of a list. Raises what `open_value` raises."""
     address = addresses.block(run_id, scope, token, lo, hi)
     attempt, body = open_bytes(keyring, address, stored)
     if attempt & _SKIPPED_BIT:
         return [Skipped.decode(body)]
-    return codec.load_many(body, hi - lo, culprit or address)
+    name = culprit or address
+    if attempt & _SPILLED_BIT:
+        codec, body = referring(codec, folder, address, attempt, name), Reference.parse(body, name)
+    return codec.load_many(body, hi - lo, name)
 
 
 def seal_skipped_block(

@@ -55,5 +55,8 @@ class Mailbox:
 
 
 def patient(settings: Settings) -> Settings:
-    """Settings of a process that has nobody to hand work to: a visit lasts as long as there is work."""
-    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER)
+    """Settings of a process that has nobody to hand work to: a visit lasts as long as there is work.
+
+    Its store is in memory and goes with it, and so would nobody remove files.
+    """
+    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER, spill_url="")

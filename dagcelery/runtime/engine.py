@@ -13,11 +13,13 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
+from dagcelery.payload.spill import Spill
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Plan
 from dagcelery.runtime.calls import Listener
@@ -92,6 +94,7 @@ class Engine:
         self.keyring = keyring
         self.settings = settings
         self.sender = sender
+        self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.observer = observer or Unobserved()
         self.durations = Durations()
         self.quotas = Quotas(store, sender, settings.dead_seconds)
@@ -118,19 +121,20 @@ class Engine:
 
     def adopt(self, run_id: str, plan: Plan) -> RunView:
         """Use a plan that this process made itself, functions and all."""
-        return self._keep(RunView(self.store, self.keyring, Program(plan, self.keyring, None), run_id))
+        return self._keep(run_id, Program(plan, self.keyring, None))
 
     def view(self, run_id: str) -> RunView:
         """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
         view = self._views.get(run_id)
         if view is None:
-            view = self._keep(RunView(self.store, self.keyring, self._program(run_id), run_id))
+            view = self._keep(run_id, self._program(run_id))
         return view
 
-    def _keep(self, view: RunView) -> RunView:
+    def _keep(self, run_id: str, program: Program) -> RunView:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
-        self._views[view.run_id] = view
+        folder = self.spill.folder(run_id, partial(self.store.spills, run_id)) if self.spill is not None else None
+        view = self._views[run_id] = RunView(self.store, self.keyring, program, run_id, folder)
         return view
 
     def _program(self, run_id: str) -> Program:
@@ -197,6 +201,12 @@ class Engine:
             self._free_after.pop(next(iter(self._free_after)), None)
         ended = time.monotonic()
         self._free_after[view.run_id] = ended + max(_FREE_SECONDS, 20 * (ended - began))
+
+    def delete(self, run_id: str) -> None:
+        """Forget everything of a run. Whoever dies before its files are gone leaves them to a sweep."""
+        self.store.delete(run_id)
+        if self.spill is not None:
+            self.spill.remove(run_id)
 
     def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""

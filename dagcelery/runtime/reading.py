@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import BadSignature, DeserializationError, SerializationError, ValueFreed
+from dagcelery.errors import BadSignature, DeserializationError, SerializationError, SpillDamaged, ValueFreed
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.skipped import Skipped
+from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
 from dagcelery.planner.topology import topology
@@ -26,9 +27,14 @@ ATOMS = frozenset({int, float, str, bool, type(None), bytes})
 
 
 class RunView:
-    """What this process knows of one run: its program, where its scopes hang, how long its lists are."""
+    """What this process knows of one run: its program, where its scopes hang, how long its lists are; and the folder
+    where large values stand in files, if they do.
+    """
 
-    def __init__(self, store: Store, keyring: Keyring, program: Program, run_id: str) -> None:
+    def __init__(
+        self, store: Store, keyring: Keyring, program: Program, run_id: str, folder: Folder | None = None
+    ) -> None:
+        self.folder = folder
         self.store = store
         self.keyring = keyring
         self.program = program
@@ -100,6 +106,16 @@ class RunView:
         scope, step, *index = piece.split("/")
         return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
 
+    def located(self, error: SpillDamaged, scope: str, token: str) -> SpillDamaged:
+        """The error of a file, with the name that people know its value by."""
+        if token.startswith("$"):
+            culprit = f"parameter '{token[1:]}'"
+        else:
+            place, (step, output) = self.scope(scope), map(int, token.split("."))
+            named = self.program.step(place.body, step).outputs[output].name
+            culprit = f"output '{named}' of node '{self.address(place, step)}'"
+        return SpillDamaged(f"{culprit} of run {self.run_id}", error.reason, error.remedy)
+
     def count(self, scope: str, token: str) -> int:
         """The signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
@@ -158,7 +174,11 @@ class Reader:
         if over is not None:
             return self._list(scope, name, self.view.count(scope, over), lazy)
         codec, address = self.view.codec(scope, name), addresses.value(self.view.run_id, scope, name)
-        value = values.open_value(self.view.keyring, codec, address, self._stored(token, scope, name))
+        stored = self._stored(token, scope, name)
+        try:
+            value = values.open_value(self.view.keyring, codec, address, stored, folder=self.view.folder)
+        except SpillDamaged as error:
+            raise self.view.located(error, scope, name) from error
         if value is values.SPLIT:
             twin = self._split_twin(scope, name)
             return self._list(scope, twin, self.view.count(scope, twin), lazy)
@@ -224,8 +244,11 @@ class Reader:
 
     def _open(self, scope: str, token: str, block: Block) -> list[Any]:
         view = self.view
-        codec = view.codec(scope, token)
-        return values.open_block(view.keyring, codec, view.run_id, scope, token, block.lo, block.hi, block.data)
+        codec, place = view.codec(scope, token), (view.run_id, scope, token, block.lo, block.hi)
+        try:
+            return values.open_block(view.keyring, codec, *place, block.data, folder=view.folder)
+        except SpillDamaged as error:
+            raise view.located(error, scope, token) from error
 
     # -- expressions ------------------------------------------------------------------------------
     def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:

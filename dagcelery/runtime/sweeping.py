@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from dagcelery.errors import StoreUnavailable
+from dagcelery.errors import SpillUnavailable, StoreUnavailable
 from dagcelery.runtime.binding import Binding
+from dagcelery.runtime.engine import Engine
 from dagcelery.store.base import TERMINAL, Lost, Swept
 
 log = logging.getLogger(__name__)
 
 _MOST_RUNS = 1000
 _FORGOTTEN_SECONDS = 3600.0
+_FILES_SECONDS = 3600.0
+"""A run's files may be there this long before the run itself is: a submitter writes large parameters first."""
 
 
 def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
@@ -54,4 +57,22 @@ def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
             raise
         except Exception:
             log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
+    sweep_files(binding.engine)
     return len(runs)
+
+
+def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:
+    """Remove the files of runs that are gone: deleted while somebody still wrote, or expired with their keys.
+
+    Who dies in between has removed some of them, and the next one removes the rest.
+    """
+    if engine.spill is None:
+        return
+    for run_id in engine.store.spilled(_MOST_RUNS, wait_seconds):
+        if engine.store.record(run_id) is None:
+            try:
+                engine.spill.remove(run_id)
+            except SpillUnavailable as error:
+                log.warning("run %s: %s", run_id, error, extra={"action": "sweep_failed", "run": run_id})
+            else:
+                engine.store.unspilled(run_id)

@@ -39,7 +39,7 @@ class Prepared(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _ = bindings.binding_of(worker.app).store
+        _ = bindings.binding_of(worker.app).engine
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         if not pool.startswith(self.POOLS):
             raise NotConfigured(

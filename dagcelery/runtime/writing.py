@@ -17,9 +17,6 @@ from dagcelery.planner.plan import Output, Step
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import CELL, Block
 
-SEAL_BYTES = 64
-"""Less than this is added to a block when it is sealed."""
-
 
 class Blocks:
     """Blocks of lists, sealed as they are read; they can be read again, by a call that is repeated after an outage."""
@@ -100,7 +97,14 @@ class Writer:
             sealed.values[token] = values.seal_skipped(self._view.keyring, address, self._attempt, value)
             return
         sealed.values[token] = values.seal_value(
-            self._view.keyring, codec, address, self._attempt, value, culprit=culprit, limits=self._limits
+            self._view.keyring,
+            codec,
+            address,
+            self._attempt,
+            value,
+            culprit=culprit,
+            limits=self._limits,
+            folder=self._view.folder,
         )
 
     def split(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
@@ -123,6 +127,7 @@ class Writer:
             elements,
             culprit=culprit,
             limits=self._limits,
+            folder=self._view.folder,
         )
         sealed.lists[token] = parts.count
         sealed.values[token + "#"] = parts.sealed_items
@@ -144,15 +149,15 @@ class Writer:
         if self._view.program.may_skip and any(type(item) is Skipped for item in items):
             return [self.block(token, codec, lo + at, [item], culprit) for at, item in enumerate(items)]
         try:
-            block = self.block(token, codec, lo, items, culprit)
+            body = values.dump_block(codec, items, lo, culprit, self._limits)
         except PayloadTooLarge:
             if len(items) == 1:
                 raise
             parts = 2
         else:
-            if len(items) == 1 or len(block.data) <= BLOCK_BYTES + SEAL_BYTES:
-                return [block]
-            parts = math.ceil(len(block.data) / BLOCK_BYTES)
+            if len(items) == 1 or len(body) <= BLOCK_BYTES:
+                return [self._block(token, codec, lo, lo + len(items), body)]
+            parts = math.ceil(len(body) / BLOCK_BYTES)
         size = math.ceil(len(items) / parts)
         cut = [self._blocks(token, codec, lo + at, items[at : at + size], culprit) for at in range(0, len(items), size)]
         return [block for blocks in cut for block in blocks]
@@ -161,19 +166,13 @@ class Writer:
         """Seal consecutive elements of a list together; one that was skipped stands alone."""
         if type(items[0]) is Skipped:
             return self.skipped(token, lo, items[0])
-        data = values.seal_block(
-            self._view.keyring,
-            codec,
-            self._view.run_id,
-            self._scope,
-            token,
-            lo,
-            self._attempt,
-            items,
-            culprit=culprit,
-            limits=self._limits,
-        )
-        return Block(token, lo, lo + len(items), self._attempt, data)
+        body = values.dump_block(codec, items, lo, culprit, self._limits)
+        return self._block(token, codec, lo, lo + len(items), body)
+
+    def _block(self, token: str, codec: Codec, lo: int, hi: int, body: bytes) -> Block:
+        view, address = self._view, addresses.block(self._view.run_id, self._scope, token, lo, hi)
+        data = values.seal_body(view.keyring, codec, address, self._attempt, body, view.folder)
+        return Block(token, lo, hi, self._attempt, data)
 
     def skipped(self, token: str, index: int, skipped: Skipped) -> Block:
         """Seal what stands for one element that there is not."""

@@ -242,6 +242,15 @@ class Store(Protocol):
     def delete(self, run_id: str) -> None:
         """Forget everything of a run."""
 
+    def spills(self, run_id: str) -> None:
+        """Say that a run, which need not be there yet, is about to have files."""
+
+    def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        """Name runs that may have files and that nobody has looked at for `wait_seconds`; mark them looked at."""
+
+    def unspilled(self, run_id: str) -> None:
+        """Say that a run which is gone has no files any more."""
+
     def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
         """Say that the worker `boot` is alive, serves `queues` with `slots` processes and works on `messages`."""
 

@@ -1,4 +1,5 @@
 """A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, all runs, reservations."""
+"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, reservations, files."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from dagcelery.store.wire import masked
 WORKERS = "dagcelery:workers"
 ACTIVE = "dagcelery:active"
 RUNS = "dagcelery:runs"
+SPILLED = "dagcelery:spilled"
 REFUSALS = (
     redis.exceptions.AuthenticationError,
     redis.exceptions.NoPermissionError,
@@ -125,7 +127,18 @@ class Connection:
             found = {boot.decode(): json.loads(word) for boot, word in self._client.hgetall(WORKERS).items()}
         return {boot: word | {"age": seconds + micros / 1e6 - word["at"]} for boot, word in found.items()}
 
-    def _look(self, request: dict[str, Any]) -> list[bytes]:
+    # -- files ------------------------------------------------------------------------------------
+    def spills(self, run_id: str) -> None:
+        self._look({"run": run_id, "delay": 0}, SPILLED)
+
+    def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        return [run.decode() for run in self._look({"wait": wait_seconds, "limit": limit}, SPILLED)]
+
+    def unspilled(self, run_id: str) -> None:
         with self._reachable():
-            found: list[bytes] = self._scripts.run("look", ACTIVE, request | {"ttl": _GLOBAL_TTL_SECONDS})
+            self._client.zrem(SPILLED, run_id)
+
+    def _look(self, request: dict[str, Any], among: str = ACTIVE) -> list[bytes]:
+        with self._reachable():
+            found: list[bytes] = self._scripts.run("look", among, request | {"ttl": _GLOBAL_TTL_SECONDS})
         return found

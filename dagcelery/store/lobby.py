@@ -19,6 +19,7 @@ class Lobby:
     def __init__(self) -> None:
         self._workers: dict[str, dict[str, Any]] = {}
         self._limits: dict[str, tuple[dict[str, None], dict[str, None]]] = defaultdict(lambda: ({}, {}))
+        self._spilled: dict[str, float] = {}
         self._reserved: dict[str, str] = {}
         self._changed = threading.Condition(threading.RLock())
 
@@ -53,6 +54,23 @@ class Lobby:
     def inside(self, limit: str) -> Sequence[str]:
         with self._changed:
             return list(self._limits[limit][0])
+
+    # -- files ------------------------------------------------------------------------------------
+    def spills(self, run_id: str) -> None:
+        with self._changed:
+            self._spilled[run_id] = time.time()
+
+    def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        with self._changed:
+            now = time.time()
+            oldest = sorted(self._spilled, key=self._spilled.__getitem__)
+            found = [run_id for run_id in oldest if self._spilled[run_id] <= now - wait_seconds][:limit]
+            self._spilled.update(dict.fromkeys(found, now))
+            return found
+
+    def unspilled(self, run_id: str) -> None:
+        with self._changed:
+            self._spilled.pop(run_id, None)
 
     # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:

@@ -1,5 +1,5 @@
--- Name active runs that nobody has looked at for `wait` seconds, and mark them as looked at; or, given a run, mark it as
--- active from now on. Runs without a prelude: KEYS[1] belongs to no run. Times are scores, by the store's clock.
+-- Name active runs, or runs with files, that nobody has looked at for `wait` seconds, and mark them as looked at; or,
+-- given a run, mark it as one of them from now on. Runs without a prelude: KEYS[1] belongs to no run. Times are scores, by the store's clock.
 -- request: run, delay (seconds until anybody need look), or wait, limit; ttl
 local req, call = cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')

@@ -1,0 +1,276 @@
+"""Bytes that are many stand in a file, and a reference to it is stored and signed in their place.
+
+``Signed(Spilled(codec))``: what is signed is the reference, which is the number of bytes and their SHA-256. So a file
+is believed only if it holds the very bytes that were written, and nothing of it is decoded before that is known.
+
+A reference names no path. A file's name follows from the run, the signed address, the attempt and the digest: no
+reference, whoever forged it, leads out of the folder of its run, or to another value in it. Attempts write files of
+different names. What an attempt has written that died before its commit stays unread, and goes with the run's folder.
+
+Folders are opened with fsspec, so that they may lie on a disk that all machines share or in an object store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, Final
+
+from dagcelery.errors import (
+    DagceleryError,
+    DeserializationError,
+    InvalidSetting,
+    NotConfigured,
+    SpillDamaged,
+    SpillUnavailable,
+)
+from dagcelery.payload.addresses import Culprit, attempted, named
+from dagcelery.payload.codecs import Bytes, Codec
+
+VARIABLE: Final = "DAGCELERY_SPILL_URL"
+_COPY_BYTES: Final = 1024 * 1024
+_IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
+_SIZE_BYTES: Final = 8
+_REFERENCE_BYTES: Final = _SIZE_BYTES + 32
+
+
+class Reference(bytes):
+    """What stands in the place of bytes that stand in a file: how many there are, and their SHA-256."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, data: Bytes, culprit: Culprit) -> Reference:
+        """Read a reference. DeserializationError if it is none."""
+        if len(data) != _REFERENCE_BYTES:
+            right = "use the same version of dagcelery on the client and its workers"
+            raise DeserializationError(named(culprit), f"refers to a file in {len(data)} bytes, which cannot be", right)
+        return cls(data)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return int.from_bytes(self[:_SIZE_BYTES], "big")
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file's bytes, in hexadecimal."""
+        return self[_SIZE_BYTES:].hex()
+
+
+class Spill:
+    """Where files of all runs lie: below `url`, in a folder for each run. More than `threshold` bytes go into a file.
+
+    Raises NotConfigured where what opens such URLs is not installed, InvalidSetting for a URL that nothing opens.
+    """
+
+    def __init__(self, url: str, threshold: int) -> None:
+        self.threshold = threshold
+        self.shown_url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url).rstrip("/")
+        self.files, self._root = _opened(url, self.shown_url)
+        self.is_local = "file" in _protocols(self.files)
+
+    def folder(self, run_id: str, begun: Callable[[], object] = lambda: None) -> Folder:
+        """The folder of a run; `begun` is called before the first file is written to it from here."""
+        return Folder(self, self._path(run_id), f"{self.shown_url}/{_folder_name(run_id)}", begun)
+
+    def remove(self, run_id: str) -> None:
+        """Remove all files of a run; again, or of a run that has none, nothing happens. Raises SpillUnavailable."""
+        with _reaching(self.shown_url, "removed"):
+            self.files.invalidate_cache()
+            try:
+                self.files.rm(self._path(run_id), recursive=True)
+            except FileNotFoundError:
+                return
+
+    def _path(self, run_id: str) -> str:
+        return f"{self._root}/{_folder_name(run_id)}"
+
+
+class Folder:
+    """The files of one run."""
+
+    def __init__(self, spill: Spill, path: str, shown: str, begun: Callable[[], object]) -> None:
+        self.threshold = spill.threshold
+        self.shown = shown
+        self._files = spill.files
+        self._is_local = spill.is_local
+        self._path = path
+        self._begun: Callable[[], object] | None = begun
+
+    def put(self, address: bytes, attempt: int, source: IO[bytes]) -> Reference:
+        """Write what `source` holds, and answer what refers to it; again with the same bytes, nothing changes."""
+        source.seek(0)
+        size, digest = _copied(source, None)
+        reference = Reference(size.to_bytes(_SIZE_BYTES, "big") + digest)
+        if self._begun is not None:
+            self._begun()
+            self._begun = None
+        path = f"{self._path}/{_file_name(address, attempt, reference)}"
+        source.seek(0)
+        with _reaching(self.shown, "written"):
+            self._write(path, size, source)
+        return reference
+
+    def _write(self, path: str, size: int, source: IO[bytes]) -> None:
+        files = self._files
+        if files.exists(path) and files.size(path) == size:
+            return  # by a call that is repeated; others may be reading it already
+        files.makedirs(self._path, exist_ok=True)
+        # An object is there when it is complete. A file on a disk gets its name then, and is never seen in part.
+        part = f"{path}.{uuid.uuid4().hex}.part" if self._is_local else path
+        with files.open(part, "wb") as target:
+            shutil.copyfileobj(source, target, _COPY_BYTES)
+        if part != path:
+            files.mv(part, path)
+
+    @contextmanager
+    def reading(self, address: bytes, attempt: int, reference: Reference, culprit: Culprit) -> Iterator[IO[bytes]]:
+        """Give a copy of a file that was verified, in memory if it is small. Raises SpillDamaged, SpillUnavailable."""
+        name = _file_name(address, attempt, reference)
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as copy:
+            with _reaching(self.shown, "read"):
+                found = self._fetch(f"{self._path}/{name}", copy, reference.size)
+            if found is None:
+                right = "keep files as long as their run; take the node that wrote it back with retry_from()"
+                raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", right)
+            if found != (reference.size, bytes.fromhex(reference.digest)):
+                right = "let nobody else write there; take the node that wrote it back with retry_from()"
+                raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", right)
+            copy.seek(0)
+            yield copy
+
+    def _fetch(self, path: str, copy: IO[bytes], most: int) -> tuple[int, bytes] | None:
+        try:
+            with self._files.open(path, "rb") as source:
+                return _copied(source, copy, most)
+        except FileNotFoundError:
+            return None
+
+
+class Spilled(Codec):
+    """A codec of one address whose bytes go into a file if they are many: then it gives a Reference, and takes one."""
+
+    __slots__ = ("_address", "_attempt", "_codec", "_folder")
+
+    def __init__(self, codec: Codec, folder: Folder, address: bytes, attempt: int) -> None:
+        super().__init__(codec.serializer)
+        self._codec = codec
+        self._folder = folder
+        self._address = address
+        self._attempt = attempt
+
+    def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
+        """Return `value` as bytes, or the Reference to them; what a serializer writes bit by bit stays on disk."""
+        with self._codec.stream(value, culprit, limit) as made:
+            if made.seek(0, io.SEEK_END) > self._folder.threshold:
+                return self._folder.put(self._address, self._attempt, made)
+            made.seek(0)
+            return made.read()
+
+    def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
+        """Return the value that `data` holds, or refers to."""
+        if type(data) is not Reference:
+            return self._codec.load(data, culprit)
+        with self._folder.reading(self._address, self._attempt, data, culprit) as reader:
+            return self._codec.read(reader, culprit)
+
+    def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
+        """Return many values as bytes, or the Reference to them."""
+        return self.kept(self._codec.dump_many(values, culprit, lo))
+
+    def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
+        """Return the `count` values that `data` holds, or refers to."""
+        if type(data) is not Reference:
+            return self._codec.load_many(data, count, culprit)
+        with self._folder.reading(self._address, self._attempt, data, culprit) as reader:
+            return self._codec.load_many(reader.read(), count, culprit)
+
+    def join(self, parts: Sequence[bytes]) -> bytes:
+        """Return what `dump_many` makes of the values that were dumped to `parts`."""
+        return self.kept(self._codec.join(parts))
+
+    def kept(self, body: bytes) -> bytes:
+        """Return bytes as they are, or the Reference to them."""
+        if len(body) <= self._folder.threshold:
+            return body
+        return self._folder.put(self._address, self._attempt, io.BytesIO(body))
+
+
+def wrapped(codec: Codec, folder: Folder | None, address: bytes, attempt: int) -> Codec:
+    """Return the codec as it is used at an address: as it is, unless there is a folder for what is large."""
+    return codec if folder is None else Spilled(codec, folder, address, attempt)
+
+
+def referring(codec: Codec, folder: Folder | None, address: bytes, attempt: int, culprit: Culprit) -> Codec:
+    """Return the codec that reads what a Reference of this address refers to. NotConfigured without a folder."""
+    if folder is None:
+        raise NotConfigured(
+            f"{named(culprit)} stands in a file, and this process does not know where",
+            f"set {VARIABLE} to the same URL on the client and its workers",
+        )
+    return Spilled(codec, folder, address, attempt)
+
+
+def _opened(url: str, shown: str) -> tuple[Any, str]:
+    """The file system that a URL means, and the path in it."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise NotConfigured(
+            f"{VARIABLE} is set, and fsspec is not installed", "pip install 'dagcelery[spill]'"
+        ) from error
+    try:
+        files, root = url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise NotConfigured(f"{VARIABLE} is {shown}, and what opens it is not installed", str(error)) from error
+    except Exception as error:  # whatever a file system says to what it is given
+        wrong = f"is {shown}, which cannot be opened: {error}"
+        raise InvalidSetting(
+            VARIABLE, wrong, "write one such as file:///var/dagcelery or s3://bucket/folder"
+        ) from error
+    return files, str(root).rstrip("/")
+
+
+def _protocols(files: Any) -> Sequence[str]:
+    found = files.protocol
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+@contextmanager
+def _reaching(shown: str, verb: str) -> Iterator[None]:
+    """Say in our words what a file system cannot do; each has errors of its own."""
+    try:
+        yield
+    except DagceleryError:
+        raise
+    except Exception as error:
+        raise SpillUnavailable(shown, verb, f"{type(error).__name__}: {error}") from error
+
+
+def _copied(source: IO[bytes], target: IO[bytes] | None, most: int | None = None) -> tuple[int, bytes]:
+    """Read a file to its end, or a little more than `most` bytes of it: their number, and their SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    while (most is None or size <= most) and (part := source.read(_COPY_BYTES)):
+        size += len(part)
+        digest.update(part)
+        if target is not None:
+            target.write(part)
+    return size, digest.digest()
+
+
+def _folder_name(run_id: str) -> str:
+    """Our run ids are good names; of what else somebody may call a run only a hash is fit for a path."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):
+        return run_id
+    return hashlib.sha256(run_id.encode(errors="backslashreplace")).hexdigest()
+
+
+def _file_name(address: bytes, attempt: int, reference: Reference) -> str:
+    return f"{hashlib.sha256(attempted(address, attempt)).hexdigest()[:32]}-{reference.digest[:32]}"
