@@ -1,5 +1,4 @@
-"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, all runs, reservations."""
-"""A connection to Redis or Valkey, and the keys that belong to no run: workers, active runs, reservations, files."""
+"""A connection to Redis or Valkey, and the keys of no run: workers, active runs, all runs, reservations, files."""
 
 from __future__ import annotations
 
