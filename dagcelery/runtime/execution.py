@@ -18,7 +18,7 @@ from dagcelery.runtime.calls import Listener, heard, is_leaving
 from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.pieces import Cursor, executing
-from dagcelery.runtime.policies import is_retryable, jitter, verdict
+from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
@@ -94,10 +94,12 @@ class Executor:
         sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
         if grant.step < 0:
             return Outcome(failure=sealed)
-        options = self.view.program.step(grant.scope.body, grant.step).options
+        step = self.view.program.step(grant.scope.body, grant.step)
+        options, is_missing = step.options, self.view.program.is_missing(step, error)
         return Outcome(
             failure=sealed,
-            retryable=not grant.condemned and is_retryable(error, options),
+            retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
+            policy=PUT_BACK if is_missing else None,
             jitter=jitter(options),
             markers=self._markers(grant, error, index) if "min_success" in options else (),
         )

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dagcelery.errors import CodeMismatch, DeserializationError
+from dagcelery.errors import CodeMismatch, DeserializationError, FunctionNotFound
 from dagcelery.payload import codecs, functions
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.codecs import Codec
@@ -84,6 +84,13 @@ class Program:
             self._compare(spec, found)
             self._functions[target] = found
         return found
+
+    def is_missing(self, step: Step, error: BaseException) -> bool:
+        """Whether an error says that this process does not have the function of a task step."""
+        if not isinstance(error, FunctionNotFound) or step.kind != "task":
+            return False
+        spec = self.plan.functions[step.target]
+        return (error.module, error.qualname) == (spec.module, spec.qualname)
 
     def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
         """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""

@@ -110,7 +110,7 @@ def _write(ledger: Ledger, kind: str, grant: Grant, outcome: Outcome, name: str)
 
 
 def _retried(ledger: Ledger, grant: Grant, outcome: Outcome, name: str, failure: bytes) -> float | None:
-    policy = ledger.entry(grant.scope.id, grant.step).get("r")
+    policy = outcome.policy or ledger.entry(grant.scope.id, grant.step).get("r")
     ledger.tries[name] += 1
     if ledger.is_over or not outcome.retryable or not policy or ledger.tries[name] >= policy["m"]:
         return None

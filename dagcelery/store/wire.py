@@ -86,6 +86,8 @@ def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | No
         said["lists"] = dict(outcome.lists)
     if outcome.failure is not None:
         said["failed"], said["retry"], said["jitter"] = True, outcome.retryable, outcome.jitter
+        if outcome.policy is not None:
+            said["policy"] = outcome.policy
         said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in outcome.markers]
     if want is not None:
         said["want"] = wanted(want)

@@ -34,6 +34,7 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    aliases: str | Iterable[str] = (),
     retry: Retry | None = None,
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
@@ -54,6 +55,7 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    aliases: str | Iterable[str] = (),
     retry: Retry | None = None,
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
@@ -68,7 +70,8 @@ def task(
 
     `taint` keeps it to workers that tolerate it, `queue` sends it to one queue; one excludes the other.
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``.
-    `serializer` carries its returned value, `Serialize(...)` each of its keys. What happens where it fails, takes
+    `serializer` carries its returned value, `Serialize(...)` each of its keys. `aliases` are names that the function
+    had, as "module:name", so that runs that were submitted before it moved find it. What happens where it fails, takes
     too long or works on items is said at `TaskOptions`. Raises InvalidDag.
     """
     options = TaskOptions(
@@ -88,8 +91,8 @@ def task(
         on_retry=on_retry,
     )
     if fn is not None:
-        return TaskFunction(fn, options, outputs)
-    return lambda decorated: TaskFunction(decorated, options, outputs)
+        return TaskFunction(fn, options, outputs, aliases)
+    return lambda decorated: TaskFunction(decorated, options, outputs, aliases)
 
 
 @overload

@@ -34,12 +34,22 @@ R_co = TypeVar("R_co", covariant=True)
 class TaskFunction(Definition[P, R_co]):
     """A task that looks like its function, to callers and to type checkers."""
 
-    def __init__(self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R_co],
+        options: TaskOptions,
+        outputs: int | None = None,
+        aliases: str | Iterable[str] = (),
+    ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
             raise InvalidDag(f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
+        self._aliases = words("aliases", aliases)
+        for alias in self._aliases:
+            if not all(alias.partition(":")):
+                raise InvalidDag(f"aliases={alias!r} of {short_name(fn)!r}", "is no former name", "give 'module:name'")
         self._name: str | None = None
         self._dags: dict[frozenset[str], DAG] = {}
 
@@ -57,6 +67,11 @@ class TaskFunction(Definition[P, R_co]):
     ) -> TaskFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
         return self if instance is None else self._bound_to(instance)
+
+    @property
+    def __aliases__(self) -> tuple[str, ...]:
+        """The names, as "module:qualname", under which plans of before may ask for this task."""
+        return self._aliases
 
     def __dag__(self) -> DAG:
         """Return the DAG whose only node is this task, with its parameters."""
