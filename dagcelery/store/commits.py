@@ -29,6 +29,7 @@ def commit(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
         ledger.hook = ""
         return
     counts["e"] = time.time()
+    counts["c"] += outcome.cached
     home = grant.scope.parent if step == CLOSE else scope
     remember(ledger, scope, outcome.values, outcome.lists, ())
     remember(ledger, home, {}, {}, outcome.blocks)

@@ -15,7 +15,7 @@ from dagcelery.frontends.functional.task_function import TaskFunction
 from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
-from dagcelery.model.policies import Retry, Timeout
+from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.schedules import schedule_of
 from dagcelery.model.serializers import Serialize, Serializer
 
@@ -41,6 +41,7 @@ def task(
     min_success: float | None = None,
     on_item_failure: Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
+    cache: Cache | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
@@ -62,6 +63,7 @@ def task(
     min_success: float | None = None,
     on_item_failure: Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
+    cache: Cache | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
@@ -86,6 +88,7 @@ def task(
         min_success=min_success,
         on_item_failure=on_item_failure,
         max_concurrent=max_concurrent,
+        cache=cache,
         on_success=on_success,
         on_failure=on_failure,
         on_retry=on_retry,

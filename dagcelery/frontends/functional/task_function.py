@@ -18,7 +18,7 @@ from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
-from dagcelery.model.policies import Retry, Timeout
+from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 
@@ -90,6 +90,7 @@ class TaskFunction(Definition[P, R_co]):
         min_success: float | None = None,
         on_item_failure: Choice["fail", "skip"] | None = None,
         max_concurrent: int | None = None,
+        cache: Cache | None = None,
         on_success: Hook | None = None,
         on_failure: Hook | None = None,
         on_retry: Hook | None = None,
@@ -110,11 +111,18 @@ class TaskFunction(Definition[P, R_co]):
             timeout=timeout,
             start_within=start_within,
             max_concurrent=max_concurrent,
+            cache=cache,
             on_success=on_success,
             on_failure=on_failure,
             on_retry=on_retry,
         )
         return self._changed(_name=name or self._name, _options=options, _dags={})
+
+    def forget(self) -> int:
+        """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
+        from dagcelery import client  # found late: writing a DAG needs no Celery
+
+        return client.forget(self._fn)
 
     @property
     def _node_name(self) -> str:
