@@ -17,6 +17,7 @@ from dagcelery.planner.plan import Expr
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
 
+CONSTANTS = frozenset({"lit", "live", "blob"})
 SEQUENCES = frozenset({"list", "tuple", "set"})
 
 

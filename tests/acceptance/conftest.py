@@ -1,0 +1,49 @@
+"""An app that is always eager, workers that notice deaths soon, and a project for workflows in YAML."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from dagcelery import attach
+from dagcelery.client import set_default
+from dagcelery.local import Cluster, cluster
+from dagcelery.local.cluster import default_client
+
+QUICK = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def eager() -> Iterator[Celery]:
+    """A team's own app, to which dagcelery is attached: what `submit` sends is run at once, in this process."""
+    app = Celery("team", broker="memory://")
+    app.conf.task_always_eager = True
+    replaced = set_default(None)
+    attach(app)
+    yield app
+    set_default(replaced)
+
+
+@pytest.fixture
+def empty() -> Iterator[Cluster]:
+    """A local cluster without workers, whose workers will take a silent one for dead after a second."""
+    with cluster(workers=0, environment=QUICK) as made, default_client(made.client):
+        yield made
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a project with workflows in both dialects, made the working directory."""
+    folder = EXAMPLES / "migrating" / "dagmate_project"
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "app" or name.startswith("dagcelery_file_"):
+            del sys.modules[name]

@@ -1,0 +1,135 @@
+"""Rows 60 to 74: where a DAG runs, and how its result is had."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from dagcelery import Pipeline, Run, RunState, dag, errors, invoke, stage, task
+from dagcelery.compat.dagger import FromParam, FromReturnValue, Task, dsl
+from dagcelery.compat.dagger.runtime import local
+from dagcelery.local import Cluster
+
+from .vocabulary import add, double, hold, identity, map_reduce, numbers
+
+
+def test_row_060_run_in_this_process() -> None:
+    assert invoke(map_reduce, {"n": 3}) == 6
+    made = dsl.build(map_reduce)
+    assert local.invoke(made, {"n": 3}, outputs=local.ReturnDeserializedOutputs()) == {"return_value": 6}
+
+
+def test_row_061_run_of_a_single_task(cluster: Cluster) -> None:
+    assert invoke(double, {"x": 3}) == 6
+    assert double.submit(x=3).result(timeout=30) == 6
+    assert local.invoke(Task(identity, {"x": FromParam()}, {"out": FromReturnValue()}), {"x": 3}) == {"out": 3}
+
+
+@stage
+def leave(folder: str, name: str) -> None:
+    Path(folder, name).write_text(str(os.getpid()))
+
+
+def started(folder: Path, num_cores: int | None) -> set[str]:
+    """Run stages that leave the ids of their processes; return these."""
+    pipeline = Pipeline()
+    pipeline.add_stages([leave(str(folder), str(number)) for number in range(4)])
+    pipeline.start(num_cores=num_cores)
+    return {path.read_text() for path in folder.iterdir()}
+
+
+def test_row_063_parallel_run_on_this_machine(tmp_path: Path) -> None:
+    assert str(os.getpid()) not in started(tmp_path, num_cores=2)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_row_064_serial_run(tmp_path: Path) -> None:
+    assert started(tmp_path, num_cores=None) == {str(os.getpid())}
+
+
+def test_row_067_distributed_workers(tmp_path: Path, cluster: Cluster) -> None:
+    both = dag(lambda folder: [hold(folder), hold(folder)])
+    run = both.submit(folder=str(tmp_path))
+    while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
+        assert run.state is not RunState.FAILED
+    (tmp_path / "go").touch()
+    assert len({*run.result(timeout=30), os.getpid()}) == 3
+
+
+def test_row_068_workers_inside_tests(cluster: Cluster) -> None:
+    run = dag(lambda n: [add(x, x) for x in numbers(n)]).submit(n=3)
+    assert run.result(timeout=30) == [0, 2, 4]
+    assert run.state is RunState.DONE
+
+
+@task
+async def fetched(x: int) -> int:
+    await asyncio.sleep(0)
+    return x + 1
+
+
+@dag
+async def chained(x: int) -> int:
+    return await fetched(await fetched(x))
+
+
+def test_row_069_async_tasks(cluster: Cluster) -> None:
+    assert invoke(chained, {"x": 1}) == 3
+    assert chained.submit(x=1).result(timeout=30) == 3
+
+
+def test_row_070_submit_from_another_process(cluster: Cluster) -> None:
+    program = "from acceptance.vocabulary import map_reduce; print(map_reduce.submit(n=5).id)"
+    environment = os.environ | cluster.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert Run(done.stdout.strip()).result(timeout=30) == 20, done.stderr
+
+
+def test_row_071_fetch_the_result_later(empty: Cluster) -> None:
+    run_id = map_reduce.submit(n=5).id
+    with pytest.raises(errors.ResultTimeout):
+        Run(run_id).result(timeout=0)
+    empty.start_worker(1)
+    assert Run[int](run_id).result(timeout=30) == 20
+    assert Run(run_id).state is RunState.DONE
+
+
+def test_row_072_eager_call(eager: Celery) -> None:
+    run = map_reduce.submit(n=3)
+    assert (run.state, run.result()) == (RunState.DONE, 6)
+    assert map_reduce(n=3) == 6
+
+
+def test_row_073_helpers_that_are_not_decorated_run_inline() -> None:
+    def shifted(x: Any) -> Any:
+        return add(x, 1)
+
+    assert invoke(dag(lambda x: shifted(shifted(x))), {"x": 1}) == 3
+    assert list(dag(lambda x: shifted(x)).__dag__().nodes) == ["add"]
+
+
+class Scaling:
+    """Its constructor's state travels to workers with it."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @task
+    def scaled(self, x: int) -> int:
+        return self.factor * x
+
+    @dag
+    def all_scaled(self, n: int) -> list[int]:
+        return [self.scaled(x) for x in numbers(n)]
+
+
+def test_row_074_objects_with_state_from_their_constructor(cluster: Cluster) -> None:
+    assert Scaling(3).all_scaled.invoke(n=3) == [0, 3, 6]
+    assert Scaling(4).all_scaled.submit(n=3).result(timeout=30) == [0, 4, 8]

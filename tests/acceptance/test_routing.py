@@ -1,0 +1,107 @@
+"""Rows 75 to 81: which worker runs what, and in which order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from dagcelery import Task, attach, dag, submit, task
+from dagcelery.compat.dagger import dsl
+from dagcelery.local import Cluster
+
+from .vocabulary import double, identity, map_reduce
+
+DAGCELERY = shutil.which("dagcelery", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or ""
+
+
+def where(definition: Any, **params: Any) -> dict[str, str]:
+    """The queue of each node."""
+    return {node.name: node.queue for node in definition.submit(**params).status().nodes}
+
+
+@contextmanager
+def worker(at: Cluster, *options: str) -> Iterator[None]:
+    """A worker from the command line, for the length of a block."""
+    environment = os.environ | at.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [DAGCELERY, "worker", *options, "-c", "1", "--without-gossip", "--without-mingle"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def consumed(at: Cluster) -> set[str]:
+    """The queues that workers consume, once one has said that it is alive."""
+    while not (words := at.client.store.workers()):
+        pass
+    return {queue for word in words.values() for queue in word["queues"]}
+
+
+def test_row_075_named_queue_for_a_task(eager: Celery) -> None:
+    assert where(task(queue="slow")(identity), x=1) == {"identity": "slow"}
+    assert where(dag(lambda: double.options(queue="big")(1))) == {"double": "big"}
+
+
+def test_row_076_default_queue(empty: Cluster) -> None:
+    assert where(double, x=1) == {"double": "celery"}
+    app = Celery("team", broker=empty.broker_url)
+    app.conf.task_default_queue = "team"
+    team = attach(app, store_url=empty.store_url, signing_key=empty.signing_key)
+    run = submit(double, {"x": 1}, client=team)
+    assert [node.queue for node in run.status().nodes] == ["team"]
+    empty.start_worker(1, queues=["team"])
+    assert run.result(timeout=30) == 2
+
+
+def test_row_077_taint(eager: Celery) -> None:
+    assert where(task(taint="gpu")(identity), x=1) == {"identity": "gpu"}
+    assert where(task(taint=("ssd", "gpu"))(identity), x=1) == {"identity": "gpu+ssd"}
+
+
+def test_row_078_toleration(empty: Cluster) -> None:
+    run = task(taint="gpu")(identity).submit(x=1)
+    empty.start_worker(1, queues=["celery"])
+    assert double.submit(x=1).result(timeout=30) == 2
+    assert run.status().nodes[0].done == 0
+    with worker(empty, "--toleration", "gpu"):
+        assert run.result(timeout=30) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "queues"),
+    [
+        (["--include-queue", "night", "--include-queue", "day"], {"night", "day"}),
+        (["--toleration", "gpu", "--exclude-queue", "celery"], {"gpu"}),
+    ],
+    ids=["include", "exclude"],
+)
+def test_row_079_include_and_exclude_queues(empty: Cluster, options: list[str], queues: set[str]) -> None:
+    with worker(empty, *options):
+        assert consumed(empty) == queues
+
+
+def test_row_080_earlier_runs_first(empty: Cluster) -> None:
+    runs = [map_reduce.submit(n=n) for n in (3, 2, 1)]
+    empty.start_worker(1)
+    assert [run.result(timeout=30) for run in runs] == [6, 2, 0]
+    times = [(run.status().started, run.status().ended) for run in runs]
+    assert times == sorted(times)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(times))
+
+
+def test_row_081_runtime_options_of_a_node() -> None:
+    assert Task(dict, runtime_options={"pod": {"cpu": 2}}).runtime_options["pod"] == {"cpu": 2}
+    made = dsl.build(dsl.DAG(runtime_options={"a": 1})(lambda: dsl.task(runtime_options={"b": 2})(lambda: 1)()))
+    assert [made.runtime_options, made.nodes["lambda"].runtime_options] == [{"a": 1}, {"b": 2}]
