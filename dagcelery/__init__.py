@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dagcelery.frontends.stages import Stage as Stage
     from dagcelery.frontends.stages import stage as stage
     from dagcelery.model import DAG as DAG
+    from dagcelery.model import Cache as Cache
     from dagcelery.model import FromKey as FromKey
     from dagcelery.model import FromNodeOutput as FromNodeOutput
     from dagcelery.model import FromParam as FromParam
@@ -66,6 +67,7 @@ _HOMES = {
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
     "model": (
+        "Cache",
         "DAG",
         "FromKey",
         "FromNodeOutput",

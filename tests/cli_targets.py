@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from dagcelery import DAG, FromNodeOutput, FromParam, FromReturnValue, Retry, Task, dag, task
+from dagcelery import DAG, Cache, FromNodeOutput, FromParam, FromReturnValue, Retry, Task, dag, task
 
 
 @task
@@ -47,6 +47,11 @@ def fail(reason: str) -> str:
 def needs(path: str) -> str:
     with open(path):
         return os.path.basename(path)
+
+
+@task(cache=Cache(ttl=600))
+def looked_up(x: int) -> int:
+    return x
 
 
 @task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,25 @@ def failed(cluster: Cluster, tmp_path: Path) -> Run[str]:
         run.result(SECONDS)
     (tmp_path / "it").touch()
     return run
+
+
+def test_cache_clear_drops_what_is_kept_of_a_task(cli: Cli) -> None:
+    for x in (2, 3):
+        cli_targets.looked_up.submit(x=x).result(SECONDS)
+    run = cli_targets.looked_up.submit(x=3)
+    run.result(SECONDS)
+    assert re.search(r"looked_up +.* cached +done", cli("status", run.id).stdout)
+    for told in ("2 results dropped\n", "0 results dropped\n"):
+        result = cli("cache", "clear", "cli_targets:looked_up")
+        assert (result.exit_code, result.stdout) == (0, told)
+
+
+def test_cache_clear_wants_a_name(cli: Cli) -> None:
+    result = cli("cache", "clear", "looked_up")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: task='looked_up': is no task; give one, or its name as 'module:name'\n",
+    )
 
 
 def test_cancel_ends_a_run_and_says_so(cli: Cli, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def status(run_id: str, watch: bool, as_json: bool) -> None:
     succeed_if_done(last)
 
 
-for verb in (lifecycle.cancel, lifecycle.resume, lifecycle.errors, lifecycle.sweep):
+for verb in (lifecycle.cancel, lifecycle.resume, lifecycle.errors, lifecycle.sweep, lifecycle.cache):
     dag.add_command(verb)
 dag.add_command(machine.worker)
 dag.add_command(machine.dev)

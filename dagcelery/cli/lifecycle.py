@@ -1,4 +1,4 @@
-"""The verbs that change how a run goes on, or tell what went wrong in it: cancel, resume and errors; and sweep."""
+"""The verbs that change how a run goes on, or tell what went wrong in it; and sweep, and cache."""
 
 from __future__ import annotations
 
@@ -76,6 +76,19 @@ def sweep() -> None:
 
     looked_at = sweep_once(client.default_client().binding)
     click.echo(f"{looked_at:,} run{'' if looked_at == 1 else 's'} looked at")
+
+
+@click.group()
+def cache() -> None:
+    """Look after results of tasks that say cache=."""
+
+
+@cache.command()
+@click.argument("task", metavar="TASK")
+def clear(task: str) -> None:
+    """Drop all results that are kept of TASK, named as module:function."""
+    dropped = client.forget(task)
+    click.echo(f"{dropped:,} result{'' if dropped == 1 else 's'} dropped")
 
 
 def succeed_if_done(last: RunStatus | None) -> None:

@@ -30,6 +30,7 @@ STYLES = {
     "running": "cyan",
     "retrying": "yellow",
     "done": "green",
+    "cached": "dim",
     "skipped": "yellow",
     "failed": "bold red",
     "cancelled": "yellow",
@@ -114,10 +115,10 @@ def bar(node: NodeStatus) -> ProgressBar:
 def counts(node: NodeStatus) -> Text:
     """Write how many pieces of a node are done, and how many are elsewhere."""
     if not node.is_fan_out and node.total <= 1:
-        return Text()
+        return Text("cached" if node.cached else "", STYLES["cached"])
     total = f"{node.total:,}" if node.total or node.state == "done" else "?"
     told = Text(f"{node.done:,}/{total}")
-    for word in ("running", "retrying", "skipped", "failed"):
+    for word in ("running", "retrying", "cached", "skipped", "failed"):
         if number := getattr(node, word):
             told.append(f" {number:,} {word}", STYLES[word])
     return told

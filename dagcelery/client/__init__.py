@@ -1,6 +1,6 @@
 """Submit a DAG and hold a Run; or invoke it right here."""
 
-from dagcelery.client.calls import aruns, asubmit, invoke, runs, submit
+from dagcelery.client.calls import aruns, asubmit, forget, invoke, runs, submit
 from dagcelery.client.clients import Client, Run, attach, default_client, set_default
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, dag_of, plan_of
@@ -16,6 +16,7 @@ __all__ = [
     "attach",
     "dag_of",
     "default_client",
+    "forget",
     "invoke",
     "new_run",
     "plan_of",

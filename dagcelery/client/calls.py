@@ -5,15 +5,17 @@ memory, so that it differs in speed, not in meaning.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagcelery.client.clients import Client, Run, default_client, run_here
 from dagcelery.client.targets import Node
 from dagcelery.client.watching import RunSummary
-from dagcelery.errors import InvalidParameters
+from dagcelery.errors import InvalidParameters, NotConfigured
+from dagcelery.payload import functions
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
+from dagcelery.store.memory import MemoryStore
 
 
 def submit(
@@ -54,6 +56,27 @@ def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
     """
     engine, run_id, causes = run_here(node, {} if params is None else params, Settings.from_environment())
     return results.wait(engine, run_id, 0, causes)
+
+
+def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> int:
+    """Drop the results of a task, or of ``"module:name"``, that its `cache=` has kept; answers how many there were.
+
+    Those in the client's store are dropped, by default in that of the default client if there is one, and those that
+    `invoke` has kept in this process. Raises InvalidParameters, StoreUnavailable.
+    """
+    if isinstance(task, str) and ":" in task:
+        name = task
+    elif callable(task):
+        found = functions.describe(getattr(task, "fn", task))
+        name = f"{found['module']}:{found['qualname']}"
+    else:
+        raise InvalidParameters(f"task={task!r}", "is no task", "give one, or its name as 'module:name'")
+    try:
+        at = _client(client)
+    except NotConfigured:
+        return MemoryStore().forget(name)
+    is_eager = at.binding.app.conf.task_always_eager
+    return MemoryStore().forget(name) + (0 if is_eager else at.store.forget(name))
 
 
 def runs(

@@ -229,11 +229,14 @@ class Client:
         return run
 
 
+_KEY = secrets.token_hex(16)
+"""Of this process, so that its runs may take results of each other from the cache."""
+
+
 def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tuple[Engine, str, Causes]:
     """Run to the end on a store in memory; signed with a key that nobody else knows, so every codec is allowed."""
     mailbox, causes = Mailbox(), Causes()
-    keyring = Keyring.parse(secrets.token_hex(16))
-    engine = Engine(MemoryStore(), keyring, patient(settings), mailbox, observer=causes)
+    engine = Engine(MemoryStore(), Keyring.parse(_KEY), patient(settings), mailbox, observer=causes)
     node, params = fixed(node, params)
     plan = plan_of(node, queue="celery", settings=settings)
     run_id = uuid.uuid4().hex

@@ -6,7 +6,7 @@ from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.options import DagOptions, TaskOptions
 from dagcelery.model.order import dependencies
 from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
-from dagcelery.model.policies import Retry, Timeout, Wait, as_timeout, exponential, static
+from dagcelery.model.policies import Cache, Retry, Timeout, Wait, as_timeout, exponential, static
 from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
@@ -28,6 +28,7 @@ __all__ = [
     "DAG",
     "EMPTY",
     "Buildable",
+    "Cache",
     "DagOptions",
     "DictOf",
     "Each",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.policies import Retry, Timeout, as_timeout, check_count, check_seconds, is_number
+from dagcelery.model.policies import Cache, Retry, Timeout, as_timeout, check_count, check_seconds, is_number
 from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 
@@ -27,7 +27,8 @@ class TaskOptions:
     number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
     A mapped task has succeeded where the share `min_success` of its items has, from 0 to 1;
     ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no effect. At most
-    `max_concurrent` of its pieces are executed at once in one run. `on_success`, `on_failure` and `on_retry` are
+    `max_concurrent` of its pieces are executed at once in one run. `cache` says how long its results are kept for other
+    calls that would give the same. `on_success`, `on_failure` and `on_retry` are
     functions that workers call; like tasks they are found by name, or travel by value.
     """
 
@@ -43,6 +44,7 @@ class TaskOptions:
     min_success: float | None = None
     on_item_failure: Literal["fail", "skip"] = "fail"
     max_concurrent: int | None = None
+    cache: Cache | None = None
     on_success: Hook | None = None
     on_failure: Hook | None = None
     on_retry: Hook | None = None
@@ -55,6 +57,7 @@ class TaskOptions:
         _check_place(self.queue, self.taints)
         check_serializer(self.serializer)
         _check_retry(self.retry)
+        _check_cache(self.cache)
         if self.start_within is not None:
             object.__setattr__(self, "start_within", check_seconds("start_within", self.start_within))
         if self.max_concurrent is not None:
@@ -146,6 +149,11 @@ def _check_place(queue: str | None, taints: tuple[str, ...]) -> None:
 def _check_retry(retry: object) -> None:
     if retry is not None and not isinstance(retry, Retry):
         raise InvalidDag(f"retry={retry!r}", "does not say how to try again", "give Retry(max_attempts=3), say")
+
+
+def _check_cache(cache: object) -> None:
+    if cache is not None and not isinstance(cache, Cache):
+        raise InvalidDag(f"cache={cache!r}", "does not say how long results are kept", "give Cache(ttl=3600), say")
 
 
 def _check_items(min_success: object, on_item_failure: object) -> None:

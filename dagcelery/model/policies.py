@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeGuard
 
 from dagcelery.errors import InvalidDag
 
 MOST_ATTEMPTS: Final = 1000
+MOST_CACHE_SECONDS: Final = 10 * 365 * 86400
+CACHED_BYTES: Final = 16 * 1024 * 1024
 
 Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -25,7 +28,8 @@ def check_count(name: str, value: object, most: int | None = None) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= (most or value):
         return value
     right = f"give a whole number, 1 {f'to {most:,}' if most else 'or more'}"
-    raise InvalidDag(f"{name}={value!r}", "is not a number of times", right)
+    what = "bytes" if name.endswith("_bytes") else "times"
+    raise InvalidDag(f"{name}={value!r}", f"is not a number of {what}", right)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -128,6 +132,30 @@ class Timeout:
         if self.soft is not None and self.hard is not None and self.soft >= self.hard:
             wrong = f"leaves no time before hard={self.hard!r}"
             raise InvalidDag(f"soft={self.soft!r}", wrong, "give a soft limit that is shorter than the hard one")
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How long results of a task are kept for other calls, of any run, that would give the same.
+
+    For `ttl` seconds a call is answered with the result of an earlier one if the function's code and all arguments are
+    the same; of a fan-out item by item. `key` takes the arguments' place: a text, or a function that is called like
+    the task and returns one. Results of more than `max_bytes` are not kept. What the function calls, and what it reads
+    elsewhere, does not count: a new key does.
+    """
+
+    ttl: float
+    key: str | Callable[..., str] | None = None
+    max_bytes: int = CACHED_BYTES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))
+        if self.ttl > MOST_CACHE_SECONDS:
+            raise InvalidDag(f"ttl={self.ttl!r}", "is more than ten years", f"give at most {MOST_CACHE_SECONDS:,}")
+        if self.key is not None and not callable(self.key) and not (isinstance(self.key, str) and self.key):
+            wrong, right = "is neither a text nor a function that gives one", "give 'v2', or lambda url: url"
+            raise InvalidDag(f"key={self.key!r}", wrong, right)
+        check_count("max_bytes", self.max_bytes)
 
 
 def as_timeout(timeout: Timeout | float | None) -> Timeout | None:

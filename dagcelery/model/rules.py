@@ -91,17 +91,9 @@ def task_outputs_are_supported(task: Task) -> None:
 
 
 def inputs_fit_the_function(task: Task) -> None:
-    known = signature(task.func)
-    if known is None:
-        return
-    try:
-        known.bind(**dict.fromkeys(task.inputs))
-    except TypeError as error:
-        raise InvalidDagType(
-            f"{_title(task)} with {_inputs(task)}",
-            f"cannot be called: {error}",
-            f"give inputs that fit its signature {known}",
-        ) from None
+    _check_call(_title(task), task.func, task)
+    if task.options.cache is not None and callable(task.options.cache.key):
+        _check_call(f"the cache key of {_title(task)}", task.options.cache.key, task)
 
 
 def split_input_exists(node: Node) -> None:
@@ -267,6 +259,16 @@ def _title(node: Node) -> str:
         return f"task {getattr(func, '__name__', repr(func))!r}"
     name = getattr(node, "name", None)
     return f"DAG {name!r}" if name else "this DAG"
+
+
+def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
+    known = signature(func)
+    try:
+        if known is not None:
+            known.bind(**dict.fromkeys(task.inputs))
+    except TypeError as error:
+        right = f"give inputs that fit its signature {known}"
+        raise InvalidDagType(f"{title} with {_inputs(task)}", f"cannot be called: {error}", right) from None
 
 
 def _is_node(node: object) -> bool:

@@ -46,6 +46,11 @@ def record(run_id: str, what: str) -> bytes:
     return f"record\0{run_id}\0\0\0\0{what}".encode()
 
 
+def cached(task: str, entry: str) -> bytes:
+    """Address a task's result that is kept for other runs."""
+    return f"cached\0\0\0\0\0{entry} {task}".encode()
+
+
 def attempted(address: bytes, attempt: int) -> bytes:
     """Extend `address` by the attempt that wrote there: the context that is signed."""
     return b"%b\0%d" % (address, attempt)
@@ -68,5 +73,6 @@ def readable(context: bytes) -> str:
         told += f"[{lo}:{hi}]"
     if scope_id:
         told += f" in scope {scope_id}"
-    told += f" of run {run_id}"
+    if run_id:
+        told += f" of run {run_id}"
     return f"{told}, attempt {attempt}" if attempt and attempt != "0" else told

@@ -16,7 +16,7 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
@@ -120,13 +120,13 @@ def load(
     *,
     imports: Sequence[str] | None,
     keyring: Keyring,
-    aliases: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[..., Any]:
     """Return the function that a plan names.
 
     `imports` are the modules and packages that unsigned plans may name, checked before anything is imported;
-    None keeps no such list and is for plans that this process made itself. `aliases` are functions that
-    moved, by their former "module:qualname". A signed plan may name any module and carry functions by value.
+    None keeps no such list and is for plans that this process made itself. A signed plan may name any module and
+    carry functions by value. What is not there may have moved: a task in a module that is imported here has it among
+    its `__aliases__`.
 
     Raises FunctionNotFound, FunctionNotAllowed, NotConfigured for a function by value without a key, and
     DeserializationError for one that cannot be unpickled here.
@@ -136,12 +136,14 @@ def load(
     if not spec.module:
         return _load_by_value(spec, keyring)
     allowed = None if keyring.signed else imports
-    alias = (aliases or {}).get(f"{spec.module}:{spec.qualname}")
-    if alias is not None:
-        return alias
     if allowed is not None and not _within(spec.module, allowed):
         raise FunctionNotAllowed(spec.module, spec.qualname)
-    found = _resolved(spec, allowed)
+    try:
+        found = _resolved(spec, allowed)
+    except FunctionNotFound:
+        found = _moved(f"{spec.module}:{spec.qualname}", allowed)
+        if found is None:
+            raise
     layers = list(_layers(found))
     # What was planned is the layer with the planned code; if the code has changed, the first real function.
     same = (layer for layer in layers if spec.hash and code_hash(layer) == spec.hash)
@@ -184,12 +186,26 @@ def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
             found = getattr(found, name)
         except AttributeError as error:
             raise FunctionNotFound(spec.module, spec.qualname, f"it has no {name!r} here") from error
-    if allowed is not None and not all(_within(_home(layer), allowed) for layer in _innermost(found)):
+    if not _is_at_home(found, allowed):
         raise FunctionNotAllowed(_home(found) or spec.module, spec.qualname)
     if not callable(found):
         reason = f"it is of type {type(found).__name__}, which cannot be called"
         raise FunctionNotFound(spec.module, spec.qualname, reason)
     return found
+
+
+def _moved(former: str, allowed: Sequence[str] | None) -> Any:
+    """Return the task, of those in imported modules, that had this name formerly, or None."""
+    for module in list(sys.modules.values()):
+        for found in list(getattr(module, "__dict__", {}).values()):
+            # Proxies and lazy modules answer to every name: what a class declares itself is asked for without them.
+            if "__aliases__" in vars(type(found)) and former in found.__aliases__ and _is_at_home(found, allowed):
+                return found
+    return None
+
+
+def _is_at_home(found: Any, allowed: Sequence[str] | None) -> bool:
+    return allowed is None or all(_within(_home(layer), allowed) for layer in _innermost(found))
 
 
 def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:

@@ -17,7 +17,6 @@ from dagcelery.planner.plan import Expr
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
 
-CONSTANTS = frozenset({"lit", "live", "blob"})
 SEQUENCES = frozenset({"list", "tuple", "set"})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from dagcelery.model import DagOptions, Retry, TaskOptions, as_timeout
+from dagcelery.model import Cache, DagOptions, Retry, TaskOptions, as_timeout
 from dagcelery.payload import functions
 from dagcelery.planner.tables import FunctionTable
 
@@ -38,6 +38,7 @@ def step_options(options: TaskOptions, table: FunctionTable, *, is_mapped: bool)
         # All of them is what a step wants that says nothing.
         "min_success": share if is_mapped and share != 1 else None,
         "max_concurrent": options.max_concurrent,
+        "cache": None if options.cache is None else _cache(options.cache, table, options.by_value),
         "hooks": _hooks(named, table, options.by_value),
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -70,6 +71,15 @@ def _retry(retry: Retry) -> dict[str, Any]:
         "on": [_name(kind) for kind in retry.on],
         "give_up_on": [_name(kind) for kind in retry.give_up_on],
     }
+
+
+def _cache(cache: Cache, table: FunctionTable, by_value: tuple[str, ...]) -> dict[str, Any]:
+    said: dict[str, Any] = {"ttl": cache.ttl, "max": cache.max_bytes}
+    if isinstance(cache.key, str):
+        said["key"] = cache.key
+    elif cache.key is not None:
+        said["by"] = table.number(cache.key, by_value)
+    return said
 
 
 def _name(kind: type[BaseException]) -> str:

@@ -95,7 +95,9 @@ class Step:
     `options` has, where the task said so, "retry" (a mapping of "max" calls in all, "base", "factor" and "cap" of
     the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"
     ([soft, hard], either may be None), "start_within" (seconds), "min_success" (a share below 1, of a fan-out
-    only), "max_concurrent", and "hooks" (a mapping from "success", "failure", "retry" to indexes of functions).
+    only), "max_concurrent", "cache" (a mapping of "ttl" in seconds, "max" bytes, and where there is one "key", a text,
+    or "by", the index of a function), and "hooks" (a mapping from "success", "failure", "retry" to indexes of
+    functions).
     """
 
     name: str

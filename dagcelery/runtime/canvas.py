@@ -14,7 +14,7 @@ from celery.canvas import Signature
 
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.shape import join_of, straight_run
-from dagcelery.store.base import ROOT, Opened
+from dagcelery.store.base import Opened
 
 VISIT = "dagcelery.visit"
 LINK = "dagcelery.link"
@@ -135,11 +135,3 @@ def _line(plan: Plan, body: int, index: int, slots: int) -> str:
         links = (f"{'+'.join(steps[i].name for i in members)} on {steps[members[0]].queue}" for members in runs)
         return f"chain({', '.join(links)})"
     return f"{step.name} on {step.queue}"
-
-
-def first_steps(plan: Plan) -> list[Opened]:
-    """What a run of this plan starts with, as far as it is known before there are parameters."""
-    from dagcelery.planner.frontier import roots
-
-    steps = plan.bodies[0].steps
-    return [Opened(ROOT, 0, index, steps[index].queue, -1 if steps[index].over is None else 1) for index in roots(plan)]

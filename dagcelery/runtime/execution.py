@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dagcelery.errors import DagceleryError, PieceDied, SerializationError, StoreUnavailable
@@ -13,12 +14,13 @@ from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Step
-from dagcelery.runtime import limits
+from dagcelery.runtime import caching, limits
+from dagcelery.runtime.caching import Memo, Recollection
 from dagcelery.runtime.calls import Listener, heard, is_leaving
 from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.pieces import Cursor, executing
-from dagcelery.runtime.policies import is_retryable, jitter, verdict
+from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
@@ -94,10 +96,12 @@ class Executor:
         sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
         if grant.step < 0:
             return Outcome(failure=sealed)
-        options = self.view.program.step(grant.scope.body, grant.step).options
+        step = self.view.program.step(grant.scope.body, grant.step)
+        options, is_missing = step.options, self.view.program.is_missing(step, error)
         return Outcome(
             failure=sealed,
-            retryable=not grant.condemned and is_retryable(error, options),
+            retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
+            policy=PUT_BACK if is_missing else None,
             jitter=jitter(options),
             markers=self._markers(grant, error, index) if "min_success" in options else (),
         )
@@ -126,15 +130,47 @@ class Executor:
             returned = next(iter(arguments.values()), None)
         else:
             returned = skipped_among(arguments) if self.view.program.may_skip else None
+        cached = 0
         if step.kind != "gather" and returned is None:
-            function, limit = self.view.program.function(step.target), limits.of(step.options)
-            with executing(Cursor(self.view, grant)), limits.limited(limit) if limit else nullcontext():
-                returned = heard(self._listener, -1, function, arguments)
+            function = self.view.program.function(step.target)
+            memo = self._memo(grant)
+            with executing(Cursor(self.view, grant)):
+                if memo is None:
+                    returned = self._called(-1, function, arguments, limits.of(step.options))
+                else:
+                    returned, cached = self._recalled(memo, function, arguments, step)
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         with executing(Cursor(self.view, grant)):
             writer.step_outputs(sealed, grant.step, step, returned, culprit)
-        return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)
+        return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached)
+
+    def _memo(self, grant: Grant) -> Memo | None:
+        program = self.view.program
+        return caching.memo_of(program, grant.scope.body, grant.step) if program.caches else None
+
+    def _called(
+        self,
+        index: int,
+        function: Callable[..., Any],
+        arguments: dict[str, Any],
+        limit: tuple[float | None, float | None] | None,
+        memo: Memo | None = None,
+    ) -> Any:
+        """Call a function within its time limit; what may be kept becomes so in that time, too."""
+        with limits.limited(limit) if limit else nullcontext():
+            returned = heard(self._listener, index, function, arguments)
+            return returned if memo is None else memo.result(returned)
+
+    def _recalled(
+        self, memo: Memo, function: Callable[..., Any], arguments: dict[str, Any], step: Step
+    ) -> tuple[Any, int]:
+        """Take a kept result, or call the function and keep what it returns; and say how often it was not called."""
+        recollection = Recollection(self.view, memo, [arguments])
+        call = partial(self._called, -1, function, arguments, limits.of(step.options), memo)
+        returned = recollection.result(0, call)
+        recollection.keep()
+        return returned, recollection.hits()
 
     def _locate(self, grant: Grant, index: int) -> str:
         return self.view.address(grant.scope, grant.step, index)
@@ -158,6 +194,7 @@ class Executor:
         clock = time.perf_counter()
         step = self.view.program.step(grant.scope.body, grant.step)
         assert step.over is not None
+        recollection = None
         try:
             self._check_size(grant, step)
             columns = Columns(Reader(self.view, grant.scope, grant), step, grant.lo, grant.hi)
@@ -165,26 +202,43 @@ class Executor:
                 children = [self._child(grant, step, columns, index) for index in range(grant.lo, grant.hi)]
                 return Executed(Outcome(), children, seconds=(time.perf_counter() - clock) / len(children))
             function = self.view.program.function(step.target) if step.kind == "task" else None
+            memo = self._memo(grant)
+            if memo is not None:
+                recollection = Recollection(self.view, memo, columns.rows())
         except Exception as error:
             if self._is_not_its_fault(error):
                 raise
             return self._failed(grant, error, started, clock)
-        cursor = Cursor(self.view, grant)
+        cursor, returned, raised = Cursor(self.view, grant), list[Any](), None
         with executing(cursor):
-            returned, raised = self._call_items(function, step, columns, cursor) if function else ([], None)
-        return self._seal_range(grant, step, returned, raised, started, clock)
+            if function is not None:
+                returned, raised = self._call_items(function, step, columns, cursor, recollection)
+        if recollection is None:
+            return self._seal_range(grant, step, returned, raised, started, clock)
+        recollection.keep()
+        executed = self._seal_range(grant, step, returned, raised, started, clock)
+        cached = recollection.hits(executed.outcome.done - grant.lo)
+        return replace(executed, outcome=replace(executed.outcome, cached=cached))
 
     def _call_items(
-        self, function: Callable[..., Any], step: Step, columns: Columns, cursor: Cursor
+        self,
+        function: Callable[..., Any],
+        step: Step,
+        columns: Columns,
+        cursor: Cursor,
+        recollection: Recollection | None,
     ) -> tuple[list[Any], BaseException | None]:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
         until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, limits.of(step.options)
         try:
-            for at, arguments in enumerate(columns.rows()):
+            for at, arguments in enumerate(columns.rows() if recollection is None else recollection.calls):
                 cursor.index = lo + at
                 skipped = skipped_among(arguments) if self.view.program.may_skip else None
-                if skipped is not None:
+                if recollection is not None:
+                    call = partial(self._called, cursor.index, function, arguments, limit, recollection.memo)
+                    returned.append(recollection.result(at, call) if skipped is None else recollection.skip(skipped))
+                elif skipped is not None:
                     returned.append(skipped)
                 elif limit is None:
                     returned.append(heard(self._listener, lo + at, function, arguments))

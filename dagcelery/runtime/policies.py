@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.planner.options import is_time_limit_retried
+
+PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}
+"""Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
+deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
 
 
 def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:

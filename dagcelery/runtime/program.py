@@ -6,9 +6,9 @@ import base64
 import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dagcelery.errors import CodeMismatch, DeserializationError
+from dagcelery.errors import CodeMismatch, DeserializationError, FunctionNotFound
 from dagcelery.payload import codecs, functions
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.codecs import Codec
@@ -16,6 +16,9 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
+
+if TYPE_CHECKING:
+    from dagcelery.runtime.caching import Memo
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ class Program:
         options = {option for body in plan.bodies for step in body.steps for option in step.options}
         self.may_skip, self.may_retry, self.has_hooks = (name in options for name in ("min_success", "retry", "hooks"))
         self.frees = plan.options.get("keep") == "outputs"
+        self.caches = "cache" in options
+        self.memos: dict[tuple[int, int], Memo | None] = {}
         self._is_limited = "max_concurrent" in options
         self._keyring = keyring
         self._imports = imports
@@ -84,6 +89,13 @@ class Program:
             self._compare(spec, found)
             self._functions[target] = found
         return found
+
+    def is_missing(self, step: Step, error: BaseException) -> bool:
+        """Whether an error says that this process does not have the function of a task step."""
+        if not isinstance(error, FunctionNotFound) or step.kind != "task":
+            return False
+        spec = self.plan.functions[step.target]
+        return (error.module, error.qualname) == (spec.module, spec.qualname)
 
     def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
         """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""

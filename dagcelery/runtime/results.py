@@ -37,7 +37,8 @@ class RunState(StrEnum):
 class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. `retrying` have failed and wait for their next
-    attempt, `skipped` have failed and were left out. Times are seconds since the epoch, 0: not yet.
+    attempt, `skipped` have failed and were left out. `cached` of those that are done were not called: the results of
+    earlier calls were taken. Times are seconds since the epoch, 0: not yet.
 
     `why` says what a node waits for, in a few words: ``queue gpu: no live worker consumes it``; "" where nothing waits.
     `due` is when the next attempt of one that failed is due, 0: none is.
@@ -56,6 +57,7 @@ class NodeStatus:
     skipped: int = 0
     why: str = ""
     due: float = 0.0
+    cached: int = 0
 
     @property
     def waiting(self) -> int:
@@ -193,6 +195,7 @@ def status(engine: Engine, run_id: str) -> RunStatus:
                 counts.ended,
                 counts.retrying,
                 counts.skipped,
+                cached=counts.cached,
             )
     return RunStatus(
         record.id,

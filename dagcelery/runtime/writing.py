@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, splitting, values
@@ -13,7 +13,7 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.splitting import BLOCK_BYTES, SplitList
 from dagcelery.payload.values import Limits
-from dagcelery.planner.plan import Output, Step
+from dagcelery.planner.plan import Output, Path, Step
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import CELL, Block
 
@@ -46,6 +46,16 @@ class Sealed:
     values: dict[str, bytes] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Stands for what a function returned: those parts of it that are outputs, by their paths."""
+
+    by_path: Mapping[Path, Any]
+
+
+_STAND_INS: Final = frozenset({Skipped, Parts})
 
 
 class Writer:
@@ -136,8 +146,9 @@ class Writer:
     def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
         """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, in blocks of a cell or 64 KB."""
         made = []
+        is_whole = not self._view.program.caches  # else parts may stand for what was returned
         for at, output in enumerate(step.outputs):
-            column = [extract(value, output) for value in returned] if output.path else returned
+            column = returned if is_whole and not output.path else [extract(value, output) for value in returned]
             codec = self._view.program.codec(output.codec)
             for first, last in cells(lo, lo + len(returned)):
                 part, who = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
@@ -183,8 +194,8 @@ class Writer:
 
 def extract(returned: Any, output: Output) -> Any:
     """Follow an output's path into a returned value; a step that is missing is named."""
-    if type(returned) is Skipped:
-        return returned
+    if type(returned) in _STAND_INS:
+        return returned.by_path[output.path] if type(returned) is Parts else returned
     value = returned
     for kind, name in output.path:
         try:

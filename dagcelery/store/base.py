@@ -160,6 +160,15 @@ class Store(Protocol):
     def inside(self, limit: str) -> Sequence[str]:
         """Who is inside, the first 1,000."""
 
+    def recall(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
+        """Results that `memorize` has kept of a task, by their names; None where there is none, or none any more."""
+
+    def memorize(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        """Keep results of a task under names for a time, for every run. Each is whole, and the last one counts."""
+
+    def forget(self, task: str) -> int:
+        """Drop what was kept of a task's results; answers 0 if there was nothing."""
+
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 

@@ -29,6 +29,7 @@ def commit(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
         ledger.hook = ""
         return
     counts["e"] = time.time()
+    counts["c"] += outcome.cached
     home = grant.scope.parent if step == CLOSE else scope
     remember(ledger, scope, outcome.values, outcome.lists, ())
     remember(ledger, home, {}, {}, outcome.blocks)
@@ -110,7 +111,7 @@ def _write(ledger: Ledger, kind: str, grant: Grant, outcome: Outcome, name: str)
 
 
 def _retried(ledger: Ledger, grant: Grant, outcome: Outcome, name: str, failure: bytes) -> float | None:
-    policy = ledger.entry(grant.scope.id, grant.step).get("r")
+    policy = outcome.policy or ledger.entry(grant.scope.id, grant.step).get("r")
     ledger.tries[name] += 1
     if ledger.is_over or not outcome.retryable or not policy or ledger.tries[name] >= policy["m"]:
         return None

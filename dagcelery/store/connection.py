@@ -1,4 +1,4 @@
-"""A connection to Redis or Valkey, and the keys of no run: workers, active runs, all runs, reservations, files."""
+"""A connection to Redis or Valkey, and the keys of no run: workers, lists of runs, reservations, caches, files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from dagcelery.errors import StoreRefused, StoreUnavailable
-from dagcelery.store import wire
+from dagcelery.store import cached, wire
 from dagcelery.store.scripts import Scripts
 from dagcelery.store.wire import masked
 
@@ -47,6 +47,11 @@ def reservation_key(reservation: str) -> str:
 def limit_key(limit: str) -> str:
     """Spell the name of the key that keeps who is inside of a limit."""
     return "dagcelery:{limit:" + hashlib.sha256(limit.encode()).hexdigest()[:40] + "}"
+
+
+def cache_key(task: str) -> str:
+    """Spell the name of the key that lists what is kept of a task's results; they stand below it."""
+    return "dagcelery:{cache:" + hashlib.sha256(task.encode()).hexdigest()[:40] + "}"
 
 
 class Connection:
@@ -106,6 +111,19 @@ class Connection:
     def _limit(self, limit: str, request: dict[str, Any]) -> Any:
         with self._reachable():
             return self._scripts.run("limit", limit_key(limit), request | {"ttl": _GLOBAL_TTL_SECONDS})
+
+    # -- results that are kept for other runs -----------------------------------------------------
+    def recall(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
+        with self._reachable():
+            return cached.recall(self._client, cache_key(task), entries)
+
+    def memorize(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        with self._reachable():
+            cached.memorize(self._client, self._scripts.run, cache_key(task), entries, ttl_seconds)
+
+    def forget(self, task: str) -> int:
+        with self._reachable():
+            return cached.forget(self._scripts.run, cache_key(task))
 
     # -- workers ----------------------------------------------------------------------------------
     def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What belongs to no run, in memory: reservations, limits, workers."""
+"""What belongs to no run, in memory: reservations, caches, limits, workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dagcelery.store import cached
 from dagcelery.store.wire import MESSAGE_CHARACTERS
 
 
@@ -28,6 +29,16 @@ class Lobby:
             if self._reserved.get(reservation, instead_of) == instead_of:
                 self._reserved[reservation] = run_id
             return self._reserved[reservation]
+
+    # -- results that are kept for other runs -----------------------------------------------------
+    def recall(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
+        return cached.OF_THIS_PROCESS.recall(task, entries)
+
+    def memorize(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        cached.OF_THIS_PROCESS.memorize(task, entries, ttl_seconds)
+
+    def forget(self, task: str) -> int:
+        return cached.OF_THIS_PROCESS.forget(task)
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:

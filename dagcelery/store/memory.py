@@ -361,6 +361,7 @@ def _counts(found: Mapping[str, float], scopes: int) -> Counts:
         ended=found.get("e", 0.0),
         retrying=int(found.get("w", 0)),
         skipped=int(found.get("k", 0)),
+        cached=int(found.get("c", 0)),
     )
 
 

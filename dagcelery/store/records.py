@@ -153,7 +153,10 @@ class Outcome:
     fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
-    due, times `jitter`, which is in (0, 1]. `markers` are blocks that stand for a failed item if it may be skipped.
+    due, times `jitter`, which is in (0, 1]. A `policy` stands in place of the task's own: tries, and the waits' base,
+    factor and cap. `markers` are blocks that stand for a failed item if it may be skipped.
+
+    `cached` of the committed pieces were not called: an earlier call's results were taken.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -165,7 +168,9 @@ class Outcome:
     seconds: float = 0.0
     retryable: bool = False
     jitter: float = 1.0
+    policy: Mapping[str, float] | None = None
     markers: Sequence[Block] = ()
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,7 @@ class Counts:
     ended: float = 0.0
     retrying: int = 0
     skipped: int = 0
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _OF_CLAIMS = ("claim", "delegate", "release", "resume", "rewind", "sweep", "park
 _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "committing")),
     **dict.fromkeys(_OF_CLAIMS, ("prelude", "claims")),
-    **dict.fromkeys(("look", "reserve", "limit"), ()),
+    **dict.fromkeys(("look", "reserve", "limit", "memorize", "forget"), ()),
 }
 """What stands in front of a verb; where nothing is said, the prelude alone."""
 

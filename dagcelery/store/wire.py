@@ -84,8 +84,12 @@ def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | No
         said["done"] = outcome.done
     if outcome.lists:
         said["lists"] = dict(outcome.lists)
+    if outcome.cached:
+        said["cached"] = outcome.cached
     if outcome.failure is not None:
         said["failed"], said["retry"], said["jitter"] = True, outcome.retryable, outcome.jitter
+        if outcome.policy is not None:
+            said["policy"] = outcome.policy
         said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in outcome.markers]
     if want is not None:
         said["want"] = wanted(want)
@@ -314,4 +318,5 @@ def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int
         ended=found.get("e", 0.0),
         retrying=max(0, int(found.get("w", 0))),
         skipped=int(found.get("k", 0)),
+        cached=int(found.get("c", 0)),
     )

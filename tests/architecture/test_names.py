@@ -19,7 +19,7 @@ PUBLIC = {
     "stages": ["stage", "Stage", "RedisStage", "DiskCacheStage", "Pipeline"],
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
     "watched": ["runs", "aruns", "RunSummary", "RunEvent", "RunStatus", "NodeStatus"],
-    "durable": ["Retry", "Timeout", "Wait", "exponential", "static"],
+    "durable": ["Cache", "Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],
     "tabled": ["AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"],
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from dagcelery import DAG, AsPickle, Run, Serialize, Task, dag, submit, task
-from dagcelery.client import Client, set_default
+from dagcelery.client import Client, forget, set_default
 from dagcelery.errors import InvalidParameters
 from dagcelery.model.options import TaskOptions
 
@@ -80,6 +80,7 @@ REFUSED = {
     "no number of runs at once": Bad(
         on_a_dag(max_active_runs="2"), "max_active_runs='2'", "not a number of times", "1"
     ),
+    "a number for a cache": Bad(on_a_task(cache=3600), "cache=3600", "how long results", "Cache(ttl=3600)"),
     "a word for a hook": Bad(on_a_task(on_success="tell"), "on_success='tell'", "cannot be called", "a function"),
     "a word for what is kept": Bad(on_a_dag(keep="some"), "keep='some'", "nothing that could be kept", "'outputs'"),
 }
@@ -97,6 +98,8 @@ def test_an_option_of_a_wrong_type_is_a_type_error_too(name: str) -> None:
 
 
 SUBMITTED = {
+    "a number to be forgotten": Bad(lambda: forget(cast(Any, 3)), "task=3", "is no task", "'module:name'"),
+    "a word to be forgotten": Bad(lambda: forget("fetch"), "task='fetch'", "is no task", "'module:name'"),
     "a number for a key": Bad(lambda: map_reduce.options(key=3).submit(n=3), "key=3", "no word", "'order-42'"),
     "an empty key": Bad(lambda: submit(map_reduce, {"n": 3}, key=""), "key=''", "no word", "'order-42'"),
     "a word for a client": Bad(

@@ -58,7 +58,7 @@ def check_keys(raw: redis.Redis) -> None:
     """Every key has a TTL; every key of a run shares the run's hash tag and stands in its registry."""
     for name in raw.scan_iter(count=1000):
         assert raw.pttl(name) > 0 or not raw.exists(name), f"{name.decode()} has no TTL"
-        if name in OF_NO_RUN or name.startswith((b"dagcelery:key:", b"dagcelery:runs")):
+        if name in OF_NO_RUN or name.startswith((b"dagcelery:key:", b"dagcelery:runs", b"dagcelery:{cache:")):
             continue
         found = re.fullmatch(rb"(dagcelery:\{[^}]+\})(?::(.+))?", name, re.DOTALL)
         assert found, f"{name.decode()} is outside of its run"

@@ -87,6 +87,7 @@ STATED = [
     Stated("watching", "census", {"n": 3}, 102),
     Stated("spill", "archive", {"pages": [1, 2]}, [100_000, 100_000]),
     Stated("stages", "pipeline", {}, None),
+    Stated("cache", "bill", {"names": ["pen", "book"], "customer": "Ada"}, 8.75),
     Stated("tables", "season", {}, "apple"),
     Stated("word_count", "word_count", {"folder": JSON_FOLDER, "most": 3}, commonest_words(JSON_FOLDER, 3)),
 ]
@@ -95,6 +96,7 @@ SAYS = {
     "arguments": "customer: Grace",
     "async_tasks": "19",
     "attach_own_app": "[1, 4, 9]",
+    "cache": "Bob pays 13.75 after asking for lamp",
     "current_piece": "charge[1]: item 1, attempt 1, 250 cents",
     "declarative": "may run at once: [{'numbers'}, {'power'}, {'total'}]",
     "element_wise": "small<b.png>",

@@ -292,6 +292,12 @@ def test_options_of_a_task_are_refused_where_they_are_written(options: dict[str,
             fetch.options(**options)
 
 
+@pytest.mark.parametrize("aliases", ["no colon", "shop:", ":fetch", 3])
+def test_a_former_name_is_a_module_and_a_name(aliases: Any) -> None:
+    with pytest.raises(InvalidDag, match="aliases"):
+        task(aliases=aliases)(fetch.fn)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"fail_fast": 0}, {"max_active_runs": 0}, {"on_success": "notify"}, {"keep": "some"}, {"deadline": 0}],

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model import DagOptions, Retry, TaskOptions, Timeout, Wait, exponential, static
+from dagcelery.model import Cache, DagOptions, Retry, TaskOptions, Timeout, Wait, exponential, static
 
 NO_TIMES = [-1, math.inf, -math.inf, math.nan, True, "5", 10**400]
 
@@ -169,3 +169,24 @@ def test_a_dag_fails_fast_or_not_and_keeps_all_or_its_outputs() -> None:
 def test_a_refusal_says_what_would_be_right() -> None:
     with pytest.raises(InvalidDag, match=re.escape("give a whole number, 1 to 1,000")):
         Retry(0)
+
+
+def test_a_cache_has_a_time_and_perhaps_a_key() -> None:
+    assert Cache(60).ttl == 60.0
+    assert Cache(ttl=0.5, key="v2", max_bytes=10) == replace(Cache(0.5, "v2"), max_bytes=10)
+    assert Cache(60, key=str).key is str
+
+
+@pytest.mark.parametrize("ttl", [*NO_TIMES, 0, None, 11 * 365 * 86400])
+def test_the_time_that_results_are_kept_is_positive_and_less_than_ten_years(ttl: Any) -> None:
+    refused(lambda: Cache(ttl), "ttl")
+
+
+@pytest.mark.parametrize("key", ["", 3, ("a",)])
+def test_a_cache_key_is_a_text_or_a_function(key: Any) -> None:
+    refused(lambda: Cache(60, key=key), "key")
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, None])
+def test_the_size_of_what_is_kept_is_a_number_of_bytes(size: Any) -> None:
+    refused(lambda: Cache(60, max_bytes=size), "max_bytes")

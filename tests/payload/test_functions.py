@@ -341,9 +341,29 @@ def test_a_module_that_fails_to_import_is_told(tmp_path: Path, monkeypatch: pyte
         load(named("broken_for_tests", "f"), imports=None, keyring=keyed)
 
 
+class Moved:
+    """As a task that moved says what it was called."""
+
+    __aliases__ = ("old_shop:f",)
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, x: int) -> int: ...
+
+
 def test_a_function_that_moved_is_found_by_its_former_name(shop: Any) -> None:
-    aliases = {"old_shop:f": shop.plain}
-    assert load(named("old_shop", "f"), imports=(), keyring=keyless, aliases=aliases) is shop.plain
+    shop.moved = Moved(shop.plain)
+    assert load(named("old_shop", "f"), imports=None, keyring=keyed) is shop.plain
+    assert load(named("old_shop", "f"), imports=("old_shop", shop.__name__), keyring=keyless) is shop.plain
+    with pytest.raises(FunctionNotFound):
+        load(named("old_shop", "g"), imports=None, keyring=keyed)
+
+
+def test_a_function_is_not_moved_into_a_module_that_is_not_allowed(shop: Any) -> None:
+    shop.moved = Moved(shop.plain)
+    with pytest.raises(FunctionNotFound):
+        load(named("old_shop", "f"), imports=("old_shop",), keyring=keyless)
 
 
 # -- scripts and modules that run -------------------------------------------------------------------------

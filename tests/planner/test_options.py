@@ -12,6 +12,7 @@ import pytest
 from dagcelery.errors import NotConfigured
 from dagcelery.model import (
     DAG,
+    Cache,
     DagOptions,
     FromParam,
     Retry,
@@ -37,6 +38,10 @@ def told(*args: object) -> None: ...
 
 
 def noted(*args: object) -> None: ...
+
+
+def keyed(x: int) -> str:
+    return str(x)
 
 
 def mapped(options: TaskOptions, /, **more: Any) -> DAG:
@@ -234,3 +239,18 @@ def test_options_survive_encoding_and_count_in_the_digest() -> None:
     assert Plan.decode(planned.encode()) == planned
     others = [plan(mapped(options)), plan(mapped(TaskOptions(), options=DagOptions(keep="outputs")))]
     assert len({planned.digest, *(other.digest for other in others)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [
+        (Cache(60), {"ttl": 60.0, "max": 16 * 1024 * 1024}),
+        (Cache(0.5, key="v2", max_bytes=100), {"ttl": 0.5, "max": 100, "key": "v2"}),
+        (Cache(60, key=keyed, max_bytes=100), {"ttl": 60.0, "max": 100, "by": 2}),
+    ],
+)
+def test_a_cache_names_its_key_or_the_function_that_makes_one(cache: Cache, said: Mapping[str, Any]) -> None:
+    planned = plan(mapped(TaskOptions(cache=cache)))
+    again = Plan.decode(planned.encode())
+    assert again.bodies[0].steps[-1].options == {"cache": said}
+    assert "by" not in said or again.functions[said["by"]].qualname == "keyed"

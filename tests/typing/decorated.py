@@ -11,6 +11,7 @@ from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag
 from dagcelery.model import (
     DAG,
     Buildable,
+    Cache,
     FromNodeOutput,
     FromParam,
     Retry,
@@ -46,6 +47,7 @@ def notify(*args: object) -> None: ...
     min_success=0.9,
     on_item_failure="fail",
     max_concurrent=8,
+    cache=Cache(ttl=3600, key=lambda url: f"v2 {url}", max_bytes=1024),
     on_success=notify,
     on_failure=notify,
     on_retry=print,
@@ -56,7 +58,9 @@ def download(url: str) -> bytes:
 
 @dag(fail_fast=False, max_active_runs=1, on_success=notify, on_failure=notify, keep="outputs", deadline=60)
 def downloads(urls: list[str]) -> list[bytes]:
-    return [download.options(timeout=5, on_item_failure="skip")(url) for url in urls]
+    return [
+        download.options(timeout=5, cache=Cache(60, key="one for all"), on_item_failure="skip")(url) for url in urls
+    ]
 
 
 @task

@@ -15,7 +15,7 @@ from dagcelery.frontends.functional.task_function import TaskFunction
 from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
-from dagcelery.model.policies import Retry, Timeout
+from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.schedules import schedule_of
 from dagcelery.model.serializers import Serialize, Serializer
 
@@ -34,12 +34,14 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    aliases: str | Iterable[str] = (),
     retry: Retry | None = None,
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
     min_success: float | None = None,
     on_item_failure: Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
+    cache: Cache | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
@@ -54,12 +56,14 @@ def task(
     outputs: int | None = None,
     serializer: Serialize | Serializer | None = None,
     by_value: str | Iterable[str] = (),
+    aliases: str | Iterable[str] = (),
     retry: Retry | None = None,
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
     min_success: float | None = None,
     on_item_failure: Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
+    cache: Cache | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
@@ -68,7 +72,8 @@ def task(
 
     `taint` keeps it to workers that tolerate it, `queue` sends it to one queue; one excludes the other.
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``.
-    `serializer` carries its returned value, `Serialize(...)` each of its keys. What happens where it fails, takes
+    `serializer` carries its returned value, `Serialize(...)` each of its keys. `aliases` are names that the function
+    had, as "module:name", so that runs that were submitted before it moved find it. What happens where it fails, takes
     too long or works on items is said at `TaskOptions`. Raises InvalidDag.
     """
     options = TaskOptions(
@@ -83,13 +88,14 @@ def task(
         min_success=min_success,
         on_item_failure=on_item_failure,
         max_concurrent=max_concurrent,
+        cache=cache,
         on_success=on_success,
         on_failure=on_failure,
         on_retry=on_retry,
     )
     if fn is not None:
-        return TaskFunction(fn, options, outputs)
-    return lambda decorated: TaskFunction(decorated, options, outputs)
+        return TaskFunction(fn, options, outputs, aliases)
+    return lambda decorated: TaskFunction(decorated, options, outputs, aliases)
 
 
 @overload

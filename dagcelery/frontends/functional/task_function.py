@@ -18,7 +18,7 @@ from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
-from dagcelery.model.policies import Retry, Timeout
+from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 
@@ -34,12 +34,22 @@ R_co = TypeVar("R_co", covariant=True)
 class TaskFunction(Definition[P, R_co]):
     """A task that looks like its function, to callers and to type checkers."""
 
-    def __init__(self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R_co],
+        options: TaskOptions,
+        outputs: int | None = None,
+        aliases: str | Iterable[str] = (),
+    ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
             raise InvalidDag(f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
+        self._aliases = words("aliases", aliases)
+        for alias in self._aliases:
+            if not all(alias.partition(":")):
+                raise InvalidDag(f"aliases={alias!r} of {short_name(fn)!r}", "is no former name", "give 'module:name'")
         self._name: str | None = None
         self._dags: dict[frozenset[str], DAG] = {}
 
@@ -58,6 +68,11 @@ class TaskFunction(Definition[P, R_co]):
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
         return self if instance is None else self._bound_to(instance)
 
+    @property
+    def __aliases__(self) -> tuple[str, ...]:
+        """The names, as "module:qualname", under which plans of before may ask for this task."""
+        return self._aliases
+
     def __dag__(self) -> DAG:
         """Return the DAG whose only node is this task, with its parameters."""
         named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -75,6 +90,7 @@ class TaskFunction(Definition[P, R_co]):
         min_success: float | None = None,
         on_item_failure: Choice["fail", "skip"] | None = None,
         max_concurrent: int | None = None,
+        cache: Cache | None = None,
         on_success: Hook | None = None,
         on_failure: Hook | None = None,
         on_retry: Hook | None = None,
@@ -95,11 +111,18 @@ class TaskFunction(Definition[P, R_co]):
             timeout=timeout,
             start_within=start_within,
             max_concurrent=max_concurrent,
+            cache=cache,
             on_success=on_success,
             on_failure=on_failure,
             on_retry=on_retry,
         )
         return self._changed(_name=name or self._name, _options=options, _dags={})
+
+    def forget(self) -> int:
+        """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
+        from dagcelery import client  # found late: writing a DAG needs no Celery
+
+        return client.forget(self._fn)
 
     @property
     def _node_name(self) -> str:

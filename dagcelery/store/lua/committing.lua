@@ -1,6 +1,6 @@
 -- Stands behind the prelude and the claims in `finish` and `fail`: who may commit, and what a commit writes.
 -- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
---          failed, started, seconds, from, want; what is empty may be left out. ARGV 2..: values of tokens, then blocks
+--          failed, cached, started, seconds, from, want; what is empty may be left out. ARGV 2..: values of tokens, then blocks
 if not state then return gone('stale') end
 local again = repeated()
 if again then return again end
@@ -64,6 +64,7 @@ local function store_outputs()
     keep(name)
   end
   for token, items in pairs(req.lists or {}) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
+  if req.cached then count(body, step, 'c', req.cached) end
 end
 
 local function give_back(from, to, attempts)

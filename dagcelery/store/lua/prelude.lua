@@ -17,7 +17,7 @@
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
--- n                   hash                     | counters "<body>.<step>:<n|r|d|f|b|e>", "<body>:scopes"
+-- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" parked
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; condemned pieces and why
