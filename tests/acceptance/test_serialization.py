@@ -21,6 +21,7 @@ from dagcelery import (
     AsMessagePack,
     AsParquet,
     AsPickle,
+    Cache,
     DiskCacheStage,
     FromNodeOutput,
     FromParam,
@@ -205,3 +206,19 @@ def test_row_057_results_on_disk(tmp_path: Path, cluster: Cluster) -> None:
 def test_row_058_falsy_results_survive(value: object, cluster: Cluster) -> None:
     run = dag(lambda x: [echo(echo(x)), count([echo(x)])]).submit(x=value)
     assert run.result(timeout=30) == [value, 1]
+
+
+CALLED: list[int] = []
+
+
+@task(cache=Cache(ttl=3600))
+def squared(x: int) -> int:
+    CALLED.append(x)
+    return x * x
+
+
+def test_row_059_results_that_later_runs_take_instead_of_calling() -> None:
+    squared.forget()
+    assert [invoke(squared, {"x": x}) for x in (3, 3, 4)] == [9, 9, 16]
+    assert invoke(dag(lambda xs: [squared(x) for x in xs]), {"xs": [3, 4, 5]}) == [9, 16, 25]
+    assert CALLED == [3, 4, 5]
