@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from dagcelery.runtime.results import NodeStatus as NodeStatus
     from dagcelery.runtime.results import RunState as RunState
     from dagcelery.runtime.results import RunStatus as RunStatus
+    from dagcelery.runtime.tree import TreeNode as TreeNode
 
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
@@ -91,6 +92,7 @@ _HOMES = {
     "runtime.hooks": ("Notice",),
     "runtime.pieces": ("Piece", "current"),
     "runtime.results": ("NodeStatus", "RunState", "RunStatus"),
+    "runtime.tree": ("TreeNode",),
     "runtime.own": ("app",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,6 +19,7 @@ from dagcelery.runtime.events import RunEvent
 from dagcelery.runtime.lifecycle import Failure
 from dagcelery.runtime.pieces import is_executing
 from dagcelery.runtime.results import RunState, RunStatus
+from dagcelery.runtime.tree import TreeNode, tree
 from dagcelery.store.base import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ class Watched:
         """`events` without blocking the event loop: ``async for event in run.aevents()``."""
         return events.aevents(self._engine, self.id, after, follow=follow)
 
+    def tree(self, items: int = 10, most: int = 1_000) -> TreeNode:
+        """The run's nodes as a tree: below one that maps a DAG its items, below these the nodes within, and so on.
+
+        Of each mapped DAG up to `items` items are shown, failed and running ones before others, and in all about `most`
+        nodes. Raises RunNotFound.
+        """
+        for name, number in (("items", items), ("most", most)):
+            check_number(name, number)
+        return tree(self._engine, self.id, items, most)
+
+    async def atree(self, items: int = 10, most: int = 1_000) -> TreeNode:
+        """`tree` without blocking the event loop."""
+        return await asyncio.to_thread(self.tree, items, most)
+
     def errors(self) -> list[Failure]:
         """Every attempt that failed, with its remote traceback, repeated ones too. Raises RunNotFound."""
         return list(lifecycle.errors(self._engine, self.id))
@@ -130,10 +145,15 @@ class RunSummary:
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
+def check_number(name: str, number: object) -> None:
+    """Refuse what does not say how many to show."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise InvalidParameters(f"{name}={number!r}", "does not say how many", "give an int, at least 1")
+
+
 def check_listing(state: object, limit: object) -> RunState | None:
     """Refuse a state that there is not, and a limit that is no number."""
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise InvalidParameters(f"limit={limit!r}", "is not a number of runs", "give an int, at least 1")
+    check_number("limit", limit)
     if state is None:
         return None
     if isinstance(state, str) and state in set(RunState):

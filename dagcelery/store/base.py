@@ -221,7 +221,7 @@ class Store(Protocol):
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         """How far these steps of these scopes are, by scope and step; a scope that was not opened is left out.
 
-        Only `total` (0: not known yet), `done`, `skipped` and the times: what is outstanding is told by `outstanding`.
+        Only `total` (-1: not known yet), `done`, `skipped` and times: what is outstanding is told by `outstanding`.
         """
 
     def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:

@@ -91,7 +91,7 @@ def _counts(ledger: Ledger, scope: str, step: int, done: Event | None) -> Counts
         return Counts(total=state.items, done=state.done - skipped, skipped=skipped)
     if state.complete and done:
         return Counts(total=1, done=1, started=done.started, ended=done.started + done.seconds)
-    return Counts()
+    return Counts(total=-1)
 
 
 def _number(event_id: str) -> int:

@@ -197,4 +197,4 @@ def _step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterato
             _, _, started, seconds, _ = once.decode().split("|", 4)
             yield step, Counts(total=1, done=1, started=float(started), ended=float(started) + float(seconds))
         else:
-            yield step, Counts()
+            yield step, Counts(total=-1)

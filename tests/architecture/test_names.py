@@ -18,7 +18,7 @@ PUBLIC = {
     "decorated": ["task", "dag", "build", "TaskFunction", "DagFunction", "current"],
     "stages": ["stage", "Stage", "RedisStage", "DiskCacheStage", "Pipeline"],
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
-    "watched": ["runs", "aruns", "RunSummary", "RunEvent", "RunStatus", "NodeStatus"],
+    "watched": ["runs", "aruns", "RunSummary", "RunEvent", "RunStatus", "NodeStatus", "TreeNode"],
     "durable": ["Cache", "Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],
     "tabled": ["AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"],

@@ -101,5 +101,5 @@ def test_what_is_no_state_is_refused(state: str) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, "all", 2.5])
 def test_what_is_no_number_of_runs_is_refused(limit: int) -> None:
-    with pytest.raises(errors.InvalidParameters, match="is not a number of runs"):
+    with pytest.raises(errors.InvalidParameters, match="does not say how many"):
         runs(limit=limit)
