@@ -1,4 +1,4 @@
-"""The verbs that are about one DAG, and how far a run of it is: run, invoke, submit, plan, draw and status.
+"""The verbs that are about one DAG: run, invoke, submit, plan and draw; all others are added to them.
 
 Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
 command line that makes no sense, and 1 for all else, told in one sentence.
@@ -11,14 +11,12 @@ from collections.abc import Callable
 from typing import Any, TextIO, TypeVar
 
 import click
-from rich.console import Console
 
 from dagcelery import client, draw
-from dagcelery.cli import lifecycle, machine
+from dagcelery.cli import lifecycle, machine, watching
 from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
-from dagcelery.cli.lifecycle import succeed_if_done
-from dagcelery.cli.progress import canvas_lines, show_run, table
+from dagcelery.cli.progress import canvas_lines
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
 from dagcelery.errors import DagceleryError
@@ -149,22 +147,16 @@ def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, lan
     click.echo(languages[language](target.dag(parameters(target, pairs, file)), states=states), nl=False)
 
 
-@dag.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--watch", is_flag=True, help="Stay until the run has ended.")
-@as_json
-def status(run_id: str, watch: bool, as_json: bool) -> None:
-    """Print how far each node of RUN is; with --watch the exit code says whether it was done in the end."""
-    found: client.Run[Any] = client.Run(run_id)
-    last = show_run(found) if watch else None
-    if as_json:
-        click.echo(to_json(found.status().to_dict()))
-    elif not watch:
-        Console().print(table(found.status()))
-    succeed_if_done(last)
-
-
-for verb in (lifecycle.cancel, lifecycle.resume, lifecycle.errors, lifecycle.sweep, lifecycle.cache):
+for verb in (
+    watching.list_runs,
+    watching.status,
+    watching.watch,
+    lifecycle.cancel,
+    lifecycle.resume,
+    lifecycle.errors,
+    lifecycle.sweep,
+    lifecycle.cache,
+):
     dag.add_command(verb)
 dag.add_command(machine.worker)
 dag.add_command(machine.dev)

@@ -17,12 +17,13 @@ from dagcelery.runtime.results import RunState, RunStatus
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", default="", metavar="TEXT", help="Why; whoever waits for the result is told.")
 @click.option("--terminate", is_flag=True, help="End the processes that work on it, too.")
-def cancel(run_id: str, reason: str, terminate: bool) -> None:
+@as_json
+def cancel(run_id: str, reason: str, terminate: bool, as_json: bool) -> None:
     """End RUN: what has not started never starts. Of a run that has ended otherwise the exit code is 1."""
     state = _run(run_id).cancel(reason, terminate=terminate)
     if state is not RunState.CANCELLED:
         raise click.ClickException(f"run {run_id} has ended before: it is {state}")
-    click.echo(state)
+    _tell(run_id, state, as_json=as_json)
 
 
 @click.command()
@@ -31,7 +32,10 @@ def cancel(run_id: str, reason: str, terminate: bool) -> None:
 @click.option("--allow-code-change", is_flag=True, help="Go on although a function was changed since the run began.")
 @click.option("--from", "node", metavar="NODE", help="Execute this node again, and all that depends on it.")
 @click.option("--watch", is_flag=True, help="Stay until the run has ended.")
-def resume(run_id: str, deadline: float | None, allow_code_change: bool, node: str | None, watch: bool) -> None:
+@as_json
+def resume(
+    run_id: str, deadline: float | None, allow_code_change: bool, node: str | None, watch: bool, as_json: bool
+) -> None:
     """Let RUN go on, which failed, was cancelled or timed out: only what is missing is executed.
 
     With --from it may be done as well. With --watch the exit code says whether it was done in the end.
@@ -42,10 +46,10 @@ def resume(run_id: str, deadline: float | None, allow_code_change: bool, node: s
     else:
         run.retry_from(node, deadline=deadline, allow_code_change=allow_code_change)
     if not watch:
-        click.echo(run.state)
+        _tell(run_id, run.state, as_json=as_json)
         return
     last = show_run(run)
-    click.echo(last.state)
+    _tell(run_id, last.state, as_json=as_json)
     succeed_if_done(last)
 
 
@@ -67,7 +71,8 @@ def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
 
 
 @click.command()
-def sweep() -> None:
+@as_json
+def sweep(as_json: bool) -> None:
     """Look once after runs that nobody has looked after: for cron, where no worker may be up for long.
 
     Gives work of lost workers back, sends lost messages again, ends what is past its deadline.
@@ -75,6 +80,9 @@ def sweep() -> None:
     from dagcelery.runtime.sweeping import sweep_once  # late, since it imports Celery
 
     looked_at = sweep_once(client.default_client().binding)
+    if as_json:
+        click.echo(to_json({"looked_at": looked_at}))
+        return
     click.echo(f"{looked_at:,} run{'' if looked_at == 1 else 's'} looked at")
 
 
@@ -95,6 +103,10 @@ def succeed_if_done(last: RunStatus | None) -> None:
     """Exit with 1 where a run was watched to an end that is not "done"."""
     if last is not None and last.state is not RunState.DONE:
         raise click.exceptions.Exit(1)
+
+
+def _tell(run_id: str, state: RunState, *, as_json: bool) -> None:
+    click.echo(to_json({"id": run_id, "state": str(state)}) if as_json else state)
 
 
 def _run(run_id: str) -> client.Run[Any]:

@@ -80,12 +80,13 @@ def canvas_lines(node: Node) -> Iterator[str]:
 def table(status: RunStatus, most: int | None = None) -> Table:
     """Draw a run: its state on top, a line for each node, at most `most` of them and the urgent ones first."""
     told = Text.assemble(status.name, " ", (status.id, "dim"), " ", (str(status.state), STYLES[status.state]))
-    if status.failed or status.reason:
-        told.append(f": {status.failed or status.reason}")
+    if words := status.failed or status.reason or status.why:
+        told.append(f": {words}")
     drawn = Table(title=told, title_justify="left", box=None, show_header=False, pad_edge=False)
-    shown, left_out = chosen(status.nodes, most)
+    shown, left_out = chosen(branches(status.nodes), most)
+    names = indented(shown)
     for node in shown:
-        drawn.add_row(node.name, bar(node), counts(node), Text(node.state, STYLES[node.state]), seconds(node))
+        drawn.add_row(names[node.name], bar(node), counts(node), Text(node.state, STYLES[node.state]), last_word(node))
     if left_out:
         states = Counter(node.state for node in left_out)
         rest = ", ".join(f"{states[state]:,} {state}" for state in URGENCY if states[state])
@@ -105,6 +106,27 @@ def chosen(nodes: Sequence[NodeStatus], most: int | None) -> tuple[list[NodeStat
     )
 
 
+def branches(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """Put nodes within mapped DAGs, ``train[*]/fit``, right behind the node that maps."""
+    places = {node.name: at for at, node in enumerate(nodes)}
+
+    def path(node: NodeStatus) -> list[int]:
+        parts = node.name.split("[*]/")
+        return [places.get("[*]/".join(parts[: end + 1]), 0) for end in range(len(parts))]
+
+    return sorted(nodes, key=path)
+
+
+def indented(nodes: Sequence[NodeStatus]) -> dict[str, Text]:
+    """Name nodes below the one that maps by their last part, further in; all others in full."""
+    shown, found = {node.name for node in nodes}, {}
+    for node in nodes:
+        parent, _, last = node.name.rpartition("[*]/")
+        depth = node.name.count("[*]/")
+        found[node.name] = Text("  " * (depth - 1) + "└ " + last if parent in shown else node.name)
+    return found
+
+
 def bar(node: NodeStatus) -> ProgressBar:
     """Draw how much of a node is done; a fan-out of nothing is done from the start."""
     total, done = (node.total, node.done + node.skipped) if node.total else (1, int(node.state == "done"))
@@ -122,6 +144,11 @@ def counts(node: NodeStatus) -> Text:
         if number := getattr(node, word):
             told.append(f" {number:,} {word}", STYLES[word])
     return told
+
+
+def last_word(node: NodeStatus) -> Text:
+    """Write why a node waits, or how long it took."""
+    return Text(node.why, "yellow") if node.why else seconds(node)
 
 
 def seconds(node: NodeStatus) -> Text:
