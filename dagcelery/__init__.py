@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from dagcelery.payload.skipped import Skipped as Skipped
     from dagcelery.runtime.events import RunEvent as RunEvent
     from dagcelery.runtime.hooks import Notice as Notice
+    from dagcelery.runtime.logs import PieceFilter as PieceFilter
     from dagcelery.runtime.pieces import Piece as Piece
     from dagcelery.runtime.pieces import current as current
     from dagcelery.runtime.results import NodeStatus as NodeStatus
@@ -90,6 +91,7 @@ _HOMES = {
     "payload.skipped": ("Skipped",),
     "runtime.events": ("RunEvent",),
     "runtime.hooks": ("Notice",),
+    "runtime.logs": ("PieceFilter",),
     "runtime.pieces": ("Piece", "current"),
     "runtime.results": ("NodeStatus", "RunState", "RunStatus"),
     "runtime.tree": ("TreeNode",),

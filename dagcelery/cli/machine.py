@@ -16,9 +16,10 @@ from typing import NoReturn
 
 import click
 
+from dagcelery.cli.reloading import run_again
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.queues import tolerated_queues
-from dagcelery.settings import Settings
+from dagcelery.settings import PREFIX, Settings
 
 FOLDER = Path(".dagcelery")
 POLL_SECONDS = 0.5
@@ -38,24 +39,44 @@ tolerations = click.option(
     help="Consume this queue instead of the default one.",
 )
 @click.option("--exclude-queue", "excluded", multiple=True, metavar="QUEUE", help="Do not consume this queue.")
+@click.option("--reload", is_flag=True, help="Start again when a Python or YAML file changes: for development.")
+@click.option(
+    "--watch-dir", "watched", multiple=True, metavar="FOLDER", help="Where to look for changes; default: right here."
+)
 @click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def worker(
     tolerations: tuple[str, ...],
     included: tuple[str, ...],
     excluded: tuple[str, ...],
+    reload: bool,
+    watched: tuple[str, ...],
     app: str,
     arguments: tuple[str, ...],
 ) -> None:
     """Become a Celery worker for tasks that are not tainted, or whose taints it tolerates.
 
-    ARGUMENTS are those of `celery worker`, such as -c 4 -l INFO.
+    ARGUMENTS are those of `celery worker`, such as -c 4 -l INFO. Where they say nothing of it, DAGCELERY_LOG_LEVEL is
+    the level of the worker's log.
     """
     queues = consumed(tolerations, included, excluded)
     if not queues:
         raise click.UsageError("no queue is left to consume; exclude fewer")
-    command = ["-m", "celery", "-A", app, "worker", "-Q", ",".join(queues), *arguments]
-    os.execv(sys.executable, [sys.executable, *command])
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", ",".join(queues)]
+    command += [*log_level(arguments), *arguments]
+    if not (reload or watched):
+        os.execv(sys.executable, command)
+    for folder in watched:
+        if not os.path.exists(folder):
+            raise click.BadParameter(f"there is no '{folder}'", param_hint="--watch-dir")
+    run_again(command, watched or (os.getcwd(),))
+
+
+def log_level(arguments: Sequence[str]) -> list[str]:
+    """Return the option for the level of a worker's log, where the environment says one and the arguments do not."""
+    is_said = any(each.startswith(("-l", "--loglevel", "--log-level")) for each in arguments)
+    is_set = f"{PREFIX}LOG_LEVEL" in os.environ and not is_said
+    return ["-l", Settings.from_environment().log_level] if is_set else []
 
 
 def consumed(tolerations: Sequence[str], included: Sequence[str], excluded: Sequence[str]) -> list[str]:

@@ -51,10 +51,16 @@ _cursor: ContextVar[Cursor | None] = ContextVar("dagcelery_piece", default=None)
 
 def current() -> Piece:
     """The piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
-    cursor = _cursor.get()
-    if cursor is None:
+    found = executing_piece()
+    if found is None:
         raise LookupError("current() was called outside of a running piece; call it inside a task that a run executes")
-    return cursor.piece()
+    return found
+
+
+def executing_piece() -> Piece | None:
+    """The piece that is being executed, or None."""
+    cursor = _cursor.get()
+    return None if cursor is None else cursor.piece()
 
 
 def is_executing() -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
-from celery import bootsteps, signals
+from celery import _state, bootsteps, signals
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 from celery.worker.request import Request
@@ -23,6 +23,7 @@ from celery.worker.request import Request
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
 from dagcelery.runtime.limits import HARD_SIGNAL
+from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
 from dagcelery.runtime.sweeping import look_after, sweep_once
 from dagcelery.store.base import Lost
@@ -50,6 +51,8 @@ class Prepared(bootsteps.StartStopStep):
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
+        if _has_our_log(worker.app):
+            show_pieces()
         if options.get("beat"):  # `celery worker -B`
             symbol_by_name("dagcelery.schedule.beat:prepare")(worker.app, worker.app.conf.beat_scheduler)
         self._is_watching = False
@@ -62,6 +65,18 @@ class Prepared(bootsteps.StartStopStep):
         if look is not None and not self._is_watching:
             self._is_watching = True  # the hub keeps its timers when the consumer reconnects
             hub.call_repeatedly(_CHILDREN_SECONDS, look)
+
+
+def _has_our_log(app: Any) -> bool:
+    """Whether the log is dagcelery's to shape: that of a team's app is the team's."""
+    return bool(app is not None and app.main == bindings.OUR_APP)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_child(**_: Any) -> None:
+    """A child that is spawned, and not forked, has set up a log of its own."""
+    if _has_our_log(_state.get_current_app()):
+        show_pieces()
 
 
 def search_here() -> None:

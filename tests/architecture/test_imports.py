@@ -49,6 +49,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
+    "watchfiles": {"cli/reloading"},
 }
 NEITHER_CELERY_NOR_REDIS = {"runtime/engine", "runtime/execution", "runtime/reading", "runtime/writing"}
 
