@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.InvalidConfig("config.yml", 7, "workflows[0].name", "is a list", "write a text"),
     errors.CyclicDependency(["a", "b"]),
     errors.InvalidParameters("parameter 'n'", "is missing", "give one"),
+    errors.KeyReused("order-42", "r1", "shop:order"),
     errors.InvalidSetting("DAGCELERY_MAX_ITEMS", "is 'many'", "write a whole number"),
     errors.NotConfigured("no store is known", "set DAGCELERY_STORE_URL"),
     errors.FunctionNotAllowed("os", "system"),

@@ -31,8 +31,9 @@ def submit(
     With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
     `deadline` seconds a run that is not over ends as timed out.
 
-    Raises InvalidDag, InvalidParameters, SerializationError before anything is written; StoreUnavailable;
-    BrokerUnavailable, after the run that could not be started was cancelled.
+    Raises InvalidDag, InvalidParameters, SerializationError before anything is written; KeyReused where a key stands
+    for other parameters; StoreUnavailable; BrokerUnavailable, after the run that could not be started was cancelled.
+    After these two, submitting again with the same key starts a run unless one was started.
     """
     return _client(client).submit(node, params, key=key, deadline=deadline)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, listed, summary
-from dagcelery.errors import BrokerUnavailable, InvalidParameters, NotConfigured
+from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
 from dagcelery.model.policies import is_number
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
@@ -23,7 +23,7 @@ from dagcelery.runtime.eager import Mailbox, patient
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings, masked
-from dagcelery.store.base import NewRun, Store
+from dagcelery.store.base import NewRun, RunRecord, Store
 from dagcelery.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from dagcelery.runtime.binding import Binding
 
 R_co = TypeVar("R_co", covariant=True)
+
+_UNSENT = "its first message could not be sent"
+"""Why a run was cancelled that gives way to the next one with its key."""
 
 
 class Run(Watched, Generic[R_co]):
@@ -187,11 +190,7 @@ class Client:
             self.engine.delete(run.id)
         found = store.record(winner)
         if found is not None and found.fingerprint and run.fingerprint not in ("", found.fingerprint):
-            raise InvalidParameters(
-                f"key {key!r}",
-                f"stands for run {winner} of '{run.name}', which was submitted with other parameters",
-                "use a key for one set of parameters only",
-            )
+            raise KeyReused(key, winner, run.name)
         if found is not None and found.held == "key":
             self._start(winner, self._admitted)
         return winner
@@ -203,11 +202,13 @@ class Client:
 
     def _reserved(self, run: NewRun) -> str:
         store, gone = self.engine.store, ""
-        while True:
-            winner = store.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)
-            if winner == run.id or store.record(winner) is not None:
+        while (winner := store.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
+            if _is_taken(store.record(winner)):
                 return winner
-            gone = winner  # it was deleted, or has expired
+            gone = winner
+        if gone:
+            self.engine.delete(gone)
+        return winner
 
     def _start(self, run_id: str, send: Callable[[str], object]) -> None:
         """Nothing is sent that is not remembered first; what cannot be sent is cancelled."""
@@ -215,9 +216,9 @@ class Client:
         try:
             send(run_id)
         except Exception as error:
-            engine.store.end(run_id, "cancelled", f"its first message could not be sent: {error}")
+            engine.store.end(run_id, "cancelled", f"{_UNSENT}: {error}")
             raise BrokerUnavailable(
-                f"run {run_id} was cancelled, because its first message could not be sent: {error}",
+                f"run {run_id} was cancelled, because {_UNSENT}: {error}",
                 masked(self.binding.settings.broker_url),
             ) from error
 
@@ -252,6 +253,11 @@ def _deliver(engine: Engine) -> None:
     """An eager run has nobody else who would work on what was sent."""
     if isinstance(engine.sender, Mailbox):
         engine.sender.deliver(engine)
+
+
+def _is_taken(found: RunRecord | None) -> bool:
+    """Whether the run of a key stands for it: not if it was deleted, has expired, or the broker never heard of it."""
+    return found is not None and not (found.state == "cancelled" and found.reason.startswith(_UNSENT))
 
 
 def _check_key(key: object) -> None:

@@ -8,6 +8,7 @@
     │   ├── InvalidConfig
     │   └── CyclicDependency
     ├── InvalidParameters (ValueError)
+    │   └── KeyReused
     ├── InvalidSetting (ValueError)
     ├── NotConfigured
     │   └── FunctionNotAllowed
@@ -52,6 +53,7 @@ from dagcelery.errors.graphs import (
     InvalidDag,
     InvalidDagType,
     InvalidParameters,
+    KeyReused,
 )
 from dagcelery.errors.runs import (
     NodeFailed,
@@ -102,6 +104,7 @@ __all__ = [
     "InvalidDagType",
     "InvalidParameters",
     "InvalidSetting",
+    "KeyReused",
     "LimitExceeded",
     "NodeFailed",
     "NotConfigured",

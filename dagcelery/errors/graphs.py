@@ -61,3 +61,20 @@ class InvalidParameters(DagceleryError, ValueError):
         self.culprit = culprit
         self.wrong = wrong
         self.right = right
+
+
+class KeyReused(InvalidParameters):
+    """A key stands for a run that was submitted with other parameters; that run is `run_id`."""
+
+    def __init__(self, key: str, run_id: str, name: str) -> None:
+        super().__init__(
+            f"key {key!r}",
+            f"stands for run {run_id} of '{name}', which was submitted with other parameters",
+            "use a key for one set of parameters only",
+        )
+        self.args = (key, run_id, name)
+        self.key = key
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return sentence(self.culprit, self.wrong, self.right)

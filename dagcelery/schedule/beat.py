@@ -22,7 +22,6 @@ from celery.utils.imports import load_extension_class_names, symbol_by_name
 from dagcelery.client import Client, Run
 from dagcelery.errors import BrokerUnavailable, DagceleryError, NotConfigured, StoreUnavailable
 from dagcelery.runtime.binding import binding_of
-from dagcelery.runtime.results import RunState
 from dagcelery.runtime.worker import Repeated, search_here
 from dagcelery.schedule.clock import Clock
 from dagcelery.schedule.found import Scheduled, of_app
@@ -98,10 +97,7 @@ class Submitter:
         """Try again to submit what could not be submitted."""
         for name, tick in list(self._missed.items()):
             try:
-                run = self._submit(name, tick)
-                if run.state is RunState.CANCELLED:  # when its first message could not be sent
-                    run.delete()
-                    self._submit(name, tick)
+                self._submit(name, tick)
             except (StoreUnavailable, BrokerUnavailable):
                 continue
             if self._missed.get(name) == tick:

@@ -15,7 +15,7 @@ from dagcelery import Run, RunState, task
 from dagcelery.client import Client
 from dagcelery.errors import (
     CodeMismatch,
-    InvalidParameters,
+    KeyReused,
     NotResumable,
     RunCancelled,
     RunNotFound,
@@ -204,8 +204,9 @@ def test_resume_refuses_changed_code_unless_it_is_allowed(
 def test_a_key_stands_for_one_set_of_parameters() -> None:
     first = hardships.journey.options(key="k1").submit(folder="a", n=0)
     assert hardships.journey.options(key="k1").submit(folder="a", n=0) == first
-    with pytest.raises(InvalidParameters, match=rf"key 'k1'.*stands for run {first.id}.*other parameters"):
+    with pytest.raises(KeyReused, match=rf"key 'k1'.*stands for run {first.id}.*other parameters") as reused:
         hardships.journey.options(key="k1").submit(folder="a", n=1)
+    assert reused.value.run_id == first.id
 
 
 def test_concurrent_submitters_with_one_key_get_one_run(tmp_path: Path, hard: Cluster) -> None:

@@ -86,6 +86,20 @@ def test_a_broker_out_of_reach_cancels_the_run_and_names_it(
         run.result()
 
 
+def test_a_key_that_was_cancelled_for_want_of_a_broker_is_free_again(server: Server, port: int) -> None:
+    down = client_of(broker_url=nobody_at(port), store_url=server.url)
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable):
+            down.submit(pipelines.map_reduce, {"n": 3}, key="k")
+    up = client_of(broker_url=server.url, store_url=server.url)
+    run = up.submit(pipelines.map_reduce, {"n": 3}, key="k")
+    assert [(listed.run, listed.state) for listed in up.runs()] == [(run, RunState.PENDING)]
+    assert run == up.submit(pipelines.map_reduce, {"n": 3}, key="k")
+    run.cancel("by a user")
+    assert run == up.submit(pipelines.map_reduce, {"n": 3}, key="k")
+    assert run.state is RunState.CANCELLED
+
+
 @pytest.mark.parametrize(
     ("node", "params", "expected"),
     [
