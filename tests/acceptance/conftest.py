@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,17 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before:
         if name.partition(".")[0] == "app" or name.startswith("dagcelery_file_"):
             del sys.modules[name]
+
+
+@contextmanager
+def worker(at: Cluster, *options: str) -> Iterator[None]:
+    """A worker from the command line, for the length of a block."""
+    environment = os.environ | at.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, "-m", "dagcelery.cli", "worker", *options]
+    command = [*program, "--", "-c", "1", "--without-gossip", "--without-mingle"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
 from dagcelery.schedule.beat import prepare
 
+from .conftest import worker
 from .vocabulary import double, echo, map_reduce, total
 
 
@@ -73,6 +75,28 @@ def test_row_097_log_level(level: str) -> None:
     environment |= dict.fromkeys(("DAGCELERY_BROKER_URL", "DAGCELERY_STORE_URL"), "redis://localhost:1/0")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == f"{logging.getLevelName(level)}\n", done.stderr
+
+
+VERSION = """\
+from dagcelery import task
+
+@task
+def version() -> int:
+    return {number}
+"""
+
+
+def test_row_098_hot_reload_of_workers(empty: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "hot_reloaded.py"
+    module.write_text(VERSION.format(number=1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    version = import_module("hot_reloaded").version
+    with worker(empty, "--reload", "--watch-dir", str(tmp_path)):
+        assert version.submit().result(timeout=60) == 1
+        module.write_text(VERSION.format(number=2))
+        while version.submit().result(timeout=60) == 1:
+            pass
+        assert version.submit().result(timeout=60) == 2
 
 
 TYPED = """\

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,27 +12,13 @@ from dagcelery import Task, attach, dag, submit, task
 from dagcelery.compat.dagger import dsl
 from dagcelery.local import Cluster
 
+from .conftest import worker
 from .vocabulary import double, identity, map_reduce
-
-DAGCELERY = shutil.which("dagcelery", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or ""
 
 
 def where(definition: Any, **params: Any) -> dict[str, str]:
     """The queue of each node."""
     return {node.name: node.queue for node in definition.submit(**params).status().nodes}
-
-
-@contextmanager
-def worker(at: Cluster, *options: str) -> Iterator[None]:
-    """A worker from the command line, for the length of a block."""
-    environment = os.environ | at.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [DAGCELERY, "worker", *options, "-c", "1", "--without-gossip", "--without-mingle"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def consumed(at: Cluster) -> set[str]:
