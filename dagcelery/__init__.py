@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dagcelery import errors as errors
     from dagcelery.client import Client as Client
+    from dagcelery.client import ReturnDeserializedOutputs as ReturnDeserializedOutputs
     from dagcelery.client import Run as Run
     from dagcelery.client import RunSummary as RunSummary
+    from dagcelery.client import StoreSerializedOutputsInPath as StoreSerializedOutputsInPath
     from dagcelery.client import aruns as aruns
     from dagcelery.client import asubmit as asubmit
     from dagcelery.client import attach as attach
@@ -68,6 +70,7 @@ _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
+    "client.outputs": ("ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"),
     "model": (
         "Cache",
         "DAG",

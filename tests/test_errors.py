@@ -19,6 +19,7 @@ EXAMPLES = [
     errors.InvalidParameters("parameter 'n'", "is missing", "give one"),
     errors.KeyReused("order-42", "r1", "shop:order"),
     errors.InvalidSetting("DAGCELERY_MAX_ITEMS", "is 'many'", "write a whole number"),
+    errors.InvalidLocation("input 'x': x.json", "cannot be read", "name another file"),
     errors.NotConfigured("no store is known", "set DAGCELERY_STORE_URL"),
     errors.FunctionNotAllowed("os", "system"),
     errors.NodeFailed("train[3]/fit", "ValueError", "no rows", "Traceback\n  File x"),

@@ -16,6 +16,7 @@ from dagcelery import client, draw
 from dagcelery.cli import lifecycle, machine, watching
 from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
+from dagcelery.cli.located import located
 from dagcelery.cli.progress import canvas_lines
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
@@ -90,9 +91,29 @@ def run(
 
 @dag.command()
 @given
-def invoke(target: Target, pairs: tuple[str, ...], file: TextIO | None) -> None:
-    """Run TARGET in this process, without Celery and Redis, and print its result as JSON."""
-    click.echo(to_json(target.invoke(parameters(target, pairs, file))))
+@located
+def invoke(
+    target: Target,
+    pairs: tuple[str, ...],
+    file: TextIO | None,
+    node_name: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+) -> None:
+    """Run TARGET, or one node of it, in this process, without Celery and Redis, and print its result as JSON.
+
+    With --output nothing is printed, and every output is written to a file: serialized, as it would travel. A list
+    that is made by element is a folder with a file for each, and partitions.json.
+    """
+    if not (node_name or inputs or outputs):
+        click.echo(to_json(target.invoke(parameters(target, pairs, file))))
+        return
+    params = parameters(target.node(node_name), pairs, file)
+    result = client.invoke_with_locations(
+        target.found, params, node_name=node_name, inputs=inputs, outputs=outputs or None
+    )
+    if not outputs:
+        click.echo(to_json(result))
 
 
 @dag.command()

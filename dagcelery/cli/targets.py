@@ -49,6 +49,12 @@ class Target:
             return build(self.found, **{name: params[name] for name in self.found.static if name in params})
         return client.dag_of(self.found)
 
+    def node(self, name: str) -> Target:
+        """Return a node within it, for its annotations; itself where static parameters say what is within."""
+        if not name or (isinstance(self.found, DagFunction) and self.found.static):
+            return self
+        return Target(client.found_at(client.dag_of(self.found), name)[0])
+
     def annotations(self) -> dict[str, object]:
         """Return the annotations of its parameters by name; a declared DAG has none."""
         match self.found:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagcelery.client.clients import Client, Run, default_client, run_here
+from dagcelery.client.outputs import Outputs, invoke_for
 from dagcelery.client.targets import Node
 from dagcelery.client.watching import RunSummary
 from dagcelery.errors import InvalidParameters, NotConfigured
@@ -50,11 +51,15 @@ async def asubmit(
     return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
 
 
-def invoke(node: Node, params: Mapping[str, object] | None = None) -> Any:
+def invoke(node: Node, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
     """Run a DAG or a task in this process, without Celery and Redis, and return its value.
 
-    Raises what `submit` raises before it writes, and NodeFailed with the original error as its cause.
+    With `outputs` it returns a mapping of outputs by name instead: to values, or to files that it writes.
+
+    Raises what `submit` raises before it writes, NodeFailed with the original error as its cause, and InvalidLocation.
     """
+    if outputs is not None:
+        return invoke_for(node, {} if params is None else params, outputs, Settings.from_environment())
     engine, run_id, causes = run_here(node, {} if params is None else params, Settings.from_environment())
     return results.wait(engine, run_id, 0, causes)
 

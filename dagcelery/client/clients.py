@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
 from dagcelery.model.policies import is_number
-from dagcelery.payload.signing import Keyring
-from dagcelery.planner.topology import topology
-from dagcelery.runtime import lifecycle, parameters
-from dagcelery.runtime.eager import Mailbox, patient
+from dagcelery.runtime import lifecycle
+from dagcelery.runtime.eager import Mailbox
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings, masked
 from dagcelery.store.base import NewRun, RunRecord, Store
-from dagcelery.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -230,23 +226,12 @@ class Client:
         return run
 
 
-_KEY = secrets.token_hex(16)
-"""Of this process, so that its runs may take results of each other from the cache."""
-
-
 def run_here(node: Node, params: Mapping[str, object], settings: Settings) -> tuple[Engine, str, Causes]:
-    """Run to the end on a store in memory; signed with a key that nobody else knows, so every codec is allowed."""
-    mailbox, causes = Mailbox(), Causes()
-    engine = Engine(MemoryStore(), Keyring.parse(_KEY), patient(settings), mailbox, observer=causes)
+    """Run to the end on a store in memory."""
     node, params = fixed(node, params)
-    plan = plan_of(node, queue="celery", settings=settings)
-    run_id = uuid.uuid4().hex
-    view = engine.adopt(run_id, plan)
-    given = parameters.seal(view, params, engine.limits)
-    run = NewRun(run_id, plan.name, b"", "", topology(plan), given.values, given.lists, given.blocks)
-    mailbox.start(view, engine.store.create(run).opened)
-    mailbox.deliver(engine)
-    return engine, run_id, causes
+    here = Here(node, settings)
+    here.run(params)
+    return here.engine, here.run_id, here.causes
 
 
 def _deliver(engine: Engine) -> None:

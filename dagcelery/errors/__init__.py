@@ -10,6 +10,7 @@
     ├── InvalidParameters (ValueError)
     │   └── KeyReused
     ├── InvalidSetting (ValueError)
+    ├── InvalidLocation (OSError)
     ├── NotConfigured
     │   └── FunctionNotAllowed
     ├── NodeFailed
@@ -72,6 +73,7 @@ from dagcelery.errors.surroundings import (
     CodeMismatch,
     FunctionNotAllowed,
     FunctionNotFound,
+    InvalidLocation,
     InvalidSetting,
     NotConfigured,
     PlanVersionUnsupported,
@@ -102,6 +104,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidDag",
     "InvalidDagType",
+    "InvalidLocation",
     "InvalidParameters",
     "InvalidSetting",
     "KeyReused",

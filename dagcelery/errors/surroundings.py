@@ -15,6 +15,17 @@ class InvalidSetting(DagceleryError, ValueError):
         self.right = right
 
 
+class InvalidLocation(DagceleryError, OSError):
+    """A file or folder cannot be read or written where somebody said; nothing was left half-written."""
+
+    def __init__(self, culprit: str, wrong: str, right: str = "") -> None:
+        super().__init__(culprit)  # an OSError takes two and more for something else
+        self.args = (culprit, wrong, right)
+        self.culprit = culprit
+        self.wrong = wrong
+        self.right = right
+
+
 class NotConfigured(DagceleryError):
     """Something was asked for that needs a setting which nobody made."""
 

@@ -14,6 +14,7 @@ from .source import PACKAGE, Module, modules
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc", "lib", "tools"}
 
 PUBLIC = {
+    "filed": ["ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"],
     "declared": ["DAG", "Task", "FromParam", "FromNodeOutput", "FromReturnValue", "FromKey", "FromProperty"],
     "decorated": ["task", "dag", "build", "TaskFunction", "DagFunction", "current"],
     "stages": ["stage", "Stage", "RedisStage", "DiskCacheStage", "Pipeline"],

@@ -1,0 +1,169 @@
+"""Values as serialized files: a value is one file, a list made by element is a folder with a file for each element.
+
+Such a folder also has ``partitions.json``, the list of its files' names in order. A folder without it is read in the
+order of its files' names, which are numbers then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from dagcelery.errors import InvalidLocation, SerializationError
+from dagcelery.model import Serializer
+from dagcelery.payload.codecs import Codec
+
+PARTITIONS: Final = "partitions.json"
+
+
+class OutputFile(NamedTuple):
+    """An output in a file, and the serializer that reads it."""
+
+    filename: str
+    serializer: Serializer
+
+
+@dataclass(frozen=True)
+class PartitionedOutput:
+    """An output in a folder: iterating yields an `OutputFile` for each element, in order."""
+
+    filename: str
+    serializer: Serializer
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[OutputFile]:
+        return (OutputFile(os.path.join(self.filename, str(at)), self.serializer) for at in range(self.count))
+
+
+def read(codec: Codec, location: Path, culprit: str) -> Any:
+    """Return the value of a file, or the list of a folder. Raises InvalidLocation, DeserializationError."""
+    if not location.is_dir():
+        return _value(codec, location, culprit)
+    return [_value(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
+
+
+def _value(codec: Codec, file: Path, culprit: str) -> Any:
+    with _telling(f"{culprit}: {file}", "read", "name a file that can be"), open(file, "rb") as reader:
+        return codec.read(reader, f"{culprit}, which is read from {file},")
+
+
+def _names(folder: Path, culprit: str) -> list[str]:
+    """The names of a folder's files, in order; none of them leads out of it."""
+    manifest = folder / PARTITIONS
+    with _telling(f"{culprit}: {folder}", "read", "name a folder that can be"):
+        if not manifest.exists():
+            return sorted((entry.name for entry in folder.iterdir() if _is_number(entry, culprit)), key=int)
+        text = manifest.read_bytes()
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        raise InvalidLocation(f"{culprit}: {manifest}", f"is not JSON: {error}", 'write ["0", "1"]') from error
+    if not isinstance(names, list) or not all(_is_plain(name) for name in names):
+        right = 'write a list of names of files in this folder, such as ["0", "1"]'
+        raise InvalidLocation(f"{culprit}: {manifest}", "is no list of the names of files beside it", right)
+    return names
+
+
+def _is_number(entry: Path, culprit: str) -> bool:
+    if entry.is_file() and not entry.name.startswith(".") and not (entry.name.isascii() and entry.name.isdigit()):
+        right = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
+        raise InvalidLocation(f"{culprit}: {entry}", "has no number for a name, so nobody knows its place", right)
+    return entry.is_file() and not entry.name.startswith(".")
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..", PARTITIONS) and not {"/", "\\", "\0"} & set(name)
+
+
+def check_free(location: Path, culprit: str) -> None:
+    """Raise InvalidLocation unless something can be written at a location where nothing is."""
+    told = f"{culprit}: {location}"
+    if os.path.lexists(location):
+        raise InvalidLocation(told, "is there already", "remove it, or name another location")
+    if not location.parent.is_dir():
+        raise InvalidLocation(told, f"{location.parent} is no folder", "make it first, or name another location")
+    if not os.access(location.parent, os.W_OK | os.X_OK):
+        raise InvalidLocation(told, f"nothing may be written in {location.parent}", "name another location")
+
+
+class Staging:
+    """Outputs that are written beside their locations, and moved there all together when all of them are complete."""
+
+    def __init__(self) -> None:
+        self._moves: list[tuple[Path, Path]] = []
+
+    def file(self, codec: Codec, location: Path, value: Any, culprit: str) -> OutputFile:
+        """Write a value to be moved to a location."""
+        with _telling(f"{culprit}: {location}", "written", "name another location"):
+            _write(codec, self._part(location), value, culprit)
+        return OutputFile(str(location), codec.serializer)
+
+    def folder(self, codec: Codec, location: Path, elements: Any, culprit: str) -> PartitionedOutput:
+        """Write elements, one after the other, to be moved to a location."""
+        if not isinstance(elements, Iterable):
+            wrong = f"is to be written by element, but it is a {type(elements).__name__}, which is not iterable"
+            raise SerializationError(culprit, wrong, "return a list, or any other iterable")
+        names: list[str] = []
+        with _telling(f"{culprit}: {location}", "written", "name another location"):
+            part = self._part(location)
+            part.mkdir()
+            for at, element in enumerate(elements):
+                _write(codec, part / str(at), element, f"{culprit} at [{at}]")
+                names.append(str(at))
+            (part / PARTITIONS).write_text(json.dumps(names))
+        return PartitionedOutput(str(location), codec.serializer, len(names))
+
+    def _part(self, location: Path) -> Path:
+        part = location.with_name(f".{location.name[:100]}.{uuid.uuid4().hex}.part")
+        self._moves.append((part, location))
+        return part
+
+    def commit(self) -> None:
+        """Move everything to its location; where one cannot be moved, none is."""
+        for at, (part, location) in enumerate(self._moves):
+            try:
+                check_free(location, "output")  # somebody else may have been faster
+                part.rename(location)
+            except OSError as error:
+                for back, moved in self._moves[:at]:
+                    moved.rename(back)
+                if isinstance(error, InvalidLocation):
+                    raise
+                raise InvalidLocation(str(location), f"cannot be written: {error}", "name another location") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        for part, _ in self._moves:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
+def _write(codec: Codec, file: Path, value: Any, culprit: str) -> None:
+    with codec.stream(value, culprit) as made, open(file, "xb") as writer:
+        shutil.copyfileobj(made, writer)
+
+
+@contextmanager
+def _telling(culprit: str, verb: str, right: str) -> Iterator[None]:
+    """Say which location it is that the operating system refuses."""
+    try:
+        yield
+    except InvalidLocation:
+        raise
+    except OSError as error:
+        raise InvalidLocation(culprit, f"cannot be {verb}: {error.strerror or error}", right) from error

@@ -1,0 +1,1 @@
+"""Outputs as files, and single nodes of a DAG with inputs from files."""
