@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from click.testing import CliRunner
 
-from dagcelery import Pipeline, Run, RunState, dag, errors, invoke, stage, task
+from dagcelery import Pipeline, ReturnDeserializedOutputs, Run, RunState, dag, errors, invoke, stage, task
+from dagcelery.cli import dag as program
 from dagcelery.compat.dagger import FromParam, FromReturnValue, Task, dsl
-from dagcelery.compat.dagger.runtime import local
+from dagcelery.compat.dagger.runtime import cli, local
 from dagcelery.local import Cluster
 
 from .vocabulary import add, double, hold, identity, map_reduce, numbers
@@ -30,6 +32,12 @@ def test_row_061_run_of_a_single_task(cluster: Cluster) -> None:
     assert invoke(double, {"x": 3}) == 6
     assert double.submit(x=3).result(timeout=30) == 6
     assert local.invoke(Task(identity, {"x": FromParam()}, {"out": FromReturnValue()}), {"x": 3}) == {"out": 3}
+
+
+def test_row_062_values_or_files(tmp_path: Path) -> None:
+    assert invoke(map_reduce, {"n": 3}, outputs=ReturnDeserializedOutputs()) == {"return_value": 6}
+    stored = local.invoke(dsl.build(map_reduce), {"n": 3}, outputs=local.StoreSerializedOutputsInPath(str(tmp_path)))
+    assert Path(stored["return_value"].filename).read_text() == "6"
 
 
 @stage
@@ -52,6 +60,35 @@ def test_row_063_parallel_run_on_this_machine(tmp_path: Path) -> None:
 
 def test_row_064_serial_run(tmp_path: Path) -> None:
     assert started(tmp_path, num_cores=None) == {str(os.getpid())}
+
+
+def command_line(*words: object) -> None:
+    """Run ``dagcelery invoke`` of a map-reduce."""
+    result = CliRunner().invoke(program, ["invoke", "acceptance.vocabulary:map_reduce", *map(str, words)])
+    assert result.exit_code == 0, result.output
+
+
+def test_row_065_run_of_a_dag_or_a_nested_node_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "n").write_text("4")
+    command_line("--input", f"n={tmp_path / 'n'}", "--output", f"return_value={tmp_path / 'all'}")
+    assert (tmp_path / "all").read_text() == "12"
+    given = ["--node-name", "around.double", "--input", "x", str(tmp_path / "n")]
+    nested = dsl.build(dsl.DAG(lambda x: around(x)))
+    cli.invoke(nested, [*given, "--output", "return_value", str(tmp_path / "one")])
+    assert (tmp_path / "one").read_text() == "8"
+
+
+@dsl.DAG
+def around(x: int) -> int:
+    return double(x)
+
+
+def test_row_066_partitioned_values_on_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "numbers"
+    command_line("--node-name", "numbers", "-p", "n=3", "--output", f"return_value={folder}")
+    assert {path.name for path in folder.iterdir()} == {"0", "1", "2", "partitions.json"}
+    command_line("--node-name", "total", "--input", f"xs={folder}", "--output", f"return_value={tmp_path / 'sum'}")
+    assert (tmp_path / "sum").read_text() == "3"
 
 
 def test_row_067_distributed_workers(tmp_path: Path, cluster: Cluster) -> None:

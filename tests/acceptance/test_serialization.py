@@ -31,6 +31,7 @@ from dagcelery import (
     Run,
     Serialize,
     Serializer,
+    StoreSerializedOutputsInPath,
     Task,
     dag,
     errors,
@@ -200,6 +201,11 @@ def test_row_057_results_on_disk(tmp_path: Path, cluster: Cluster) -> None:
     pipeline.add_stages([writer, DiskReader(tmp_path).after(writer)])
     assert submit(pipeline).result(timeout=30) is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_row_057_outputs_on_disk(tmp_path: Path) -> None:
+    found = invoke(map_reduce, {"n": 4}, outputs=StoreSerializedOutputsInPath(tmp_path))
+    assert Path(found["return_value"].filename).read_bytes() == b"12"
 
 
 @pytest.mark.parametrize("value", [0, False, "", None, [], {}])

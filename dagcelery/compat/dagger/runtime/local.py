@@ -7,18 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagcelery import client
+from dagcelery.client import OutputFile, PartitionedOutput, ReturnDeserializedOutputs, StoreSerializedOutputsInPath
 from dagcelery.compat.dagger import dsl
 from dagcelery.compat.dagger.dag import validate_parameters
 from dagcelery.errors import NodeFailed, SerializationError
 from dagcelery.frontends.functional import DagFunction
-from dagcelery.model import DAG, DictOf, FromNodeOutput, Node, Source, Task
-from dagcelery.planner.single import as_dag
+from dagcelery.model import Node, Task
 
-__all__ = ["ReturnDeserializedOutputs", "invoke"]
+__all__ = [
+    "NodeOutput",
+    "NodeOutputs",
+    "OutputFile",
+    "PartitionedOutput",
+    "ReturnDeserializedOutputs",
+    "StoreSerializedOutputsInPath",
+    "invoke",
+]
 
-
-class ReturnDeserializedOutputs:
-    """Say that `invoke` should return values; it does where nothing else is said."""
+NodeOutput = OutputFile | PartitionedOutput
+NodeOutputs = Mapping[str, NodeOutput]
 
 
 class NotSerialized(SerializationError, TypeError, ValueError):
@@ -28,36 +35,24 @@ class NotSerialized(SerializationError, TypeError, ValueError):
 def invoke(
     node: Node | DagFunction[..., Any],
     params: Mapping[str, Any] | None = None,
-    outputs: ReturnDeserializedOutputs | None = None,
+    outputs: ReturnDeserializedOutputs | StoreSerializedOutputsInPath | None = None,
 ) -> Mapping[str, Any]:
     """Run a DAG or a task, and return its outputs by name. Superfluous parameters are warned about and ignored.
 
-    Raises InvalidParameters, which is a ValueError; what a task raised; NotSerialized.
+    Raises InvalidParameters, which is a ValueError; what a task raised; NotSerialized; InvalidLocation, an OSError.
     """
     node = dsl.build(node) if isinstance(node, DagFunction) else node
     given = dict(params or {})
     validate_parameters(node.inputs, given)
     used = {name: value for name, value in given.items() if name in node.inputs}
     try:
-        found: Mapping[str, Any] = client.invoke(_by_name(node), used)
+        found: Mapping[str, Any] = client.invoke(node, used, outputs or ReturnDeserializedOutputs())
     except NodeFailed as error:
-        raise _as_it_was(error, node) from error
-    return found
+        raise as_it_was(error, node) from error
+    return {name: value for name, value in found.items() if name in node.outputs}
 
 
-def _by_name(node: Node) -> DAG:
-    """Return a DAG that gives back the outputs of a node as a mapping, whatever the node itself gives back."""
-    if isinstance(node, Task):
-        around = as_dag(node)
-        (name,) = around.nodes
-        outputs: Mapping[str, Source] = {key: FromNodeOutput(name, key) for key in node.outputs}
-    else:
-        around, outputs = node, node.outputs
-    returns = DictOf(tuple(outputs.items()))
-    return DAG(around.nodes, around.inputs, outputs, name=around.name, options=around.options, returns=returns)
-
-
-def _as_it_was(error: NodeFailed, node: Node) -> BaseException:
+def as_it_was(error: NodeFailed, node: Node) -> BaseException:
     """Return the error that a task raised; where it is a ValueError, say, it names the nodes as well."""
     cause = error.__cause__
     if not isinstance(cause, ValueError | TypeError | SerializationError):
@@ -70,7 +65,7 @@ def _as_it_was(error: NodeFailed, node: Node) -> BaseException:
     names = [] if isinstance(node, Task) else re.sub(r"\[\d+\]", "", error.address).split("/")
     told = " ".join([*(f"Error when invoking node '{name}'." for name in names), told])
     try:
-        return kind(told, "") if kind is NotSerialized else kind(told)
+        return kind(told)
     except TypeError:  # a class whose constructor takes something else
         cause.add_note(told)
         return cause
