@@ -1,0 +1,158 @@
+"""A node that waits says what for: other nodes, a worker, a place, its next attempt, or its run's turn."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcelery import NodeStatus, Retry, Run, dag, task
+from dagcelery.local import Cluster
+from dagcelery.runtime.reasons import Surroundings, reason
+
+from .conftest import SECONDS
+from .vocabulary import numbers, patient, row, square, stranded, total, waits
+
+
+@task(retry=Retry(max_attempts=2, wait=3600))
+def later() -> int:
+    raise OSError
+
+
+@dag
+def tried_later() -> int:
+    return square(later())
+
+
+@task(max_concurrent=1)
+def alone(path: str) -> int:
+    return patient(path)
+
+
+@dag
+def two_alone(path: str) -> list[int]:
+    return [alone(path), alone(path)]
+
+
+@dag
+def within(path: str) -> int:
+    return total([row(x) for x in numbers(patient(path))])
+
+
+@dag(max_active_runs=1)
+def one_at_a_time(path: str) -> int:
+    return patient(path)
+
+
+@task
+def broken() -> int:
+    raise ValueError
+
+
+@dag(fail_fast=False)
+def goes_on(path: str) -> list[int]:
+    return [square(broken()), patient(path)]
+
+
+def reasons(run: Run[Any]) -> dict[str, str]:
+    return {node.name: node.why for node in run.status().nodes}
+
+
+def eventually(run: Run[Any], node: str, why: str) -> dict[str, str]:
+    """The reasons, as soon as that of a node is this one."""
+    until = time.monotonic() + SECONDS
+    while (found := reasons(run))[node] != why:
+        assert time.monotonic() < until, found
+    return found
+
+
+def test_a_queue_without_workers_is_named() -> None:
+    run = stranded.submit(n=1)
+    assert reasons(run) == {"elsewhere": "queue nobody: no live worker consumes it", "square": "waits for elsewhere"}
+    run.cancel()
+    assert set(reasons(run).values()) == {""}
+
+
+def test_nodes_that_are_waited_for_are_named(tmp_path: Path) -> None:
+    run = waits.submit(path=str(tmp_path / "it"))
+    found = eventually(run, "patient", "")
+    assert found == {
+        "patient": "",
+        "numbers": "waits for patient",
+        "square": "waits for numbers",
+        "total": "waits for square",
+    }
+    (tmp_path / "it").touch()
+    run.wait(SECONDS)
+    assert set(reasons(run).values()) == {""}
+
+
+def test_nodes_within_a_mapped_dag_wait_for_its_items(tmp_path: Path) -> None:
+    run = within.submit(path=str(tmp_path / "it"))
+    assert reasons(run)["row[*]/numbers"] == "waits for items of row"
+    (tmp_path / "it").touch()
+    assert run.result(SECONDS) == 1
+
+
+def test_a_failure_that_is_waited_for_is_said_to_be_one(tmp_path: Path) -> None:
+    run = goes_on.submit(path=str(tmp_path / "it"))
+    eventually(run, "square", "waits for broken, which failed")
+    (tmp_path / "it").touch()
+    run.wait(SECONDS)
+
+
+def test_what_is_tried_again_says_when() -> None:
+    run = tried_later.submit()
+    eventually(run, "later", "waits for its next attempt")
+    node = run.status().nodes[0]
+    assert node.state == "retrying"
+    assert 3000 < node.due - time.time() < 3700
+    run.cancel()
+
+
+def test_what_waits_for_a_place_says_so(tmp_path: Path) -> None:
+    run = two_alone.submit(path=str(tmp_path / "it"))
+    until = time.monotonic() + SECONDS
+    while "as many of its pieces are executed as may be at once" not in reasons(run).values():
+        assert time.monotonic() < until, reasons(run)
+    (tmp_path / "it").touch()
+    run.wait(SECONDS)
+
+
+def test_a_run_that_waits_for_its_turn_says_so(tmp_path: Path) -> None:
+    first, second = (one_at_a_time.submit(path=str(tmp_path / "it")) for _ in range(2))
+    status = second.status()
+    assert status.why == "as many runs of this DAG are active as may be at once"
+    assert {node.why for node in status.nodes} == {""}
+    (tmp_path / "it").touch()
+    assert [first.result(SECONDS), second.result(SECONDS)] == [3, 3]
+
+
+def test_a_worker_that_has_left_consumes_nothing(cluster: Cluster) -> None:
+    store = cluster.client.store
+    store.announce("gone:1", ["nobody"], 2)
+    run = stranded.submit(n=1)
+    assert reasons(run)["elsewhere"] == "queue nobody: waits for one of 2 processes of it"
+    store.retire("gone:1")
+    assert reasons(run)["elsewhere"] == "queue nobody: no live worker consumes it"
+    run.cancel()
+
+
+def node(name: str, *, total: int = 1, done: int = 0, running: int = 0) -> NodeStatus:
+    return NodeStatus(name, "cpu", total != 1, total, done, running, 0, float(done), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"), [(3, "waits for source"), (2, "queue cpu: waits for the one process of it")], ids=["all", "some"]
+)
+def test_an_element_wise_node_waits_for_items_only_if_it_has_seen_all_that_are_done(seen: int, why: str) -> None:
+    nodes = {(0, 0): node("source", total=9, done=3), (0, 1): node("next", total=9, done=seen)}
+    assert reason((0, 1), nodes, Surroundings({}, {(0, 1): [(0, 0)]}, {}, {"cpu": 1})) == why
+
+
+def test_of_many_nodes_that_are_waited_for_a_few_are_named() -> None:
+    nodes = {(0, at): node(f"n{at}") for at in range(6)}
+    around = Surroundings({(0, 5): [(0, at) for at in range(5)]}, {}, {}, {})
+    assert reason((0, 5), nodes, around) == "waits for n0; n1; n2 and 2 more"
