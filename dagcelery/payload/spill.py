@@ -17,6 +17,7 @@ import io
 import re
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ from dagcelery.payload.codecs import Bytes, Codec
 VARIABLE: Final = "DAGCELERY_SPILL_URL"
 _COPY_BYTES: Final = 1024 * 1024
 _IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
+_KEPT_BYTES: Final = 64 * 1024 * 1024
+_OBJECTS: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"})
+"""Here an object is there when it is complete, and there are no folders: making one would make a bucket."""
 _SIZE_BYTES: Final = 8
 _REFERENCE_BYTES: Final = _SIZE_BYTES + 32
 
@@ -74,7 +78,8 @@ class Spill:
         self.threshold = threshold
         self.shown_url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url).rstrip("/")
         self.files, self._root = _opened(url, self.shown_url)
-        self.is_local = "file" in _protocols(self.files)
+        self._last = threading.local()
+        self.has_objects = not _OBJECTS.isdisjoint(_protocols(self.files))
 
     def folder(self, run_id: str, begun: Callable[[], object] = lambda: None) -> Folder:
         """The folder of a run; `begun` is called before the first file is written to it from here."""
@@ -89,6 +94,17 @@ class Spill:
             except FileNotFoundError:
                 return
 
+    def taken(self, path: str) -> Copy | None:
+        """Take the copy of a file that this thread read last: each item of a fan-out reads what all of them share."""
+        last: tuple[str, Copy] | None = getattr(self._last, "read", None)
+        self._last.read = None
+        return last[1] if last is not None and last[0] == path and not last[1].closed else None
+
+    def keep(self, path: str, copy: Copy, size: int) -> None:
+        """Keep a copy for the next time, unless it is very large or its reader has closed it."""
+        if size <= _KEPT_BYTES and not copy.closed:
+            self._last.read = path, copy
+
     def _path(self, run_id: str) -> str:
         return f"{self._root}/{_folder_name(run_id)}"
 
@@ -99,8 +115,9 @@ class Folder:
     def __init__(self, spill: Spill, path: str, shown: str, begun: Callable[[], object]) -> None:
         self.threshold = spill.threshold
         self.shown = shown
+        self._spill = spill
         self._files = spill.files
-        self._is_local = spill.is_local
+        self._has_objects = spill.has_objects
         self._path = path
         self._begun: Callable[[], object] | None = begun
 
@@ -115,43 +132,55 @@ class Folder:
         path = f"{self._path}/{_file_name(address, attempt, reference)}"
         source.seek(0)
         with _reaching(self.shown, "written"):
-            self._write(path, size, source)
+            self._write(path, source)
         return reference
 
-    def _write(self, path: str, size: int, source: IO[bytes]) -> None:
-        files = self._files
-        if files.exists(path) and files.size(path) == size:
-            return  # by a call that is repeated; others may be reading it already
-        files.makedirs(self._path, exist_ok=True)
-        # An object is there when it is complete. A file on a disk gets its name then, and is never seen in part.
-        part = f"{path}.{uuid.uuid4().hex}.part" if self._is_local else path
-        with files.open(part, "wb") as target:
+    def _write(self, path: str, source: IO[bytes]) -> None:
+        """Write a file that nobody sees in part: again, the same bytes take its place."""
+        if self._has_objects:
+            with self._files.open(path, "wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+            return
+        self._files.makedirs(self._path, exist_ok=True)
+        part = f"{path}.{uuid.uuid4().hex}.part"
+        with self._files.open(part, "wb") as target:
             shutil.copyfileobj(source, target, _COPY_BYTES)
-        if part != path:
-            files.mv(part, path)
+        self._files.mv(part, path)
 
     @contextmanager
     def reading(self, address: bytes, attempt: int, reference: Reference, culprit: Culprit) -> Iterator[IO[bytes]]:
         """Give a copy of a file that was verified, in memory if it is small. Raises SpillDamaged, SpillUnavailable."""
         name = _file_name(address, attempt, reference)
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as copy:
-            with _reaching(self.shown, "read"):
-                found = self._fetch(f"{self._path}/{name}", copy, reference.size)
-            if found is None:
-                right = "keep files as long as their run; take the node that wrote it back with retry_from()"
-                raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", right)
-            if found != (reference.size, bytes.fromhex(reference.digest)):
-                right = "let nobody else write there; take the node that wrote it back with retry_from()"
-                raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", right)
-            copy.seek(0)
-            yield copy
+        copy = self._spill.taken(f"{self._path}/{name}") or self._verified(name, reference, culprit)
+        copy.seek(0)
+        yield copy
+        self._spill.keep(f"{self._path}/{name}", copy, reference.size)
 
-    def _fetch(self, path: str, copy: IO[bytes], most: int) -> tuple[int, bytes] | None:
+    def _verified(self, name: str, reference: Reference, culprit: Culprit) -> Copy:
+        copy = Copy(max_size=_IN_MEMORY_BYTES)
+        with _reaching(self.shown, "read"):
+            found = self._fetch(f"{self._path}/{name}", copy, reference.size)
+        if found is None:
+            right = "keep files as long as their run; take the node that wrote it back with retry_from()"
+            raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", right)
+        if found != (reference.size, bytes.fromhex(reference.digest)):
+            right = "let nobody else write there; take the node that wrote it back with retry_from()"
+            raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", right)
+        return copy
+
+    def _fetch(self, path: str, copy: Copy, most: int) -> tuple[int, bytes] | None:
         try:
             with self._files.open(path, "rb") as source:
                 return _copied(source, copy, most)
         except FileNotFoundError:
             return None
+
+
+class Copy(tempfile.SpooledTemporaryFile[bytes]):
+    """A copy of a file in memory, or beyond a bound in a temporary file that goes with it."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Spilled(Codec):
@@ -273,4 +302,4 @@ def _folder_name(run_id: str) -> str:
 
 
 def _file_name(address: bytes, attempt: int, reference: Reference) -> str:
-    return f"{hashlib.sha256(attempted(address, attempt)).hexdigest()[:32]}-{reference.digest[:32]}"
+    return f"{hashlib.sha256(attempted(address, attempt)).hexdigest()[:32]}-{reference.digest}"

@@ -6,6 +6,7 @@ import io
 import pickle
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -300,6 +301,43 @@ def test_a_link_to_another_file_is_no_way_to_read_it(tmp_path: Path, disk: Folde
     file.symlink_to(secret)
     with pytest.raises(SpillDamaged, match="was changed"):
         open_value(keyring, json, here, stored, folder=disk)
+
+
+# -- reading again -------------------------------------------------------------------------------
+def test_what_a_thread_read_last_is_not_fetched_again(tmp_path: Path, disk: Folder) -> None:
+    stored = seal_value(keyring, json, here, 1, LARGE, folder=disk)
+    assert open_value(keyring, json, here, stored, folder=disk) == LARGE
+    one_file(tmp_path).unlink()
+    assert open_value(keyring, json, here, stored, folder=disk) == LARGE
+    with ThreadPoolExecutor(1) as others, pytest.raises(SpillDamaged, match="is missing"):
+        others.submit(open_value, keyring, json, here, stored, folder=disk).result(timeout=30)
+
+
+def test_only_the_last_one_is_kept(tmp_path: Path, disk: Folder) -> None:
+    first, second = (seal_value(keyring, json, here, attempt, LARGE, folder=disk) for attempt in (1, 2))
+    for stored in (first, second, first):
+        assert open_value(keyring, json, here, stored, folder=disk) == LARGE
+    for path in (tmp_path / "r1").iterdir():
+        path.unlink()
+    with pytest.raises(SpillDamaged):
+        open_value(keyring, json, here, second, folder=disk)
+
+
+def test_a_reader_that_closes_its_file_may_read_it_again(folder: Folder) -> None:
+    class Closing:
+        extension = "closing"
+
+        def serialize(self, value: str, writer: BinaryIO) -> None:
+            writer.write(value.encode())
+
+        def deserialize(self, reader: BinaryIO) -> str:
+            with reader:
+                return reader.read().decode()
+
+    codec = codec_for(Closing())
+    stored = seal_value(keyring, codec, here, 1, LARGE, folder=folder)
+    for _ in range(2):
+        assert open_value(keyring, codec, here, stored, folder=folder) == LARGE
 
 
 # -- where files cannot be -----------------------------------------------------------------------
