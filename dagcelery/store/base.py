@@ -5,10 +5,10 @@ worker says only what it did to which piece, and is told what it may do next. Ev
 library repeats a call by itself when a reply is lost, and a caller that got StoreUnavailable may call again with the
 same token: what had been done is answered, what had not is done.
 
-Words. A *scope* is where a step lives: ``ROOT`` or one item of a mapped nested DAG. A *piece* is one execution of one
-step, ``(scope, step)`` or, of a fan-out, the items ``[lo, hi)`` that were claimed together. A *token* names a stored
-value ("3.0", "$n", "^3.0"; see `planner.plan`). A *block* is up to `CELL` consecutive elements of a list, stored and
-signed together; blocks never cross a multiple of `CELL`.
+Words. A *scope* is where a step lives: ``ROOT``, one item of a mapped nested DAG, or a plan that a piece made. A
+*piece* is one execution of one step, ``(scope, step)`` or, of a fan-out, the items ``[lo, hi)`` that were claimed
+together. A *token* names a stored value ("3.0", "$n", "^3.0"; see `planner.plan`). A *block* is up to `CELL`
+consecutive elements of a list, stored and signed together; blocks never cross a multiple of `CELL`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dagcelery.store.records import (
     TERMINAL,
     Block,
     Child,
+    ChildPlan,
     Counts,
     Event,
     Grant,
@@ -63,6 +64,7 @@ __all__ = [
     "TERMINAL",
     "Block",
     "Child",
+    "ChildPlan",
     "Counts",
     "Event",
     "Grant",
@@ -123,8 +125,15 @@ class Store(Protocol):
     ) -> Reply:
         """Open a scope for each item of a mapped nested DAG; the items end when their scopes close.
 
-        Blocks in `children` are kept with the attempt that they name, which is the grant's.
+        Blocks in `children` are kept with the attempt that they name, which is the grant's. A piece that made a plan
+        opens one scope for it, and ends when that closes: what closes it commits the piece's outputs.
         """
+
+    def number(self, run_id: str, bodies: int) -> int:
+        """Give numbers to the bodies of a plan that a piece made; answers the first one. Raises RunNotFound."""
+
+    def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
+        """The scope and the sealed plan that begins with each of these bodies; None where none does."""
 
     def release(self, run_id: str, grant: Grant, owner: str) -> None:
         """Give a claimed piece back unrun: it is ready again, and no attempt was spent."""

@@ -31,19 +31,24 @@ def commit(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
     counts["e"] = time.time()
     counts["c"] += outcome.cached
     home = grant.scope.parent if step == CLOSE else scope
-    remember(ledger, scope, outcome.values, outcome.lists, ())
-    remember(ledger, home, {}, {}, outcome.blocks)
+    remember(ledger, home, outcome.values, outcome.lists, outcome.blocks)
     if grant.lo >= 0:
         _commit_items(ledger, grant, outcome)
     elif outcome.failure is None and step == CLOSE:
         _close(ledger, grant, outcome)
     elif outcome.failure is None:
-        counts["d"] += 1
-        ledger.steps[scope, step].complete = True
-        if step != START:
-            ledger.write("done", grant.piece, body, -1, grant.attempt, outcome.started, outcome.seconds)
-            ledger.step_left(scope)
-        ledger.announce(scope, step)
+        _done_once(ledger, grant.scope, step, grant.attempt, outcome)
+
+
+def _done_once(ledger: Ledger, scope: Scope, step: int, attempt: int, outcome: Outcome) -> None:
+    counts = ledger.counts[scope.body, step]
+    counts["d"] += 1
+    counts["e"] = time.time()
+    ledger.steps[scope.id, step].complete = True
+    if step != START:
+        ledger.write("done", f"{scope.id}/{step}", scope.body, -1, attempt, outcome.started, outcome.seconds)
+        ledger.step_left(scope.id)
+    ledger.announce(scope.id, step)
 
 
 def _commit_items(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
@@ -67,20 +72,30 @@ def _log_items(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
 def _close(ledger: Ledger, grant: Grant, outcome: Outcome) -> None:
     scope = grant.scope
     ledger.closed.add(scope.id)
-    body = ledger.scopes[scope.parent].body
+    parent = ledger.scopes[scope.parent]
+    body = parent.body
     ledger.counts[body, scope.step]["r"] -= 1
+    if scope.index < 0:
+        _done_once(ledger, parent, scope.step, grant.attempt, outcome)
+        return
     name = f"{scope.parent}/{scope.step}/{scope.index}"
     ledger.write("done", name, body, scope.index + 1, grant.attempt, outcome.started, outcome.seconds)
     ledger.items_done(scope.parent, scope.step, scope.index, scope.index + 1)
 
 
 def open_scope(ledger: Ledger, grant: Grant, child: Child) -> None:
-    """Open the scope of one item of a mapped nested DAG, once."""
+    """Open the scope of one item of a mapped nested DAG, or of a plan that a piece made, once."""
     parent = grant.scope
     scope = scope_id(ledger.id, parent.id, grant.step, child.index)
     if scope in ledger.scopes:
         return
-    body = ledger.entry(parent.id, grant.step)["b"]
+    body = child.plan.body if child.plan else ledger.entry(parent.id, grant.step)["b"]
+    if child.plan:
+        ledger.add_bodies(body, child.plan.topology)
+        ledger.plans[body] = (scope, child.plan.plan)
+        # What closes the scope writes in the parent, as a later attempt than any that the parent has had.
+        closing = ledger.steps[scope, CLOSE]
+        closing.attempts = max(closing.attempts, grant.attempt)
     ledger.scopes[scope] = Scope(scope, parent.id, grant.step, child.index, body, parent.depth + 1)
     ledger.sequence[scope] = len(ledger.sequence)
     ledger.bodies[body] += 1

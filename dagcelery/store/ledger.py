@@ -28,6 +28,7 @@ from dagcelery.store.base import (
     Reply,
     RunRecord,
     Scope,
+    Topology,
     Want,
 )
 
@@ -89,7 +90,10 @@ class Ledger:
         self.deadline = None if self.span is None else self.created + self.span
         self.failed = self.reason = self.hook = ""
         self.held, self.fingerprint, self.epoch, self.rewound = run.held, run.fingerprint, 1, 0
-        self.topology = [{_field(name): _entry(entry) for name, entry in body.items()} for body in run.topology]
+        self.topology: dict[int, dict[int, dict[str, Any]]] = {}
+        self.add_bodies(0, run.topology)
+        self.numbered = len(run.topology)
+        self.plans: dict[int, tuple[str, bytes]] = {}
         self.scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
         self.sequence: dict[str, int] = {ROOT: 0}
         self.left: dict[str, int] = {}
@@ -117,6 +121,11 @@ class Ledger:
         self.opened: list[Opened] = []
 
     # -- where things are -------------------------------------------------------------------------
+    def add_bodies(self, first: int, topology: Topology) -> None:
+        """Keep how the steps of some bodies hang together, numbered from `first` on."""
+        for number, body in enumerate(topology, first):
+            self.topology[number] = {_field(name): _entry(entry) for name, entry in body.items()}
+
     def size(self, body: int) -> int:
         """Steps in a body."""
         return sum(1 for step in self.topology[body] if step >= 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dagcelery.errors import RunNotFound
 from dagcelery.store import recovery, undoing
 from dagcelery.store.base import (
     ROOT,
@@ -100,10 +101,17 @@ class MemoryStore(Lookout):
                 return self._conclude(ledger, "stale", want, owner, token)
             for child in children:
                 open_scope(ledger, grant, child)
-            if grant.hi == grant.lo:
+            if grant.hi == grant.lo >= 0:
                 ledger.items_done(grant.scope.id, grant.step, grant.lo, grant.hi)
             del ledger.claims[grant.scope.id, grant.step, grant.lo]
             return self._conclude(ledger, "committed", want, owner, token)
+
+    def number(self, run_id: str, bodies: int) -> int:
+        with self._changed:
+            if run_id not in self._runs:
+                raise RunNotFound(run_id)
+            self._runs[run_id].numbered += bodies
+            return self._runs[run_id].numbered - bodies
 
     def release(self, run_id: str, grant: Grant, owner: str) -> None:
         self._release(run_id, grant, owner)
@@ -278,6 +286,10 @@ class MemoryStore(Lookout):
     def plan(self, run_id: str) -> bytes | None:
         ledger = self._runs.get(run_id)
         return ledger.plan if ledger else None
+
+    def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
+        ledger = self._runs.get(run_id)
+        return [ledger.plans.get(body) if ledger else None for body in bodies]
 
     def scope(self, run_id: str, scope: str) -> Scope | None:
         ledger = self._runs.get(run_id)

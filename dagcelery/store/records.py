@@ -96,7 +96,7 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a scope hangs: item `index` of step `step` of scope `parent`, running body `body`."""
+    """Where a scope hangs: item `index` of step `step` of scope `parent`, running body `body`; -1: it runs once."""
 
     id: str
     parent: str = ""
@@ -174,13 +174,31 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildPlan:
+    """A plan that a piece made, sealed: its topology is that of bodies which are numbered from `body` on."""
+
+    body: int
+    topology: Topology
+    plan: bytes
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues of its steps."""
+        return sorted({entry["q"] for body in self.topology for entry in body.values()})
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
-    """One scope to open: the item's index, and the values of the child body's own parameters."""
+    """One scope to open: the item's index, and the values of the child body's own parameters.
+
+    The scope of a plan that a piece made has that `plan`; where the piece runs once its index is -1.
+    """
 
     index: int
     values: Mapping[str, bytes] = field(default_factory=dict)
     lists: Mapping[str, int] = field(default_factory=dict)
     blocks: Sequence[Block] = ()
+    plan: ChildPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

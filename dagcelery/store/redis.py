@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from dagcelery.errors import RunNotFound
 from dagcelery.store import freeing, rewinding, wire
 from dagcelery.store.base import (
     CHUNK_BYTES,
@@ -68,6 +69,7 @@ class RedisStore(Watching):
             "tokens": list(values),
             "lists": dict(run.lists),
             "deadline": run.deadline_seconds,
+            "bodies": len(run.topology),
         } | _options_of(run)
         # Before, so that no run is forgotten by the sweep; again after, since a look in between found no run.
         self._look({"run": run.id, "delay": 60})
@@ -90,14 +92,16 @@ class RedisStore(Watching):
     def finish(self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> Reply:
         request = wire.done(grant, outcome, owner, token, want)
         payloads: list[bytes] = []
+        home = grant.scope.parent if grant.step == CLOSE else grant.scope.id
         if outcome.values:
-            values = self._staging.values(run_id, grant.scope.id, grant.attempt, outcome.values)
+            # What closes a scope writes in the parent, where it must not meet what attempts there have staged.
+            attempt = f"{grant.attempt}c" if grant.step == CLOSE else grant.attempt
+            values = self._staging.values(run_id, home, attempt, outcome.values)
             request["tokens"] = list(values)
             payloads += values.values()
         if outcome.blocks:
             blocks, rest = wire.few(outcome.blocks)
             # Results of items stand beside those of other attempts, the latest wins; a list belongs to one attempt.
-            home = grant.scope.parent if grant.step == CLOSE else grant.scope.id
             of_items = grant.step == CLOSE or grant.lo >= 0
             self._staging.blocks(run_id, home, 0 if of_items else grant.attempt, rest)
             request["blocks"] = [(b.token, b.lo, b.hi, b.attempt) for b in blocks]
@@ -153,16 +157,18 @@ class RedisStore(Watching):
             self._staging.blocks(run_id, scope, grant.attempt, rest)
             payloads += [*values.values(), *(b.data for b in blocks)]
             about = [(b.token, b.lo, b.hi, b.attempt) for b in blocks]
-            described.append(
-                {
-                    "id": scope,
-                    "index": child.index,
-                    "tokens": list(values),
-                    "lists": dict(child.lists),
-                    "blocks": about,
-                }
-            )
+            said = {"id": scope, "index": child.index, "tokens": list(values), "lists": dict(child.lists)}
+            if child.plan is not None:
+                self._staging.child_plan(run_id, scope, child.plan)
+                said |= {"body": child.plan.body, "queues": child.plan.queues}
+            described.append(said | {"blocks": about})
         return described, payloads
+
+    def number(self, run_id: str, bodies: int) -> int:
+        first = json.loads(self._run("number", run_id, {"count": bodies})[0]).get("first")
+        if first is None:
+            raise RunNotFound(run_id)
+        return int(first)
 
     def release(self, run_id: str, grant: Grant, owner: str) -> None:
         self._run("release", run_id, wire.piece(grant) | {"owner": owner})
@@ -283,6 +289,10 @@ class RedisStore(Watching):
 
     def plan(self, run_id: str) -> bytes | None:
         return self._chunks(run_id, "plan") or None
+
+    def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
+        with self._reachable():
+            return wire.child_plans(self._client, [key(run_id, "g", body) for body in bodies])
 
     def scope(self, run_id: str, scope: str) -> Scope | None:
         if scope == ROOT:

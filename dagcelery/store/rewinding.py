@@ -18,7 +18,7 @@ from typing import Any
 from dagcelery.store import wire
 from dagcelery.store.base import CLOSE, ROOT, START
 from dagcelery.store.surveys import Survey
-from dagcelery.store.undoing import ARRIVALS, dependents
+from dagcelery.store.undoing import ARRIVALS, dependents, scopes_below
 
 _PORTION = 100
 _STEPS_A_SCRIPT = 20
@@ -63,9 +63,10 @@ class _Rewinding:
         survey = self._survey
         complete, freed = survey.complete()
         found = dependents(wanted, survey.body(0), complete.__contains__, freed.__contains__)
-        bodies = survey.bodies_below(found)
-        scopes = {name: body for name, body in survey.scopes() if body in bodies}
-        self._remove(found, bodies, scopes)
+        opened = {name: (parent, step, body) for name, parent, step, body in survey.scopes()}
+        below = scopes_below({name: place[:2] for name, place in opened.items()}, found)
+        scopes = {name: opened[name][2] for name in below}
+        self._remove(found, set(scopes.values()), scopes)
         for step in sorted(complete.keys() - found):
             self._tell(step, found, complete[step])
         self._act("finish")

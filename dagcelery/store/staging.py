@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, starmap
+from itertools import chain, groupby, starmap
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.base import CELL, CHUNK_BYTES, ROOT, Block, Topology
+from dagcelery.store.base import CELL, CHUNK_BYTES, ROOT, Block, ChildPlan, Topology
 from dagcelery.store.wire import FEW, STAGED
 
 
@@ -32,6 +32,14 @@ class Staging:
         for number, body in enumerate(topology):
             self.fields(run_id, f"g:{number}", wire.topology_fields(body), ttl)
 
+    def child_plan(self, run_id: str, scope: str, made: ChildPlan) -> None:
+        """Write a plan that a piece made, under a number of its own: it is nobody's until its scope is opened."""
+        parts = [(f"plan:{number}", data) for number, data in chunks(made.plan)]
+        about = [("of", f"{scope}/{len(parts)}".encode())]
+        for number, body in enumerate(made.topology):
+            plan = (*about, *parts) if number == 0 else ()
+            self.fields(run_id, f"g:{made.body + number}", chain(wire.topology_fields(body), plan))
+
     def parameters(self, run_id: str, values: Mapping[str, bytes], ttl: int) -> dict[str, bytes]:
         """Write a new run's values, unless they are small: those are given back."""
         if len(values) <= FEW and sum(map(len, values.values())) <= CHUNK_BYTES:
@@ -45,7 +53,7 @@ class Staging:
         self.fields(run_id, f"o:{ROOT}", starmap(field, values.items()), ttl)
         return {}
 
-    def values(self, run_id: str, scope: str, attempt: int, values: Mapping[str, bytes]) -> dict[str, bytes]:
+    def values(self, run_id: str, scope: str, attempt: int | str, values: Mapping[str, bytes]) -> dict[str, bytes]:
         """Write the values that are too large in chunks; answer what the commit shall store for all."""
         if not values:
             return {}

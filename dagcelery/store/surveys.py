@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dagcelery.store.base import ROOT, START
@@ -51,21 +51,11 @@ class Survey:
         freed = {step for step in entries if f"{step}:x" in state}
         return found if "more" in entries[START] else found | {START: 0}, freed
 
-    def bodies_below(self, steps: Iterable[int]) -> set[int]:
-        """The bodies that these steps of the root scope enter, and those within."""
-        found, waiting = set[int](), [(0, step) for step in steps]
-        while waiting:
-            body, step = waiting.pop()
-            inner = self.body(body)[step].get("b", -1)
-            if inner > 0 and inner not in found:
-                found.add(inner)
-                waiting += [(inner, other) for other in self.body(inner)]
-        return found
-
-    def scopes(self) -> Iterator[tuple[str, int]]:
-        """The scopes that were opened, and their bodies."""
+    def scopes(self) -> Iterator[tuple[str, str, int, int]]:
+        """The scopes that were opened: name, parent, step there, body."""
         for name, record in self.fields("sc"):
-            yield name, int(record.split(b"/")[3])
+            parent, step, _, body, *_ = record.decode().split("/")
+            yield name, parent, int(step), int(body)
 
     def names(self) -> Iterator[tuple[str, str, str, int | None]]:
         """The run's keys below its own: name, kind, scope, and the step that made it, as far as they tell."""

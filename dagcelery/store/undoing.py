@@ -41,6 +41,21 @@ def dependents(
     return found
 
 
+def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) -> set[str]:
+    """The scopes that steps of the root scope opened, and those within; `places` are the parent and step of each."""
+    below = defaultdict(list)
+    for scope, (parent, step) in places.items():
+        below[parent].append((step, scope))
+    wanted = set(steps)
+    waiting = [scope for step, scope in below[ROOT] if step in wanted and scope != ROOT]
+    found = set[str]()
+    while waiting:
+        scope = waiting.pop()
+        found.add(scope)
+        waiting += [inner for _, inner in below[scope]]
+    return found
+
+
 def unread(entries: Mapping[int, Mapping[str, Any]], is_complete: Callable[[int], bool]) -> set[int]:
     """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
     wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.get("rd", ())}
@@ -74,9 +89,8 @@ def rewind(ledger: Ledger, steps: Iterable[int]) -> None:
     """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed."""
     entries = {step: entry for step, entry in ledger.topology[0].items() if step >= START}
     found = dependents(steps, entries, lambda step: ledger.steps[ROOT, step].complete, _freed(ledger))
-    bodies = _bodies_below(ledger, found)
-    scopes = {name for name, scope in ledger.scopes.items() if scope.body in bodies}
-    _Undoing(ledger, found, bodies, scopes).undo()
+    scopes = scopes_below({name: (scope.parent, scope.step) for name, scope in ledger.scopes.items()}, found)
+    _Undoing(ledger, found, {ledger.scopes[scope].body for scope in scopes}, scopes).undo()
     ledger.state, ledger.failed, ledger.hook, ledger.rewound = "cancelled", "", "", ledger.rewound + 1
     ledger.reason = "parts of it are to be executed again: resume() sees to it"
     for step in sorted(entries.keys() - found):
@@ -86,17 +100,6 @@ def rewind(ledger: Ledger, steps: Iterable[int]) -> None:
 
 def _freed(ledger: Ledger) -> Callable[[int], bool]:
     return lambda step: ledger.steps[ROOT, step].freed
-
-
-def _bodies_below(ledger: Ledger, steps: Iterable[int]) -> set[int]:
-    found, waiting = set[int](), [(0, step) for step in steps]
-    while waiting:
-        body, step = waiting.pop()
-        inner = ledger.topology[body][step].get("b")
-        if inner is not None and inner > 0 and inner not in found:
-            found.add(inner)
-            waiting += [(inner, other) for other in ledger.topology[inner]]
-    return found
 
 
 class _Undoing:

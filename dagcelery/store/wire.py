@@ -38,6 +38,7 @@ _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
+_PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
 FEW = 100
 """Values, or blocks, that travel with a request."""
@@ -249,6 +250,20 @@ def blocks(token: str, pairs: list[bytes]) -> Iterator[Block]:
     for field, data in zip(pairs[::2], pairs[1::2], strict=True):
         lo, hi, attempt = field.split(b":")
         yield Block(token, int(lo), int(hi), int(attempt), data)
+
+
+def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | None]:
+    """Read the plans that stand with the topology of their first bodies, in portions."""
+    plans: list[tuple[str, bytes] | None] = []
+    for portion in portions(names, _PLANS_A_READ):
+        asked = client.pipeline(transaction=False)
+        for name in portion:
+            asked.hmget(name, "of", "plan:0")
+        for name, (of, first) in zip(portion, asked.execute(), strict=True):
+            scope, _, count = (of or b"").decode().partition("/")
+            rest = [client.hget(name, f"plan:{number}") or b"" for number in range(1, int(count or 0))]
+            plans.append((scope, b"".join((first or b"", *rest))) if of else None)
+    return plans
 
 
 def record(run_id: str, found: Mapping[str, str]) -> RunRecord:

@@ -53,11 +53,11 @@ elseif claim.attempt ~= req.attempt or claim.owner ~= req.owner then
 end
 
 local function store_outputs()
-  local o, home, base = key('o', scope), scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
-  local tokens = req.tokens or {}
-  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[i + 1]) end
-  if #tokens > 0 and scope ~= '0' then keep(o) end
+  local home, base = scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
   if step == '-2' then home, base = place(scope).parent, '@0:' end
+  local o, tokens = key('o', home), req.tokens or {}
+  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[i + 1]) end
+  if #tokens > 0 and home ~= '0' then keep(o) end
   for i, block in ipairs(req.blocks or {}) do
     local name = key('b', home, block[1] .. base .. math.floor(block[2] / 256))
     call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[#tokens + 1 + i])

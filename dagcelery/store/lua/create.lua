@@ -1,10 +1,10 @@
 -- Remember a run: its record, small parameters, and what may start. Large things were staged before, so a run exists
 -- with all that it needs or not at all. Again with the same id: nothing changes.
 -- request: name, digest, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
---          reservation, fingerprint, queues, tokens [values in ARGV 2..], lists {token: items}
+--          reservation, fingerprint, bodies (how many), queues, tokens [values in ARGV 2..], lists {token: items}
 if state then return { cjson.encode({ state = 'none', run = state, digest = digest }) } end
 ttl, digest, state = req.ttl, req.digest, 'pending'
-call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0)
+call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies)
 if req.deadline and req.deadline ~= cjson.null then
   call('HSET', R, 'deadline', string.format('%.6f', now + req.deadline), 'span', req.deadline)
 end

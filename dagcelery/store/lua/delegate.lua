@@ -1,8 +1,9 @@
--- Open a scope for each claimed item of a mapped nested DAG, and drop the claim: from now on the items are as alive as
--- their scopes. A worker that dies before this call has opened nothing; one that dies between two portions has opened
--- some, and whoever claims the items again skips those: a scope that exists is never opened twice.
+-- Open a scope for each claimed item of a mapped nested DAG, or for the one plan that a piece made, and drop the claim:
+-- from now on the pieces are as alive as their scopes. A worker that dies before this call has opened nothing; one that
+-- dies between two portions has opened some, and whoever claims the items again skips those: a scope that exists is
+-- never opened twice. A child plan and its topology were staged before, under a number that nobody else was given.
 -- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), want,
---          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...]}...].
+--          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...].
 -- ARGV 2..: for each child its values, then its blocks. Answers in `more` how many children it has opened so far, if
 -- more are to come.
 if not state then return gone('stale') end
@@ -32,7 +33,29 @@ local function store_inputs(child)
   end
 end
 
-local body, written, done, new = tostring(e.b), 0, 0, 0
+local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
+  local known, has, more = cjson.decode(call('HGET', R, 'queues')), {}, false
+  for _, queue in ipairs(known) do has[queue] = true end
+  for _, queue in ipairs(queues) do
+    if not has[queue] then
+      more = true
+      known[#known + 1] = queue
+      call('ZADD', key('r', queue), '+inf', '')
+      keep(key('r', queue))
+    end
+  end
+  if more then call('HSET', R, 'queues', cjson.encode(known)) end
+end
+
+-- What closes the scope writes in the parent, as a later attempt than any that the parent has had.
+local function begin_plan(child)
+  local s = key('s', child.id)
+  add_queues(child.queues)
+  call('HSET', s, '-2:t', math.max(req.attempt, tonumber(call('HGET', s, '-2:t') or 0)))
+  if req.lo < 0 then call('HSETNX', key('n'), parent.body .. '.' .. step .. ':b', claim.started) end
+end
+
+local body, written, done, new = tostring(req.children[1] and req.children[1].body or e.b), 0, 0, 0
 local first = entry(body, '-1')
 local each = 4 + 4 * (first.more and 1 or #successors(body, '-1', 0))
 for _, child in ipairs(req.children) do
@@ -42,6 +65,7 @@ for _, child in ipairs(req.children) do
   if call('HSETNX', key('sc'), child.id, record) == 1 then
     keep(key('sc'))
     store_inputs(child)
+    if child.body then begin_plan(child) end
     begin(child.id, body)
     new = new + 1
   else
@@ -54,6 +78,6 @@ if new > 0 then
   count(parent.body, step, 'r', new)
 end
 if done < #req.children or not req.last then return conclude('committed', req.from + done) end
-if req.hi == req.lo then items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo) end
+if req.lo >= 0 and req.hi == req.lo then items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo) end
 drop_claim(piece, e.q)
 return conclude('committed')

@@ -2,30 +2,31 @@
 -- this call has done nothing; after it, everything. More than 500 successors are announced in portions: the claim stays,
 -- with a cursor, until the last one, so a sweep can go on where a dead worker stopped.
 -- request: see committing.lua
-local function commit_close()
-  local p = place(scope)
-  local outer = place(p.parent).body
-  call('HSET', s, 'closed', 1)
-  count(outer, p.step, 'r', -1)
-  log('done', p.parent .. '/' .. p.step .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
-  local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
-  return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
-end
-
-local function commit_step()
-  call('HSET', s, step, 'd|' .. req.attempt .. '|' .. req.started .. '|' .. req.seconds .. '|' .. req.owner)
+local function done_once(scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
   local n = body .. '.' .. step
-  if scope == '0' then
+  call('HSET', key('s', scope), step, 'd|' .. req.attempt .. '|' .. req.started .. '|' .. req.seconds .. '|' .. req.owner)
+  if scope == '0' and name == piece then
     call('HSET', key('n'), n .. ':d', 1, n .. ':e', moment, n .. ':b', claim and claim.started or moment)
   else
     count(body, step, 'd', 1)
     call('HSET', key('n'), n .. ':e', moment)
   end
   if step ~= '-1' then
-    log('done', piece, body, -1, req.attempt, req.started, req.seconds)
+    log('done', name, body, -1, req.attempt, req.started, req.seconds)
     step_left(scope, body)
   end
   return announce(scope, body, step, 0)
+end
+
+local function commit_close()
+  local p = place(scope)
+  local outer, name = place(p.parent).body, p.parent .. '/' .. p.step
+  call('HSET', s, 'closed', 1)
+  count(outer, p.step, 'r', -1)
+  if p.index < 0 then return done_once(p.parent, outer, p.step, name) end
+  log('done', name .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
+  local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
+  return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
 end
 
 local function commit()
@@ -40,7 +41,7 @@ local function commit()
     hook = false
     return nil
   end
-  return commit_step()
+  return done_once(scope, body, step, piece)
 end
 
 if claim and claim.cursor then return conclude_claim('committed', announce_on(scope, step, claim.cursor)) end

@@ -5,9 +5,10 @@
 -- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps;
 --                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; doomed: z is in use;
 --                                              | rewinding: "token [steps]" of whoever takes steps back; rewind_at: the call it is at; rewound: how often
---                                              | held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
+--                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
--- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs
+-- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
+--                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
 -- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was rewound :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
@@ -58,7 +59,7 @@ local function place(scope)
   local p = places[scope]
   if not p then
     local parent, step, index, body, depth, seq =
-      string.match(call('HGET', key('sc'), scope) or '', '^(%w+)/(%d+)/(%d+)/(%d+)/(%d+)/(%d+)$')
+      string.match(call('HGET', key('sc'), scope) or '', '^(%w+)/(%d+)/(%-?%d+)/(%d+)/(%d+)/(%d+)$')
     p = { parent = parent, step = step, index = tonumber(index), body = body, depth = tonumber(depth), seq = tonumber(seq) }
     places[scope] = p
   end
