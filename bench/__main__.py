@@ -74,6 +74,12 @@ class Bench:
         seconds = self.seconds(self.loads.independent, width=1000, x=1)
         yield Row("1,000 independent nodes + join", seconds / 1001 * 1e6, "us a node", "<= 200")
 
+    def crawl(self) -> Iterator[Row]:
+        """Nodes that are added while the run goes on."""
+        for links in (10, 3):
+            seconds = self.seconds(self.loads.crawl, page=0, pages=10_000, links=links)
+            yield Row(f"crawl of 10,000 pages, {links} links each", seconds / 10_000 * 1e6, "us a page", "<= 500")
+
     def latency(self) -> Iterator[Row]:
         """One node, from submit to result."""
         self.once(self.loads.one_node)

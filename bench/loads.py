@@ -117,6 +117,18 @@ def fork(branches: int, long: float, short: float) -> int:
     return count([work(long), *[work(short) for _ in range(branches)]])
 
 
+@task(dynamic=True)
+def crawl(page: int, pages: int, links: int) -> list[int]:
+    """A page links to some others, until there are so many pages: what links to nothing is a value, not a graph."""
+    found = range(page * links + 1, min(pages, (page + 1) * links + 1))
+    return united(page, [crawl(other, pages, links) for other in found]) if found else [page]
+
+
+@task
+def united(page: int, found: list[list[int]]) -> list[int]:
+    return [page, *(other for others in found for other in others)]
+
+
 @dag
 def one_node() -> float:
     return started_at()
