@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagcelery.testing.chaos import checks, trials
-from dagcelery.testing.chaos.graphs import Case, bulky, linger, map_reduce, nested_map, wide, zigzag
+from dagcelery.testing.chaos.graphs import Case, bulky, growth, linger, map_reduce, nested_map, wide, zigzag
 from dagcelery.testing.chaos.storm import OF_CHILDREN, OF_MAINS, orders
 from dagcelery.testing.faults import Arena
 
@@ -19,6 +19,8 @@ CALLED_BY: dict[str, tuple[Any, dict[str, Any]]] = {
     "values": (wide, {"width": 510, "x": 1}),
     "send": (zigzag, {"x": 1}),
     "delegate": (nested_map, {"n": 4}),
+    "number": (growth, {"size": 4, "x": 1}),
+    "child_plans": (growth, {"size": 8, "x": 1}),
 }
 """What makes workers call what a small map-reduce would not."""
 
@@ -33,6 +35,17 @@ def test_children_that_die_around_a_call_cost_nothing_but_time(arena: Arena, ope
             again += 1
             assert again < 100, f"nobody came to {operation}"
             assert not trials.tried(arena.client, raw, case, f"{names[0]}/{again}", SECONDS).violations
+
+
+@pytest.mark.parametrize("operation", ["claim", "finish", "delegate"])
+def test_children_that_die_around_a_call_cost_a_growing_graph_nothing_but_time(arena: Arena, operation: str) -> None:
+    names = [arena.order_death(order) for order in orders([operation], "child")]
+    case, again = Case(0, operation, growth, {"size": 4, "x": 1}), 0
+    with closing(checks.raw_client(arena.local.server.url)) as raw:
+        while not all(map(arena.ledger.has_died, names)):
+            again += 1
+            assert again < 100, f"nobody came to {operation}"
+            assert not trials.tried(arena.client, raw, case, f"grown/{names[0]}/{again}", SECONDS).violations
 
 
 @pytest.mark.parametrize("operation", OF_MAINS)

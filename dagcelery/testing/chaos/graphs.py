@@ -98,6 +98,16 @@ def nested_map(n: int) -> int:
     return digest([row(k) for k in numbers(n)])
 
 
+@task(dynamic=True)
+def growth(size: int, x: int) -> int:
+    """Halves that call each other while they run, on two queues."""
+    _nap(x)
+    if size <= 1:
+        return x
+    halves = [growth(size // 2, mix(x, part)) for part in (0, 1)]
+    return digest([*halves, elsewhere(x), mix(*halves)])
+
+
 @dag(static=("width", "steps"))
 def stencil(width: int, steps: int, x: int) -> int:
     line = [mix(x, i) for i in range(width)]
@@ -201,6 +211,7 @@ _Made = tuple[Any, dict[str, Any]]
 _SHAPES: dict[str, tuple[int, Callable[[random.Random], _Made]]] = {
     "map-reduce": (6, lambda r: (map_reduce, {"n": r.choice([0, 1, 2, 30, 100, 300])})),
     "nested map": (4, lambda r: (nested_map, {"n": r.choice([0, 1, 4, 9])})),
+    "growth": (3, lambda r: (growth, {"size": r.choice([1, 2, 8]), "x": r.randrange(PRIME)})),
     "stencil": (4, lambda r: (stencil, {"width": 5, "steps": 8, "x": r.randrange(PRIME)})),
     "zigzag": (3, lambda r: (zigzag, {"x": r.randrange(PRIME)})),
     "random": (8, lambda r: (random_graph, _random_params(r))),

@@ -15,7 +15,10 @@ from dagcelery.testing.ledger import Moment, Place
 
 log = logging.getLogger(__name__)
 
-OF_CHILDREN = ("claim", "finish", "delegate", "hint", "values", "blocks", "plan", "workers", "send")
+OF_CHILDREN = (
+    *("claim", "finish", "delegate", "number", "child_plans", "hint"),
+    *("values", "blocks", "plan", "workers", "send"),
+)
 OF_MAINS = ("announce", "workers", "due", "sweep", "send")
 """Calls at which processes of a pool and main processes of workers are made to die, before and after."""
 
