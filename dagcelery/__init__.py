@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dagcelery.frontends.stages import RedisStage as RedisStage
     from dagcelery.frontends.stages import Stage as Stage
     from dagcelery.frontends.stages import stage as stage
+    from dagcelery.frontends.workflow import Workflow as Workflow
+    from dagcelery.frontends.workflow import register_definition as register_definition
     from dagcelery.model import DAG as DAG
     from dagcelery.model import Cache as Cache
     from dagcelery.model import FromKey as FromKey
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
+    "frontends.workflow": ("Workflow", "register_definition"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
     "client.outputs": ("ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"),
     "model": (

@@ -35,7 +35,7 @@ class Here:
         self.engine = Engine(MemoryStore(), Keyring.parse(_KEY), patient(settings), self._mailbox, observer=self.causes)
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
-        self._view = self.engine.adopt(self.run_id, self._plan)
+        self._view = self.engine.adopt(self.run_id, self._plan, is_alone=True)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from types import FunctionType
 from typing import Annotated, Any, Final, get_args, get_origin
+from weakref import WeakKeyDictionary
+
+_known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
+"""Annotations as they were written, and evaluated: tasks that run make nodes of the same functions again and again."""
+_signatures: WeakKeyDictionary[FunctionType, inspect.Signature] = WeakKeyDictionary()
 
 LAZY: Final = frozenset({Iterable, Iterator, Collection, Sequence})
 
@@ -16,8 +22,14 @@ def hints(func: Callable[..., Any]) -> dict[str, object]:
     `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all.
     """
     plain = _plain(func)
+    written: dict[str, object] = getattr(plain, "__annotations__", {})
+    known = _known.get(plain) if isinstance(plain, FunctionType) else None
+    if known is not None and known[0] == written:
+        return dict(known[1])
     scope = getattr(plain, "__globals__", {})
-    found = {name: _evaluated(hint, scope) for name, hint in getattr(plain, "__annotations__", {}).items()}
+    found = {name: _evaluated(hint, scope) for name, hint in written.items()}
+    if isinstance(plain, FunctionType) and None not in found.values():  # else a name may still be defined
+        _known[plain] = dict(written), found
     return {name: hint for name, hint in found.items() if hint is not None}
 
 
@@ -35,6 +47,11 @@ def lazy_parameters(func: Callable[..., Any], names: Iterable[str]) -> frozenset
 
 def signature(func: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of `func`; None for the built-in functions that have none."""
+    if isinstance(func, FunctionType) and not hasattr(func, "__signature__"):
+        known = _signatures.get(func)
+        if known is None:
+            known = _signatures[func] = inspect.signature(func)
+        return known
     try:
         return inspect.signature(func)
     except (TypeError, ValueError):

@@ -30,6 +30,9 @@ class TaskOptions:
     `max_concurrent` of its pieces are executed at once in one run. `cache` says how long its results are kept for other
     calls that would give the same. `on_success`, `on_failure` and `on_retry` are
     functions that workers call; like tasks they are found by name, or travel by value.
+
+    A task with a `driver` may return a graph, which is executed in its place: the driver is called with the function
+    and its arguments by name, and what it returns is a graph if that has a `__dag__`.
     """
 
     taints: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class TaskOptions:
     on_success: Hook | None = None
     on_failure: Hook | None = None
     on_retry: Hook | None = None
+    driver: Hook | None = None
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
@@ -63,7 +67,10 @@ class TaskOptions:
         if self.max_concurrent is not None:
             check_count("max_concurrent", self.max_concurrent)
         _check_items(self.min_success, self.on_item_failure)
-        _check_hooks(on_success=self.on_success, on_failure=self.on_failure, on_retry=self.on_retry)
+        _check_hooks(on_success=self.on_success, on_failure=self.on_failure, on_retry=self.on_retry, driver=self.driver)
+        if self.cache is not None and self.driver is not None:
+            wrong = "is on a dynamic task, whose result other tasks make"
+            raise InvalidDag(f"cache={self.cache!r}", wrong, "put it on the tasks that it calls")
         if self.on_retry is not None and self.retry is None:
             raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 

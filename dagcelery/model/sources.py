@@ -33,6 +33,14 @@ class Empty:
 
 EMPTY: Final = Empty()
 
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The value of a literal that is filled in when the DAG was planned: the one with this number."""
+
+    number: int
+
+
 PathStep: TypeAlias = "tuple[OneOf['key', 'property'], str | int]"
 
 

@@ -16,14 +16,15 @@ from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model import DAG, EMPTY, Each, Literal, Node, Task, dependencies, fan_source
+from dagcelery.payload import functions
 from dagcelery.planner.drafts import BodyDraft, Delegated, Given, Produced, StepDraft, write
 from dagcelery.planner.literals import literal
-from dagcelery.planner.options import plan_options, step_options
+from dagcelery.planner.options import dynamic_options, plan_options, step_options
 from dagcelery.planner.plan import Expr, Plan
 from dagcelery.planner.resolve import Frame, Resolver, check_aligned, is_shared
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.single import as_dag
-from dagcelery.planner.tables import CodecTable, FunctionTable, codec_spec, output_serializer
+from dagcelery.planner.tables import CodecTable, Describe, FunctionTable, codec_spec, output_serializer
 
 MAX_NODES: Final = 100_000
 _JSON: Final[Mapping[str, Any]] = {"k": "json"}
@@ -38,25 +39,28 @@ def plan(
     queue: str = DEFAULT,
     queues: Queues | None = None,
     max_nodes: int = MAX_NODES,
+    describe: Describe = functions.describe,
 ) -> Plan:
     """Return the plan of a DAG, or of a task as of a DAG that has no other node.
 
     `serializer` describes the codec of what names none, where the DAG has no default; `queue` takes what has
-    neither taints nor a queue, `queues` names those of taints. Raises InvalidDag, also for more than
-    `max_nodes` steps.
+    neither taints nor a queue, `queues` names those of taints. `describe` says how workers find a function. Raises
+    InvalidDag, also for more than `max_nodes` steps.
     """
     top = dag if isinstance(dag, DAG) else as_dag(dag)
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
-    return Builder(serializer, queue, queues, max_nodes).build(top)
+    return Builder(serializer, queue, queues, max_nodes, describe).build(top)
 
 
 class Builder:
     """Builds one plan. Frames of DAGs that are being planned lie on a stack, the innermost on top."""
 
-    def __init__(self, serializer: Mapping[str, Any], queue: str, queues: Queues | None, limit: int) -> None:
+    def __init__(
+        self, serializer: Mapping[str, Any], queue: str, queues: Queues | None, limit: int, describe: Describe
+    ) -> None:
         self.codecs = CodecTable(serializer)
-        self.functions = FunctionTable()
+        self.functions = FunctionTable(describe)
         self.resolver = Resolver(self.codecs)
         self.bodies: list[BodyDraft] = []
         self.todo: deque[Callable[[], None]] = deque()
@@ -159,6 +163,11 @@ class Builder:
             lazy=options.lazy,
             options=step_options(options, self.functions, is_mapped=fan_source(task) is not None),
         )
+        if options.driver is not None:
+            step.options = {
+                **step.options,
+                **dynamic_options(options.driver, self.functions, self.queue, frame.codec),
+            }
         drafts = self.inputs(frame, name, task)
         self.fan_out(step, frame, name, task)
         append(step)

@@ -44,6 +44,13 @@ def step_options(options: TaskOptions, table: FunctionTable, *, is_mapped: bool)
     return {name: value for name, value in found.items() if value is not None}
 
 
+def dynamic_options(driver: Callable[..., object], table: FunctionTable, queue: str, codec: int) -> dict[str, Any]:
+    """Return what lets workers plan what a task returns: its driver's place in `table`, and what holds where nothing
+    else is said, the queue and the codec.
+    """
+    return {"dynamic": {"f": table.number_of_driver(driver), "q": queue, "c": codec}}
+
+
 def plan_options(options: DagOptions, table: FunctionTable) -> dict[str, Any]:
     """Return the options of the DAG that is submitted, as far as they were set and concern workers or the store."""
     found = {

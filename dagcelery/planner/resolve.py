@@ -85,7 +85,7 @@ class Resolver:
 
     def item(self, draft: Expr, frame: Frame, place: str) -> Expr:
         """Return the expression of one element of the list that `draft` stands for."""
-        if draft[0] == "ref":
+        if draft[0] == "ref" and not _is_handed_up(draft):
             return ("each", draft[1])
         splice = _only_splice(draft)
         # A list with one element per item of another: its element is made from the other's, nobody waits.
@@ -93,7 +93,7 @@ class Resolver:
 
     def counted(self, draft: Expr, frame: Frame, place: str) -> Target:
         """Return what is counted to know how many elements the list has."""
-        if draft[0] == "ref":
+        if draft[0] == "ref" and not _is_handed_up(draft):
             target: Target = draft[1].root
             return target
         splice = _only_splice(draft)
@@ -196,6 +196,12 @@ def _simplified(items: tuple[Expr, ...]) -> Expr:
         if isinstance(target, Produced) and target.step.root is not None:
             return ("ref", target)
     return ("list", items)
+
+
+def _is_handed_up(draft: Expr) -> bool:
+    """Whether a value may come from a scope that closes: it comes whole, and a step of its own takes it apart."""
+    target = draft[1]
+    return isinstance(target, Produced) and target.step.root is None and "dynamic" in target.step.options
 
 
 def _only_splice(draft: Expr) -> Expr | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
 from dagcelery.payload import functions
@@ -16,10 +16,17 @@ from dagcelery.planner.plan import FunctionSpec, Path
 _COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
 
 
-class FunctionTable:
-    """The functions of a plan in the order of their first use."""
+class Describe(Protocol):
+    """Says how another process finds a function."""
 
-    def __init__(self) -> None:
+    def __call__(self, func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functions.Description: ...
+
+
+class FunctionTable:
+    """The functions of a plan in the order of their first use; `describe` says how another process finds each."""
+
+    def __init__(self, describe: Describe = functions.describe) -> None:
+        self._describe = describe
         self.specs: list[FunctionSpec] = []
         self._numbers: dict[Any, int] = {}
 
@@ -28,8 +35,15 @@ class FunctionTable:
         key = (func if isinstance(func, _COMPARABLE) else id(func), by_value)
         if key not in self._numbers:
             self._numbers[key] = len(self.specs)
-            self.specs.append(FunctionSpec(**functions.describe(func, by_value=by_value)))
+            self.specs.append(FunctionSpec(**self._describe(func, by_value=by_value)))
         return self._numbers[key]
+
+    def number_of_driver(self, driver: Callable[..., Any]) -> int:
+        """Return the number of what calls a dynamic task: part of this library, so nobody compares its code."""
+        if driver not in self._numbers:
+            self._numbers[driver] = len(self.specs)
+            self.specs.append(replace(FunctionSpec(**self._describe(driver, by_value=())), hash=""))
+        return self._numbers[driver]
 
 
 class CodecTable:

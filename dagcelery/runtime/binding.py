@@ -94,7 +94,8 @@ class Messages:
     def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._binding.later_priority if is_new else None
-        made = canvas.Canvas(self._binding.app, view.program.plan, view.run_id, self.slots, priority)
+        program = view.program
+        made = canvas.Canvas(self._binding.app, program.plan, view.run_id, self.slots, priority, program.home)
         for signature in made.build(opened):
             _let_go(signature.apply_async())
 

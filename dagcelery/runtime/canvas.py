@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery, chain, chord, group
@@ -23,13 +24,22 @@ MOST_LINKS = 4
 
 
 class Canvas:
-    """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have."""
+    """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have.
+
+    `home` answers the plan that a body belongs to, and its number there, where there is more than one plan.
+    """
 
     def __init__(
-        self, app: Celery, plan: Plan, run_id: str, slots: Callable[[str], int], priority: int | None = None
+        self,
+        app: Celery,
+        plan: Plan,
+        run_id: str,
+        slots: Callable[[str], int],
+        priority: int | None = None,
+        home: Callable[[int], tuple[Plan, int] | None] | None = None,
     ) -> None:
         self._app = app
-        self._plan = plan
+        self._home = home or partial(_at_home, plan)
         self._run = run_id
         self._slots = slots
         self._options = {} if priority is None else {"priority": priority}
@@ -61,10 +71,11 @@ class Canvas:
         """
         size = min(step.items, max(1, self._slots(step.queue)), MOST_HEADERS)
         header = [self.visit(step.queue, f"{step.scope}/{step.step}") for _ in range(size)]
-        join = join_of(self._plan, step.body, step.step)
-        if join is None or not counts_chords(self._app):
+        plan, number = self._home(step.body) or (None, 0)
+        join = join_of(plan, number, step.step) if plan else None
+        if plan is None or join is None or not counts_chords(self._app):
             return group(header, app=self._app)
-        body = self.visit(self._plan.bodies[step.body].steps[join].queue, f"{step.scope}/{join}")
+        body = self.visit(plan.bodies[number].steps[join].queue, f"{step.scope}/{join}")
         return chord(header, body, app=self._app)
 
     def straight(self, step: Opened, runs: Sequence[Sequence[int]]) -> Signature:
@@ -77,8 +88,11 @@ class Canvas:
         return chain(*links, app=self._app)
 
     def _links(self, step: Opened, runs: Sequence[Sequence[int]]) -> list[Signature]:
-        links = []
-        steps = self._plan.bodies[step.body].steps
+        links: list[Signature] = []
+        plan, number = self._home(step.body) or (None, 0)
+        if plan is None:
+            return links
+        steps = plan.bodies[number].steps
         for members, following in zip(runs, [*runs[1:], None], strict=True):
             names = [f"{step.scope}/{member}" for member in members]
             queue = steps[members[0]].queue
@@ -91,7 +105,12 @@ class Canvas:
         return links
 
     def _straight(self, step: Opened) -> list[list[int]]:
-        return straight_run(self._plan, step.body, step.step, groups=MOST_LINKS, steps=MOST_STEPS)
+        plan, number = self._home(step.body) or (None, 0)
+        return straight_run(plan, number, step.step, groups=MOST_LINKS, steps=MOST_STEPS) if plan else []
+
+
+def _at_home(plan: Plan, body: int) -> tuple[Plan, int]:
+    return plan, body
 
 
 MOST_STEPS = 16

@@ -119,9 +119,9 @@ class Engine:
         """A name for one claiming call that no other call has."""
         return f"{os.getpid()}-{next(self._calls)}-{time.time_ns()}"
 
-    def adopt(self, run_id: str, plan: Plan) -> RunView:
-        """Use a plan that this process made itself, functions and all."""
-        return self._keep(run_id, Program(plan, self.keyring, None))
+    def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
+        """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
+        return self._keep(run_id, Program(plan, self.keyring, None), is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
         """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
@@ -130,11 +130,12 @@ class Engine:
             view = self._keep(run_id, self._program(run_id))
         return view
 
-    def _keep(self, run_id: str, program: Program) -> RunView:
+    def _keep(self, run_id: str, program: Program, *, is_alone: bool = False) -> RunView:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.spills, run_id)) if self.spill is not None else None
-        view = self._views[run_id] = RunView(self.store, self.keyring, program, run_id, folder)
+        view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        self._views[run_id] = view
         return view
 
     def _program(self, run_id: str) -> Program:
@@ -158,13 +159,15 @@ class Engine:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
         view = self._met(run_id)
         if view is not None:
-            Visit(self, view, queue, message).work(focus)
+            with view.visited():
+                Visit(self, view, queue, message).work(focus)
 
     def condemn(self, run_id: str, queue: str, step: str) -> None:
         """Let what is condemned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
-            Visit(self, view, queue, "").fail(step)
+            with view.visited():
+                Visit(self, view, queue, "").fail(step)
 
     def ended(self, run_id: str, opened: Sequence[Opened]) -> None:
         """A run is over: what is to be called then is sent for, and its keys live as long as results do."""
@@ -212,7 +215,8 @@ class Engine:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         view = self._met(run_id)
         if view is not None:
-            Visit(self, view, queue, message, steps, then).work_on(steps)
+            with view.visited():
+                Visit(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:
         """The run that a message names; one whose plan this worker may not read is left to others, unharmed."""

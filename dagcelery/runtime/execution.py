@@ -14,7 +14,7 @@ from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Step
-from dagcelery.runtime import caching, limits
+from dagcelery.runtime import caching, growing, limits
 from dagcelery.runtime.caching import Memo, Recollection
 from dagcelery.runtime.calls import Listener, heard, is_leaving
 from dagcelery.runtime.columns import Columns
@@ -42,10 +42,11 @@ class Executed:
 class Executor:
     """Executes pieces of one run in this process."""
 
-    def __init__(self, view: RunView, sizes: Limits, deaths: int = 3) -> None:
+    def __init__(self, view: RunView, sizes: Limits, deaths: int = 3, most_nodes: int = 100_000) -> None:
         self.view = view
         self.limits = sizes
         self._deaths = deaths
+        self._most_nodes = most_nodes
         self._listener: Listener | None = None
 
     def execute(self, grant: Grant, listener: Listener | None = None) -> Executed:
@@ -66,7 +67,10 @@ class Executor:
             elif grant.lo >= 0:
                 return self._range(grant, started)
             else:
-                outcome = self._once(grant)
+                executed = self._once(grant)
+                if executed.children is not None:
+                    return replace(executed, seconds=time.perf_counter() - clock)
+                outcome = executed.outcome
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
@@ -96,8 +100,9 @@ class Executor:
         sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
         if grant.step < 0:
             return Outcome(failure=sealed)
-        step = self.view.program.step(grant.scope.body, grant.step)
-        options, is_missing = step.options, self.view.program.is_missing(step, error)
+        program, body = self.view.program, grant.scope.body
+        step = program.step(body, grant.step) if program.knows(body) else None
+        options, is_missing = step.options if step else {}, step is not None and program.is_missing(step, error)
         return Outcome(
             failure=sealed,
             retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
@@ -121,7 +126,7 @@ class Executor:
         return verdict(grant.condemned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
 
     # -- steps that run once ----------------------------------------------------------------------
-    def _once(self, grant: Grant) -> Outcome:
+    def _once(self, grant: Grant) -> Executed:
         step = self.view.program.step(grant.scope.body, grant.step)
         reader = Reader(self.view, grant.scope, grant)
         arguments = {name: reader.evaluate(expr, lazy=name in step.lazy) for name, expr in step.arguments}
@@ -132,18 +137,20 @@ class Executor:
             returned = skipped_among(arguments) if self.view.program.may_skip else None
         cached = 0
         if step.kind != "gather" and returned is None:
-            function = self.view.program.function(step.target)
+            function = self.view.program.callee(step)
             memo = self._memo(grant)
             with executing(Cursor(self.view, grant)):
                 if memo is None:
                     returned = self._called(-1, function, arguments, limits.of(step.options))
                 else:
                     returned, cached = self._recalled(memo, function, arguments, step)
+            if self.view.program.may_grow and growing.is_graph(step, returned):
+                return Executed(Outcome(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         with executing(Cursor(self.view, grant)):
             writer.step_outputs(sealed, grant.step, step, returned, culprit)
-        return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached)
+        return Executed(Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
 
     def _memo(self, grant: Grant) -> Memo | None:
         program = self.view.program
@@ -180,6 +187,8 @@ class Executor:
         scope, reader = grant.scope, Reader(self.view, grant.scope, grant)
         parent = self.view.scope(scope.parent)
         step = self.view.program.step(parent.body, scope.step)
+        if step.kind != "dag":
+            return growing.close(self.view, grant, self.limits)
         writer = Writer(self.view, parent.id, grant.attempt, self.limits)
         culprit = self.view.address(parent, scope.step, scope.index)
         blocks = []
@@ -201,7 +210,7 @@ class Executor:
             if step.kind == "dag" and grant.hi > grant.lo:
                 children = [self._child(grant, step, columns, index) for index in range(grant.lo, grant.hi)]
                 return Executed(Outcome(), children, seconds=(time.perf_counter() - clock) / len(children))
-            function = self.view.program.function(step.target) if step.kind == "task" else None
+            function = self.view.program.callee(step) if step.kind == "task" else None
             memo = self._memo(grant)
             if memo is not None:
                 recollection = Recollection(self.view, memo, columns.rows())
@@ -213,12 +222,24 @@ class Executor:
         with executing(cursor):
             if function is not None:
                 returned, raised = self._call_items(function, step, columns, cursor, recollection)
+            if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
+                return self._grown_item(grant, step, returned[0], started, clock)
         if recollection is None:
             return self._seal_range(grant, step, returned, raised, started, clock)
         recollection.keep()
         executed = self._seal_range(grant, step, returned, raised, started, clock)
         cached = recollection.hits(executed.outcome.done - grant.lo)
         return replace(executed, outcome=replace(executed.outcome, cached=cached))
+
+    def _grown_item(self, grant: Grant, step: Step, graph: Any, started: float, clock: float) -> Executed:
+        """An item, which was claimed alone, goes on as what it returned."""
+        try:
+            children = [growing.child_of(self.view, grant, step, graph, self._most_nodes)]
+        except Exception as error:
+            if self._is_not_its_fault(error):
+                raise
+            return self._failed(grant, error, started, clock)
+        return Executed(Outcome(), children, seconds=time.perf_counter() - clock)
 
     def _call_items(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import Grant
+from dagcelery.store.base import CLOSE, Grant
 
 if TYPE_CHECKING:
     from dagcelery.runtime.execution import Executed
@@ -52,7 +52,12 @@ def tell(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
 
     In the process that ran them, after the store knows: a process that dies in between calls nothing.
     """
-    if grant.step < 0 or state == "stale":
+    if state == "stale" or executed.children is not None:
+        return
+    if grant.step == CLOSE and executed.error is None:
+        grant = _closed(view, grant)
+        executed = replace(executed, outcome=replace(executed.outcome, done=grant.hi))
+    if grant.step < 0:
         return
     options = view.program.step(grant.scope.body, grant.step).options
     done, hook = executed.outcome.done, view.program.hook(options, "success")
@@ -65,6 +70,16 @@ def tell(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
         hook = view.program.hook(options, "retry" if state == "retried" else "failure")
         if hook is not None:
             quietly(hook, _of_piece(view, grant, done if grant.lo >= 0 else -1, state, executed.error))
+
+
+def _closed(view: RunView, grant: Grant) -> Grant:
+    """The piece that is done when this scope closes, if it made the scope's plan itself."""
+    scope = grant.scope
+    parent = view.scope(scope.parent)
+    if view.program.step(parent.body, scope.step).kind != "task":
+        return grant
+    upto = scope.index + (scope.index >= 0)
+    return replace(grant, scope=parent, step=scope.step, lo=scope.index, hi=upto)
 
 
 def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:

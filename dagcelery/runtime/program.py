@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagcelery.errors import CodeMismatch, DeserializationError, FunctionNotFound
@@ -15,12 +17,16 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
+from dagcelery.runtime.linking import Numbers, codec_identity, identity, linked
 from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
 
 if TYPE_CHECKING:
     from dagcelery.runtime.caching import Memo
 
 log = logging.getLogger(__name__)
+
+DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow.definitions")
+"""Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 
 def _codec(spec: Mapping[str, Any], keyring: Keyring) -> Codec | DeserializationError:
@@ -31,22 +37,86 @@ def _codec(spec: Mapping[str, Any], keyring: Keyring) -> Codec | Deserialization
         return error
 
 
+def _driven(driver: Callable[..., Any], function: Callable[..., Any], /, **arguments: Any) -> Any:
+    return driver(function, arguments)
+
+
 class Program:
-    """A plan with its codecs and functions. Functions are looked up when they are first called."""
+    """A plan with its codecs and functions, and the plans that were made while it runs. Bodies, functions and codecs
+    of all of them have one numbering. Functions are looked up when they are first called.
+    """
 
     def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
-        self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
-        options = {option for body in plan.bodies for step in body.steps for option in step.options}
-        self.may_skip, self.may_retry, self.has_hooks = (name in options for name in ("min_success", "retry", "hooks"))
         self.frees = plan.options.get("keep") == "outputs"
-        self.caches = "cache" in options
         self.memos: dict[tuple[int, int], Memo | None] = {}
-        self._is_limited = "max_concurrent" in options
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
+        self._specs = list(plan.functions)
+        self._codec_specs = list(plan.codecs)
+        self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
+        self._bodies = dict(enumerate(plan.bodies))
+        self._homes = {number: (plan, number) for number in self._bodies}
         self._functions: dict[int, Callable[..., Any]] = {}
+        self._numbers: dict[object, int] = {}
+        self._options: set[str] = set()
+        self._note_options(plan)
+
+    def _note_options(self, plan: Plan) -> None:
+        """Remember which options are in use at all, so that nobody asks each step for what no step has."""
+        self._options = self._options | {
+            option for body in plan.bodies for step in body.steps for option in step.options
+        }
+        self.may_skip, self.may_retry = "min_success" in self._options, "retry" in self._options
+        self.has_hooks, self.may_grow = "hooks" in self._options, "dynamic" in self._options
+        self._is_limited, self.caches = "max_concurrent" in self._options, "cache" in self._options
+
+    def own_copy(self) -> Program:
+        """The same program, free to grow: the one that was planned may be used for several runs."""
+        made = copy.copy(self)
+        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
+            setattr(made, name, copy.copy(getattr(self, name)))
+        made._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
+        made._numbers |= {codec_identity(spec): number for number, spec in enumerate(self._codec_specs)}
+        return made
+
+    def link(self, first: int, plan: Plan) -> None:
+        """Take in a plan that was made while this one runs; its bodies are numbered from `first` on."""
+        numbers = Numbers(first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)])
+        for at, body in enumerate(plan.bodies):
+            self._homes[first + at] = plan, at
+            self._bodies[first + at] = linked(body, numbers)
+        self._note_options(plan)
+
+    def _function_number(self, spec: FunctionSpec) -> int:
+        number = self._numbers.setdefault(identity(spec), len(self._specs))
+        if number == len(self._specs):
+            self._specs.append(spec)
+        return number
+
+    def _codec_number(self, spec: Mapping[str, Any]) -> int:
+        number = self._numbers.setdefault(codec_identity(spec), len(self._codec_specs))
+        if number == len(self._codec_specs):
+            self._codec_specs.append(spec)
+            self._codecs.append(_codec(spec, self._keyring))
+        return number
+
+    def knows(self, body: int) -> bool:
+        """Whether a body is at hand: those of plans made elsewhere have to be read first."""
+        return body in self._bodies
+
+    def home(self, body: int) -> tuple[Plan, int] | None:
+        """The plan that a body belongs to, and its number there; None if it is not at hand."""
+        return self._homes.get(body)
+
+    def function_spec(self, number: int) -> FunctionSpec:
+        """How a function is found."""
+        return self._specs[number]
+
+    def codec_spec(self, number: int) -> Mapping[str, Any]:
+        """The description of a codec."""
+        return self._codec_specs[number]
 
     @property
     def run_quota(self) -> tuple[str, int] | None:
@@ -62,7 +132,7 @@ class Program:
         most = found.options.get("max_concurrent")
         if most is None:
             return None
-        spec = self.plan.functions[found.target]
+        spec = self._specs[found.target]
         return f"pieces of {spec.module}:{spec.qualname}", int(most)
 
     def codec(self, number: int) -> Codec:
@@ -74,17 +144,17 @@ class Program:
 
     def body(self, number: int) -> Body:
         """The steps of one scope."""
-        return self.plan.bodies[number]
+        return self._bodies[number]
 
     def step(self, body: int, step: int) -> Step:
         """One step of one body."""
-        return self.plan.bodies[body].steps[step]
+        return self._bodies[body].steps[step]
 
     def function(self, target: int) -> Callable[..., Any]:
         """The function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
         found = self._functions.get(target)
         if found is None:
-            spec = self.plan.functions[target]
+            spec = self._specs[target]
             found = functions.load(spec, imports=self._imports, keyring=self._keyring)
             self._compare(spec, found)
             self._functions[target] = found
@@ -94,8 +164,24 @@ class Program:
         """Whether an error says that this process does not have the function of a task step."""
         if not isinstance(error, FunctionNotFound) or step.kind != "task":
             return False
-        spec = self.plan.functions[step.target]
+        spec = self._specs[step.target]
         return (error.module, error.qualname) == (spec.module, spec.qualname)
+
+    def callee(self, step: Step) -> Callable[..., Any]:
+        """What a task step calls: its function, by way of what lets it return a graph, if it may."""
+        function = self.function(step.target)
+        if not self.may_grow or "dynamic" not in step.options:
+            return function
+        number = step.options["dynamic"]["f"]
+        driver = self._functions.get(number)
+        if driver is None:
+            spec = self._specs[number]
+            # A way to write DAGs is part of this library; whoever may call its functions may import it.
+            imports = self._imports
+            if imports is not None and spec.module in DRIVERS:
+                imports = (*imports, spec.module)
+            driver = self._functions[number] = functions.load(spec, imports=imports, keyring=self._keyring)
+        return partial(_driven, driver, function)
 
     def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
         """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""
@@ -120,19 +206,27 @@ class Program:
     def clock_key(self, body: int, step: int) -> str:
         """What durations are kept by: the function, or the step where there is none."""
         if step < 0:
-            return {START: "start", HOOK: "hook"}.get(step, f"close {body}")
+            return {START: "start", HOOK: "hook"}.get(step) or f"close {self._place(body)}"
         found = self.step(body, step)
         if found.kind != "task":
-            return f"{found.kind} {body}.{step}"
-        spec = self.plan.functions[found.target]
+            return f"{found.kind} {self._place(body)}.{step}"
+        spec = self._specs[found.target]
         return f"{spec.module}:{spec.qualname}:{spec.hash}"
+
+    def _place(self, body: int) -> str:
+        # Plans that are made by the thousand, by the same function, take as long as each other.
+        plan, number = self._homes[body]
+        return str(number) if plan is self.plan else f"{plan.name} {number}"
 
     def most_items(self, body: int, step: int) -> int:
         """How many items one claim may take, so that committing them stays one small script."""
         found = self.step(body, step)
+        if "dynamic" in found.options:
+            return 1  # each of them may become a scope
         if found.kind != "dag":
             return RANGE_ITEMS
-        child = topology(self.plan)[found.target]
+        plan, number = self._homes[found.target]
+        child = topology(plan)[number]
         return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
 
     def node_name(self, body: int, step: int) -> str:

@@ -18,28 +18,38 @@ from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
 from dagcelery.planner.topology import topology
+from dagcelery.runtime.child_plans import ChildPlans
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
 _RECORD_SECONDS = 5.0
+_FANOUTS = 64
+_PATH_CHARACTERS = 10_000_000
 ATOMS = frozenset({int, float, str, bool, type(None), bytes})
 """Types whose values may be shared between calls, because nobody can change them."""
 
 
-class RunView:
+class RunView(ChildPlans):
     """What this process knows of one run: its program, where its scopes hang, how long its lists are; and the folder
     where large values stand in files, if they do.
+
+    Of a run that is `is_alone` no other process will ever know.
     """
 
     def __init__(
-        self, store: Store, keyring: Keyring, program: Program, run_id: str, folder: Folder | None = None
+        self,
+        store: Store,
+        keyring: Keyring,
+        program: Program,
+        run_id: str,
+        folder: Folder | None = None,
+        *,
+        is_alone: bool = False,
     ) -> None:
+        super().__init__(store, keyring, program, run_id, is_alone=is_alone)
         self.folder = folder
-        self.store = store
-        self.keyring = keyring
-        self.program = program
-        self.run_id = run_id
         self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
+        self._paths: dict[str, str] = {ROOT: ""}
         self._counts: dict[tuple[str, str], int] = {}
         self._record: RunRecord | None = None
         self._recorded = 0.0
@@ -63,8 +73,11 @@ class RunView:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
         name = f"{body}.{step}"
         if name not in self.fanouts:
+            if not self.is_planned(body) and len(self.fanouts) >= _FANOUTS:
+                self.fanouts.pop(next(iter(self.fanouts)))
             self.fanouts[name] = (self.program.clock_key(body, step), self.program.most_items(body, step))
 
+    # -- scopes, and plans that were made while the run goes on ------------------------------------
     def scope(self, name: str) -> Scope:
         """Where a scope hangs; its name proves it."""
         found = self._scopes.get(name)
@@ -76,30 +89,59 @@ class RunView:
         return found
 
     def trust(self, scope: Scope) -> Scope:
-        """Check that a scope hangs where its record says."""
+        """Check that a scope hangs where its record says, and have its plan at hand."""
         known = self._scopes.get(scope.id)
         if known is not None:
             return known
         if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
             raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
-        expected = self.program.step(self.scope(scope.parent).body, scope.step).target
-        if expected != scope.body:
-            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
+        if not self._has_own_plan(scope):
+            expected = self.program.step(self.scope(scope.parent).body, scope.step).target
+            if expected != scope.body:
+                raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
         if len(self._scopes) > 10_000:
             self._scopes = {ROOT: self._scopes[ROOT]}
         self._scopes[scope.id] = scope
         return scope
 
+    def _has_own_plan(self, scope: Scope) -> bool:
+        """Whether a scope runs a plan that a piece made, and not a body of the plan around it."""
+        if self.is_planned(scope.body):
+            return False
+        owner = self.scope_of(scope.body)
+        if owner not in (None, scope.id):
+            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
+        return owner is not None
+
+    def forget(self) -> None:
+        """Forget plans that were made while the run goes on, and the scopes that run them."""
+        super().forget()
+        self._scopes, self._paths = {ROOT: self._scopes[ROOT]}, {ROOT: ""}
+
+    # -- addresses --------------------------------------------------------------------------------
     def address(self, scope: Scope, step: int, index: int = -1) -> str:
         """A piece's address as people read it: ``train[3]/fit[0]``."""
-        parts = []
-        while True:
-            if step >= 0:
-                name = self.program.node_name(scope.body, step)
-                parts.append(name if index < 0 else f"{name}[{index}]")
-            if scope.id == ROOT:
-                return "/".join(reversed(parts))
-            scope, step, index = self.scope(scope.parent), scope.step, scope.index
+        path = self.path(scope)
+        return path + self._name(scope, step, index) if step >= 0 else path.removesuffix("/")
+
+    def path(self, scope: Scope) -> str:
+        """What stands in front of the names of a scope's steps: ``train[3]/``."""
+        way = []
+        while scope.id not in self._paths:
+            way.append(scope)
+            scope = self.scope(scope.parent)
+        path = self._paths[scope.id]
+        for inner in reversed(way):
+            path += self._name(scope, inner.step, inner.index) + "/"
+            scope = inner
+            if len(self._paths) * len(path) > _PATH_CHARACTERS:
+                self._paths = {ROOT: ""}
+            self._paths[scope.id] = path
+        return path
+
+    def _name(self, scope: Scope, step: int, index: int) -> str:
+        name = self.program.node_name(scope.body, step)
+        return name if index < 0 else f"{name}[{index}]"
 
     def piece_address(self, piece: str) -> str:
         """A piece's address as people read it, from its name in the store."""

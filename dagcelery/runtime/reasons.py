@@ -45,7 +45,7 @@ def explained(
     if record.is_over or record.held or not any(_waits(node) for node in nodes.values()):
         yield from nodes.values()
         return
-    around = _surroundings(engine, view)
+    around = _surroundings(engine, view, nodes)
     for place, node in nodes.items():
         why = reason(place, nodes, around) if _waits(node) else ""
         yield replace(node, why=why, due=around.due.get(place, 0.0))
@@ -81,12 +81,13 @@ def _named(nodes: Sequence[NodeStatus]) -> str:
     return "; ".join(told) + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
 
 
-def _surroundings(engine: Engine, view: RunView) -> Surroundings:
+def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surroundings:
     whole: dict[Place, list[Place]] = {}
     by_item: dict[Place, list[Place]] = {}
     parents: dict[int, Place] = {}
-    for body, entries in enumerate(topology(view.program.plan)):
-        for name, entry in entries.items():
+    for body in sorted({body for body, _ in nodes}):
+        plan, number = view.program.home(body) or (view.program.plan, body)
+        for name, entry in topology(plan)[number].items():
             if not name.isdigit():
                 continue
             place = (body, int(name))
@@ -94,7 +95,7 @@ def _surroundings(engine: Engine, view: RunView) -> Surroundings:
                 for successor in entry.get(kind) or ():
                     found.setdefault((body, successor), []).append(place)
             if entry.get("b", -1) > 0:
-                parents.setdefault(entry["b"], place)
+                parents.setdefault(body - number + entry["b"], place)
     outstanding = engine.store.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from dagcelery.errors import NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.plan import Plan, Step
 from dagcelery.runtime import waiting
 from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.reasons import HELD, explained
-from dagcelery.store.base import ROOT, Counts, Grant, Scope, Store
+from dagcelery.store.base import ROOT, Counts, Grant, Progress, Scope, Store
 
 
 class RunState(StrEnum):
@@ -36,10 +37,10 @@ class RunState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
-    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. `retrying` have failed and wait for their next
-    attempt, `skipped` have failed and were left out. `cached` of those that are done were not called: the results of
-    earlier calls were taken. Times are seconds since the epoch, 0: not yet.
-
+    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
+    address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
+    `skipped` have failed and were left out. `cached` of those that are done were not called: the results of earlier
+    calls were taken. Times are seconds since the epoch, 0: not yet.
     `why` says what a node waits for, in a few words: ``queue gpu: no live worker consumes it``; "" where nothing waits.
     `due` is when the next attempt of one that failed is due, 0: none is.
     """
@@ -178,25 +179,11 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     if progress is None:
         raise RunNotFound(run_id)
     view, record = engine.view(run_id), progress.record
-    nodes: dict[tuple[int, int], NodeStatus] = {}
-    for number, prefix in sorted(prefixes(view.program.plan).items()):
-        for index, step in enumerate(view.program.body(number).steps):
-            unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
-            counts = progress.counts.get((number, index), Counts(total=unstarted))
-            nodes[number, index] = NodeStatus(
-                prefix + step.name,
-                step.queue,
-                step.over is not None,
-                counts.total,
-                counts.done,
-                counts.running,
-                counts.failed,
-                counts.started,
-                counts.ended,
-                counts.retrying,
-                counts.skipped,
-                cached=counts.cached,
-            )
+    nodes = {
+        (number, index): _node_status(progress, number, index, prefix, step)
+        for number, prefix in _all_prefixes(view, progress)
+        for index, step in enumerate(view.program.body(number).steps)
+    }
     return RunStatus(
         record.id,
         record.name,
@@ -211,6 +198,36 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         deadline=record.deadline,
         epoch=record.epoch,
     )
+
+
+def _node_status(progress: Progress, body: int, index: int, prefix: str, step: Step) -> NodeStatus:
+    unstarted = 0 if step.over is not None else progress.scopes.get(body, 0)
+    counts = progress.counts.get((body, index), Counts(total=unstarted))
+    return NodeStatus(
+        prefix + step.name,
+        step.queue,
+        step.over is not None,
+        counts.total,
+        counts.done,
+        counts.running,
+        counts.failed,
+        counts.started,
+        counts.ended,
+        counts.retrying,
+        counts.skipped,
+        cached=counts.cached,
+    )
+
+
+def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str]]:
+    """What stands in front of the names of a body's nodes, of plans that were made while the run went on too."""
+    yield from sorted(prefixes(view.program.plan).items())
+    bodies = sorted(body for body in progress.scopes if not view.is_planned(body))
+    for first, scope in view.scopes_of(bodies):
+        home = view.program.home(first)
+        path = view.path(view.scope(scope))
+        for number, prefix in sorted(prefixes(home[0]).items()) if home else ():
+            yield first + number, path + prefix
 
 
 def prefixes(plan: Plan) -> dict[int, str]:

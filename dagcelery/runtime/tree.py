@@ -1,4 +1,6 @@
-"""A run as a tree: its nodes, below those that map a DAG their items, and below these the nodes within."""
+"""A run as a tree: its nodes, below those that map a DAG their items, and below these the nodes within; below those
+that made a graph while they ran the nodes of that.
+"""
 
 from __future__ import annotations
 
@@ -91,17 +93,33 @@ class _Growth:
         """The scopes of those items of a scope that are to be shown: failed ones first, then what is going on."""
         body = self._view.program.body(self._bodies[scope])
         for step, counts in self._counts.get(scope, {}).items():
-            target = body.steps[step].target
-            if body.steps[step].kind != "dag" or counts.total < 0:
+            told = body.steps[step]
+            if "dynamic" in told.options and told.over is None:
+                yield from self._entered(scope, step, [-1])
+            if told.over is None or counts.total < 0 or (told.kind != "dag" and "dynamic" not in told.options):
                 continue
             urgent = self._activity[scope, step].items
             first = sorted(urgent, key=lambda index: (urgent[index] != "failed", index))
             chosen = list(dict.fromkeys([*first, *range(min(counts.total, self._items))]))[: self._items]
-            self._inner[scope, step] = sorted(chosen)
-            for index in self._inner[scope, step]:
-                inner = scope_id(self._view.run_id, scope, step, index)
-                self._bodies[inner] = target
-                yield inner
+            if told.kind == "dag":
+                self._inner[scope, step] = sorted(chosen)
+                for index in self._inner[scope, step]:
+                    inner = scope_id(self._view.run_id, scope, step, index)
+                    self._bodies[inner] = told.target
+                    yield inner
+            else:
+                yield from self._entered(scope, step, sorted(chosen))
+
+    def _entered(self, scope: str, step: int, indexes: Iterable[int]) -> Iterator[str]:
+        """The scopes of plans that these pieces made, as far as they have made some."""
+        for index in indexes:
+            try:
+                inner = self._view.scope(scope_id(self._view.run_id, scope, step, index))
+            except BadSignature:  # there is no such scope
+                continue
+            self._inner.setdefault((scope, step), []).append(index)
+            self._bodies[inner.id] = inner.body
+            yield inner.id
 
     # -- what is going on -------------------------------------------------------------------------
     def _note(self, found: Outstanding) -> None:
@@ -156,6 +174,8 @@ class _Growth:
             if scope_id(self._view.run_id, scope, step, index) in self._counts
         )
         children = tuple(within)
+        if inner == [-1]:  # a piece that runs once is itself what lies below it
+            children = children[0].children if children else ()
         return TreeNode(
             told.name,
             _state(counts, total, known),

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dagcelery.errors import StoreUnavailable
+from dagcelery.errors import DagceleryError, StoreUnavailable
 from dagcelery.runtime import hooks
 from dagcelery.runtime.execution import Executed, Executor
 from dagcelery.runtime.reading import RunView
@@ -50,7 +50,7 @@ class Visit:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        self._executor = Executor(view, engine.limits, engine.settings.max_deaths)
+        self._executor = Executor(view, engine.limits, engine.settings.max_deaths, engine.settings.max_nodes)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
@@ -111,16 +111,17 @@ class Visit:
 
     def _advance(self, grant: Grant, want: Want | None) -> Reply:
         engine, view = self._engine, self._view
-        quota = None if grant.condemned else view.program.quota(grant.scope.body, grant.step)
+        is_known = view.program.knows(grant.scope.body) or self._find_plan(grant)
+        quota = view.program.quota(grant.scope.body, grant.step) if is_known and not grant.condemned else None
         if quota is not None and not engine.quotas.take(quota, view, grant, self._queue, self._owner):
             return self._store.claim(self._run, want) if want else Reply("none", "running")
-        clock_key = view.program.clock_key(grant.scope.body, grant.step)
+        clock_key = view.program.clock_key(grant.scope.body, grant.step) if is_known else "unknown"
         known = engine.durations.longest(clock_key)
         if self._ready and (known is None or known >= engine.settings.heartbeat_seconds):
             self._tell()
-        if grant.lo >= 0:
+        if grant.lo >= 0 and is_known:
             view.meet(grant.scope.body, grant.step)
-        listener = engine.observer.listener(view, grant)
+        listener = engine.observer.listener(view, grant) if is_known else None
         if self._ready:
             with engine.watch.over(self._tell):
                 executed = self._executor.execute(grant, listener)
@@ -132,15 +133,26 @@ class Visit:
             engine.quotas.give(quota, view, grant, self._owner)
         if listener is not None and executed.error is not None and view.program.may_retry:
             listener.settled(reply.state)
-        if view.program.has_hooks:
+        if view.program.has_hooks and is_known:
             hooks.tell(view, grant, executed, reply.state)
-        engine.observer.ended(view, grant, executed, reply.state)
+        if is_known:
+            engine.observer.ended(view, grant, executed, reply.state)
         if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
             with self._losing_messages():
                 engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
         if view.program.frees:
             engine.free(view)
         return reply
+
+    def _find_plan(self, grant: Grant) -> bool:
+        """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
+        try:
+            self._view.trust(grant.scope)
+        except StoreUnavailable:
+            raise
+        except DagceleryError:
+            return False
+        return True
 
     def _commit(self, grant: Grant, executed: Executed, want: Want | None) -> Reply:
         """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""

@@ -79,8 +79,7 @@ class DagFunction(Definition[P, R_co]):
         self: DagFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> DagFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
-        # The object may change from one build to the next, so that no DAG is remembered for it.
-        return self if instance is None else self._bound_to(instance)._changed(_dags={})
+        return self if instance is None else self._bound_to(instance)
 
     def __dag__(self, **static: object) -> DAG:
         """Return the DAG, built once for every combination of values of the static parameters."""
@@ -144,7 +143,11 @@ class DagFunction(Definition[P, R_co]):
             return trace.output(Ref(Result(call, path)))
 
         # A DAG that returns nothing still has an end, for others to come after.
-        return leaf(()) if inner.returns in (None, Literal(None)) else rebuilt(inner.returns, arguments, leaf)
+        return (
+            leaf(())
+            if trace.is_growth or inner.returns in (None, Literal(None))
+            else rebuilt(inner.returns, arguments, leaf)
+        )
 
     def _built(self, values: Mapping[str, object]) -> DAG:
         known = self._hints()

@@ -1,7 +1,8 @@
 """`@task` and `@dag` keep a function what it is, and let it be a node or a graph of nodes as well.
 
 What a call does depends on where it is made. While a DAG is built, in its body, it records a node and returns
-an `Output`. Anywhere else, in a running task too, it calls the function.
+an `Output`; in a dynamic task that runs it does so too, and returns a `Promise`. Anywhere else, in any other running
+task too, it calls the function.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.dag_function import DagFunction
+from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.task_function import TaskFunction
 from dagcelery.model.buildable import Buildable
 from dagcelery.model.graph import DAG
@@ -45,6 +47,7 @@ def task(
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
+    dynamic: bool = False,
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 def task(
     fn: Callable[..., Any] | None = None,
@@ -67,14 +70,13 @@ def task(
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
     on_retry: Hook | None = None,
+    dynamic: bool = False,
 ) -> Any:
-    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
+    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``. Raises InvalidDag.
 
-    `taint` keeps it to workers that tolerate it, `queue` sends it to one queue; one excludes the other.
-    `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``.
-    `serializer` carries its returned value, `Serialize(...)` each of its keys. `aliases` are names that the function
-    had, as "module:name", so that runs that were submitted before it moved find it. What happens where it fails, takes
-    too long or works on items is said at `TaskOptions`. Raises InvalidDag.
+    `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``. `aliases` are names
+    that it had, as "module:name", by which older runs find it. Calls of tasks and DAGs in a `dynamic` one that runs
+    are nodes that follow it; what they return may only be passed on. The rest is said at `TaskOptions`.
     """
     options = TaskOptions(
         taints=words("taint", taint),
@@ -92,10 +94,17 @@ def task(
         on_success=on_success,
         on_failure=on_failure,
         on_retry=on_retry,
+        driver=_driver(dynamic),
     )
     if fn is not None:
         return TaskFunction(fn, options, outputs, aliases)
     return lambda decorated: TaskFunction(decorated, options, outputs, aliases)
+
+
+def _driver(dynamic: bool) -> Hook | None:
+    if not isinstance(dynamic, bool):
+        raise InvalidDag(f"dynamic={dynamic!r}", "is neither true nor false", "give True or False")
+    return drive if dynamic else None
 
 
 @overload

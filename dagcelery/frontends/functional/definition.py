@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.output import Output
+from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
@@ -43,6 +44,7 @@ class Definition(Generic[P, R_co]):
         self._upstream: tuple[object, ...] = ()
         self._decorated: Definition[..., Any] = self
         self._annotations: dict[str, object] | None = None
+        self._rest: inspect.Signature | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         raise NotImplementedError
@@ -68,7 +70,8 @@ class Definition(Generic[P, R_co]):
         from dagcelery import client  # found late: writing a DAG needs no Celery
 
         node, params = self._prepared(args, kwargs)
-        return client.submit(node, params, **self._chosen())
+        with nothing_traced():
+            return client.submit(node, params, **self._chosen())
 
     @overload
     async def asubmit(self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
@@ -90,7 +93,8 @@ class Definition(Generic[P, R_co]):
         from dagcelery import client
 
         node, params = self._prepared(args, kwargs)
-        return client.invoke(node, params)
+        with nothing_traced():
+            return client.invoke(node, params)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {name_of(self._fn)}>"
@@ -144,8 +148,11 @@ class Definition(Generic[P, R_co]):
         return {**self._object(), **arguments}
 
     def _object(self) -> dict[str, object]:
-        names = list(inspect.signature(self._fn).parameters)
-        return dict(zip(names, self._bound, strict=False))
+        if not self._bound:
+            return {}
+        stand_in = getattr(type(self._bound[0]), "__definition__", None)
+        held = self._bound if stand_in is None else (stand_in(self._bound[0]),)
+        return dict(zip(self._decorated._signature.parameters, held, strict=False))
 
     def _checked_upstream(self) -> list[object]:
         for upstream in self._upstream:
@@ -168,10 +175,17 @@ class Definition(Generic[P, R_co]):
         return made
 
     def _bound_to(self, instance: object) -> Any:
-        bound = self._changed(_bound=(instance,))
-        names = list(self._signature.parameters.values())[1:]
-        bound._signature = bound.__dict__["__signature__"] = self._signature.replace(parameters=names)
+        # The object may change from one build to the next, so that no DAG is remembered for it.
+        bound = self._changed(_bound=(instance,), _dags={})
+        bound._signature = bound.__dict__["__signature__"] = self._unbound_rest()
         return bound
+
+    def _unbound_rest(self) -> inspect.Signature:
+        """Return the signature without the object; a running task asks for it at each call of a method."""
+        if self._rest is None:
+            names = list(self._signature.parameters.values())[1:]
+            self._rest = self._signature.replace(parameters=names)
+        return self._rest
 
 
 def name_of(fn: Callable[..., Any]) -> str:

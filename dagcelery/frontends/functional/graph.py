@@ -63,7 +63,7 @@ def want_serializers(level: Level) -> None:
         for name, serializer in level.inner[key].wanted.items():
             _want(level, node, name, serializer)
     for number, node in level.own.items():
-        wishes = _wishes(level.body.calls[number].callee)
+        wishes = wishes_of(level.body.calls[number].callee)
         for name in wishes.keys() & node.inputs.keys():
             _want(level, node, name, wishes[name])
 
@@ -93,7 +93,8 @@ def _is_written_otherwise(level: Level, number: int, output: str, serializer: Se
     return (_serializer(callee, path, split) or node.wanted[output]) != serializer
 
 
-def _wishes(callee: CalledTask | CalledDag) -> dict[str, Serializer]:
+def wishes_of(callee: CalledTask | CalledDag) -> dict[str, Serializer]:
+    """Return the serializers with which what is called reads its parameters, where their annotations say so."""
     if isinstance(callee, CalledTask):
         wishes = {name: serializer_of(hint) for name, hint in hints(callee.func).items()}
     else:

@@ -160,6 +160,12 @@ def _refusal(wrong: str, right: str, *, is_final: bool) -> Callable[..., NoRetur
     return refuse
 
 
+REFUSED: Final = {
+    name: wrong.replace(" before the DAG runs", "").replace(" while the DAG is built", "")
+    for name, (wrong, _) in _REFUSALS.items()
+}
+"""What cannot be done with a value that is not there, by the name of its method without underscores."""
+
 for _name, _told in _REFUSALS.items():
     # Python itself asks for a length, and goes on without one; other refusals hold even if the body catches them.
     setattr(Output, f"__{_name}__", _refusal(*_told, is_final=_name != "len"))

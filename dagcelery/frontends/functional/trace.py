@@ -33,11 +33,24 @@ def current() -> Trace | None:
     return trace if trace is not None and trace.thread == threading.get_ident() else None
 
 
+@contextmanager
+def nothing_traced() -> Iterator[None]:
+    """Let calls be plain calls for the time of the block, whoever makes it."""
+    token = _CURRENT.set(None)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
 class Trace:
     """The calls of a body that runs with as many elements for each iterated output as `probes` say.
 
     `parameters` are the annotations of the DAG's parameters by name; traces of one body share a `table`.
     """
+
+    is_growth = False
+    """Whether what is called is called by a running task, and is executed after it."""
 
     def __init__(self, probes: Probes, parameters: Mapping[str, object], table: Table) -> None:
         self.probes = probes
