@@ -1,0 +1,116 @@
+"""Runs behind a web interface: submit with an idempotency key, look, watch, fetch the result, cancel.
+
+Notice that no handler blocks the event loop, and that whoever waits for a result or watches takes no thread. A client
+that repeats a request with the same key gets the same run. A browser's `EventSource` that was cut off goes on behind
+the last event that it has seen, at any process of this app: it says which in `Last-Event-ID`. This app knows nothing
+that the store does not know, so there may be many processes of it, and any of them may be restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+
+from dagcelery import Run, aruns, asubmit, errors
+
+log = logging.getLogger(__name__)
+app = FastAPI(title="Estimates of pi")
+
+ANSWERS: dict[type[errors.DagceleryError], int] = {
+    errors.ResultTimeout: 202,
+    errors.RunNotFound: 404,
+    errors.KeyReused: 409,
+    errors.RunCancelled: 410,
+    errors.RunTimedOut: 410,
+    errors.LimitExceeded: 413,
+    errors.InvalidParameters: 422,
+    errors.NodeFailed: 500,
+    errors.StoreUnavailable: 503,
+    errors.BrokerUnavailable: 503,
+}
+"""The status that an error becomes; subclasses that are not named are answered like their base."""
+
+
+class Wanted(BaseModel):
+    """What an estimate is made of. It is checked here: dagcelery does not look at annotations."""
+
+    model_config = ConfigDict(extra="forbid")
+    parts: int = Field(default=10, ge=1, le=10_000)
+    throws: int = Field(default=1_000, ge=1, le=10_000_000)
+
+
+@app.exception_handler(errors.DagceleryError)
+async def answer(request: Request, error: errors.DagceleryError) -> JSONResponse:
+    """Tell clients what was wrong with their request; what is wrong here goes into the log, and not to them."""
+    status = next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), 500)
+    told = {"error": type(error).__name__}
+    if status < 500:
+        told["detail"] = str(error)
+    else:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse(told, status, {"Retry-After": "1"} if status in (202, 503) else None)
+
+
+@app.get("/health")
+async def health() -> dict[str, bool]:
+    """Whether this process reaches the store; 503 if it does not."""
+    await aruns(limit=1)
+    return {"well": True}
+
+
+@app.post("/estimates", status_code=202)
+async def submit(
+    wanted: Wanted, response: Response, idempotency_key: Annotated[str, Header(min_length=1, max_length=200)]
+) -> dict[str, str]:
+    """Start an estimate. Again with the same key it answers the same run; 409 if anything else is wanted then."""
+    run = await asubmit("fastapi_backend.estimates:estimate", wanted.model_dump(), key=idempotency_key, deadline=3600)
+    response.headers["Location"] = f"/runs/{run.id}"
+    return {"id": run.id}
+
+
+@app.get("/runs/{run_id}")
+async def status(run_id: str) -> dict[str, Any]:
+    """How far the run and each of its nodes is, and why a node waits."""
+    return (await Run[float](run_id).astatus()).to_dict()
+
+
+@app.get("/runs/{run_id}/result")
+async def result(run_id: str, wait: Annotated[float, Query(ge=0, le=30)] = 0) -> dict[str, float]:
+    """The result, once it is there; up to `wait` seconds are waited for it, then the answer is 202."""
+    return {"result": await Run[float](run_id).aresult(timeout=wait)}
+
+
+@app.post("/runs/{run_id}/cancel")
+async def cancel(run_id: str) -> dict[str, str]:
+    """End the run; one that is over stays what it is."""
+    return {"state": await Run[float](run_id).acancel("by a client")}
+
+
+async def watched(
+    run_id: str, last_event_id: Annotated[str, Header(pattern=r"^(\d+-\d+)?$")] = ""
+) -> tuple[Run[float], str]:
+    """Find a run before its stream begins, while there can still be another answer.
+
+    204 keeps a browser, which comes back whenever a stream ends, from asking for ever once it has seen the end.
+    """
+    run: Run[float] = Run(run_id)
+    if (await run.await_(timeout=0)).is_end:
+        async with aclosing(run.aevents(last_event_id, follow=False)) as events:
+            if await anext(events, None) is None:
+                raise HTTPException(204)
+    return run, last_event_id
+
+
+@app.get("/runs/{run_id}/events", response_class=EventSourceResponse)
+async def events(found: Annotated[tuple[Run[float], str], Depends(watched)]) -> AsyncIterator[ServerSentEvent]:
+    """Tell what happens until the run is over, as server-sent events."""
+    run, after = found
+    async for event in run.aevents(after):
+        yield ServerSentEvent(data=event.to_dict(), event=event.kind, id=event.position)
