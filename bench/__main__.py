@@ -157,6 +157,7 @@ LOADS = (
     "chain",
     "stencil",
     "independent",
+    "crawl",
     "latency",
     "growth",
     "skew",

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from dagcelery import DagFunction, errors, invoke, submit
+from dagcelery import DagFunction, Workflow, errors, invoke, submit
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
 
@@ -71,6 +71,12 @@ STATED = [
     Stated("serializers", "alphabet", {"word": "banana"}, {"a", "b", "n"}),
     Stated("lazy_reduce", "book", {"n": 1000}, 99),
     Stated("gpu_routing", "pipeline", {"path": "a.txt"}, "saved [10.0, 4.0]"),
+    Stated(
+        "dynamic_workflow",
+        "crawl",
+        {"page": "home"},
+        ["home", "home/news", "home/news/sport", "home/shop", "home/shop/cart"],
+    ),
     Stated("async_tasks", "measure", {"url": "example.org"}, 19),
     Stated("ordering", "refresh", {}, "all loaded"),
     Stated("declarative", "map_reduce", {"n": 10}, {"sum": 285}),
@@ -100,6 +106,7 @@ SAYS = {
     "cache": "Bob pays 13.75 after asking for lamp",
     "current_piece": "charge[1]: item 1, attempt 1, 250 cents",
     "declarative": "may run at once: [{'numbers'}, {'power'}, {'total'}]",
+    "dynamic_workflow": "home/news/sport",
     "element_wise": "small<b.png>",
     "errors": "NodeFailed: node divide[2] failed with ZeroDivisionError: division by zero",
     "files": "largest, from the files: 25",
@@ -158,7 +165,7 @@ def test_on_workers(stated: Stated, cluster: Cluster) -> None:
 @pytest.mark.parametrize("stated", CALLABLE, ids=name)
 def test_as_plain_python(stated: Stated) -> None:
     function = stated.node()
-    assert isinstance(function, DagFunction)
+    assert isinstance(function, DagFunction | Workflow)
     returned = function(**stated.params)
     assert (asyncio.run(returned) if inspect.iscoroutine(returned) else returned) == stated.result
 

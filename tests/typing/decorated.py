@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, assert_type
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 
 import dagcelery
+from dagcelery import AsPickle, Workflow, invoke, register_definition
 from dagcelery.client import Run, submit
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
 from dagcelery.model import (
@@ -190,7 +191,48 @@ def sources_are_what_inputs_take(dag: DAG) -> dict[str, Source]:
     return {"a": FromParam(), "b": FromNodeOutput("n", "o"), **dag.inputs}
 
 
+@task(dynamic=True)
+def grown(n: int) -> list[int]:
+    return [grown(n - 1)[0]]
+
+
+class Growing(Workflow, serializer=AsPickle()):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @task
+    def entrypoint(self, n: int) -> list[str]:
+        return [self.part(i) for i in range(n)]
+
+    @task
+    def part(self, n: int) -> str:
+        return self.label(n)
+
+    @task(taint="gpu")
+    async def later(self, n: int) -> str:
+        return await self.later(n)
+
+    def label(self, n: int) -> str:
+        return str(n * self.size)
+
+
+def what_is_dynamic_keeps_its_types() -> None:
+    assert_type(grown(3), list[int])
+    assert_type(grown.submit(3), Run[list[int]])
+    growing = register_definition(Growing(2))
+    assert_type(growing, Growing)
+    assert_type(growing.part(1), str)
+    assert_type(growing.part.submit(n=1), Run[str])
+    assert_type(growing.later.invoke(1), str)
+    assert_type(growing.submit(3), Run[Any])
+    submit(growing, {"n": 3})
+    invoke(growing, {"n": 3})
+
+
 def what_is_misspelt_is_an_error() -> None:
+    growing = Growing("2")  # type: ignore[arg-type]
+    growing.part("1")  # type: ignore[arg-type]
+    task(dynamic="yes")(power.fn)  # type: ignore[call-overload]
     task(tain="gpu")(power.fn)  # type: ignore[call-overload]
     power.option(name="x")  # type: ignore[attr-defined]
     build(3)  # type: ignore[arg-type]

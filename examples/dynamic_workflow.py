@@ -1,0 +1,48 @@
+"""A graph that grows while it runs: what a page links to is known when it was fetched, and then is fetched as well.
+
+Notice that `visit` is plain Python: a branch, a loop, a call of itself. It runs with real values, while what it calls
+runs after it. A call's result may only be passed on, here to `merged`. `path_of` is not decorated, so it is a method
+like any other, and `depth`, which the constructor was given, is there in every node.
+"""
+
+from __future__ import annotations
+
+from dagcelery import Workflow, task
+
+LINKS = {"home": ["news", "shop"], "news": ["sport", "home"], "shop": ["cart"], "sport": [], "cart": ["shop"]}
+
+
+class Crawl(Workflow):
+    """Follows links down to a depth."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+
+    @task
+    def entrypoint(self, page: str) -> list[str]:
+        """Every run begins here."""
+        return self.merged([self.visit([page])])
+
+    @task
+    def visit(self, path: list[str]) -> list[str]:
+        """Fetch a page, and go on with those that it links to; without links it has a value, and no graph."""
+        onward = [link for link in LINKS[path[-1]] if link not in path]
+        if len(path) > self.depth or not onward:
+            return [self.path_of(path)]
+        return self.merged([[self.path_of(path)], *[self.visit([*path, link]) for link in onward]])
+
+    @task
+    def merged(self, parts: list[list[str]]) -> list[str]:
+        """Get the values of all promises in a list."""
+        return [path for part in parts for path in part]
+
+    def path_of(self, path: list[str]) -> str:
+        """Run inline, in whichever node calls it."""
+        return "/".join(path)
+
+
+crawl = Crawl(depth=2)
+
+if __name__ == "__main__":
+    for found in crawl.invoke("home"):
+        print(found)
