@@ -99,7 +99,10 @@ class Run(Watched, Generic[R_co]):
         return self
 
     def delete(self) -> None:
-        """Forget everything of this run, its files too; whoever waits for it is told that there is no such run."""
+        """Forget everything of this run, its files too; whoever waits for it is told that there is no such run.
+
+        Raises SpillUnavailable where files cannot be removed: the run is gone, and a sweep removes them later.
+        """
         self._engine.delete(self.id)
 
     def __repr__(self) -> str:

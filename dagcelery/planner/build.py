@@ -24,7 +24,7 @@ from dagcelery.planner.plan import Expr, Plan
 from dagcelery.planner.resolve import Frame, Resolver, check_aligned, is_shared
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.single import as_dag
-from dagcelery.planner.tables import CodecTable, Describe, FunctionTable, codec_spec, output_serializer
+from dagcelery.planner.tables import GENERAL, CodecTable, Describe, FunctionTable, codec_spec, output_serializer
 
 MAX_NODES: Final = 100_000
 _JSON: Final[Mapping[str, Any]] = {"k": "json"}
@@ -174,19 +174,14 @@ class Builder:
         for key, draft in drafts.items():
             check_aligned(f"input {key!r} of node {step.name!r}", draft, step.root)
             step.take(key, draft)
-        frame.results[name] = {
-            key: (
-                "ref",
-                Produced(
-                    step,
-                    key,
-                    output.steps,
-                    self.codecs.number(output_serializer(output, options), frame.codec),
-                    iterable=output.is_partitioned,
-                ),
-            )
-            for key, output in task.outputs.items()
-        }
+        results: dict[str, Expr] = {}
+        for key, output in task.outputs.items():
+            codec = self.codecs.number(output_serializer(output, options), frame.codec)
+            # What takes a table, say, takes no list of tables: its elements are written one by one, as they are read.
+            by_element = output.is_partitioned and self.codecs.specs[codec]["k"] not in GENERAL
+            made = Produced(step, key, output.steps, codec, iterable=output.is_partitioned, by_element=by_element)
+            results[key] = ("ref", made)
+        frame.results[name] = results
 
     def open_flat(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
         """Return the frame of a nested DAG that runs once, whose nodes become steps of this same body."""

@@ -122,13 +122,14 @@ class StepDraft:
 
 @dataclass(slots=True, eq=False)
 class Produced:
-    """An output of a step, stored in the forms in which it is read."""
+    """An output of a step, stored in the forms in which it is read; `by_element`: only ever in elements."""
 
     step: StepDraft
     name: str
     path: Path
     codec: int
     iterable: bool = False
+    by_element: bool = False
 
     @property
     def root(self) -> Target:
@@ -137,7 +138,7 @@ class Produced:
 
     def whole(self, body: BodyDraft, reader: StepDraft | None) -> str:
         """Return the token of the value, or of the list of all items' results."""
-        return self._token(body, reader, split=False)
+        return self._token(body, reader, split=self.by_element and self.step.root is None)
 
     def split(self, body: BodyDraft, reader: StepDraft | None) -> str:
         """Return the token of the elements; of a fan-out they lie apart already."""

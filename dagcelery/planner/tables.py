@@ -12,6 +12,8 @@ from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
 from dagcelery.payload import functions
 from dagcelery.planner.plan import FunctionSpec, Path
 
+GENERAL: Final = frozenset({"json", "pickle", "dill", "msgpack"})
+"""Codecs that take a list of whatever they take."""
 # These compare by what they call; of other callables only the very object is the same.
 _COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
 

@@ -136,6 +136,37 @@ def test_one_element_that_cannot_be_written_leaves_no_file_of_any_output(tmp_pat
     assert names(tmp_path) == []
 
 
+class OneNumber:
+    """A serializer that takes a number, and no list of numbers."""
+
+    extension = "number"
+
+    def serialize(self, value: int, writer: Any) -> None:
+        writer.write(b"%d" % value)
+
+    def deserialize(self, reader: Any) -> int:
+        return int(reader.read())
+
+
+def test_a_serializer_of_elements_serves_where_nobody_takes_them_one_by_one(tmp_path: Path) -> None:
+    dag = DAG(
+        {
+            "made": Task(words.made, {"n": FromParam()}, {"items": FromReturnValue(OneNumber(), is_partitioned=True)}),
+            "sums": Task(words.sums, {"xs": FromNodeOutput("made", "items")}, {"all": FromReturnValue()}),
+        },
+        {"n": FromParam()},
+        {"items": FromNodeOutput("made", "items"), "all": FromNodeOutput("sums", "all")},
+    )
+    assert invoke(dag, {"n": 4}) == {"items": [0, 1, 2, 3], "all": {"sum": 6, "count": 4}}
+    assert invoke(dag, {"n": 0}) == {"items": [], "all": {"sum": 0, "count": 0}}
+    invoke(dag, {"n": 2}, outputs=StoreSerializedOutputsInPath(tmp_path))
+    assert [(tmp_path / "items" / name).read_text() for name in ("0", "1", "partitions.json")] == [
+        "0",
+        "1",
+        '["0", "1"]',
+    ]
+
+
 def trigger(n: int) -> int:
     Picky.refused = True
     return n
