@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from celery import Celery
@@ -17,6 +19,7 @@ from dagcelery.client import set_default
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 
+T = TypeVar("T")
 QUICK = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -64,3 +67,10 @@ def worker(at: Cluster, *options: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def eventually(condition: Callable[[], T]) -> T:
+    """Wait until something is so, and return it; a test's own time limit ends what never comes."""
+    while not (found := condition()):
+        time.sleep(0.01)
+    return found

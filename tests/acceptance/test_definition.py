@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from dagcelery import (
     FromReturnValue,
     Pipeline,
     RedisStage,
+    Run,
     Stage,
     Task,
+    TaskFunction,
+    Workflow,
     build,
     dag,
     errors,
@@ -27,7 +31,10 @@ from dagcelery import (
 )
 from dagcelery.compat.dagger import dsl
 from dagcelery.compat.dagmate import Dagmate
+from dagcelery.compat.dagorama.decorators import dagorama
+from dagcelery.compat.dagorama.definition import DAGDefinition
 from dagcelery.frontends.yaml import load
+from dagcelery.local import Cluster
 
 from .vocabulary import identity, map_reduce
 
@@ -83,6 +90,78 @@ def test_row_005_build_step() -> None:
     for made in (build(map_reduce), dsl.build(map_reduce)):
         assert isinstance(made, DAG)
         assert invoke(made, {"n": 4}) == 12
+
+
+class Halved(DAGDefinition):
+    """Decorated methods of the three kinds, and one that is not decorated."""
+
+    @dagorama().syncfn
+    def entrypoint(self, n: int) -> list[int]:
+        return self.gathered([self.halved(self.shifted(x)) for x in range(n)])
+
+    def shifted(self, x: int) -> int:
+        return x + 2
+
+    @dagorama().asyncfn
+    async def halved(self, x: int) -> int:
+        return x // 2
+
+    @dagorama()
+    def gathered(self, xs: list[int]) -> list[int]:
+        return xs
+
+
+class Natively(Workflow):
+    @task
+    def entrypoint(self, n: int) -> list[int]:
+        return self.gathered([self.halved(x) for x in range(2, n + 2)])
+
+    @task
+    async def halved(self, x: int) -> int:
+        return x // 2
+
+    @task
+    def gathered(self, xs: list[int]) -> list[int]:
+        return xs
+
+
+def nodes_of(run: Run[Any]) -> Counter[str]:
+    return Counter(node.name.rpartition("/")[2].partition("-")[0] for node in run.status().nodes)
+
+
+@pytest.mark.parametrize("definition", [Halved(), Natively()], ids=["compat", "native"])
+def test_row_006_class_of_methods(definition: Workflow, cluster: Cluster) -> None:
+    assert definition.invoke(4) == [1, 1, 2, 2]
+    run = definition.submit(4)
+    assert run.result(timeout=30) == [1, 1, 2, 2]
+    assert nodes_of(run) == {"entrypoint": 1, "halved": 4, "gathered": 1}
+
+
+def test_row_007_decorated_methods_sync_and_async() -> None:
+    assert isinstance(Halved.entrypoint, TaskFunction)
+    assert isinstance(Halved.halved, TaskFunction)
+    with pytest.raises(ValueError, match="asyncfn is required"):
+        dagorama().syncfn(Halved.halved.fn)
+    with pytest.raises(ValueError, match="syncfn is required"):
+        dagorama().asyncfn(Halved.entrypoint.fn)  # type: ignore[arg-type, type-var]
+
+
+class Bare(DAGDefinition):
+    @dagorama
+    def entrypoint(self, x: int) -> Any:
+        return self.more(self.later(x))
+
+    @dagorama
+    async def later(self, x: int) -> int:
+        return x + 1
+
+    @dagorama
+    def more(self, x: int) -> int:
+        return x + 1
+
+
+def test_row_008_bare_decorator() -> None:
+    assert Bare().invoke(1) == 3
 
 
 def test_row_009_stage_from_a_function() -> None:

@@ -17,8 +17,14 @@ from dagcelery import Pipeline, ReturnDeserializedOutputs, Run, RunState, dag, e
 from dagcelery.cli import dag as program
 from dagcelery.compat.dagger import FromParam, FromReturnValue, Task, dsl
 from dagcelery.compat.dagger.runtime import cli, local
+from dagcelery.compat.dagorama.decorators import dagorama
+from dagcelery.compat.dagorama.definition import DAGDefinition, resolve
+from dagcelery.compat.dagorama.runner import execute_worker, launch_workers
+from dagcelery.compat.dagorama.serializer import register_definition
+from dagcelery.compat.dagorama_broker.launch import launch_broker
 from dagcelery.local import Cluster
 
+from .conftest import eventually
 from .vocabulary import add, double, hold, identity, map_reduce, numbers
 
 
@@ -94,8 +100,7 @@ def test_row_066_partitioned_values_on_disk(tmp_path: Path) -> None:
 def test_row_067_distributed_workers(tmp_path: Path, cluster: Cluster) -> None:
     both = dag(lambda folder: [hold(folder), hold(folder)])
     run = both.submit(folder=str(tmp_path))
-    while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
-        assert run.state is not RunState.FAILED
+    eventually(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == 2)
     (tmp_path / "go").touch()
     assert len({*run.result(timeout=30), os.getpid()}) == 3
 
@@ -104,6 +109,35 @@ def test_row_068_workers_inside_tests(cluster: Cluster) -> None:
     run = dag(lambda n: [add(x, x) for x in numbers(n)]).submit(n=3)
     assert run.result(timeout=30) == [0, 2, 4]
     assert run.state is RunState.DONE
+
+
+class Doubled(DAGDefinition):
+    def __init__(self, times: int = 2) -> None:
+        self.times = times
+
+    @dagorama().syncfn
+    def entrypoint(self, x: int) -> int:
+        return self.multiplied(x)
+
+    @dagorama().syncfn
+    def multiplied(self, x: int) -> int:
+        return self.times * x
+
+
+QUADRUPLED = register_definition(Doubled(4))
+
+
+def test_row_068_workers_that_end_when_nothing_is_left() -> None:
+    with launch_broker():
+        found = Doubled()(3)
+        with launch_workers(2, exit_on_completion=True) as workers:
+            for each in workers:
+                each.join()
+        assert resolve(*found) == 6
+        later, registered = Doubled(3)(3), QUADRUPLED(3)
+        assert (resolve(*later), resolve(*registered)) == (None, None)
+        execute_worker(infinite_loop=False, catch_exceptions=False)
+        assert (resolve(*later), resolve(*registered)) == (9, 12)
 
 
 @task
@@ -142,6 +176,8 @@ def test_row_072_eager_call(eager: Celery) -> None:
     run = map_reduce.submit(n=3)
     assert (run.state, run.result()) == (RunState.DONE, 6)
     assert map_reduce(n=3) == 6
+    multiplied: Any = Doubled(5).multiplied
+    assert multiplied(2, greedy_execution=True) == 10
 
 
 def test_row_073_helpers_that_are_not_decorated_run_inline() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from dagcelery import DAG, Pipeline, build, dag, invoke, stage, task
+from dagcelery.local import Cluster
 
 from .vocabulary import add, count, double, echo, map_reduce, numbers, total
 
@@ -122,6 +124,48 @@ def test_row_042_generators_and_iterables_of_ones_own_are_fanned_out() -> None:
         return [[double(x) for x in yielded(n)], [double(x) for x in counted(n)]]
 
     assert invoke(body, {"n": 3}) == [[0, 2, 4], [6, 4, 2]]
+
+
+@task(dynamic=True)
+def branched(x: int) -> int:
+    """Decide by a value that is known only now."""
+    return double(x) if x % 2 else add(x, 100)
+
+
+def test_row_043_dynamic_branching_on_values(cluster: Cluster) -> None:
+    body = dag(lambda n: [branched(x) for x in numbers(n)])
+    assert invoke(body, {"n": 4}) == body.submit(n=4).result(timeout=30) == [100, 2, 102, 6]
+
+
+@task(dynamic=True)
+def summed(xs: list[int]) -> int:
+    """Halve the list until there is nothing to halve."""
+    if len(xs) < 2:
+        return total(xs)
+    middle = len(xs) // 2
+    return add(summed(xs[:middle]), summed(xs[middle:]))
+
+
+def test_row_044_nodes_that_are_created_while_it_runs(cluster: Cluster) -> None:
+    run = summed.submit(xs=[1, 2, 3, 4])
+    assert run.result(timeout=30) == 10
+    names = [node.name.rpartition("/")[2].partition("-")[0] for node in run.status().nodes]
+    assert Counter(names) == {"summed": 7, "add": 3, "total": 4}
+
+
+@task(dynamic=True)
+def handed_on(x: int) -> int:
+    return double(x)
+
+
+@task(dynamic=True)
+def handed_on_again(x: int) -> int:
+    return handed_on(x)
+
+
+def test_row_045_consumers_of_a_task_that_returns_another_node_see_the_value(cluster: Cluster) -> None:
+    body = dag(lambda x: [handed_on_again(x), add(handed_on_again(x), 1)])
+    assert invoke(body, {"x": 3}) == body.submit(x=3).result(timeout=30) == [6, 7]
 
 
 def test_row_046_order_of_parallel_groups() -> None:

@@ -32,7 +32,7 @@ from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 
 from . import vocabulary
-from .conftest import QUICK
+from .conftest import QUICK, eventually
 from .vocabulary import hold, map_reduce, numbers
 
 TOLD: list[Notice] = []
@@ -40,11 +40,8 @@ TOLD: list[Notice] = []
 
 def until_held(folder: Path, times: int = 1) -> list[str]:
     """Wait until `hold` was called so often, and return the processes."""
-    while True:
-        found = (folder / "pids").read_text().split() if (folder / "pids").exists() else []
-        if len(found) >= times:
-            return found
-        time.sleep(0.01)
+    pids = folder / "pids"
+    return eventually(lambda: len(found := pids.read_text().split() if pids.exists() else []) >= times and found) or []
 
 
 def waits_of(retry: Retry) -> list[float]:
@@ -177,8 +174,7 @@ def test_row_090_notice_of_a_failure_that_an_e_mail_can_be_made_of(tmp_path: Pat
     with cluster(workers=1, environment={"OUTBOX": str(outbox)}) as made, default_client(made.client):
         with pytest.raises(errors.NodeFailed):
             nightly.submit().result(timeout=30)
-        while not outbox.exists() or not outbox.read_text():
-            time.sleep(0.01)
+        eventually(lambda: outbox.exists() and outbox.read_text())
     assert outbox.read_text().startswith("nightly failed at numbers: ")
 
 

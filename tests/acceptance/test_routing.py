@@ -12,7 +12,7 @@ from dagcelery import Task, attach, dag, submit, task
 from dagcelery.compat.dagger import dsl
 from dagcelery.local import Cluster
 
-from .conftest import worker
+from .conftest import eventually, worker
 from .vocabulary import double, identity, map_reduce
 
 
@@ -23,8 +23,7 @@ def where(definition: Any, **params: Any) -> dict[str, str]:
 
 def consumed(at: Cluster) -> set[str]:
     """The queues that workers consume, once one has said that it is alive."""
-    while not (words := at.client.store.workers()):
-        pass
+    words = eventually(lambda: at.client.store.workers())
     return {queue for word in words.values() for queue in word["queues"]}
 
 

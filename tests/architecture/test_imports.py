@@ -114,6 +114,8 @@ def loaded_after(statement: str) -> set[str]:
         "import dagcelery.runtime.engine",
         "from dagcelery import Pipeline, RedisStage, DiskCacheStage, Stage, stage",
         "import dagcelery.frontends.yaml",
+        "from dagcelery.compat.dagger import dsl; from dagcelery.compat.pydags.stage import stage",
+        "import dagcelery.compat.dagmate, dagcelery.compat.pydags.pipeline, dagcelery.compat.dagger.runtime.cli",
     ],
 )
 def test_celery_and_redis_are_loaded_late(statement: str) -> None:

@@ -115,6 +115,24 @@ def test_missing_parameters_are_told_with_those_that_were_expected_and_given() -
     assert isinstance(refused.value, InvalidParameters)
 
 
+@pytest.mark.parametrize(
+    ("node", "params", "told"),
+    [
+        (map_reduce, 3, "params=3: are no mapping"),
+        (3, {}, "3: it is neither a DAG nor a task"),
+        (lambda: 1, {}, "neither a DAG nor a task"),
+    ],
+)
+def test_what_cannot_be_run_is_told(node: Any, params: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        invoke(node, params)
+
+
+def test_decorated_functions_need_not_be_built() -> None:
+    assert invoke(map_reduce, {"seed": 1, "exponent": 2}) == {"return_value": 91}
+    assert invoke(echo, {"x": 1}) == {"return_value": 1}
+
+
 # --- graphs ---
 
 
@@ -165,8 +183,20 @@ def test_a_nested_dag_may_be_mapped() -> None:
         (lambda: _whole_and_mapped(echo([1, 2, 3])), {"key_a": 6, "key_b": 14}),
         (lambda: echo({"a": echo(1)}), {"return_value": {"a": 1}}),
         (lambda: echo(echo({"a": {"b": 5}})["a"]["b"]), {"return_value": 5}),
+        (lambda: echo({"a": [echo(1), 2]}), {"return_value": {"a": [1, 2]}}),
+        (lambda: echo({"a": [7, *[doubled(x) for x in echo([1, 2])]]}), {"return_value": {"a": [7, 2, 4]}}),
+        (lambda: sum_numbers([echo(1) for _ in echo(["a", "b"])]), {"return_value": 2}),
     ],
-    ids=["two maps of one list", "two reducers of one map", "mapped and whole", "within a dict", "within a part"],
+    ids=[
+        "two maps of one list",
+        "two reducers of one map",
+        "mapped and whole",
+        "within a dict",
+        "within a part",
+        "within a list in a dict",
+        "a map within a list in a dict",
+        "a map that ignores its items",
+    ],
 )
 def test_what_was_wrong_is_right(body: Any, result: Mapping[str, object]) -> None:
     assert invoke(built(body)) == result

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from dagcelery import client
 from dagcelery.client.locations import PARTITIONS as PARTITION_MANIFEST_FILENAME
-from dagcelery.compat.dagger.runtime.local import as_it_was
+from dagcelery.compat.dagger.runtime.local import as_it_was, built
 from dagcelery.errors import NodeFailed
-from dagcelery.model import Node
+from dagcelery.model import Buildable, Node
 
 __all__ = ["PARTITION_MANIFEST_FILENAME", "invoke"]
 
 
-def invoke(dag: Node, argv: Sequence[str] | None = None) -> None:
+def invoke(dag: Node | Buildable[..., Any], argv: Sequence[str] | None = None) -> None:
     """Run what the command line says, by default that of this program.
 
     ``--input NAME LOCATION`` and ``--output NAME LOCATION``, for each one, are files; a list that is made by element is
@@ -28,8 +29,8 @@ def invoke(dag: Node, argv: Sequence[str] | None = None) -> None:
             f"--{name}", dest=f"{name}s", nargs=2, metavar=("NAME", "LOCATION"), action="append", default=[]
         )
     given = parser.parse_args(argv)
-    inputs, outputs = dict(given.inputs), dict(given.outputs)
+    node, inputs, outputs = built(dag), dict(given.inputs), dict(given.outputs)
     try:
-        client.invoke_with_locations(dag, node_name=given.node_name, inputs=inputs, outputs=outputs)
+        client.invoke_with_locations(node, node_name=given.node_name, inputs=inputs, outputs=outputs)
     except NodeFailed as error:
-        raise as_it_was(error, dag) from error
+        raise as_it_was(error, node) from error

@@ -12,7 +12,7 @@ from dagcelery.compat.dagger import dsl
 from dagcelery.compat.dagger.dag import validate_parameters
 from dagcelery.errors import NodeFailed, SerializationError
 from dagcelery.frontends.functional import DagFunction
-from dagcelery.model import Node, Task
+from dagcelery.model import Buildable, Node, Task
 
 __all__ = [
     "NodeOutput",
@@ -33,7 +33,7 @@ class NotSerialized(SerializationError, TypeError, ValueError):
 
 
 def invoke(
-    node: Node | DagFunction[..., Any],
+    node: Node | Buildable[..., Any],
     params: Mapping[str, Any] | None = None,
     outputs: ReturnDeserializedOutputs | StoreSerializedOutputsInPath | None = None,
 ) -> Mapping[str, Any]:
@@ -41,8 +41,8 @@ def invoke(
 
     Raises InvalidParameters, which is a ValueError; what a task raised; NotSerialized; InvalidLocation, an OSError.
     """
-    node = dsl.build(node) if isinstance(node, DagFunction) else node
-    given = dict(params or {})
+    node = built(node)
+    given = {} if params is None else params
     validate_parameters(node.inputs, given)
     used = {name: value for name, value in given.items() if name in node.inputs}
     try:
@@ -50,6 +50,11 @@ def invoke(
     except NodeFailed as error:
         raise as_it_was(error, node) from error
     return {name: value for name, value in found.items() if name in node.outputs}
+
+
+def built(node: Node | Buildable[..., Any]) -> Node:
+    """Return the DAG or the task that is meant, with py-dagger's names. Raises InvalidDag."""
+    return dsl.build(node) if isinstance(node, DagFunction) else client.dag_of(node)
 
 
 def as_it_was(error: NodeFailed, node: Node) -> BaseException:

@@ -1,0 +1,1 @@
+"""The public module of dagorama's broker; here the broker is a Redis."""
