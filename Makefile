@@ -5,12 +5,13 @@ BIN := .venv/bin
 # Other brokers and stores than the embedded server; tests/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers
 
-.PHONY: help install demo check test test-matrix $(MATRIX:%=test-%) bench chaos up down clean
+.PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
 	@echo "make test     run all tests, with coverage"
 	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, and with broker and store apart"
+	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
 	@echo "make bench    measure, side by side with plain Celery"
 	@echo "make chaos    prove that runs end, and end right, whatever dies: N=1000 runs amid faults, SEED= to replay"
@@ -31,6 +32,9 @@ check: .venv/dev
 
 test: .venv/dev
 	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
+
+smoke: .venv/dev
+	$(BIN)/pytest tests/smoke
 
 # Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; where one of them
 # is missing, its tests are shown as SKIPPED, with what to install. RabbitMQ gets the whole suite; the other two differ
