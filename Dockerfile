@@ -15,7 +15,8 @@ RUN /opt/dagcelery/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 FROM ${BASE_IMAGE}
 # A user without a name in the host, a shell or a home; the number is fixed, so that volumes can be given to it.
 RUN groupadd --gid 10001 dagcelery \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin dagcelery
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin dagcelery \
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/dagcelery
 COPY --from=built /opt/dagcelery /opt/dagcelery
 COPY worker_config /app/worker_config
 COPY examples /app/examples

@@ -51,6 +51,12 @@ class MemoryCache:
                 self._drop(place)
             return len(found)
 
+    def clear(self) -> None:
+        """Drop all results of all tasks."""
+        with self._lock:
+            for place in list(self._kept):
+                self._drop(place)
+
     def _get(self, place: tuple[str, str]) -> bytes | None:
         until, data = self._kept.get(place, (0.0, None))
         if data is not None and until <= time.monotonic():

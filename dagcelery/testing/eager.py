@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dagcelery.client import Client
+from dagcelery.local.cluster import default_client
 from dagcelery.settings import Settings
+from dagcelery.store.cached import OF_THIS_PROCESS
 
 if TYPE_CHECKING:
     from dagcelery.runtime.binding import Binding
@@ -25,3 +29,12 @@ class EagerClient(Client):
 def eager_client() -> EagerClient:
     """A client with this process's settings, but for the addresses: nothing is sent or remembered anywhere."""
     return EagerClient(Settings.from_environment(broker_url="memory://", store_url=""))
+
+
+@contextmanager
+def in_process() -> Iterator[EagerClient]:
+    """Make an eager client the default one while a block runs, which finds no results that tasks had kept before."""
+    OF_THIS_PROCESS.clear()
+    made = eager_client()
+    with default_client(made):
+        yield made

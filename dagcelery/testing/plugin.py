@@ -41,10 +41,9 @@ def dag_faults_options(dag_cluster_options: dict[str, Any]) -> dict[str, Any]:
 def dag_invoke() -> Iterator[Callable[..., Any]]:
     """`dagcelery.invoke`; and during the test what is submitted runs in this process too, at once, without Redis."""
     from dagcelery import invoke
-    from dagcelery.local.cluster import default_client
-    from dagcelery.testing.eager import eager_client
+    from dagcelery.testing.eager import in_process
 
-    with default_client(eager_client()):
+    with in_process():
         yield invoke
 
 

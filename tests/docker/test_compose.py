@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from errands import errands, surroundings
+from errands import errands, round_trip, surroundings
 from installation import Installation
 
 from dagcelery import Run, RunState
@@ -85,6 +85,14 @@ def test_flower_shows_runs_to_who_logs_in_only(installation: Installation, clien
         assert time.monotonic() < until, told[-1000:]
         time.sleep(0.5)
     assert any("errands.errand" in each["name"] for each in json.loads(told).values() if each["name"])
+
+
+def test_beat_submits_what_has_a_schedule(client: Client) -> None:
+    until = time.monotonic() + 2 * SECONDS  # it is due each minute
+    while not (found := client.runs(round_trip)):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert found[-1].run.result(timeout=SECONDS) == 10001
 
 
 def test_all_containers_are_well(installation: Installation) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from dagcelery import Run, RunState, dag, submit, task
+from dagcelery import Cache, Run, RunState, dag, invoke, submit, task
 from dagcelery.client import default_client, set_default
 from dagcelery.errors import NotConfigured, RunNotFound
 from dagcelery.local.workers import import_paths
-from dagcelery.testing.eager import eager_client
+from dagcelery.testing.eager import eager_client, in_process
 from dagcelery.testing.installations import KeptArena, KeptCluster, kept_arena, kept_cluster
 
 SECONDS = 60.0
@@ -130,3 +130,20 @@ def test_an_eager_client_ends_runs_in_this_process() -> None:
 def test_an_eager_client_has_no_store_for_other_runs() -> None:
     with pytest.raises(NotConfigured):
         Run("1234", client=eager_client()).status()
+
+
+calls: list[int] = []
+
+
+@task(cache=Cache(ttl=3600))
+def counted(x: int) -> int:
+    calls.append(x)
+    return x
+
+
+def test_what_tasks_kept_in_this_process_is_gone_for_the_next_test() -> None:
+    calls.clear()
+    for _ in range(2):
+        with in_process():
+            assert [invoke(counted, {"x": 1}) for _ in range(2)] == [1, 1]
+    assert calls == [1, 1]

@@ -42,3 +42,8 @@ def devices() -> str:
 @dag
 def surroundings() -> list[str | int]:
     return [user(), devices()]
+
+
+@dag(schedule="* * * * *")
+def round_trip() -> int:
+    return user()
