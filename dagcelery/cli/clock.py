@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagcelery.cli.plain import plain
 from dagcelery.cli.running import as_json, to_json
 
 if TYPE_CHECKING:
@@ -68,4 +69,4 @@ def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = F
     if not told:
         click.echo("no DAG has a schedule", err=True)
     for line in told:
-        click.echo("{next}  {schedule} {timezone}  {dag}".format(**line))
+        click.echo(plain("{next}  {schedule} {timezone}  {dag}".format(**line)))

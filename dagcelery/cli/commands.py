@@ -17,6 +17,7 @@ from dagcelery.cli import lifecycle, machine, watching
 from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
 from dagcelery.cli.located import located
+from dagcelery.cli.plain import plain
 from dagcelery.cli.progress import canvas_lines
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
@@ -34,8 +35,13 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except DagceleryError as error:
             if ctx.params["show_traceback"]:
-                click.echo("".join(traceback.format_exception(error)), err=True)
-            raise click.ClickException(str(error)) from error
+                click.echo(plain("".join(traceback.format_exception(error))), err=True)
+            raise click.ClickException(plain(str(error))) from error
+        except click.UsageError as error:
+            told = error.format_message()
+            if plain(told) == told:
+                raise
+            raise click.UsageError(plain(told), error.ctx) from error
 
 
 @click.group(cls=Verbs)
@@ -146,7 +152,7 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
     if as_json:
         click.echo(client.plan_of(node).encode())
     else:
-        click.echo("\n".join(canvas_lines(node)))
+        click.echo(plain("\n".join(canvas_lines(node))))
 
 
 @dag.command(name="draw")

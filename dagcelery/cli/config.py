@@ -11,6 +11,7 @@ import click
 
 from dagcelery import draw
 from dagcelery.cli.clock import find_app, show_schedules
+from dagcelery.cli.plain import plain
 from dagcelery.cli.running import run_to_its_end, running
 from dagcelery.cli.targets import Target
 from dagcelery.frontends.yaml import Workflow, load
@@ -30,7 +31,8 @@ def config() -> None:
 def check(file: str) -> None:
     """Print the workflows of FILE, or what is wrong with it: file, line, key."""
     for workflow in load(file):
-        click.echo(f"{workflow.name}, {f'due at {workflow.schedule}' if workflow.schedule else 'without a schedule'}")
+        due = f"due at {workflow.schedule}" if workflow.schedule else "without a schedule"
+        click.echo(plain(f"{workflow.name}, {due}"))
         click.echo(draw.text(workflow.dag), nl=False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dagcelery import client
+from dagcelery.cli.plain import plain
 from dagcelery.cli.progress import show_run
 from dagcelery.cli.running import as_json, to_json
 from dagcelery.runtime.results import RunState, RunStatus
@@ -65,9 +66,10 @@ def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
         return
     for failure in found:
         told = f"{failure.type_name}: {failure.message}" if failure.message else failure.type_name
-        click.echo(f"{failure.address} attempt {failure.attempt}{'' if failure.stands else ', repeated'}: {told}")
+        line = f"{failure.address} attempt {failure.attempt}{'' if failure.stands else ', repeated'}: {told}"
+        click.echo(plain(line))
         if with_traceback and failure.traceback:
-            click.echo(failure.traceback.rstrip())
+            click.echo(plain(failure.traceback.rstrip()))
 
 
 @click.command()

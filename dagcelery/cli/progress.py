@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dagcelery.cli.plain import plain
 from dagcelery.runtime.results import NodeStatus, RunStatus
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = 
     console = console or Console(stderr=True)
     if plan is not None:
         for line in canvas_lines(plan):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(plain(line), highlight=False, markup=False, soft_wrap=True)
     most = max(1, console.height - MARGIN)
     status = run.status()
     # Without a terminal Live would not end its last line.
@@ -79,9 +80,11 @@ def canvas_lines(node: Node) -> Iterator[str]:
 
 def table(status: RunStatus, most: int | None = None) -> Table:
     """Draw a run: its state on top, a line for each node, at most `most` of them and the urgent ones first."""
-    told = Text.assemble(status.name, " ", (status.id, "dim"), " ", (str(status.state), STYLES[status.state]))
+    told = Text.assemble(
+        plain(status.name), " ", (plain(status.id), "dim"), " ", (str(status.state), STYLES[status.state])
+    )
     if words := status.failed or status.reason or status.why:
-        told.append(f": {words}")
+        told.append(f": {plain(words)}")
     drawn = Table(title=told, title_justify="left", box=None, show_header=False, pad_edge=False)
     shown, left_out = chosen(branches(status.nodes), most)
     names = indented(shown)
@@ -148,7 +151,7 @@ def counts(node: NodeStatus) -> Text:
 
 def last_word(node: NodeStatus) -> Text:
     """Write why a node waits, or how long it took."""
-    return Text(node.why, "yellow") if node.why else seconds(node)
+    return Text(plain(node.why), "yellow") if node.why else seconds(node)
 
 
 def seconds(node: NodeStatus) -> Text:

@@ -72,5 +72,11 @@ def workers_for(node: client.Node, processes: int) -> AbstractContextManager[obj
 
 
 def to_json(value: object) -> str:
-    """Write a value for standard output; what JSON cannot hold is written as Python shows it."""
-    return json.dumps(value, ensure_ascii=False, default=repr)
+    """Write a value for standard output; what JSON cannot hold is written as Python shows it.
+
+    JSON itself escapes some characters that a terminal would obey, and this the others.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)

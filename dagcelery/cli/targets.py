@@ -121,7 +121,7 @@ def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dic
     if file is not None:
         try:
             given = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise click.BadParameter(f"{file.name} is not JSON: {error}", param_hint="--params") from error
         if not isinstance(given, dict):
             raise click.BadParameter(f'{file.name} holds no object; write {{"name": value}}', param_hint="--params")
@@ -141,6 +141,8 @@ def value(name: str, text: str, annotation: object) -> Any:
         return None if NoneType in kinds and text == "null" else text
     try:
         return json.loads(text)
+    except RecursionError:
+        raise click.BadParameter(f"{name} is nested too deeply for JSON; make it flatter", param_hint="-p") from None
     except ValueError:
         raise click.BadParameter(
             f"{name}={text} is not JSON; for a text write -p '{name}={json.dumps(text)}' "

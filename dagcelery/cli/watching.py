@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dagcelery import client
 from dagcelery.cli.lifecycle import succeed_if_done
+from dagcelery.cli.plain import plain
 from dagcelery.cli.progress import STYLES, show_run, table
 from dagcelery.cli.running import as_json, to_json
 from dagcelery.runtime.events import RunEvent
@@ -36,7 +37,7 @@ def list_runs(name: str | None, state: str | None, limit: int, as_json: bool) ->
         Console().print(_listing(found))
     else:
         for run in found:
-            click.echo("\t".join((_moment(run.created), run.id, str(run.state), run.name)))
+            click.echo("\t".join((_moment(run.created), plain(run.id), str(run.state), plain(run.name))))
 
 
 @click.command()
@@ -93,7 +94,7 @@ def line(event: RunEvent) -> str:
         told.append(f"attempt {event.attempt}")
     if event.attempt:
         told.append(f"{event.seconds:.3f} s")
-    return " ".join(word for word in told if word)
+    return plain(" ".join(word for word in told if word))
 
 
 def _listing(found: list[client.RunSummary]) -> Table:
@@ -101,9 +102,9 @@ def _listing(found: list[client.RunSummary]) -> Table:
     for run in found:
         drawn.add_row(
             Text(_moment(run.created), "dim"),
-            run.id,
+            Text(plain(run.id)),
             Text(str(run.state), STYLES[run.state]),
-            run.name,
+            Text(plain(run.name)),
             Text(f"{run.ended - run.created:.1f} s" if run.ended else "", "dim"),
         )
     return drawn

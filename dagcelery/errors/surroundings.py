@@ -111,7 +111,8 @@ class StoreRefused(StoreUnavailable):
         return sentence(
             f"the store {_at(self.url)}refuses",
             self.reason,
-            "give it memory (maxmemory), name its primary, or check user and password of DAGCELERY_STORE_URL",
+            "give it memory (maxmemory), name its primary, or check user and password of DAGCELERY_STORE_URL, and the "
+            "user's rights (worker_config/redis.conf lists them)",
         )
 
 

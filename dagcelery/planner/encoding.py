@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from inspect import isroutine
 from typing import Any, cast
 
-from dagcelery.errors import NotConfigured, PlanVersionUnsupported, SerializationError
+from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
 from dagcelery.payload import functions
 from dagcelery.planner.expressions import SEQUENCES
 from dagcelery.planner.plan import VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
@@ -47,18 +47,28 @@ def encode(plan: Plan) -> bytes:
 
 
 def decode(data: bytes) -> Plan:
-    """Return the plan that `data` holds; nothing is imported and nothing unpickled."""
-    with _without_collector(len(data)):
-        plan = json.loads(data)
-        if plan["v"] != VERSION:
-            raise PlanVersionUnsupported(plan["v"], VERSION)
-        return Plan(
-            name=plan["n"],
-            bodies=tuple(map(_body, plan["b"])),
-            functions=tuple(map(_function, plan["f"])),
-            codecs=tuple(plan["c"]),
-            options=plan.get("z", {}),
-        )
+    """Return the plan that `data` holds; nothing is imported and nothing unpickled.
+
+    Raises PlanVersionUnsupported, and DeserializationError for what nobody encoded: unsigned plans can be written over.
+    """
+    try:
+        with _without_collector(len(data)):
+            return _plan(json.loads(data))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = f"is none that dagcelery wrote: {type(error).__name__}: {error}"
+        raise DeserializationError("what stands in the store as a plan", reason, "submit the DAG again") from error
+
+
+def _plan(plan: Any) -> Plan:
+    if plan["v"] != VERSION:
+        raise PlanVersionUnsupported(int(plan["v"]), VERSION)
+    return Plan(
+        name=plan["n"],
+        bodies=tuple(map(_body, plan["b"])),
+        functions=tuple(map(_function, plan["f"])),
+        codecs=tuple(plan["c"]),
+        options=plan.get("z", {}),
+    )
 
 
 @contextlib.contextmanager
