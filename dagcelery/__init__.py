@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dagcelery.frontends.functional import build as build
     from dagcelery.frontends.functional import dag as dag
     from dagcelery.frontends.functional import task as task
+    from dagcelery.frontends.functional import when as when
     from dagcelery.frontends.stages import DiskCacheStage as DiskCacheStage
     from dagcelery.frontends.stages import Pipeline as Pipeline
     from dagcelery.frontends.stages import RedisStage as RedisStage
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from dagcelery.runtime.tree import TreeNode as TreeNode
 
 _HOMES = {
-    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
+    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task", "when"),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "frontends.workflow": ("Workflow", "register_definition"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),

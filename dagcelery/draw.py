@@ -13,22 +13,31 @@ from typing import Final, Literal, TypeAlias
 
 from dagcelery.model import DAG, FromNodeOutput, FromParam, Node, Source, Splice, Task, fan_source
 from dagcelery.model.names import is_name
-from dagcelery.model.sources import Each, parts
+from dagcelery.model.sources import Choice, Each, parts
 
-Style: TypeAlias = Literal["whole", "each", "after"]
+Style: TypeAlias = Literal["whole", "each", "after", "if", "if not"]
 States: TypeAlias = Mapping[str, str]
 Origins: TypeAlias = list[tuple[str, Style]]
 
-_ARROWS: Final[Mapping[Style, str]] = {"whole": "-->", "each": "-. each .->", "after": "-. after .->"}
+_ARROWS: Final[Mapping[Style, str]] = {
+    "whole": "-->",
+    "each": "-. each .->",
+    "after": "-. after .->",
+    "if": "-. if .->",
+    "if not": "-. if not .->",
+}
 _LINES: Final[Mapping[Style, str]] = {
     "whole": "",
     "each": ' [style=dashed, label="each"]',
     "after": ' [style=dotted, label="after"]',
+    "if": ' [style=dashed, label="if"]',
+    "if not": ' [style=dashed, label="if not"]',
 }
 _COLOURS: Final[Mapping[str, str]] = {
     "done": "#b7e1b0",
     "failed": "#f3b0a6",
     "running": "#b5d3f0",
+    "skipped": "#d5d5d5",
     "ready": "#f4e3a1",
     "cancelled": "#d5d5d5",
     "timed_out": "#f0c9a0",
@@ -157,6 +166,11 @@ class _Picture:
             self.edges[_Edge(origin, target, style)] = None
 
     def order(self, frame: _Frame, node: Node, drawn: _Leaf | _Frame) -> None:
+        if isinstance(node, DAG) and node.only_if is not None:
+            key, wanted = node.only_if
+            style: Style = "if" if wanted else "if not"
+            origins = self.origins(frame, key, node)
+            self.connect([(origin, style) for origin, _ in origins], _leaf_of(drawn, 0))
         for upstream in node.after:
             last = _leaf_of(frame.nodes[upstream], -1)
             self.edges[_Edge(last, _leaf_of(drawn, 0), "after")] = None
@@ -187,6 +201,9 @@ def _origins(frame: _Frame, key: str, source: Source | Splice) -> Iterator[tuple
             yield drawn.id, "whole"
         else:
             yield from _origins(drawn, source.output, drawn.dag.outputs[source.output])
+    elif isinstance(source, Choice):
+        for side in (source.then, source.otherwise):  # the condition is drawn at the branches
+            yield from _origins(frame, key, side)
     else:
         for part in parts(source):
             for origin, style in _origins(frame, key, part):
@@ -268,6 +285,11 @@ def _takes(node: Node) -> str:
             found[read] = None
     if node.over is not None:
         found.update(dict.fromkeys(f"each {read}" for read in _read(node.over, "")))
+    if isinstance(node, DAG) and node.only_if is not None:
+        key, wanted = node.only_if
+        conditions = list(_read(node.inputs[key], key))
+        found = {read: None for read in found if read not in conditions}
+        found |= {f"{'if' if wanted else 'if not'} {read}": None for read in conditions}
     found.update({f"after {upstream}": None for upstream in node.after})
     return f" <- {', '.join(found)}" if found else ""
 

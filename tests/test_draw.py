@@ -146,3 +146,17 @@ def test_literals_are_not_shown() -> None:
 def test_each_output_is_drawn_by_its_name() -> None:
     drawn = draw.mermaid(DAG({"f": task()}, {}, {"a": out("f"), "b": out("f")}))
     assert '    n2[["a"]]\n    n3[["b"]]\n' in drawn
+
+
+def test_a_branch_is_drawn_with_its_condition() -> None:
+    branch = DAG(
+        {"train": task(x=FromParam("x"))}, {"x": FromParam("x"), "flag": out("check")}, only_if=("flag", False)
+    )
+    dag = DAG({"check": task(), "otherwise": branch}, {"x": FromParam()})
+    assert "-. if not .->" in draw.mermaid(dag)
+    assert '[style=dashed, label="if not"]' in draw.dot(dag)
+    assert draw.text(dag).splitlines()[1:] == [
+        "├── check",
+        "└── otherwise <- $x, if not check.out",
+        "    └── train <- $x",
+    ]

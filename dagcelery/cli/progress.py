@@ -37,7 +37,7 @@ STYLES = {
     "cancelled": "yellow",
     "timed_out": "yellow",
 }
-URGENCY = ("failed", "retrying", "running", "waiting", "done")
+URGENCY = ("failed", "retrying", "running", "waiting", "done", "skipped")
 
 
 def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = None) -> RunStatus:

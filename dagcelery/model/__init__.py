@@ -11,6 +11,7 @@ from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
+    Choice,
     DictOf,
     Each,
     FromNodeOutput,
@@ -30,6 +31,7 @@ __all__ = [
     "EMPTY",
     "Buildable",
     "Cache",
+    "Choice",
     "DagOptions",
     "DictOf",
     "Each",

@@ -67,8 +67,11 @@ class DAG(Frozen):
 
     At the top, `inputs` declare parameters; where the DAG is itself a node they say where its parameters
     come from, in the names of the DAG around it. `returns` is the shape of the result; without it outputs
-    are returned by name, or the bare value of the only output if that is called "return_value". Raises
-    InvalidDag, or CyclicDependency.
+    are returned by name, or the bare value of the only output if that is called "return_value".
+
+    A DAG that is a node may be a *branch*: with ``only_if=("x", True)`` it runs only if the value of its input "x" is
+    true, with False only if it is not. Else its nodes are skipped, and its outputs are None. Raises InvalidDag, or
+    CyclicDependency.
     """
 
     nodes: Mapping[str, Node]
@@ -81,6 +84,7 @@ class DAG(Frozen):
     after: tuple[str, ...]
     over: Readable | None
     returns: Source | None
+    only_if: tuple[str, bool] | None
     _order: list[set[str]]
 
     def __init__(
@@ -96,6 +100,7 @@ class DAG(Frozen):
         after: Iterable[str] = (),
         over: Readable | None = None,
         returns: Source | None = None,
+        only_if: tuple[str, bool] | None = None,
     ) -> None:
         self._become(
             nodes=FrozenMapping(nodes, "nodes of a DAG"),
@@ -108,6 +113,7 @@ class DAG(Frozen):
             after=words("after", after),
             over=over,
             returns=returns,
+            only_if=only_if,
         )
         rules.check_parts(self)
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))

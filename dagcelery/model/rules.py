@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
 from dagcelery.model.annotations import signature
+from dagcelery.model.branches import BRANCH_RULES
 from dagcelery.model.names import NAME_RULE, choices, is_in, is_name, listed
 from dagcelery.model.options import check_serializer
 from dagcelery.model.outputs import OUTPUTS
@@ -237,6 +238,7 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     outputs_exist,
     upstreams_exist,
     serializers_agree,
+    *BRANCH_RULES,
 )
 
 LIST_RULES: tuple[Callable[[DAG], None], ...] = (

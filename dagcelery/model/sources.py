@@ -2,7 +2,7 @@
 
 Two sources read something: `FromParam` a parameter of the DAG around the node, `FromNodeOutput` an output
 of a sibling node. `Literal`, `ListOf`, `TupleOf`, `SetOf` and `DictOf` put values together around them.
-`Part` takes a piece out of a value that arrives whole.
+`Part` takes a piece out of a value that arrives whole. `Choice` is one of two, as a condition says.
 
 Fan-outs are written with two more. `Each(source)` is the element that belongs to one item of a fan-out,
 and makes the node that has it such a fan-out. Of a node that is a fan-out itself it is that node's result
@@ -129,9 +129,18 @@ class DictOf(Source):
     pairs: tuple[tuple[object, Source], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice(Source):
+    """`then` where the value of `condition` is true, else `otherwise`; outputs of the branches are read in them."""
+
+    condition: FromParam | FromNodeOutput
+    then: Source
+    otherwise: Source
+
+
 Readable: TypeAlias = FromParam | FromNodeOutput
 
-SOURCES: Final = (FromParam, FromNodeOutput, Literal, ListOf, TupleOf, SetOf, DictOf, Each, Part)
+SOURCES: Final = (FromParam, FromNodeOutput, Literal, ListOf, TupleOf, SetOf, DictOf, Each, Part, Choice)
 
 
 def parts(source: Source | Splice) -> Iterator[Source | Splice]:
@@ -143,6 +152,8 @@ def parts(source: Source | Splice) -> Iterator[Source | Splice]:
             yield value
     elif isinstance(source, Each | Part):
         yield source.source
+    elif isinstance(source, Choice):
+        yield from (source.condition, source.then, source.otherwise)
     elif isinstance(source, Splice):
         yield source.template
         yield source.over

@@ -110,6 +110,8 @@ class Builder:
         inner: list[Frame] = []
         if isinstance(node, Task):
             self.add_task(frame, name, node, after)
+        elif node.only_if is not None:
+            inner = [self.open_branch(frame, name, node, after)]
         elif fan_source(node) is not None:
             inner = [self.open_mapped(frame, name, node, after)]
         else:
@@ -142,8 +144,10 @@ class Builder:
             outer.results[frame.name] = outputs
             outer.spans[frame.name] = (outer.spans[frame.name][0], len(body.steps))
         elif body.opener is not None:
+            made = {name: self.delegated(name, draft, frame, body.opener) for name, draft in outputs.items()}
             outer.results[frame.name] = {
-                name: ("ref", self.delegated(name, draft, frame, body.opener)) for name, draft in outputs.items()
+                name: self.resolver.of_branch(output, frame.fork) if frame.fork else ("ref", output)
+                for name, output in made.items()
             }
 
     def delegated(self, name: str, draft: Expr, frame: Frame, step: StepDraft) -> Delegated:
@@ -208,6 +212,21 @@ class Builder:
         step = StepDraft(frame.body, frame.prefix + name, "dag", after=after)
         drafts = self.inputs(frame, name, dag)
         self.fan_out(step, frame, name, dag)
+        return self.entered(step, frame, name, dag, drafts)
+
+    def open_branch(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
+        """Return the frame of a nested DAG that runs if a condition holds: for each item of a list of one or none."""
+        assert dag.only_if is not None
+        drafts = self.inputs(frame, name, dag)
+        fork = self.resolver.fork(drafts[dag.only_if[0]], frame, name)
+        step = StepDraft(frame.body, frame.prefix + name, "dag", after=after, options={"branch": True})
+        step.root = fork.then if dag.only_if[1] else fork.otherwise
+        inner = self.entered(step, frame, name, dag, drafts)
+        inner.fork = fork
+        return inner
+
+    def entered(self, step: StepDraft, frame: Frame, name: str, dag: DAG, drafts: dict[str, Expr]) -> Frame:
+        """Return the frame of a nested DAG that has a body of its own, which `step` enters."""
         append(step)
         body = self.new_body(step)
         step.target = body.number

@@ -123,6 +123,9 @@ def _refuse_literals(culprit: str, expr: Expr) -> None:
             _refuse_literals(culprit, item)
     elif tag in ("splice", "part"):
         _refuse_literals(culprit, expr[1])
+    elif tag in ("choice", "first"):
+        for item in expr[1:]:
+            _refuse_literals(culprit, item)
     elif tag == "dict":
         for pair in expr[1]:
             _refuse_literals(culprit, pair[0])
@@ -238,6 +241,8 @@ def _expr_data(expr: Expr) -> Any:
         return (tag, [(_expr_data(key), _expr_data(value)) for key, value in expr[1]])
     if tag == "part":
         return (tag, _expr_data(expr[1]), expr[2])
+    if tag in ("choice", "first"):
+        return (tag, *map(_expr_data, expr[1:]))
     return expr
 
 
@@ -251,6 +256,8 @@ def _expr(data: list[Any]) -> Expr:
         return (tag, tuple([(_expr(key), _expr(value)) for key, value in data[1]]))
     if tag == "part":
         return (tag, _expr(data[1]), _path(data[2]))
+    if tag in ("choice", "first"):
+        return (tag, *map(_expr, data[1:]))
     return (tag, data[1])
 
 

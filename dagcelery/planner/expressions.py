@@ -37,8 +37,11 @@ def tokens(expr: Expr, *, spliced: bool = False) -> Iterator[tuple[str, Reading]
         for key, value in expr[1]:
             yield from tokens(key, spliced=spliced)
             yield from tokens(value, spliced=spliced)
-    elif tag == "part":
+    elif tag in ("part", "choice"):
         yield from tokens(expr[1], spliced=spliced)
+    elif tag == "first":
+        for item in expr[1:]:
+            yield from tokens(item, spliced=spliced)
 
 
 def substituted(expr: Expr, replace: Callable[[Expr], Expr]) -> Expr:
@@ -54,6 +57,8 @@ def substituted(expr: Expr, replace: Callable[[Expr], Expr]) -> Expr:
         return (tag, tuple([(substituted(k, replace), substituted(v, replace)) for k, v in expr[1]]))
     if tag == "part":
         return (tag, substituted(expr[1], replace), expr[2])
+    if tag in ("choice", "first"):
+        return (tag, *[substituted(item, replace) for item in expr[1:]])
     return expr
 
 

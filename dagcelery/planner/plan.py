@@ -18,6 +18,9 @@ Expressions say how an argument is put together from tokens. They are nested tup
 ``("splice", template, over)``  one element per item of the token ``over``; each ``("each", token)`` in
                                 ``template`` is aligned with ``over``, never with the step's own items
 ``("dict", pairs)``             pairs of (key expression, value expression)
+``("choice", expr)``            which branch a condition takes: ([True], [], None) where it is true, ([], [True], None)
+                                where it is not, ([], [], it) where it was skipped
+``("first", list, expr)``       the first element of a list, else the other value
 ``("part", expr, path)``        what lies at `path` within a value; a path is pairs of ("key" or
                                 "property", name)
 ==============================  =================================================================
@@ -91,6 +94,7 @@ class Step:
     or "gather" (no function: it stores the value of its single argument, so that it can be iterated;
     one without arguments and outputs is a barrier). A "dag" step's output i is its body's output i, and
     its arguments are the values of the body's parameters.
+    One of option "branch" goes through a list that ``("choice", ...)`` gave: it enters its body once or not at all.
 
     `options` has, where the task said so, "retry" (a mapping of "max" calls in all, "base", "factor" and "cap" of
     the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"

@@ -9,6 +9,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.model import (
     DAG,
     EMPTY,
+    Choice,
     DictOf,
     Each,
     FromNodeOutput,
@@ -49,6 +50,19 @@ class Frame:
     results: dict[str, Mapping[str, Expr]] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     defaults: dict[tuple[str, int], Expr] = field(default_factory=dict)
+    fork: Fork | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Outputs of a step that decides a condition: two lists, one of them with an element, and what is None elsewhere.
+
+    `skipped` stands for what the branches would give if the condition itself was skipped.
+    """
+
+    then: Produced
+    otherwise: Produced
+    skipped: Produced
 
 
 @dataclass(slots=True, eq=False)
@@ -57,11 +71,12 @@ class Resolver:
 
     codecs: CodecTable
     gathered: dict[tuple[int, int], tuple[Expr, Target]] = field(default_factory=dict)
+    forks: dict[tuple[int, int], tuple[Expr, Fork]] = field(default_factory=dict)
 
     def value(self, source: Source | Splice, frame: Frame, place: str) -> Expr:
         """Return the draft expression of `source`; `place` is "node.input", for names."""
         if isinstance(source, FromNodeOutput):
-            return frame.results[source.node][source.output]
+            return self._made(frame.results[source.node][source.output], frame, place)
         if isinstance(source, FromParam):
             return self._param(source, frame, place)
         if isinstance(source, Literal):
@@ -78,6 +93,8 @@ class Resolver:
         if isinstance(source, DictOf):
             pairs = [(literal(key), self.value(item, frame, place)) for key, item in source.pairs]
             return ("dict", tuple(pairs))
+        if isinstance(source, Choice):
+            return self._made(self._chosen(source, frame, place), frame, place)
         if isinstance(source, Splice):
             over = self.counted(self.value(source.over, frame, place), frame, place)
             return ("splice", self.value(source.template, frame, place), over)
@@ -102,11 +119,44 @@ class Resolver:
             return over
         return self._gather(draft, frame, place)
 
+    def fork(self, condition: Expr, frame: Frame, place: str) -> Fork:
+        """Return what decides a condition, once for all who ask in one body: its truth may be the user's own code."""
+        key = (frame.body.number, id(condition))
+        if key not in self.forks:
+            step = self._gathering(("choice", condition), frame, _titled(frame, place, "choice"))
+            codec = self.codecs.add({"k": "json"})
+            made = [Produced(step, str(at), (("key", at),), codec) for at in range(3)]
+            self.forks[key] = (condition, Fork(*made))
+        return self.forks[key][1]
+
+    def of_branch(self, output: Produced, fork: Fork) -> Expr:
+        """Return the draft of what a branch gives back, if it was taken."""
+        return ("first", ("list", (("splice", ("each", output), output.root),)), ("ref", fork.skipped))
+
+    def _chosen(self, source: Choice, frame: Frame, place: str) -> Expr:
+        fork = self.fork(self.value(source.condition, frame, place), frame, place)
+        items: list[Expr] = []
+        for side, over in ((source.then, fork.then), (source.otherwise, fork.otherwise)):
+            draft = frame.results[side.node][side.output] if isinstance(side, FromNodeOutput) else None
+            if draft is not None and draft[0] == "first" and draft[1][1][0][2] is over:
+                items += draft[1][1]
+            elif side != Literal(None):
+                items.append(("splice", self.value(side, frame, place), over))
+        return ("first", ("list", tuple(items)), ("ref", fork.skipped))
+
+    def _made(self, draft: Expr, frame: Frame, place: str) -> Expr:
+        """Let a step put together what only a branch gives, so that readers need not look for it each time."""
+        return ("ref", self._gather(draft, frame, place)) if draft[0] == "first" else draft
+
     def codec(self, draft: Expr, default: int) -> int:
         """Return the codec for a value of `draft`: its maker's, or one that takes all of its parts."""
         if draft[0] in ("ref", "each"):
             codec: int = draft[1].codec
             return codec
+        if draft[0] == "first":
+            found = {self.codec(item[1], default) for item in draft[1][1]}
+            if len(found) == 1:
+                return found.pop()
         parts = {target.codec for target, reading in _targets(draft) if reading != "over"}
         return self.codecs.of_composite(parts, default, objects=_has_objects(draft))
 
@@ -123,14 +173,25 @@ class Resolver:
     def _gather(self, draft: Expr, frame: Frame, place: str) -> Target:
         key = (frame.body.number, id(draft))
         if key not in self.gathered:
-            body = frame.body
-            name = body.unique(f"{frame.prefix}{place.partition('.')[0]}.items")
-            step = StepDraft(body, name, "gather", index=len(body.steps))
-            step.take("value", draft)
-            body.steps.append(step)
+            what = "result" if draft[0] == "first" else "items"
+            step = self._gathering(draft, frame, _titled(frame, place, what))
             # The draft is kept, so that its id stays its own.
             self.gathered[key] = (draft, Produced(step, "value", (), self.codec(draft, frame.codec)))
         return self.gathered[key][1]
+
+    def _gathering(self, draft: Expr, frame: Frame, name: str) -> StepDraft:
+        body = frame.body
+        step = StepDraft(body, body.unique(name), "gather", index=len(body.steps))
+        step.take("value", draft)
+        body.steps.append(step)
+        return step
+
+
+def _titled(frame: Frame, place: str, what: str) -> str:
+    """Return a name for a step that no user named: after the node that it is made for, or the DAG that branches."""
+    if what != "items" and frame.prefix:
+        return f"{frame.prefix[:-1]}.{what}"
+    return f"{frame.prefix}{place.partition('.')[0]}.{what}"
 
 
 def part(draft: Expr, path: Path) -> Expr:
@@ -219,4 +280,6 @@ def _has_objects(draft: Expr) -> bool:
         return any(_has_objects(key) or _has_objects(value) for key, value in draft[1])
     if tag in ("splice", "part"):
         return _has_objects(draft[1])
+    if tag == "first":
+        return any(map(_has_objects, draft[1:]))
     return bool(tag == "live")

@@ -22,6 +22,7 @@ It is one mapping a body, from the index of a step, as text, to
 ``sw``  within how many seconds of being ready a piece must start
 ``ms``  which share of a fan-out's items must succeed
 ``mc``  how many of its pieces may be executed at once
+``br``  1 where the step enters a branch, once or not at all
 ``rd``  the steps whose outputs this one reads, in body 0 of a DAG that keeps nothing but its outputs
 ``rt``  1 where the DAG returns something of this step, there too
 ======  ===============================================================================================
@@ -165,6 +166,7 @@ def _policies(step: Step) -> dict[str, Any]:
         found["r"] |= {"j": int(retry["jitter"]), "h": int(is_time_limit_retried(retry))}
     told = {"tl": options.get("timeout", (None, None))[1]}
     told |= {"sw": options.get("start_within"), "ms": options.get("min_success"), "mc": options.get("max_concurrent")}
+    told |= {"br": 1 if options.get("branch") else None}
     return found | {name: value for name, value in told.items() if value is not None}
 
 

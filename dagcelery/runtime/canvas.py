@@ -141,6 +141,8 @@ def describe(plan: Plan, slots: int = 2) -> Iterator[str]:
 
 def _line(plan: Plan, body: int, index: int, slots: int) -> str:
     step = plan.bodies[body].steps[index]
+    if "branch" in step.options:
+        return f"{step.name}, if it is taken, on {step.queue}"
     if step.over is not None:
         join = join_of(plan, body, index)
         header = f"[{step.name}[*] × min(items, {slots} slots, {MOST_HEADERS})] on {step.queue}"

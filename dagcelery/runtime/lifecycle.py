@@ -76,7 +76,7 @@ def _root_step(view: RunView, node: str) -> int:
     culprit = f"node {node!r} of '{view.program.plan.name}'"
     outermost = next((name for name in names if str(node).startswith((f"{name}[", f"{name}/"))), None)
     if outermost is not None:
-        wrong = "is one item, or lies inside of a DAG that is mapped or was made while the run went on"
+        wrong = "is one item, or lies inside of a branch, or of a DAG that is mapped or was made while the run went on"
         raise InvalidParameters(culprit, wrong, f"name the outermost node, '{outermost}'")
     close = difflib.get_close_matches(str(node), names, n=1)
     right = f"did you mean '{close[0]}'?" if close else "give the name of a node as status() shows it"

@@ -229,6 +229,10 @@ class Program:
         child = topology(plan)[number]
         return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
 
+    def is_branch(self, body: int, step: int) -> bool:
+        """Whether a step runs its DAG once or not at all, so that there is no item to be told."""
+        return step >= 0 and "branch" in self.step(body, step).options
+
     def node_name(self, body: int, step: int) -> str:
         """The node's name in its own scope."""
         if step < 0:

@@ -141,7 +141,7 @@ class RunView(ChildPlans):
 
     def _name(self, scope: Scope, step: int, index: int) -> str:
         name = self.program.node_name(scope.body, step)
-        return name if index < 0 else f"{name}[{index}]"
+        return name if index < 0 or self.program.is_branch(scope.body, step) else f"{name}[{index}]"
 
     def piece_address(self, piece: str) -> str:
         """A piece's address as people read it, from its name in the store."""
@@ -307,6 +307,11 @@ class Reader:
                 return element(expr[1])
             case "part":
                 return _part(self.evaluate(expr[1], element), expr[2])
+            case "choice":
+                return _choice(self.evaluate(expr[1], element))
+            case "first":
+                found = list(self._items(expr[1][1], element))
+                return found[0] if found else self.evaluate(expr[2], element)
             case "dict":
                 return {self.evaluate(k, element): self.evaluate(v, element) for k, v in expr[1]}
             case "tuple":
@@ -353,6 +358,13 @@ def _part(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
                 "return a value that has it, or read another part",
             ) from error
     return value
+
+
+def _choice(condition: Any) -> tuple[list[bool], list[bool], Skipped | None]:
+    """Which branch is taken, as a list with one element and one with none; neither if the condition was skipped."""
+    if type(condition) is Skipped:
+        return [], [], condition
+    return ([True], [], None) if condition else ([], [True], None)
 
 
 def _copied(value: Any) -> Any:

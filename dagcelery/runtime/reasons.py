@@ -23,6 +23,7 @@ HELD = {
     "key": "whoever submits it has not let it start yet",
 }
 _NAMED = 3
+_OVER = frozenset({"done", "skipped"})
 _SPOTS = 100
 
 
@@ -54,14 +55,15 @@ def explained(
 def reason(place: Place, nodes: Mapping[Place, NodeStatus], around: Surroundings) -> str:
     """Why a node waits of which something is neither done nor being done."""
     node = nodes[place]
-    missing = [nodes[other] for other in around.whole.get(place, ()) if nodes[other].state != "done"]
+    missing = [nodes[other] for other in around.whole.get(place, ()) if nodes[other].state not in _OVER]
     seen = node.done + node.running + node.failed + node.retrying + node.skipped
     sources = [nodes[other] for other in around.by_item.get(place, ())]
-    missing += [other for other in sources if other.state != "done" and other.done + other.skipped <= seen]
+    missing += [other for other in sources if other.state not in _OVER and other.done + other.skipped <= seen]
     if missing:
         return f"waits for {_named(missing)}"
     if not node.total and place[0] in around.parents:
-        return f"waits for items of {nodes[around.parents[place[0]]].name}"
+        parent = nodes[around.parents[place[0]]]
+        return f"waits for {'items of' if parent.is_fan_out else 'the choice of'} {parent.name}"
     if node.retrying and not node.waiting:
         return "waits for its next attempt"
     if place in around.parked:

@@ -39,8 +39,9 @@ class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
     address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
-    `skipped` have failed and were left out. `cached` of those that are done were not called: the results of earlier
-    calls were taken. Times are seconds since the epoch, 0: not yet.
+    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. `cached` of those
+    that are done were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
+
     `why` says what a node waits for, in a few words: ``queue gpu: no live worker consumes it``; "" where nothing waits.
     `due` is when the next attempt of one that failed is due, 0: none is.
     """
@@ -67,7 +68,12 @@ class NodeStatus:
 
     @property
     def state(self) -> str:
-        """One word for the node: failed, retrying, running, done or waiting."""
+        """One word for the node: failed, retrying, running, skipped, done or waiting.
+
+        It is skipped if it stands in branches, and none of those that have been decided was taken.
+        """
+        if self.skipped and self.skipped == self.total and not self.started:
+            return "skipped"
         over = self.done + self.skipped
         if self.failed:
             return "failed"
@@ -179,11 +185,12 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     if progress is None:
         raise RunNotFound(run_id)
     view, record = engine.view(run_id), progress.record
-    nodes = {
-        (number, index): _node_status(progress, number, index, prefix, step)
-        for number, prefix in _all_prefixes(view, progress)
-        for index, step in enumerate(view.program.body(number).steps)
-    }
+    nodes: dict[tuple[int, int], NodeStatus] = {}
+    for number, prefix, skips in _all_prefixes(view, progress):
+        for index, step in enumerate(view.program.body(number).steps):
+            unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
+            counts = progress.counts.get((number, index), Counts(total=unstarted))
+            nodes[number, index] = _node_status(prefix, step, counts, skips)
     return RunStatus(
         record.id,
         record.name,
@@ -200,41 +207,59 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     )
 
 
-def _node_status(progress: Progress, body: int, index: int, prefix: str, step: Step) -> NodeStatus:
-    unstarted = 0 if step.over is not None else progress.scopes.get(body, 0)
-    counts = progress.counts.get((body, index), Counts(total=unstarted))
+def _node_status(prefix: str, step: Step, counts: Counts, skips: int) -> NodeStatus:
+    """How far a node is; `skips` is how often a branch that it stands in was not taken."""
+    is_branch = "branch" in step.options
+    is_untouched = is_branch and not counts.total  # whoever decided it has not begun what is in it
     return NodeStatus(
         prefix + step.name,
         step.queue,
-        step.over is not None,
-        counts.total,
+        step.over is not None and not is_branch,
+        counts.total + skips + (counts.skipped if is_branch else 0),
         counts.done,
         counts.running,
         counts.failed,
-        counts.started,
-        counts.ended,
+        0.0 if is_untouched else counts.started,
+        0.0 if is_untouched else counts.ended,
         counts.retrying,
-        counts.skipped,
+        counts.skipped + skips,
         cached=counts.cached,
     )
 
 
-def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str]]:
-    """What stands in front of the names of a body's nodes, of plans that were made while the run went on too."""
-    yield from sorted(prefixes(view.program.plan).items())
+def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:
+    """What stands in front of the names of a body's nodes, of plans that were made while the run went on too.
+
+    And how often the body was not entered because its branch, or one around it, was not taken.
+    """
+    skips = _skips(view.program.plan, progress, 0)
+    yield from ((number, prefix, skips[number]) for number, prefix in sorted(prefixes(view.program.plan).items()))
     bodies = sorted(body for body in progress.scopes if not view.is_planned(body))
     for first, scope in view.scopes_of(bodies):
         home = view.program.home(first)
-        path = view.path(view.scope(scope))
-        for number, prefix in sorted(prefixes(home[0]).items()) if home else ():
-            yield first + number, path + prefix
+        if home is None:
+            continue
+        path, skips = view.path(view.scope(scope)), _skips(home[0], progress, first)
+        for number, prefix in sorted(prefixes(home[0]).items()):
+            yield first + number, path + prefix, skips[number]
+
+
+def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
+    """How often each body of a plan, whose first one has that number in the run, was not entered for its branch."""
+    found = {0: 0}
+    for number, body in enumerate(plan.bodies):  # a body has a greater number than the one around it
+        for index, step in enumerate(body.steps):
+            if step.kind == "dag":
+                counts = progress.counts.get((first + number, index), Counts())
+                found[step.target] = found[number] + ("branch" in step.options and counts.skipped)
+    return found
 
 
 def prefixes(plan: Plan) -> dict[int, str]:
-    """What stands in front of a node's name, by body: ``train[*]/`` for the nodes of a mapped DAG."""
+    """What stands in front of a node's name, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
     found = {0: ""}
     for number, body in enumerate(plan.bodies):
         for step in body.steps:
             if step.kind == "dag":
-                found[step.target] = f"{found.get(number, '')}{step.name}[*]/"
+                found[step.target] = f"{found.get(number, '')}{step.name}{'' if 'branch' in step.options else '[*]'}/"
     return found

@@ -150,7 +150,7 @@ class _Growth:
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
         children = tuple(self._node(scope, step, found) for step, found in counts.items())
-        done = sum(child.state == "done" for child in children)
+        done = sum(child.state in ("done", "skipped") for child in children)
         states = {child.state for child in children}
         state = next((word for word in ("failed", "retrying", "running") if word in states), "")
         state = state or ("done" if done == size and counts else "running" if done else "waiting")
@@ -176,9 +176,13 @@ class _Growth:
         children = tuple(within)
         if inner == [-1]:  # a piece that runs once is itself what lies below it
             children = children[0].children if children else ()
+        state = _state(counts, total, known)
+        if "branch" in told.options:  # it has no items to be told, only nodes
+            children = children[0].children if children else ()
+            state = state if total else "skipped"
         return TreeNode(
             told.name,
-            _state(counts, total, known),
+            state,
             total,
             counts.done,
             skipped=counts.skipped,

@@ -184,7 +184,9 @@ class Ledger:
         if over:
             state.items = self.lists[self.resolve(scope, over)]
             state.gate = True
-            self.counts[self.scopes[scope].body, step]["n"] += state.items
+            counts = self.counts[self.scopes[scope].body, step]
+            counts["n"] += state.items
+            counts["k"] += bool(entry.get("br")) and not state.items
             if not by_item:
                 state.ranges.append((0, state.items, 0))
         if not by_item or state.ranges:

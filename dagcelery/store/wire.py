@@ -43,7 +43,7 @@ MESSAGE_CHARACTERS = 8
 FEW = 100
 """Values, or blocks, that travel with a request."""
 _FEW = 16
-_TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "ff", "hk", "kp", "rd", "rt"})
+_TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "br", "ff", "hk", "kp", "rd", "rt"})
 """What an entry of the topology says as it is, if it says it at all."""
 
 

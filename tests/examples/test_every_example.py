@@ -94,6 +94,10 @@ STATED = [
     Stated("watching", "census", {"n": 3}, 102),
     Stated("spill", "archive", {"pages": [1, 2]}, [100_000, 100_000]),
     Stated("stages", "pipeline", {}, None),
+    Stated(
+        "conditionals", "review", {"texts": ["good", "", "a b c d"]}, ["GOOD", "nothing to read", "4 words: too long"]
+    ),
+    Stated("conditionals", "review", {"texts": []}, []),
     Stated("cache", "bill", {"names": ["pen", "book"], "customer": "Ada"}, 8.75),
     Stated("tables", "season", {}, "apple"),
     Stated("word_count", "word_count", {"folder": JSON_FOLDER, "most": 3}, commonest_words(JSON_FOLDER, 3)),
@@ -104,6 +108,7 @@ SAYS = {
     "async_tasks": "19",
     "attach_own_app": "[1, 4, 9]",
     "cache": "Bob pays 13.75 after asking for lamp",
+    "conditionals": "when/then/publish: done 2, skipped 2",
     "current_piece": "charge[1]: item 1, attempt 1, 250 cents",
     "declarative": "may run at once: [{'numbers'}, {'power'}, {'total'}]",
     "dynamic_workflow": "home/news/sport",

@@ -95,6 +95,20 @@ VALUES = (
     "two(leaf() if {a} else one(0), 1)",
     "two([leaf() for _ in {s}], 1)",
     "two([leaf() for _ in {a}], 1)",
+    "when({s}, lambda: total({a}), lambda: leaf())",
+    "when({s}, lambda: total({s}))",
+    "when(total({a}), lambda: total([one(x) for x in {s}]), lambda: {a})",
+    "when({s}, lambda: total([one(x) for x in {a}]), lambda: 0)",
+    "when({s}, lambda: when({s}, lambda: total({a}), lambda: one(1)), lambda: listed({s}))",
+    "total([when(x, lambda: one(x), lambda: two(x, {s})) for x in {s}])",
+    "total([when(x, lambda: one(x)) for x in {a}])",
+    "total([when({s}, lambda: two(x, 1), lambda: x) for x in {a}])",
+    "total([when(x, lambda: two(x, y), lambda: one(y)) for x, y in zip({a}, {b})])",
+    "total([when(x, lambda: total(listed(x)), lambda: total({a})) for x in {s}])",
+    "[one(y) for y in when({s}, lambda: listed(leaf()), lambda: {a})]",
+    "[one(y) for y in when(one({s}), lambda: listed(leaf()), lambda: {s})]",
+    "when({s}, lambda: total({a} + [one(1)]), lambda: leaf())",
+    "when({s}, lambda: {{'k': [one(2), *{a}]}}, lambda: [{a}, leaf()])",
 )
 
 LOOPS = (

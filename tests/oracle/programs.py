@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dagcelery import DagFunction, dag
+from dagcelery import DagFunction, dag, when
 
 from . import vocabulary
 
@@ -33,7 +33,7 @@ class Program:
 
     def main(self) -> DagFunction[..., Any]:
         """The DAG."""
-        names: dict[str, Any] = {**vars(vocabulary), "dag": dag, "__name__": "program"}
+        names: dict[str, Any] = {**vars(vocabulary), "dag": dag, "when": when, "__name__": "program"}
         exec(compile(self.text, "<program>", "exec"), names)
         found: DagFunction[..., Any] = names["main"]
         return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 import dagcelery
 from dagcelery import AsPickle, Workflow, invoke, register_definition
 from dagcelery.client import Run, submit
-from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
+from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task, when
 from dagcelery.model import (
     DAG,
     Buildable,
@@ -36,6 +36,14 @@ def power(x: int, exponent: int = 2) -> float:
 @task(taint="gpu", outputs=2, serializer=Serialize())
 def split(x: int) -> tuple[int, str]:
     return x, str(x)
+
+
+@dag
+def chosen(x: int) -> float | str:
+    found = when(x, then=lambda: power(x), otherwise=lambda: str(x))
+    assert_type(found, float | str)
+    assert_type(when(x, lambda: power(x)), float | None)
+    return found
 
 
 def notify(*args: object) -> None: ...

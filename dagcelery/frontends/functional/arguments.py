@@ -77,7 +77,16 @@ def _mixed(one: Element, other: Element, trace: Trace) -> InvalidDag:
 
 
 def _ref(value: Output, trace: Trace) -> Ref:
-    if trace_of(value) is not trace:
+    home = trace_of(value)
+    if trace.is_within(home):
+        return trace.adopted(value)
+    if home is not trace and home.captures is not None:
+        raise InvalidDag(
+            title(value),
+            "is made within a branch of when(...), which may not be taken",
+            "return it from the branch: when(...) gives what the branch that is taken returns",
+        )
+    if home is not trace:
         raise InvalidDag(
             title(value),
             "belongs to another DAG than the one being built",
@@ -97,6 +106,11 @@ def _literal(sources: Collection[Source], container: Callable[[Iterable[object]]
 
 
 def _list(values: Any, trace: Trace) -> Source:
+    if trace.captures is not None:
+        values = values if type(values) is list else list(values)
+        if trace.captures.is_list_from_around(values, trace):
+            # As a whole: it may go through all elements of a list, of which one by one nobody could tell.
+            return trace.adopted_list(values)
     items = _sources(values, trace)
     return _literal(items, list) or ListOf(_with_runs(items, trace))
 

@@ -6,20 +6,23 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.agreement import check_agreement
+from dagcelery.frontends.functional.calls import hint_of
+from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.fold import folded
-from dagcelery.frontends.functional.graph import graph
+from dagcelery.frontends.functional.graph import graph, lone
 from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.probes import THREE, Probes, others
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.model.graph import DAG
+from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
-from dagcelery.model.sources import FromParam, Source
+from dagcelery.model.sources import FromParam, Literal, Source
 
 # What is being built in this context: a DAG that calls itself would never come to an end.
 _BUILDING: ContextVar[tuple[object, ...]] = ContextVar("dagcelery_building", default=())
@@ -45,6 +48,32 @@ def built(
     return graph(three, parameters, run.annotations, name=name, options=options)
 
 
+@dataclass(frozen=True)
+class Branch:
+    """What a branch of `when` calls and returns; `inputs` are what it captures, `hint` is what it returns if known."""
+
+    nodes: Mapping[str, Node]
+    inputs: Mapping[str, FromParam]
+    returns: Source
+    hint: object
+
+
+def built_branch(body: Callable[[], object], captures: Captures, name: str) -> Branch:
+    """Return what `body` describes, which stands within another body that is being built."""
+    run = _Body(body, {}, {}, name, captures)
+    trace, returned = run.traced(THREE)
+    three, options = folded(trace, returned), DagOptions()
+    for probes in others(trace.positions.values()):
+        check_agreement(three, *run.traced_again(probes))
+    hint = hint_of(returned, trace.calls, trace.parameters) if isinstance(returned, Ref) else None
+    inputs = {each: FromParam() for each in run.annotations}
+    if not three.calls:
+        return Branch({}, inputs, lone(three, run.annotations, options), hint)
+    made = graph(three, inputs, run.annotations, name=name, options=options)
+    declared = {each: source for each, source in made.inputs.items() if isinstance(source, FromParam)}
+    return Branch(made.nodes, declared, made.returns or Literal(None), hint)
+
+
 @contextmanager
 def recursion_refused(identity: object, name: str) -> Iterator[None]:
     """Raise InvalidDag if `identity` is being built already, further up this stack."""
@@ -65,20 +94,23 @@ class _Body:
     def __init__(
         self,
         body: Callable[..., Any],
-        annotations: Mapping[str, object],
+        annotations: dict[str, object],
         known: Mapping[str, object],
         name: str,
+        captures: Captures | None = None,
     ) -> None:
         self.body = body
         self.annotations = annotations
+        self.parameters = tuple(annotations)
+        self.captures = captures
         self.known = known
         self.name = name
         self.table = Table()
 
     def traced(self, probes: Probes) -> tuple[Trace, Source]:
-        trace = Trace(probes, self.annotations, self.table)
+        trace = Trace(probes, self.annotations, self.table, self.captures)
         with trace:
-            symbols = {name: trace.output(Ref(Parameter(name))) for name in self.annotations}
+            symbols = {name: trace.output(Ref(Parameter(name))) for name in self.parameters}
             try:
                 returned = trace.source(_driven(self.body(**symbols, **self.known)))
             except (TypeError, ValueError) as error:

@@ -6,11 +6,11 @@ import copy
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
-from dagcelery.frontends.functional.output import Output
+from dagcelery.frontends.functional.output import Output, flat
 from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
@@ -156,7 +156,7 @@ class Definition(Generic[P, R_co]):
 
     def _checked_upstream(self) -> list[object]:
         for upstream in self._upstream:
-            if not all(isinstance(found, Output) for found in _flat(upstream)):
+            if not all(isinstance(found, Output) for found in flat(upstream)):
                 raise InvalidDag(
                     f"{self.__name__}.after({upstream!r})",
                     "is not the output of a node",
@@ -214,16 +214,6 @@ def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
                 "use parameters that can be, such as a list for *args",
             )
     return signature
-
-
-def _flat(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from _flat(inner)
-    else:
-        yield value
 
 
 def _is_importable(definition: Definition[..., Any]) -> bool:

@@ -52,6 +52,11 @@ def graph(
         return model.DAG(nodes, inputs, outputs, name=name, options=options, returns=returns)
 
 
+def lone(folded: Folded, annotations: Mapping[str, object], options: DagOptions) -> Source:
+    """Return what a folded body returns that calls nothing."""
+    return Level(Body(folded, annotations, options), ()).source(folded.returns, ())
+
+
 def want_serializers(level: Level) -> None:
     """Let what is read by an annotated parameter be written as it says, if its writer says nothing.
 

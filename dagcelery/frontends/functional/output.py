@@ -100,6 +100,17 @@ def part(output: Output, steps: Path) -> Output:
     return trace_of(output).output(Ref(ref.base, ref.path + steps))
 
 
+def flat(value: object) -> Iterator[object]:
+    """Yield what is in containers, and in those within them."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from flat(inner)
+    else:
+        yield value
+
+
 _CHANGE: Final = "outputs do not change: return the changed value from a task"
 _COMPUTE: Final = "compute in a task: pass the output to it as an argument"
 _DECIDE: Final = "decide in a task: pass the output to it, and use if there"

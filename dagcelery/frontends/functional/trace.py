@@ -17,8 +17,9 @@ from dataclasses import replace
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
+from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.hints import arity
-from dagcelery.frontends.functional.output import Output
+from dagcelery.frontends.functional.output import Output, ref_of, trace_of
 from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.frontends.functional.terms import FIRST, Table, Terms
@@ -46,16 +47,20 @@ def nothing_traced() -> Iterator[None]:
 class Trace:
     """The calls of a body that runs with as many elements for each iterated output as `probes` say.
 
-    `parameters` are the annotations of the DAG's parameters by name; traces of one body share a `table`.
+    `parameters` are the annotations of the DAG's parameters by name; traces of one body share a `table`. Of a branch
+    of `when` they are what it captures of the body around it: `captures` adds to them.
     """
 
     is_growth = False
     """Whether what is called is called by a running task, and is executed after it."""
 
-    def __init__(self, probes: Probes, parameters: Mapping[str, object], table: Table) -> None:
+    def __init__(
+        self, probes: Probes, parameters: dict[str, object], table: Table, captures: Captures | None = None
+    ) -> None:
         self.probes = probes
         self.parameters = parameters
         self.table = table
+        self.captures = captures
         self.calls: list[Call] = []
         self.place = "the body"
         self.lengths: dict[Ref, int] = {}
@@ -85,6 +90,8 @@ class Trace:
 
     def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
         """Note a call and return its number, for a `Result` to name."""
+        if self.captures is not None:
+            upstream = self.captures.handed_up(upstream, self)
         with self._at(f"the call of {callee.name!r}"):
             sources = {name: source_of(value, self) for name, value in arguments.items()}
             call = Call(callee, sources, source_of(upstream, self), ())
@@ -121,7 +128,8 @@ class Trace:
 
     def iterate(self, ref: Ref) -> Iterator[Output]:
         """Yield the parts of a tuple, if it is known to be one, else the probes of a fan-out."""
-        if current() is not self:
+        here = current()
+        if here is not self and (here is None or not here.is_within(self)):
             raise InvalidDag(
                 self.title(ref),
                 "is iterated outside of the body that it belongs to",
@@ -129,8 +137,28 @@ class Trace:
             )
         parts = self._arity(ref)
         if parts is None:
-            return self._elements(ref)
+            return self._elements(ref) if here is self else here._elements(here.adopted(self.output(ref)))
         return iter([self.output(Ref(ref.base, (*ref.path, ("key", index)))) for index in range(parts)])
+
+    def is_within(self, other: Trace) -> bool:
+        """Whether this is the trace of a branch, or of a branch within a branch, of what `other` is the trace of."""
+        outer = self.captures.outer if self.captures is not None else None
+        return outer is not None and (outer is other or outer.is_within(other))
+
+    def adopted(self, output: Output) -> Ref:
+        """Return what stands in this branch for an output of the body around it."""
+        assert self.captures is not None
+        name = self.captures.name(output)
+        home = trace_of(output)
+        self.parameters.setdefault(name, hint_of(ref_of(output), home.calls, home.parameters))
+        return Ref(Parameter(name))
+
+    def adopted_list(self, values: list[object]) -> Ref:
+        """Return what stands in this branch for a list that was made around it."""
+        assert self.captures is not None
+        name = self.captures.name_of_list(values, source_of(values, self.captures.outer))
+        self.parameters.setdefault(name, None)
+        return Ref(Parameter(name))
 
     def title(self, ref: Ref) -> str:
         """Return what to call `ref` in an error."""

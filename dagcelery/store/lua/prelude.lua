@@ -122,6 +122,7 @@ local function open(scope, body, step, e)
     items = tonumber(call('HGET', key('s', origin), 'n:' .. token))
     call('HSET', s, step .. ':n', items, step .. ':g', 1)
     count(body, step, 'n', items)
+    if e.br and items == 0 then count(body, step, 'k', 1) end
     if e.e == 0 then push_range(scope, step, 0, items, 0) end
   end
   if e.e == 0 or call('EXISTS', key('q', scope, step)) == 1 then make_ready(scope, step, e.q) end
