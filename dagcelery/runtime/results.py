@@ -39,8 +39,8 @@ class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
     address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
-    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. `cached` of those
-    that are done were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
+    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. Of those done,
+    `cached` were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
 
     `why` says what a node waits for, in a few words: ``queue gpu: no live worker consumes it``; "" where nothing waits.
     `due` is when the next attempt of one that failed is due, 0: none is.

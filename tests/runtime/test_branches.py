@@ -184,9 +184,7 @@ def test_what_is_taken_back_may_be_decided_otherwise(world: World, node: str, ex
 def test_a_node_in_a_branch_cannot_be_taken_back_alone(world: World) -> None:
     run_id = world.submit(chosen, x=3)
     world.settle()
-    with pytest.raises(
-        InvalidParameters, match="name the outermost node, 'when/then'"
-    ):
+    with pytest.raises(InvalidParameters, match="name the outermost node, 'when/then'"):
         lifecycle.retry_from(world.client, run_id, "when/then/train", None, allow_code_change=False)
     lifecycle.retry_from(world.client, run_id, "when/then", None, allow_code_change=False)
     world.settle()
@@ -241,6 +239,29 @@ def test_a_condition_whose_truth_cannot_be_told_fails_the_run_and_says_so() -> N
 
     with pytest.raises(NodeFailed, match=r"node when\.choice failed with TypeError: neither true nor false"):
         World().run(d, x=3)
+
+
+@task(dynamic=True)
+def grown(n: int) -> int:
+    """Calls tasks while it runs, and lets a branch be chosen by what one of them will return."""
+    kept = [train(x) for x in range(n)]
+    return when(good(n), lambda: total(kept), lambda: total([excuse(x) for x in upto(n)]))
+
+
+@dag
+def around(n: int) -> int:
+    return when(n, lambda: total([grown(n), 1]))
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0, 31), (9, -2)])
+def test_a_running_task_may_branch_and_a_branch_may_hold_one(world: World, least: int, expected: int) -> None:
+    OUTSIDE["least"] = least
+    run_id = world.submit(around, n=3)
+    world.settle()
+    assert world.result(run_id) == expected
+    taken, skipped = ("then/total", "otherwise/excuse") if not least else ("otherwise/excuse", "then/total")
+    found = states(world, run_id)
+    assert (found[f"when/then/grown/when/{taken}"], found[f"when/then/grown/when/{skipped}"]) == ("done", "skipped")
 
 
 def test_a_plan_with_branches_travels() -> None:
