@@ -16,7 +16,8 @@ DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc", "lib", "tools
 PUBLIC = {
     "filed": ["ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"],
     "declared": ["DAG", "Task", "FromParam", "FromNodeOutput", "FromReturnValue", "FromKey", "FromProperty"],
-    "decorated": ["task", "dag", "when", "build", "TaskFunction", "DagFunction", "current", "Workflow", "register_definition"],
+    "decorated": ["task", "dag", "when", "build", "TaskFunction", "DagFunction", "current"],
+    "dynamic": ["Workflow", "register_definition"],
     "stages": ["stage", "Stage", "RedisStage", "DiskCacheStage", "Pipeline"],
     "run": ["invoke", "submit", "asubmit", "attach", "Run", "RunState", "errors"],
     "watched": ["runs", "aruns", "RunSummary", "RunEvent", "RunStatus", "NodeStatus", "TreeNode"],
