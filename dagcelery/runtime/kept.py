@@ -50,7 +50,9 @@ def delete(name: str, keeper: Keeper | None = None) -> None:
 
 
 def in_folder(folder: str | os.PathLike[str] | None) -> Keeper:
-    """Return a keeper of files in `folder`; None means the one of DAGCELERY_CACHE_DIRECTORY."""
+    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
+    if not isinstance(folder, str | os.PathLike | None):
+        raise InvalidParameters(f"directory={folder!r}", f"is of type {type(folder).__name__}", "give a path")
     chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
     return FolderKeeper(os.path.abspath(chosen))
 

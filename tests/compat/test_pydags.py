@@ -17,6 +17,7 @@ from dagcelery.compat.pydags.serialization import (
     SerializationException,
 )
 from dagcelery.compat.pydags.stage import DiskCacheStage, stage
+from dagcelery.errors import InvalidParameters
 
 
 @stage
@@ -50,6 +51,11 @@ def test_a_disk_cache_stage_takes_a_folder_or_a_cache_that_has_one(tmp_path: Pat
     pipeline.add_stage(Keeping(cache(tmp_path / "kept")))
     pipeline.start()
     assert (tmp_path / "kept").is_dir()
+
+
+def test_what_is_no_folder_is_told() -> None:
+    with pytest.raises(InvalidParameters, match="directory=3: is of type int; give a path"):
+        Keeping(3)
 
 
 @pytest.mark.parametrize("kind", [PickleSerializer, CloudPickleSerializer, DillSerializer])

@@ -77,6 +77,15 @@ def test_on_workers(module: str, cluster: Cluster) -> None:
     assert submit(found, params).result(timeout=30) == result
 
 
+def test_definitions_run_in_this_process_and_on_workers(cluster: Cluster) -> None:
+    inference = import_module("examples.migrating.dagorama_taints").Inference()
+    assert invoke(inference, {"prompt": "why"}) == "why?"
+    with cluster.starting_worker(1, queues=["GPU"]) as worker:
+        run = inference.submit("why")
+    assert run.result(timeout=30) == "why?"
+    worker.stop()
+
+
 def test_six_stages_run_once_here_and_once_on_processes() -> None:
     finished = done("pydags_six_stages")
     said = Counter(f"stage {number}" for number in range(1, 7) for _ in range(2))
