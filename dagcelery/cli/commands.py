@@ -16,6 +16,7 @@ from dagcelery import client, draw
 from dagcelery.cli import lifecycle, machine, watching
 from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
+from dagcelery.cli.health import doctor
 from dagcelery.cli.located import located
 from dagcelery.cli.plain import plain
 from dagcelery.cli.progress import canvas_lines
@@ -189,3 +190,4 @@ dag.add_command(machine.worker)
 dag.add_command(machine.dev)
 dag.add_command(config)
 dag.add_command(schedule)
+dag.add_command(doctor)

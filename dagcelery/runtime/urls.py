@@ -14,6 +14,11 @@ def is_redis(url: str | None) -> bool:
     return bool(url) and str(url).startswith(REDIS_SCHEMES)
 
 
+def has_user(url: str) -> bool:
+    """Whether a URL names a user, and not only a password."""
+    return bool(urlsplit(url).username)
+
+
 def for_celery(url: str) -> str:
     """Celery's spelling: ``redis+socket://:password@/path?virtual_host=0``.
 

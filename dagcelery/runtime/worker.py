@@ -22,6 +22,7 @@ from celery.worker.request import Request
 
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
+from dagcelery.runtime import versions
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
@@ -184,6 +185,14 @@ def _begin(sender: Any = None, **_: Any) -> None:
         keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
         _keepers.append(keeper)
         keeper.start()
+        versions.note(sender.app)
+        threading.Thread(target=_examine, args=(binding,), name="dagcelery-doctor", daemon=True).start()
+
+
+def _examine(binding: bindings.Binding) -> None:
+    """Say what is seriously wrong around this worker; it starts all the same."""
+    tell = symbol_by_name("dagcelery.doctor:tell")  # by name, as it stands above, and costs time to import
+    carefully(lambda: tell(binding))
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -25,6 +25,7 @@ LAW: dict[str, set[str]] = {
     "client": {"model", "planner", "payload", "runtime", "settings", "store"},
     # It looks for what has a schedule, in files too, and stands between Celery's beat and the client.
     "schedule": {"client", "model", "settings", "runtime", "frontends.yaml"},
+    "doctor": {"runtime", "settings", "store"},
     "local": {"settings", "client", "runtime", "planner.routing"},
 }
 # One way to write DAGs also draws and starts them; like the client, it finds what it needs for that late.

@@ -1,0 +1,33 @@
+"""The verb that looks for what is wrong."""
+
+from __future__ import annotations
+
+import click
+
+from dagcelery.cli.clock import find_app
+from dagcelery.cli.running import as_json, to_json
+
+
+@click.command()
+@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
+@as_json
+def doctor(app: str, as_json: bool) -> None:
+    """Look for what is wrong with servers, settings and workers, and say what would help.
+
+    The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
+    """
+    from dagcelery.doctor import CHECKS, Patient, Severity, examine  # late, since it imports Celery
+    from dagcelery.runtime.binding import binding_of
+
+    patient = Patient(binding_of(find_app(app)))
+    found = examine(patient)
+    patient.close()
+    serious = sum(finding.severity is Severity.SERIOUS for finding in found)
+    if as_json:
+        click.echo(to_json({"serious": serious, "findings": [finding.to_dict() for finding in found]}))
+    else:
+        for finding in found:
+            click.echo(f"{finding.severity}: {finding.check}: {finding.what}\n    {finding.remedy}")
+        click.echo(f"{len(CHECKS)} checks, {len(found)} findings, {serious} of them serious", err=True)
+    if serious:
+        raise click.exceptions.Exit(1)
