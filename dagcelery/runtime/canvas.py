@@ -109,8 +109,8 @@ class Canvas:
         return straight_run(plan, number, step.step, groups=MOST_LINKS, steps=MOST_STEPS) if plan else []
 
 
-def _at_home(plan: Plan, body: int) -> tuple[Plan, int]:
-    return plan, body
+def _at_home(plan: Plan, body: int) -> tuple[Plan, int] | None:
+    return (plan, body) if body < len(plan.bodies) else None
 
 
 MOST_STEPS = 16

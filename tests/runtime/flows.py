@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dagcelery import dag, task
+from dagcelery import Workflow, dag, register_definition, task
 
 
 @task
@@ -150,3 +150,68 @@ def failing(n: int, bad: int) -> int:
 
 MANY = [map_reduce, map_then_gpu, two_reducers, map_in_map, element_chain, across]
 """DAGs with a parameter `n`, of every shape."""
+
+
+@task(dynamic=True)
+def halves(xs: list[int]) -> int:
+    """A sum, by halves that call each other; some of them on another queue, some as a mapped DAG."""
+    if len(xs) < 2:
+        return gpu_total(xs)
+    middle = len(xs) // 2
+    found = [halves(xs[:middle]), halves(xs[middle:])]
+    return chosen_total(found, squared(middle))
+
+
+@task
+def chosen_total(xs: list[int], ignored: int) -> int:
+    return sum(xs)
+
+
+@dag
+def squared(n: int) -> int:
+    return total([square(x) for x in numbers(n)])
+
+
+@dag
+def halves_of(n: int) -> dict[str, Any]:
+    found = numbers(n)
+    return {"sum": halves(found), "mapped": [halves([x, 1]) for x in found]}
+
+
+class Shop(Workflow):
+    """Is registered, so that it needs no pickle."""
+
+    def __init__(self, price: int) -> None:
+        self.price = price
+
+    @task
+    def entrypoint(self, items: list[int]) -> int:
+        return total([self.cost(item) for item in items])
+
+    @task
+    def cost(self, item: int) -> int:
+        return item * self.price
+
+
+shop = register_definition(Shop(3), "runtime.flows.shop")
+other_shop = Shop(4)
+
+
+@task(dynamic=True)
+def needing_pickle(x: int) -> Any:
+    return echo(Shop(x))
+
+
+@task(dynamic=True)
+def countdown(n: int) -> int:
+    return countdown(n - 1) if n else 0
+
+
+@task(dynamic=True)
+def named() -> Any:
+    return [echo.options(name="one")(1), echo.options(name="one")(2)]
+
+
+@task(dynamic=True)
+def many(n: int) -> list[int]:
+    return [echo(i) for i in range(n)]

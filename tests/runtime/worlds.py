@@ -68,7 +68,8 @@ class Post:
 
     def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
         """Take the messages of the canvas that workers would send."""
-        for signature in Canvas(self._app, view.program.plan, view.run_id, self.slots).build(opened):
+        program = view.program
+        for signature in Canvas(self._app, program.plan, view.run_id, self.slots, home=program.home).build(opened):
             self.put(*messages(signature))
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
