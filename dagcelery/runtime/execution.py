@@ -129,6 +129,8 @@ class Executor:
     def _once(self, grant: Grant) -> Executed:
         step = self.view.program.step(grant.scope.body, grant.step)
         reader = Reader(self.view, grant.scope, grant)
+        if not grant.values:
+            reader.read_ahead(expr for _, expr in step.arguments)
         arguments = {name: reader.evaluate(expr, lazy=name in step.lazy) for name, expr in step.arguments}
         culprit = self.view.address(grant.scope, grant.step)
         if step.kind == "gather":

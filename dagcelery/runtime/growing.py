@@ -75,7 +75,9 @@ def close(view: RunView, grant: Grant, sizes: Limits) -> Outcome:
     parent = view.scope(scope.parent)
     step, body = view.program.step(parent.body, scope.step), view.program.body(scope.body)
     assert body.returns is not None, "a child plan says what it returns"
-    value = Reader(view, scope, grant).evaluate(body.returns)
+    reader = Reader(view, scope, grant)
+    reader.read_ahead([body.returns])
+    value = reader.evaluate(body.returns)
     writer, sealed = Writer(view, parent.id, grant.attempt, sizes), Sealed()
     culprit = view.address(parent, scope.step, scope.index)
     if scope.index >= 0:

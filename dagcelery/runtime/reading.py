@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
-from dagcelery.planner.topology import topology
+from dagcelery.planner.topology import MOST_INPUTS, topology
 from dagcelery.runtime.child_plans import ChildPlans
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
@@ -207,6 +207,14 @@ class Reader:
         self.view = view
         self.scope = scope
         self._grant = grant
+        self._ahead: Mapping[str, bytes | None] = {}
+
+    def read_ahead(self, exprs: Iterable[Expr]) -> None:
+        """Read the whole values of expressions together, if they are so many that none travelled with the claim."""
+        wanted = [token for expr in exprs for token, reading in tokens(expr) if reading == "whole"]
+        if len(wanted) > MOST_INPUTS:
+            found = self.view.store.values(self.view.run_id, self.scope.id, wanted)
+            self._ahead = dict(zip(wanted, found, strict=True))
 
     # -- whole values -----------------------------------------------------------------------------
     def whole(self, token: str, *, lazy: bool = False) -> Any:
@@ -228,6 +236,8 @@ class Reader:
 
     def _stored(self, token: str, scope: str, name: str) -> bytes:
         stored = self._grant.values.get(token) if self._grant else None
+        if stored is None:
+            stored = self._ahead.get(token)
         if stored is None:
             stored = self.view.store.values(self.view.run_id, scope, [name])[0]
         if stored is None:
