@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,14 +26,19 @@ def serving(
     words = ["env", f"--chdir={folder}", *command]
     process = local.server.guard.start(words, log=log, environment=os.environ | local.environment | environment)
     try:
-        until = time.monotonic() + SECONDS
-        while not is_served(port):
-            assert process.is_alive, tail(log)
-            assert time.monotonic() < until, tail(log)
-            time.sleep(0.05)
+        await_served(port, lambda: process.is_alive, log)
         yield process
     finally:
         process.stop()
+
+
+def await_served(port: int, is_alive: Callable[[], bool], log: Path) -> None:
+    """Wait until a process serves its port; fail with the end of its log if it has ended."""
+    until = time.monotonic() + SECONDS
+    while not is_served(port):
+        assert is_alive(), tail(log)
+        assert time.monotonic() < until, tail(log)
+        time.sleep(0.05)
 
 
 def is_served(port: int) -> bool:
@@ -41,3 +46,11 @@ def is_served(port: int) -> bool:
     with socket.socket() as asking:
         asking.settimeout(SECONDS)
         return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import await_served
 
 from dagcelery.client import set_default
 from dagcelery.local import cluster
+from dagcelery.local.server import free_ports
 from dagcelery.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +33,7 @@ DOCUMENTS = [
     ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/security.md")
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$")
+SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|uvicorn ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,10 @@ class Reader:
             server = subprocess.Popen(shlex.split(line), cwd=self.folder, env=self.environment, stdout=log, stderr=log)
         self.cleanup.callback(server.wait, 20)
         self.cleanup.callback(server.terminate)
+        if line.startswith("uvicorn"):
+            await_served(
+                int(self.environment["UVICORN_PORT"]), lambda: server.poll() is None, self.folder / "serving.log"
+            )
 
 
 @pytest.fixture
@@ -125,7 +131,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
-        yield Reader(tmp_path, os.environ | {"PATH": path} | plugins, cleanup)
+        port = {"UVICORN_PORT": str(*free_ports(1))}
+        yield Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, cleanup)
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

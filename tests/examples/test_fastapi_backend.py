@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
 import pytest
 import redis
-from serving import EXAMPLES, SECONDS, serving
+from serving import EXAMPLES, SECONDS, eventually, serving
 
 from dagcelery.local import Cluster, Process
 from dagcelery.local import cluster as local_cluster
@@ -83,13 +82,6 @@ def told(http: httpx.Client, run_id: str, after: str = "", most: int | None = No
                 if len(found) == most:
                     break
     return found
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_a_run_is_submitted_and_gives_its_result(http: httpx.Client) -> None:

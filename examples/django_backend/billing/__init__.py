@@ -1,0 +1,1 @@
+"""Orders, and a bill for each month."""

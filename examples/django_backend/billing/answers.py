@@ -1,0 +1,30 @@
+"""What Django and dagcelery raise becomes an answer that clients can act upon."""
+
+from collections.abc import Callable
+
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+
+from dagcelery import errors
+
+STATUSES: dict[type, int] = {
+    ValidationError: 400,
+    errors.RunNotFound: 404,
+    errors.StoreUnavailable: 503,
+    errors.BrokerUnavailable: 503,
+}
+
+
+class Answers:
+    """A middleware of Django."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> JsonResponse | None:
+        """Django calls it with what a view raised; None leaves it to Django."""
+        status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
+        return JsonResponse({"error": type(error).__name__}, status=status) if status else None

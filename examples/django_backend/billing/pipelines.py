@@ -1,0 +1,39 @@
+"""A month's bill as a DAG; its tasks use models as any code of the shop does."""
+
+from django.db.models import Sum
+
+from billing.models import Bill, Order
+from dagcelery import Run, dag, task
+
+
+@task
+def customers(month: str) -> list[str]:
+    found = Order.objects.filter(month=month).order_by("customer").values_list("customer", flat=True)
+    return list(found.distinct())
+
+
+@task
+def owed(customer: str, month: str) -> int:
+    found = Order.objects.filter(customer=customer, month=month).aggregate(cents=Sum("cents"))
+    return int(found["cents"])
+
+
+@task
+def close(month: str, cents: list[int]) -> int:
+    """Write the total down. A task may be executed again when a worker died, so it sets, and does not add."""
+    total = sum(cents)
+    Bill.objects.filter(month=month).update(total=total)
+    return total
+
+
+@dag
+def bill(month: str) -> int:
+    """What all customers owe for a month."""
+    return close(month, [owed(customer, month) for customer in customers(month)])
+
+
+def start(month: str) -> Run[int]:
+    """Start the run of a month's bill, or find it: with its key there is only one, however often this is called."""
+    run = bill.options(key=f"bill {month}").submit(month)
+    Bill.objects.filter(month=month).update(run=run.id)
+    return run
