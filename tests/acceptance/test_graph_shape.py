@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dagcelery import DAG, Pipeline, build, dag, invoke, stage, task
+from dagcelery import DAG, Pipeline, build, dag, invoke, stage, task, when
 from dagcelery.local import Cluster
 
 from .vocabulary import add, count, double, echo, map_reduce, numbers, total
@@ -174,3 +174,28 @@ def test_row_046_order_of_parallel_groups() -> None:
     pipeline, first, second = Pipeline(), empty(), empty()
     pipeline.add_stages([first, second, empty().after(first, second)])
     assert [len(group) for group in pipeline.groups()] == [2, 1]
+
+
+EXECUTED: list[int] = []
+
+
+@task
+def noted(x: int) -> int:
+    EXECUTED.append(x)
+    return x
+
+
+@dag
+def conditional(n: int) -> int:
+    return when(is_large(n), then=lambda: noted(double(n)), otherwise=lambda: noted(add(n, 100)))
+
+
+@task
+def is_large(n: int) -> bool:
+    return n > 10
+
+
+def test_row_047_conditional_execution_in_a_static_dag(cluster: Cluster) -> None:
+    assert [invoke(conditional, {"n": n}) for n in (20, 3)] == [40, 103]
+    assert EXECUTED == [40, 103]
+    assert [conditional.submit(n=n).result(timeout=30) for n in (20, 3)] == [40, 103]

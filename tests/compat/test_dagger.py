@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dagcelery import when
 from dagcelery.compat import dagger
 from dagcelery.compat.dagger import AsJSON, AsPickle, FromKey, FromNodeOutput, FromParam, FromReturnValue, dsl
 from dagcelery.compat.dagger.runtime.local import ReturnDeserializedOutputs, invoke
@@ -217,6 +218,21 @@ def _whole_and_mapped(xs: Any) -> Any:
 @dsl.task
 def doubled(x: int) -> int:
     return 2 * x
+
+
+CALLED: list[int] = []
+
+
+@dsl.task
+def noted(x: int) -> int:
+    CALLED.append(x)
+    return x
+
+
+def test_what_is_new_may_be_used_as_well() -> None:
+    made = built(lambda n: doubled(when(echo(n), then=lambda: noted(doubled(n)), otherwise=lambda: noted(n))))
+    assert [invoke(made, {"n": n}) for n in (5, 0)] == [{"return_value": 20}, {"return_value": 0}]
+    assert CALLED == [10, 0]
 
 
 # --- errors while it runs ---

@@ -104,7 +104,7 @@ def _node(node: Node, names: Mapping[str, str]) -> Node:
         more["over"] = renamed(node.over, names)
     if isinstance(node, model.Task):
         return Task(node.func, inputs, node.outputs, _options_of(id(node.func)), **more)
-    return _dag(node, inputs, name=node.name, **more)
+    return _dag(node, inputs, name=node.name, only_if=node.only_if, **more)
 
 
 def _options_of(key: int | str) -> Mapping[str, Any]:

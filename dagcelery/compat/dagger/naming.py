@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dagcelery.model import DAG, DictOf, Each, FromNodeOutput, ListOf, Part, SetOf, Splice, TupleOf
+from dagcelery.model import DAG, Choice, DictOf, Each, FromNodeOutput, ListOf, Part, SetOf, Splice, TupleOf
 
 
 def names_of(dag: DAG) -> dict[str, str]:
@@ -32,6 +32,9 @@ def renamed(source: Any, names: Mapping[str, str]) -> Any:
             return replace(source, items=tuple([renamed(item, names) for item in source.items]))
         case DictOf():
             return DictOf(tuple([(key, renamed(value, names)) for key, value in source.pairs]))
+        case Choice():
+            parts = (source.condition, source.then, source.otherwise)
+            return Choice(*[renamed(part, names) for part in parts])
         case Splice():
             return Splice(renamed(source.template, names), renamed(source.over, names))
         case _:
