@@ -100,6 +100,9 @@ class Submitter:
                 self._submit(name, tick)
             except (StoreUnavailable, BrokerUnavailable):
                 continue
+            except DagceleryError as error:  # which another try would not change
+                told = {"action": "tick_refused", "dag": name}
+                log.exception("DAG %s, due at %s: %s", name, tick, error, extra=told)  # noqa: TRY401
             if self._missed.get(name) == tick:
                 del self._missed[name]
 

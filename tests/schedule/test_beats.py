@@ -129,9 +129,25 @@ def test_a_tick_that_was_missed_gives_way_to_the_next(beats: Beats) -> None:
     assert beats.waiting() == [run]
 
 
+def test_what_is_refused_is_said_once_and_not_tried_again(beats: Beats, caplog: pytest.LogCaptureFixture) -> None:
+    nightly, submitter = submitter_of(beats.app(), clockwork.nightly)
+    beats.server.stop()
+    assert submitter.submit(nightly) is None
+    beats.server.start()
+    clockwork.nightly.options(key="tick 2025-12-31T02:00:00+00:00").submit(extra=5)
+    submitter.catch_up()
+    submitter.catch_up()
+    (told,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert told.startswith("DAG schedule.clockwork:nightly, due at 2025-12-31 02:00:00+00:00: key")
+
+
 def often_of(app: Celery) -> tuple[str, Submitter]:
+    return submitter_of(app, clockwork.often)
+
+
+def submitter_of(app: Celery, node: object) -> tuple[str, Submitter]:
     """A DAG of the app, and who submits it when its beat says so."""
-    (found,) = (each for each in of_app(app, binding_of(app).settings) if each.node is clockwork.often)
+    (found,) = (each for each in of_app(app, binding_of(app).settings) if each.node is node)
     clocks = {found.name: Clock(found.schedule, app=app)}
     return found.name, Submitter(Client(binding_of(app).settings, app), {found.name: found}, clocks)
 
