@@ -80,6 +80,26 @@ class Bench:
             seconds = self.seconds(self.loads.crawl, page=0, pages=10_000, links=links)
             yield Row(f"crawl of 10,000 pages, {links} links each", seconds / 10_000 * 1e6, "us a page", "<= 500")
 
+    def observed(self) -> Iterator[Row]:
+        """What the events for Flower cost a node, on a cluster that sends them beside one that does not."""
+        with cluster(workers=2, app="bench.loads", events=True) as watched:
+            for busy, unit, aim in ((False, "us a node", "<= 50"), (True, "%", "<= 5")):
+                params = {"length": 300, "x": 0, "busy": busy}
+                for here in (self.here, watched):
+                    self.timed(here, self.loads.chain, params)
+                pairs = [
+                    [self.timed(here, self.loads.chain, params) for here in (self.here, watched)] for _ in range(5)
+                ]
+                without, with_events = (min(column) for column in zip(*pairs, strict=True))
+                extra = (with_events / without - 1) * 100 if busy else (with_events - without) / 300 * 1e6
+                yield Row(f"events, {'2 ms' if busy else 'no-op'} nodes, extra", extra, unit, aim)
+
+    def timed(self, here: Cluster, node: Any, params: dict[str, Any]) -> float:
+        """Seconds from submit to result on one of two clusters."""
+        started = time.perf_counter()
+        here.client.submit(node, params).result(timeout=600)
+        return time.perf_counter() - started
+
     def latency(self) -> Iterator[Row]:
         """One node, from submit to result."""
         self.once(self.loads.one_node)
@@ -158,6 +178,7 @@ LOADS = (
     "stencil",
     "independent",
     "crawl",
+    "observed",
     "latency",
     "growth",
     "skew",

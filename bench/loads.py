@@ -53,10 +53,20 @@ def cell(a: int, b: int, c: int) -> int:
 
 @task
 def busy_cell(a: int, b: int, c: int) -> int:
-    until = time.perf_counter() + 0.001
+    spin(0.001)
+    return (a + b + c) % 1000
+
+
+@task
+def busy_increment(x: int) -> int:
+    spin(0.002)
+    return x + 1
+
+
+def spin(seconds: float) -> None:
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass
-    return (a + b + c) % 1000
 
 
 @task
@@ -91,10 +101,11 @@ def naps(seconds: list[float]) -> int:
     return count([work(s) for s in seconds])
 
 
-@dag(static=("length",))
-def chain(length: int, x: int) -> int:
+@dag(static=("length", "busy"))
+def chain(length: int, x: int, busy: bool = False) -> int:
+    node = busy_increment if busy else increment
     for _ in range(length):
-        x = increment(x)
+        x = node(x)
     return x
 
 
