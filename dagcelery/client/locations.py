@@ -112,7 +112,7 @@ class Staging:
     def folder(self, codec: Codec, location: Path, elements: Any, culprit: str) -> PartitionedOutput:
         """Write elements, one after the other, to be moved to a location."""
         if not isinstance(elements, Iterable):
-            wrong = f"is to be written by element, but it is a {type(elements).__name__}, which is not iterable"
+            wrong = f"is to be written by element, but it is of type {type(elements).__name__}, which is not iterable"
             raise SerializationError(culprit, wrong, "return a list, or any other iterable")
         names: list[str] = []
         with _telling(f"{culprit}: {location}", "written", "name another location"):

@@ -124,7 +124,7 @@ class Writer:
         except TypeError:
             raise SerializationError(
                 culprit,
-                f"a fan-out runs over it, but it is a {type(value).__name__}, which is not iterable",
+                f"a fan-out runs over it, but it is of type {type(value).__name__}, which is not iterable",
                 "return a list, or any other iterable",
             ) from None
         parts = splitting.split_blocks(
