@@ -16,9 +16,10 @@ from dagcelery.local import cluster
 SECONDS = 60.0
 
 
-def test_a_worker_s_log_names_run_node_item_and_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, {"CELERY_CONFIG_MODULE": "spawning"}], ids=["forked", "spawned"])
+def test_a_worker_s_log_names_run_node_item_and_attempt(settings: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    with cluster(workers=1, log=str(log)):
+    with cluster(workers=1, log=str(log), environment=settings):
         run = chatty.chat.submit(n=3)
         run.result(timeout=SECONDS)
     lines = [line for line in log.read_text().splitlines() if "is told" in line]
