@@ -104,7 +104,7 @@ VALUES = {
         lambda: invoke(dag(lambda x=LOCK: echo(x))), "literal of type lock", "cannot be copied", "plain data"
     ),
     "31 a number that a fan-out runs over": Bad(
-        lambda: invoke(squares_of, {"xs": 3}), "parameter 'xs'", "a int, which is not iterable", "a list"
+        lambda: invoke(squares_of, {"xs": 3}), "parameter 'xs'", "of type int, which is not iterable", "a list"
     ),
     "31 nothing that a fan-out runs over": Bad(
         lambda: invoke(squares_of, {"xs": None}), "parameter 'xs'", "NoneType, which is not iterable", "a list"
@@ -169,7 +169,7 @@ def test_31_a_result_that_is_no_list_fails_the_node_that_was_to_return_one() -> 
 
     failed = failure_of(over_three)
     assert failed.address == "three"
-    check(failed.__cause__, "'three'", "a int, which is not iterable", "return a list")
+    check(failed.__cause__, "'three'", "of type int, which is not iterable", "return a list")
 
 
 def test_31_what_a_list_raises_while_it_is_read_fails_the_node_that_returned_it() -> None:

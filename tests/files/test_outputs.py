@@ -183,6 +183,6 @@ def test_an_output_that_is_not_iterable_cannot_be_written_by_element(tmp_path: P
         {"x": FromParam()},
         {"items": FromNodeOutput("one", "items")},
     )
-    with pytest.raises(SerializationError, match=r"output 'items'.*it is a int, which is not iterable"):
+    with pytest.raises(SerializationError, match=r"output 'items'.*it is of type int, which is not iterable"):
         invoke(dag, {"x": 1}, outputs=StoreSerializedOutputsInPath(tmp_path))
     assert names(tmp_path) == []

@@ -178,7 +178,7 @@ def test_what_cannot_be_iterated_is_refused_with_the_nodes_name() -> None:
     def mapped(x: Any) -> list[Any]:
         return [flows.echo(y) for y in flows.echo(x)]
 
-    with pytest.raises(NodeFailed, match=r"a fan-out runs over it, but it is a int, which is not iterable"):
+    with pytest.raises(NodeFailed, match=r"a fan-out runs over it, but it is of type int, which is not iterable"):
         invoke(mapped, {"x": 3})
 
 
