@@ -1,5 +1,6 @@
-# One image for workers, GPU workers and Flower. BASE_IMAGE may be any image with Python 3.11 or newer as `python`, such
-# as one with CUDA. Your own tasks go into an image FROM this one, or into a volume at /app.
+# One image for workers, GPU workers, beat, Flower and the example of a web backend. BASE_IMAGE may be any image with
+# Python 3.11 or newer as `python`, such as one with CUDA. Your own tasks go into an image FROM this one, or into a
+# volume at /app.
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS built
@@ -8,7 +9,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir dagcelery && touch dagcelery/__init__.py \
  && python -m venv /opt/dagcelery \
- && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml]' 'flower>=2.0'
+ && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml]' 'flower>=2.0' 'fastapi>=0.135' 'uvicorn>=0.30'
 COPY dagcelery dagcelery
 RUN /opt/dagcelery/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 

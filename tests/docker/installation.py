@@ -28,7 +28,7 @@ class Installation:
     """A project of containers with passwords, ports and a volume of its own."""
 
     def __init__(self) -> None:
-        self.redis_port, self.flower_port = random.sample(range(20_000, 32_000), 2)
+        self.redis_port, self.flower_port, self.web_port = random.sample(range(20_000, 32_000), 3)
         self.name = f"dagcelery-test-{self.redis_port}"
         self.login = f"ops:{secrets.token_hex(8)}"
         self.secrets = {
@@ -38,6 +38,7 @@ class Installation:
         }
         self._environment = os.environ | self.secrets
         self._environment |= {"REDIS_PORT": str(self.redis_port), "FLOWER_PORT": str(self.flower_port)}
+        self._environment |= {"WEB_PORT": str(self.web_port), "COMPOSE_PROFILES": "web"}
 
     def settings(self) -> Settings:
         """What a client on this machine is told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import httpx
 import pytest
 from errands import errands, round_trip, surroundings
 from installation import Installation
@@ -93,6 +94,14 @@ def test_beat_submits_what_has_a_schedule(client: Client) -> None:
         assert time.monotonic() < until
         time.sleep(0.5)
     assert found[-1].run.result(timeout=SECONDS) == 10001
+
+
+def test_a_web_backend_submits_and_fetches(installation: Installation) -> None:
+    installation.await_health()
+    with httpx.Client(base_url=f"http://127.0.0.1:{installation.web_port}", timeout=SECONDS) as http:
+        accepted = http.post("/estimates", json={"parts": 3, "throws": 100}, headers={"Idempotency-Key": "once"})
+        found = http.get(f"{accepted.headers['Location']}/result", params={"wait": 30})
+    assert 2 < found.json()["result"] < 4
 
 
 def test_all_containers_are_well(installation: Installation) -> None:
