@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import BadSignature, DeserializationError, SerializationError, SpillDamaged, ValueFreed
+from dagcelery.errors import BadSignature, DeserializationError, SpillDamaged, ValueFreed
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr
 from dagcelery.planner.topology import MOST_INPUTS, topology
 from dagcelery.runtime.child_plans import ChildPlans
+from dagcelery.runtime.operations import choice, copied, part_of
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
@@ -72,7 +71,7 @@ class RunView(ChildPlans):
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
         name = f"{body}.{step}"
-        if name not in self.fanouts:
+        if name not in self.fanouts and not self.program.is_branch(body, step):  # a branch has one item at most
             if not self.is_planned(body) and len(self.fanouts) >= _FANOUTS:
                 self.fanouts.pop(next(iter(self.fanouts)))
             self.fanouts[name] = (self.program.clock_key(body, step), self.program.most_items(body, step))
@@ -307,7 +306,7 @@ class Reader:
         """The value of an expression; `element` answers what ``each`` means for one item."""
         match expr[0]:
             case "lit" | "live":
-                return expr[1] if type(expr[1]) in ATOMS else _copied(expr[1])
+                return expr[1] if type(expr[1]) in ATOMS else copied(expr[1])
             case "blob":
                 return self.view.program.literal(expr[1])
             case "ref":
@@ -316,9 +315,9 @@ class Reader:
                 assert element is not None, "an element is read within an item"
                 return element(expr[1])
             case "part":
-                return _part(self.evaluate(expr[1], element), expr[2])
+                return part_of(self.evaluate(expr[1], element), expr[2])
             case "choice":
-                return _choice(self.evaluate(expr[1], element))
+                return choice(self.evaluate(expr[1], element))
             case "first":
                 found = list(self._items(expr[1][1], element))
                 return found[0] if found else self.evaluate(expr[2], element)
@@ -352,39 +351,6 @@ class Reader:
 
 
 _ABSENT = object()
-
-
-def _part(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
-    """What lies at `path` within a value; a step that is missing is named."""
-    if type(value) is Skipped:
-        return value
-    for kind, name in path:
-        try:
-            value = value[name] if kind == "key" else getattr(value, str(name))
-        except (LookupError, TypeError, AttributeError) as error:
-            raise DeserializationError(
-                "an argument",
-                f"it is read from a {type(value).__name__} without the {kind} {name!r}",
-                "return a value that has it, or read another part",
-            ) from error
-    return value
-
-
-def _choice(condition: Any) -> tuple[list[bool], list[bool], Skipped | None]:
-    """Which branch is taken, as a list with one element and one with none; neither if the condition was skipped."""
-    if type(condition) is Skipped:
-        return [], [], condition
-    return ([True], [], None) if condition else ([], [True], None)
-
-
-def _copied(value: Any) -> Any:
-    """A copy of a literal, so that no call sees what another one did to it."""
-    try:
-        return copy.deepcopy(value)
-    except Exception as error:  # __deepcopy__ and __reduce__ methods raise what they like
-        right = "pass plain data, and open files, locks and connections where they are used"
-        culprit = f"a literal of type {type(value).__name__}"
-        raise SerializationError(culprit, f"cannot be copied: {error}", right) from error
 
 
 def _missing(view: RunView, scope: str, token: str) -> DeserializationError:
