@@ -69,7 +69,7 @@ def worker_environment(server: RedisContainer, quick: dict[str, str], signing_ke
 
 def consumer_of(queue: str) -> Any:
     """A fixture that is a worker of one process which consumes a queue."""
-    config = ["--config", "worker_config.celeryconfig", "worker", "-n", f"{queue}@%h", "-Q", queue]
+    config = ["--config", "hasty", "worker", "-n", f"{queue}@%h", "-Q", queue]
     return container(
         image="{dagcelery_image}",
         command=[*config, "-c", "1", "-l", "INFO", "--without-mingle", "--without-gossip"],
