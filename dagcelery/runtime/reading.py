@@ -71,10 +71,14 @@ class RunView(ChildPlans):
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
         name = f"{body}.{step}"
-        if name not in self.fanouts and not self.program.is_branch(body, step):  # a branch has one item at most
-            if not self.is_planned(body) and len(self.fanouts) >= _FANOUTS:
-                self.fanouts.pop(next(iter(self.fanouts)))
-            self.fanouts[name] = (self.program.clock_key(body, step), self.program.most_items(body, step))
+        known = self.fanouts.pop(name, None)
+        if known is None:
+            if self.program.is_branch(body, step):  # it has one item at most
+                return
+            known = self.program.clock_key(body, step), self.program.most_items(body, step)
+            if len(self.fanouts) >= _FANOUTS:  # each claim names them all: those that were not met for longest go
+                self.fanouts.pop(next(iter(list(self.fanouts))), None)
+        self.fanouts[name] = known
 
     # -- scopes, and plans that were made while the run goes on ------------------------------------
     def scope(self, name: str) -> Scope:

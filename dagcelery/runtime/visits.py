@@ -103,7 +103,7 @@ class Visit:
     def _ranges(self) -> dict[str, int]:
         """How many items to claim at once of the fan-outs that this visit met."""
         found = {}
-        for name, (clock_key, most) in self._view.fanouts.items():
+        for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
             size = self._engine.durations.range_size(clock_key, most)
             if size > 1:
                 found[name] = size
