@@ -39,9 +39,10 @@ def web(local: Cluster, **environment: str) -> Iterator[tuple[Process, httpx.Cli
     """A process of the app, and somebody who asks it."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "uvicorn", "fastapi_backend.web:app", "--port", str(port)]
-    stopping = ["--timeout-graceful-shutdown", "1"]
+    # A connection that is idle while a test does something else is not closed just when it is used again.
+    times = ["--timeout-graceful-shutdown", "1", "--timeout-keep-alive", "600"]
     with (
-        serving(local, [*command, *stopping], port, folder=EXAMPLES, environment=environment) as process,
+        serving(local, [*command, *times], port, folder=EXAMPLES, environment=environment) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as http,
     ):
         yield process, http
