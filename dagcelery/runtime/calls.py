@@ -12,6 +12,8 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, Protocol
 
+_CANCEL_SECONDS = 5.0
+
 
 class Listener(Protocol):
     """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
@@ -87,7 +89,24 @@ def _run(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
     loop: _Loop | None = getattr(_kept, "loop", None)
     if loop is None:
         loop = _kept.loop = _Loop()
-    return loop.runner.run(coroutine, context=context)
+    task = loop.runner.get_loop().create_task(coroutine, context=context)
+    try:
+        return loop.runner.get_loop().run_until_complete(task)
+    except BaseException as error:
+        if task.done():
+            raise
+        return loop.runner.run(_cancelled(task, error))
+
+
+async def _cancelled(task: asyncio.Task[Any], error: BaseException) -> Any:
+    """What becomes of a task that a time limit met while it awaited: it may not go on beside the next piece,
+    since their loop is kept. It may catch its cancelling, as a function may catch the limit.
+    """
+    task.cancel()
+    await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+    if task.done() and not task.cancelled():
+        return task.result()
+    raise error
 
 
 def _beside() -> ThreadPoolExecutor:
