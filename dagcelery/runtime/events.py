@@ -10,9 +10,10 @@ from typing import Any
 
 from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
 from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.results import prefixes
 from dagcelery.runtime.waiting import GLANCE_SECONDS, notice_deadline
-from dagcelery.store.base import TERMINAL, Event
+from dagcelery.store.base import TERMINAL, Event, Scope
 
 _PAGE = 500
 _POSITION = re.compile(r"\d+-\d+|")
@@ -57,7 +58,8 @@ class Feed:
         self.is_over = False
         self._engine = engine
         self._run_id = run_id
-        self._names: dict[int, str] = {}
+        self._prefixes: dict[int, str] = {}
+        self._gone: set[tuple[str, int]] = set()
 
     def page(self) -> list[RunEvent]:
         """The next events, perhaps none. Raises RunNotFound."""
@@ -79,16 +81,37 @@ class Feed:
             return RunEvent(event.id, event.kind, event.started or at)
         scope, step, *lo = event.piece.split("/")
         view = self._engine.view(self._run_id)
-        self._names = self._names or prefixes(view.program.plan)
-        node = self._names.get(event.body, "") + view.program.node_name(event.body, int(step))
-        try:
-            address = view.address(view.scope(scope), int(step), int(lo[0]) if lo else -1)
-        except BadSignature:  # its scope was taken back by a rewind
-            address = node
+        place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
+        node = self._name(view, event.body, int(step)) if place or view.is_planned(event.body) else "(taken back)"
+        address = view.address(place, int(step), int(lo[0]) if lo else -1) if place else node
         items = max(0, event.hi - int(lo[0])) if lo else 1
         if items > 1:
             address = f"{address.removesuffix(']')}:{event.hi}]"
         return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
+
+    def _place(self, view: RunView, scope: str, body: int) -> Scope | None:
+        """The scope where something happened; None if a rewind has taken it back, whatever has its name now."""
+        if (scope, body) in self._gone:
+            return None
+        for _ in range(2):
+            try:
+                found = view.scope(scope)
+            except BadSignature:
+                break
+            if found.body == body:
+                return found
+            view.enter(view.era)  # what is known of it may be from before a rewind
+        self._gone.add((scope, body))
+        return None
+
+    def _name(self, view: RunView, body: int, step: int) -> str:
+        """A node's name as `status()` has it."""
+        if body not in self._prefixes:
+            plan, number = view.program.home(body) or (view.program.plan, body)
+            owner = None if view.is_planned(body) else view.scope_of(body - number)
+            path = view.path(view.scope(owner)) if owner else ""
+            self._prefixes |= {body - number + inner: path + told for inner, told in prefixes(plan).items()}
+        return self._prefixes.get(body, "") + view.program.node_name(body, step)
 
 
 def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:

@@ -56,8 +56,9 @@ class RunView(ChildPlans):
         self.era = 0
 
     def enter(self, era: int) -> None:
-        """Forget how long lists are when the run was rewound: those that were made again may have other lengths."""
+        """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
         self.era, self._counts = era, {}
+        self._forget_scopes()
 
     def deadline(self) -> float | None:
         """When the run will be ended, in seconds since the epoch; None if it may take its time.
@@ -94,18 +95,25 @@ class RunView(ChildPlans):
     def trust(self, scope: Scope) -> Scope:
         """Check that a scope hangs where its record says, and have its plan at hand."""
         known = self._scopes.get(scope.id)
-        if known is not None:
+        if known is not None and known.body == scope.body:
             return known
         if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
             raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
-        if not self._has_own_plan(scope):
-            expected = self.program.step(self.scope(scope.parent).body, scope.step).target
-            if expected != scope.body:
+        if not self._has_own_plan(scope) and not self._is_entered(scope):
+            self._forget_scopes()  # those around it may be from before a rewind
+            if not self._is_entered(scope):
                 raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
         if len(self._scopes) > 10_000:
             self._scopes = {ROOT: self._scopes[ROOT]}
         self._scopes[scope.id] = scope
         return scope
+
+    def _is_entered(self, scope: Scope) -> bool:
+        """Whether the step that a scope hangs at enters its body."""
+        return self.program.step(self.scope(scope.parent).body, scope.step).target == scope.body
+
+    def _forget_scopes(self) -> None:
+        self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}
 
     def _has_own_plan(self, scope: Scope) -> bool:
         """Whether a scope runs a plan that a piece made, and not a body of the plan around it."""
@@ -119,7 +127,7 @@ class RunView(ChildPlans):
     def forget(self) -> None:
         """Forget plans that were made while the run goes on, and the scopes that run them."""
         super().forget()
-        self._scopes, self._paths = {ROOT: self._scopes[ROOT]}, {ROOT: ""}
+        self._forget_scopes()
 
     # -- addresses --------------------------------------------------------------------------------
     def address(self, scope: Scope, step: int, index: int = -1) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dagcelery import Run, RunEvent, errors
+from dagcelery import Run, RunEvent, RunState, errors
 
 from .conftest import SECONDS
-from .vocabulary import breaks, rows, squares, waits
+from .vocabulary import breaks, grown, rows, squares, waits
 
 
 def told(events: list[RunEvent]) -> list[tuple[str, str]]:
@@ -59,6 +59,22 @@ def test_a_long_list_has_an_event_for_each_range() -> None:
     longest = max(found, key=lambda event: event.items)
     first, last = longest.address.removeprefix("square[").removesuffix("]").split(":")
     assert int(last) - int(first) == longest.items
+
+
+def test_nodes_that_a_run_has_grown_are_named_as_in_its_status() -> None:
+    run = grown.submit(n=3)
+    found = [event for event in run.events() if event.items]
+    assert {event.node for event in found} == {node.name for node in run.status().nodes if node.done}
+    assert ("grow[2]/rows/row[*]/square", "grow[2]/rows/row[1]/square[0]") in {(e.node, e.address) for e in found}
+
+
+def test_what_was_grown_and_taken_back_is_told_without_its_name() -> None:
+    run = grown.submit(n=3)
+    run.wait(SECONDS)
+    assert run.retry_from("grow").wait(SECONDS) is RunState.DONE
+    found = [event.node for event in run.events() if event.items]
+    assert "(taken back)" in found
+    assert set(found) - {"(taken back)"} == {node.name for node in run.status().nodes if node.done}
 
 
 def test_each_attempt_that_failed_has_an_event() -> None:

@@ -62,6 +62,16 @@ def rows(n: int) -> int:
     return total([row(x) for x in numbers(n)])
 
 
+@task(dynamic=True)
+def grow(n: int) -> int:
+    return rows(n)
+
+
+@dag
+def grown(n: int) -> int:
+    return total([grow(x) for x in numbers(n)])
+
+
 @task(queue="nobody")
 def elsewhere(n: int) -> int:
     return n
