@@ -1,34 +1,16 @@
-"""What the workers do: darts are thrown at a square, and those that hit the circle in it tell what pi is.
+"""What the web process knows of the pipeline: its name and its parameters.
 
-Notice that the web process has no need of this module when it starts. What tasks import, here one may think of
-numpy and a model of some gigabytes, stands in the workers.
+Notice that the pipeline is imported where this task runs, in a worker. The task is dynamic, so the DAG that it calls
+follows it as a part of the run, with a state for each of its nodes.
 """
 
 from __future__ import annotations
 
-import random
-
-from dagcelery import dag, task
+from dagcelery import task
 
 
-@task
-def seeds(parts: int) -> list[int]:
-    return list(range(parts))
-
-
-@task
-def hits(seed: int, throws: int) -> int:
-    """How many of the throws hit; the same ones for the same seed."""
-    draw = random.Random(seed)
-    return sum(draw.random() ** 2 + draw.random() ** 2 <= 1 for _ in range(throws))
-
-
-@task
-def ratio(found: list[int], throws: int) -> float:
-    return 4 * sum(found) / (len(found) * throws)
-
-
-@dag
+@task(dynamic=True)
 def estimate(parts: int, throws: int) -> float:
-    """Pi, from so many parts of so many throws each; parts are worked on side by side."""
-    return ratio([hits(seed, throws) for seed in seeds(parts)], throws)
+    from fastapi_backend import darts
+
+    return darts.pi(parts, throws)

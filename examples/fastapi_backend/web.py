@@ -19,6 +19,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from dagcelery import Run, aruns, asubmit, errors
+from fastapi_backend.estimates import estimate
 
 log = logging.getLogger(__name__)
 app = FastAPI(title="Estimates of pi")
@@ -70,7 +71,7 @@ async def submit(
     wanted: Wanted, response: Response, idempotency_key: Annotated[str, Header(min_length=1, max_length=200)]
 ) -> dict[str, str]:
     """Start an estimate. Again with the same key it answers the same run; 409 if anything else is wanted then."""
-    run = await asubmit("fastapi_backend.estimates:estimate", wanted.model_dump(), key=idempotency_key, deadline=3600)
+    run = await asubmit(estimate, wanted.model_dump(), key=idempotency_key, deadline=3600)
     response.headers["Location"] = f"/runs/{run.id}"
     return {"id": run.id}
 

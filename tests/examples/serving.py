@@ -48,9 +48,9 @@ def is_served(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+def eventually(ask: Callable[[], object], expected: object) -> None:
+    """Ask until the answer is the one that is expected."""
     until = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < until
+    while (answer := ask()) != expected:
+        assert time.monotonic() < until, answer
         time.sleep(0.05)

@@ -82,7 +82,7 @@ def order(http: httpx.Client, month: str, customer: str, cents: int) -> int:
 
 def test_the_shops_own_tasks_run_as_ever(local: Cluster, http: httpx.Client) -> None:
     made = order(http, "2026-01", "Ada", 700)
-    eventually(lambda: asked(local, "select is_confirmed from billing_order where id = ?", made) == [(1,)])
+    eventually(lambda: asked(local, "select is_confirmed from billing_order where id = ?", made), [(1,)])
 
 
 def test_an_order_that_is_not_valid_is_refused(http: httpx.Client) -> None:
@@ -94,7 +94,7 @@ def test_a_bill_is_a_dag_whose_tasks_use_models(http: httpx.Client) -> None:
     for customer, cents in (("Ada", 700), ("Grace", 800), ("Ada", 50)):
         order(http, "2026-02", customer, cents)
     run = http.post("/bills/2026-02").json()["run"]
-    eventually(lambda: http.get("/bills/2026-02").json()["state"] == "done")
+    eventually(lambda: http.get("/bills/2026-02").json()["state"], "done")
     assert http.get("/bills/2026-02").json() == {"run": run, "state": "done", "total": 1550}
 
 

@@ -1,0 +1,33 @@
+"""What the workers do: darts are thrown at a square, and those that hit the circle in it tell what pi is.
+
+Notice that only workers import this module. One may think of numpy here, and of a model of some gigabytes.
+"""
+
+from __future__ import annotations
+
+import random
+
+from dagcelery import dag, task
+
+
+@task
+def seeds(parts: int) -> list[int]:
+    return list(range(parts))
+
+
+@task
+def hits(seed: int, throws: int) -> int:
+    """How many of the throws hit; the same ones for the same seed."""
+    draw = random.Random(seed)
+    return sum(draw.random() ** 2 + draw.random() ** 2 <= 1 for _ in range(throws))
+
+
+@task
+def ratio(found: list[int], throws: int) -> float:
+    return 4 * sum(found) / (len(found) * throws)
+
+
+@dag
+def pi(parts: int, throws: int) -> float:
+    """Pi, from so many parts of so many throws each; parts are worked on side by side."""
+    return ratio([hits(seed, throws) for seed in seeds(parts)], throws)
