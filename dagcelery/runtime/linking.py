@@ -48,6 +48,9 @@ def _options(options: Mapping[str, Any], numbers: Numbers) -> Mapping[str, Any]:
         made = options["dynamic"]
         made = made | {"f": numbers.functions[made["f"]], "c": numbers.codecs[made["c"]]}
         options = {**options, "dynamic": made}
+    if "by" in options.get("cache", ()):
+        cache = options["cache"]
+        options = {**options, "cache": cache | {"by": numbers.functions[cache["by"]]}}
     return options
 
 

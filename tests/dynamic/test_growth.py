@@ -269,3 +269,22 @@ def test_a_dynamic_task_is_not_cached_but_those_that_it_calls_are() -> None:
     assert sorted(called) in ([1, 2], [1, 1, 2, 2])
     with pytest.raises(errors.InvalidDag, match="is on a dynamic task, whose result other tasks make"):
         task(dynamic=True, cache=Cache(ttl=60))
+
+
+def _last_digit(x: int) -> str:
+    return str(x % 10)
+
+
+@task(cache=Cache(60.0, key=_last_digit))
+def _kept_by_digit(x: int) -> int:
+    return x
+
+
+def test_what_it_calls_may_be_kept_under_a_key_of_its_own() -> None:
+    @task(dynamic=True)
+    def calling(x: int) -> list[int]:
+        return [double(x), _kept_by_digit(x)]
+
+    _kept_by_digit.forget()
+    assert calling.invoke(12) == [24, 12]
+    assert calling.invoke(32) == [64, 12]
