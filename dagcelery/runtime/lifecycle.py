@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dagcelery.errors import CodeMismatch, DagceleryError, InvalidParameters, NotResumable, RunNotFound
+from dagcelery.errors import BadSignature, CodeMismatch, DagceleryError, InvalidParameters, NotResumable, RunNotFound
 from dagcelery.payload import addresses, failures, functions, values
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.runtime.engine import Engine
@@ -121,15 +121,24 @@ def check_code(view: RunView, imports: Sequence[str]) -> None:
 
 def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
     """Every attempt that failed, those that were repeated too, as far as they are kept; oldest attempts first."""
-    if engine.store.record(run_id) is None:
+    record = engine.store.record(run_id)
+    if record is None:
         raise RunNotFound(run_id)
     view = engine.view(run_id)
+    view.look(record.epoch)
     found = []
     for name, stored in engine.store.failures(run_id).items():
         piece, _, repeated = name.partition("@")
         attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
         told = failures.decode(bytes(body))
         found.append(
-            Failure(view.piece_address(piece), attempt, told["type"], told["message"], told["traceback"], not repeated)
+            Failure(_address(view, piece), attempt, told["type"], told["message"], told["traceback"], not repeated)
         )
     yield from sorted(found, key=lambda failure: (failure.address, failure.attempt))
+
+
+def _address(view: RunView, piece: str) -> str:
+    try:
+        return view.piece_address(piece)
+    except (BadSignature, IndexError):  # a rewind took its scope back, and there may be another graph now
+        return "(taken back)"

@@ -53,12 +53,18 @@ class RunView(ChildPlans):
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
-        self.era = 0
+        self.era = self._epoch = 0
 
     def enter(self, era: int) -> None:
         """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
         self.era, self._counts = era, {}
         self._forget_scopes()
+
+    def look(self, epoch: int) -> None:
+        """Begin to look at the run in this epoch: what was seen in an earlier one may have been rewound since."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.enter(self.era)
 
     def deadline(self) -> float | None:
         """When the run will be ended, in seconds since the epoch; None if it may take its time.
@@ -110,7 +116,8 @@ class RunView(ChildPlans):
 
     def _is_entered(self, scope: Scope) -> bool:
         """Whether the step that a scope hangs at enters its body."""
-        return self.program.step(self.scope(scope.parent).body, scope.step).target == scope.body
+        around = self.program.body(self.scope(scope.parent).body).steps
+        return scope.step < len(around) and around[scope.step].target == scope.body
 
     def _forget_scopes(self) -> None:
         self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}

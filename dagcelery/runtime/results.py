@@ -176,7 +176,9 @@ def failure(engine: Engine, run_id: str) -> NodeFailed:
         raise RunNotFound(run_id)
     address = addresses.failure(run_id, record.failed)
     _, body = values.open_bytes(engine.keyring, address, stored[record.failed])
-    return failures.as_error(engine.view(run_id).piece_address(record.failed), failures.decode(bytes(body)))
+    view = engine.view(run_id)
+    view.look(record.epoch)
+    return failures.as_error(view.piece_address(record.failed), failures.decode(bytes(body)))
 
 
 def status(engine: Engine, run_id: str) -> RunStatus:
@@ -185,6 +187,7 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     if progress is None:
         raise RunNotFound(run_id)
     view, record = engine.view(run_id), progress.record
+    view.look(record.epoch)
     nodes: dict[tuple[int, int], NodeStatus] = {}
     for number, prefix, skips in _all_prefixes(view, progress):
         for index, step in enumerate(view.program.body(number).steps):

@@ -49,6 +49,7 @@ def tree(engine: Engine, run_id: str, items: int, most: int) -> TreeNode:
     if record is None:
         raise RunNotFound(run_id)
     view = engine.view(run_id)
+    view.look(record.epoch)
     grown = _Growth(engine, view, items, most)
     shown = grown.scope(ROOT)
     return replace(shown, name=record.name, state=record.state)
