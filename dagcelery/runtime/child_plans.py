@@ -42,7 +42,12 @@ class ChildPlans:
     def scope_of(self, body: int) -> str | None:
         """The scope whose plan begins with a body; None if none begins there."""
         owner = self._owners.get(body)
-        return self._read(body) if owner is None and not self.program.knows(body) else owner
+        if owner is None and not self.program.knows(body):
+            return self._read(body)
+        if owner is None:
+            with self._lock:  # another thread may be about to say whose it is
+                return self._owners.get(body)
+        return owner
 
     def forget(self) -> None:
         """Forget plans that were made while the run goes on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 from dagcelery.payload import addresses, functions, values
@@ -57,16 +58,21 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     known = _shapes.get(key)
     if known is None:
         if len(_shapes) >= _KEPT_SHAPES:
-            _shapes.pop(next(iter(_shapes)))
+            _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
         made = plan(dag, serializer=codec, queue=told["q"], max_nodes=most, describe=_described)
         known = _shapes[key] = dag, made
     return filled(known[1], given)
 
 
-@lru_cache(maxsize=1_000)
 def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functions.Description:
-    """How others find a function: in a worker functions do not change, and are planned again and again."""
-    return functions.describe(func, by_value=by_value)
+    """How others find a function: in a worker functions do not change, and are planned again and again.
+
+    Objects that can be called may change, and need not be hashable.
+    """
+    return (_known if isinstance(func, FunctionType) else functions.describe)(func, by_value=by_value)
+
+
+_known = lru_cache(maxsize=1_000)(functions.describe)
 
 
 def close(view: RunView, grant: Grant, sizes: Limits) -> Outcome:

@@ -82,12 +82,15 @@ class Program:
         return made
 
     def link(self, first: int, plan: Plan) -> None:
-        """Take in a plan that was made while this one runs; its bodies are numbered from `first` on."""
+        """Take in a plan that was made while this one runs; its bodies are numbered from `first` on.
+
+        Its bodies are known once all else is: other threads ask for them meanwhile.
+        """
         numbers = Numbers(first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)])
-        for at, body in enumerate(plan.bodies):
-            self._homes[first + at] = plan, at
-            self._bodies[first + at] = linked(body, numbers)
+        made = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
+        self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
         self._note_options(plan)
+        self._bodies.update(made)
 
     def _function_number(self, spec: FunctionSpec) -> int:
         number = self._numbers.setdefault(identity(spec), len(self._specs))

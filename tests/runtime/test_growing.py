@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 import redis
 
-from dagcelery import task
+from dagcelery import dag, task
+from dagcelery.client import plan_of
 from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
 from dagcelery.local import Server
+from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Body
 from dagcelery.runtime import child_plans
+from dagcelery.runtime.program import Program
+from dagcelery.settings import Settings
 from dagcelery.store.base import ROOT, scope_id
 from dagcelery.store.redis import RedisStore, key
 
 from . import flows
-from .worlds import World, latest, shuffled
+from .worlds import KEY, World, latest, shuffled
 
 HERE = "runtime.flows"
 RESULT = {"sum": 15, "mapped": [x + 1 for x in range(6)]}
@@ -130,6 +136,47 @@ def test_a_graph_may_not_be_larger_than_the_settings_say() -> None:
     with pytest.raises(NodeFailed, match="has more than 10 nodes"):
         world.run(flows.many, n=11)
     assert world.run(flows.many, n=10) == list(range(10))
+
+
+class Watched(tuple[Body, ...]):
+    """Bodies that ask `then` before each of them is given out, as another thread might."""
+
+    then: Callable[[], None]
+
+    def __iter__(self) -> Iterator[Body]:
+        for body in super().__iter__():
+            self.then()
+            yield body
+
+
+@dag
+def rows(lengths: list[int]) -> list[int]:
+    return [flows.map_reduce(n) for n in lengths]
+
+
+def test_another_thread_meets_no_half_of_a_plan() -> None:
+    plan = plan_of(rows, settings=Settings())
+    assert len(plan.bodies) > 1
+    program = Program(plan_of(flows.map_only, settings=Settings()), Keyring.parse(KEY), None).own_copy()
+    known: list[bool] = []
+    bodies = Watched(plan.bodies)
+    bodies.then = lambda: known.append(program.knows(7))
+    program.link(7, replace(plan, bodies=bodies))
+    assert known
+    assert not any(known)
+    assert program.knows(7)
+
+
+def test_a_called_object_needs_no_hash() -> None:
+    @dataclass
+    class Scale:
+        by: int
+
+        def __call__(self, x: int) -> int:
+            return x * self.by
+
+    scaled = task(Scale(3))
+    assert task(dynamic=True)(lambda x: [scaled(x), scaled(x)]).invoke(x=2) == [6, 6]
 
 
 def test_a_lambda_may_be_dynamic() -> None:

@@ -44,7 +44,7 @@ class Grown:
         known = _shapes.get(shape)
         if known is None:
             if len(_shapes) >= _KEPT_SHAPES:
-                _shapes.pop(next(iter(_shapes)))
+                _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
             known = _shapes[shape] = self._opened(), self._calls
         return known[0], values
 
