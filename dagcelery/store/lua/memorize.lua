@@ -6,7 +6,9 @@ local req, call = cjson.decode(ARGV[1]), redis.call
 local names, clock = KEYS[1], call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-for _, old in ipairs(call('ZRANGEBYSCORE', names, '-inf', now, 'LIMIT', 0, 100)) do call('ZREM', names, old) end
+-- More names go than come, as long as there are any of what has expired: they do not pile up.
+local most = 50 + #req.names + #req.chunks
+for _, old in ipairs(call('ZRANGEBYSCORE', names, '-inf', now, 'LIMIT', 0, most)) do call('ZREM', names, old) end
 for i, name in ipairs(req.names) do
   call('SET', names .. ':' .. name, ARGV[i + 1], 'PX', req.ttl)
   call('ZADD', names, now + req.ttl, name)
