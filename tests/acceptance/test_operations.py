@@ -1,4 +1,4 @@
-"""Rows 92 to 101: operations and tools."""
+"""Rows 92 to 101: operations and tools; row 98, workers that reload changed code, is tests/test_reloading.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
 from dagcelery.schedule.beat import prepare
 
-from .conftest import worker
 from .vocabulary import double, echo, map_reduce, total
 
 
@@ -60,10 +58,9 @@ def test_row_094_graph_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert result.output.startswith("digraph")
 
 
-def test_row_096_configuration_in_the_environment(empty: Cluster) -> None:
-    empty.start_worker(1)
+def test_row_096_configuration_in_the_environment(cluster: Cluster) -> None:
     code = "from acceptance.vocabulary import double; print(double.submit(x=4).result(timeout=30))"
-    environment = os.environ | empty.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | cluster.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == "8\n", done.stderr
 
@@ -75,28 +72,6 @@ def test_row_097_log_level(level: str) -> None:
     environment |= dict.fromkeys(("DAGCELERY_BROKER_URL", "DAGCELERY_STORE_URL"), "redis://localhost:1/0")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == f"{logging.getLevelName(level)}\n", done.stderr
-
-
-VERSION = """\
-from dagcelery import task
-
-@task
-def version() -> int:
-    return {number}
-"""
-
-
-def test_row_098_hot_reload_of_workers(empty: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "hot_reloaded.py"
-    module.write_text(VERSION.format(number=1))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    version = import_module("hot_reloaded").version
-    with worker(empty, "--reload", "--watch-dir", str(tmp_path)):
-        assert version.submit().result(timeout=60) == 1
-        module.write_text(VERSION.format(number=2))
-        while version.submit().result(timeout=60) == 1:
-            pass
-        assert version.submit().result(timeout=60) == 2
 
 
 TYPED = """\

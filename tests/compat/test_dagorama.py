@@ -93,27 +93,43 @@ def broker() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("broker")
-def test_a_definition_runs_on_a_worker_until_nothing_is_left() -> None:
-    instance, promise = Sample()(1)
-    assert resolve(instance, promise) is None
-    execute_worker(infinite_loop=False, catch_exceptions=False)
+Found = tuple[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def worked_off(broker: None) -> dict[str, Found]:
+    """What several definitions gave when they were called; one worker has done all of them since."""
+    found = {
+        "plain": Sample()(1),
+        "constructed": Sample(2)(1),
+        "registered": REGISTERED(1),
+        "failing": Failing()(),
+    }
+    assert [resolve(*each) for each in found.values()] == [None] * 4
+    execute_worker(infinite_loop=False)
+    return found
+
+
+def test_a_definition_runs_on_a_worker_until_nothing_is_left(worked_off: dict[str, Found]) -> None:
+    instance, promise = worked_off["plain"]
     assert resolve(instance, promise) == 9
     assert isinstance(instance.definition, Sample)
 
 
-@pytest.mark.usefixtures("broker")
-def test_objects_keep_what_their_constructor_was_given() -> None:
-    found = [Sample(2)(1), REGISTERED(1)]
-    execute_worker(infinite_loop=False)
-    assert [resolve(*each) for each in found] == [11, 13]
+def test_objects_keep_what_their_constructor_was_given(worked_off: dict[str, Found]) -> None:
+    assert [resolve(*worked_off[name]) for name in ("constructed", "registered")] == [11, 13]
+
+
+def test_a_failure_is_told_apart_from_what_is_pending(worked_off: dict[str, Found]) -> None:
+    with pytest.raises(NodeFailed, match="ValueError: no"):
+        resolve(*worked_off["failing"])
 
 
 @pytest.mark.usefixtures("broker")
 def test_async_methods() -> None:
     async def run() -> Any:
         instance, promise = await Awaited()(1)
-        await execute_worker_async(infinite_loop=False)
+        await execute_worker_async(infinite_loop=False, catch_exceptions=False)
         return resolve(instance, promise)
 
     assert asyncio.run(run()) == 2
@@ -131,31 +147,14 @@ def test_the_bare_decorator_and_falsy_results() -> None:
 
 
 @pytest.mark.usefixtures("broker")
-def test_named_queues_are_consumed_unless_others_are_named() -> None:
-    found = Elsewhere()()
+def test_named_queues_are_consumed_unless_others_are_named_and_taints_need_a_toleration() -> None:
+    named, tainted = Elsewhere()(), Tainted()()
     execute_worker(include_queues=["test_queue_2"], infinite_loop=False)
-    assert resolve(*found) is None
+    assert (resolve(*named), resolve(*tainted)) == (None, None)
     execute_worker(exclude_queues=["test_queue"], infinite_loop=False)
-    assert resolve(*found) is None
-    execute_worker(infinite_loop=False)
-    assert resolve(*found) == 10
-
-
-@pytest.mark.usefixtures("broker")
-def test_taints_need_a_toleration() -> None:
-    found = Tainted()()
-    execute_worker(infinite_loop=False)
-    assert resolve(*found) is None
+    assert (resolve(*named), resolve(*tainted)) == (None, None)
     execute_worker(queue_tolerations=["test_taint"], infinite_loop=False)
-    assert resolve(*found) == 10
-
-
-@pytest.mark.usefixtures("broker")
-def test_a_failure_is_told_apart_from_what_is_pending() -> None:
-    found = Failing()()
-    execute_worker(infinite_loop=False)
-    with pytest.raises(NodeFailed, match="ValueError: no"):
-        resolve(*found)
+    assert (resolve(*named), resolve(*tainted)) == (10, 10)
 
 
 @pytest.mark.usefixtures("broker")

@@ -136,6 +136,9 @@ SAYS = {
 }
 """A line, or a part of one, that each example prints when it is run as a script."""
 
+GIVEN = {"word_count": [JSON_FOLDER]}
+"""Words of the command line: all of the standard library are thousands of files."""
+
 CALLABLE = [
     each for each in STATED if each.module not in ("declarative", "current_piece", "retries_and_resume", "stages")
 ]
@@ -178,7 +181,11 @@ def test_as_plain_python(stated: Stated) -> None:
 @pytest.mark.parametrize("module", SAYS)
 def test_as_a_script(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, f"examples/{module}.py"], cwd=ROOT, capture_output=True, text=True, timeout=110
+        [sys.executable, f"examples/{module}.py", *GIVEN.get(module, [])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
     assert SAYS[module] in done.stdout

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -42,6 +43,7 @@ RETURNS: dict[str, tuple[str, Mapping[str, object], object]] = {
 """What is run of each, with which parameters, and what it returns; those that are missing are run as scripts only."""
 
 
+@cache
 def done(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, f"{module}.py", *arguments],
