@@ -86,6 +86,14 @@ def _is_plain(name: object) -> bool:
     return isinstance(name, str) and name not in ("", ".", "..", PARTITIONS) and not {"/", "\\", "\0"} & set(name)
 
 
+def path_of(location: object, culprit: str) -> Path:
+    """Return a location as a path. Raises InvalidLocation for what is none."""
+    path = os.fspath(location) if isinstance(location, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidLocation(f"{culprit}: {location!r}", "is no path", "give a str or a Path")
+    return Path(path)
+
+
 def check_free(location: Path, culprit: str) -> None:
     """Raise InvalidLocation unless something can be written at a location where nothing is."""
     told = f"{culprit}: {location}"

@@ -73,20 +73,29 @@ def invoke_with_locations(
     DeserializationError, and what `invoke` raises.
     """
     node, params = fixed(node, {} if params is None else params)
+    if not isinstance(node_name, str):
+        raise InvalidParameters(f"node_name={node_name!r}", "is no text", 'give names with dots between, such as "a.b"')
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     here = Here(dag, Settings.from_environment())
     told = f"node '{node_name}'" if node_name else f"'{here.name}'"
-    found = {name: Path(location) for name, location in (inputs or {}).items()}
+    found = _paths(inputs or {}, "input")
+    places = None if outputs is None else _paths(outputs, "output")
     _check_inputs(here, told, params, found)
-    places = None
-    if outputs is not None:
-        places = {name: Path(location) for name, location in outputs.items()}
+    if places is not None:
         _check_outputs(dag, told, places)
     given = {**params, **_read(here, found)}
     if places is not None:
         return _stored(here, dag, given, places)
     here.run(given)
     return here.result()
+
+
+def _paths(given: object, kind: str) -> dict[str, Path]:
+    """The locations of inputs or outputs, by name."""
+    if not isinstance(given, Mapping):
+        right = "give a mapping of names to paths, such as {'x': 'x.json'}"
+        raise InvalidParameters(f"{kind}s={given!r}", f"does not say where each {kind} is", right)
+    return {name: locations.path_of(location, f"{kind} '{name}'") for name, location in given.items()}
 
 
 def _check_inputs(here: Here, told: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
@@ -125,7 +134,7 @@ def _read(here: Here, found: Mapping[str, Path]) -> dict[str, Any]:
 
 def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
     """Where each output goes in a folder, which is made if it is not there."""
-    folder = Path(path)
+    folder = locations.path_of(path, "the folder for outputs")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -202,6 +202,27 @@ def test_a_place_for_an_output_that_cannot_be_is_refused_before_anything_runs(tm
     assert taken.read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", [3, None, "", "a\0b", b"bytes"])
+@pytest.mark.parametrize("way", ["inputs", "outputs"])
+def test_what_is_no_path_is_refused(place: Any, way: str) -> None:
+    given: dict[str, Any] = {way: {"name" if way == "inputs" else "return_value": place}}
+    with pytest.raises(InvalidLocation, match=f"{way[:-1]} '.*': .* is no path; give a str or a Path"):
+        invoke_with_locations(words.greet, {} if way == "inputs" else {"name": "Ada"}, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"inputs": ["name"]}, "inputs=.*does not say where each input is; give a mapping"),
+        ({"outputs": "out"}, "outputs='out': does not say where each output is; give a mapping"),
+        ({"node_name": 3}, "node_name=3: is no text"),
+    ],
+)
+def test_what_names_no_inputs_or_outputs_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidParameters, match=told):
+        invoke_with_locations(words.greet, **given)
+
+
 def test_two_outputs_cannot_share_a_place(tmp_path: Path) -> None:
     places = {"items": tmp_path / "a", "doubled": tmp_path / "b", "sum": tmp_path / "." / "a"}
     with pytest.raises(InvalidLocation, match=r"output 'sum': .*output 'items' goes there too"):

@@ -177,6 +177,12 @@ def test_what_says_nothing_of_outputs_is_refused() -> None:
         invoke(words.greet, {"name": "Ada"}, outputs="there")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("folder", [3, None, "", "a\0b", b"bytes"])
+def test_a_folder_that_is_no_path_is_refused(folder: Any) -> None:
+    with pytest.raises(InvalidLocation, match=r"the folder for outputs: .* is no path; give a str or a Path"):
+        invoke(words.greet, {"name": "Ada"}, outputs=StoreSerializedOutputsInPath(folder))
+
+
 def test_an_output_that_is_not_iterable_cannot_be_written_by_element(tmp_path: Path) -> None:
     dag = DAG(
         {"one": Task(words.twice, {"x": FromParam()}, {"items": FromReturnValue(is_partitioned=True)})},
