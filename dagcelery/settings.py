@@ -202,6 +202,14 @@ def _is_redis_url(value: object) -> _Wrong:
     return None if is_right else (wrong, right)
 
 
+def _is_broker_url(value: object) -> _Wrong:
+    """One address, or several with semicolons between."""
+    if wrong := _is_url(value):
+        return wrong
+    found = [_is_redis_url(each) for each in str(value).split(";") if each.startswith(("redis://", "rediss://"))]
+    return next(filter(None, found), None)
+
+
 def _is_file_url(value: object) -> _Wrong:
     right = "write one such as file:///var/dagcelery or s3://bucket/folder"
     if not isinstance(value, str):
@@ -241,7 +249,7 @@ def _are_modules(value: object) -> _Wrong:
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
-    "broker_url": _is_url,
+    "broker_url": _is_broker_url,
     "store_url": _is_redis_url,
     "signing_key": _is_text,
     "spill_url": _is_file_url,

@@ -26,6 +26,8 @@ ADDRESS = "redis://localhost:6379/0"
 # The variable without DAGCELERY_, its text, what is wrong, what would be right.
 REFUSED = [
     ("BROKER_URL", "localhost", "is no URL", ADDRESS),
+    ("BROKER_URL", "redis://localhost:port/0", "not the address of a Redis", ADDRESS),
+    ("BROKER_URL", "redis://localhost/0;redis://localhost:port/0", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "localhost", "is no URL", ADDRESS),
     ("STORE_URL", "amqp://localhost", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "redis+socket:///tmp/store", "not the address of a Redis", ADDRESS),
@@ -124,14 +126,13 @@ def test_a_wrong_password_is_told_and_none_is_shown(environment: pytest.MonkeyPa
     assert caught.value.url.startswith("redis://:***@127.0.0.1:")
 
 
-@pytest.mark.parametrize("url", ["foo://localhost", "redis://localhost:port/0"])
 def test_a_broker_that_celery_cannot_use_is_named_with_the_run_that_was_cancelled(
-    environment: pytest.MonkeyPatch, url: str
+    environment: pytest.MonkeyPatch,
 ) -> None:
-    environment.setenv("DAGCELERY_BROKER_URL", url)
+    environment.setenv("DAGCELERY_BROKER_URL", "foo://localhost")
     with pytest.raises(BrokerUnavailable, match=r"run \w+ was cancelled.*DAGCELERY_BROKER_URL") as caught:
         submit(map_reduce, {"n": 3})
-    assert caught.value.url == url
+    assert caught.value.url == "foo://localhost"
 
 
 # --- what an app of one's own says ---
