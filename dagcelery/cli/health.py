@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dagcelery.cli.clock import find_app
+from dagcelery.cli.plain import plain
 from dagcelery.cli.running import as_json, to_json
 
 
@@ -27,7 +28,7 @@ def doctor(app: str, as_json: bool) -> None:
         click.echo(to_json({"serious": serious, "findings": [finding.to_dict() for finding in found]}))
     else:
         for finding in found:
-            click.echo(f"{finding.severity}: {finding.check}: {finding.what}\n    {finding.remedy}")
+            click.echo(plain(f"{finding.severity}: {finding.check}: {finding.what}\n    {finding.remedy}"))
         click.echo(f"{len(CHECKS)} checks, {len(found)} findings, {serious} of them serious", err=True)
     if serious:
         raise click.exceptions.Exit(1)

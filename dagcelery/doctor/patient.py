@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from dagcelery.errors import StoreUnavailable
+from dagcelery.errors import InvalidSetting, StoreUnavailable
 from dagcelery.runtime import urls
 from dagcelery.runtime.binding import Binding
+from dagcelery.runtime.versions import COMMAND
 from dagcelery.settings import Settings, masked
 from dagcelery.store.inspection import Inspection
 
 if TYPE_CHECKING:
     from celery import Celery
+
+
+QUESTIONS: Final = ("active_queues", "stats", COMMAND)
+"""Commands of Celery's remote control."""
 
 
 @dataclass
@@ -54,15 +60,15 @@ class Patient:
     def servers(self) -> Mapping[str, Inspection]:
         """The Redis servers that answer, by what they are: "the store", "the broker", or both in one."""
         found: dict[str, Inspection] = {}
-        if self.settings.store_url:
-            found["the store"] = Inspection(urls.for_redis(self.settings.store_url))
-        if urls.is_redis(self.broker_url):
-            broker = Inspection(urls.for_redis(self.broker_url))
-            if found and found["the store"].place == broker.place:
-                found = {"the server of store and broker": found["the store"]}
-                broker.close()
-            else:
-                found["the broker"] = broker
+        with suppress(InvalidSetting):  # whoever uses such an address says what is wrong with it
+            if self.settings.store_url:
+                found["the store"] = Inspection(urls.for_redis(self.settings.store_url))
+        with suppress(InvalidSetting):
+            if urls.is_redis(self.broker_url):
+                found["the broker"] = Inspection(urls.for_redis(self.broker_url))
+        if len(found) == 2 and found["the store"].place == found["the broker"].place:
+            found.pop("the broker").close()
+            found = {"the server of store and broker": found["the store"]}
         return {name: server for name, server in found.items() if _answers(server)}
 
     @cached_property
@@ -71,10 +77,17 @@ class Patient:
         known = self.binding.store.workers()
         return {boot: word for boot, word in known.items() if word["age"] < self.settings.dead_seconds}
 
-    def asked(self, command: str) -> Mapping[str, Any]:
-        """What workers answer to a command of Celery's remote control, by name; nothing if the broker does not."""
+    @cached_property
+    def answers(self) -> Mapping[str, Mapping[str, Any]]:
+        """What workers answer to `QUESTIONS`, by their names; nothing if the broker does not. They are asked all at
+        once, since each time it takes patience to know that nobody else answers.
+        """
         if self.broker_error:
-            return {}
+            return {question: {} for question in QUESTIONS}
+        with ThreadPoolExecutor(len(QUESTIONS)) as threads:
+            return dict(zip(QUESTIONS, threads.map(self._asked, QUESTIONS), strict=True))
+
+    def _asked(self, command: str) -> Mapping[str, Any]:
         with suppress(Exception):  # the broker's client raises what its transport raises
             inspect: Any = self.app.control.inspect(timeout=self.patience_seconds)
             return dict(inspect._request(command) or {})

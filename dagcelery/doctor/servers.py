@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dagcelery.doctor.findings import Finding, Severity
 from dagcelery.doctor.patient import Patient
-from dagcelery.errors import StoreUnavailable
+from dagcelery.errors import InvalidSetting, StoreUnavailable
 
 OLDEST: Final = (6, 2)
 FIXED: Final = {
@@ -37,14 +37,17 @@ def check_store(patient: Patient) -> Iterator[Finding]:
         return
     try:
         patient.binding.store.ping()
-    except StoreUnavailable as error:
+    except (StoreUnavailable, InvalidSetting) as error:
         told, _, remedy = str(error).rpartition("; ")
         yield Finding("store", Severity.SERIOUS, told, remedy)
 
 
 def check_broker(patient: Patient) -> Iterator[Finding]:
     """The broker takes connections."""
-    if patient.broker_error:
+    if not patient.broker_url:
+        remedy = "set DAGCELERY_BROKER_URL, or broker_url of your app"
+        yield Finding("broker", Severity.SERIOUS, "there is no broker, so no worker hears of a run", remedy)
+    elif patient.broker_error:
         told = f"the broker at {patient.shown_broker} does not answer: {patient.broker_error}"
         remedy = "start it, or point DAGCELERY_BROKER_URL, or broker_url of your app, at one that runs"
         yield Finding("broker", Severity.SERIOUS, told, remedy)

@@ -38,7 +38,7 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
 
 def check_idle_workers(patient: Patient) -> Iterator[Finding]:
     """Every worker consumes something."""
-    for name, queues in sorted(patient.asked("active_queues").items()):
+    for name, queues in sorted(patient.answers["active_queues"].items()):
         if not queues:
             what = f"worker {name} consumes no queue"
             remedy = "start it again, or give it one: celery control add_consumer"
@@ -47,7 +47,7 @@ def check_idle_workers(patient: Patient) -> Iterator[Finding]:
 
 def check_hoarders(patient: Patient) -> Iterator[Finding]:
     """No worker that runs now takes more messages than it has processes."""
-    for name, stats in sorted(patient.asked("stats").items()):
+    for name, stats in sorted(patient.answers["stats"].items()):
         slots = (stats.get("pool") or {}).get("max-concurrency") or 1
         if (count := stats.get("prefetch_count") or 0) > slots:
             what = f"worker {name} takes {count} messages for {slots} processes, and work waits in its hands"
@@ -57,7 +57,7 @@ def check_hoarders(patient: Patient) -> Iterator[Finding]:
 def check_code(patient: Patient) -> Iterator[Finding]:
     """All workers have the same code: dagcelery's, Python's, and that of their own modules."""
     by_part: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, versions in sorted(patient.asked(COMMAND).items()):
+    for name, versions in sorted(patient.answers[COMMAND].items()):
         for part, version in _parts(versions):
             by_part[part][version].append(name)
     for part, by_version in sorted(by_part.items()):

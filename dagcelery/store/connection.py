@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from dagcelery.errors import StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store import cached, wire
 from dagcelery.store.scripts import Scripts
 from dagcelery.store.wire import masked
@@ -54,6 +54,18 @@ def cache_key(task: str) -> str:
     return "dagcelery:{cache:" + hashlib.sha256(task.encode()).hexdigest()[:40] + "}"
 
 
+def client_of(url: str, **options: Any) -> Any:
+    """Return a client, which connects when it is used. InvalidSetting where the URL says what redis-py cannot read."""
+    try:
+        client = redis.Redis.from_url(url, **options)
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # a name that is unknown would be noticed late
+    except (TypeError, ValueError) as error:
+        right = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
+        raise InvalidSetting("store_url", f"has an option that cannot be: {error}", right) from error
+    return client
+
+
 class Connection:
     """One Redis client, which may be shared by threads."""
 
@@ -67,7 +79,7 @@ class Connection:
         if url.startswith("unix"):
             del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
         self._options = {"retry": retry} | timeouts | options
-        self._client: Any = redis.Redis.from_url(url, **self._options)  # its stubs allow for a decoding client
+        self._client: Any = client_of(url, **self._options)
         self._scripts = Scripts(self._client)
 
     @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from dagcelery.errors import StoreRefused, StoreUnavailable
+from dagcelery.store.connection import client_of
 from dagcelery.store.wire import masked
 
 _PORTION = 500
@@ -21,14 +22,17 @@ class Inspection:
 
     def __init__(self, url: str) -> None:
         self.shown_url = masked(url)
-        self.place = _place(url)
         timeouts = {"socket_timeout": 5.0} | ({} if url.startswith("unix") else {"socket_connect_timeout": 3.0})
-        self._client: Any = redis.Redis.from_url(url, decode_responses=True, **timeouts)
+        self._client: Any = client_of(url, decode_responses=True, **timeouts)
+        self.place = _place(url)
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers, and lets this user in."""
-        with self._reachable():
-            self._client.ping()
+        try:
+            with self._reachable():
+                self._client.ping()
+        except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
+            raise StoreUnavailable(str(error), self.shown_url) from error
 
     def close(self) -> None:
         """Close its connections."""

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from dagcelery.doctor import servers
+from dagcelery.client import Client
+from dagcelery.doctor import Patient, examine, servers
+from dagcelery.doctor.examination import OF_SERVERS
 from dagcelery.local import Server
+from dagcelery.settings import Settings
 
 from .conftest import Make, found
 
@@ -31,6 +34,35 @@ def test_a_broker_that_does_not_answer_is_serious(patient: Make, server: Server)
     assert severity == "serious"
     assert told.startswith("the broker at redis://:***@127.0.0.1:1/0 does not answer: ")
     assert "secret" not in told
+
+
+def test_no_broker_at_all_is_serious(server: Server) -> None:
+    empty = Patient(Client(Settings(store_url=server.url)).binding)
+    assert found(empty, servers.check_broker) == [
+        (
+            "serious",
+            "there is no broker, so no worker hears of a run; set DAGCELERY_BROKER_URL, or broker_url of your app",
+        )
+    ]
+    empty.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("0?socket_timeout=soon", "an option that cannot be: Invalid value for 'socket_timeout'"),
+        ("0?sockt_timeout=5", "an option that cannot be: .*'sockt_timeout'; leave the options behind its"),
+        ("99", "/99 does not answer: DB index is out of range"),
+    ],
+)
+def test_an_address_that_reaches_no_store_is_serious_and_found_once(
+    patient: Make, server: Server, option: str, told: str
+) -> None:
+    (finding,) = examine(
+        patient(server.url, store=server.url.removesuffix("0") + option), [servers.check_store, *OF_SERVERS]
+    )
+    assert (finding.check, finding.severity) == ("store", "serious")
+    assert re.search(told, str(finding))
 
 
 def test_a_server_that_forgets_when_it_is_full_is_serious(patient: Make, admin: redis.Redis) -> None:

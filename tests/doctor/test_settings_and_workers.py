@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,56 +78,76 @@ def test_a_multiplier_that_lets_work_wait_is_a_warning(patient: Make) -> None:
 
 
 @pytest.fixture(scope="module")
-def hospital() -> Iterator[Cluster]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workers' log and a module of theirs stand."""
+    return tmp_path_factory.mktemp("hospital")
+
+
+@pytest.fixture(scope="module")
+def hospital(folder: Path) -> Iterator[Cluster]:
     """A server and a worker of a team's app, which takes four messages ahead."""
-    with cluster(workers=1, app="doctor.doctored") as made:
-        set_default(None)
-        yield made
+    (folder / "shelf.py").write_text("AGE = 1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        environment = {"DAGCELERY_IMPORTS": "shelf,json"}
+        with cluster(workers=1, app="doctor.doctored", environment=environment, log=folder / "log") as made:
+            set_default(None)
+            yield made
 
 
-def soon(patient: Patient, check: Check, times: int = 1) -> list[tuple[str, str]]:
-    """What a check finds once the workers listen, which they do soon after they are ready."""
+def now(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
+    """What a check finds at the worker and its servers."""
+    ill = Patient(hospital.client.binding, patience_seconds=0.5)
+    told = found(ill, check)
+    ill.close()
+    return told
+
+
+def soon(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
+    """What a check finds once it finds something: workers listen soon after they are ready, and a busy one answers
+    late.
+    """
     until = time.monotonic() + SECONDS
-    while len(patient.asked("active_queues")) < times:
+    while not (told := now(hospital, check)):
         assert time.monotonic() < until
-    return found(patient, check)
+    return told
 
 
-@pytest.fixture
-def ill(hospital: Cluster) -> Iterator[Patient]:
-    """The app of that worker, as a client has it."""
-    made = Patient(hospital.client.binding, patience_seconds=4.0)
-    yield made
-    made.close()
+def await_answer(hospital: Cluster) -> None:
+    """Wait until the worker answers, so that finding nothing says something."""
+    until = time.monotonic() + SECONDS
+    while not hospital.client.binding.app.control.ping(timeout=1, limit=1):
+        assert time.monotonic() < until
 
 
-def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(ill: Patient) -> None:
-    ((severity, told),) = soon(ill, workers.check_hoarders)
+def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(hospital: Cluster) -> None:
+    ((severity, told),) = soon(hospital, workers.check_hoarders)
     assert severity == "warning"
     assert re.match(r"worker worker-1@\S+ takes 4 messages for 1 processes, and work waits in its hands", told)
 
 
-def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(ill: Patient, hospital: Cluster) -> None:
+def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:
     from . import doctored
 
-    assert found(ill, workers.check_queues) == []
+    assert now(hospital, workers.check_queues) == []
     run = hospital.client.submit(doctored.both)
-    ((severity, told),) = found(ill, workers.check_queues)
+    ((severity, told),) = now(hospital, workers.check_queues)
     assert severity == "serious"
     assert told == (
         f"no worker consumes the queue 'gpu', which 1 unfinished runs need, such as {run.id}; "
         "start one: dagcelery worker --include-queue gpu"
     )
     run.cancel()
-    assert found(ill, workers.check_queues) == []
+    assert now(hospital, workers.check_queues) == []
 
 
-def test_a_worker_that_consumes_nothing_is_a_warning(ill: Patient, hospital: Cluster) -> None:
-    assert soon(ill, workers.check_idle_workers) == []
-    control = ill.app.control
+def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
+    await_answer(hospital)
+    assert now(hospital, workers.check_idle_workers) == []
+    control = hospital.client.binding.app.control
     control.cancel_consumer("celery", reply=True, timeout=SECONDS, limit=1)
     try:
-        ((severity, told),) = found(ill, workers.check_idle_workers)
+        ((severity, told),) = soon(hospital, workers.check_idle_workers)
     finally:
         control.add_consumer("celery", reply=True, timeout=SECONDS, limit=1)
     assert severity == "warning"
@@ -139,16 +160,13 @@ def test_an_installation_without_workers_is_a_warning(patient: Make) -> None:
     assert "no worker has said within the last seconds that it is alive; start one" in told
 
 
-def test_workers_with_different_code_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "shelf.py").write_text("AGE = 1")
-    with cluster(workers=1, environment={"DAGCELERY_IMPORTS": "shelf,json"}) as local:
-        ill = Patient(local.client.binding, patience_seconds=4.0)
-        (tmp_path / "shelf.py").write_text("AGE = 22")
-        assert soon(ill, workers.check_code) == []
-        local.start_worker(1, queues=["other"])
-        ((severity, told),) = soon(ill, workers.check_code, times=2)
-        ill.close()
+def test_workers_with_different_code_are_a_warning(hospital: Cluster, folder: Path) -> None:
+    (folder / "shelf.py").write_text("AGE = 22")
+    await_answer(hospital)
+    assert now(hospital, workers.check_code) == []
+    other = hospital.start_worker(1, queues=["other"])
+    ((severity, told),) = soon(hospital, workers.check_code)
+    other.stop()
     assert severity == "warning"
     assert re.match(r"workers have different code of shelf: worker-\d@\S+ has \w{12}, worker-\d@\S+ has \w{12}; ", told)
 
@@ -183,37 +201,44 @@ def environment(hospital: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     set_default(replaced)
 
 
+@contextmanager
+def forgetful(hospital: Cluster) -> Iterator[None]:
+    """Let the hospital's server forget parts of what it was given for the length of a block."""
+    with redis.Redis.from_url(hospital.server.url) as admin:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        admin.config_set("maxmemory", "1gb")
+        try:
+            yield
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+            admin.config_set("maxmemory", "0")
+
+
 @pytest.mark.usefixtures("environment")
 def test_doctor_prints_findings_and_its_exit_code_is_for_probes(hospital: Cluster) -> None:
+    await_answer(hospital)
     healthy = CliRunner().invoke(dag, ["doctor", "-A", "doctor.sound"], prog_name="dagcelery")
     assert healthy.exit_code == 0, healthy.output
     assert f"{len(CHECKS)} checks, " in healthy.stderr
     assert " 0 of them serious" in healthy.stderr
     assert "warning: prefetch: worker worker-1@" in healthy.stdout
-    with redis.Redis.from_url(hospital.server.url) as admin:
-        admin.config_set("maxmemory-policy", "allkeys-lru")
-        admin.config_set("maxmemory", "1gb")
-        try:
-            ill = CliRunner().invoke(dag, ["doctor", "-A", "doctor.sound", "--json"], prog_name="dagcelery")
-        finally:
-            admin.config_set("maxmemory-policy", "noeviction")
-            admin.config_set("maxmemory", "0")
-    assert ill.exit_code == 1
-    told = json.loads(ill.stdout)
+    with forgetful(hospital):
+        sick = CliRunner().invoke(dag, ["doctor", "-A", "doctor.sound", "--json"], prog_name="dagcelery")
+    assert sick.exit_code == 1
+    told = json.loads(sick.stdout)
     assert told["serious"] == 1
     assert told["findings"][0]["check"] == "eviction"
     assert told["findings"][0]["remedy"] == "set maxmemory-policy noeviction"
 
 
-def test_a_starting_worker_says_what_is_serious(tmp_path: Path) -> None:
-    log = tmp_path / "worker.log"
-    with cluster(workers=0, log=str(log)) as local:
-        with redis.Redis.from_url(local.server.url) as admin:
-            admin.config_set("maxmemory-policy", "allkeys-lru")
-            admin.config_set("maxmemory", "1gb")
-        local.start_worker()
+def test_a_starting_worker_says_what_is_serious(hospital: Cluster, folder: Path) -> None:
+    told, log = "it forgets parts of runs, and messages; set maxmemory-policy noeviction", folder / "log"
+    assert told not in log.read_text()
+    with forgetful(hospital):
+        other = hospital.start_worker(1, queues=["other"])
         until = time.monotonic() + SECONDS
-        while "it forgets parts of runs, and messages; set maxmemory-policy noeviction" not in log.read_text():
+        while told not in log.read_text():
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)
-    assert "start workers with --prefetch-multiplier" not in log.read_text()
+    other.stop()
+    assert "start workers with --prefetch-multiplier" not in log.read_text()  # it is a warning
