@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
-from dagcelery.client.watching import RunSummary, Watched, check_listing, listed, summary
+from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
 from dagcelery.model.policies import is_number
 from dagcelery.runtime import lifecycle
@@ -37,8 +37,7 @@ class Run(Watched, Generic[R_co]):
     """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked."""
 
     def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
-        if not isinstance(run_id, str):
-            raise InvalidParameters(f"run id {run_id!r}", "is no text", "give the id of a run as submit(...).id has it")
+        check_text(f"run id {run_id!r}", run_id, "give the id of a run as submit(...).id has it")
         self.id = run_id
         self._client = client
         self._engine_used = _engine
@@ -63,8 +62,9 @@ class Run(Watched, Generic[R_co]):
     def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
         """End the run: pieces not started never start, live ones may still commit. A run that is over stays so.
 
-        `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound.
+        `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound, InvalidParameters.
         """
+        check_text(f"reason={reason!r}", reason, "give a sentence for whoever waits")
         return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -176,6 +176,8 @@ class Client:
     def runs(self, dag: Node | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:
         """The newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
         wanted = check_listing(state, limit)
+        if isinstance(dag, str):
+            check_text(f"dag={dag!r}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
         return [summary(record, self) for record in listed(self.store, name, wanted, limit)]
 

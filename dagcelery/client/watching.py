@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dagcelery.client.clients import Client, Run
 
 _PORTION = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Watched:
@@ -143,6 +145,16 @@ class RunSummary:
         """The same as JSON-able data."""
         names = ("id", "name", "created", "started", "ended")
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
+
+
+def check_text(culprit: str, text: object, right: str) -> None:
+    """Refuse what is no text, or what the store could not hold: a lone surrogate, such as a shell's byte that is no
+    UTF-8.
+    """
+    if not isinstance(text, str):
+        raise InvalidParameters(culprit, "is no text", right)
+    if not text.isascii() and _SURROGATE.search(text):
+        raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", right)
 
 
 def check_number(name: str, number: object) -> None:

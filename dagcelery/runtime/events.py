@@ -16,7 +16,9 @@ from dagcelery.runtime.waiting import GLANCE_SECONDS, notice_deadline
 from dagcelery.store.base import TERMINAL, Event, Scope
 
 _PAGE = 500
-_POSITION = re.compile(r"\d+-\d+|")
+_POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}|")
+_MOST = 2**64
+"""What stands on either side of a position is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,15 @@ class RunEvent:
         return asdict(self)
 
 
+def _is_position(text: str) -> bool:
+    return bool(_POSITION.fullmatch(text)) and all(int(number) < _MOST for number in text.split("-") if number)
+
+
 class Feed:
     """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read."""
 
     def __init__(self, engine: Engine, run_id: str, after: str) -> None:
-        if not isinstance(after, str) or not _POSITION.fullmatch(after):
+        if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
                 f"after={after!r}", "is no position of an event", "give the `position` of an event, or '' for all"
             )

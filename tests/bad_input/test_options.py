@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from dagcelery import DAG, AsPickle, Run, Serialize, Task, dag, submit, task
+from dagcelery import DAG, AsPickle, Run, Serialize, Task, dag, runs, submit, task
 from dagcelery.client import Client, forget, set_default
 from dagcelery.errors import InvalidParameters
 from dagcelery.model.options import TaskOptions
@@ -106,6 +106,14 @@ SUBMITTED = {
         lambda: submit(map_reduce, {"n": 3}, client="me"), "client='me'", "no Client", "what attach(app) returned"
     ),
     "a number for a run": Bad(lambda: Run(3), "run id 3", "no text", "submit(...).id"),
+    "a byte that is no text for a run": Bad(lambda: Run("\udcff"), r"'\udcff'", "a lone surrogate", "submit(...).id"),
+    "a number for a reason": Bad(lambda: Run("a").cancel(cast(Any, 3)), "reason=3", "no text", "give a sentence"),
+    "a byte that is no text for a reason": Bad(
+        lambda: Run("a").cancel("\udcff"), r"reason='\udcff'", "a lone surrogate", "give a sentence"
+    ),
+    "a byte that is no text for a DAG": Bad(
+        lambda: runs("\udcff"), r"dag='\udcff'", "a lone surrogate", "pkg.mod:name"
+    ),
 }
 
 
