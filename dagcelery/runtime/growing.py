@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Plan, Step
@@ -52,7 +53,11 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     shape = of_shape() if of_shape is not None else None
     if shape is None:
         dag = graph.__dag__()  # type: ignore[attr-defined]
-        return plan(dag, serializer=codec, queue=told["q"], max_nodes=most, describe=_described)
+        made = plan(dag, serializer=codec, queue=told["q"], max_nodes=most, describe=_described)
+        if made.bodies[0].params:
+            wrong = f"was returned by a running task, and nobody gave its parameter {made.bodies[0].params[0].name!r}"
+            raise InvalidDag(f"DAG '{made.name}'", wrong, "call it with arguments, and return what the call returns")
+        return made
     dag, given = shape
     key = id(dag), codec_identity(codec), told["q"], most
     known = _shapes.get(key)

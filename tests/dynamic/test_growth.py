@@ -288,3 +288,12 @@ def test_what_it_calls_may_be_kept_under_a_key_of_its_own() -> None:
     _kept_by_digit.forget()
     assert calling.invoke(12) == [24, 12]
     assert calling.invoke(32) == [64, 12]
+
+
+def test_a_dag_that_is_returned_without_being_called_is_refused_if_it_wants_parameters() -> None:
+    @task(dynamic=True)
+    def uncalled() -> Any:
+        return doubled_total
+
+    with pytest.raises(errors.NodeFailed, match="nobody gave its parameter 'xs'; call it with arguments"):
+        uncalled.invoke()
