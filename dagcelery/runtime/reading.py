@@ -14,7 +14,7 @@ from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
-from dagcelery.planner.plan import Expr
+from dagcelery.planner.plan import Body, Expr
 from dagcelery.planner.topology import MOST_INPUTS, topology
 from dagcelery.runtime.child_plans import ChildPlans
 from dagcelery.runtime.operations import choice, copied, part_of
@@ -116,8 +116,13 @@ class RunView(ChildPlans):
 
     def _is_entered(self, scope: Scope) -> bool:
         """Whether the step that a scope hangs at enters its body."""
-        around = self.program.body(self.scope(scope.parent).body).steps
+        around = self.body(scope.parent).steps
         return scope.step < len(around) and around[scope.step].target == scope.body
+
+    def body(self, scope: str) -> Body:
+        """The body that a scope runs. Whoever finds a scope may take in its plan, and have another program then."""
+        place = self.scope(scope)
+        return self.program.body(place.body)
 
     def _forget_scopes(self) -> None:
         self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}
@@ -199,7 +204,7 @@ class RunView(ChildPlans):
 
     def codec(self, scope: str, token: str) -> Codec:
         """The codec of a value that `token` names right in `scope`."""
-        body = self.program.body(self.scope(scope).body)
+        body = self.body(scope)
         if token.startswith("$"):
             number = next(param.codec for param in body.params if param.name == token[1:])
         else:
@@ -212,7 +217,7 @@ class RunView(ChildPlans):
         if token.startswith("$"):
             return None
         step_index, output = token.split(".")
-        step = self.program.step(self.scope(scope).body, int(step_index))
+        step = self.body(scope).steps[int(step_index)]
         if step.over is not None:
             return step.over
         return token if step.outputs[int(output)].split else None
@@ -266,7 +271,7 @@ class Reader:
         if name.startswith("$"):
             return name
         step, output = name.split(".")
-        outputs = self.view.program.step(self.view.scope(scope).body, int(step)).outputs
+        outputs = self.view.body(scope).steps[int(step)].outputs
         path = outputs[int(output)].path
         return f"{step}." + str(next(i for i, o in enumerate(outputs) if o.split and o.path == path))
 

@@ -154,6 +154,19 @@ def rows(lengths: list[int]) -> list[int]:
     return [flows.map_reduce(n) for n in lengths]
 
 
+@task(dynamic=True)
+def called_rows(lengths: list[int]) -> list[int]:
+    return rows(lengths)
+
+
+def test_any_piece_may_be_the_first_that_a_worker_sees_of_a_run(store: RedisStore) -> None:
+    world = World(store, slice_seconds=1e-9)
+    run_id = world.submit(called_rows, lengths=[3, 4])
+    while world.post.waiting:
+        world.deliver(world.post.waiting.pop(), world.engine("fresh"))
+    assert world.result(run_id) == [5, 14]
+
+
 def test_another_thread_meets_no_half_of_a_plan() -> None:
     plan = plan_of(rows, settings=Settings())
     assert len(plan.bodies) > 1
