@@ -101,9 +101,10 @@ def names(node: ast.AST) -> Iterator[str]:
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules() -> list[Module]:
-    """Return every module of the package."""
-    return [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+@cache
+def modules() -> tuple[Module, ...]:
+    """Return every module of the package; each is read and parsed once, however many tests look at it."""
+    return tuple(Module(path) for path in sorted(PACKAGE.rglob("*.py")))
 
 
 @cache
