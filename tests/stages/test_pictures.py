@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dagcelery import Pipeline
-from dagcelery.errors import NotConfigured
+from dagcelery.errors import InvalidLocation, NotConfigured
 
 from .vocabulary import note
 
@@ -76,6 +77,16 @@ def test_without_graphviz_there_are_texts(pipeline: Pipeline, tmp_path: Path) ->
     with pytest.raises(NotConfigured, match=r"does not say what to draw: end it in .svg, .png, .mmd, .dot, .txt"):
         pipeline.visualize(tmp_path / "p.gif")
     assert sorted(os.listdir(tmp_path)) == ["bin", "p.dot", "p.mmd", "p.txt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [(3, "is no path"), ("/nowhere/p.txt", "No such file"), ("a\0.txt", "null byte")]
+)
+def test_a_place_where_no_picture_can_be_is_refused(path: Any, told: str) -> None:
+    pipeline = Pipeline()
+    pipeline.add_stage(note(1))
+    with pytest.raises(InvalidLocation, match=f"a picture at .*{told}"):
+        pipeline.visualize(path)
 
 
 def test_a_graphviz_that_fails_is_none(pipeline: Pipeline, dot: Path) -> None:

@@ -194,6 +194,7 @@ def test_a_circle_is_told_with_its_stages() -> None:
         (lambda: note(1, 2), "too many positional arguments; call it as (what: 'object'"),
         (lambda: note(note(1)), "takes <stage note>, and stages give no values; order them with after()"),
         (lambda: stage(3), "3: is no function"),
+        (lambda: Pipeline().add_stages(3), "3: holds no stages; give a list"),  # type: ignore[arg-type]
         (lambda: stage(Counter), "derive a class from Stage"),
     ],
 )
@@ -201,6 +202,13 @@ def test_what_is_no_stage_is_refused(wrong: Any, told: str) -> None:
     with pytest.raises(InvalidDagType) as refused:
         wrong()
     assert told in str(refused.value)
+
+
+def test_of_stages_among_which_one_is_none_no_one_is_added() -> None:
+    made = Pipeline()
+    with pytest.raises(InvalidDagType):
+        made.add_stages([note(1), "note"])  # type: ignore[list-item]
+    assert made.stages == ()
 
 
 def test_a_stage_whose_run_wants_arguments_is_refused() -> None:

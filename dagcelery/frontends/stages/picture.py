@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from dagcelery.errors import NotConfigured
+from dagcelery.errors import InvalidLocation, NotConfigured
 from dagcelery.model.graph import DAG
 
 _SECONDS = 60.0
@@ -54,7 +54,12 @@ class Picture:
         return self._drawn("png")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file; its ending says what: .svg, .png, .mmd, .dot or .txt. Raises NotConfigured."""
+        """Write a file; its ending says what: .svg, .png, .mmd, .dot or .txt.
+
+        Raises NotConfigured, and InvalidLocation where nothing can be written.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidLocation(f"a picture at {path!r}", "is no path", "give a str or a Path")
         written = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".dot": "dot", ".txt": "text"}
         ending = Path(path).suffix.lower()
         if ending not in written:
@@ -63,7 +68,12 @@ class Picture:
         if found is None:
             why = f"drawing {os.fspath(path)!r} needs Graphviz, whose program dot is not on PATH or failed"
             raise NotConfigured(why, "install it, or save as .mmd, .dot or .txt")
-        Path(path).write_bytes(found.encode() if isinstance(found, str) else found)
+        try:
+            Path(path).write_bytes(found.encode() if isinstance(found, str) else found)
+        except (OSError, ValueError) as error:  # the latter of a null byte
+            raise InvalidLocation(
+                f"a picture at {path!r}", f"cannot be written: {error}", "name another one"
+            ) from error
 
     def __str__(self) -> str:
         return self.text.rstrip()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.naming import Names, valid
 from dagcelery.frontends.stages.definition import Stage, checked
 from dagcelery.frontends.stages.keeping import KeepingStage
@@ -39,8 +39,10 @@ class Pipeline:
             self._stages.append(stage)
 
     def add_stages(self, stages: Iterable[Stage]) -> None:
-        """Add several stages; their order says nothing."""
-        for stage in stages:
+        """Add several stages; their order says nothing. Raises InvalidDagType; then none is added."""
+        if not isinstance(stages, Iterable):
+            raise InvalidDagType(repr(stages), "holds no stages", "give a list of what @stage functions returned")
+        for stage in [checked(stage) for stage in stages]:
             self.add_stage(stage)
 
     def groups(self) -> list[list[str]]:
