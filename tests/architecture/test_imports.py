@@ -30,17 +30,16 @@ LAW: dict[str, set[str]] = {
 }
 # One way to write DAGs also draws and starts them; like the client, it finds what it needs for that late.
 LATE: dict[str, set[str]] = {"frontends/stages": {"draw", "local", "runtime.kept"}}
-ABOVE_ALL = {"__init__", "cli", "compat", "dashboard", "testing"}
+ABOVE_ALL = {"__init__", "cli", "compat", "testing"}
 # The spellings of others: nothing of ours may depend on them.
 LAST = "compat"
 
 # Who may import what others made; what is not named here may be imported by nobody.
 THIRD_PARTY: dict[str, set[str]] = {
-    "celery": {"runtime", "schedule", "local", "cli", "testing"},
-    "kombu": {"runtime", "schedule", "local", "cli"},
-    "billiard": {"runtime", "local"},
-    "redis": {"store", "local", "testing"},
-    "cloudpickle": {"payload", "runtime"},
+    "celery": {"runtime", "schedule", "local", "cli/clock", "testing"},
+    "billiard": {"runtime"},
+    "redis": {"store", "testing"},
+    "cloudpickle": {"payload"},
     "dill": {"payload/serializers/dilled"},
     "msgpack": {"payload/serializers/message_pack"},
     "pyarrow": {"payload/serializers"},

@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 from serving import await_served
 
+from dagcelery.cli import dag
 from dagcelery.client import set_default
 from dagcelery.local import cluster
 from dagcelery.local.server import free_ports
@@ -158,6 +160,18 @@ def test_the_table_of_examples_is_complete() -> None:
     text = (ROOT / "README.md").read_text()
     for path in (ROOT / "examples").glob("*.py"):
         assert f"`{path.name}`" in text, path.name
+
+
+def test_every_verb_every_extra_and_every_folder_of_tests_is_named() -> None:
+    changes, readme, guide = ((ROOT / f"{name}.md").read_text() for name in ("CHANGELOG", "README", "CONTRIBUTING"))
+    verbs = re.search(r"The command line: `dagcelery (.*?)\.\n", changes, re.S)
+    assert verbs is not None
+    assert set(re.findall(r"\w+", verbs[1])) == set(dag.commands)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"].keys() - {"dev", "bench"}
+    assert [extra for extra in extras if not re.search(rf"dagcelery\[{extra}\]|`{extra}`", readme)] == []
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert [name for name in folders if f"`tests/{name}`" not in guide] == []
 
 
 @pytest.mark.parametrize("document", [*(path for path in DOCUMENTS if path.exists())], ids=lambda path: path.name)
