@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -103,12 +104,17 @@ def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> Non
 
 
 def check_code(view: RunView, imports: Sequence[str]) -> None:
-    """Refuse to mix results of old code with those of new: compare what this process has with what was planned.
+    """Refuse to mix results of old code with those of new: compare what this process has with what was planned, by
+    pieces of the run too.
 
     A function that cannot be imported here, or may not be, is left to the workers, which say so when they find it
     changed.
     """
-    for spec in view.program.plan.functions:
+    if view.program.may_grow:
+        progress = view.store.progress(view.run_id)
+        grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
+        deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
+    for spec in view.program.functions:
         if not spec.module:
             continue
         try:

@@ -113,6 +113,11 @@ class Program:
         """The plan that a body belongs to, and its number there; None if it is not at hand."""
         return self._homes.get(body)
 
+    @property
+    def functions(self) -> Sequence[FunctionSpec]:
+        """How the functions are found that are known so far."""
+        return tuple(self._specs)
+
     def function_spec(self, number: int) -> FunctionSpec:
         """How a function is found."""
         return self._specs[number]

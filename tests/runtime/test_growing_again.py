@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from dagcelery import Retry, task
+from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
 from dagcelery.runtime import events, lifecycle, results, tree
 from dagcelery.runtime.engine import Engine
@@ -110,3 +112,23 @@ def test_events_and_errors_of_what_was_taken_back_can_still_be_read(store: Store
     told = events.Feed(late, run_id, "").page()
     assert [event.kind for event in told if event.kind in ("retried", "failed")] == ["retried", "failed"]
     assert told[-2].address == "growing"
+
+
+def test_resume_refuses_changed_code_of_what_a_node_has_grown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(store)
+    outside["fails"] = True
+    run_id = world.submit(growing, seed=7)
+    world.settle()
+
+    @task
+    def changed(x: int) -> int:
+        return x + 1
+
+    monkeypatch.setattr(sys.modules[__name__], "shaky", changed)
+    late = world.engine("late")
+    with pytest.raises(CodeMismatch, match="test_growing_again:shaky"):
+        lifecycle.resume(late, run_id, None, allow_code_change=False)
+    lifecycle.resume(late, run_id, None, allow_code_change=True)
+    world.workers = [world.engine("new")]
+    world.settle()
+    assert world.result(run_id) == ["once", 8, 9]
