@@ -26,10 +26,10 @@ class TaskOptions:
     `retry` says whether a call that failed is followed by another, `timeout` how long a call may take (a plain
     number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
     A mapped task has succeeded where the share `min_success` of its items has, from 0 to 1;
-    ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no effect. At most
-    `max_concurrent` of its pieces are executed at once in one run. `cache` says how long its results are kept for other
-    calls that would give the same. `on_success`, `on_failure` and `on_retry` are
-    functions that workers call; like tasks they are found by name, or travel by value.
+    ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no effect, nor on failures of
+    nodes that an item has called. At most `max_concurrent` of its pieces are executed at once, all runs counted
+    together. `cache` says how long its results are kept for other calls that would give the same. `on_success`,
+    `on_failure` and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
 
     A task with a `driver` may return a graph, which is executed in its place: the driver is called with the function
     and its arguments by name, and what it returns is a graph if that has a `__dag__`.
