@@ -228,7 +228,7 @@ def test_nothing_is_freed_that_is_read_again(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_free_alike(redis_store: RedisStore, seed: int) -> None:
     on_redis = Freeing(redis_store, random.Random(seed))
     assert on_redis.play() == Freeing(MemoryStore(), random.Random(seed)).play()

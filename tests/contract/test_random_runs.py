@@ -242,13 +242,13 @@ def replace_owner(worker: Worker, owner: str) -> Worker:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_random_moves_on_random_graphs_end_well(seed: int) -> None:
     Play(MemoryStore(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_answer_alike(redis_store: RedisStore, seed: int) -> None:
     on_redis = Play(redis_store, random.Random(seed))
     assert on_redis.play() == Play(MemoryStore(), random.Random(seed)).play()

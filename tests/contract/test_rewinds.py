@@ -398,7 +398,7 @@ def test_exactly_what_was_rewound_is_executed_again(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_rewind_alike(redis_store: RedisStore, seed: int) -> None:
     on_redis = Rewound(redis_store, random.Random(seed))
     assert on_redis.play() == Rewound(MemoryStore(), random.Random(seed)).play()
@@ -448,7 +448,7 @@ def mortal(server: Server, raw: redis.Redis) -> Any:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_rewinding_that_was_cut_short_anywhere_is_ended_by_the_next(mortal: Mortal, seed: int) -> None:
     mortal.choice = random.Random(-seed)
     on_redis = Rewound(mortal, random.Random(seed))

@@ -13,7 +13,7 @@ from .habits import PARAMS, habits
 from .programs import Program, programs
 
 
-@search(examples=80)
+@search(examples=40)
 @given(programs())
 def test_invoking_a_dag_gives_what_its_body_gives(program: Program) -> None:
     note(repr(program))
@@ -21,7 +21,7 @@ def test_invoking_a_dag_gives_what_its_body_gives(program: Program) -> None:
     assert as_json(invoke(main, program.params)) == as_json(main(**program.params))
 
 
-@search(examples=50)
+@search(examples=30)
 @given(programs())
 def test_so_does_submitting_it_eagerly(eager: Client, program: Program) -> None:
     note(repr(program))
@@ -30,7 +30,7 @@ def test_so_does_submitting_it_eagerly(eager: Client, program: Program) -> None:
     assert as_json(run.result()) == as_json(main(**program.params))
 
 
-@search(examples=250)
+@search(examples=120)
 @given(habits())
 def test_a_body_that_is_accepted_means_what_it_says(program: Program) -> None:
     note(repr(program))

@@ -14,7 +14,7 @@ from .comparison import as_json, search
 from .programs import Program, programs
 
 
-@search(examples=40)
+@search(examples=15)
 @given(programs())
 def test_a_run_whose_values_are_all_in_files_gives_what_its_body_gives(program: Program) -> None:
     note(repr(program))

@@ -117,7 +117,7 @@ def test_bytes_that_hold_no_rows_are_refused_with_their_line(serializer: AsCSV, 
 
 
 @given(broken)
-@settings(patient, max_examples=200)
+@settings(patient, max_examples=80)
 def test_damaged_bytes_raise_our_error_only(how: tuple[str, int, int]) -> None:
     data = written(typed, [{"name": 'é "quoted"\n', "age": 3, "height": 0.5, "member": False}] * 4)
     read_or_refuse(typed, damaged(data, how))

@@ -140,7 +140,7 @@ def test_bytes_that_hold_no_value_are_refused(name: str) -> None:
 
 
 @given(broken)
-@settings(patient, max_examples=300)
+@settings(patient, max_examples=100)
 def test_damaged_bytes_raise_our_error_only(how: tuple[str, int, int]) -> None:
     data = written(plain, {"rows": [{"a": 1, "b": [1.5, None, b"x"]}] * 5, "name": "é" * 40})
     read_or_refuse(plain, damaged(data, how))

@@ -63,7 +63,7 @@ rows = st.dictionaries(st.text(min_size=1), cells, min_size=1, max_size=4).flatm
 # -- lists of dicts -------------------------------------------------------------------------------
 @plain
 @given(value=rows)
-@settings(patient, max_examples=60)
+@settings(patient, max_examples=30)
 def test_rows_come_back(serializer: Any, value: list[dict[str, Any]]) -> None:
     assert is_same(value, carried(serializer, value))
 
@@ -178,7 +178,7 @@ def test_bytes_that_hold_no_table_are_refused(serializer: Any, data: bytes) -> N
 
 @both
 @given(how=broken)
-@settings(patient, max_examples=200)
+@settings(patient, max_examples=80)
 def test_damaged_bytes_raise_our_error_only(serializer: Any, how: tuple[str, int, int]) -> None:
     data = written(serializer, [{"n": n, "text": "é" * n, "list": [n, None], "dict": {"a": b"x"}} for n in range(20)])
     read_or_refuse(serializer, damaged(data, how))
