@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -99,14 +98,8 @@ def test_a_plan_is_called_like_its_dag() -> None:
     assert plan(sum_of_powers.__dag__()).name == f"{__name__}:sum_of_powers"
 
 
-@pytest.mark.skipif(sys.gettrace() is not None, reason="measuring coverage takes longer than planning")
-def test_planning_a_thousand_nodes_takes_less_than_a_tenth_of_a_second() -> None:
-    model = big(1000)
-    assert min(_seconds(model) for _ in range(5)) < 0.1
-
-
 def test_planning_time_grows_with_the_graph_and_no_faster() -> None:
-    small, large = big(1000), big(8000)
+    small, large = big(500), big(4000)
     assert min(_seconds(large) for _ in range(2)) < 30 * min(_seconds(small) for _ in range(3))
 
 
