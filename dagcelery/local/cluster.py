@@ -16,10 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagcelery.errors import InvalidParameters
 from dagcelery.local.processes import Process
 from dagcelery.local.queues import tolerated_queues
 from dagcelery.local.server import Server
 from dagcelery.local.workers import WorkerOptions, starting
+from dagcelery.model.options import words
 from dagcelery.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Cluster:
         return tuple(worker.pid for worker in self.workers)
 
     def start_worker(
-        self, processes: int = 1, *, queues: Iterable[str] | None = None, timeout: float = READY_SECONDS
+        self, processes: int = 1, *, queues: str | Iterable[str] | None = None, timeout: float = READY_SECONDS
     ) -> Process:
         """Start one more Celery worker and wait until it consumes; `queues` replace the cluster's own."""
         with self.starting_worker(processes, queues=queues, timeout=timeout) as worker:
@@ -86,11 +88,12 @@ class Cluster:
 
     @contextmanager
     def starting_worker(
-        self, processes: int = 1, *, queues: Iterable[str] | None = None, timeout: float = READY_SECONDS
+        self, processes: int = 1, *, queues: str | Iterable[str] | None = None, timeout: float = READY_SECONDS
     ) -> Iterator[Process]:
         """`start_worker` as a block that runs while the worker boots; its end waits for the worker."""
+        _check_count("processes", processes, least=1)
         name = f"worker-{len(self._workers) + 1}"
-        consumed = self.queues if queues is None else queues
+        consumed = self.queues if queues is None else words("queues", queues)
         with starting(self.server.guard, self._options, name, processes, consumed, timeout) as worker:
             self._workers.append(worker)
             yield worker
@@ -117,9 +120,9 @@ def cluster(
     workers: int = 2,
     taints: str | Iterable[str] = (),
     *,
-    queues: Iterable[str] = (),
+    queues: str | Iterable[str] = (),
     directory: str | Path | None = None,
-    modules: Iterable[str] = (),
+    modules: str | Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     app: str = "dagcelery",
     log: str | Path | int | None = None,
@@ -135,16 +138,17 @@ def cluster(
     `app` names another Celery app that dagcelery is attached to; `events` lets Flower watch.
     With 0 `workers`, `Cluster.start_worker` starts others. Raises NotConfigured where there is no server.
     """
+    _check_count("workers", workers, least=0)
     options = WorkerOptions(
         environment=environment or {},
         app=app,
-        modules=tuple(modules),
+        modules=words("modules", modules),
         log=Path(log) if isinstance(log, str) else log,
         log_level=log_level,
         events=events,
     )
-    tolerations = (taints,) if isinstance(taints, str) else taints
-    consumed = (*tolerated_queues(tolerations, Settings.from_environment().queue), *queues)
+    tolerated = tolerated_queues(words("taints", taints), Settings.from_environment().queue)
+    consumed = (*tolerated, *words("queues", queues))
     with ExitStack() as cleanup:
         server = cleanup.enter_context(Server(directory))
         local = Cluster(server, dict.fromkeys(consumed), options)
@@ -153,6 +157,11 @@ def cluster(
             # While the worker boots this process imports what it needs to submit.
             cleanup.enter_context(default_client(local.client))
         yield local
+
+
+def _check_count(name: str, given: object, *, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise InvalidParameters(f"{name}={given!r}", "is no number of processes", f"give {least} or more")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.local.workers import WorkerOptions, starting
+from dagcelery.model.options import words
 from dagcelery.testing.disturbed import VARIABLE, Disturbance
 from dagcelery.testing.ledger import Ledger, Order
 from dagcelery.testing.proxy import Proxy
@@ -223,9 +224,9 @@ def arena(
     seed: int = 0,
     messages: Messages | None = None,
     skews: Iterable[float] = (),
-    taints: Iterable[str] = (),
+    taints: str | Iterable[str] = (),
     app: str = "dagcelery",
-    modules: Iterable[str] = (),
+    modules: str | Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     log_level: str = "ERROR",
 ) -> Iterator[Arena]:
@@ -238,9 +239,9 @@ def arena(
     treatment = messages or Messages()
     given = QUICK | dict(environment or {})
     with ExitStack() as cleanup:
-        local = cleanup.enter_context(cluster(workers=0, taints=tuple(taints), environment=given))
+        local = cleanup.enter_context(cluster(workers=0, taints=taints, environment=given))
         options = WorkerOptions(
-            environment=given, app="dagcelery.testing.worker", modules=tuple(modules), log_level=log_level
+            environment=given, app="dagcelery.testing.worker", modules=words("modules", modules), log_level=log_level
         )
         ledger = local.server.guard.directory / "faults"
         rates = {name: getattr(treatment, name) for name in Messages.__slots__}

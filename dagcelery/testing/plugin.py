@@ -11,6 +11,7 @@ pytest loads this module at its start whether or not a test uses it, so nothing 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def dag_cluster_options() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def dag_faults_options(dag_cluster_options: dict[str, Any]) -> dict[str, Any]:
     """What `dag_faults` is started with: arguments of `dagcelery.testing.faults.arena`. Override it like the other."""
+    _check("dag_cluster_options", dag_cluster_options)
     return {name: value for name, value in dag_cluster_options.items() if name in SHARED}
 
 
@@ -49,8 +51,10 @@ def dag_invoke() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def _dag_kept_cluster(dag_cluster_options: dict[str, Any]) -> Iterator[KeptCluster]:
+    from dagcelery.local import cluster
     from dagcelery.testing.installations import kept_cluster
 
+    _check("dag_cluster_options", dag_cluster_options, cluster)
     yield from _or_fail(kept_cluster(**dag_cluster_options))
 
 
@@ -63,8 +67,10 @@ def dag_cluster(_dag_kept_cluster: KeptCluster) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def _dag_kept_arena(dag_faults_options: dict[str, Any]) -> Iterator[KeptArena]:
+    from dagcelery.testing.faults import arena
     from dagcelery.testing.installations import kept_arena
 
+    _check("dag_faults_options", dag_faults_options, arena)
     yield from _or_fail(kept_arena(**dag_faults_options))
 
 
@@ -75,13 +81,27 @@ def dag_faults(_dag_kept_arena: KeptArena) -> Iterator[Arena]:
         yield arena
 
 
+def _check(fixture: str, options: object, start: Callable[..., Any] | None = None) -> None:
+    """Fail with a sentence where a fixture of the user's returns what cannot be started with."""
+    if not isinstance(options, dict):
+        pytest.fail(
+            f"{fixture} returns {options!r}, which is no dict; return one such as {{'workers': 1}}", pytrace=False
+        )
+    known = options if start is None else inspect.signature(start).parameters
+    for name in options:
+        if name not in known:
+            pytest.fail(
+                f"{fixture} names {name!r}, and there is no such option; give {', '.join(known)}", pytrace=False
+            )
+
+
 def _or_fail(kept: Any) -> Iterator[Any]:
     """Let a block's value live as long as a fixture; where there can be none, fail with the sentence that says why."""
-    from dagcelery.errors import NotConfigured
+    from dagcelery.errors import DagceleryError
 
     try:
         started = kept.__enter__()
-    except NotConfigured as error:
+    except DagceleryError as error:
         pytest.fail(str(error), pytrace=False)
     try:
         yield started

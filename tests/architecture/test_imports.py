@@ -26,7 +26,7 @@ LAW: dict[str, set[str]] = {
     # It looks for what has a schedule, in files too, and stands between Celery's beat and the client.
     "schedule": {"client", "model", "settings", "runtime", "frontends.yaml"},
     "doctor": {"runtime", "settings", "store"},
-    "local": {"settings", "client", "runtime", "planner.routing"},
+    "local": {"settings", "client", "runtime", "planner.routing", "model.options"},
 }
 # One way to write DAGs also draws and starts them; like the client, it finds what it needs for that late.
 LATE: dict[str, set[str]] = {"frontends/stages": {"draw", "local", "runtime.kept"}}

@@ -49,6 +49,28 @@ def test_light():
     assert "1 passed" in outcome(project, text, *NAMED, **ALONE)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("3", "dag_cluster_options returns 3, which is no dict; return one such as {'workers': 1}"),
+        ("{'worker': 1}", "dag_cluster_options names 'worker', and there is no such option; give workers, taints"),
+        ("{'workers': -1}", "workers=-1: is no number of processes; give 0 or more"),
+    ],
+)
+def test_options_that_cannot_be_are_told_in_a_sentence(project: Path, options: str, told: str) -> None:
+    text = f"""
+import pytest
+
+@pytest.fixture(scope="session")
+def dag_cluster_options():
+    return {options}
+
+def test_on_workers(dag_cluster):
+    pass
+"""
+    assert told in outcome(project, text, *NAMED, **ALONE)
+
+
 def test_invoking_imports_neither_celery_nor_redis(project: Path) -> None:
     text = """
 import sys
