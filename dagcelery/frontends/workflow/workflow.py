@@ -11,6 +11,7 @@ from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.decorators import task
 from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.task_function import TaskFunction
+from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.frontends.workflow.definitions import drive_method, named
 from dagcelery.model.graph import DAG
 from dagcelery.model.serializers import Serializer
@@ -56,7 +57,9 @@ class Workflow:
         """Start a run with the entrypoint's arguments on the workers, and return at once."""
         from dagcelery import client
 
-        return client.submit(*self._prepared(args, kwargs))
+        dag, params = self._prepared(args, kwargs)
+        with nothing_traced():
+            return client.submit(dag, params)
 
     async def asubmit(self, *args: Any, **kwargs: Any) -> Run[Any]:
         """`submit` without blocking the event loop."""
@@ -68,7 +71,9 @@ class Workflow:
         """Run it with the entrypoint's arguments in this process, and return the value."""
         from dagcelery import client
 
-        return client.invoke(*self._prepared(args, kwargs))
+        dag, params = self._prepared(args, kwargs)
+        with nothing_traced():
+            return client.invoke(dag, params)
 
     @property
     def _begin(self) -> TaskFunction[..., Any] | DagFunction[..., Any]:
