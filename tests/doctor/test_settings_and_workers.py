@@ -59,6 +59,17 @@ def test_visibility_timeouts_that_are_short_or_differ_are_warnings(patient: Make
     ]
 
 
+def test_a_visibility_timeout_that_is_no_number_is_serious(patient: Make) -> None:
+    sick = patient(broker_transport_options={"visibility_timeout": "3600"})
+    assert found(sick, configuration.check_visibility) == [
+        (
+            "serious",
+            "broker_transport_options says visibility_timeout='3600', which is no number of seconds; "
+            "give a number, such as 43200",
+        )
+    ]
+
+
 def test_rabbitmq_s_consumer_timeout_cannot_be_asked_and_is_always_said(patient: Make, server: Server) -> None:
     check = configuration.check_consumer_timeout
     assert found(patient(), check) == []
