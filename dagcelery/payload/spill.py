@@ -76,7 +76,8 @@ class Spill:
 
     def __init__(self, url: str, threshold: int) -> None:
         self.threshold = threshold
-        self.shown_url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url).rstrip("/")
+        # Some stores take their secrets in the query.
+        self.shown_url = re.sub(r"\?.*", "?***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url), flags=re.S).rstrip("/")
         self.files, self._root = _opened(url, self.shown_url)
         self._last = threading.local()
         self.has_objects = not _OBJECTS.isdisjoint(_protocols(self.files))

@@ -162,6 +162,7 @@ def returned(view: RunView) -> Any:
     view.enter(view.era)  # this process may have read results of it before it was rewound
     body, reader = view.program.body(0), Reader(view, Scope(ROOT))
     if body.returns is not None:
+        reader.read_ahead([body.returns])
         return reader.evaluate(body.returns)
     found = {name: reader.evaluate(expr) for name, expr, _ in body.outputs}
     if not found:
