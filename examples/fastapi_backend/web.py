@@ -95,7 +95,7 @@ async def cancel(run_id: str) -> dict[str, str]:
 
 
 async def watched(
-    run_id: str, last_event_id: Annotated[str, Header(pattern=r"^(\d+-\d+)?$")] = ""
+    run_id: str, last_event_id: Annotated[str, Header(pattern=r"^([0-9]{1,19}-[0-9]{1,19})?$")] = ""
 ) -> tuple[Run[float], str]:
     """Find a run before its stream begins, while there can still be another answer.
 

@@ -141,8 +141,9 @@ def test_a_browser_that_comes_back_after_the_end_is_kept_from_asking_again(http:
     assert http.get(f"/runs/{run_id}/events", headers={"Last-Event-ID": last}).status_code == 204
 
 
-def test_a_position_that_is_none_is_unprocessable(http: httpx.Client, endless: str) -> None:
-    refused = http.get(f"/runs/{endless}/events", headers={"Last-Event-ID": "yesterday"})
+@pytest.mark.parametrize("position", ["yesterday", "18446744073709551616-0"])
+def test_a_position_that_is_none_is_unprocessable(http: httpx.Client, endless: str, position: str) -> None:
+    refused = http.get(f"/runs/{endless}/events", headers={"Last-Event-ID": position})
     assert refused.status_code == 422
 
 
