@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import redis
@@ -66,6 +66,26 @@ def client_of(url: str, **options: Any) -> Any:
     return client
 
 
+@contextmanager
+def reachable(shown_url: str) -> Iterator[None]:
+    """Raise StoreRefused and StoreUnavailable where the client of a server raises what they stand for."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise StoreRefused(str(error), shown_url) from error
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+        raise StoreUnavailable(str(error), shown_url) from error
+
+
+def ping(client: Any, shown_url: str) -> None:
+    """Raise StoreUnavailable unless the server answers, and lets this user in."""
+    try:
+        with reachable(shown_url):
+            client.ping()
+    except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
+        raise StoreUnavailable(str(error), shown_url) from error
+
+
 class Connection:
     """One Redis client, which may be shared by threads."""
 
@@ -82,21 +102,11 @@ class Connection:
         self._client: Any = client_of(url, **self._options)
         self._scripts = Scripts(self._client)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except REFUSALS as error:
-            raise StoreRefused(str(error), self.shown_url) from error
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(str(error), self.shown_url) from error
+    def _reachable(self) -> AbstractContextManager[None]:
+        return reachable(self.shown_url)
 
     def ping(self) -> None:
-        try:
-            with self._reachable():
-                self._client.ping()
-        except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-            raise StoreUnavailable(str(error), self.shown_url) from error
+        ping(self._client, self.shown_url)
 
     def close(self) -> None:
         """Close the connections of all threads."""

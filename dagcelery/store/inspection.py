@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import redis
 
-from dagcelery.errors import StoreRefused, StoreUnavailable
-from dagcelery.store.connection import client_of
+from dagcelery.errors import StoreRefused
+from dagcelery.store.connection import client_of, ping, reachable
 from dagcelery.store.wire import masked
 
 _PORTION = 500
@@ -28,11 +27,7 @@ class Inspection:
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers, and lets this user in."""
-        try:
-            with self._reachable():
-                self._client.ping()
-        except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-            raise StoreUnavailable(str(error), self.shown_url) from error
+        ping(self._client, self.shown_url)
 
     def close(self) -> None:
         """Close its connections."""
@@ -73,7 +68,7 @@ class Inspection:
         """What the server would say to a command; how many arguments it takes has to be tried."""
         for count in range(_MOST_ARGUMENTS):
             try:
-                with self._reachable():
+                with reachable(self.shown_url):
                     words = ("ACL", "DRYRUN", user, *command.split("|"), *["0"] * count)
                     return str(self._client.execute_command(*words))
             except redis.exceptions.ResponseError as error:
@@ -86,7 +81,7 @@ class Inspection:
     def lasting(self, pattern: str, most: int) -> list[str] | None:
         """Names of keys without a time to live, among the first `most` that are found; at most a few of them."""
         try:
-            with self._reachable():
+            with reachable(self.shown_url):
                 names = list(islice(self._client.scan_iter(pattern, count=_PORTION), most))
                 found: list[str] = []
                 for at in range(0, len(names), _PORTION):
@@ -101,19 +96,10 @@ class Inspection:
 
     def _asked(self, method: str, *arguments: Any) -> Any:
         try:
-            with self._reachable():
+            with reachable(self.shown_url):
                 return getattr(self._client, method)(*arguments)
         except (StoreRefused, redis.exceptions.ResponseError):
             return None
-
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-            raise StoreRefused(str(error), self.shown_url) from error
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(str(error), self.shown_url) from error
 
 
 def _place(url: str) -> str:

@@ -56,11 +56,6 @@ def immortal_keys(raw: Any, pattern: str) -> Iterator[str]:
             yield f"the key {re.sub('[0-9a-f]{32}', '…', name.decode())} has no TTL"
 
 
-def keys_of(raw: Any, run_id: str) -> list[str]:
-    """The keys of one run."""
-    return [name.decode() for name in raw.scan_iter(match=f"{key(run_id)}*".replace("[", "\\["), count=PORTION)]
-
-
 def standstill_seconds(events: list[Event], created: float, ended: float) -> float:
     """The longest time in which no piece of a run was committed: an upper bound of how long a recovery took."""
     moments = sorted([created, ended, *(int(event.id.partition("-")[0]) / 1000 for event in events)])
