@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
 from dagcelery.model.serializers import Serializer
+from dagcelery.objects import same
 
 
 class Empty:
@@ -50,13 +51,21 @@ class Source:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FromParam(Source):
     """A parameter of the DAG around the node; without a name it is called like the input."""
 
     name: str | None = None
     serializer: Serializer | None = None
     default_value: object = EMPTY
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FromParam) or (self.name, self.serializer) != (other.name, other.serializer):
+            return False
+        return same(self.default_value, other.default_value)
+
+    def __hash__(self) -> int:
+        return hash((FromParam, self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +77,17 @@ class FromNodeOutput(Source):
     serializer: Serializer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal(Source):
-    """A value that was known when the DAG was written."""
+    """A value that was known when the DAG was written; equal to one that is the same value, 1 not to True."""
 
     value: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and same(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(Literal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +137,20 @@ class SetOf(Source):
     items: tuple[Source, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DictOf(Source):
     """A dict made of `pairs` of a literal key and the source of its value."""
 
     pairs: tuple[tuple[object, Source], ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DictOf) or len(self.pairs) != len(other.pairs):
+            return False
+        pairs = zip(self.pairs, other.pairs, strict=True)
+        return all(same(key, known) and value == found for (key, value), (known, found) in pairs)
+
+    def __hash__(self) -> int:
+        return hash((DictOf, len(self.pairs)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
+from dagcelery import objects
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.skipped import Skipped
 
@@ -36,7 +36,7 @@ def choice(condition: Any) -> tuple[list[bool], list[bool], Skipped | None]:
 def copied(value: Any) -> Any:
     """A copy of a literal, so that no call sees what another one did to it."""
     try:
-        return copy.deepcopy(value)
+        return objects.copied(value)
     except Exception as error:  # __deepcopy__ and __reduce__ methods raise what they like
         right = "pass plain data, and open files, locks and connections where they are used"
         culprit = f"a literal of type {type(value).__name__}"

@@ -40,8 +40,7 @@ def source_of(value: object, trace: Trace) -> Source:
         return _set(value, trace)  # type: ignore[arg-type]
     if type(value) is dict:
         return _dict(value, trace)
-    _check_hides_nothing(value)
-    return Literal(value)
+    return Literal(trace.kept(value))
 
 
 def context_in(source: Source, trace: Trace) -> Context:
@@ -130,9 +129,10 @@ def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
     for key in values:
         if isinstance(key, Output):
             raise InvalidDag(title(key), "is a key of a dict, but has no value yet", "build the dict in a task")
+    keys = [trace.kept(key) for key in values]
     items = _sources(values.values(), trace)
-    known = _literal(items, lambda made: dict(zip(values, made, strict=True)))
-    return known or DictOf(tuple(zip(values, items, strict=True)))
+    known = _literal(items, lambda made: dict(zip(keys, made, strict=True)))
+    return known or DictOf(tuple(zip(keys, items, strict=True)))
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
@@ -152,21 +152,3 @@ def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
 def _is_run(contexts: list[Context], length: int) -> bool:
     outer, source = contexts[0][:-1], contexts[0][-1].source
     return contexts == [(*outer, Element(source, index)) for index in range(length)]
-
-
-def _check_hides_nothing(value: object) -> None:
-    for inner in _contents(value):
-        if isinstance(inner, Output):
-            raise InvalidDag(
-                f"{title(inner)} in a {type(value).__name__}",
-                "is where nobody would find it",
-                "pass it as an argument, or in a list, tuple, set or dict",
-            )
-
-
-def _contents(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    return getattr(value, "__dict__", {}).values() if not isinstance(value, type) else ()

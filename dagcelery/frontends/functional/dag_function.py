@@ -23,6 +23,7 @@ from dagcelery.model.options import DagOptions, Hook, changed
 from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromParam, Literal
+from dagcelery.objects import told
 
 if TYPE_CHECKING:
     from typing import Self
@@ -203,12 +204,7 @@ class DagFunction(Definition[P, R_co]):
 
 def _key(values: Mapping[str, object]) -> Hashable | None:
     """Return what tells these values from others, None if nothing does; 1 and True are two values."""
-    key = tuple((name, type(values[name]), values[name]) for name in sorted(values))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
+    return told({name: values[name] for name in sorted(values)})
 
 
 def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:

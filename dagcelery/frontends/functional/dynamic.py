@@ -19,6 +19,7 @@ from dagcelery.frontends.functional.probes import Probes
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
+from dagcelery.model.sources import Literal
 
 _NO_PROBES: Final = Probes("real values", 1)
 
@@ -118,10 +119,10 @@ class Growth(Trace):
 
     def ended(self, returned: Any) -> Any:
         """Return what the task returned, or the graph that it stands for if there were calls."""
+        # Whatever an iterator calls, it calls now; and it may give one object again and again, changed.
+        source = self.source(returned) if isinstance(returned, Iterator) else None
         if self.refused is not None:
             raise self.refused
-        if isinstance(returned, Iterator):
-            returned = list(returned)  # whatever it calls, it calls now
         if not self.calls:
-            return returned
-        return Grown(self.name, self.calls, self.source(returned))
+            return source.value if isinstance(source, Literal) else returned
+        return Grown(self.name, self.calls, source or self.source(returned))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import calls as _calls
 from dagcelery.frontends.functional.calls import Call, CalledDag, CalledTask
-from dagcelery.frontends.functional.difference import same_value
 from dagcelery.frontends.functional.fold import Folded
 from dagcelery.frontends.functional.hints import is_list
 from dagcelery.frontends.functional.naming import Names, output_name, valid
@@ -284,7 +283,7 @@ class Level:
         """Return the name of the output that gives `source` to the level around."""
         made = self.source(source, self.prefix)
         for name, known in self.outputs.items():
-            if same_value(known, made):
+            if known == made:
                 return name
         name = self._output_names.give("list")
         self.outputs[name] = made

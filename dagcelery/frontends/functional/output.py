@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.refs import Parameter, Path, Ref
+from dagcelery.objects import Searching
 
 if TYPE_CHECKING:
     from dagcelery.frontends.functional.trace import Trace
@@ -61,6 +62,8 @@ class Output:
         return self
 
     def __deepcopy__(self, memo: object) -> Output:
+        if isinstance(memo, Searching):
+            memo.found = self
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

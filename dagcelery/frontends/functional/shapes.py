@@ -16,6 +16,7 @@ from dagcelery.model.sources import (
     Splice,
     TupleOf,
 )
+from dagcelery.objects import copied
 
 
 def rebuilt(
@@ -28,7 +29,7 @@ def rebuilt(
         return rebuilt(source, arguments, leaf, (*path, step))
 
     if isinstance(returns, Literal):
-        return returns.value
+        return copied_literal(returns.value)
     if isinstance(returns, FromParam) and returns.name is not None and returns.name in arguments:
         return arguments[returns.name]
     if isinstance(returns, DictOf):
@@ -39,6 +40,14 @@ def rebuilt(
         kind = tuple if isinstance(returns, TupleOf) else set
         return kind(inner(item, at) for at, item in enumerate(returns.items))
     return leaf(path)
+
+
+def copied_literal(value: object) -> object:
+    """Return a copy of a literal of a DAG that was built already: the body that gets it may change it."""
+    try:
+        return copied(value)
+    except Exception:  # it cannot travel either, which is said where it should
+        return value
 
 
 def followed(returns: Source, path: Path) -> Source:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
 
 from dagcelery.frontends.functional.calls import Call, Callee
-from dagcelery.frontends.functional.difference import same_value
+from dagcelery.frontends.functional.difference import is_same_callee
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Run, Spliced
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+from dagcelery.objects import ATOMS, same, told
 
+S = TypeVar("S")
 # Which element is meant by each that stands for all of its list.
 Places: TypeAlias = Mapping[Element, int]
 
@@ -31,7 +33,6 @@ class _First(Mapping[Element, int]):
 # The places of the first elements of all lists.
 FIRST: Final[Places] = _First()
 _NOWHERE: Final[Places] = {}
-_PLAIN: Final = (int, str, bool, type(None), bytes, float, complex)
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
 
 
@@ -40,7 +41,8 @@ class Table:
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
-        self._known: dict[type, list[tuple[object, int]]] = {}
+        self._callees: list[tuple[Callee, int]] = []
+        self._untold: list[tuple[object, int]] = []
 
     def number(self, *term: Hashable) -> int:
         """Return the number of a term that is made of others' numbers and of words."""
@@ -56,20 +58,26 @@ class Table:
             return self.number("dict", pairs)
         if isinstance(value, set | frozenset) and kind in (set, frozenset):
             return self.number("set", frozenset(map(self.literal, value)))
-        return self.number(kind.__name__, repr(value)) if kind in _PLAIN else self._other(value)
+        return self.number(kind.__name__, repr(value)) if kind in ATOMS else self._object(value)
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""
-        return self._other(callee)
+        return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
 
-    def _other(self, value: object) -> int:
-        # Hashing cannot be left to other people's classes, so that all values of a type are gone through.
-        known = self._known.setdefault(type(value), [])
-        for other, number in known:
-            if same_value(other, value):
-                return number
-        known.append((value, self.number("object", id(type(value)), len(known))))
-        return known[-1][1]
+    def _object(self, value: object) -> int:
+        found = told(value)
+        if found is not None:
+            return self.number("object", type(value).__qualname__, found)
+        return _found(self._untold, value, same, lambda: self.number("untold", len(self._untold)))
+
+
+def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:
+    """Return the number of one of those that are known, to which `value` is added if it is like none of them."""
+    for other, found in known:
+        if is_same(other, value):
+            return found
+    known.append((value, number()))
+    return known[-1][1]
 
 
 class Terms:

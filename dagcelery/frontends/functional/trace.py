@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
+from dagcelery import objects
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.hints import arity
-from dagcelery.frontends.functional.output import Output, ref_of, trace_of
+from dagcelery.frontends.functional.output import Output, ref_of, title, trace_of
 from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.frontends.functional.terms import FIRST, Table, Terms
@@ -73,6 +74,8 @@ class Trace:
         self._position_of: dict[int, Position] = {}
         self._numbers: Counter[Context] = Counter()
         self._outer: Trace | None = None
+        self._copies = objects.Copies(Output)
+        self._argument = ""
 
     def __enter__(self) -> Trace:
         self._outer = _CURRENT.get()
@@ -93,7 +96,11 @@ class Trace:
         if self.captures is not None:
             upstream = self.captures.handed_up(upstream, self)
         with self._at(f"the call of {callee.name!r}"):
-            sources = {name: source_of(value, self) for name, value in arguments.items()}
+            sources = {}
+            for name, value in arguments.items():
+                self._argument = f"argument {name!r} of "
+                sources[name] = source_of(value, self)
+            self._argument = ""
             call = Call(callee, sources, source_of(upstream, self), ())
             self.calls.append(replace(call, context=self._context(call)))
         return len(self.calls) - 1
@@ -110,6 +117,24 @@ class Trace:
                 )
             return source
 
+    def kept(self, value: object) -> object:
+        """Return a value as it is now: it is recorded, and may be changed before it travels.
+
+        What can be neither pickled nor copied stays the object that it is, and is refused where it should travel.
+        """
+        if objects.is_atom(value):
+            return value
+        try:
+            return self._copies.take(value)
+        except objects.Hidden as hidden:
+            raise InvalidDag(
+                f"{title(hidden.found)} in a {_kind(value)} ({self._argument}{self.place})",
+                "is where nobody would find it",
+                "pass it as an argument of its own, or in a list, tuple, set or dict",
+            ) from None
+        except Exception:  # pickling and copying run the classes' own code
+            return value
+
     def hash_of(self, ref: Ref) -> int:
         """Return the hash of an output; what is made alike for all elements of a list has the same.
 
@@ -121,6 +146,7 @@ class Trace:
     @contextmanager
     def _at(self, place: str) -> Iterator[None]:
         outer, self.place = self.place, place
+        self._copies.later()
         try:
             yield
         finally:
@@ -230,3 +256,8 @@ class Trace:
     def context(self, ref: Ref) -> Context:
         """Return the elements that `ref` exists once for each of."""
         return context_of(ref, self.calls)
+
+
+def _kind(value: object) -> str:
+    name = getattr(value, "__qualname__", None)
+    return f"function {name.rpartition('.')[2]!r}" if isinstance(name, str) else type(value).__name__

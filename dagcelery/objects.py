@@ -1,0 +1,345 @@
+"""What can be told of any Python object: a copy of it as it is now, and whether two of them are the same to us.
+
+Both go by what pickle would write, since that is what would travel. What users' classes say in ``__eq__`` or
+``__deepcopy__`` is not it: a field may be left out of the one, and what a function captures is left out of the other.
+Classes, modules and functions that have a name stand for themselves; other functions are their code and what they
+capture.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import hashlib
+import io
+import marshal
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
+"""Types whose values nobody can change, and which hold no others."""
+_PROTOCOL: Final = 5
+
+Name = Callable[[Any], object]
+
+
+class Hidden(Exception):
+    """An object holds another, `found`, of the type that it must not hold."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+class Searching(dict[int, Any]):
+    """The memo of a deep copy, in which an object that must not be found there can leave itself as `found`."""
+
+    found: Any = None
+
+
+def is_atom(value: object) -> bool:
+    """Whether a value can be neither changed nor hold what can be: an atom, or a tuple of atoms."""
+    return type(value) in ATOMS or (type(value) is tuple and ATOMS.issuperset(map(type, value)))
+
+
+def copied(value: T) -> T:
+    """Return a copy of a value as it is now. Raises what its classes raise where there can be none."""
+    return value if is_atom(value) else _copied(value, None)[0]
+
+
+def listed(values: Iterable[Any]) -> list[Any]:
+    """Return the elements of an iterable, each as it was when it was given: one object may be given again, changed."""
+    return [copied(value) for value in values]
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same to us: of one type, and alike in all that would travel of them."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if type(one) in ATOMS:
+        return repr(one) == repr(other)
+    found = told(one)
+    return found == told(other) if found is not None else _is_equal(one, other)
+
+
+def told(value: object) -> Told | None:
+    """Return what tells a value from others in this process; None where that cannot be said."""
+    teller = _Teller(id)
+    try:
+        return Told(teller.digest(value), tuple(teller.live))
+    except Exception:  # pickling runs the classes' own code, which may raise anything
+        return None
+
+
+def told_everywhere(value: object, name: Name) -> str | None:
+    """Return what tells a value from others in all processes, but for the order of dicts; None where that cannot be
+    said. `name` says what a class, a function or a module is called.
+    """
+    try:
+        return _Teller(name, is_ordered=False).digest(value).hex()
+    except Exception:
+        return None
+
+
+class Told:
+    """What a value is told by, to be compared and hashed; the classes and functions that it names stay alive."""
+
+    __slots__ = ("_digest", "_live")
+
+    def __init__(self, digest: bytes, live: tuple[object, ...]) -> None:
+        self._digest = digest
+        self._live = live
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Told) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+
+class Copies:
+    """Copies of objects that may change: of one that has not, the last copy is given again.
+
+    `hidden` is a type whose objects no other may hold.
+    """
+
+    def __init__(self, hidden: type) -> None:
+        self._hidden = hidden
+        self._known: dict[int, tuple[object, bytes, Any]] = {}
+        self._now: dict[int, Any] = {}
+
+    def later(self) -> None:
+        """Say that objects may have changed since the last copy."""
+        self._now.clear()
+
+    def take(self, value: Any) -> Any:
+        """Return a copy of `value` as it is now. Raises Hidden, and what its classes raise."""
+        if id(value) not in self._now:
+            known = self._known.get(id(value))
+            made, digest = _copied(value, self._hidden, known[1:] if known else None)
+            # The object is kept, so that its id stays its own.
+            self._known[id(value)] = value, digest, made
+            self._now[id(value)] = made
+        return self._now[id(value)]
+
+
+def _copied(value: Any, hidden: type | None, last: tuple[bytes, Any] | None = None) -> tuple[Any, bytes]:
+    """Return a copy, and the digest of what it was made of; if that is the digest of the last copy, that one."""
+    copier = _Copier(hidden)
+    try:
+        digest = copier.digest(value)
+        if copier.found is None:
+            return (last[1] if last and last[0] == digest else copier.loaded()), digest
+    except Exception as error:
+        if copier.found is None:
+            return _copied_deeply(value, error), b""
+    raise Hidden(copier.found)
+
+
+def _copied_deeply(value: Any, refused: Exception) -> Any:
+    """Return the copy that an object which cannot be pickled makes of itself."""
+    memo = Searching()
+    try:
+        made = copy.deepcopy(value, memo)
+    except Exception:
+        raise refused from None
+    if memo.found is not None:
+        raise Hidden(memo.found)
+    return made
+
+
+def _is_equal(one: object, other: object) -> bool:
+    """Whether objects that cannot travel say that they are equal: there is nobody else to ask."""
+    try:
+        return bool(one == other)
+    except Exception:  # arrays have no one answer, and the classes of others may do anything
+        return False
+
+
+class _Live:
+    """Stands, while something is pickled, for an object that is to stay itself."""
+
+    __slots__ = ("it",)
+
+    def __init__(self, it: object) -> None:
+        self.it = it
+
+
+class _Walker(pickle.Pickler):
+    """Pickles an object, but for what stands for itself."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+        self._buffers: list[pickle.PickleBuffer] = []
+        super().__init__(self._file, _PROTOCOL, buffer_callback=self._buffers.append)
+        self.live: list[object] = []
+
+    def digest(self, value: object) -> bytes:
+        self.dump(value)
+        digest = hashlib.sha256(self._file.getbuffer())
+        for buffer in self._buffers:
+            digest.update(buffer.raw())
+        return digest.digest()
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is not types.FunctionType:
+            return NotImplemented
+        contents = [_content(cell) for cell in obj.__closure__ or ()]
+        made = (_Live(obj.__code__), _Live(obj.__globals__), obj.__name__, obj.__qualname__, len(contents))
+        state = obj.__defaults__, obj.__kwdefaults__, obj.__module__, obj.__dict__, contents
+        return _function, made, state, None, None, _fill
+
+
+class _Copier(_Walker):
+    """Pickles an object to load it again at once."""
+
+    def __init__(self, hidden: type | None) -> None:
+        super().__init__()
+        self._hidden = hidden
+        self._numbers: dict[int, int] = {}
+        self.found: Any = None
+
+    def persistent_id(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind in ATOMS:
+            return None
+        if self._hidden is not None and issubclass(kind, self._hidden):
+            self.found = obj
+            raise Hidden(obj)
+        if kind is _Live:
+            return self._number(obj.it)
+        if kind is types.FunctionType:
+            return self._number(obj) if _holds_nothing(obj) or is_named(obj) else None
+        return self._number(obj) if _is_live(obj, kind) else None
+
+    def _number(self, obj: object) -> int:
+        number = self._numbers.setdefault(id(obj), len(self.live))
+        if number == len(self.live):
+            self.live.append(obj)
+        return number
+
+    def loaded(self) -> Any:
+        buffers = [(bytes if raw.readonly else bytearray)(raw) for raw in (each.raw() for each in self._buffers)]
+        return _Loader(self._file.getvalue(), self.live, buffers).load()
+
+    def digest(self, value: object) -> bytes:
+        # Which objects stand for themselves is not in the stream.
+        return super().digest(value) + b"".join(id(each).to_bytes(8, "big") for each in self.live)
+
+
+class _Loader(pickle.Unpickler):
+    def __init__(self, data: bytes, live: list[object], buffers: list[bytes | bytearray]) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._live = live
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._live[pid]
+
+
+class _Teller(_Walker):
+    """Pickles an object to compare the bytes: these must not tell which equal texts are one object, nor in which order
+    a set holds its members.
+    """
+
+    def __init__(self, name: Name, *, is_ordered: bool = True) -> None:
+        super().__init__()
+        self._name = name
+        self._is_ordered = is_ordered
+
+    def persistent_id(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is str:
+            return b"s" + obj.encode("utf-8", "surrogatepass")  # a new object each time, which no memo knows
+        if kind is bytes:
+            return b"b" + obj
+        if kind in ATOMS:
+            return None
+        if kind is set or kind is frozenset:
+            return [kind.__name__, sorted(map(self._alone, obj))]
+        if kind is dict and not self._is_ordered:
+            return ["dict", sorted((self._alone(key), self._alone(value)) for key, value in obj.items())]
+        if kind is types.CodeType:
+            return marshal.dumps(obj)
+        if kind is _Live:
+            return self._named(obj.it)
+        if kind is types.FunctionType:
+            return self._named(obj) if is_named(obj) else None
+        return self._named(obj) if _is_live(obj, kind) else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is types.FunctionType or type(obj) in copyreg.dispatch_table:
+            return super().reducer_override(obj)
+        reduced = obj.__reduce_ex__(_PROTOCOL)
+        # What is found by its name stands for itself: another object may have the name later.
+        return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
+
+    def _named(self, obj: object) -> object:
+        if type(obj) is types.CodeType:
+            return marshal.dumps(obj)
+        if type(obj) is dict:  # the globals of a function
+            return self._name(sys.modules.get(obj.get("__name__", ""), obj))
+        self.live.append(obj)
+        return ["live", self._name(obj)]
+
+    def _alone(self, value: object) -> bytes:
+        teller = _Teller(self._name, is_ordered=self._is_ordered)
+        digest = teller.digest(value)
+        self.live += teller.live
+        return digest
+
+
+def is_named(func: Any) -> bool:
+    """Whether a function or class is what its module has under its name, which is how it would travel."""
+    found: Any = sys.modules.get(func.__module__)
+    for name in func.__qualname__.split("."):
+        if found is None:
+            return False
+        found = getattr(found, name, None)
+    return found is func
+
+
+def _is_live(obj: Any, kind: type) -> bool:
+    if issubclass(kind, type) or kind is types.ModuleType or kind is types.CodeType:
+        return True
+    return kind is types.BuiltinFunctionType and isinstance(obj.__self__, types.ModuleType | type | None)
+
+
+def _holds_nothing(func: Any) -> bool:
+    return (
+        not func.__closure__
+        and not func.__kwdefaults__
+        and not func.__dict__
+        and (func.__defaults__ is None or is_atom(func.__defaults__))
+    )
+
+
+def _content(cell: types.CellType) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # it has no value yet
+        return []
+
+
+def _function(code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:
+    made = types.FunctionType(code, scope, name, None, tuple([types.CellType() for _ in range(cells)]))
+    made.__qualname__ = qualname
+    return made
+
+
+def _fill(func: Any, state: Any) -> None:
+    func.__defaults__, func.__kwdefaults__, func.__module__, attributes, contents = state
+    func.__dict__.update(attributes)
+    for cell, content in zip(func.__closure__ or (), contents, strict=True):
+        if content:
+            cell.cell_contents = content[0]
+
+
+def _itself(obj: object) -> object:
+    return obj
