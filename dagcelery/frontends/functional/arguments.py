@@ -110,8 +110,14 @@ def _list(values: Any, trace: Trace) -> Source:
         if trace.captures.is_list_from_around(values, trace):
             # As a whole: it may go through all elements of a list, of which one by one nobody could tell.
             return trace.adopted_list(values)
-    items = _sources(values, trace)
+    items = _sources(_one_by_one(values, trace) if isinstance(values, Iterator) else values, trace)
     return _literal(items, list) or ListOf(_with_runs(items, trace))
+
+
+def _one_by_one(values: Iterator[Any], trace: Trace) -> Iterator[Any]:
+    for value in values:
+        trace.later()  # what makes the values may have changed those before
+        yield value
 
 
 def _set(values: Collection[object], trace: Trace) -> Source:

@@ -117,6 +117,10 @@ class Trace:
                 )
             return source
 
+    def later(self) -> None:
+        """Say that the body went on since the last value was kept, and may have changed it."""
+        self._copies.later()
+
     def kept(self, value: object) -> object:
         """Return a value as it is now: it is recorded, and may be changed before it travels.
 
@@ -146,7 +150,7 @@ class Trace:
     @contextmanager
     def _at(self, place: str) -> Iterator[None]:
         outer, self.place = self.place, place
-        self._copies.later()
+        self.later()
         try:
             yield
         finally:
