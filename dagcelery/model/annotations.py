@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import FunctionType
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 _known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
@@ -43,6 +43,14 @@ def lazy_parameters(func: Callable[..., Any], names: Iterable[str]) -> frozenset
     known = hints(func)
     rest = known.get(_keywords(func) or "")
     return frozenset(name for name in names if _is_lazy(known.get(name, rest)))
+
+
+def promise(func: Callable[..., Any]) -> Literal["iterable", "list"] | None:
+    """Return what `func` says that it returns: a list, no more than something to be iterated, or neither of them."""
+    hint = bare(hints(func).get("return"))
+    if _is_lazy(hint):
+        return "iterable"
+    return "list" if (get_origin(hint) or hint) is list else None
 
 
 def signature(func: Callable[..., Any]) -> inspect.Signature | None:

@@ -132,6 +132,10 @@ class Codec:
         name = named(culprit)
         return self.join([self.dump(value, f"{name} at [{lo + i}]") for i, value in enumerate(values)])
 
+    def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
+        """Return one value as bytes that `join` takes."""
+        return self.dump(value, culprit)
+
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
         """Return the `count` values that `data` holds."""
         return [self.load(part, culprit) for part in _frames(data, count, culprit)]
@@ -183,6 +187,10 @@ class JsonCodec(BytesCodec):
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
         """Return the values as one JSON array; the indentation is left out."""
         return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
+
+    def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
+        """Return the value as JSON text; the indentation is left out."""
+        return self._compact.encode(value, culprit)
 
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
         """Return the elements of a JSON array that has `count` of them."""

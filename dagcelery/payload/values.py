@@ -167,7 +167,15 @@ def seal_block(
 
 def dump_block(codec: Codec, items: Sequence[Any], lo: int, culprit: Culprit, limits: Limits) -> bytes:
     """Serialize elements of a list from index `lo` on, to be sealed together. Raises PayloadTooLarge."""
-    body = codec.dump_many(items, culprit, lo)
+    return _bounded(codec.dump_many(items, culprit, lo), culprit, limits)
+
+
+def join_block(codec: Codec, parts: Sequence[bytes], culprit: Culprit, limits: Limits) -> bytes:
+    """Return what `dump_block` makes of elements that were dumped to `parts`. Raises PayloadTooLarge."""
+    return _bounded(codec.join(parts), culprit, limits)
+
+
+def _bounded(body: bytes, culprit: Culprit, limits: Limits) -> bytes:
     if len(body) > limits.payload_bytes:
         raise PayloadTooLarge(addresses.named(culprit), len(body), limits.payload_bytes)
     return body

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model import DAG, EMPTY, Each, Literal, Node, Task, dependencies, fan_source
+from dagcelery.model import DAG, EMPTY, Each, Literal, Node, Task, TaskOutput, dependencies, fan_source
+from dagcelery.model.annotations import promise
 from dagcelery.payload import functions
 from dagcelery.planner.drafts import BodyDraft, Delegated, Given, Produced, StepDraft, write
 from dagcelery.planner.literals import literal
@@ -183,7 +184,8 @@ class Builder:
             codec = self.codecs.number(output_serializer(output, options), frame.codec)
             # What takes a table, say, takes no list of tables: its elements are written one by one, as they are read.
             by_element = output.is_partitioned and self.codecs.specs[codec]["k"] not in GENERAL
-            made = Produced(step, key, output.steps, codec, iterable=output.is_partitioned, by_element=by_element)
+            is_iterable = is_declared_iterable(task.func, output)
+            made = Produced(step, key, output.steps, codec, iterable=is_iterable, by_element=by_element)
             results[key] = ("ref", made)
         frame.results[name] = results
 
@@ -270,6 +272,12 @@ class Builder:
         body = BodyDraft(len(self.bodies), self.todo, opener)
         self.bodies.append(body)
         return body
+
+
+def is_declared_iterable(func: Callable[..., Any], output: TaskOutput) -> bool:
+    """Whether an author said that a value is there to be iterated; that others go through it says nothing."""
+    said = None if output.steps else promise(func)
+    return output.is_partitioned if said is None else said == "iterable"
 
 
 def append(step: StepDraft) -> None:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import InvalidParameters, SerializationError
@@ -20,7 +20,7 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.fingerprints import fingerprint, held
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
-from dagcelery.runtime.writing import Parts, extract
+from dagcelery.runtime.writing import Parts, extract, settled
 
 if TYPE_CHECKING:
     from dagcelery.runtime.program import Program
@@ -77,7 +77,8 @@ class Memo:
 
     def result(self, returned: Any) -> Any:
         """What is written for a call, and kept: a generator can be read only once, so it becomes a list."""
-        return _joined({path: _listed(extract(returned, output)) for path, output in self._outputs.items()})
+        outputs, codecs = self._outputs.items(), self._codecs
+        return _joined({path: settled(codecs[path], extract(returned, output)) for path, output in outputs})
 
     def seal(self, keyring: Keyring, entry: str, result: Any) -> bytes | None:
         """Return a result as sealed bytes; None if they are too many."""
@@ -204,7 +205,3 @@ def _pickled(serializer: Any) -> str:
 
 def _joined(parts: Mapping[Path, Any]) -> Any:
     return parts[_WHOLE] if parts.keys() == {_WHOLE} else Parts(parts)
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, Iterator) else value

@@ -21,7 +21,7 @@ from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.pieces import Cursor, executing
 from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
-from dagcelery.runtime.reading import Reader, RunView
+from dagcelery.runtime.reading import ATOMS, Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
 
@@ -221,9 +221,10 @@ class Executor:
                 raise
             return self._failed(grant, error, started, clock)
         cursor, returned, raised = Cursor(self.view, grant), list[Any](), None
+        kept = self._keeper(grant, step)
         with executing(cursor):
             if function is not None:
-                returned, raised = self._call_items(function, step, columns, cursor, recollection)
+                returned, raised = self._call_items(function, step, columns, cursor, recollection, kept)
             if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
                 return self._grown_item(grant, step, returned[0], started, clock)
         if recollection is None:
@@ -250,6 +251,7 @@ class Executor:
         columns: Columns,
         cursor: Cursor,
         recollection: Recollection | None,
+        kept: Callable[[int, Any], Any],
     ) -> tuple[list[Any], BaseException | None]:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
@@ -260,14 +262,15 @@ class Executor:
                 skipped = skipped_among(arguments) if self.view.program.may_skip else None
                 if recollection is not None:
                     call = partial(self._called, cursor.index, function, arguments, limit, recollection.memo)
-                    returned.append(recollection.result(at, call) if skipped is None else recollection.skip(skipped))
+                    value = recollection.result(at, call) if skipped is None else recollection.skip(skipped)
                 elif skipped is not None:
-                    returned.append(skipped)
+                    value = skipped
                 elif limit is None:
-                    returned.append(heard(self._listener, lo + at, function, arguments))
+                    value = heard(self._listener, lo + at, function, arguments)
                 else:
                     with limits.limited(limit):
-                        returned.append(heard(self._listener, lo + at, function, arguments))
+                        value = heard(self._listener, lo + at, function, arguments)
+                returned.append(value if type(value) in ATOMS else kept(lo + at, value))
                 if time.perf_counter() > until:
                     break
         except BaseException as error:
@@ -275,6 +278,13 @@ class Executor:
                 raise
             return returned, error
         return returned, None
+
+    def _keeper(self, grant: Grant, step: Step) -> Callable[[int, Any], Any]:
+        """What keeps the result of an item as it is now, for its range to be sealed: the next call may change it."""
+        if "dynamic" in step.options:
+            return lambda _, returned: returned  # it was claimed alone, and may have returned a graph
+        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
+        return writer.keeper(step, partial(self._locate, grant))
 
     def _check_size(self, grant: Grant, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
+from dagcelery import objects
 from dagcelery.errors import InvalidParameters
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Body
@@ -45,9 +46,9 @@ def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
         value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
         culprit, codec = f"parameter '{param.name}'", view.program.codec(param.codec)
         if param.split and param.whole and isinstance(value, Iterator):
-            value = list(value)  # an iterator can be read once
+            value = objects.listed(value)  # it can be read once
         if param.whole:
-            writer.whole(sealed, f"${param.name}", codec, value, culprit)
+            writer.taken(sealed, f"${param.name}", codec, value, culprit)
         if param.split:
             writer.split(sealed, f"${param.name}", codec, value, culprit)
     return sealed

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import GEN_CREATED, getgeneratorstate
+from types import GeneratorType
 from typing import Any, Final
 
+from dagcelery import objects
 from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, splitting, values
-from dagcelery.payload.codecs import Codec
+from dagcelery.payload.codecs import BytesCodec, Codec
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.splitting import BLOCK_BYTES, SplitList
 from dagcelery.payload.values import Limits
@@ -55,6 +58,13 @@ class Parts:
     by_path: Mapping[Path, Any]
 
 
+@dataclass(slots=True)
+class Dumped:
+    """What an item of a fan-out returned, as the bytes of each output: the object itself may change from then on."""
+
+    parts: Sequence[bytes | Skipped]
+
+
 _STAND_INS: Final = frozenset({Skipped, Parts})
 
 
@@ -69,36 +79,47 @@ class Writer:
 
     def step_outputs(self, sealed: Sealed, number: int, step: Step, returned: Any, culprit: str) -> None:
         """Seal the outputs of a step that ran once."""
-        extracted: dict[tuple[tuple[str, str | int], ...], Any] = {}
-        for at, output in enumerate(step.outputs):
+        extracted: dict[Path, Any] = {}
+        # What is read whole comes first: an iterator that cannot be written as what it is becomes a list then.
+        for at in sorted(range(len(step.outputs)), key=lambda at: step.outputs[at].split):
+            output, token = step.outputs[at], f"{number}.{at}"
             if output.path not in extracted:
                 value = extract(returned, output)
-                # An iterator can be read once: where it is read whole and split, it is listed first.
-                listed = isinstance(value, Iterator) and _is_read_twice(step, output)
-                extracted[output.path] = list(value) if listed else value
-            value = extracted[output.path]
-            token = f"{number}.{at}"
+                extracted[output.path] = objects.listed(value) if self._is_used_up(step, output, value) else value
+            value, codec = extracted[output.path], self._view.program.codec(output.codec)
             who = f"output '{output.name}' of node '{culprit}'"
             if output.split:
-                self.split(sealed, token, self._view.program.codec(output.codec), value, who)
+                self.split(sealed, token, codec, value, who)
             elif type(value) is list and _has_twin(step, output):
                 address = addresses.value(self._view.run_id, self._scope, token)
                 sealed.values[token] = values.seal_split_mark(self._view.keyring, address, self._attempt)
             else:
-                iterable = output.iterable or _has_twin(step, output)
-                self._whole_or_listed(sealed, token, output, value, who, iterable=iterable)
+                taken = self.taken(sealed, token, codec, value, who, is_declared=output.iterable)
+                extracted[output.path] = taken
 
-    def _whole_or_listed(
-        self, sealed: Sealed, token: str, output: Output, value: Any, culprit: str, *, iterable: bool
-    ) -> None:
-        """Seal a whole value; an iterable of one's own, which the codec refuses, as the list of its elements."""
-        codec = self._view.program.codec(output.codec)
+    def _is_used_up(self, step: Step, output: Output, value: Any) -> bool:
+        """Whether one of several outputs would leave nothing of an iterator to the others, as a codec that writes its
+        elements does.
+        """
+        if not isinstance(value, Iterator):
+            return False
+        codecs = [self._view.program.codec(each.codec) for each in step.outputs if each.path == output.path]
+        return len(codecs) > 1 and not all(isinstance(codec, BytesCodec) for codec in codecs)
+
+    def taken(
+        self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str, *, is_declared: bool = False
+    ) -> Any:
+        """Seal a whole value, and return it: the list of its elements instead where its codec refuses it, of an
+        iterator, which can be read only once, or of another iterable if that was declared to be one.
+        """
         try:
             self.whole(sealed, token, codec, value, culprit)
         except SerializationError:
-            if not iterable or isinstance(value, (str, bytes, Mapping, Sequence)):
+            if not _is_listed(codec, value, is_declared=is_declared):
                 raise
-            self.whole(sealed, token, codec, list(value), culprit)
+            value = objects.listed(value)
+            self.whole(sealed, token, codec, value, culprit)
+        return value
 
     def whole(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
         """Seal one value."""
@@ -143,24 +164,54 @@ class Writer:
         sealed.values[token + "#"] = parts.sealed_items
         sealed.blocks.add(token, parts)
 
+    def keeper(self, step: Step, locate: Callable[[int], str]) -> Callable[[int, Any], Any]:
+        """Return what makes of an item's index and of what it returned something for `items` that nobody can change."""
+        outputs = [(output, self._view.program.codec(output.codec)) for output in step.outputs]
+
+        def kept(index: int, returned: Any) -> Any:
+            if objects.is_atom(returned) or type(returned) is Skipped:
+                return returned
+            return Dumped([_dumped(extract(returned, output), output, codec, index) for output, codec in outputs])
+
+        def _dumped(value: Any, output: Output, codec: Codec, index: int) -> bytes | Skipped:
+            if type(value) is Skipped:
+                return value
+            try:
+                return codec.dump_part(value)
+            except SerializationError:
+                if _is_listed(codec, value, is_declared=output.iterable):
+                    value = objects.listed(value)
+                # Which says where it is what cannot be written.
+                codec.dump_many([value], f"output '{output.name}' of node '{locate(index)}'", index)
+                return codec.dump_part(value)
+
+        return kept
+
     def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
         """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, in blocks of a cell or 64 KB."""
         made = []
-        is_whole = not self._view.program.caches  # else parts may stand for what was returned
+        is_plain = not self._view.program.caches  # else parts may stand for what was returned
+        is_dumped = any(type(value) is Dumped for value in returned)
         for at, output in enumerate(step.outputs):
-            column = returned if is_whole and not output.path else [extract(value, output) for value in returned]
             codec = self._view.program.codec(output.codec)
+            column = returned
+            if is_dumped:
+                column = [_part(value, at, output, codec) for value in returned]
+            elif output.path or not is_plain:
+                column = [extract(value, output) for value in returned]
             for first, last in cells(lo, lo + len(returned)):
                 part, who = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
-                made += self._blocks(f"{number}.{at}", codec, first, part, who)
+                made += self._blocks(f"{number}.{at}", codec, first, part, who, is_dumped=is_dumped)
         return made
 
-    def _blocks(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> list[Block]:
+    def _blocks(
+        self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str, *, is_dumped: bool
+    ) -> list[Block]:
         """Whoever reads one element reads its block: of large elements a block holds few."""
         if self._view.program.may_skip and any(type(item) is Skipped for item in items):
-            return [self.block(token, codec, lo + at, [item], culprit) for at, item in enumerate(items)]
+            return [self.block(token, codec, lo + at, [item], culprit, is_dumped) for at, item in enumerate(items)]
         try:
-            body = values.dump_block(codec, items, lo, culprit, self._limits)
+            body = self._body(codec, items, lo, culprit, is_dumped)
         except PayloadTooLarge:
             if len(items) == 1:
                 raise
@@ -170,15 +221,24 @@ class Writer:
                 return [self._block(token, codec, lo, lo + len(items), body)]
             parts = math.ceil(len(body) / BLOCK_BYTES)
         size = math.ceil(len(items) / parts)
-        cut = [self._blocks(token, codec, lo + at, items[at : at + size], culprit) for at in range(0, len(items), size)]
+        cut = [
+            self._blocks(token, codec, lo + at, items[at : at + size], culprit, is_dumped=is_dumped)
+            for at in range(0, len(items), size)
+        ]
         return [block for blocks in cut for block in blocks]
 
-    def block(self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str) -> Block:
+    def _body(self, codec: Codec, items: Sequence[Any], lo: int, culprit: str, is_dumped: bool) -> bytes:
+        if is_dumped:
+            return values.join_block(codec, items, culprit, self._limits)
+        return values.dump_block(codec, items, lo, culprit, self._limits)
+
+    def block(
+        self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str, is_dumped: bool = False
+    ) -> Block:
         """Seal consecutive elements of a list together; one that was skipped stands alone."""
         if type(items[0]) is Skipped:
             return self.skipped(token, lo, items[0])
-        body = values.dump_block(codec, items, lo, culprit, self._limits)
-        return self._block(token, codec, lo, lo + len(items), body)
+        return self._block(token, codec, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
 
     def _block(self, token: str, codec: Codec, lo: int, hi: int, body: bytes) -> Block:
         view, address = self._view, addresses.block(self._view.run_id, self._scope, token, lo, hi)
@@ -215,6 +275,23 @@ def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> S
     )
 
 
+def _part(item: Any, at: int, output: Output, codec: Codec) -> bytes | Skipped:
+    """Return the bytes of one output of an item, beside which others were dumped when they were returned."""
+    if type(item) is Dumped:
+        return item.parts[at]
+    return item if type(item) is Skipped else codec.dump_part(extract(item, output))
+
+
+def settled(codec: Codec, value: Any) -> Any:
+    """Return what is written of a value: the list of its elements, if it is an iterator that the codec refuses."""
+    if isinstance(value, Iterator):
+        try:
+            codec.dump(value)
+        except SerializationError:
+            return objects.listed(value) if _is_listed(codec, value) else value
+    return value
+
+
 def cells(lo: int, hi: int) -> Iterator[tuple[int, int]]:
     """Cut ``[lo, hi)`` at the multiples of CELL."""
     while lo < hi:
@@ -223,8 +300,16 @@ def cells(lo: int, hi: int) -> Iterator[tuple[int, int]]:
         lo = upto
 
 
-def _is_read_twice(step: Step, output: Output) -> bool:
-    return sum(other.path == output.path for other in step.outputs) > 1
+def _is_listed(codec: Codec, value: Any, *, is_declared: bool = False) -> bool:
+    """Whether a value that its codec refuses is written as the list of its elements.
+
+    Who else reads it makes no difference. Nor may any of them be lost that the codec took before it gave up: ours take
+    none.
+    """
+    if isinstance(value, Iterator):
+        is_new = type(value) is GeneratorType and getgeneratorstate(value) == GEN_CREATED
+        return is_new or isinstance(codec, BytesCodec)
+    return is_declared and not isinstance(value, str | bytes | Mapping | Sequence)
 
 
 def _has_twin(step: Step, output: Output) -> bool:

@@ -140,7 +140,7 @@ def test_whatever_can_be_iterated_can_be_mapped(make: Any, n: int) -> None:
     assert invoke(mapped, {"n": n}) == sum(k + 1 for k in range(1, n + 1))
 
 
-@pytest.mark.parametrize("make", SOURCES[:3], ids=["generator", "iterable", "iterator"])
+@pytest.mark.parametrize("make", [SOURCES[0], SOURCES[2]], ids=["generator", "iterator"])
 def test_an_iterator_may_be_both_mapped_and_passed_whole(make: Any) -> None:
     source = task(lambda n: make(n))
 
