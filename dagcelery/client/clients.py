@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
-from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
+from dagcelery.client.targets import Node, deadline_of, fixed, plan_of, static_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
 from dagcelery.model.policies import is_number
@@ -155,7 +155,8 @@ class Client:
         """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
         _check_key(key)
         _check_deadline(deadline)
-        node, params = fixed(node, {} if params is None else params)
+        params = {} if params is None else params
+        static, (node, params) = static_of(node, params), fixed(node, params)
         app = self.binding.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
@@ -163,7 +164,7 @@ class Client:
         engine.store.ping()
         plan = plan_of(node, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(node) if deadline is None else deadline
-        run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key)
+        run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key, static=static)
         reply = engine.store.create(run)
         if key is not None:
             return Run(self._first(run, key), client=self)

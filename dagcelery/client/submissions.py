@@ -6,14 +6,22 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
+from typing import Final
 
+from dagcelery.errors import SerializationError
+from dagcelery.objects import told_everywhere
 from dagcelery.payload import addresses, values
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.topology import topology
 from dagcelery.runtime import parameters
 from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.base import NewRun
+
+_NOTHING: Final[Mapping[str, object]] = {}
+_PICKLING: Final = frozenset({"pickle", "dill"})
+"""Codecs that write one value as other bytes in another process, sets for one."""
 
 
 def new_run(
@@ -25,11 +33,14 @@ def new_run(
     run_id: str | None = None,
     deadline: float | None = None,
     key: str | None = None,
+    static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
-    """A run of a plan with its parameters, all sealed; nothing is written yet."""
+    """A run of a plan with its parameters, all sealed; nothing is written yet. `static` values shaped the plan."""
     text = plan.encode(signed=engine.keyring.signed)
     run_id = run_id or uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
+    if key is not None:
+        params = parameters.settled(view, params)
     given = parameters.seal(view, params, engine.limits)
     return NewRun(
         id=run_id,
@@ -44,14 +55,34 @@ def new_run(
         deadline_seconds=deadline,
         held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",
         reservation="" if key is None else json.dumps([plan.name, key]),
-        fingerprint="" if key is None else fingerprint(params),
+        fingerprint="" if key is None else fingerprint(view, params, static),
     )
 
 
-def fingerprint(params: Mapping[str, object]) -> str:
-    """What parameters are recognised by when a key is used again; "" for values that JSON cannot say."""
+def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str, object]) -> str:
+    """What parameters are recognised by when a key is used again: a digest of what travels of them, and of the values
+    that shaped the DAG.
+    """
+    codecs = {param.name: param.codec for param in view.program.body(0).params}
+    told = {name: _told(view, codecs[name], value) for name, value in params.items()}
+    told |= {name: told_everywhere(value, _name) for name, value in static.items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _told(view: RunView, number: int, value: object) -> object:
+    """Return JSON that tells a value from others that travel as other bytes; those of pickle differ by the process."""
+    kind = view.program.codec_spec(number)["k"]
+    told = told_everywhere(value, _name) if kind in _PICKLING else None
+    if told is not None:
+        return told
     try:
-        text = json.dumps(params, sort_keys=True)
-    except (TypeError, ValueError, RecursionError):
-        return ""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+        data = view.program.codec(number).dump(value)
+    except SerializationError:  # its elements travel one by one, or nobody reads it
+        return told_everywhere(value, _name)
+    return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
+
+
+def _name(obj: object) -> str:
+    """What a class, a function or a module is called in every process."""
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
+    return f"{getattr(obj, '__module__', '')}:{name}"

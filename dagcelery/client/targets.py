@@ -34,6 +34,13 @@ def fixed(node: Node, params: Mapping[str, object]) -> tuple[Node, Mapping[str, 
     return dag, {name: value for name, value in params.items() if name not in static}
 
 
+def static_of(node: Node, params: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of static parameters that were given, beside others or before."""
+    node = _found(node) if isinstance(node, str) else node
+    names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
+    return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
+
+
 def dag_of(node: Node) -> DAG | Task:
     """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
     if isinstance(node, str):

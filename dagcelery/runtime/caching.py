@@ -20,7 +20,7 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.fingerprints import fingerprint, held
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
-from dagcelery.runtime.writing import Parts, extract, settled
+from dagcelery.runtime.writing import Parts, as_taken, extract
 
 if TYPE_CHECKING:
     from dagcelery.runtime.program import Program
@@ -78,7 +78,7 @@ class Memo:
     def result(self, returned: Any) -> Any:
         """What is written for a call, and kept: a generator can be read only once, so it becomes a list."""
         outputs, codecs = self._outputs.items(), self._codecs
-        return _joined({path: settled(codecs[path], extract(returned, output)) for path, output in outputs})
+        return _joined({path: as_taken(codecs[path], extract(returned, output)) for path, output in outputs})
 
     def seal(self, keyring: Keyring, entry: str, result: Any) -> bytes | None:
         """Return a result as sealed bytes; None if they are too many."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dagcelery import objects
 from dagcelery.errors import InvalidParameters
 from dagcelery.payload.values import Limits
-from dagcelery.planner.plan import Body
+from dagcelery.planner.plan import Body, Param
 from dagcelery.runtime.reading import Reader, RunView
-from dagcelery.runtime.writing import Sealed, Writer
+from dagcelery.runtime.writing import Sealed, Writer, as_taken
 from dagcelery.store.base import ROOT, Scope
 
 
@@ -31,6 +31,20 @@ def check(name: str, body: Body, given: Mapping[str, object]) -> None:
             f"missing {missing}; expected {known}, got {list(given)}",
             "give every parameter that has no default",
         )
+
+
+def settled(view: RunView, given: Mapping[str, object]) -> Mapping[str, object]:
+    """Return parameters that can be read more than once: what can be read only once becomes a list, as it travels."""
+    body = view.program.plan.bodies[0]
+    check(view.program.plan.name, body, given)
+    known = {param.name: param for param in body.params}
+
+    def one(param: Param, value: object) -> object:
+        if isinstance(value, Iterator) and param.split:
+            return objects.listed(value)
+        return as_taken(view.program.codec(param.codec), value)
+
+    return {name: one(known[name], value) for name, value in given.items()}
 
 
 def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:

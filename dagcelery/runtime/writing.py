@@ -282,7 +282,7 @@ def _part(item: Any, at: int, output: Output, codec: Codec) -> bytes | Skipped:
     return item if type(item) is Skipped else codec.dump_part(extract(item, output))
 
 
-def settled(codec: Codec, value: Any) -> Any:
+def as_taken(codec: Codec, value: Any) -> Any:
     """Return what is written of a value: the list of its elements, if it is an iterator that the codec refuses."""
     if isinstance(value, Iterator):
         try:

@@ -63,6 +63,11 @@ class DagFunction(Definition[P, R_co]):
         return self._static
 
     @property
+    def static_values(self) -> Mapping[str, object]:
+        """The values of static parameters that this use of it was given."""
+        return self._values
+
+    @property
     def schedule(self) -> Schedule | None:
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
