@@ -9,6 +9,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
+from dagcelery.objects import told
 from dagcelery.payload import functions
 from dagcelery.planner.plan import FunctionSpec, Path
 
@@ -115,9 +116,4 @@ def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
 def _key(spec: Mapping[str, Any]) -> Any:
     if spec["k"] != "object":
         return json.dumps(spec, sort_keys=True)
-    live = spec["live"]
-    try:
-        hash(live)
-    except TypeError:
-        return id(live)
-    return live
+    return told(spec["live"]) or id(spec["live"])

@@ -1,0 +1,254 @@
+"""Two values are the same if all that travels of them is; what their classes say of equality is something else."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dagcelery import AsPickle, dag, invoke, task, when
+from dagcelery.errors import InvalidDag
+from dagcelery.model import DictOf, FromParam, Literal
+from dagcelery.objects import same
+
+P = AsPickle()
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """Equal to all others of its number, whatever its note is."""
+
+    number: int
+    note: Any = dataclasses.field(default=None, compare=False)
+
+
+class Alike:
+    """Equal to everything."""
+
+    def __init__(self, v: Any) -> None:
+        self.v = v
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __call__(self, x: Any) -> Any:
+        return [self.v, x]
+
+
+@task(serializer=P)
+def nums(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task(serializer=P)
+def see(value: Any, x: Any = None) -> Any:
+    return repr(value.note if isinstance(value, Noted) else value.v if isinstance(value, Alike) else value)
+
+
+@dag(static=("k",), serializer=P)
+def shaped(n: int, k: Any) -> Any:
+    return see(k, n)
+
+
+PAIRS: list[tuple[Any, Any]] = [
+    (1, True),
+    ((1,), (True,)),
+    ((1,), (1.0,)),
+    (0.0, -0.0),
+    ((0.0,), (-0.0,)),
+    (frozenset({1}), frozenset({True})),
+    (Noted(1, "a"), Noted(1, "b")),
+    (Alike(1), Alike(2)),
+    ([1], [True]),
+    ({1: 0}, {True: 0}),
+    ({"a": {1}}, {"a": {1.0}}),
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    (pd.Series([1]), pd.Series([2])),
+    (np.zeros(1), np.zeros(1) * -1),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=repr)
+def test_a_static_parameter_that_is_equal_shapes_another_dag(one: Any, other: Any) -> None:
+    assert invoke(shaped, {"n": 0, "k": one}) == see.fn(one, 0)
+    assert invoke(shaped, {"n": 0, "k": other}) == see.fn(other, 0)
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), [1, 2], {"a": [Noted(1)]}, np.zeros(3), pd.DataFrame({"a": [1]})], ids=repr
+)
+def test_a_dag_is_built_once_for_a_static_value(value: Any) -> None:
+    assert shaped.__dag__(k=value) is shaped.__dag__(k=copy.deepcopy(value))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda i: Noted(1, i),
+        lambda i: Alike(i),
+        lambda i: [Noted(1, i)],
+        lambda i: (0.0 if i else -0.0,),
+        lambda i: {Alike(i)},
+    ],
+    ids=["field that is not compared", "always equal", "in a list", "zeros", "in a set"],
+)
+def test_what_differs_from_element_to_element_is_noticed_though_it_is_equal(make: Callable[[int], Any]) -> None:
+    def numbered(n: int) -> Any:
+        return [see(make(i), x) for i, x in enumerate(nums(n))]
+
+    def counted(n: int) -> Any:
+        xs, made = nums(n), []
+        for x in xs:
+            made.append(x)
+            see(x)
+        return see([make(len(made))])
+
+    def nested(n: int) -> Any:
+        return [shaped(x, make(i)) for i, x in enumerate(nums(n))]
+
+    def branched(n: int) -> Any:
+        return [when(x, then=lambda i=i, x=x: see(make(i), x)) for i, x in enumerate(nums(n))]  # type: ignore[misc]
+
+    for body in (numbered, counted, nested, branched):
+        with pytest.raises(InvalidDag, match=r"differs from one to the next|depends on how many"):
+            dag(serializer=P)(body).__dag__()
+
+
+@dataclasses.dataclass(eq=True)
+class Adder:
+    """A task may be an object, which is equal to others."""
+
+    by: int = dataclasses.field(compare=False)
+
+    def __call__(self, x: int) -> int:
+        return x + self.by
+
+
+def test_tasks_that_are_equal_are_two_if_they_hold_other_values() -> None:
+    @dag(serializer=P)
+    def d(n: int) -> Any:
+        return [task(serializer=P)(Adder(i))(x) for i, x in enumerate(nums(n))]
+
+    @dag(serializer=P)
+    def alike(n: int) -> Any:
+        return [task(serializer=P)(Adder(5))(x) for x in nums(n)]
+
+    with pytest.raises(InvalidDag, match="with other options"):
+        d.invoke(2)
+    assert alike.invoke(2) == [5, 6]
+
+
+def test_what_is_the_same_for_each_element_is_no_difference_though_it_is_made_anew() -> None:
+    class Plain:
+        def __init__(self, v: Any) -> None:
+            self.v = v
+
+        def __repr__(self) -> str:
+            return f"Plain({self.v})"
+
+    @dag(serializer=P)
+    def d(n: int) -> Any:
+        made = [
+            see([Plain({"b", "a"}), lambda: n and 0], x) if False else see(Plain([1.5, float("nan")]), x)
+            for x in nums(n)
+        ]
+        return [made, [apply(lambda y: y + 1, x) for x in nums(n)], [see(pd.Series([1]), x) for x in nums(n)]]
+
+    @task(serializer=P)
+    def apply(f: Any, x: int) -> int:
+        return f(x)
+
+    found = d.invoke(2)
+    assert found[:2] == [["Plain([1.5, nan])"] * 2, [1, 2]]
+
+
+def test_equal_literals_of_two_calls_stay_two() -> None:
+    @dag(serializer=P)
+    def d() -> Any:
+        return [see(1), see(True), see(1.0), see((1,)), see((True,)), see(Noted(1, "a")), see(Noted(1, "b")), see(-0.0)]
+
+    @task(dynamic=True, serializer=P)
+    def grown() -> Any:
+        return [see({(1,): nums(1)}), see({(True,): nums(1)}), see({0.0: nums(1)}), see({-0.0: nums(1)})]
+
+    assert d.invoke() == d()
+    assert grown.invoke() == grown()
+    assert grown.invoke() == ["{(1,): [0]}", "{(True,): [0]}", "{0.0: [0]}", "{-0.0: [0]}"]
+
+
+@pytest.mark.parametrize(
+    "value", [Alike(1), pd.DataFrame({"a": [1]}), np.zeros(2)], ids=["always equal", "frame", "array"]
+)
+def test_a_returned_literal_is_not_taken_for_none(value: Any) -> None:
+    @dag(serializer=P)
+    def inner(n: int) -> Any:
+        nums(n)
+        return value
+
+    @dag(serializer=P)
+    def outer(n: int) -> Any:
+        return [see(inner(n)), when(n, then=lambda: kept(nums(n)), otherwise=lambda: value)]
+
+    @task(serializer=P)
+    def kept(x: Any) -> Any:
+        return x
+
+    first, chosen = outer.invoke(0)
+    assert first == see.fn(value)
+    assert type(chosen) is type(value)
+    assert type(inner.invoke(1)) is type(value)
+
+
+def test_sources_are_equal_if_their_values_are_the_same() -> None:
+    assert Literal(1) == Literal(1) != Literal(True)
+    assert Literal([Noted(1, "a")]) == Literal([Noted(1, "a")]) != Literal([Noted(1, "b")])
+    assert FromParam("x", default_value=1) == FromParam("x", default_value=1) != FromParam("x", default_value=1.0)
+    assert DictOf(((1, Literal(0)),)) != DictOf(((True, Literal(0)),))
+    assert len({Literal(1), Literal(1), FromParam("x"), FromParam("x"), DictOf(()), DictOf(())}) == 3
+
+
+class Tagged:
+    """A serializer that is equal to others of its kind, and writes something else."""
+
+    extension = "txt"
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tagged)
+
+    def __hash__(self) -> int:
+        return 1
+
+    def serialize(self, value: Any, writer: Any) -> None:
+        writer.write(f"{self.tag}{value}".encode())
+
+    def deserialize(self, reader: Any) -> Any:
+        return reader.read().decode().removeprefix(self.tag)
+
+
+def test_serializers_that_are_equal_are_two_if_they_hold_other_values() -> None:
+    one, other = task(serializer=Tagged("a"))(lambda n: f"a{n}"), task(serializer=Tagged("b"))(lambda n: f"a{n}")
+
+    @dag(serializer=P)
+    def d(n: int) -> Any:
+        return [one(n), other(n)]
+
+    assert d.invoke(1) == ["1", "a1"] or d.invoke(1) == ["a1", "a1"]
+    assert len({str(codec.get("live").tag) for codec in _codecs(d) if "live" in codec}) == 2
+
+
+def _codecs(d: Any) -> Any:
+    from dagcelery.planner.build import plan
+
+    return plan(d.__dag__()).codecs
