@@ -175,6 +175,8 @@ class _Live:
 class _Walker(pickle.Pickler):
     """Pickles an object, but for what stands for itself."""
 
+    is_copying = False
+
     def __init__(self) -> None:
         self._file = io.BytesIO()
         self._buffers: list[pickle.PickleBuffer] = []
@@ -192,13 +194,16 @@ class _Walker(pickle.Pickler):
         if type(obj) is not types.FunctionType:
             return NotImplemented
         contents = [_content(cell) for cell in obj.__closure__ or ()]
-        made = (_Live(obj.__code__), _Live(obj.__globals__), obj.__name__, obj.__qualname__, len(contents))
+        model = _Live(obj) if self.is_copying else None
+        made = (model, _Live(obj.__code__), _Live(obj.__globals__), obj.__name__, obj.__qualname__, len(contents))
         state = obj.__defaults__, obj.__kwdefaults__, obj.__module__, obj.__dict__, contents
         return _function, made, state, None, None, _fill
 
 
 class _Copier(_Walker):
     """Pickles an object to load it again at once."""
+
+    is_copying = True
 
     def __init__(self, hidden: type | None) -> None:
         super().__init__()
@@ -327,9 +332,10 @@ def _content(cell: types.CellType) -> list[Any]:
         return []
 
 
-def _function(code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:
+def _function(model: Any, code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:
     made = types.FunctionType(code, scope, name, None, tuple([types.CellType() for _ in range(cells)]))
     made.__qualname__ = qualname
+    made.__annotations__, made.__doc__ = model.__annotations__, model.__doc__
     return made
 
 

@@ -169,7 +169,34 @@ def of_keys(n: int) -> Any:
     return see({(1, 2.0): 1, True: see(n)})
 
 
+def of_tasks_in_a_loop(n: int) -> Any:
+    out, known = [], []
+    for k in range(n):
+        known.append(k)
+
+        @task(serializer=P)
+        def inner(x: int = 0) -> Any:
+            return [k, list(known), x]  # noqa: B023 (that is the question)
+
+        out.append(inner(x=k))
+    return out
+
+
+def of_a_task_of_a_variable(n: int) -> Any:
+    factor = 1
+
+    @task(serializer=P)
+    def inner(x: int) -> Any:
+        return factor * x
+
+    first = inner(n)
+    factor = 10
+    return [first, inner(n), inner(n + 1)]
+
+
 RECORDED = [
+    of_tasks_in_a_loop,
+    of_a_task_of_a_variable,
     of_box,
     of_slots,
     of_list,
@@ -422,6 +449,39 @@ def test_an_output_hidden_in_an_object_is_refused(hide: Callable[[Any], Any]) ->
         dag(serializer=P)(body).__dag__()
     with pytest.raises(Exception, match=r"the promise of 'nums'.* is where nobody would find it"):
         task(dynamic=True, serializer=P)(body).invoke(3)
+
+
+def test_an_output_that_a_task_captures_is_refused() -> None:
+    def body(n: int) -> Any:
+        made = nums(n)
+
+        @task(serializer=P)
+        def inner(x: int) -> Any:
+            return [x, made]
+
+        return inner(n)
+
+    told = r"'nums' in a function 'inner' \(the call of 'inner'\): is where nobody"
+    with pytest.raises(InvalidDag, match=told):
+        dag(serializer=P)(body).__dag__()
+    with pytest.raises(Exception, match=told):
+        task(dynamic=True, serializer=P)(body).invoke(3)
+
+
+def test_what_a_task_does_to_what_it_captures_is_seen_around_it() -> None:
+    seen: list[int] = []
+
+    @dag(serializer=P)
+    def d(n: int) -> Any:
+        @task(serializer=P)
+        def noted(x: int) -> int:
+            seen.append(x)
+            return x
+
+        return [noted(n), noted(n)]
+
+    assert d.invoke(1) == [1, 1]
+    assert seen == [1, 1]
 
 
 def test_a_returned_object_that_hides_an_output_is_refused() -> None:

@@ -109,6 +109,7 @@ class _Body:
 
     def traced(self, probes: Probes) -> tuple[Trace, Source]:
         trace = Trace(probes, self.annotations, self.table, self.captures)
+        trace.home = getattr(self.body, "__qualname__", "")
         with trace:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.parameters}
             try:
@@ -117,6 +118,7 @@ class _Body:
                 raise _explained(error, trace, self.name) from error
             if trace.refused is not None:
                 raise trace.refused  # the body caught it, and went on as if it knew something
+            trace.settle()
         return trace, returned
 
     def traced_again(self, probes: Probes) -> tuple[Trace, Source]:

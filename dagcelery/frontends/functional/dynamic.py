@@ -93,6 +93,7 @@ class Growth(Trace):
         super().__init__(_NO_PROBES, {}, Table())
         self.name = name
         self.place = "the running task"
+        self.home = name.rpartition(":")[2]
         self._promises: list[Promise] = []
 
     def __enter__(self) -> Growth:
@@ -125,4 +126,6 @@ class Growth(Trace):
             raise self.refused
         if not self.calls:
             return source.value if isinstance(source, Literal) else returned
-        return Grown(self.name, self.calls, source or self.source(returned))
+        returns = source or self.source(returned)
+        self.settle()
+        return Grown(self.name, self.calls, returns)

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from types import FunctionType
+from typing import cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
-from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
+from dagcelery.frontends.functional.calls import Call, CalledTask, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.hints import arity
 from dagcelery.frontends.functional.output import Output, ref_of, title, trace_of
@@ -76,6 +78,8 @@ class Trace:
         self._outer: Trace | None = None
         self._copies = objects.Copies(Output)
         self._argument = ""
+        self.home = ""
+        self._defined: list[tuple[int, object]] = []
 
     def __enter__(self) -> Trace:
         self._outer = _CURRENT.get()
@@ -103,7 +107,23 @@ class Trace:
             self._argument = ""
             call = Call(callee, sources, source_of(upstream, self), ())
             self.calls.append(replace(call, context=self._context(call)))
+            self._note_defined(callee)
         return len(self.calls) - 1
+
+    def _note_defined(self, callee: Callee) -> None:
+        """Keep a task that the body defines as it is: what it captures may be another thing when the body goes on."""
+        func = callee.func if isinstance(callee, CalledTask) else None
+        if self.home and isinstance(func, FunctionType) and func.__qualname__.startswith(f"{self.home}.<locals>."):
+            self._defined.append((len(self.calls) - 1, self.kept(func)))
+
+    def settle(self) -> None:
+        """Let calls be of the tasks that they were of, where the body has changed since what these capture."""
+        self.later()
+        for number, kept in self._defined:
+            call = self.calls[number]
+            assert isinstance(call.callee, CalledTask)
+            if self.kept(call.callee.func) is not kept:
+                self.calls[number] = replace(call, callee=replace(call.callee, func=cast(FunctionType, kept)))
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
