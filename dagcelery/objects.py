@@ -16,8 +16,9 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ def is_atom(value: object) -> bool:
 
 def copied(value: T) -> T:
     """Return a copy of a value as it is now. Raises what its classes raise where there can be none."""
-    return value if is_atom(value) else _copied(value, None)[0]
+    return value if is_atom(value) else cast(T, _copied(value, None).value)
 
 
 def listed(values: Iterable[Any]) -> list[Any]:
@@ -112,7 +113,7 @@ class Copies:
 
     def __init__(self, hidden: type) -> None:
         self._hidden = hidden
-        self._known: dict[int, tuple[object, bytes, Any]] = {}
+        self._known: dict[int, tuple[object, _Copy]] = {}
         self._now: dict[int, Any] = {}
 
     def later(self) -> None:
@@ -123,23 +124,33 @@ class Copies:
         """Return a copy of `value` as it is now. Raises Hidden, and what its classes raise."""
         if id(value) not in self._now:
             known = self._known.get(id(value))
-            made, digest = _copied(value, self._hidden, known[1:] if known else None)
+            made = _copied(value, self._hidden, known[1] if known else None)
             # The object is kept, so that its id stays its own.
-            self._known[id(value)] = value, digest, made
-            self._now[id(value)] = made
+            self._known[id(value)] = value, made
+            self._now[id(value)] = made.value
         return self._now[id(value)]
 
 
-def _copied(value: Any, hidden: type | None, last: tuple[bytes, Any] | None = None) -> tuple[Any, bytes]:
-    """Return a copy, and the digest of what it was made of; if that is the digest of the last copy, that one."""
+@dataclass(slots=True)
+class _Copy:
+    """A copy, and what it was made of: bytes, what stands for itself, and large parts, which are those of the copy."""
+
+    value: Any
+    stream: bytes = b""
+    live: Sequence[object] = ()
+    buffers: Sequence[bytearray] = ()
+
+
+def _copied(value: Any, hidden: type | None, last: _Copy | None = None) -> _Copy:
+    """Return a copy; the last one, if it was made of the same."""
     copier = _Copier(hidden)
     try:
-        digest = copier.digest(value)
+        copier.dump(value)
         if copier.found is None:
-            return (last[1] if last and last[0] == digest else copier.loaded()), digest
+            return last if last is not None and copier.is_like(last) else copier.loaded()
     except Exception as error:
         if copier.found is None:
-            return _copied_deeply(value, error), b""
+            return _Copy(_copied_deeply(value, error))
     raise Hidden(copier.found)
 
 
@@ -183,13 +194,6 @@ class _Walker(pickle.Pickler):
         super().__init__(self._file, _PROTOCOL, buffer_callback=self._buffers.append)
         self.live: list[object] = []
 
-    def digest(self, value: object) -> bytes:
-        self.dump(value)
-        digest = hashlib.sha256(self._file.getbuffer())
-        for buffer in self._buffers:
-            digest.update(buffer.raw())
-        return digest.digest()
-
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is not types.FunctionType:
             return NotImplemented
@@ -230,17 +234,26 @@ class _Copier(_Walker):
             self.live.append(obj)
         return number
 
-    def loaded(self) -> Any:
-        buffers = [(bytes if raw.readonly else bytearray)(raw) for raw in (each.raw() for each in self._buffers)]
-        return _Loader(self._file.getvalue(), self.live, buffers).load()
+    def is_like(self, last: _Copy) -> bool:
+        """Whether what was pickled is what a copy was made of; to compare large parts is faster than to hash them."""
+        if len(self.live) != len(last.live) or len(self._buffers) != len(last.buffers):
+            return False
+        return (
+            self._file.getbuffer() == last.stream
+            and all(one is other for one, other in zip(self.live, last.live, strict=True))
+            and all(known == each.raw() for each, known in zip(self._buffers, last.buffers, strict=True))
+        )
 
-    def digest(self, value: object) -> bytes:
-        # Which objects stand for themselves is not in the stream.
-        return super().digest(value) + b"".join(id(each).to_bytes(8, "big") for each in self.live)
+    def loaded(self) -> _Copy:
+        raws = [each.raw() for each in self._buffers]
+        buffers = [bytearray(raw) for raw in raws]
+        parts = [memoryview(own).toreadonly() if raw.readonly else own for own, raw in zip(buffers, raws, strict=True)]
+        stream = self._file.getvalue()
+        return _Copy(_Loader(stream, self.live, parts).load(), stream, self.live, buffers)
 
 
 class _Loader(pickle.Unpickler):
-    def __init__(self, data: bytes, live: list[object], buffers: list[bytes | bytearray]) -> None:
+    def __init__(self, data: bytes, live: list[object], buffers: Sequence[bytearray | memoryview]) -> None:
         super().__init__(io.BytesIO(data), buffers=buffers)
         self._live = live
 
@@ -284,6 +297,13 @@ class _Teller(_Walker):
         reduced = obj.__reduce_ex__(_PROTOCOL)
         # What is found by its name stands for itself: another object may have the name later.
         return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
+
+    def digest(self, value: object) -> bytes:
+        self.dump(value)
+        digest = hashlib.sha256(self._file.getbuffer())
+        for buffer in self._buffers:
+            digest.update(buffer.raw())
+        return digest.digest()
 
     def _named(self, obj: object) -> object:
         if type(obj) is types.CodeType:

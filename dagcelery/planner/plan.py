@@ -63,8 +63,8 @@ class FunctionSpec:
 class Output:
     """One stored output of a step: a path into the returned value, whole or split into elements.
 
-    `iterable` says that it was declared to be iterated: where its codec refuses the whole value, a
-    generator say, the list of its elements is what is stored.
+    `iterable` says that its author declared it to be iterated: where its codec refuses the whole value, the
+    list of its elements is what is stored. Of an iterator it is so without a word.
     """
 
     name: str

@@ -7,9 +7,10 @@ from typing import Final, TypeAlias, TypeVar
 
 from dagcelery.frontends.functional.calls import Call, Callee
 from dagcelery.frontends.functional.difference import is_same_callee
+from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Run, Spliced
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
-from dagcelery.objects import ATOMS, same, told
+from dagcelery.objects import ATOMS, Copies, same, told
 
 S = TypeVar("S")
 # Which element is meant by each that stands for all of its list.
@@ -37,10 +38,12 @@ _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list
 
 
 class Table:
-    """Numbers for terms; traces that are to be compared share one."""
+    """Numbers for terms, and copies of what is recorded; traces that are to be compared share them."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
+        self.copies = Copies(Output)
+        self._objects: dict[int, tuple[object, int]] = {}
         self._callees: list[tuple[Callee, int]] = []
         self._untold: list[tuple[object, int]] = []
 
@@ -65,9 +68,14 @@ class Table:
         return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
 
     def _object(self, value: object) -> int:
+        known = self._objects.get(id(value))
+        if known is not None:
+            return known[1]
         found = told(value)
         if found is not None:
-            return self.number("object", type(value).__qualname__, found)
+            # Nobody changes what was recorded.
+            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
+            return self._objects[id(value)][1]
         return _found(self._untold, value, same, lambda: self.number("untold", len(self._untold)))
 
 

@@ -76,7 +76,6 @@ class Trace:
         self._position_of: dict[int, Position] = {}
         self._numbers: Counter[Context] = Counter()
         self._outer: Trace | None = None
-        self._copies = objects.Copies(Output)
         self._argument = ""
         self.home = ""
         self._defined: list[tuple[int, object]] = []
@@ -139,7 +138,7 @@ class Trace:
 
     def later(self) -> None:
         """Say that the body went on since the last value was kept, and may have changed it."""
-        self._copies.later()
+        self.table.copies.later()
 
     def kept(self, value: object) -> object:
         """Return a value as it is now: it is recorded, and may be changed before it travels.
@@ -149,7 +148,7 @@ class Trace:
         if objects.is_atom(value):
             return value
         try:
-            return self._copies.take(value)
+            return self.table.copies.take(value)
         except objects.Hidden as hidden:
             raise InvalidDag(
                 f"{title(hidden.found)} in a {_kind(value)} ({self._argument}{self.place})",
