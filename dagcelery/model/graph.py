@@ -14,6 +14,7 @@ from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.order import dependencies, layers
 from dagcelery.model.outputs import TaskOutput
 from dagcelery.model.sources import Readable, Source
+from dagcelery.objects import same
 
 __all__ = ["DAG", "Node", "Task", "dependencies", "fan_source"]
 
@@ -60,6 +61,13 @@ class Task(Frozen):
             over=over,
         )
         rules.check_task(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task) or not same(self.func, other.func):
+            return False
+        return {**self.__dict__, "func": None} == {**other.__dict__, "func": None}
+
+    __hash__ = Frozen.__hash__
 
 
 class DAG(Frozen):

@@ -116,4 +116,10 @@ def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
 def _key(spec: Mapping[str, Any]) -> Any:
     if spec["k"] != "object":
         return json.dumps(spec, sort_keys=True)
-    return told(spec["live"]) or id(spec["live"])
+    live = spec["live"]
+    try:
+        hash(live)
+    except TypeError:
+        return id(live)
+    # Equal ones may hold other values, and write something else.
+    return live, told(live)

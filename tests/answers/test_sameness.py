@@ -123,6 +123,10 @@ def test_what_differs_from_element_to_element_is_noticed_though_it_is_equal(make
             dag(serializer=P)(body).__dag__()
 
 
+def as_text(x: int) -> str:
+    return str(x)
+
+
 @dataclasses.dataclass(eq=True)
 class Adder:
     """A task may be an object, which is equal to others."""
@@ -142,8 +146,21 @@ def test_tasks_that_are_equal_are_two_if_they_hold_other_values() -> None:
     def alike(n: int) -> Any:
         return [task(serializer=P)(Adder(5))(x) for x in nums(n)]
 
-    with pytest.raises(InvalidDag, match="with other options"):
-        d.invoke(2)
+    @dag(static=("k",), serializer=P)
+    def inner(x: int, k: int) -> Any:
+        return task(serializer=P)(Adder(k))(x)
+
+    @dag(serializer=P)
+    def nested(n: int) -> Any:
+        return [inner(x, i) for i, x in enumerate(nums(n))]
+
+    @dag(serializer=P)
+    def written(n: int) -> Any:
+        return [task(serializer=Tagged(str(i)))(as_text)(x) for i, x in enumerate(nums(n))]
+
+    for differing in (d, nested, written):
+        with pytest.raises(InvalidDag, match="with other options"):
+            differing.invoke(2)
     assert alike.invoke(2) == [5, 6]
 
 

@@ -44,7 +44,8 @@ def between(one: Source, other: Source) -> str | None:
 def is_same_callee(one: Callee, other: Callee) -> bool:
     """Whether two calls are of the same task, or of DAGs that are alike."""
     if isinstance(one, CalledTask) and isinstance(other, CalledTask):
-        return same(one.func, other.func) and replace(one, func=other.func) == other
+        known = replace(one, func=other.func, options=other.options)
+        return known == other and same(one.func, other.func) and same(one.options, other.options)
     return one == other
 
 
