@@ -355,7 +355,10 @@ def _content(cell: types.CellType) -> list[Any]:
 def _function(model: Any, code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:
     made = types.FunctionType(code, scope, name, None, tuple([types.CellType() for _ in range(cells)]))
     made.__qualname__ = qualname
-    made.__annotations__, made.__doc__ = model.__annotations__, model.__doc__
+    made.__doc__ = model.__doc__
+    # From Python 3.14 on annotations are evaluated when they are asked for, and need not be there yet.
+    name = "__annotate__" if hasattr(model, "__annotate__") else "__annotations__"
+    setattr(made, name, getattr(model, name))
     return made
 
 
