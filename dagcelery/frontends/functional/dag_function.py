@@ -208,7 +208,14 @@ class DagFunction(Definition[P, R_co]):
 
 
 def _key(values: Mapping[str, object]) -> Hashable | None:
-    """Return what tells these values from others, None if nothing does; 1 and True are two values."""
+    """Return what tells these values from others, None if nothing does; 1 and True are two values.
+
+    A body may change a list or a dict that it is given, as it does when it is called: then it runs each time.
+    """
+    try:
+        hash(tuple(values.values()))
+    except TypeError:
+        return None
     return told({name: values[name] for name in sorted(values)})
 
 
