@@ -12,6 +12,7 @@ from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_of
+from dagcelery.frontends.functional.kept import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.output import Output, title
 from dagcelery.frontends.functional.refs import Path, Ref, Result
@@ -53,7 +54,7 @@ class DagFunction(Definition[P, R_co]):
         self._name = name
         self._node_name: str | None = None
         self._submission: dict[str, object] = {}
-        self._dags: dict[Hashable, DAG] = {}
+        self._dags: Dags = {}
         self._check_parameters()
 
     @property
@@ -82,16 +83,23 @@ class DagFunction(Definition[P, R_co]):
         return self if instance is None else self._bound_to(instance)
 
     def __dag__(self, **static: object) -> DAG:
-        """Return the DAG, built once for every combination of values of the static parameters."""
+        """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
+        if not self._bound:
+            self._refresh()
         values = self._known({**self._values, **static})
-        key = _key(values)
-        if key is not None and key in self._dags:
-            return self._dags[key]
-        with recursion_refused((self._fn, key), name_of(self._fn)):
-            dag = self._built(values)
-        if key is not None:
-            self._dags[key] = dag
-        return dag
+        key = None if self._bound else key_of(values)
+        identity = key if key is not None else _key(values)
+
+        def read() -> DAG:
+            with recursion_refused((self._fn, identity), name_of(self._fn)):
+                return self._built(values)
+
+        dag = kept(self._dags, key, (self._fn,), read)
+        if dag is not None:
+            return dag
+        held = (*self._bound, *values.values()) if key is None else ()
+        named = id(self._fn), id(self._options), self._name, key, tuple(map(id, held))
+        return read_anew(named, (self, held), read)
 
     def options(
         self,
@@ -202,7 +210,7 @@ class DagFunction(Definition[P, R_co]):
 
 
 def _key(values: Mapping[str, object]) -> Hashable | None:
-    """Return what tells these values from others, None if nothing does; 1 and True are two values."""
+    """Return what tells these values from those of a call further out, None if nothing does."""
     key = tuple((name, type(values[name]), values[name]) for name in sorted(values))
     try:
         hash(key)
