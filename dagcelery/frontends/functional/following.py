@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from dagcelery.frontends.functional.definition import Definition
@@ -22,12 +22,13 @@ from dagcelery.frontends.functional.standing import (
     Rest,
     Standing,
     attribute_of,
+    bound,
     constant,
     item_of,
     joined,
     known,
 )
-from dagcelery.frontends.functional.written import Written, written
+from dagcelery.frontends.functional.written import Written, own_nodes, parameters_of, written
 
 _DEEP: Final = 12
 _MOST: Final = 50_000
@@ -51,6 +52,7 @@ class Follower:
         self._deep = 0
         self._quiet = 0
         self._shown = 0
+        self._unused: ast.expr | None = None
 
     def ask(self, node: ast.AST) -> None:
         """Look at an expression, or at a `match`, whose parts were looked at before; `seen` tells what they are."""
@@ -80,7 +82,7 @@ class Follower:
 
     def run(self, node: Written, names: Names) -> Standing:
         """Follow what is written in a function; returns what it returns."""
-        known_names = {each.arg for each in _parameters(node.args)}
+        known_names = {each.arg for each in parameters_of(node.args)}
         rest = tuple((name, names.own.pop(name)) for name in list(names.own) if name not in known_names)
         names.own.update({name: PLAIN for name in known_names if name not in names.own})
         if node.args.kwarg is not None:
@@ -90,7 +92,7 @@ class Follower:
         self._returned.append([])
         is_over = not self.block(node.body, names)
         returned = self._returned.pop()
-        is_generator = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in _own_nodes(node))
+        is_generator = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own_nodes(node))
         return PLAIN if is_generator else joined(returned if is_over else [*returned, known(None)])
 
     # --- statements ---
@@ -113,6 +115,11 @@ class Follower:
     def _on_Return(self, node: ast.Return, names: Names) -> bool:
         self._returned[-1].append(known(None) if node.value is None else self.value(node.value, names))
         return False
+
+    def _on_Expr(self, node: ast.Expr, names: Names) -> bool:
+        self._unused = node.value
+        self.value(node.value, names)
+        return True
 
     def _on_Assign(self, node: ast.Assign, names: Names) -> bool:
         value = self.value(node.value, names)
@@ -364,7 +371,7 @@ class Follower:
             given, function = [known(callee.value.__self__), *given], function.__func__
         if isinstance(function, types.FunctionType):
             node_of_it = written(function.__code__)
-            own = _bound(node_of_it.args, given, named) if node_of_it is not None else {}
+            own = bound(node_of_it.args, given, named) if node_of_it is not None else {}
             return self.enter(function, own)
         return PLAIN
 
@@ -373,7 +380,7 @@ class Follower:
     ) -> Standing:
         if self._deep >= _DEEP:
             return PLAIN
-        inner.own.update(_bound(node.args, given, named))
+        inner.own.update(bound(node.args, given, named))
         self._deep += 1
         try:
             return self.run(node, inner)
@@ -383,27 +390,6 @@ class Follower:
     def _grow(self, holder: ast.expr, value: Standing, names: Names) -> None:
         if isinstance(holder, ast.Name) and isinstance(known_list := names.look(holder.id), Each | Fixed):
             names.own[holder.id] = Each(joined([item_of(known_list), value]))
-
-
-def _bound(
-    parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
-) -> dict[str, Standing]:
-    """Return what parameters stand for; one of which nobody knows what it is given stands for some plain value."""
-    places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
-    own: dict[str, Standing] = dict(zip(places, given, strict=False))
-    return own | {name: value for name, value in named.items() if name is not None}
-
-
-def _parameters(parameters: ast.arguments) -> Iterator[ast.arg]:
-    yield from (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)
-    yield from (each for each in (parameters.vararg, parameters.kwarg) if each is not None)
-
-
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    for part in ast.iter_child_nodes(node):
-        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield part
-            yield from _own_nodes(part)
 
 
 def _join(names: Names, paths: Sequence[Mapping[str, Standing]]) -> None:

@@ -112,6 +112,8 @@ class _Questions(Follower):
 
     def ask(self, node: ast.AST) -> None:
         """Raise InvalidDag if Python answers this itself."""
+        if node is self._unused:
+            return
         look = getattr(self, f"_ask_{type(node).__name__}", None)
         if look is not None:
             look(node)
@@ -132,7 +134,7 @@ class _Questions(Follower):
             if any(function is each for each in functions) and node.args:
                 is_property = function is builtins.getattr and len(node.args) < 3
                 if about == _TEXT:
-                    self._refuse_text(node, node.args[0])
+                    self._refuse_text(node, node.args[0], is_refused=function in (builtins.str, builtins.format))
                 elif not is_property:
                     self._refuse_output(node, node.args[0], about)
         if isinstance(node.func, ast.Attribute):
@@ -151,7 +153,7 @@ class _Questions(Follower):
             self._refuse_output(node, node.slice, "what a dict has for {}")
 
     def _ask_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr.startswith("__") and node.attr.endswith("__"):
+        if node.attr in _SAID_OF_OUTPUTS:
             self._refuse_output(node, node.value, "what Python itself knows of {}")
 
     def _ask_FormattedValue(self, node: ast.FormattedValue) -> None:
@@ -170,12 +172,13 @@ class _Questions(Follower):
         if any(not isinstance(case.pattern, ast.MatchAs) or case.pattern.pattern for case in node.cases):
             self._refuse_output(node.subject, node.subject, "what {} looks like")
 
-    def _refuse_text(self, node: ast.AST, part: ast.expr) -> None:
+    def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
         if self._shown:
             return  # what is printed goes nowhere else
         if holds_output(self.seen(part)):
             self._refuse(node, part, _TEXT)
-        self._refuse_output(node, part, _TEXT)
+        if not is_refused:  # by the output itself
+            self._refuse_output(node, part, _TEXT)
 
     def _refuse_output(self, node: ast.AST, part: ast.expr, about: str) -> None:
         if self.seen(part) == OUTPUT:
@@ -197,6 +200,8 @@ def _refused(where: str, asked: str, parameter: str, is_growth: bool) -> Invalid
 _WHEN: Final = "dagcelery.frontends.functional.branching"
 _LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _TEXT: Final = "how {} is written"
+_SAID_OF_OUTPUTS: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})
+"""Other names of this kind an output refuses."""
 _LOOKUPS: Final = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
 _ASKING: Final[Mapping[str, Sequence[object]]] = {
     "of which type {} is": (builtins.type, builtins.isinstance, builtins.issubclass, builtins.callable),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -145,6 +145,15 @@ def attribute_of(value: Standing, name: str) -> Standing:
 def constant(node: ast.expr) -> object:
     """Return the value of a literal, MISSING for anything else."""
     return node.value if isinstance(node, ast.Constant) else MISSING
+
+
+def bound(
+    parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
+) -> dict[str, Standing]:
+    """Return what parameters stand for; one of which nobody knows what it is given stands for some plain value."""
+    places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
+    own: dict[str, Standing] = dict(zip(places, given, strict=False))
+    return own | {name: value for name, value in named.items() if name is not None}
 
 
 def _own_of(holder: object) -> Any:

@@ -30,6 +30,20 @@ def written(code: types.CodeType) -> Written | None:
     return found[0] if len(found) == 1 else None
 
 
+def parameters_of(parameters: ast.arguments) -> Iterator[ast.arg]:
+    """Yield all parameters, ``*args`` and ``**kwargs`` among them."""
+    yield from (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)
+    yield from (each for each in (parameters.vararg, parameters.kwarg) if each is not None)
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is written in a function, but not in those within it."""
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield part
+            yield from own_nodes(part)
+
+
 @lru_cache(maxsize=8)
 def _module(text: str, flags: int) -> tuple[ast.Module, list[types.CodeType]] | None:
     try:
