@@ -70,7 +70,7 @@ class DagFunction(Definition[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
-            return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
+            return cast(R_co, self._called_plainly(args, kwargs))
         return cast(R_co, self._nested(trace, self._called_with(args, kwargs)))
 
     @overload

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.output import Output, flat
-from dagcelery.frontends.functional.trace import nothing_traced
+from dagcelery.frontends.functional.trace import check_values, nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
@@ -158,6 +158,11 @@ class Definition(Generic[P, R_co]):
             culprit = f"the call of {self.__name__!r}"
             raise InvalidDagType(culprit, str(error), f"call it as {self._signature}") from None
         return {**self._object(), **arguments}
+
+    def _called_plainly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call the function, which is right wherever no graph is made, but not with values of one."""
+        check_values(f"the call of {self.__name__!r}", (*args, *kwargs.values()))
+        return cast(Callable[..., Any], self._fn)(*self._bound, *args, **kwargs)
 
     def _object(self) -> dict[str, object]:
         if not self._bound:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from sysconfig import get_paths
 from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.definition import Definition, short_name
@@ -49,7 +50,13 @@ def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], giv
 
 def check_questions_of_task(body: Callable[..., Any], arguments: Mapping[str, object]) -> None:
     """Raise InvalidDag if a dynamic task asks what only those know that will be given what its calls return."""
-    _follow(body, dict.fromkeys(arguments, PLAIN), is_growth=True)
+    if isinstance(body, types.FunctionType) and _followed.get(body) is not body.__code__:
+        _follow(body, {name: known(value) for name, value in arguments.items()}, is_growth=True)
+        _followed[body] = body.__code__
+
+
+_followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
+"""Running tasks that ask nothing: they are called again and again."""
 
 
 def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bool) -> None:
