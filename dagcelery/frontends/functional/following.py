@@ -31,7 +31,7 @@ from dagcelery.frontends.functional.standing import (
 from dagcelery.frontends.functional.written import Written, own_nodes, parameters_of, written
 
 _DEEP: Final = 12
-_MOST: Final = 50_000
+_MOST: Final = 20_000
 """Expressions; what is longer is not followed to its end."""
 _LISTS: Final = (builtins.list, builtins.tuple, builtins.sorted, builtins.reversed, builtins.iter)
 _GROWING: Final = frozenset({"append", "add", "appendleft"})
