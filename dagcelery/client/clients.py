@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
-from dagcelery.client.targets import Node, deadline_of, fixed, plan_of, static_of
+from dagcelery.client.targets import Node, dag_of, deadline_of, fixed, plan_of, static_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
 from dagcelery.model.policies import is_number
@@ -162,8 +162,9 @@ class Client:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
         engine = self.engine
         engine.store.ping()
-        plan = plan_of(node, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
-        seconds = deadline_of(node) if deadline is None else deadline
+        dag = dag_of(node)  # once: it may have to be read for that
+        plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
+        seconds = deadline_of(dag) if deadline is None else deadline
         run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key, static=static)
         reply = engine.store.create(run)
         if key is not None:

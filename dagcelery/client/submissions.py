@@ -46,7 +46,7 @@ def new_run(
         id=run_id,
         name=plan.name,
         plan=values.seal_bytes(engine.keyring, addresses.plan(run_id), 0, text),
-        digest=plan.digest,
+        digest=hashlib.sha256(text).hexdigest(),
         topology=topology(plan),
         values=given.values,
         lists=given.lists,

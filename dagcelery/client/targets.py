@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import DAG, Buildable, Task
+from dagcelery.payload import functions
 from dagcelery.planner.build import plan as make_plan
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.plan import FunctionSpec, Plan
 from dagcelery.settings import Settings
 
 Node = Buildable[..., Any] | DAG | Task | str
 
 
-def deadline_of(node: Node) -> float | None:
+def deadline_of(dag: DAG | Task) -> float | None:
     """Seconds that a run of this DAG may take, or None."""
-    dag = dag_of(node)
     return dag.options.deadline if isinstance(dag, DAG) else None
 
 
@@ -72,16 +72,25 @@ def _found(text: str) -> Node:
 
 
 def plan_of(node: Node, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
-    """The plan of a DAG; made once for each DAG object."""
+    """The plan of a DAG; made once for each DAG object, as long as workers find its functions as it says."""
     dag, chosen = dag_of(node), settings or Settings()
     terms = (queue, chosen.serializer, chosen.max_nodes)
     known = _plans.get(id(dag))
-    if known is None or known[0] is not dag or known[1] != terms:
+    if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
         made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
-        if len(_plans) >= 128:
-            _plans.pop(next(iter(_plans)))
+        while len(_plans) >= _KEPT_PLANS:
+            _plans.pop(next(iter(list(_plans))), None)  # other threads keep plans, too
         known = _plans[id(dag)] = (dag, terms, made)
     return known[2]
 
 
+def _is_so(spec: FunctionSpec) -> bool:
+    """Whether a function is still found as a plan says: its code may be another, and so may be what has its name."""
+    if spec.live is None:
+        return True
+    now = functions.describe(spec.live, by_value=spec.by_value)
+    return (now["module"], now["qualname"]) == (spec.module, spec.qualname) and spec.hash in ("", now["hash"])
+
+
+_KEPT_PLANS: Final = 128
 _plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}

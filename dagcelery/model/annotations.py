@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 
 _known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
 """Annotations as they were written, and evaluated: tasks that run make nodes of the same functions again and again."""
-_signatures: WeakKeyDictionary[FunctionType, inspect.Signature] = WeakKeyDictionary()
+_signatures: WeakKeyDictionary[FunctionType, tuple[object, object, inspect.Signature]] = WeakKeyDictionary()
+"""With the code and the defaults that they are of."""
 
 LAZY: Final = frozenset({Iterable, Iterator, Collection, Sequence})
 
@@ -57,9 +58,9 @@ def signature(func: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of `func`; None for the built-in functions that have none."""
     if isinstance(func, FunctionType) and not hasattr(func, "__signature__"):
         known = _signatures.get(func)
-        if known is None:
-            known = _signatures[func] = inspect.signature(func)
-        return known
+        if known is None or known[0] is not func.__code__ or known[1] is not func.__defaults__:
+            known = _signatures[func] = func.__code__, func.__defaults__, inspect.signature(func)
+        return known[2]
     try:
         return inspect.signature(func)
     except (TypeError, ValueError):

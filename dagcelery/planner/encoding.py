@@ -99,37 +99,55 @@ def refuse_pickles(plan: Plan) -> None:
                 f"serializer {kind} in {plan.name} needs pickle, which only signed plans may use",
                 f"{REMEDY}, or serialize with AsJSON or AsMessagePack",
             )
+    for culprit, expr in _expressions(plan):
+        for tag, held in _objects(expr):
+            kind = type(held).__name__ if tag == "live" else "pickle"
+            raise NotConfigured(
+                f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
+                f"{REMEDY}, or pass values that JSON can say",
+            )
+
+
+def holds_live(plan: Plan) -> bool:
+    """Whether something in `plan` is pickled each time that it is encoded, and may have changed in between."""
+    if any(not function.module and function.blob is None for function in plan.functions):
+        return True
+    found = (tag for _, expr in _expressions(plan) for tag, _ in _objects(expr))
+    return any("live" in codec for codec in plan.codecs) or "live" in found
+
+
+def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
+    """Yield what is computed in a plan, and what it is called in an error."""
     for body in plan.bodies:
         for step in body.steps:
             for name, expr in step.arguments:
-                _refuse_literals(f"argument {name!r} of {step.name}", expr)
+                yield f"argument {name!r} of {step.name}", expr
         for name, expr, _ in body.outputs:
-            _refuse_literals(f"output {name!r} of {plan.name}", expr)
+            yield f"output {name!r} of {plan.name}", expr
         for param in body.params:
-            _refuse_literals(f"the default of parameter {param.name!r}", param.default or ("lit", None))
-        _refuse_literals(f"the result of {plan.name}", body.returns or ("lit", None))
+            if param.default is not None:
+                yield f"the default of parameter {param.name!r}", param.default
+        if body.returns is not None:
+            yield f"the result of {plan.name}", body.returns
 
 
-def _refuse_literals(culprit: str, expr: Expr) -> None:
+def _objects(expr: Expr) -> Iterator[tuple[str, object]]:
+    """Yield the tags and the values of literals that JSON cannot say."""
     tag = expr[0]
     if tag in ("live", "blob"):
-        kind = type(expr[1]).__name__ if tag == "live" else "pickle"
-        raise NotConfigured(
-            f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
-            f"{REMEDY}, or pass values that JSON can say",
-        )
-    if tag in SEQUENCES:
+        yield tag, expr[1]
+    elif tag in SEQUENCES:
         for item in expr[1]:
-            _refuse_literals(culprit, item)
+            yield from _objects(item)
     elif tag in ("splice", "part"):
-        _refuse_literals(culprit, expr[1])
+        yield from _objects(expr[1])
     elif tag in ("choice", "first"):
         for item in expr[1:]:
-            _refuse_literals(culprit, item)
+            yield from _objects(item)
     elif tag == "dict":
         for pair in expr[1]:
-            _refuse_literals(culprit, pair[0])
-            _refuse_literals(culprit, pair[1])
+            yield from _objects(pair[0])
+            yield from _objects(pair[1])
 
 
 def _body_data(body: Body) -> dict[str, Any]:

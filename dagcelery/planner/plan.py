@@ -153,7 +153,7 @@ class Plan:
     memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def encode(self, *, signed: bool = True) -> bytes:
-        """Return the plan as JSON; equal plans give equal bytes, and `live` objects are pickled.
+        """Return the plan as JSON; equal plans give equal bytes, and `live` objects are pickled, as they are now.
 
         Raises `NotConfigured` if something would have to be pickled and the bytes will not be `signed`.
         """
@@ -161,9 +161,12 @@ class Plan:
 
         if not signed:
             encoding.refuse_pickles(self)
-        if "encoded" not in self.memo:
-            self.memo["encoded"] = encoding.encode(self)
-        data: bytes = self.memo["encoded"]
+        if "encoded" in self.memo:
+            data: bytes = self.memo["encoded"]
+            return data
+        data = encoding.encode(self)
+        if not encoding.holds_live(self):  # such as functions by value, with all that they hold
+            self.memo["encoded"] = data
         return data
 
     @staticmethod

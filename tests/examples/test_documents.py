@@ -32,7 +32,11 @@ from dagcelery.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/security.md")
+    ROOT / name
+    for name in (
+        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
+        *("docs/bodies.md", "docs/glossary.md", "docs/security.md"),
+    )
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|uvicorn ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from typing import Literal as Choice
 
@@ -12,6 +12,7 @@ from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_of
+from dagcelery.frontends.functional.kept import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.output import Output, title
 from dagcelery.frontends.functional.refs import Path, Ref, Result
@@ -54,7 +55,7 @@ class DagFunction(Definition[P, R_co]):
         self._name = name
         self._node_name: str | None = None
         self._submission: dict[str, object] = {}
-        self._dags: dict[Hashable, DAG] = {}
+        self._dags: Dags = {}
         self._check_parameters()
 
     @property
@@ -75,7 +76,7 @@ class DagFunction(Definition[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
-            return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
+            return cast(R_co, self._called_plainly(args, kwargs))
         return cast(R_co, self._nested(trace, self._called_with(args, kwargs)))
 
     @overload
@@ -88,16 +89,23 @@ class DagFunction(Definition[P, R_co]):
         return self if instance is None else self._bound_to(instance)
 
     def __dag__(self, **static: object) -> DAG:
-        """Return the DAG, built once for every combination of values of the static parameters."""
+        """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
+        if not self._bound:
+            self._refresh()
         values = self._known({**self._values, **static})
-        key = _key(values)
-        if key is not None and key in self._dags:
-            return self._dags[key]
-        with recursion_refused((self._fn, key), name_of(self._fn)):
-            dag = self._built(values)
-        if key is not None:
-            self._dags[key] = dag
-        return dag
+        key = None if self._bound else key_of(values)
+        identity = key if key is not None else told(values)
+
+        def read() -> DAG:
+            with recursion_refused((self._fn, identity), name_of(self._fn)):
+                return self._built(values)
+
+        dag = kept(self._dags, key, (self._fn,), read)
+        if dag is not None:
+            return dag
+        held = (*self._bound, *values.values()) if key is None else ()
+        named = id(self._fn), id(self._options), self._name, key, tuple(map(id, held))
+        return read_anew(named, (self, held), read)
 
     def options(
         self,
@@ -205,18 +213,6 @@ class DagFunction(Definition[P, R_co]):
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
-
-
-def _key(values: Mapping[str, object]) -> Hashable | None:
-    """Return what tells these values from others, None if nothing does; 1 and True are two values.
-
-    A body may change a list or a dict that it is given, as it does when it is called: then it runs each time.
-    """
-    try:
-        hash(tuple(values.values()))
-    except TypeError:
-        return None
-    return told({name: values[name] for name in sorted(values)})
 
 
 def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:

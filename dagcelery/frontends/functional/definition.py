@@ -7,11 +7,13 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from operator import is_
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.output import Output, flat
-from dagcelery.frontends.functional.trace import nothing_traced
+from dagcelery.frontends.functional.trace import check_values, nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
@@ -37,7 +39,7 @@ class Definition(Generic[P, R_co]):
     __qualname__: str
 
     def __init__(self, fn: Callable[P, R_co]) -> None:
-        self._signature = _checked_signature(fn)
+        self._signature, self._defaults = _checked_signature(fn), _defaults_of(fn)
         functools.update_wrapper(cast(Any, self), fn)
         self._fn = fn
         self._bound: tuple[object, ...] = ()
@@ -109,6 +111,12 @@ class Definition(Generic[P, R_co]):
         own = {n: v for n, v in self.__dict__.items() if n not in _UNPICKLED and base.get(n, self) is not v}
         return _restored, (type(self) if self._decorated is self else self._decorated, own)
 
+    def _refresh(self) -> None:
+        """Look at the defaults again, which anybody may change; what was made of others is forgotten."""
+        defaults = _defaults_of(self._fn)
+        if len(defaults) != len(self._defaults) or not all(map(is_, defaults, self._defaults)):
+            self.__dict__.update(_signature=_checked_signature(self._fn), _defaults=defaults, _rest=None, _dags={})
+
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
         if self._annotations is None:
@@ -117,6 +125,8 @@ class Definition(Generic[P, R_co]):
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what is to be run, and its parameters by name."""
+        if not self._bound:
+            self._refresh()
         try:
             return self, self._arguments(args, kwargs)
         except TypeError as error:
@@ -140,12 +150,19 @@ class Definition(Generic[P, R_co]):
 
     def _called_with(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call in a DAG's body, those of a method's object among them."""
+        if not self._bound:
+            self._refresh()
         try:
             arguments = self._arguments(args, kwargs)
         except TypeError as error:
             culprit = f"the call of {self.__name__!r}"
             raise InvalidDagType(culprit, str(error), f"call it as {self._signature}") from None
         return {**self._object(), **arguments}
+
+    def _called_plainly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call the function, which is right wherever no graph is made, but not with values of one."""
+        check_values(f"the call of {self.__name__!r}", (*args, *kwargs.values()))
+        return cast(Callable[..., Any], self._fn)(*self._bound, *args, **kwargs)
 
     def _object(self) -> dict[str, object]:
         if not self._bound:
@@ -176,6 +193,7 @@ class Definition(Generic[P, R_co]):
 
     def _bound_to(self, instance: object) -> Any:
         # The object may change from one build to the next, so that no DAG is remembered for it.
+        self._refresh()
         bound = self._changed(_bound=(instance,), _dags={})
         bound._signature = bound.__dict__["__signature__"] = self._unbound_rest()
         return bound
@@ -186,6 +204,23 @@ class Definition(Generic[P, R_co]):
             names = list(self._signature.parameters.values())[1:]
             self._rest = self._signature.replace(parameters=names)
         return self._rest
+
+
+def layers_of(fn: object) -> list[FunctionType]:
+    """Return the functions that `fn` consists of: the one that is called, what it wraps, what that wraps."""
+    layers: list[FunctionType] = []
+    while isinstance(fn, FunctionType) and fn not in layers:
+        layers.append(fn)
+        fn = fn.__dict__.get("__wrapped__")
+    return layers
+
+
+def _defaults_of(fn: object) -> list[object]:
+    found: list[object] = []
+    for layer in layers_of(fn):
+        named = layer.__kwdefaults__ or {}
+        found += (layer.__defaults__, *named, *named.values())
+    return found
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -225,12 +260,12 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 
 
 # DAGs are built again, and what a definition is a variant of is pickled beside it.
-_UNPICKLED = frozenset({"_dags", "_decorated"})
+_UNPICKLED = frozenset({"_dags", "_decorated", "_defaults"})
 
 
 def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
     if isinstance(base, Definition):
         return base._changed(**state, _dags={})
     definition = object.__new__(base)
-    definition.__dict__.update(state, _decorated=definition, _dags={})
+    definition.__dict__.update(state, _decorated=definition, _dags={}, _defaults=_defaults_of(state["_fn"]))
     return definition

@@ -12,6 +12,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.calls import CalledTask
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_at, serializer_of
+from dagcelery.frontends.functional.kept import Dags, kept
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.trace import Trace, current
@@ -51,12 +52,12 @@ class TaskFunction(Definition[P, R_co]):
             if not all(alias.partition(":")):
                 raise InvalidDag(f"aliases={alias!r} of {short_name(fn)!r}", "is no former name", "give 'module:name'")
         self._name: str | None = None
-        self._dags: dict[frozenset[str], DAG] = {}
+        self._dags: Dags = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
-            return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
+            return cast(R_co, self._called_plainly(args, kwargs))
         return cast(R_co, self._recorded(trace, self._called_with(args, kwargs)))
 
     @overload
@@ -140,9 +141,14 @@ class TaskFunction(Definition[P, R_co]):
         return (self._alone(frozenset(self._signature.parameters) | extra) if extra else self), params
 
     def _alone(self, names: frozenset[str]) -> DAG:
-        if names not in self._dags:
-            self._dags[names] = self._made_alone(sorted(names))
-        return self._dags[names]
+        if not self._bound:
+            self._refresh()
+
+        def make() -> DAG:
+            return self._made_alone(sorted(names))
+
+        # Which of its DAGs depends on the names, and on what the defaults hold, which are parameters of it.
+        return kept(self._dags, names, self._defaults, make) or make()
 
     def _made_alone(self, names: Iterable[str]) -> DAG:
         known = self._hints()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -45,6 +45,33 @@ def nothing_traced() -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def check_values(place: str, values: tuple[object, ...]) -> None:
+    """Raise InvalidDag if one of the values of a plain call is an output: in a thread of a body, or after its end.
+
+    Lists and the like are looked into only while some body runs: they may be long, and calls are plain almost always.
+    """
+    for output in _outputs_in(values, 20 if _open else 0):
+        error = InvalidDag(
+            f"{place} with {title(output)}",
+            "is made in another thread than the body, or after its end, so that it would be executed and not noted",
+            "call tasks in the body itself, one after the other: they run at the same time all the same",
+        )
+        trace_of(output).refused = trace_of(output).refused or error
+        raise error
+
+
+def _outputs_in(values: Iterable[object], depth: int) -> Iterator[Output]:
+    for value in values:
+        if isinstance(value, Output):
+            yield value
+        elif depth and isinstance(value, list | tuple | set | frozenset | dict):
+            yield from _outputs_in(value.values() if isinstance(value, dict) else value, depth - 1)
+
+
+_open: set[int] = set()
+"""The traces that are open in this process."""
 
 
 class Trace:
@@ -83,9 +110,11 @@ class Trace:
     def __enter__(self) -> Trace:
         self._outer = _CURRENT.get()
         _CURRENT.set(self)
+        _open.add(id(self))
         return self
 
     def __exit__(self, *_: object) -> None:
+        _open.discard(id(self))
         _CURRENT.set(self._outer)
 
     def output(self, ref: Ref) -> Output:

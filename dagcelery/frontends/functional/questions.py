@@ -1,0 +1,218 @@
+"""Questions that Python answers by itself, though the value that is asked about is not there: `x is None`, `type(x)`.
+
+An output refuses to be compared and computed with, but it is an object, and has an identity, a type and a text. A body
+that asks for these goes on with an answer about the output instead of the value. So its code is followed, as it was
+written, with what its names stand for, and such a question is refused. Where paths meet and a name may stand for one or
+the other, nothing is claimed: what is refused would have gone wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import operator
+import re
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from sysconfig import get_paths
+from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.definition import Definition, short_name
+from dagcelery.frontends.functional.following import Follower, GivenUp
+from dagcelery.frontends.functional.standing import (
+    OUTPUT,
+    PLAIN,
+    Known,
+    Local,
+    Names,
+    Standing,
+    constant,
+    holds_output,
+    is_table,
+    joined,
+    known,
+)
+from dagcelery.frontends.functional.unwritten import questions
+from dagcelery.frontends.functional.written import written
+
+
+def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
+    """Raise InvalidDag if a body asks what only a run will know.
+
+    `outputs` are its parameters without a value, `given` those with one.
+    """
+    own: dict[str, Standing] = dict.fromkeys(outputs, OUTPUT)
+    _follow(body, own | {name: known(value) for name, value in given.items()}, is_growth=False)
+
+
+def check_questions_of_task(body: Callable[..., Any], arguments: Mapping[str, object]) -> None:
+    """Raise InvalidDag if a dynamic task asks what only those know that will be given what its calls return."""
+    if isinstance(body, types.FunctionType) and _followed.get(body) is not body.__code__:
+        _follow(body, {name: known(value) for name, value in arguments.items()}, is_growth=True)
+        _followed[body] = body.__code__
+
+
+_followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
+"""Running tasks that ask nothing: they are called again and again."""
+
+
+def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bool) -> None:
+    if not isinstance(body, types.FunctionType):
+        return
+    outputs = {name for name, value in own.items() if value == OUTPUT}
+    if written(body.__code__) is None:
+        for name, line in questions(body.__code__, outputs):
+            where = f"line {line} of {short_name(body)!r}"
+            raise _refused(
+                where, f"whether {name!r} is some object, of some type, or how it is written", name, is_growth
+            )
+    with suppress(GivenUp, RecursionError):
+        _Questions(body, outputs, is_growth=is_growth).enter(body, own)
+
+
+class _Questions(Follower):
+    def __init__(self, body: types.FunctionType, parameters: Collection[str], *, is_growth: bool) -> None:
+        super().__init__()
+        self.home = body.__module__
+        self.parameters = parameters
+        self.is_growth = is_growth
+
+    def is_followed(self, function: types.FunctionType) -> bool:
+        """Whether a function is the user's own; of libraries nobody wrote what they ask for a body."""
+        module = str(function.__module__)
+        is_near = module.partition(".")[0] == str(self.home).partition(".")[0]
+        is_ours = module.partition(".")[0] == "dagcelery"
+        return is_near or not (is_ours or function.__code__.co_filename.startswith(_LIBRARIES))
+
+    def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
+        """Return what a call of `when` gives: of an output an output, and its branches are bodies too."""
+        if getattr(callee, "__module__", None) != _WHEN or not given:
+            return None
+        results = [self._branch(each) for each in given[1:]]
+        return OUTPUT if given[0] == OUTPUT else joined(results) if len(results) == 2 else PLAIN
+
+    def _branch(self, branch: Standing) -> Standing:
+        if isinstance(branch, Local):
+            return self._call_written(branch.node, (), {}, Names({}, branch.names.function, branch.names))
+        if isinstance(branch, Known) and isinstance(branch.value, types.FunctionType):
+            return self.enter(branch.value, {})
+        return PLAIN
+
+    def result_of(self, callee: Definition[..., object]) -> Standing:
+        """Return what a call gives: of a DAG what it is made of, as far as its body tells."""
+        if self.is_growth or not hasattr(callee, "static"):
+            return OUTPUT
+        self._quiet += 1
+        try:
+            names = [each for each in callee._signature.parameters if each not in callee.static]
+            function = callee.fn
+            return (
+                self.enter(function, dict.fromkeys(names, OUTPUT))
+                if isinstance(function, types.FunctionType)
+                else PLAIN
+            )
+        finally:
+            self._quiet -= 1
+
+    def ask(self, node: ast.AST) -> None:
+        """Raise InvalidDag if Python answers this itself."""
+        if node is self._unused:
+            return
+        look = getattr(self, f"_ask_{type(node).__name__}", None)
+        if look is not None:
+            look(node)
+
+    def _ask_Compare(self, node: ast.Compare) -> None:
+        sides = [node.left, *node.comparators]
+        for one, sign, other in zip(sides, node.ops, sides[1:], strict=False):
+            if isinstance(sign, ast.Is | ast.IsNot):
+                for side in (one, other):
+                    self._refuse_output(node, side, "which object {} is")
+            elif isinstance(sign, ast.In | ast.NotIn) and is_table(self.seen(other)):
+                self._refuse_output(node, one, "whether {} is in a dict or a set")
+
+    def _ask_Call(self, node: ast.Call) -> None:
+        callee = self.seen(node.func)
+        function = callee.value if isinstance(callee, Known) else None
+        for about, functions in _ASKING.items():
+            if any(function is each for each in functions) and node.args:
+                is_property = function is builtins.getattr and len(node.args) < 3
+                if about == _TEXT:
+                    self._refuse_text(node, node.args[0], is_refused=function in (builtins.str, builtins.format))
+                elif not is_property:
+                    self._refuse_output(node, node.args[0], about)
+        if isinstance(node.func, ast.Attribute):
+            self._ask_method(node, node.func)
+
+    def _ask_method(self, node: ast.Call, method: ast.Attribute) -> None:
+        template = constant(method.value)
+        if isinstance(template, str) and method.attr == "format" and re.search(r"![ra]", template):
+            for each in (*node.args, *(named.value for named in node.keywords)):
+                self._refuse_text(node, each)
+        elif method.attr in _LOOKUPS and is_table(self.seen(method.value)) and node.args:
+            self._refuse_output(node, node.args[0], "what a dict or a set has for {}")
+
+    def _ask_Subscript(self, node: ast.Subscript) -> None:
+        if is_table(self.seen(node.value)):
+            self._refuse_output(node, node.slice, "what a dict has for {}")
+
+    def _ask_Attribute(self, node: ast.Attribute) -> None:
+        if node.attr in _SAID_OF_OUTPUTS:
+            self._refuse_output(node, node.value, "what Python itself knows of {}")
+
+    def _ask_FormattedValue(self, node: ast.FormattedValue) -> None:
+        if node.conversion in (ord("r"), ord("a")) or holds_output(self.seen(node.value)):
+            self._refuse_text(node, node.value)
+
+    def _ask_BinOp(self, node: ast.BinOp) -> None:
+        template = constant(node.left)
+        if isinstance(node.op, ast.Mod) and isinstance(template, str):
+            values = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
+            for each in values:
+                if re.search(r"%[^%]*?[ra]", template) or holds_output(self.seen(each)):
+                    self._refuse_text(node, each)
+
+    def _ask_Match(self, node: ast.Match) -> None:
+        if any(not isinstance(case.pattern, ast.MatchAs) or case.pattern.pattern for case in node.cases):
+            self._refuse_output(node.subject, node.subject, "what {} looks like")
+
+    def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
+        if self._shown:
+            return  # what is printed goes nowhere else
+        if holds_output(self.seen(part)):
+            self._refuse(node, part, _TEXT)
+        if not is_refused:  # by the output itself
+            self._refuse_output(node, part, _TEXT)
+
+    def _refuse_output(self, node: ast.AST, part: ast.expr, about: str) -> None:
+        if self.seen(part) == OUTPUT:
+            self._refuse(node, part, about)
+
+    def _refuse(self, node: ast.AST, part: ast.expr, about: str) -> NoReturn:
+        told, text = ast.unparse(node), ast.unparse(part)
+        where = f"{told!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
+        raise _refused(where, about.format(repr(text)), text if text in self.parameters else "", self.is_growth)
+
+
+def _refused(where: str, asked: str, parameter: str, is_growth: bool) -> InvalidDag:
+    when = "in the tasks that take it" if is_growth else "when the DAG runs"
+    static = f", or let the DAG know its value: @dag(static=({parameter!r},))" if parameter else ""
+    choosing = "decide" if is_growth else "choose with when(...), or decide"
+    return InvalidDag(where, f"asks {asked}, but it has a value only {when}", f"{choosing} in a task{static}")
+
+
+_WHEN: Final = "dagcelery.frontends.functional.branching"
+_LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_TEXT: Final = "how {} is written"
+_SAID_OF_OUTPUTS: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})
+"""Other names of this kind an output refuses."""
+_LOOKUPS: Final = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
+_ASKING: Final[Mapping[str, Sequence[object]]] = {
+    "of which type {} is": (builtins.type, builtins.isinstance, builtins.issubclass, builtins.callable),
+    "which object {} is": (builtins.id, builtins.hash, operator.is_, operator.is_not),
+    "which attributes {} has": (builtins.hasattr, builtins.getattr, builtins.vars, builtins.dir),
+    _TEXT: (builtins.repr, builtins.ascii, builtins.str, builtins.format),
+}

@@ -1,0 +1,221 @@
+"""What the body of a DAG depends on, as it was when the body was read: while it is the same, so is the DAG.
+
+A body is a function. It does what its code says with what it reads around it: globals, captured variables, attributes
+of modules, classes and objects, defaults, and what functions that it calls read. All of these are looked up and kept;
+whether they are still the same is asked by identity, of containers for each element. What is not known to be the same
+whenever it is used, a clock for one or an object of a class that nobody here knows, cannot be told, and neither can the
+body then: it is read each time.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+import itertools
+import types
+from abc import ABCMeta
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import is_
+from typing import Any, Final, cast
+
+from dagcelery.frontends.functional.definition import Definition, layers_of
+from dagcelery.frontends.functional.reads import reads
+
+_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range})
+_MOST: Final = 1_000
+"""A body that reads more is cheaper to read than to compare."""
+_MISSING: Final = object()
+
+# What gives the same for the same, and is not changed by being used. What makes use of names, as getattr does, is not
+# among them: which attribute it reads the code does not say.
+_PURE_NAMES: Final = (
+    *("abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "complex", "dict"),
+    *("divmod", "enumerate", "filter", "float", "format", "frozenset", "hash", "hex", "int", "isinstance"),
+    *("issubclass", "iter", "len", "list", "map", "max", "min", "next", "object", "oct", "ord", "pow", "print"),
+    *("range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "type", "zip"),
+)
+_PURE: Final = frozenset(id(getattr(builtins, name)) for name in _PURE_NAMES)
+_PURE_MODULES: Final = frozenset({"math", "cmath", "operator", "_operator", "itertools", "functools", "_functools"})
+_OWN: Final = ("dagcelery.model.", "dagcelery.frontends.functional.", "dagcelery.payload.serializers.")
+_METACLASSES: Final = frozenset({type, ABCMeta, enum.EnumMeta})
+_OF_TASK: Final = ("_fn", "_options", "_name", "_outputs", "_upstream")
+_OF_DAG: Final = ("_fn", "_options", "_name", "_static", "_values", "_node_name", "_upstream")
+
+
+class CannotTell(Exception):
+    """Something that a body reads may be another thing each time it is used."""
+
+
+class Snapshot:
+    """What values are made of, functions of what they read; `holds` says whether it is the same. Raises CannotTell."""
+
+    def __init__(self, values: Iterable[object]) -> None:
+        self._names: list[tuple[dict[str, Any], str, object]] = []
+        self._attributes: list[tuple[object, str, object]] = []
+        self._cells: list[tuple[types.CellType, object]] = []
+        self._codes: list[tuple[types.FunctionType, tuple[object, ...]]] = []
+        self._contents: list[tuple[Callable[[], Iterable[Any]], tuple[object, ...]]] = []
+        self._seen: dict[int, object] = {}
+        self._tell_all(values)
+        self._seen.clear()
+
+    def holds(self) -> bool:
+        """Whether nothing of it has changed since."""
+        return (
+            all(names.get(name, _MISSING) is value for names, name, value in self._names)
+            and all(_contents_of(cell) is value for cell, value in self._cells)
+            and all(_is_same(_parts_of(fn), parts) for fn, parts in self._codes)
+            and all(_is_same(read(), known) for read, known in self._contents)
+            and all(getattr(holder, name, _MISSING) is value for holder, name, value in self._attributes)
+        )
+
+    def _tell(self, value: object) -> None:
+        """Note what may change within a value that is where it was."""
+        kind = type(value)
+        if kind in _ATOMS or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if len(self._seen) > _MOST:
+            raise CannotTell
+        if kind in (tuple, frozenset):
+            self._tell_all(cast(Iterable[object], value))
+        elif kind in (list, set):
+            self._keep(partial(iter, value))
+        elif kind is dict:
+            self._keep(partial(_flat, cast(dict[object, object], value)))
+        elif kind is types.FunctionType and not _is_own(value):
+            self._tell_function(cast(types.FunctionType, value))
+        elif issubclass(kind, Definition):
+            self._tell_definition(cast(Definition[..., Any], value))
+        elif kind is partial:
+            made = cast("partial[Any]", value)
+            self._tell_all((made.func, made.args, made.keywords))
+        elif not _is_known(value):
+            raise CannotTell
+
+    def _tell_all(self, values: Iterable[object]) -> None:
+        for value in values:
+            self._tell(value)
+
+    def _keep(self, read: Callable[[], Iterable[object]]) -> None:
+        known = tuple(read())
+        self._contents.append((read, known))
+        if not _ATOMS.issuperset(map(type, known)):
+            self._tell_all(known)
+
+    def _tell_function(self, fn: types.FunctionType) -> None:
+        self._codes.append((fn, _parts_of(fn)))
+        self._tell(fn.__defaults__)
+        if fn.__kwdefaults__:
+            self._tell(fn.__kwdefaults__)
+        if fn.__dict__:
+            self._tell(fn.__dict__)
+        read = reads(fn.__code__)
+        if read is None:
+            raise CannotTell
+        cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+        for is_cell, name, attributes in read:
+            found = self._cell(cells[name]) if is_cell else self._global(fn, name)
+            self._tell_end(found, attributes)
+
+    def _tell_definition(self, definition: Definition[..., Any]) -> None:
+        if definition._bound or definition._upstream:
+            raise CannotTell
+        held = vars(definition)
+        is_dag = "_static" in held
+        for name in _OF_DAG if is_dag else _OF_TASK:
+            self._names.append((held, name, held[name]))
+        if is_dag:
+            self._tell_all((definition.fn, dict(held["_values"])))
+        else:  # its calls are recorded, so that only what it may be called with counts
+            self._codes += [(each, _parts_of(each)) for each in layers_of(definition.fn)]
+
+    def _cell(self, cell: types.CellType) -> object:
+        value = _contents_of(cell)
+        self._cells.append((cell, value))
+        return value
+
+    def _global(self, fn: types.FunctionType, name: str) -> object:
+        for names in (fn.__globals__, fn.__builtins__):  # type: ignore[attr-defined]
+            value = names.get(name, _MISSING)
+            self._names.append((names, name, value))
+            if value is not _MISSING:
+                return value
+        return _MISSING
+
+    def _tell_end(self, value: object, attributes: Iterable[str]) -> None:
+        """Tell what an attribute of an attribute is; objects on the way there may be any, as nothing else is read."""
+        for name in attributes:
+            found = _attribute(value, name)
+            if found is _MISSING:
+                break
+            self._attributes.append((value, name, found))
+            value = found
+        if value is not _MISSING:
+            self._tell(value)
+
+
+def _attribute(holder: object, name: str) -> object:
+    """Return what lies at `name` of an object that is looked through; _MISSING where the object as such counts."""
+    kind = type(holder)
+    if issubclass(kind, types.ModuleType):
+        found = vars(holder).get(name, _MISSING)
+    elif kind in _METACLASSES and not _is_known(holder):
+        found = getattr(holder, name, _MISSING)
+    else:
+        is_plain = kind.__getattribute__ is object.__getattribute__ or issubclass(kind, types.FunctionType)
+        is_computed = hasattr(getattr(kind, name, None), "__set__")
+        return getattr(holder, "__dict__", {}).get(name, _MISSING) if is_plain and not is_computed else _MISSING
+    if found is _MISSING:
+        raise CannotTell
+    return found
+
+
+def _is_known(value: object) -> bool:
+    """Whether a value that is no container never changes, and does the same each time it is called."""
+    if isinstance(value, type):
+        is_error = issubclass(value, BaseException) and value.__module__ == "builtins"
+        return id(value) in _PURE or is_error or value.__module__ in _PURE_MODULES or _is_own(value)
+    kind = type(value)
+    if kind is types.BuiltinFunctionType:
+        holder: object = getattr(value, "__self__", None)
+        return id(value) in _PURE or (isinstance(holder, types.ModuleType) and holder.__name__ in _PURE_MODULES)
+    if issubclass(kind, enum.Enum):
+        return _is_plain(kind) and type(cast(enum.Enum, value).value) in _ATOMS
+    return _is_own(value if kind is types.FunctionType else kind)
+
+
+def _is_own(value: object) -> bool:
+    module = getattr(value, "__module__", None)
+    return isinstance(module, str) and f"{module}.".startswith(_OWN)
+
+
+def _is_plain(kind: type[enum.Enum]) -> bool:
+    """Whether members do nothing that their class could be taught anew."""
+    own = itertools.chain.from_iterable(vars(base).items() for base in kind.__mro__ if base.__module__ not in _BASES)
+    return not any(isinstance(value, _CODE) and name not in enum.Enum.__dict__ for name, value in own)
+
+
+_BASES: Final = frozenset({"enum", "builtins"})
+_CODE: Final = (types.FunctionType, property, classmethod, staticmethod)
+
+
+def _parts_of(fn: types.FunctionType) -> tuple[object, ...]:
+    return fn.__code__, fn.__defaults__, fn.__kwdefaults__
+
+
+def _contents_of(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _MISSING
+
+
+def _flat(values: dict[object, object]) -> Iterable[object]:
+    return itertools.chain(values, values.values())
+
+
+def _is_same(now: Iterable[object], known: tuple[object, ...]) -> bool:
+    found = tuple(now)
+    return len(found) == len(known) and all(map(is_, found, known))

@@ -1,0 +1,185 @@
+"""What an expression in a body stands for, as far as that can be told without running it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.written import Written
+
+MISSING: Final = object()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value of which no more is known than what it says."""
+
+    name: str
+
+
+PLAIN: Final = Mark("some value that is there")
+OUTPUT: Final = Mark("the output of a node")
+TABLE: Final = Mark("a dict or a set")
+NOTHING: Final = Mark("an element of what has none")
+
+
+@dataclass(frozen=True)
+class Known:
+    """An object that is there while the body is read."""
+
+    value: Any = field(compare=False)
+    identity: int = 0
+
+
+@dataclass(frozen=True)
+class Each:
+    """A list or an iterator whose elements all stand for `of`."""
+
+    of: Standing
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A tuple or a list of these."""
+
+    items: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class Local:
+    """A function that is written within the body, and the names around it."""
+
+    node: Written = field(compare=False)
+    names: Names = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What a function was given by names that it does not declare: its ``**kwargs``."""
+
+    pairs: tuple[tuple[str, Standing], ...]
+
+
+Standing: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
+
+
+@dataclass
+class Names:
+    """The variables of one call of a function; others are looked for in the functions around it, then in its module."""
+
+    own: dict[str, Standing]
+    function: types.FunctionType
+    outer: Names | None = None
+
+    def look(self, name: str) -> Standing:
+        """Return what a name stands for."""
+        if name in self.own:
+            return self.own[name]
+        return self.outer.look(name) if self.outer is not None else _around(self.function, name)
+
+
+def known(value: object) -> Known:
+    """Return what stands for an object."""
+    return Known(value, id(value))
+
+
+def joined(values: Iterable[Standing]) -> Standing:
+    """Return what stands for one of several, of which nobody knows which: nothing is claimed that may be wrong."""
+    found: Standing = NOTHING
+    for value in values:
+        found = _either(found, value)
+    return found
+
+
+def item_of(value: Standing) -> Standing:
+    """Return what iterating a value gives."""
+    if value == OUTPUT:
+        return OUTPUT
+    if isinstance(value, Each):
+        return value.of
+    if isinstance(value, Fixed):
+        return joined(value.items)
+    if isinstance(value, Known) and type(value.value) in (list, tuple) and value.value:
+        items = value.value
+        return known(items[0]) if all(isinstance(each, Definition) for each in items) else PLAIN
+    return PLAIN
+
+
+def holds_output(value: Standing) -> bool:
+    """Whether there are outputs in a list or a tuple."""
+    if isinstance(value, Each):
+        return value.of == OUTPUT or holds_output(value.of)
+    return isinstance(value, Fixed) and any(each == OUTPUT or holds_output(each) for each in value.items)
+
+
+def is_table(value: Standing) -> bool:
+    """Whether a value is searched by hash, which an output has, whatever it will be."""
+    return value == TABLE or (isinstance(value, Known) and type(value.value) in (dict, set, frozenset))
+
+
+def attribute_of(value: Standing, name: str) -> Standing:
+    """Return what an attribute stands for; nothing is called for it."""
+    if value == OUTPUT:
+        return OUTPUT
+    if not isinstance(value, Known):
+        return PLAIN
+    holder = value.value
+    if isinstance(holder, Definition):
+        return value if name in ("options", "after") else PLAIN
+    if isinstance(holder, types.ModuleType):
+        return known(vars(holder)[name]) if name in vars(holder) else PLAIN
+    try:
+        found = inspect.getattr_static(holder, name)
+    except Exception:  # an object may hold anything, and say anything
+        return PLAIN
+    if isinstance(found, types.FunctionType) and not isinstance(holder, type) and name not in _own_of(holder):
+        return known(types.MethodType(found, holder))
+    return PLAIN if isinstance(found, _COMPUTED) else known(found)
+
+
+def constant(node: ast.expr) -> object:
+    """Return the value of a literal, MISSING for anything else."""
+    return node.value if isinstance(node, ast.Constant) else MISSING
+
+
+def bound(
+    parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
+) -> dict[str, Standing]:
+    """Return what parameters stand for; one of which nobody knows what it is given stands for some plain value."""
+    places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
+    own: dict[str, Standing] = dict(zip(places, given, strict=False))
+    return own | {name: value for name, value in named.items() if name is not None}
+
+
+def _own_of(holder: object) -> Any:
+    return getattr(holder, "__dict__", ())
+
+
+def _either(one: Standing, other: Standing) -> Standing:
+    if one == other or other == NOTHING:
+        return one
+    if one == NOTHING:
+        return other
+    if isinstance(one, Each | Fixed) and isinstance(other, Each | Fixed):
+        return Each(_either(item_of(one), item_of(other)))
+    return PLAIN
+
+
+def _around(function: types.FunctionType, name: str) -> Standing:
+    code = function.__code__
+    if name in code.co_freevars:
+        try:
+            return known((function.__closure__ or ())[code.co_freevars.index(name)].cell_contents)
+        except ValueError:
+            return PLAIN
+    scope: dict[str, Any] = function.__globals__
+    built_in: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]
+    return known(scope[name]) if name in scope else known(built_in[name]) if name in built_in else PLAIN
+
+
+_COMPUTED: Final = (property, classmethod, staticmethod, types.MemberDescriptorType, types.GetSetDescriptorType)

@@ -1,0 +1,79 @@
+"""A function as it was written: its part of the source, where there is one and it is what the function was made of."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import linecache
+import types
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+Written: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_FUTURES: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
+
+
+@lru_cache(maxsize=256)
+def written(code: types.CodeType) -> Written | None:
+    """Return what a function with this code was made of; None without a source, and if that has changed meanwhile."""
+    text = "".join(linecache.getlines(code.co_filename))
+    module = _module(text, code.co_flags & _FUTURES) if text else None
+    if module is None:
+        return None
+    tree, codes = module
+    alike = [each for each in codes if _place(each) == _place(code)]
+    if len(alike) != 1 or _said(alike[0]) != _said(code):
+        return None
+    found = [each for each in _functions(tree) if _starts(each) == (code.co_firstlineno, code.co_name)]
+    return found[0] if len(found) == 1 else None
+
+
+def parameters_of(parameters: ast.arguments) -> Iterator[ast.arg]:
+    """Yield all parameters, ``*args`` and ``**kwargs`` among them."""
+    yield from (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)
+    yield from (each for each in (parameters.vararg, parameters.kwarg) if each is not None)
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is written in a function, but not in those within it."""
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield part
+            yield from own_nodes(part)
+
+
+@lru_cache(maxsize=8)
+def _module(text: str, flags: int) -> tuple[ast.Module, list[types.CodeType]] | None:
+    try:
+        tree = ast.parse(text)
+        made = compile(tree, "<source>", "exec", flags=flags, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # cells may hold more than Python
+        return None
+    return tree, list(_codes(made))
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _functions(tree: ast.Module) -> Iterator[Written]:
+    return (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+
+def _starts(node: Written) -> tuple[int, str]:
+    if isinstance(node, ast.Lambda):
+        return node.lineno, "<lambda>"
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name
+
+
+def _place(code: types.CodeType) -> tuple[int, str]:
+    return code.co_firstlineno, code.co_name
+
+
+def _said(code: types.CodeType) -> tuple[object, ...]:
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars
