@@ -288,15 +288,15 @@ def test_what_reads_nothing_that_changes_is_read_once() -> None:
     notebook.run("class C: k = 1\nc = C()\nc.k = 2\ndef helper(*a): return sorted(map(str, a))")
     notebook.run("@dag\ndef inner(x, y=(1, 2)): return [tell(each) for each in x]")
     notebook.run(
-        "@dag(static=('n',))\ndef d(x, n=[1]):\n"
+        "@dag(static=('n',))\ndef d(x, n=(1,)):\n"
         "    found = [t.options(name=f'n{i}')(math.floor(K['a'][0])) for i in range(len(n))]\n"
         "    return [inner(x), when(x, lambda: tell(c.k)), helper(C.k, E.a.value), E.a, found]"
     )
     d = notebook.names["d"]
 
-    assert build(d) is build(d) is build(d, n=[1])
+    assert build(d) is build(d) is build(d, n=(1,))
     assert plan_of(d) is plan_of(d)
-    assert build(d, n=[True]) is not build(d)
+    assert build(d, n=(True,)) is not build(d)
 
 
 def test_an_inner_body_that_cannot_be_told_is_read_only_twice_for_all_runs_of_outer_ones() -> None:

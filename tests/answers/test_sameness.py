@@ -76,17 +76,17 @@ PAIRS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), PAIRS, ids=repr)
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=range(len(PAIRS)))
 def test_a_static_parameter_that_is_equal_shapes_another_dag(one: Any, other: Any) -> None:
     assert invoke(shaped, {"n": 0, "k": one}) == see.fn(one, 0)
     assert invoke(shaped, {"n": 0, "k": other}) == see.fn(other, 0)
     assert not same(one, other)
 
 
-KEPT = [float("nan"), (1, 2.0), Noted(1, [1, 2]), Alike({"a": 1}), frozenset("abc")]
+CONSTANT = [float("nan"), (1, 2.0), ("a", (b"b", None)), frozenset("a")]
 
 
-@pytest.mark.parametrize("value", KEPT, ids=repr)
+@pytest.mark.parametrize("value", CONSTANT, ids=repr)
 def test_a_dag_is_built_once_for_a_static_value(value: Any) -> None:
     assert shaped.__dag__(k=value) is shaped.__dag__(k=copy.deepcopy(value))
 
