@@ -66,7 +66,7 @@ class DagFunction(Definition[P, R_co]):
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
             return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
@@ -79,9 +79,9 @@ class DagFunction(Definition[P, R_co]):
         self: DagFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> DagFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
-        return self if instance is None else self._bound_to(instance)
+        return self._bound_at(instance, owner)
 
-    def __dag__(self, **static: object) -> DAG:
+    def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG, built once for every combination of values of the static parameters."""
         values = self._known({**self._values, **static})
         key = _key(values)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 from dagcelery.frontends.functional.refs import Path
-from dagcelery.model.annotations import bare, hints
+from dagcelery.model.annotations import Unread, bare, hints
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import PathStep
 
@@ -98,4 +98,4 @@ def _bases(cls: type) -> Iterator[type]:
 
 
 def _is_serializer(found: object) -> bool:
-    return not isinstance(found, type) and isinstance(found, Serializer | Serialize)
+    return not isinstance(found, type | Unread) and isinstance(found, Serializer | Serialize)

@@ -53,7 +53,7 @@ class TaskFunction(Definition[P, R_co]):
         self._name: str | None = None
         self._dags: dict[frozenset[str], DAG] = {}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
             return cast(Callable[..., R_co], self._fn)(*self._bound, *args, **kwargs)
@@ -66,7 +66,7 @@ class TaskFunction(Definition[P, R_co]):
         self: TaskFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> TaskFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
-        return self if instance is None else self._bound_to(instance)
+        return self._bound_at(instance, owner)
 
     @property
     def __aliases__(self) -> tuple[str, ...]:
