@@ -51,16 +51,24 @@ def hints(func: Callable[..., Any]) -> dict[str, object]:
     `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all. Here
     it is `Unread`, and what stands around it is read all the same.
     """
-    plain = _plain(func)
-    written, is_complete = _written(plain)
-    known = _known.get(plain) if isinstance(plain, FunctionType) else None
+    return _hints(_plain(func))
+
+
+def fields(cls: type) -> dict[str, object]:
+    """Return the annotations of what stands in a class, by name."""
+    return _hints(cls)
+
+
+def _hints(func: Callable[..., Any]) -> dict[str, object]:
+    written, is_complete = _written(func)
+    known = _known.get(func) if isinstance(func, FunctionType) else None
     if known is not None and known[0] == written:
         return dict(known[1])
-    scope = _Scope(_author(plain, written))
+    scope = _Scope(_author(func, written))
     found = {name: _evaluated(hint, scope) for name, hint in written.items()}
     found = {name: hint for name, hint in found.items() if hint is not None and not isinstance(hint, Unread)}
-    if isinstance(plain, FunctionType) and is_complete and not scope.missed:  # else a name may still be defined
-        _known[plain] = dict(written), found
+    if isinstance(func, FunctionType) and is_complete and not scope.missed:  # else a name may still be defined
+        _known[func] = dict(written), found
     return dict(found)
 
 
@@ -83,8 +91,12 @@ def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
         if inner is func:
             break
         func = inner
-    call = getattr(type(func), "__call__", None)
-    return call if isinstance(call, FunctionType) and not isinstance(func, type) else func
+    call = (
+        getattr(func, "__init__", None)
+        if isinstance(func, type)
+        else inspect.getattr_static(type(func), "__call__", None)
+    )
+    return call if isinstance(call, FunctionType) else func
 
 
 def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
@@ -161,7 +173,7 @@ def _evaluated(hint: object, scope: _Scope) -> object:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         inner = _evaluated(args[0], scope)
-        return hint if inner is args[0] else Annotated[(inner, *args[1:])]  # type: ignore[return-value]
+        return hint if inner is args[0] else Annotated[(inner, *args[1:])]
     if not isinstance(origin, type) or not issubclass(origin, Iterable):
         return hint
     parts = tuple([_evaluated(arg, scope) for arg in args])

@@ -12,12 +12,11 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+_LENIENT: Final[dict[str, Any]] = {}
 if sys.version_info >= (3, 14):
     from annotationlib import Format
 
-    _LENIENT: dict[str, Any] = {"annotation_format": Format.FORWARDREF}
-else:
-    _LENIENT = {}
+    _LENIENT["annotation_format"] = Format.FORWARDREF
 """Annotations are evaluated lazily from 3.14 on; one that names what is imported for type checkers only would raise."""
 
 _LAYERS: Final = 20
@@ -33,10 +32,10 @@ def signature(func: Callable[..., Any]) -> inspect.Signature | None:
     """
     if not isinstance(func, FunctionType):
         return _read(func)
-    known = _known.get(func)
-    if known is None:
-        known = _known[func] = _read(func) or inspect.Signature()
-    return known
+    found = _known.get(func) or _read(func)
+    if found is not None:
+        _known[func] = found
+    return found
 
 
 def says(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,11 +52,11 @@ def _read(func: Callable[..., Any]) -> inspect.Signature | None:
             return _own(functools.partial(_with(_read(func.func)), *func.args, **func.keywords))
         *passing, last = _layers(func)
         found = _own(last) if not passing else _read(last)
-        for layer in reversed(passing):
-            found = _passed_on(found, layer)
-        return found
     except (TypeError, ValueError):
         return None
+    for layer in reversed(passing):
+        found = _passed_on(found, layer)
+    return found
 
 
 def _layers(func: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
@@ -83,7 +82,7 @@ def _names_parameters(func: Callable[..., Any]) -> bool:
     return _states(func) or inspect.Parameter.VAR_KEYWORD not in kinds or not kinds <= _REST
 
 
-_REST: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+_REST: Final[frozenset[Any]] = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
 
 
 def _states(func: Callable[..., Any]) -> bool:
@@ -101,7 +100,7 @@ def _own(func: Callable[..., Any]) -> inspect.Signature:
         plain = FunctionType(func.__code__, func.__globals__, argdefs=func.__defaults__, closure=func.__closure__)
         plain.__kwdefaults__ = func.__kwdefaults__
         func = functools.update_wrapper(plain, func, updated=())
-    call = getattr(type(func), "__call__", None)
+    call = inspect.getattr_static(type(func), "__call__", None)
     found = _read(call) if isinstance(call, FunctionType) else None
     if found is not None:
         return _without(found)
@@ -118,7 +117,7 @@ def _passed_on(found: inspect.Signature | None, wrapper: Callable[..., Any]) -> 
     try:
         takes = {each.kind for each in _own(wrapper).parameters.values()}
     except (TypeError, ValueError):
-        takes = _REST
+        takes = set(_REST)
     if inspect.Parameter.VAR_POSITIONAL not in takes:
         parameters = list(map(_by_name_only, parameters))
     return found.replace(parameters=parameters)

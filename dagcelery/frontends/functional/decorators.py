@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.task_function import TaskFunction
-from dagcelery.model.buildable import Buildable
+from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
 from dagcelery.model.policies import Cache, Retry, Timeout
@@ -168,8 +168,8 @@ def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
-    if isinstance(fn, type) or not isinstance(fn, Buildable):
-        raise InvalidDagType(f"{fn!r}", "is no decorated function", "decorate it with @dag or @task")
+    if not is_buildable(fn):
+        raise not_buildable(fn, "is no decorated function", "decorate it with @dag or @task")
     if static:
         raise InvalidDag(f"{next(iter(static))!r} of {fn!r}", "is not a static parameter", "a task has none")
     return fn.__dag__()

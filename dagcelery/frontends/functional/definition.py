@@ -249,7 +249,7 @@ def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
 def _hint(fn: Callable[..., Any]) -> str:
     if says(fn) is fn:
         return ""
-    return "; what a decorator gives itself it has to say, by parameters of its own or a __signature__ without that"
+    return "; where a decorator gives one of these itself, let its function name the others, or set its __signature__"
 
 
 def _own_attributes(definition: Definition[..., Any], fn: Callable[..., Any]) -> dict[str, Any]:

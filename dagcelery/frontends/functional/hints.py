@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 from dagcelery.frontends.functional.refs import Path
-from dagcelery.model.annotations import Unread, bare, hints
+from dagcelery.model.annotations import Unread, bare, fields
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import PathStep
 
@@ -89,7 +89,7 @@ def _item(items: Any, index: object) -> object:
 def _fields(cls: Any) -> dict[str, object]:
     found: dict[str, object] = {}
     for base in _bases(cls):
-        found |= hints(base)
+        found |= fields(base)
     return found
 
 

@@ -75,8 +75,7 @@ class TaskFunction(Definition[P, R_co]):
 
     def __dag__(self) -> DAG:
         """Return the DAG whose only node is this task, with its parameters."""
-        named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        return self._alone(frozenset(named))
+        return self._alone(self._named())
 
     def options(
         self,
@@ -135,9 +134,14 @@ class TaskFunction(Definition[P, R_co]):
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         _, params = super()._prepared(args, kwargs)
-        extra = params.keys() - self._signature.parameters.keys()
+        named = self._named()
+        extra = params.keys() - named
         # What comes in by **kwargs is a parameter of this run's DAG only.
-        return (self._alone(frozenset(self._signature.parameters) | extra) if extra else self), params
+        return (self._alone(named | extra) if extra else self), params
+
+    def _named(self) -> frozenset[str]:
+        parameters = self._signature.parameters.values()
+        return frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
 
     def _alone(self, names: frozenset[str]) -> DAG:
         if names not in self._dags:
@@ -147,12 +151,12 @@ class TaskFunction(Definition[P, R_co]):
     def _made_alone(self, names: Iterable[str]) -> DAG:
         known = self._hints()
         parameters = self._signature.parameters
-        names = [
-            each
+        own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
+        names = list(names)
+        inputs = {
+            each: _parameter(parameters[each], known.get(each)) if each in own else _parameter(None, known.get(rest))
             for each in names
-            if each not in parameters or parameters[each].kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        inputs = {each: _parameter(parameters.get(each), known.get(each)) for each in names}
+        }
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
         output = FromReturnValue(serializer_at(self._options.serializer, known.get("return"), ()))
         node = Task(
