@@ -101,12 +101,17 @@ def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
 
 def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
     """Return the annotations as they stand in the code, and whether all of them could be read."""
-    try:
+    if sys.version_info < (3, 14):
         return getattr(func, "__annotations__", {}), True
-    except Exception:  # from Python 3.14 on they are evaluated here, and raise what they like
-        pass
-    from annotationlib import Format, get_annotations  # type: ignore[import-not-found,unused-ignore]
+    from annotationlib import Format, get_annotations
 
+    # They are evaluated here, and raise what they like.
+    try:
+        return func.__annotations__, True
+    except AttributeError:
+        return {}, True
+    except Exception:
+        pass
     try:
         return get_annotations(func, format=Format.FORWARDREF), False
     except Exception:

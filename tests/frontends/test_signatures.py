@@ -193,7 +193,7 @@ def test_a_wrapper_whose_source_cannot_be_read_is_refused_in_a_sentence() -> Non
     hidden = task(functools.wraps(row)(found["inner"]))
 
     assert hidden(1) == ["hidden", 1, 1]
-    with pytest.raises(InvalidParameters, match="'x'.*where a decorator gives one of these itself, let its function"):
+    with pytest.raises(InvalidParameters, match=r"'x'.*where a decorator gives one of these itself, let its function"):
         hidden.invoke(1)
 
 
@@ -285,7 +285,7 @@ def test_an_async_generator_is_refused_where_it_is_decorated(decorate: Callable[
     async def pages(n: int) -> Any:
         yield n
 
-    with pytest.raises(InvalidDag, match="'pages': is an async generator.*return them as a list"):
+    with pytest.raises(InvalidDag, match=r"'pages': is an async generator.*return them as a list"):
         decorate(pages)
 
 

@@ -50,7 +50,7 @@ class Definition(Generic[P, R_co]):
         self._rest: inspect.Signature | None = None
         # What was written onto the function can be read here too, but a name that is ours stays ours.
         self.__dict__ = {**_own_attributes(self, fn), **self.__dict__}
-        self._tell_asyncio()
+        self._mark()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         raise NotImplementedError
@@ -115,16 +115,16 @@ class Definition(Generic[P, R_co]):
         own = {n: v for n, v in self.__dict__.items() if n not in _UNPICKLED and base.get(n, self) is not v}
         return _restored, (type(self) if self._decorated is self else self._decorated, own)
 
-    def _tell_asyncio(self) -> None:
-        """Let `inspect.iscoroutinefunction` say of this what it says of the function; of 3.11 `asyncio`'s does."""
-        if not inspect.iscoroutinefunction(self._fn):
-            return
-        if sys.version_info >= (3, 12):
-            inspect.markcoroutinefunction(self)
-        else:
-            from asyncio import coroutines  # where it is async, asyncio will be needed
+    @property
+    def _is_coroutine(self) -> object:
+        """What `asyncio.iscoroutinefunction` asks for, and before Python 3.12 no other does; so asyncio is there."""
+        asks = sys.modules.get("asyncio.coroutines")
+        return getattr(asks, "_is_coroutine", None) if inspect.iscoroutinefunction(self._fn) else None
 
-            self._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined,unused-ignore]
+    def _mark(self) -> None:
+        """Let `inspect.iscoroutinefunction` say of this what it says of the function."""
+        if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(self._fn):
+            inspect.markcoroutinefunction(self)
 
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
@@ -269,7 +269,7 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 
 
 # DAGs are built again, and what a definition is a variant of is pickled beside it.
-_UNPICKLED = frozenset({"_dags", "_decorated", "_is_coroutine", "_is_coroutine_mark"})
+_UNPICKLED = frozenset({"_dags", "_decorated", "_is_coroutine_mark"})
 
 
 def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
@@ -277,5 +277,5 @@ def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: di
         return base._changed(**state, _dags={})
     definition = object.__new__(base)
     definition.__dict__.update(state, _decorated=definition, _dags={})
-    definition._tell_asyncio()
+    definition._mark()
     return definition

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
+from dagcelery.frontends.functional.arguments import NESTED, PAIRED, TwoLists, context_in, joined, source_of
 from dagcelery.frontends.functional.calls import Call, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.hints import arity
@@ -23,7 +23,7 @@ from dagcelery.frontends.functional.output import Output, ref_of, trace_of
 from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.frontends.functional.terms import FIRST, Table, Terms
-from dagcelery.model.sources import Source
+from dagcelery.model.sources import Literal, Source
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
 
@@ -72,6 +72,8 @@ class Trace:
         self._terms = Terms(self.calls, table)
         self._position_of: dict[int, Position] = {}
         self._numbers: Counter[Context] = Counter()
+        self._undecided: InvalidDag | None = None
+        self._met: dict[frozenset[Ref], set[Element]] = {}
         self._outer: Trace | None = None
 
     def __enter__(self) -> Trace:
@@ -93,10 +95,26 @@ class Trace:
         if self.captures is not None:
             upstream = self.captures.handed_up(upstream, self)
         with self._at(f"the call of {callee.name!r}"):
-            sources = {name: source_of(value, self) for name, value in arguments.items()}
-            call = Call(callee, sources, source_of(upstream, self), ())
-            self.calls.append(replace(call, context=self._context(call)))
+            try:
+                sources = {name: source_of(value, self) for name, value in arguments.items()}
+                call = Call(callee, sources, source_of(upstream, self), ())
+                self.calls.append(replace(call, context=self._context(call)))
+            except TwoLists as refusal:
+                self._tell_apart(refusal)
+                self.calls.append(Call(callee, {}, Literal([]), ()))
         return len(self.calls) - 1
+
+    def _tell_apart(self, refusal: TwoLists) -> None:
+        """Refuse a call with elements of two lists by the second one of that kind: if both lists have gone on, they are
+        paired; if one has, it is gone through for each element of the other.
+        """
+        now = set(refusal.elements)
+        met = self._met.setdefault(frozenset(element.source for element in now), now)
+        if self._undecided is None or self._undecided is self.refused:
+            self.refused = InvalidDag(refusal.culprit, refusal.wrong, NESTED if met & now else PAIRED)
+            if met != now:
+                raise self.refused
+            self._undecided = self.refused
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
