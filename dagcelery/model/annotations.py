@@ -101,21 +101,16 @@ def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
 
 def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
     """Return the annotations as they stand in the code, and whether all of them could be read."""
-    if sys.version_info < (3, 14):
-        return getattr(func, "__annotations__", {}), True
-    from annotationlib import Format, get_annotations
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
 
-    # They are evaluated here, and raise what they like.
-    try:
-        return func.__annotations__, True
-    except AttributeError:
-        return {}, True
-    except Exception:
-        pass
-    try:
-        return get_annotations(func, format=Format.FORWARDREF), False
-    except Exception:
+        # They are evaluated here, and raise what they like.
+        with suppress(Exception):
+            return func.__annotations__, True
+        with suppress(Exception):
+            return get_annotations(func, format=Format.FORWARDREF), False
         return get_annotations(func, format=Format.STRING), False
+    return getattr(func, "__annotations__", {}), True
 
 
 def _author(func: Any, written: Mapping[str, object]) -> Any:

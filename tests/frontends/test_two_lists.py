@@ -112,6 +112,7 @@ def test_a_loop_that_is_left_early_is_refused_nevertheless() -> None:
         for x in numbers(n):
             for y in square_all(n):
                 return add(x, y)
+        return None
 
     def broken(n: int) -> Any:
         for x, y in zip(numbers(n), square_all(n), strict=True):
