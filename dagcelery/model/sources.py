@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import told
 
 
 class Empty:
@@ -58,6 +59,8 @@ class FromParam(Source):
     serializer: Serializer | None = None
     default_value: object = EMPTY
 
+    __repr__ = told
+
 
 @dataclass(frozen=True, slots=True)
 class FromNodeOutput(Source):
@@ -66,6 +69,8 @@ class FromNodeOutput(Source):
     node: str
     output: str
     serializer: Serializer | None = None
+
+    __repr__ = told
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,10 @@ class _Body:
             except Exception as error:
                 if trace.refused is not None and error is not trace.refused:
                     raise trace.refused from None  # it is what led to this
-                raise _explained(error, trace, self.name) from error
+                explained = _explained(error, trace, self.name)
+                if explained is error:
+                    raise
+                raise explained from error
             if trace.refused is not None:
                 raise trace.refused  # the body caught it, and went on as if it knew something
         return trace, returned

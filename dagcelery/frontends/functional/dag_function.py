@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from typing import Literal as Choice
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
@@ -22,6 +22,7 @@ from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions, Hook, changed
 from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromParam, Literal
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class DagFunction(Definition[P, R_co]):
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
         return self._bound_at(instance, owner)
 
+    @shortened
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG, built once for every combination of values of the static parameters."""
         values = self._known({**self._values, **static})
@@ -93,6 +95,7 @@ class DagFunction(Definition[P, R_co]):
             self._dags[key] = dag
         return dag
 
+    @shortened
     def options(
         self,
         *,
@@ -183,6 +186,10 @@ class DagFunction(Definition[P, R_co]):
         _, params = super()._prepared(args, kwargs)
         static = {name: params.pop(name) for name in self._static if name in params}
         return self._changed(_values={**self._values, **static}), params
+
+    def _told(self) -> list[str]:
+        own = {"static": self._static, "name": self._node_name or self._name, **self._submission}
+        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
 
     def _chosen(self) -> dict[str, Any]:
         return self._submission

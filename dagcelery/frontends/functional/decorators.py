@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.task_function import TaskFunction
@@ -49,6 +49,7 @@ def task(
     on_retry: Hook | None = None,
     dynamic: bool = False,
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+@shortened
 def task(
     fn: Callable[..., Any] | None = None,
     /,
@@ -98,7 +99,7 @@ def task(
     )
     if fn is not None:
         return TaskFunction(fn, options, outputs, aliases)
-    return lambda decorated: TaskFunction(decorated, options, outputs, aliases)
+    return shortened(lambda decorated: TaskFunction(decorated, options, outputs, aliases))
 
 
 def _driver(dynamic: bool) -> Hook | None:
@@ -124,6 +125,7 @@ def dag(
     schedule: str | None = None,
     timezone: str | None = None,
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
+@shortened
 def dag(
     fn: Callable[..., Any] | None = None,
     /,
@@ -161,9 +163,10 @@ def dag(
     names = words("static", static)
     if fn is not None:
         return DagFunction(fn, options, names, name)
-    return lambda decorated: DagFunction(decorated, options, names, name)
+    return shortened(lambda decorated: DagFunction(decorated, options, names, name))
 
 
+@shortened
 def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
-from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
+from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, Shortened, shortened
 from dagcelery.frontends.functional.output import Output, flat
 from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.model.annotations import hints
@@ -71,6 +71,7 @@ class Definition(Generic[P, R_co]):
     def submit(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
     @overload
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
+    @shortened
     def submit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run with these parameters on the workers, and return at once."""
         from dagcelery import client  # found late: writing a DAG needs no Celery
@@ -87,13 +88,15 @@ class Definition(Generic[P, R_co]):
         """`submit` without blocking the event loop."""
         from dagcelery import client
 
-        node, params = self._prepared(args, kwargs)
-        return await client.asubmit(node, params, **self._chosen())
+        with Shortened():
+            node, params = self._prepared(args, kwargs)
+            return await client.asubmit(node, params, **self._chosen())
 
     @overload
     def invoke(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> T: ...
     @overload
     def invoke(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @shortened
     def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it with these parameters in this process, and return the value."""
         from dagcelery import client
@@ -103,7 +106,13 @@ class Definition(Generic[P, R_co]):
             return client.invoke(node, params)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {name_of(self._fn)}>"
+        plain = [each.replace(annotation=each.empty) for each in self._signature.parameters.values()]
+        takes = self._signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)
+        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._told()])}>"
+
+    def _told(self) -> list[str]:
+        """Return what its options say, as they were given."""
+        return []
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By name where another process can find that name, as functions are; else with the function itself.

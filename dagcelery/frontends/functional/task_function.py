@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from typing import Literal as Choice
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.calls import CalledTask
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_at, serializer_of
@@ -20,6 +20,7 @@ from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
 from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ class TaskFunction(Definition[P, R_co]):
         """The names, as "module:qualname", under which plans of before may ask for this task."""
         return self._aliases
 
+    @shortened
     def __dag__(self) -> DAG:
         """Return the DAG whose only node is this task, with its parameters."""
         return self._alone(self._named())
 
+    @shortened
     def options(
         self,
         *,
@@ -116,6 +119,10 @@ class TaskFunction(Definition[P, R_co]):
             on_retry=on_retry,
         )
         return self._changed(_name=name or self._name, _options=options, _dags={})
+
+    def _told(self) -> list[str]:
+        own = {"name": self._name, "outputs": self._outputs, "aliases": self._aliases}
+        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
 
     def forget(self) -> int:
         """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
