@@ -107,9 +107,10 @@ def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
         # They are evaluated here, and raise what they like.
         with suppress(Exception):
             return func.__annotations__, True
-        with suppress(Exception):
-            return get_annotations(func, format=Format.FORWARDREF), False
-        return get_annotations(func, format=Format.STRING), False
+        for format in (Format.FORWARDREF, Format.STRING):
+            with suppress(Exception):
+                return get_annotations(func, format=format), False
+        return {}, False
     return getattr(func, "__annotations__", {}), True
 
 
