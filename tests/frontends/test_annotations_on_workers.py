@@ -13,13 +13,10 @@ from .test_annotations import functions_annotated_by
 
 
 def test_annotations_that_name_what_is_for_type_checkers_hold_on_workers(cluster: Cluster) -> None:
-    # Before Python 3.14 such a module cannot be imported, and its functions travel by value.
-    by_name = sys.version_info >= (3, 14)
-    names = (
-        vars(importlib.import_module(f"{__package__}.annotated"))
-        if by_name
-        else functions_annotated_by(annotations.compiler_flag)
-    )
+    if sys.version_info >= (3, 14):
+        names = vars(importlib.import_module(f"{__package__}.annotated"))
+    else:  # such a module cannot be imported, and its functions travel by value
+        names = functions_annotated_by(annotations.compiler_flag)
 
     @dag(serializer=AsPickle())
     def uses(n: int, xs: Any) -> Any:

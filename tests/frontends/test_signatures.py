@@ -123,6 +123,7 @@ def test_a_task_takes_what_its_outermost_function_takes(
     def uses() -> Any:
         return decorated(*args, **kwargs)
 
+    inspect.signature(decorated).bind(*args, **kwargs)
     assert decorated(*args, **kwargs) == plain
     assert decorated.invoke(*args, **kwargs) == plain
     assert uses.invoke() == plain

@@ -7,6 +7,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, Shortened, shortened
@@ -50,6 +51,8 @@ class Definition(Generic[P, R_co]):
         self._rest: inspect.Signature | None = None
         # What was written onto the function can be read here too, but a name that is ours stays ours.
         self.__dict__ = {**_own_attributes(self, fn), **self.__dict__}
+        if not isinstance(fn, FunctionType) or hasattr(fn, "__wrapped__"):
+            self.__dict__["__signature__"] = self._signature  # of which `inspect` would read the innermost function's
         self._mark()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
