@@ -28,10 +28,10 @@ def is_buildable(found: object) -> bool:
     return isinstance(found, Buildable) and not isinstance(found, type)
 
 
-def not_buildable(found: object, wrong: str, right: str) -> InvalidDagType:
+def not_buildable(found: object, wrong: str, right: str, culprit: str = "") -> InvalidDagType:
     """Return what to say of something that is no decorated function: it may be one beneath another decorator."""
     beneath = inspect.unwrap(found, stop=is_buildable) if callable(found) else found
     if is_buildable(beneath):
         wrong = "is no longer what @task or @dag made of it, since another decorator stands above"
         right = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
-    return InvalidDagType(f"{found!r}", wrong, right)
+    return InvalidDagType(culprit or f"{found!r}", wrong, right)

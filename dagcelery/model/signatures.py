@@ -23,6 +23,7 @@ _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
 
 _known: WeakKeyDictionary[FunctionType, inspect.Signature] = WeakKeyDictionary()
+_calls_known: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
 
 
 def signature(func: Callable[..., Any]) -> inspect.Signature | None:
@@ -55,34 +56,34 @@ def _read(func: Callable[..., Any]) -> inspect.Signature | None:
     except (TypeError, ValueError):
         return None
     for layer in reversed(passing):
-        found = _passed_on(found, layer)
+        found = None if found is None else _combined(layer, found)
     return found
 
 
 def _layers(func: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield `func` and what it wraps, as long as all that is known of a call is that everything is passed on."""
+    """Yield `func` and what it wraps, as long as each passes on what it does not name itself."""
     for _ in range(_LAYERS):
         yield func
         wrapped = None if isinstance(func, type | MethodType | functools.partial) else _wrapped_by(func)
-        if wrapped is None or _names_parameters(func):
+        if wrapped is None or _states(func) or not _passes_on(func):
             return
         func = wrapped
 
 
-def _wrapped_by(func: Callable[..., Any]) -> Callable[..., Any] | None:
+def _wrapped_by(func: Callable[..., Any] | None) -> Callable[..., Any] | None:
     wrapped = getattr(func, "__wrapped__", None)
     return wrapped if callable(wrapped) else None
 
 
-def _names_parameters(func: Callable[..., Any]) -> bool:
+def _passes_on(func: Callable[..., Any]) -> bool:
     try:
         kinds = {each.kind for each in _own(func).parameters.values()}
     except (TypeError, ValueError):
-        return False  # such as what functools.cache makes, which is written in C
-    return _states(func) or inspect.Parameter.VAR_KEYWORD not in kinds or not kinds <= _REST
-
-
-_REST: Final[frozenset[Any]] = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
+        return True  # such as what functools.cache makes, which is written in C
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        return False
+    call = _call_within(func)
+    return call is None or any(each.arg is None for each in call.keywords)
 
 
 def _states(func: Callable[..., Any]) -> bool:
@@ -107,43 +108,58 @@ def _own(func: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(func, follow_wrapped=False, **_LENIENT)
 
 
-def _passed_on(found: inspect.Signature | None, wrapper: Callable[..., Any]) -> inspect.Signature | None:
-    """Return what is left to give to `wrapper`, which passes on what it gets to what takes `found`."""
-    if found is None:
-        return None
-    leading, named = _filled_in(wrapper)
-    parameters = list(found.parameters.values())[leading:]
-    parameters = [each for each in parameters if each.name not in named]
+def _combined(wrapper: Callable[..., Any], found: inspect.Signature) -> inspect.Signature:
+    """Return what `wrapper` takes, which passes on what it does not name itself to what takes `found`."""
     try:
-        takes = {each.kind for each in _own(wrapper).parameters.values()}
+        own = list(_own(wrapper).parameters.values())
     except (TypeError, ValueError):
-        takes = set(_REST)
-    if inspect.Parameter.VAR_POSITIONAL not in takes:
-        parameters = list(map(_by_name_only, parameters))
-    return found.replace(parameters=parameters)
+        return found
+    kinds = {each.kind: each for each in own}
+    named = [each for each in own if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    call = _call_within(wrapper)
+    leading, by_name = (0, set[str | None]()) if call is None else _filled_in(call)
+    rest = [each for each in list(found.parameters.values())[leading:] if each.name not in by_name]
+    rest = [each for each in rest if all(each.name != other.name for other in named)]
+    may_be_left_out = any(_is_plain(each) and not _is_needed(each) for each in named)
+    if inspect.Parameter.VAR_POSITIONAL not in kinds or (may_be_left_out and any(map(_is_needed, rest))):
+        rest = list(map(_by_name_only, rest))
+    return found.replace(parameters=sorted([*named, *rest], key=lambda each: each.kind))
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
 
 
 def _by_name_only(parameter: inspect.Parameter) -> inspect.Parameter:
-    is_plain = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    return parameter.replace(kind=parameter.KEYWORD_ONLY) if is_plain else parameter
+    return parameter.replace(kind=parameter.KEYWORD_ONLY) if _is_plain(parameter) else parameter
 
 
-def _filled_in(wrapper: Callable[..., Any]) -> tuple[int, frozenset[str]]:
-    """Return how many leading arguments a wrapper gives itself, and which by name.
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.POSITIONAL_OR_KEYWORD
 
-    Only its source tells, as in ``return f(connection(), *args, **kwargs)``. Where it cannot be read, or says two
-    things, everything is taken to come from outside: a call that is wrong for that raises a TypeError.
+
+def _call_within(wrapper: Callable[..., Any]) -> ast.Call | None:
+    """Return how a wrapper calls what it wraps, as in ``return f(connection(), *args, **kwargs)``.
+
+    Only its source tells. Where it cannot be read, or says two things, everything is taken to come from outside: a
+    call that is wrong for that raises a TypeError.
     """
     if not isinstance(wrapper, FunctionType) or not wrapper.__closure__:
-        return 0, frozenset()
-    cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True)
-    names = {name for name, cell in cells if _holds(cell, wrapper.__dict__["__wrapped__"])}
+        return None
+    if wrapper not in _calls_known:
+        _calls_known[wrapper] = _read_call(wrapper)
+    return _calls_known[wrapper]
+
+
+def _read_call(wrapper: FunctionType) -> ast.Call | None:
+    cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True)
+    names = {name for name, cell in cells if _holds(cell, _wrapped_by(wrapper))}
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(wrapper.__code__)))
     except (OSError, SyntaxError, ValueError):
-        return 0, frozenset()
-    told = {_extra(call) for call in _calls(ast.walk(tree), names)}
-    return told.pop() if len(told) == 1 else (0, frozenset())
+        return None
+    found = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
+    return found.popitem()[1] if len(found) == 1 else None
 
 
 def _holds(cell: Any, wrapped: object) -> bool:
@@ -159,10 +175,11 @@ def _calls(nodes: Iterable[ast.AST], names: set[str]) -> Iterator[ast.Call]:
             yield node
 
 
-def _extra(call: ast.Call) -> tuple[int, frozenset[str]]:
+def _filled_in(call: ast.Call) -> tuple[int, set[str | None]]:
+    """Return how many leading arguments a call gives beside those that are passed on, and which by name."""
     starred = [isinstance(argument, ast.Starred) for argument in call.args]
-    leading = starred.index(True) if True in starred else 0
-    return leading, frozenset(each.arg for each in call.keywords if each.arg)
+    leading = starred.index(True) if True in starred else len(starred)
+    return leading, {each.arg for each in call.keywords}
 
 
 def _without(found: inspect.Signature) -> inspect.Signature:

@@ -57,6 +57,46 @@ def by_name(fn: Callable[..., Any]) -> Any:
     return inner
 
 
+def counted(fn: Callable[..., Any]) -> Any:
+    @functools.wraps(fn)
+    def inner(*args: Any, times: int = 2, **kwargs: Any) -> Any:
+        return [fn(*args, **kwargs)] * times
+
+    return inner
+
+
+def with_first(fn: Callable[..., Any]) -> Any:
+    @functools.wraps(fn)
+    def inner(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return fn(x + 1, *args, **kwargs)
+
+    return inner
+
+
+def with_its_own(fn: Callable[..., Any]) -> Any:
+    @functools.wraps(fn)
+    def inner(mine: Any, *args: Any, **kwargs: Any) -> Any:
+        return [mine, fn(*args, **kwargs)]
+
+    return inner
+
+
+def with_options(fn: Callable[..., Any]) -> Any:
+    @functools.wraps(fn)
+    def inner(value: Any, **options: Any) -> Any:
+        return [fn(value, 1), sorted(options)]
+
+    return inner
+
+
+def optional(fn: Callable[..., Any]) -> Any:
+    @functools.wraps(fn)
+    def inner(mine: Any = 3, *args: Any, **kwargs: Any) -> Any:
+        return [mine, fn(*args, **kwargs)]
+
+    return inner
+
+
 class Counted:
     def __init__(self, fn: Callable[..., Any]) -> None:
         functools.update_wrapper(self, fn)
@@ -104,6 +144,15 @@ def noted(x: int, y: int = 1, *, log: str) -> list[Any]:
         pytest.param(connected(timed(row)), (1, 3), {}, id="gives the first argument to one that passes on"),
         pytest.param(logged(noted), (1,), {}, id="gives an argument by name"),
         pytest.param(by_name(pair), (), {"x": 1, "y": 2}, id="takes names only"),
+        pytest.param(counted(pair), (1, 2), {}, id="an option of its own, left out"),
+        pytest.param(counted(pair), (1,), {"y": 2, "times": 3}, id="an option of its own"),
+        pytest.param(with_first(pair), (1, 2), {}, id="names the first parameter, too"),
+        pytest.param(with_first(pair), (), {"y": 2, "x": 1}, id="names the first parameter, too, by name"),
+        pytest.param(with_its_own(pair), (1, 2, 3), {}, id="a first parameter of its own"),
+        pytest.param(with_its_own(timed(row)), (1, "a"), {"x": 3}, id="a first parameter of its own before others"),
+        pytest.param(with_options(pair), (1,), {"a": 1, "b": 2}, id="options of its own"),
+        pytest.param(optional(pair), (), {"x": 1, "y": 2}, id="a first parameter of its own that is left out"),
+        pytest.param(optional(pair), (1,), {"x": 1, "y": 2}, id="a first parameter of its own that is optional"),
         pytest.param(told(row), (1,), {}, id="has a signature"),
         pytest.param(timed(told(row)), (1,), {}, id="passes on to one that has a signature"),
         pytest.param(doubled(told(row)), (1,), {}, id="a parameter of its own, but the other's signature"),
@@ -137,6 +186,10 @@ def test_a_task_takes_what_its_outermost_function_takes(
         (connected(row), (), {"first": "mine", "x": 1}),
         (logged(noted), (1,), {"log": "mine"}),
         (by_name(pair), (1, 2), {}),
+        (with_its_own(pair), (1, 2), {}),
+        (with_first(pair), (1,), {}),
+        (optional(pair), (1,), {}),
+        (counted(pair), (1, 2), {"time": 3}),
     ],
 )
 def test_what_plain_python_refuses_is_refused_before_anything_runs(
