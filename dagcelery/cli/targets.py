@@ -15,10 +15,10 @@ from typing import Any, TextIO, Union, get_args, get_origin
 import click
 
 from dagcelery import client
-from dagcelery.errors import InvalidDagType
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.annotations import bare, hints
+from dagcelery.model.buildable import not_buildable
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
             raise click.BadParameter(f"module '{module}' has no '{name}'{hint}", ctx, param)
         found = getattr(found, part)
     if not isinstance(found, DAG | Task | Buildable):
-        raise InvalidDagType(f"'{text}'", "is neither a DAG nor a task", "decorate it with @dag or @task")
+        raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
     return Target(found)
 
 

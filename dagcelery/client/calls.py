@@ -12,13 +12,14 @@ from dagcelery.client.clients import Client, Run, default_client, run_here
 from dagcelery.client.outputs import Outputs, invoke_for
 from dagcelery.client.targets import Node
 from dagcelery.client.watching import RunSummary
-from dagcelery.errors import InvalidParameters, NotConfigured
+from dagcelery.errors import InvalidParameters, NotConfigured, Shortened, shortened
 from dagcelery.payload import functions
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
 from dagcelery.store.memory import MemoryStore
 
 
+@shortened
 def submit(
     node: Node,
     params: Mapping[str, object] | None = None,
@@ -48,9 +49,11 @@ async def asubmit(
     client: Client | None = None,
 ) -> Run[Any]:
     """`submit` without blocking the event loop."""
-    return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
+    with Shortened():
+        return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
 
 
+@shortened
 def invoke(node: Node, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
     """Run a DAG or a task in this process, without Celery and Redis, and return its value.
 

@@ -34,7 +34,11 @@ _UNSENT = "its first message could not be sent"
 
 
 class Run(Watched, Generic[R_co]):
-    """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked."""
+    """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked.
+
+    It may be pickled, and be a parameter: what travels is its id. Where it arrives it belongs to the default client of
+    that process, whichever client it was made with, since a client holds connections and keys of its own process.
+    """
 
     def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
         check_text(f"run id {run_id!r}", run_id, "give the id of a run as submit(...).id has it")
@@ -107,6 +111,16 @@ class Run(Watched, Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
+
+    def __reduce__(self) -> tuple[type[Run[Any]], tuple[str]]:
+        return Run, (self.id,)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        # In this process the handle is as good, and an eager run is nowhere else.
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.id == other.id

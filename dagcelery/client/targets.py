@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import DAG, Buildable, Task
+from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.payload import functions
 from dagcelery.planner.build import plan as make_plan
 from dagcelery.planner.plan import FunctionSpec, Plan
@@ -47,10 +48,10 @@ def dag_of(node: Node) -> DAG | Task:
         return dag_of(_found(node))
     if isinstance(node, DAG | Task):
         return node
-    if isinstance(node, Buildable) and not isinstance(node, type):
+    if is_buildable(node):
         return node.__dag__()
-    raise InvalidDagType(
-        f"{node!r}",
+    raise not_buildable(
+        node,
         "it is neither a DAG nor a task",
         "decorate the function with @dag or @task, or build a DAG(...)",
     )

@@ -81,6 +81,7 @@ from dagcelery.errors.surroundings import (
     StoreRefused,
     StoreUnavailable,
 )
+from dagcelery.errors.tracebacks import Shortened, shortened
 from dagcelery.errors.values import (
     BadSignature,
     DeserializationError,
@@ -122,6 +123,7 @@ __all__ = [
     "RunNotFound",
     "RunTimedOut",
     "SerializationError",
+    "Shortened",
     "SpillDamaged",
     "SpillUnavailable",
     "StoreRefused",
@@ -130,4 +132,5 @@ __all__ = [
     "UnknownKey",
     "ValueFreed",
     "sentence",
+    "shortened",
 ]

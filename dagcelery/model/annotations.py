@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from types import FunctionType
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import FunctionType, GenericAlias
+from typing import Annotated, Any, Final, ForwardRef, Literal, get_args, get_origin
 from weakref import WeakKeyDictionary
+
+from dagcelery.model.signatures import says, signature
 
 _known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
 """Annotations as they were written, and evaluated: tasks that run make nodes of the same functions again and again."""
-_signatures: WeakKeyDictionary[FunctionType, tuple[object, object, inspect.Signature]] = WeakKeyDictionary()
-"""With the code and the defaults that they are of."""
+
+_QUOTES: Final = 3
+"""A name may stand for a text that is an annotation again, such as itself."""
+_LAYERS: Final = 20
 
 LAZY: Final = frozenset({Iterable, Iterator, Collection, Sequence})
+
+
+class Unread:
+    """What a name stands for that cannot be read: most often it is imported for type checkers only."""
+
+    def __getattr__(self, name: str) -> Unread:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, _: object) -> Unread:
+        return self
+
+    def __or__(self, _: object) -> Unread:
+        return self
+
+    __ror__ = __or__
+
+    def __call__(self, *_: object, **__: object) -> Unread:
+        return self
 
 
 def hints(func: Callable[..., Any]) -> dict[str, object]:
     """Return the annotations of `func` by parameter name, and "return", with their `Annotated` metadata.
 
-    `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all.
+    `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all. Here
+    it is `Unread`, and what stands around it is read all the same.
     """
-    plain = _plain(func)
-    written: dict[str, object] = getattr(plain, "__annotations__", {})
-    known = _known.get(plain) if isinstance(plain, FunctionType) else None
+    return _hints(_plain(func))
+
+
+def fields(cls: type) -> dict[str, object]:
+    """Return the annotations of what stands in a class, by name."""
+    return _hints(cls)
+
+
+def _hints(func: Callable[..., Any]) -> dict[str, object]:
+    written, is_complete = _written(func)
+    known = _known.get(func) if isinstance(func, FunctionType) else None
     if known is not None and known[0] == written:
         return dict(known[1])
-    scope = getattr(plain, "__globals__", {})
+    scope = _Scope(_author(func, written))
     found = {name: _evaluated(hint, scope) for name, hint in written.items()}
-    if isinstance(plain, FunctionType) and None not in found.values():  # else a name may still be defined
-        _known[plain] = dict(written), found
-    return {name: hint for name, hint in found.items() if hint is not None}
+    found = {name: hint for name, hint in found.items() if hint is not None and not isinstance(hint, Unread)}
+    if isinstance(func, FunctionType) and is_complete and not scope.missed:  # else a name may still be defined
+        _known[func] = dict(written), found
+    return dict(found)
 
 
 def bare(hint: object) -> object:
@@ -54,24 +92,64 @@ def promise(func: Callable[..., Any]) -> Literal["iterable", "list"] | None:
     return "list" if (get_origin(hint) or hint) is list else None
 
 
-def signature(func: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of `func`; None for the built-in functions that have none."""
-    if isinstance(func, FunctionType) and not hasattr(func, "__signature__"):
-        known = _signatures.get(func)
-        if known is None or known[0] is not func.__code__ or known[1] is not func.__defaults__:
-            known = _signatures[func] = func.__code__, func.__defaults__, inspect.signature(func)
-        return known[2]
-    try:
-        return inspect.signature(func)
-    except (TypeError, ValueError):
-        return None
-
-
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
-    while isinstance(func, functools.partial):
-        func = func.func
-    func = inspect.unwrap(func)
-    return getattr(func, "__func__", func)
+    """Return what has the annotations: those that stand beside the parameters that a call has to fit."""
+    if isinstance(func, FunctionType) and "__wrapped__" not in func.__dict__:
+        return func  # which most are, and is asked for with each node that a running task makes
+    while True:
+        inner: Any = func.func if isinstance(func, functools.partial) else getattr(says(func), "__func__", says(func))
+        if inner is func:
+            break
+        func = inner
+    call = (
+        getattr(func, "__init__", None)
+        if isinstance(func, type)
+        else inspect.getattr_static(type(func), "__call__", None)
+    )
+    return call if isinstance(call, FunctionType) else func
+
+
+def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
+    """Return the annotations as they stand in the code, and whether all of them could be read."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
+
+        # They are evaluated here, and raise what they like.
+        with suppress(Exception):
+            return func.__annotations__, True
+        for format in (Format.FORWARDREF, Format.STRING):
+            with suppress(Exception):
+                return get_annotations(func, format=format), False
+        return {}, False
+    return getattr(func, "__annotations__", {}), True
+
+
+def _author(func: Any, written: Mapping[str, object]) -> Any:
+    """Return the function that `written` was written for: functools.wraps copies annotations, but not their scope."""
+    for _ in range(_LAYERS):
+        inner = getattr(func, "__wrapped__", None)
+        if inner is None or list(_written(inner)[0].items()) != list(written.items()):
+            break
+        func = inner
+    return func
+
+
+class _Scope(ChainMap[str, object]):
+    """The names that annotations of a function may mention; all others are there, too, but unread."""
+
+    def __init__(self, func: Any) -> None:
+        code, cells = getattr(func, "__code__", None), getattr(func, "__closure__", None) or ()
+        own: dict[str, object] = {each.__name__: each for each in getattr(func, "__type_params__", ())}
+        for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
+            with suppress(ValueError):  # it has no value yet
+                own[name] = cell.cell_contents
+        home = sys.modules.get(getattr(func, "__module__", ""), builtins)
+        super().__init__(own, getattr(func, "__globals__", home.__dict__), builtins.__dict__)
+        self.missed = False
+
+    def __missing__(self, _: str) -> Unread:
+        self.missed = True
+        return Unread()
 
 
 def _is_lazy(hint: object) -> bool:
@@ -93,10 +171,21 @@ def _keywords(func: Callable[..., Any]) -> str | None:
     return kinds.get(inspect.Parameter.VAR_KEYWORD)
 
 
-def _evaluated(hint: object, scope: dict[str, Any]) -> object:
-    if not isinstance(hint, str):
+def _evaluated(hint: object, scope: _Scope) -> object:
+    for _ in range(_QUOTES):
+        if not isinstance(hint, str | ForwardRef):
+            break
+        text = hint if isinstance(hint, str) else hint.__forward_arg__
+        try:
+            hint = eval(text, {}, scope)  # the author's own annotation, as typing.get_type_hints evaluates it
+        except Exception:
+            scope.missed = True
+            return Unread()
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        inner = _evaluated(args[0], scope)
+        return hint if inner is args[0] else Annotated[(inner, *args[1:])]
+    if not isinstance(origin, type) or not issubclass(origin, Iterable):
         return hint
-    try:
-        return eval(hint, scope)  # the author's own annotation, as typing.get_type_hints evaluates it
-    except Exception:
-        return None
+    parts = tuple([_evaluated(arg, scope) for arg in args])
+    return hint if all(new is old for new, old in zip(parts, args, strict=True)) else GenericAlias(origin, parts)

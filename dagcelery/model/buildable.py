@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, runtime_checkable
+
+from dagcelery.errors import InvalidDagType
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG
@@ -18,3 +21,17 @@ class Buildable(Protocol[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __dag__(self) -> DAG: ...
+
+
+def is_buildable(found: object) -> bool:
+    """Whether `found` is a decorated function; classes of such are none."""
+    return isinstance(found, Buildable) and not isinstance(found, type)
+
+
+def not_buildable(found: object, wrong: str, right: str, culprit: str = "") -> InvalidDagType:
+    """Return what to say of something that is no decorated function: it may be one beneath another decorator."""
+    beneath = inspect.unwrap(found, stop=is_buildable) if callable(found) else found
+    if is_buildable(beneath):
+        wrong = "is no longer what @task or @dag made of it, since another decorator stands above"
+        right = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
+    return InvalidDagType(culprit or f"{found!r}", wrong, right)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from dagcelery.errors import InvalidDagType
+from dagcelery.model.shown import told
 
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
@@ -67,11 +68,4 @@ class Frozen:
     def __hash__(self) -> int:
         return hash(type(self))
 
-    def __repr__(self) -> str:
-        said = {n: v for n, v in self.__dict__.items() if not n.startswith("_") and _says_something(v)}
-        given = ", ".join(f"{name}={value!r}" for name, value in said.items())
-        return f"{type(self).__name__}({given})"
-
-
-def _says_something(value: object) -> bool:
-    return value is not None and not (isinstance(value, Mapping | tuple) and not value)
+    __repr__ = told

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from dagcelery.errors import shortened
 from dagcelery.model import rules
 from dagcelery.model.annotations import lazy_parameters
 from dagcelery.model.fanout import fan_source
@@ -13,6 +14,7 @@ from dagcelery.model.frozen import Frozen, FrozenMapping
 from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.order import dependencies, layers
 from dagcelery.model.outputs import TaskOutput
+from dagcelery.model.shown import given
 from dagcelery.model.sources import Readable, Source
 from dagcelery.objects import same
 
@@ -36,6 +38,7 @@ class Task(Frozen):
     after: tuple[str, ...]
     over: Readable | None
 
+    @shortened
     def __init__(
         self,
         func: Callable[..., Any],
@@ -95,6 +98,7 @@ class DAG(Frozen):
     only_if: tuple[str, bool] | None
     _order: list[set[str]]
 
+    @shortened
     def __init__(
         self,
         nodes: Mapping[str, Node],
@@ -126,6 +130,12 @@ class DAG(Frozen):
         rules.check_parts(self)
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
         rules.check_lists(self)
+
+    def __repr__(self) -> str:
+        names = ("nodes", "inputs", "outputs")
+        parts = [f"{name} {', '.join(held)}" for name in names if (held := getattr(self, name))]
+        rest = [each for each in given(self) if each.partition("=")[0] not in (*names, "name", "returns")]
+        return f"<{' '.join(filter(None, ('DAG', self.name)))}: {'; '.join([*parts, *rest])}>"
 
     @property
     def node_execution_order(self) -> list[set[str]]:

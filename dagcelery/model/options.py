@@ -10,6 +10,7 @@ from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.policies import Cache, Retry, Timeout, as_timeout, check_count, check_seconds, is_number
 from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.shown import told
 
 Hook: TypeAlias = Callable[..., object]
 
@@ -52,6 +53,8 @@ class TaskOptions:
     on_failure: Hook | None = None
     on_retry: Hook | None = None
     driver: Hook | None = None
+
+    __repr__ = told
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
@@ -96,6 +99,8 @@ class DagOptions:
     on_failure: Hook | None = None
     keep: Literal["all", "outputs"] = "all"
     schedule: Schedule | None = None
+
+    __repr__ = told
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import told
 from dagcelery.model.sources import PathStep
 
 
@@ -15,6 +16,8 @@ class FromReturnValue:
 
     serializer: Serializer | None = None
     is_partitioned: bool = False
+
+    __repr__ = told
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
@@ -30,6 +33,8 @@ class FromKey:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
+    __repr__ = told
+
     @property
     def steps(self) -> tuple[PathStep, ...]:
         """The way into the returned value: one key."""
@@ -44,6 +49,8 @@ class FromProperty:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
+    __repr__ = told
+
     @property
     def steps(self) -> tuple[PathStep, ...]:
         """The way into the returned value: one attribute."""
@@ -57,6 +64,8 @@ class FromPath:
     steps: tuple[PathStep, ...]
     serializer: Serializer | None = None
     is_partitioned: bool = False
+
+    __repr__ = told
 
 
 TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath

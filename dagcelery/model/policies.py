@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeGuard
 
 from dagcelery.errors import InvalidDag
+from dagcelery.model.shown import told
 
 MOST_ATTEMPTS: Final = 1000
 MOST_CACHE_SECONDS: Final = 10 * 365 * 86400
@@ -89,6 +90,8 @@ class Retry:
     on: tuple[type[BaseException], ...]
     give_up_on: tuple[type[BaseException], ...]
 
+    __repr__ = told
+
     def __init__(
         self,
         max_attempts: int = 3,
@@ -123,6 +126,8 @@ class Timeout:
     soft: float | None = None
     hard: float | None = None
 
+    __repr__ = told
+
     def __post_init__(self) -> None:
         for name in ("soft", "hard"):
             if getattr(self, name) is not None:
@@ -147,6 +152,8 @@ class Cache:
     ttl: float
     key: str | Callable[..., str] | None = None
     max_bytes: int = CACHED_BYTES
+
+    __repr__ = told
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
-from dagcelery.model.annotations import signature
 from dagcelery.model.branches import BRANCH_RULES
 from dagcelery.model.names import NAME_RULE, choices, is_in, is_name, listed
 from dagcelery.model.options import check_serializer
 from dagcelery.model.outputs import OUTPUTS
+from dagcelery.model.signatures import signature
 from dagcelery.model.sources import (
     EMPTY,
     SOURCES,

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from dagcelery.errors import InvalidDag
 from dagcelery.model.cron import Numbers, numbers_of, wrong_with
 from dagcelery.model.names import choices, listed
+from dagcelery.model.shown import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Schedule:
 
     cron: str
     timezone: str | None = None
+
+    __repr__ = told
 
     def __post_init__(self) -> None:
         if not isinstance(self.cron, str):

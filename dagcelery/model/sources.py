@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import told
 from dagcelery.objects import same
 
 
@@ -59,6 +60,8 @@ class FromParam(Source):
     serializer: Serializer | None = None
     default_value: object = EMPTY
 
+    __repr__ = told
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FromParam) or (self.name, self.serializer) != (other.name, other.serializer):
             return False
@@ -75,6 +78,8 @@ class FromNodeOutput(Source):
     node: str
     output: str
     serializer: Serializer | None = None
+
+    __repr__ = told
 
 
 @dataclass(frozen=True, slots=True, eq=False)

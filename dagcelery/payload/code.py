@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -10,12 +11,15 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-_PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}"
+_PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}.2"
+"""What hashes are compared within: bytecode differs from version to version. The last number counts ours."""
+_HAS_DOCSTRING: Final = 0x4000000
+"""A flag from Python 3.14 on."""
 _DEEP: Final = 20
 
 
 def code_hash(func: Callable[..., Any]) -> str:
-    """Return a hash of what `func` does, such as ``"311-9f86d081884c7d65"``, the Python version first.
+    """Return a hash of what `func` does, such as ``"311.2-9f86d081884c7d65"``, the Python version first.
 
     Bytecode, constants, names and defaults count, of wrapped functions and methods too. Paths, line numbers,
     comments, docstrings and annotations do not, nor does the code of functions that it calls.
@@ -60,14 +64,11 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
 
 
 def _code_parts(code: types.CodeType) -> Iterator[str]:
-    yield code.co_code.hex()
-    yield repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags))
+    yield repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_HAS_DOCSTRING))
     yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars))
     yield getattr(code, "co_exceptiontable", b"").hex()
-    constants = code.co_consts
-    if _has_docstring(code):
-        constants = (None, *constants[1:])
-    yield repr(len(constants))
+    instructions, constants = _instructions(code)
+    yield instructions
     for constant in constants:
         if isinstance(constant, types.CodeType):
             yield from _code_parts(constant)
@@ -75,15 +76,25 @@ def _code_parts(code: types.CodeType) -> Iterator[str]:
             yield _constant(constant)
 
 
-def _has_docstring(code: types.CodeType) -> bool:
-    # Until 3.13 the first constant of a function is its docstring or None; later a flag says whether there is
-    # one. Class bodies, lambdas and comprehensions have none there.
-    if not code.co_consts or not isinstance(code.co_consts[0], str):
-        return False
-    if sys.version_info >= (3, 14):
-        return bool(code.co_flags & 0x4000000)
-    is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_flags & inspect.CO_NEWLOCALS
-    return bool(is_function) and not code.co_name.startswith("<")
+def _instructions(code: types.CodeType) -> tuple[str, list[Any]]:
+    """Return what a code does, and the constants that it uses, in the order of their use.
+
+    Their places do not count: a docstring is a constant as well, and moves others.
+    """
+    told, constants, argument = [], [], 0
+    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        argument = argument << 8 | low
+        if operation == dis.EXTENDED_ARG:
+            continue
+        if operation in _USE_CONSTANTS:
+            constants.append(code.co_consts[argument])
+            argument = 0
+        told.append(operation << 32 | argument)
+        argument = 0
+    return repr(told), constants
+
+
+_USE_CONSTANTS: Final = frozenset(dis.hasconst)
 
 
 def _constant(value: object) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
+from dagcelery.payload.captures import way_to
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 
@@ -301,15 +302,24 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
         try:
             blob: bytes = cloudpickle.dumps(obj)
         except Exception as error:  # __reduce__ methods raise what they like
+            way = way_to(obj, lambda held: _fails(cloudpickle.dumps, held))
             raise SerializationError(
                 f"function {_title(obj)}",
-                f"cannot travel by value: {type(error).__name__}: {error}",
+                f"cannot travel by value{f' with its {way}' if way else ''}: {type(error).__name__}: {error}",
                 "put it into a module that workers can import, or open what it captures inside of it",
             ) from error
         finally:
             for module in added:
                 cloudpickle.unregister_pickle_by_value(module)
     return blob
+
+
+def _fails(dumps: Callable[[object], object], value: object) -> bool:
+    try:
+        dumps(value)
+    except Exception:
+        return True
+    return False
 
 
 def _largest_captures(func: Any, by_value: Sequence[str]) -> str:

@@ -115,7 +115,10 @@ def protocols(room: str) -> tuple[type, ...]:
     return tuple({thing for thing in things if isinstance(thing, type) and getattr(thing, "_is_protocol", False)})
 
 
+STDLIB = sys.stdlib_module_names | {"annotationlib"}  # of Python 3.14
+
+
 def third_party(name: str) -> str | None:
     """Return the top of a dotted name if it is neither ours nor Python's."""
     top = name.partition(".")[0]
-    return None if top == PACKAGE.name or top in sys.stdlib_module_names else top
+    return None if top == PACKAGE.name or top in STDLIB else top

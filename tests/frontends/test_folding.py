@@ -114,7 +114,7 @@ def two_lists_zipped(n: Any) -> Any:
     return [add(x, z) for x, z in zip(numbers(n), counted(n), strict=True)]
 
 
-@refused("needs some of its elements")
+@refused("puts the results of a loop within a loop into one list; make a list of lists")
 def an_inner_loop_flattened(n: Any) -> Any:
     return total([square(y) for x in numbers(n) for y in numbers(x)])
 

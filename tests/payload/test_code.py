@@ -41,6 +41,23 @@ def test_what_does_the_same_has_the_same_hash(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "    x(500); x('s')\n",
+        "    return None\n",
+        "    return lambda: ('s', 500)\n",
+        "    return 'A docstring.'\n",
+        "    async def g():\n        'Mine.'\n    return g\n",
+        "".join(f"    x({number})\n" for number in range(1000, 1300)),
+    ],
+    ids=["constants", "none", "nested", "the same text", "documented within", "more constants than a byte counts"],
+)
+def test_a_docstring_changes_no_hash_whatever_is_beside_it(body: str) -> None:
+    assert code_hash(made(f"def f(x):\n    'A docstring.'\n{body}")) == code_hash(made(f"def f(x):\n{body}"))
+    assert code_hash(made(f"def f(x):\n    x('A docstring.')\n{body}")) != code_hash(made(f"def f(x):\n{body}"))
+
+
+@pytest.mark.parametrize(
     "source",
     [
         BASE.replace("x + i", "x - i"),

@@ -24,7 +24,33 @@ give the inner loop a DAG of its own:
     @dag
     def outer(xs, ys):
         return [inner(x, ys) for x in xs]
+
+which gives a list of lists; to have one list, let a task put them together
 """
+
+PAIRED: Final = """\
+whether the two are equally long shows when the DAG runs: pair them in a task, and go through the pairs:
+
+    @task
+    def paired(xs: list[Any], ys: list[Any]) -> list[tuple[Any, Any]]:
+        return list(zip(xs, ys, strict=True))
+
+    [f(x, y) for x, y in paired(xs, ys)]
+"""
+
+FLAT: Final = """\
+make a list of lists, [[f(x, y) for y in ...] for x in ...], and let a task put them together:
+
+    @task
+    def flat(lists: list[list[Any]]) -> list[Any]:
+        return [each for inner in lists for each in inner]
+"""
+
+
+class TwoLists(InvalidDag):
+    """A call has elements of two lists; whether each meets each other, or its partner only, the next one shows."""
+
+    elements: tuple[Element, Element]
 
 
 def source_of(value: object, trace: Trace) -> Source:
@@ -49,7 +75,16 @@ def context_in(source: Source, trace: Trace) -> Context:
         return trace.context(source)
     if isinstance(source, Run):
         return trace.context(source.over)
-    return joined([context_in(part, trace) for part in within(source)], trace)
+    contexts = [context_in(part, trace) for part in within(source)]
+    is_flat = len(contexts) > 1 and all(isinstance(part, Run) for part in within(source))
+    if is_flat and contexts[0] != contexts[1] and _lists(contexts[0]) == _lists(contexts[1]):
+        culprit = f"{trace.place} with {trace.title(Ref(contexts[0][-1]))}"
+        raise InvalidDag(culprit, "puts the results of a loop within a loop into one list", FLAT)
+    return joined(contexts, trace)
+
+
+def _lists(context: Context) -> list[Ref]:
+    return [element.source for element in context]
 
 
 def joined(contexts: Iterable[Context], trace: Trace) -> Context:
@@ -72,7 +107,9 @@ def _mixed(one: Element, other: Element, trace: Trace) -> InvalidDag:
             "pass the whole list of results, and choose, sort or pair them in the task that takes it",
         )
     culprit = f"{trace.place} with {trace.title(Ref(one))} and {trace.title(Ref(other))}"
-    return InvalidDag(culprit, "goes through two different lists at once", NESTED)
+    error = TwoLists(culprit, "goes through two different lists at once", NESTED)
+    error.elements = one, other
+    return error
 
 
 def _ref(value: Output, trace: Trace) -> Ref:

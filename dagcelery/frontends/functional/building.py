@@ -116,8 +116,13 @@ class _Body:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.parameters}
             try:
                 returned = trace.source(_driven(self.body(**symbols, **self.known)))
-            except (TypeError, ValueError) as error:
-                raise _explained(error, trace, self.name) from error
+            except Exception as error:
+                if trace.refused is not None and error is not trace.refused:
+                    raise trace.refused from None  # it is what led to this
+                explained = _explained(error, trace, self.name)
+                if explained is error:
+                    raise
+                raise explained from error
             if trace.refused is not None:
                 raise trace.refused  # the body caught it, and went on as if it knew something
             trace.settle()
@@ -161,7 +166,7 @@ def _waits(name: str) -> InvalidDag:
     )
 
 
-def _explained(error: TypeError | ValueError, trace: Trace, name: str) -> TypeError | ValueError:
+def _explained(error: Exception, trace: Trace, name: str) -> Exception:
     if isinstance(error, InvalidDag):
         return error
     if isinstance(error, ValueError) and trace.lengths and "values to unpack" in str(error):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from typing import Literal as Choice
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
@@ -23,6 +23,7 @@ from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions, Hook, changed
 from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromParam, Literal
 from dagcelery.objects import told
 
@@ -73,7 +74,7 @@ class DagFunction(Definition[P, R_co]):
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
             return cast(R_co, self._called_plainly(args, kwargs))
@@ -86,9 +87,10 @@ class DagFunction(Definition[P, R_co]):
         self: DagFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> DagFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
-        return self if instance is None else self._bound_to(instance)
+        return self._bound_at(instance, owner)
 
-    def __dag__(self, **static: object) -> DAG:
+    @shortened
+    def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
         if not self._bound:
             self._refresh()
@@ -107,6 +109,7 @@ class DagFunction(Definition[P, R_co]):
         named = id(self._fn), id(self._options), self._name, key, tuple(map(id, held))
         return read_anew(named, (self, held), read)
 
+    @shortened
     def options(
         self,
         *,
@@ -197,6 +200,10 @@ class DagFunction(Definition[P, R_co]):
         _, params = super()._prepared(args, kwargs)
         static = {name: params.pop(name) for name in self._static if name in params}
         return self._changed(_values={**self._values, **static}), params
+
+    def _told(self) -> list[str]:
+        own = {"static": self._static, "name": self._node_name or self._name, **self._submission}
+        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
 
     def _chosen(self) -> dict[str, Any]:
         return self._submission

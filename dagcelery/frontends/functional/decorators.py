@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.dag_function import DagFunction
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.task_function import TaskFunction
-from dagcelery.model.buildable import Buildable
+from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
 from dagcelery.model.policies import Cache, Retry, Timeout
@@ -49,6 +49,7 @@ def task(
     on_retry: Hook | None = None,
     dynamic: bool = False,
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+@shortened
 def task(
     fn: Callable[..., Any] | None = None,
     /,
@@ -98,7 +99,7 @@ def task(
     )
     if fn is not None:
         return TaskFunction(fn, options, outputs, aliases)
-    return lambda decorated: TaskFunction(decorated, options, outputs, aliases)
+    return shortened(lambda decorated: TaskFunction(decorated, options, outputs, aliases))
 
 
 def _driver(dynamic: bool) -> Hook | None:
@@ -124,6 +125,7 @@ def dag(
     schedule: str | None = None,
     timezone: str | None = None,
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
+@shortened
 def dag(
     fn: Callable[..., Any] | None = None,
     /,
@@ -161,15 +163,16 @@ def dag(
     names = words("static", static)
     if fn is not None:
         return DagFunction(fn, options, names, name)
-    return lambda decorated: DagFunction(decorated, options, names, name)
+    return shortened(lambda decorated: DagFunction(decorated, options, names, name))
 
 
+@shortened
 def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
-    if isinstance(fn, type) or not isinstance(fn, Buildable):
-        raise InvalidDagType(f"{fn!r}", "is no decorated function", "decorate it with @dag or @task")
+    if not is_buildable(fn):
+        raise not_buildable(fn, "is no decorated function", "decorate it with @dag or @task")
     if static:
         raise InvalidDag(f"{next(iter(static))!r} of {fn!r}", "is not a static parameter", "a task has none")
     return fn.__dag__()

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from operator import is_
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
-from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
+from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, Shortened, shortened
 from dagcelery.frontends.functional.output import Output, flat
 from dagcelery.frontends.functional.trace import check_values, nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
+from dagcelery.model.signatures import says, signature
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,16 +40,23 @@ class Definition(Generic[P, R_co]):
     __qualname__: str
 
     def __init__(self, fn: Callable[P, R_co]) -> None:
+        self._binds = _BINDS.get(type(fn), "instance")
+        fn = fn.__func__ if isinstance(fn, staticmethod | classmethod) else fn
         self._signature, self._defaults = _checked_signature(fn), _defaults_of(fn)
-        functools.update_wrapper(cast(Any, self), fn)
+        functools.update_wrapper(cast(Any, self), fn, updated=())
         self._fn = fn
         self._bound: tuple[object, ...] = ()
         self._upstream: tuple[object, ...] = ()
         self._decorated: Definition[..., Any] = self
         self._annotations: dict[str, object] | None = None
         self._rest: inspect.Signature | None = None
+        # What was written onto the function can be read here too, but a name that is ours stays ours.
+        self.__dict__ = {**_own_attributes(self, fn), **self.__dict__}
+        if not isinstance(fn, FunctionType) or hasattr(fn, "__wrapped__"):
+            self.__dict__["__signature__"] = self._signature  # of which `inspect` would read the innermost function's
+        self._mark()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         raise NotImplementedError
 
     def __dag__(self) -> DAG:
@@ -64,10 +72,11 @@ class Definition(Generic[P, R_co]):
         return self._changed(_upstream=(*self._upstream, *upstream))
 
     @overload
-    def submit(self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
+    def submit(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
     @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
+    @shortened
+    def submit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run with these parameters on the workers, and return at once."""
         from dagcelery import client  # found late: writing a DAG needs no Celery
 
@@ -76,21 +85,23 @@ class Definition(Generic[P, R_co]):
             return client.submit(node, params, **self._chosen())
 
     @overload
-    async def asubmit(self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
+    async def asubmit(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
     @overload
-    async def asubmit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
-    async def asubmit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+    async def asubmit(self, /, *args: P.args, **kwargs: P.kwargs) -> Run[R_co]: ...
+    async def asubmit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """`submit` without blocking the event loop."""
         from dagcelery import client
 
-        node, params = self._prepared(args, kwargs)
-        return await client.asubmit(node, params, **self._chosen())
+        with Shortened():
+            node, params = self._prepared(args, kwargs)
+            return await client.asubmit(node, params, **self._chosen())
 
     @overload
-    def invoke(self: Definition[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> T: ...
+    def invoke(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> T: ...
     @overload
-    def invoke(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+    def invoke(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @shortened
+    def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it with these parameters in this process, and return the value."""
         from dagcelery import client
 
@@ -99,7 +110,13 @@ class Definition(Generic[P, R_co]):
             return client.invoke(node, params)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {name_of(self._fn)}>"
+        plain = [each.replace(annotation=each.empty) for each in self._signature.parameters.values()]
+        takes = self._signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)
+        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._told()])}>"
+
+    def _told(self) -> list[str]:
+        """Return what its options say, as they were given."""
+        return []
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By name where another process can find that name, as functions are; else with the function itself.
@@ -117,6 +134,17 @@ class Definition(Generic[P, R_co]):
         if len(defaults) != len(self._defaults) or not all(map(is_, defaults, self._defaults)):
             self.__dict__.update(_signature=_checked_signature(self._fn), _defaults=defaults, _rest=None, _dags={})
 
+    @property
+    def _is_coroutine(self) -> object:
+        """What `asyncio.iscoroutinefunction` asks for, and before Python 3.12 no other does; so asyncio is there."""
+        asks = sys.modules.get("asyncio.coroutines")
+        return getattr(asks, "_is_coroutine", None) if inspect.iscoroutinefunction(self._fn) else None
+
+    def _mark(self) -> None:
+        """Let `inspect.iscoroutinefunction` say of this what it says of the function."""
+        if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(self._fn):
+            inspect.markcoroutinefunction(self)
+
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
         if self._annotations is None:
@@ -133,7 +161,7 @@ class Definition(Generic[P, R_co]):
             known = self._signature.parameters
             unknown = next((name for name in kwargs if name not in known), None)
             wrong = f"there is no {unknown!r}" if unknown else str(error)
-            right = choices(unknown, known) if unknown else f"it takes {self._signature}"
+            right = choices(unknown, known) if unknown else f"it takes {self._signature}{_hint(self._fn)}"
             raise InvalidParameters(f"parameters of {self.__name__!r}", wrong, right) from None
 
     def _chosen(self) -> dict[str, Any]:
@@ -155,13 +183,13 @@ class Definition(Generic[P, R_co]):
         try:
             arguments = self._arguments(args, kwargs)
         except TypeError as error:
-            culprit = f"the call of {self.__name__!r}"
-            raise InvalidDagType(culprit, str(error), f"call it as {self._signature}") from None
+            culprit = f"the call of {short_name(self._fn)!r}"
+            raise InvalidDagType(culprit, str(error), f"call it as {self._signature}{_hint(self._fn)}") from None
         return {**self._object(), **arguments}
 
     def _called_plainly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call the function, which is right wherever no graph is made, but not with values of one."""
-        check_values(f"the call of {self.__name__!r}", (*args, *kwargs.values()))
+        check_values(f"the call of {short_name(self._fn)!r}", (*args, *kwargs.values()))
         return cast(Callable[..., Any], self._fn)(*self._bound, *args, **kwargs)
 
     def _object(self) -> dict[str, object]:
@@ -190,6 +218,14 @@ class Definition(Generic[P, R_co]):
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         return made
+
+    def _bound_at(self, instance: object, owner: type | None) -> Any:
+        """Return what is found where an object or a class is asked for this, as with plain functions."""
+        if self._binds == "nothing":
+            return self
+        if self._binds == "class":
+            return self._bound_to(owner or type(instance))
+        return self if instance is None else self._bound_to(instance)
 
     def _bound_to(self, instance: object) -> Any:
         # The object may change from one build to the next, so that no DAG is remembered for it.
@@ -236,19 +272,38 @@ def short_name(fn: Callable[..., Any]) -> str:
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if not callable(fn):
         raise InvalidDagType(f"{fn!r}", "cannot be called", "decorate a function")
-    try:
-        signature = inspect.signature(fn)
-    except ValueError as error:
+    if inspect.isasyncgenfunction(fn):
+        wrong = "is an async generator: nobody could iterate what it gives before it is kept"
+        raise InvalidDag(f"{short_name(fn)!r}", wrong, "collect the values, and return them as a list")
+    found = signature(fn)
+    if found is None:
         right = "wrap it in a function whose parameters have names"
-        raise InvalidDag(f"{fn!r}", "does not say which parameters it has", right) from error
-    for parameter in signature.parameters.values():
+        raise InvalidDag(f"{fn!r}", "does not say which parameters it has", right)
+    for parameter in found.parameters.values():
         if parameter.kind in POSITIONAL:
+            is_wrapper = parameter.kind is parameter.VAR_POSITIONAL and hasattr(fn, "__wrapped__")
             raise InvalidDag(
-                f"parameter {str(parameter)!r} of {short_name(fn)}{signature}",
+                f"parameter {str(parameter)!r} of {short_name(fn)}{found}",
                 "cannot be given by name, but nodes get their arguments by name",
-                "use parameters that can be, such as a list for *args",
+                "let the decorator's function take **kwargs, too, and pass them on"
+                if is_wrapper
+                else "use parameters that can be, such as a list for *args",
             )
-    return signature
+    return found
+
+
+def _hint(fn: Callable[..., Any]) -> str:
+    if says(fn) is fn:
+        return ""
+    return "; where a decorator gives one of these itself, let its function name the others, or set its __signature__"
+
+
+def _own_attributes(definition: Definition[..., Any], fn: Callable[..., Any]) -> dict[str, Any]:
+    own = getattr(fn, "__dict__", {})
+    return {name: value for name, value in own.items() if not hasattr(type(definition), name)}
+
+
+_BINDS: Final[Mapping[type, str]] = {staticmethod: "nothing", classmethod: "class"}
 
 
 def _is_importable(definition: Definition[..., Any]) -> bool:
@@ -260,7 +315,7 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 
 
 # DAGs are built again, and what a definition is a variant of is pickled beside it.
-_UNPICKLED = frozenset({"_dags", "_decorated", "_defaults"})
+_UNPICKLED = frozenset({"_dags", "_decorated", "_defaults", "_is_coroutine_mark"})
 
 
 def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:
@@ -268,4 +323,5 @@ def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: di
         return base._changed(**state, _dags={})
     definition = object.__new__(base)
     definition.__dict__.update(state, _decorated=definition, _dags={}, _defaults=_defaults_of(state["_fn"]))
+    definition._mark()
     return definition

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 from dagcelery.frontends.functional.refs import Path
-from dagcelery.model.annotations import bare, hints
+from dagcelery.model.annotations import Unread, bare, fields
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import PathStep
 
@@ -89,7 +89,7 @@ def _item(items: Any, index: object) -> object:
 def _fields(cls: Any) -> dict[str, object]:
     found: dict[str, object] = {}
     for base in _bases(cls):
-        found |= hints(base)
+        found |= fields(base)
     return found
 
 
@@ -98,4 +98,4 @@ def _bases(cls: type) -> Iterator[type]:
 
 
 def _is_serializer(found: object) -> bool:
-    return not isinstance(found, type) and isinstance(found, Serializer | Serialize)
+    return not isinstance(found, type | Unread) and isinstance(found, Serializer | Serialize)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Final
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.refs import Path
-from dagcelery.model.names import is_name
-
-LONGEST: Final = 64
+from dagcelery.model.names import LONGEST, is_name, may_be_in_a_name
 
 
 class Names:
@@ -48,4 +44,6 @@ def output_name(path: Path) -> str:
 def valid(name: object) -> str:
     """Return `name` with what no name may have replaced by underscores."""
     text = str(name)
-    return text if is_name(text) else re.sub(r"[^\w-]", "_", text).lstrip("-")[:LONGEST] or "_"
+    if is_name(text):
+        return text
+    return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from typing import Literal as Choice
 
-from dagcelery.errors import InvalidDag
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.calls import CalledTask
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_at, serializer_of
@@ -21,6 +21,7 @@ from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
 from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.serializers import Serializer
+from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TaskFunction(Definition[P, R_co]):
         self._name: str | None = None
         self._dags: Dags = {}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current()
         if trace is None:
             return cast(R_co, self._called_plainly(args, kwargs))
@@ -67,18 +68,19 @@ class TaskFunction(Definition[P, R_co]):
         self: TaskFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> TaskFunction[Q, R_co]: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any:
-        return self if instance is None else self._bound_to(instance)
+        return self._bound_at(instance, owner)
 
     @property
     def __aliases__(self) -> tuple[str, ...]:
         """The names, as "module:qualname", under which plans of before may ask for this task."""
         return self._aliases
 
+    @shortened
     def __dag__(self) -> DAG:
         """Return the DAG whose only node is this task, with its parameters."""
-        named = [p.name for p in self._signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        return self._alone(frozenset(named))
+        return self._alone(self._named())
 
+    @shortened
     def options(
         self,
         *,
@@ -119,6 +121,10 @@ class TaskFunction(Definition[P, R_co]):
         )
         return self._changed(_name=name or self._name, _options=options, _dags={})
 
+    def _told(self) -> list[str]:
+        own = {"name": self._name, "outputs": self._outputs, "aliases": self._aliases}
+        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
+
     def forget(self) -> int:
         """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
         from dagcelery import client  # found late: writing a DAG needs no Celery
@@ -136,9 +142,14 @@ class TaskFunction(Definition[P, R_co]):
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         _, params = super()._prepared(args, kwargs)
-        extra = params.keys() - self._signature.parameters.keys()
+        named = self._named()
+        extra = params.keys() - named
         # What comes in by **kwargs is a parameter of this run's DAG only.
-        return (self._alone(frozenset(self._signature.parameters) | extra) if extra else self), params
+        return (self._alone(named | extra) if extra else self), params
+
+    def _named(self) -> frozenset[str]:
+        parameters = self._signature.parameters.values()
+        return frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
 
     def _alone(self, names: frozenset[str]) -> DAG:
         if not self._bound:
@@ -153,12 +164,12 @@ class TaskFunction(Definition[P, R_co]):
     def _made_alone(self, names: Iterable[str]) -> DAG:
         known = self._hints()
         parameters = self._signature.parameters
-        names = [
-            each
+        own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
+        names = list(names)
+        inputs = {
+            each: _parameter(parameters[each], known.get(each)) if each in own else _parameter(None, known.get(rest))
             for each in names
-            if each not in parameters or parameters[each].kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        inputs = {each: _parameter(parameters.get(each), known.get(each)) for each in names}
+        }
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
         output = FromReturnValue(serializer_at(self._options.serializer, known.get("return"), ()))
         node = Task(

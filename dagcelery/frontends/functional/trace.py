@@ -18,7 +18,7 @@ from typing import cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.arguments import NESTED, context_in, joined, source_of
+from dagcelery.frontends.functional.arguments import NESTED, PAIRED, TwoLists, context_in, joined, source_of
 from dagcelery.frontends.functional.calls import Call, CalledTask, Callee, context_of, hint_of, within_element
 from dagcelery.frontends.functional.captures import Captures
 from dagcelery.frontends.functional.hints import arity
@@ -26,7 +26,7 @@ from dagcelery.frontends.functional.output import Output, ref_of, title, trace_o
 from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.frontends.functional.terms import FIRST, Table, Terms
-from dagcelery.model.sources import Source
+from dagcelery.model.sources import Literal, Source
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
 
@@ -102,6 +102,8 @@ class Trace:
         self._terms = Terms(self.calls, table)
         self._position_of: dict[int, Position] = {}
         self._numbers: Counter[Context] = Counter()
+        self._undecided: InvalidDag | None = None
+        self._met: dict[frozenset[Ref], set[Element]] = {}
         self._outer: Trace | None = None
         self._argument = ""
         self.home = ""
@@ -128,14 +130,19 @@ class Trace:
         if self.captures is not None:
             upstream = self.captures.handed_up(upstream, self)
         with self._at(f"the call of {callee.name!r}"):
-            sources = {}
-            for name, value in arguments.items():
-                self._argument = f"argument {name!r} of "
-                sources[name] = source_of(value, self)
-            self._argument = ""
-            call = Call(callee, sources, source_of(upstream, self), ())
-            self.calls.append(replace(call, context=self._context(call)))
-            self._note_defined(callee)
+            try:
+                sources = {}
+                for name, value in arguments.items():
+                    self._argument = f"argument {name!r} of "
+                    sources[name] = source_of(value, self)
+                self._argument = ""
+                call = Call(callee, sources, source_of(upstream, self), ())
+                self.calls.append(replace(call, context=self._context(call)))
+                self._note_defined(callee)
+            except TwoLists as refusal:
+                self._argument = ""
+                self._tell_apart(refusal)
+                self.calls.append(Call(callee, {}, Literal([]), ()))
         return len(self.calls) - 1
 
     def _note_defined(self, callee: Callee) -> None:
@@ -152,6 +159,18 @@ class Trace:
             assert isinstance(call.callee, CalledTask)
             if self.kept(call.callee.func) is not kept:
                 self.calls[number] = replace(call, callee=replace(call.callee, func=cast(FunctionType, kept)))
+
+    def _tell_apart(self, refusal: TwoLists) -> None:
+        """Refuse a call with elements of two lists by the second one of that kind: if both lists have gone on, they are
+        paired; if one has, it is gone through for each element of the other.
+        """
+        now = set(refusal.elements)
+        met = self._met.setdefault(frozenset(element.source for element in now), now)
+        if self._undecided is None or self._undecided is self.refused:
+            self.refused = InvalidDag(refusal.culprit, refusal.wrong, NESTED if met & now else PAIRED)
+            if met != now:
+                raise self.refused
+            self._undecided = self.refused
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""

@@ -1,0 +1,217 @@
+"""What a call of a function may give: told by the outermost function that says so, since that is what is called."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from operator import is_
+from types import FunctionType, MethodType
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+_LENIENT: Final[dict[str, Any]] = {}
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
+    _LENIENT["annotation_format"] = Format.FORWARDREF
+"""Annotations are evaluated lazily from 3.14 on; one that names what is imported for type checkers only would raise."""
+
+_LAYERS: Final = 20
+"""Objects that have any attribute one asks for would be unwrapped for ever."""
+
+_known: WeakKeyDictionary[FunctionType, tuple[list[object], inspect.Signature]] = WeakKeyDictionary()
+"""With what they were read off, which anybody may change."""
+_calls_known: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
+
+
+def signature(func: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of `func`; None for the built-in functions that have none.
+
+    `inspect.signature` reads the innermost of wrapped functions, even where a wrapper takes other arguments.
+    """
+    if not isinstance(func, FunctionType):
+        return _read(func)
+    stamp, known = list(_stamp(func)), _known.get(func)
+    if known is not None and len(known[0]) == len(stamp) and all(map(is_, known[0], stamp)):
+        return known[1]
+    found = _read(func)
+    if found is not None:
+        _known[func] = stamp, found
+    return found
+
+
+def _stamp(func: object) -> Iterator[object]:
+    """Yield what the signature of a function, and of what it wraps, is read off."""
+    for _ in range(_LAYERS):
+        if not isinstance(func, FunctionType):
+            break
+        yield from (func.__code__, func.__defaults__, func.__dict__.get("__signature__"))
+        named = func.__kwdefaults__ or {}
+        yield from named
+        yield from named.values()
+        func = func.__dict__.get("__wrapped__")
+
+
+def says(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `func`, or the one of the functions in it, that names the parameters."""
+    return list(_layers(func))[-1]
+
+
+def _read(func: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        if isinstance(func, MethodType):
+            inner = _read(func.__func__)
+            return None if inner is None else _without(inner)
+        if isinstance(func, functools.partial):
+            return _own(functools.partial(_with(_read(func.func)), *func.args, **func.keywords))
+        *passing, last = _layers(func)
+        found = _own(last) if not passing else _read(last)
+    except (TypeError, ValueError):
+        return None
+    for layer in reversed(passing):
+        found = None if found is None else _combined(layer, found)
+    return found
+
+
+def _layers(func: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield `func` and what it wraps, as long as each passes on what it does not name itself."""
+    for _ in range(_LAYERS):
+        yield func
+        wrapped = None if isinstance(func, type | MethodType | functools.partial) else _wrapped_by(func)
+        if wrapped is None or _states(func) or not _passes_on(func):
+            return
+        func = wrapped
+
+
+def _wrapped_by(func: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    wrapped = getattr(func, "__wrapped__", None)
+    return wrapped if callable(wrapped) else None
+
+
+def _passes_on(func: Callable[..., Any]) -> bool:
+    try:
+        kinds = {each.kind for each in _own(func).parameters.values()}
+    except (TypeError, ValueError):
+        return True  # such as what functools.cache makes, which is written in C
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        return False
+    call = _call_within(func)
+    return call is None or any(each.arg is None for each in call.keywords)
+
+
+def _states(func: Callable[..., Any]) -> bool:
+    """Whether `func` has a ``__signature__`` of its own; functools.wraps copies that of the wrapped function."""
+    given = getattr(func, "__signature__", None)
+    return given is not None and given is not getattr(_wrapped_by(func), "__signature__", None)
+
+
+def _own(func: Callable[..., Any]) -> inspect.Signature:
+    if isinstance(func, type):
+        return inspect.signature(func, **_LENIENT)
+    if _states(func):
+        return inspect.signature(func, follow_wrapped=False, **_LENIENT)
+    if isinstance(func, FunctionType) and hasattr(func, "__signature__"):
+        plain = FunctionType(func.__code__, func.__globals__, argdefs=func.__defaults__, closure=func.__closure__)
+        plain.__kwdefaults__ = func.__kwdefaults__
+        func = functools.update_wrapper(plain, func, updated=())
+    call = inspect.getattr_static(type(func), "__call__", None)
+    found = _read(call) if isinstance(call, FunctionType) else None
+    if found is not None:
+        return _without(found)
+    return inspect.signature(func, follow_wrapped=False, **_LENIENT)
+
+
+def _combined(wrapper: Callable[..., Any], found: inspect.Signature) -> inspect.Signature:
+    """Return what `wrapper` takes, which passes on what it does not name itself to what takes `found`."""
+    try:
+        own = list(_own(wrapper).parameters.values())
+    except (TypeError, ValueError):
+        return found
+    kinds = {each.kind: each for each in own}
+    named = [each for each in own if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    call = _call_within(wrapper)
+    leading, by_name = (0, set[str | None]()) if call is None else _filled_in(call)
+    rest = [each for each in list(found.parameters.values())[leading:] if each.name not in by_name]
+    rest = [each for each in rest if all(each.name != other.name for other in named)]
+    may_be_left_out = any(_is_plain(each) and not _is_needed(each) for each in named)
+    if inspect.Parameter.VAR_POSITIONAL not in kinds or (may_be_left_out and any(map(_is_needed, rest))):
+        rest = list(map(_by_name_only, rest))
+    return found.replace(parameters=sorted([*named, *rest], key=lambda each: each.kind))
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
+
+
+def _by_name_only(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=parameter.KEYWORD_ONLY) if _is_plain(parameter) else parameter
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+
+
+def _call_within(wrapper: Callable[..., Any]) -> ast.Call | None:
+    """Return how a wrapper calls what it wraps, as in ``return f(connection(), *args, **kwargs)``.
+
+    Only its source tells. Where it cannot be read, or says two things, everything is taken to come from outside: a
+    call that is wrong for that raises a TypeError.
+    """
+    if not isinstance(wrapper, FunctionType) or not wrapper.__closure__:
+        return None
+    if wrapper not in _calls_known:
+        _calls_known[wrapper] = _read_call(wrapper)
+    return _calls_known[wrapper]
+
+
+def _read_call(wrapper: FunctionType) -> ast.Call | None:
+    cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True)
+    names = {name for name, cell in cells if _holds(cell, _wrapped_by(wrapper))}
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(wrapper.__code__)))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    found = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
+    return found.popitem()[1] if len(found) == 1 else None
+
+
+def _holds(cell: Any, wrapped: object) -> bool:
+    try:
+        return cell.cell_contents is wrapped
+    except ValueError:
+        return False
+
+
+def _calls(nodes: Iterable[ast.AST], names: set[str]) -> Iterator[ast.Call]:
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+            yield node
+
+
+def _filled_in(call: ast.Call) -> tuple[int, set[str | None]]:
+    """Return how many leading arguments a call gives beside those that are passed on, and which by name."""
+    starred = [isinstance(argument, ast.Starred) for argument in call.args]
+    leading = starred.index(True) if True in starred else len(starred)
+    return leading, {each.arg for each in call.keywords}
+
+
+def _without(found: inspect.Signature) -> inspect.Signature:
+    """Return a signature without the object that a method is bound to."""
+    parameters = list(found.parameters.values())
+    is_rest = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+    return found if is_rest else found.replace(parameters=parameters[1:])
+
+
+def _with(found: inspect.Signature | None) -> Callable[..., Any]:
+    """Return a function that has this signature, for `inspect` to work out what is left of it."""
+    if found is None:
+        raise ValueError("no signature found")
+
+    def stand_in(*_: object, **__: object) -> None: ...
+
+    stand_in.__signature__ = found  # type: ignore[attr-defined]
+    return stand_in
