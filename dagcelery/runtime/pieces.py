@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from decimal import setcontext
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagcelery.runtime.reading import RunView
@@ -28,25 +27,25 @@ class Piece:
     deadline: float | None = None
 
 
-class Cursor:
-    """The piece that this thread executes; moved from item to item without making a Piece that nobody asks for."""
+class PieceRef:
+    """A piece that is being executed, and stays it; it makes the `Piece` only where somebody asks."""
 
-    __slots__ = ("_grant", "_view", "index")
+    __slots__ = ("_grant", "_index", "view")
 
-    def __init__(self, view: RunView, grant: Grant) -> None:
-        self._view = view
+    def __init__(self, view: RunView, grant: Grant, index: int) -> None:
+        self.view = view
         self._grant = grant
-        self.index = -1
+        self._index = index
 
     def piece(self) -> Piece:
         """The piece as users see it."""
-        view, grant = self._view, self._grant
-        address = view.address(grant.scope, grant.step, self.index)
-        index = None if self.index < 0 else self.index
+        view, grant = self.view, self._grant
+        address = view.address(grant.scope, grant.step, self._index)
+        index = None if self._index < 0 else self._index
         return Piece(view.run_id, address, index, grant.attempt, view.deadline())
 
 
-_cursor: ContextVar[Cursor | None] = ContextVar("dagcelery_piece", default=None)
+_piece: ContextVar[PieceRef | None] = ContextVar("dagcelery_piece", default=None)
 
 
 def current() -> Piece:
@@ -59,20 +58,44 @@ def current() -> Piece:
 
 def executing_piece() -> Piece | None:
     """The piece that is being executed, or None."""
-    cursor = _cursor.get()
-    return None if cursor is None else cursor.piece()
+    found = _piece.get()
+    return None if found is None else found.piece()
+
+
+def executing_view() -> RunView | None:
+    """What this process knows of the run that the executing piece belongs to, or None."""
+    found = _piece.get()
+    return None if found is None else found.view
 
 
 def is_executing() -> bool:
     """Whether this thread executes a piece."""
-    return _cursor.get() is not None
+    return _piece.get() is not None
 
 
-@contextmanager
-def executing(cursor: Cursor) -> Iterator[Cursor]:
-    """Make `cursor` the piece of this thread for the time of the block."""
-    token = _cursor.set(cursor)
-    try:
-        yield cursor
-    finally:
-        _cursor.reset(token)
+class Contexts:
+    """Makes a context for each call: a copy of the one in which this was made, where `current()` is the call's piece.
+
+    Whatever a call sets in it is gone with it; what it leaves running, a thread or an asyncio task, keeps it.
+    """
+
+    __slots__ = ("_base", "_decimal")
+
+    def __init__(self) -> None:
+        self._base = copy_context()
+        # A context of decimal numbers is one object, which is changed and not set anew: each call needs its own. Where
+        # there is none yet, each call makes its own by itself.
+        self._decimal: Any = next((value for var, value in self._base.items() if var.name == "decimal_context"), None)
+
+    def around(self) -> Context:
+        """Return a context for what is done before and after calls."""
+        context = self._base.copy()
+        if self._decimal is not None:
+            context.run(setcontext, self._decimal.copy())
+        return context
+
+    def of(self, view: RunView, grant: Grant, index: int = -1) -> Context:
+        """Return the context of one call."""
+        context = self.around()
+        context.run(_piece.set, PieceRef(view, grant, index))
+        return context

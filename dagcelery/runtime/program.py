@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,12 +17,13 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.runtime.linking import Numbers, codec_identity, identity, linked
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
 
 if TYPE_CHECKING:
     from dagcelery.runtime.caching import Memo
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow.definitions")
 """Modules whose functions may call dynamic tasks in a run that is not signed."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from dagcelery.errors import SpillUnavailable, StoreUnavailable
 from dagcelery.runtime.binding import Binding
 from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import TERMINAL, Lost, Swept
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _MOST_RUNS = 1000
 _FORGOTTEN_SECONDS = 3600.0

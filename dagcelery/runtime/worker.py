@@ -6,7 +6,6 @@ shutdowns, which is just when they are needed.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -27,9 +26,10 @@ from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
 from dagcelery.runtime.sweeping import look_after, sweep_once
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import Lost
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _CHILDREN_SECONDS = 1.0
 
