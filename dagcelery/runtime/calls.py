@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 from dagcelery.payload import failures
 from dagcelery.runtime import limits
 from dagcelery.runtime.loops import finished
+from dagcelery.runtime.pieces import Place, enter
 from dagcelery.runtime.telling import tell, tell_apart
 
 
@@ -62,22 +63,26 @@ class Teller:
 
 
 def heard(
+    place: Place,
     teller: Teller | None,
-    index: int,
     function: Callable[..., Any],
     arguments: dict[str, Any],
     limit: limits.Limit | None = None,
 ) -> Any:
-    """`call` a function within its time limit, where somebody may listen; listeners take none of that time."""
+    """`call` a function as a piece of this context, within its time limit, where somebody may listen.
+
+    Listeners take none of that time.
+    """
+    enter(place)
     if teller is None:
         return call(function, arguments) if limit is None else _limited(function, arguments, limit)
-    teller.before(index)
+    teller.before(place[2])
     try:
         returned = call(function, arguments) if limit is None else _limited(function, arguments, limit)
     except BaseException as error:
-        teller.after(index, error)
+        teller.after(place[2], error)
         raise
-    teller.after(index, None)
+    teller.after(place[2], None)
     return returned
 
 
@@ -86,21 +91,34 @@ def _limited(function: Callable[..., Any], arguments: dict[str, Any], limit: lim
         return call(function, arguments)
 
 
+class _Forks:
+    """Who this process is; a fork makes it somebody else. To ask the kernel would cost as much as a small call."""
+
+    self = object()
+
+
+def _forked() -> None:
+    _Forks.self = object()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Call a function; a coroutine that it returns is run to its end.
 
     Where the function forks, and the child comes back too, the child's way ends here: it holds no claim.
     """
-    pid = os.getpid()
+    process = _Forks.self
     try:
         returned = function(**arguments)
         if type(returned) is CoroutineType:
             returned = finished(returned)
     except BaseException as error:
-        if os.getpid() != pid:
+        if _Forks.self is not process:
             leave_child(error)
         raise
-    if os.getpid() != pid:
+    if _Forks.self is not process:
         leave_child()
     return returned
 

@@ -21,7 +21,7 @@ from dagcelery.runtime.calls import Listener, Teller, call, heard, leave_child
 from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.interrupts import is_leaving
-from dagcelery.runtime.pieces import Contexts
+from dagcelery.runtime.pieces import Contexts, Place, enter
 from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
@@ -62,7 +62,7 @@ class Executor:
         self._teller = None if listener is None else Teller(listener)
         self._contexts = Contexts()
         try:
-            return self._contexts.around().run(self._execute, grant)
+            return self._contexts.new().run(self._execute, grant)
         finally:
             self._teller = None
             if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
@@ -153,17 +153,19 @@ class Executor:
             returned = next(iter(arguments.values()), None)
         else:
             returned = skipped_among(arguments) if self.view.program.may_skip else None
-        cached, context = 0, self._contexts.of(self.view, grant)
+        cached, context, place = 0, self._contexts.new(), (self.view, grant, -1)
+        context.run(enter, place)
         if step.kind != "gather" and returned is None:
             function = self.view.program.callee(step)
             memo = self._memo(grant)
             limit = limits.of(step.options)
             if memo is None:
-                returned = self._heard(context, -1, function, arguments, limit)
+                returned = context.run(heard, place, self._teller, function, arguments, limit)
             else:
                 recollection = Recollection(self.view, memo, [arguments])
                 function = partial(_memorable, memo, function)
-                returned = recollection.result(0, partial(self._heard, context, -1, function, arguments, limit))
+                call_it = partial(self._heard, context, place, function, arguments, limit)
+                returned = recollection.result(0, call_it)
                 recollection.keep()
                 cached = recollection.hits()
             if self.view.program.may_grow and growing.is_graph(step, returned):
@@ -176,12 +178,12 @@ class Executor:
     def _heard(
         self,
         context: Context,
-        index: int,
+        place: Place,
         function: Callable[..., Any],
         arguments: dict[str, Any],
         limit: limits.Limit | None,
     ) -> Any:
-        return context.run(heard, self._teller, index, function, arguments, limit)
+        return context.run(heard, place, self._teller, function, arguments, limit)
 
     def _memo(self, grant: Grant) -> Memo | None:
         program = self.view.program
@@ -259,18 +261,20 @@ class Executor:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
         until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, limits.of(step.options)
+        view, teller, new_context = self.view, self._teller, self._contexts.new
+        may_skip = view.program.may_skip
         try:
             for at, arguments in enumerate(columns.rows() if recollection is None else recollection.calls):
-                skipped = skipped_among(arguments) if self.view.program.may_skip else None
-                context = self._contexts.of(self.view, grant, lo + at)
+                skipped = skipped_among(arguments) if may_skip else None
+                context, place = new_context(), (view, grant, lo + at)
                 if recollection is not None:
                     memorable = partial(_memorable, recollection.memo, function)
-                    call_it = partial(self._heard, context, lo + at, memorable, arguments, limit)
+                    call_it = partial(self._heard, context, place, memorable, arguments, limit)
                     returned.append(recollection.result(at, call_it) if skipped is None else recollection.skip(skipped))
                 elif skipped is not None:
                     returned.append(skipped)
                 else:
-                    returned.append(context.run(heard, self._teller, lo + at, function, arguments, limit))
+                    returned.append(context.run(heard, place, teller, function, arguments, limit))
                 if time.perf_counter() > until:
                     break
         except BaseException as error:

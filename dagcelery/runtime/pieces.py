@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from decimal import setcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagcelery.runtime.reading import RunView
@@ -27,25 +27,14 @@ class Piece:
     deadline: float | None = None
 
 
-class PieceRef:
-    """A piece that is being executed, and stays it; it makes the `Piece` only where somebody asks."""
+Place = tuple["RunView", "Grant", int]
+"""The piece that a call executes: run, grant and the item's index, -1 where it runs once. A `Piece` is made only where
+somebody asks; a tuple costs an item of a map the least."""
 
-    __slots__ = ("_grant", "_index", "view")
+_place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
 
-    def __init__(self, view: RunView, grant: Grant, index: int) -> None:
-        self.view = view
-        self._grant = grant
-        self._index = index
-
-    def piece(self) -> Piece:
-        """The piece as users see it."""
-        view, grant = self.view, self._grant
-        address = view.address(grant.scope, grant.step, self._index)
-        index = None if self._index < 0 else self._index
-        return Piece(view.run_id, address, index, grant.attempt, view.deadline())
-
-
-_piece: ContextVar[PieceRef | None] = ContextVar("dagcelery_piece", default=None)
+enter: Final = _place.set
+"""Make a place the piece of this context."""
 
 
 def current() -> Piece:
@@ -58,23 +47,27 @@ def current() -> Piece:
 
 def executing_piece() -> Piece | None:
     """The piece that is being executed, or None."""
-    found = _piece.get()
-    return None if found is None else found.piece()
+    place = _place.get()
+    if place is None:
+        return None
+    view, grant, index = place
+    address = view.address(grant.scope, grant.step, index)
+    return Piece(view.run_id, address, None if index < 0 else index, grant.attempt, view.deadline())
 
 
 def executing_view() -> RunView | None:
     """What this process knows of the run that the executing piece belongs to, or None."""
-    found = _piece.get()
-    return None if found is None else found.view
+    place = _place.get()
+    return None if place is None else place[0]
 
 
 def is_executing() -> bool:
     """Whether this thread executes a piece."""
-    return _piece.get() is not None
+    return _place.get() is not None
 
 
 class Contexts:
-    """Makes a context for each call: a copy of the one in which this was made, where `current()` is the call's piece.
+    """Makes a context for each call: a copy of the one in which this was made.
 
     Whatever a call sets in it is gone with it; what it leaves running, a thread or an asyncio task, keeps it.
     """
@@ -87,15 +80,9 @@ class Contexts:
         # there is none yet, each call makes its own by itself.
         self._decimal: Any = next((value for var, value in self._base.items() if var.name == "decimal_context"), None)
 
-    def around(self) -> Context:
-        """Return a context for what is done before and after calls."""
+    def new(self) -> Context:
+        """Return a context for one call, or for what is done around calls; the call itself enters its piece."""
         context = self._base.copy()
         if self._decimal is not None:
             context.run(setcontext, self._decimal.copy())
-        return context
-
-    def of(self, view: RunView, grant: Grant, index: int = -1) -> Context:
-        """Return the context of one call."""
-        context = self.around()
-        context.run(_piece.set, PieceRef(view, grant, index))
         return context
