@@ -46,7 +46,7 @@ class Loop:
         self.is_usable = True
 
     def __del__(self) -> None:
-        if self.is_usable and self._pid == os.getpid():
+        if self.can_run:
             with suppress(Exception):
                 self._runner.close()
 
@@ -96,6 +96,21 @@ class Loop:
             return task.result()
         raise error
 
+    def _await(self, ends: asyncio.Task[Any]) -> None:
+        """Run the loop until tasks have ended, each of which may raise an exit through it, or stop it."""
+        while not ends.done():
+            try:
+                self.loop.run_until_complete(ends)
+            except BaseException as error:
+                if is_leaving(error) or self.loop.is_closed():
+                    raise
+                log.warning("what a piece left in its event loop raised %r", error, extra={"action": "loop_left"})
+
+    def _drop(self) -> None:
+        self.is_usable = False
+        with suppress(Exception):
+            self.loop.close()
+
     def _tidy(self, task: asyncio.Task[Any]) -> None:
         """Leave nothing that would run on, or stop the loop, beside the next coroutine."""
         try:
@@ -107,18 +122,19 @@ class Loop:
             for other in left:
                 other.cancel()
             if left:
-                self.loop.run_until_complete(asyncio.wait(left, timeout=_CANCEL_SECONDS))
+                self._await(self.loop.create_task(asyncio.wait(left, timeout=_CANCEL_SECONDS)))
             stubborn = [other for other in left if not other.done()]
             if stubborn:
                 about = {"action": "loop_left"}
                 log.warning(
                     "%d asyncio tasks cannot be cancelled; they are left: %r", len(stubborn), stubborn, extra=about
                 )
-            self.is_usable = not stubborn
+                self._drop()
         except BaseException as error:
-            self.is_usable = False
+            self._drop()
             if is_leaving(error):
                 raise
+            log.warning("an event loop is dropped after %r", error, extra={"action": "loop_dropped"})
 
 
 def _result(task: asyncio.Task[Any]) -> Any:
