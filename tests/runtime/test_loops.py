@@ -21,6 +21,9 @@ kept: list[Any] = []
 def _nothing_seen() -> Iterator[None]:
     seen.clear()
     yield
+    for left in kept:
+        if isinstance(left, asyncio.Task) and left.done() and not left.cancelled():
+            left.exception()  # else asyncio tells of it at some later time
     kept.clear()
 
 
