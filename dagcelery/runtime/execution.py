@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import DagceleryError, PieceDied, SerializationError, StoreUnavailable
+from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
@@ -22,7 +22,7 @@ from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.pieces import Contexts, Place, enter
-from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
+from dagcelery.runtime.policies import PUT_BACK, died, is_retryable, verdict
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
@@ -123,7 +123,6 @@ class Executor:
             failure=sealed,
             retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
             policy=PUT_BACK if is_missing else None,
-            jitter=jitter(options),
             markers=self._markers(grant, text, index) if "min_success" in options else (),
         )
 
@@ -136,7 +135,7 @@ class Executor:
 
     def _verdict(self, grant: Grant) -> DagceleryError:
         if grant.step < 0:
-            return PieceDied(self._deaths)
+            return died(grant.condemned, self._deaths)
         step = self.view.program.step(grant.scope.body, grant.step)
         is_served = any(step.queue in word["queues"] for word in self.view.store.workers().values())
         return verdict(grant.condemned, step.options, step.queue, deaths=self._deaths, is_served=is_served)

@@ -86,7 +86,11 @@ def _is_pool_exit() -> bool:
 
 def _is_worker_exit(error: BaseException) -> bool:
     # So may Celery's handlers: each shutdown that it begins replaces them by those of the next, harder one.
+    return type(error).__module__.startswith("celery.") and is_worker_stopping()
+
+
+def is_worker_stopping() -> bool:
+    """Whether the worker that this process is the main process of was told to stop."""
     state = sys.modules.get("celery.worker.state")
-    if state is None or not type(error).__module__.startswith("celery."):
-        return False
-    return any(asked is not None and asked is not False for asked in (state.should_stop, state.should_terminate))
+    asked = (state.should_stop, state.should_terminate) if state is not None else ()
+    return any(each is not None and each is not False for each in asked)

@@ -22,6 +22,7 @@ from celery.worker.request import Request
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
 from dagcelery.runtime import versions
+from dagcelery.runtime.interrupts import is_worker_stopping
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
@@ -106,7 +107,9 @@ class Reported(Request):
 
     def _give_back(self, *, limited: bool) -> None:
         binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
-        lost = Lost([f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"], limited=limited)
+        process = [f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"]
+        # A worker that is being stopped ends its children; they died of nothing that they did.
+        lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
         try:
             look_after(binding, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone
