@@ -27,7 +27,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """
     told: dict[str, Any] = {
         "type": _type_name(type(error)),
-        "message": _shortened(_message(error)),
+        "message": _shortened(message(error)),
         "traceback": _shortened(_traceback(error)),
     }
     if _own(told["type"]) is type(error) and _is_json(error.args):
@@ -99,7 +99,8 @@ def _type_name(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
+    """Return what an error says, whatever its `__str__` does."""
     try:
         return str(error)
     except Exception as broken:  # somebody's __str__

@@ -28,7 +28,7 @@ from dagcelery.runtime.interrupts import noted
 from dagcelery.runtime.program import Program
 from dagcelery.runtime.quotas import Quotas
 from dagcelery.runtime.reading import RunView
-from dagcelery.runtime.telling import quiet_logger
+from dagcelery.runtime.telling import quiet_logger, tell_apart
 from dagcelery.runtime.visits import Visit
 from dagcelery.runtime.watch import Watch
 from dagcelery.settings import Settings
@@ -177,8 +177,13 @@ class Engine:
             with noted(), view.visited():
                 Visit(self, view, queue, "").fail(step)
 
-    def ended(self, run_id: str, opened: Sequence[Opened]) -> None:
-        """A run is over: what is to be called then is sent for, and its keys live as long as results do."""
+    def ended(self, run_id: str, opened: Sequence[Opened], state: str = "", lasted: float | None = None) -> None:
+        """A run is over: what is to be called then is sent for, and its keys live as long as results do.
+
+        Who has ended it, and so knows how long it `lasted`, tells the observer.
+        """
+        if lasted is not None:
+            self.tell_end(run_id, state, lasted)
         for step in opened:
             self.sender.visit(run_id, step.queue, 1)
         self.store.expire(run_id, self.settings.result_ttl_seconds)
@@ -187,6 +192,11 @@ class Engine:
             self.free(view, is_over=True)
         for waiting in self.quotas.leave(view) if view else ():
             self.try_start(waiting)
+
+    def tell_end(self, run_id: str, state: str, seconds: float) -> None:
+        """Tell the observer that this process has ended a run."""
+        view = self._met(run_id)
+        tell_apart(self.observer.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
 
     def try_start(self, run_id: str) -> bool:
         """Start a run that was held, if as many of its DAG as may be active are not active already."""

@@ -27,7 +27,7 @@ def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     for queue, step in swept.condemned:
         binding.engine.condemn(run_id, queue, step)
     if swept.run in TERMINAL:
-        binding.engine.ended(run_id, ())
+        binding.engine.ended(run_id, (), swept.run, swept.lasted)
     if swept.held == "limit":
         binding.engine.try_start(run_id)
     if swept.released:

@@ -191,7 +191,8 @@ class Visit:
         if reply.run in TERMINAL and not self._is_over:
             self._is_over = True
             with self._losing_messages():
-                self._engine.ended(self._run, [step for step in elsewhere if step.step == HOOK])
+                called = [step for step in elsewhere if step.step == HOOK]
+                self._engine.ended(self._run, called, reply.run, reply.lasted)
         elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:

@@ -26,6 +26,7 @@ from dagcelery.runtime.interrupts import is_worker_stopping
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
+from dagcelery.runtime.reports import lower_own_messages
 from dagcelery.runtime.sweeping import look_after, sweep_once
 from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import Lost
@@ -53,6 +54,7 @@ class Prepared(bootsteps.StartStopStep):
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
+        lower_own_messages()
         if _has_our_log(worker.app):
             show_pieces()
         if options.get("beat"):  # `celery worker -B`
@@ -77,6 +79,7 @@ def _has_our_log(app: Any) -> bool:
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
     """A child that is spawned, and not forked, has set up a log of its own."""
+    lower_own_messages()
     if _has_our_log(_state.get_current_app()):
         show_pieces()
 
