@@ -63,9 +63,11 @@ def _is_pool_child() -> bool:
 def _alarmed(seconds: float, handler: Any) -> Iterator[None]:
     """Set the kernel's timer for the time of the block; one that was set around it goes on after it."""
     began = time.monotonic()
-    replaced = signal.signal(signal.SIGALRM, handler)
-    outer, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    replaced, (outer, interval) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the outer one is not to meet this handler
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # may raise at once
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
