@@ -22,7 +22,7 @@ class _Note:
     """What the handlers of this process's main thread have left; `is_kept` while they do so."""
 
     is_kept = False
-    was_asked = False
+    raised: BaseException | None = None
 
 
 _note = _Note()
@@ -37,8 +37,8 @@ class _Noting:
     def __call__(self, signum: int, frame: Any) -> Any:
         try:
             return self.handler(signum, frame)
-        except BaseException:
-            _note.was_asked = True
+        except BaseException as error:
+            _note.raised = error
             raise
 
 
@@ -49,7 +49,7 @@ def noted() -> Iterator[None]:
         yield
         return
     replaced: list[tuple[int, _Noting]] = []
-    _note.is_kept, _note.was_asked = True, False
+    _note.is_kept = True
     try:
         for number in _SIGNALS:
             handler = signal.getsignal(number)
@@ -63,7 +63,7 @@ def noted() -> Iterator[None]:
             is_there = signal.getsignal(given) is noted_by  # else a task or Celery has put another one there
             if is_there:
                 signal.signal(given, noted_by.handler)
-        _note.is_kept = False
+        _note.is_kept, _note.raised = False, None
 
 
 def is_leaving(error: BaseException) -> bool:
@@ -74,8 +74,10 @@ def is_leaving(error: BaseException) -> bool:
         return False  # signals interrupt no other thread
     found: BaseException | None = error
     while found is not None and not isinstance(found, KeyboardInterrupt | SystemExit):
+        if found is _note.raised:  # a handler may raise anything, and Celery's under the pool solo does
+            return True
         found = found.__cause__
-    return found is not None and (_note.was_asked or _is_pool_exit() or _is_worker_exit(found))
+    return found is not None and (_note.raised is not None or _is_pool_exit() or _is_worker_exit(found))
 
 
 def _is_pool_exit() -> bool:

@@ -166,6 +166,23 @@ def test_a_signal_whose_handler_raises_nothing_is_none_of_the_piece_s_business()
     assert seen == [signal.SIGINT]
 
 
+class ToldToStop(Exception):
+    """What somebody's handler raises."""
+
+
+def test_whatever_a_handler_raises_goes_through() -> None:
+    def stop(signum: int, frame: object) -> None:
+        raise ToldToStop
+
+    replaced = signal.signal(signal.SIGTERM, stop)
+    try:
+        for node in (signalled, asignalled):
+            with pytest.raises(ToldToStop):
+                invoke(node, {"name": "SIGTERM"})
+    finally:
+        signal.signal(signal.SIGTERM, replaced)
+
+
 @task
 def both() -> None:
     signal.raise_signal(signal.SIGINT)
