@@ -21,7 +21,7 @@
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" parked
--- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; condemned pieces and why
+-- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died, <piece>:g times it was given back alive; condemned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
