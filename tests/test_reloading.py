@@ -114,15 +114,18 @@ def test_a_folder_that_is_not_there_cannot_be_watched() -> None:
 @pytest.mark.parametrize(
     ("variable", "arguments", "expected"),
     [
-        ("", (), []),
+        ("", (), ["-l", "INFO"]),
+        ("", ("-c", "2"), ["-l", "INFO"]),
+        ("", ("-l", "error"), []),
         ("debug", ("-c", "2"), ["-l", "DEBUG"]),
         ("debug", ("-linfo",), []),
         ("debug", ("--loglevel=info",), []),
     ],
 )
-def test_the_environment_says_the_level_of_a_worker_s_log_unless_its_arguments_do(
+def test_a_worker_s_log_is_at_info_unless_the_environment_or_its_arguments_say_another_level(
     variable: str, arguments: tuple[str, ...], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("DAGCELERY_LOG_LEVEL", raising=False)
     if variable:
         monkeypatch.setenv("DAGCELERY_LOG_LEVEL", variable)
     assert log_level(arguments) == expected

@@ -19,7 +19,7 @@ import click
 from dagcelery.cli.reloading import run_again
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.queues import tolerated_queues
-from dagcelery.settings import PREFIX, Settings
+from dagcelery.settings import Settings
 
 FOLDER = Path(".dagcelery")
 POLL_SECONDS = 0.5
@@ -57,7 +57,7 @@ def worker(
     """Become a Celery worker for tasks that are not tainted, or whose taints it tolerates.
 
     ARGUMENTS are those of `celery worker`, such as -c 4 -l INFO. Where they say nothing of it, DAGCELERY_LOG_LEVEL is
-    the level of the worker's log.
+    the level of the worker's log, or INFO.
     """
     queues = consumed(tolerations, included, excluded)
     if not queues:
@@ -73,10 +73,9 @@ def worker(
 
 
 def log_level(arguments: Sequence[str]) -> list[str]:
-    """Return the option for the level of a worker's log, where the environment says one and the arguments do not."""
+    """Return the option for the level of a worker's log, where the arguments do not say one."""
     is_said = any(each.startswith(("-l", "--loglevel", "--log-level")) for each in arguments)
-    is_set = f"{PREFIX}LOG_LEVEL" in os.environ and not is_said
-    return ["-l", Settings.from_environment().log_level] if is_set else []
+    return [] if is_said else ["-l", Settings.from_environment().log_level]
 
 
 def consumed(tolerations: Sequence[str], included: Sequence[str], excluded: Sequence[str]) -> list[str]:

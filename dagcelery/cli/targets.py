@@ -96,7 +96,7 @@ def imported(module: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # One that this module imports may be missing as well: that is the module's own error.
         is_itself = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
         if is_itself:
@@ -104,7 +104,7 @@ def imported(module: str) -> ModuleType:
         raise import_failed(module, error) from error
 
 
-def import_failed(module: str, error: Exception) -> click.ClickException:
+def import_failed(module: str, error: BaseException) -> click.ClickException:
     """Say in one sentence why a user's module cannot be imported, and where."""
     where, trace = "", error.__traceback__
     while trace is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, dag_of, deadline_of, fixed, plan_of, static_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
-from dagcelery.model.policies import is_number
+from dagcelery.model.policies import MOST_SECONDS, is_number
 from dagcelery.runtime import lifecycle
 from dagcelery.runtime.eager import Mailbox
 from dagcelery.runtime.engine import Engine
@@ -272,8 +271,8 @@ def _check_key(key: object) -> None:
 
 
 def _check_deadline(deadline: object) -> None:
-    if deadline is not None and not (is_number(deadline) and 0 < deadline < math.inf):
-        raise InvalidParameters(f"deadline={deadline!r}", "is not a time", "give seconds, more than 0")
+    if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
+        raise InvalidParameters(f"deadline={deadline!r}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")
 
 
 # -- which client --------------------------------------------------------------------------------

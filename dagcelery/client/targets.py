@@ -66,7 +66,7 @@ def _found(text: str) -> Node:
         found: object = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a module's body raises what it likes
+    except (Exception, SystemExit) as error:  # a module's body raises what it likes
         wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
         raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
     return cast(Node, found)

@@ -27,13 +27,22 @@ class NodeFailed(DagceleryError):
 
 
 class PieceDied(DagceleryError):
-    """The processes that ran a piece died, as often as DAGCELERY_MAX_DEATHS allows."""
+    """The processes that ran a piece died, as often as DAGCELERY_MAX_DEATHS allows.
 
-    def __init__(self, deaths: int) -> None:
-        super().__init__(deaths)
+    Or they were stopped while they ran it and gave it back, ten times as often; `how` says which.
+    """
+
+    def __init__(self, deaths: int, how: str = "died") -> None:
+        super().__init__(deaths, how)
         self.deaths = deaths
+        self.how = how
 
     def __str__(self) -> str:
+        if self.how == "returned":
+            return (
+                f"it was given back {self.deaths} times by processes that were stopped while they ran it; let workers "
+                "finish it (a warm shutdown does), or make it shorter, then resume the run"
+            )
         return (
             f"{self.deaths} processes died while they ran it; look for what kills them in the logs of the workers "
             "and of the kernel (memory, a crash in native code), then resume the run"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dagcelery.errors import DagceleryError
 from dagcelery.local.processes import Guard, Process, tail
+from dagcelery.settings import PREFIX
 
 POLL_SECONDS = 0.1
 
@@ -65,7 +66,7 @@ def starting(
                     *options.command(name, processes, queues),
                 ],
                 log=log,
-                environment=worker_environment(options.environment),
+                environment=worker_environment({f"{PREFIX}LOG_LEVEL": options.log_level} | dict(options.environment)),
                 keep=(tell,),
             )
         finally:

@@ -11,16 +11,19 @@ from dagcelery.errors import InvalidDag
 from dagcelery.model.shown import told
 
 MOST_ATTEMPTS: Final = 1000
-MOST_CACHE_SECONDS: Final = 10 * 365 * 86400
+MOST_SECONDS: Final = 10 * 365 * 86400
+"""The longest time that an option may say: the kernel's timers and threads take no time at will."""
 CACHED_BYTES: Final = 16 * 1024 * 1024
 
 Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> float:
-    """Return `value` if it is a time in seconds, `zero` if that may be none."""
-    if is_number(value) and (0 < value <= sys.float_info.max or (zero and value == 0)):
+    """Return `value` if it is a time in seconds, up to ten years, `zero` if that may be none."""
+    if is_number(value) and (0 < value <= MOST_SECONDS or (zero and value == 0)):
         return float(value)
+    if is_number(value) and MOST_SECONDS < value <= sys.float_info.max:
+        raise InvalidDag(f"{name}={value!r}", "is more than ten years", f"give at most {MOST_SECONDS:,} seconds")
     raise InvalidDag(f"{name}={value!r}", "is not a time", f"give seconds, {'0 or more' if zero else 'more than 0'}")
 
 
@@ -157,8 +160,6 @@ class Cache:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))
-        if self.ttl > MOST_CACHE_SECONDS:
-            raise InvalidDag(f"ttl={self.ttl!r}", "is more than ten years", f"give at most {MOST_CACHE_SECONDS:,}")
         if self.key is not None and not callable(self.key) and not (isinstance(self.key, str) and self.key):
             wrong, right = "is neither a text nor a function that gives one", "give 'v2', or lambda url: url"
             raise InvalidDag(f"key={self.key!r}", wrong, right)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -13,6 +15,8 @@ from dagcelery.errors import DagceleryError, NodeFailed
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""
+
+_RESUMABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """
     told: dict[str, Any] = {
         "type": _type_name(type(error)),
-        "message": _shortened(_message(error)),
+        "message": _shortened(message(error)),
         "traceback": _shortened(_traceback(error)),
     }
     if _own(told["type"]) is type(error) and _is_json(error.args):
@@ -58,6 +62,33 @@ def typed(described: Mapping[str, Any]) -> DagceleryError | None:
         return None
 
 
+def release(error: BaseException) -> None:
+    """Drop the tracebacks of an error that has become text, and of those behind it, with all that their frames hold.
+
+    An error refers to the frames that it passed, and they to the error: what a failed call had in its variables would
+    stay until the garbage collector comes by, which may be many attempts later.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        waiting += [each for each in (found.__cause__, found.__context__) if each is not None]
+        waiting += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
+        _clear(found.__traceback__)
+        found.__traceback__ = None
+
+
+def _clear(trace: TracebackType | None) -> None:
+    while trace is not None:
+        # To clear the frame of a generator would end one that may be in use elsewhere.
+        if not trace.tb_frame.f_code.co_flags & _RESUMABLE:
+            with suppress(RuntimeError):  # it is still being executed
+                trace.tb_frame.clear()
+        trace = trace.tb_next
+
+
 def _own(name: str) -> type[DagceleryError] | None:
     module, _, qualname = name.rpartition(".")
     found = vars(errors).get(qualname) if module == errors.__name__ else None
@@ -68,7 +99,8 @@ def _type_name(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
+    """Return what an error says, whatever its `__str__` does."""
     try:
         return str(error)
     except Exception as broken:  # somebody's __str__

@@ -163,7 +163,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
         )
     try:
         func: Callable[..., Any] = pickle.loads(spec.blob or b"")
-    except Exception as error:  # imports and __setstate__ methods raise what they like
+    except (Exception, SystemExit, GeneratorExit) as error:  # imports and __setstate__ methods raise what they like
         raise DeserializationError(
             f"function {spec.qualname}",
             f"cannot be unpickled: {type(error).__name__}: {error}",
@@ -175,7 +175,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
 def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
     try:
         module = importlib.import_module(spec.module)
-    except Exception as error:  # a module's body raises what it likes
+    except (Exception, SystemExit, GeneratorExit) as error:  # a module's body raises what it likes
         reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
         raise FunctionNotFound(spec.module, spec.qualname, reason) from error
     found: Any = module

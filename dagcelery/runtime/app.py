@@ -15,9 +15,10 @@ from celery.utils.imports import import_from_cwd, symbol_by_name
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.binding import Binding, bind
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.settings import PREFIX, Settings
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 BEAT = "dagcelery.schedule.beat:Beat"
 """By name: the clock stands above the runtime, and is imported by beat alone."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,13 +19,14 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.fingerprints import fingerprint, held
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.runtime.writing import Parts, as_taken, extract
 
 if TYPE_CHECKING:
     from dagcelery.runtime.program import Program
     from dagcelery.runtime.reading import RunView
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _NONE: Final = object()
 _WHOLE: Final[Path] = ()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
-import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import Context, copy_context
+import traceback
+from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-_CANCEL_SECONDS = 5.0
+from dagcelery.payload import failures
+from dagcelery.runtime import limits
+from dagcelery.runtime.loops import finished
+from dagcelery.runtime.pieces import Place, enter
+from dagcelery.runtime.telling import tell, tell_apart
 
 
 class Listener(Protocol):
@@ -31,86 +32,102 @@ class Listener(Protocol):
         """What the store said to a failure; told of pieces whose task may try again."""
 
 
-def heard(listener: Listener | None, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """`call` a function where somebody may listen."""
-    if listener is None:
-        return call(function, arguments)
-    listener.before(index)
+class Teller:
+    """Tells a listener, whose errors change nothing; an error has become text before anybody else may change it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._sealed: tuple[BaseException, bytes] | None = None
+
+    def before(self, index: int) -> None:
+        """A function is about to be called, in this context."""
+        tell(self._listener.before, index)
+
+    def after(self, index: int, error: BaseException | None) -> None:
+        """A function has returned, or raised, in this context."""
+        if error is not None:
+            self.text(error)
+        tell(self._listener.after, index, error)
+
+    def failed(self, index: int, error: BaseException) -> bytes:
+        """A piece has failed; answers the error as text."""
+        text = self.text(error)
+        tell_apart(self._listener.failed, index, error)
+        return text
+
+    def text(self, error: BaseException) -> bytes:
+        """An error as text, of the time when it was first seen."""
+        if self._sealed is None or self._sealed[0] is not error:
+            self._sealed = error, failures.encode(error)
+        return self._sealed[1]
+
+
+def heard(
+    place: Place,
+    teller: Teller | None,
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    limit: limits.Limit | None = None,
+) -> Any:
+    """`call` a function as a piece of this context, within its time limit, where somebody may listen.
+
+    Listeners take none of that time.
+    """
+    enter(place)
+    if teller is None:
+        return call(function, arguments) if limit is None else _limited(function, arguments, limit)
+    teller.before(place[2])
     try:
-        returned = call(function, arguments)
+        returned = call(function, arguments) if limit is None else _limited(function, arguments, limit)
     except BaseException as error:
-        listener.after(index, error)
+        teller.after(place[2], error)
         raise
-    listener.after(index, None)
+    teller.after(place[2], None)
     return returned
 
 
+def _limited(function: Callable[..., Any], arguments: dict[str, Any], limit: limits.Limit) -> Any:
+    with limits.limited(limit):
+        return call(function, arguments)
+
+
+class _Forks:
+    """Who this process is; a fork makes it somebody else. To ask the kernel would cost as much as a small call."""
+
+    self = object()
+
+
+def _forked() -> None:
+    _Forks.self = object()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Call a function; a coroutine that it returns is run to its end."""
-    returned = function(**arguments)
-    return finished(returned) if type(returned) is CoroutineType else returned
+    """Call a function; a coroutine that it returns is run to its end.
 
-
-def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end; in a thread beside this one if an event loop is running in this one."""
-    context = copy_context()
-    if asyncio._get_running_loop() is None:
-        return _run(coroutine, context)
-    return _beside().submit(_run, coroutine, context).result()
-
-
-def is_leaving(error: BaseException) -> bool:
-    """Whether an error ends this process, and not just the piece that it hit: an interrupt by the user, or an exit
-    that was asked for by Celery, which stops this worker.
+    Where the function forks, and the child comes back too, the child's way ends here: it holds no claim.
     """
-    if not isinstance(error, SystemExit):
-        return isinstance(error, KeyboardInterrupt)
-    # billiard's handler of SIGTERM raises an ordinary SystemExit, and notes that it did.
-    pool = sys.modules.get("billiard.common")
-    return type(error).__module__.startswith(("celery.", "billiard.")) or bool(pool and pool._should_have_exited[0])
-
-
-class _Loop:
-    """An event loop that is closed when its thread ends."""
-
-    def __init__(self) -> None:
-        self.runner = asyncio.Runner()
-
-    def __del__(self) -> None:
-        with suppress(Exception):
-            self.runner.close()
-
-
-_kept = threading.local()
-
-
-def _run(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
-    """Use one event loop a thread, kept: clients that tasks open in it stay usable from piece to piece."""
-    loop: _Loop | None = getattr(_kept, "loop", None)
-    if loop is None:
-        loop = _kept.loop = _Loop()
-    task = loop.runner.get_loop().create_task(coroutine, context=context)
+    process = _Forks.self
     try:
-        return loop.runner.get_loop().run_until_complete(task)
+        returned = function(**arguments)
+        if type(returned) is CoroutineType:
+            returned = finished(returned)
     except BaseException as error:
-        if task.done():
-            raise
-        return loop.runner.run(_cancelled(task, error))
+        if _Forks.self is not process:
+            leave_child(error)
+        raise
+    if _Forks.self is not process:
+        leave_child()
+    return returned
 
 
-async def _cancelled(task: asyncio.Task[Any], error: BaseException) -> Any:
-    """What becomes of a task that a time limit met while it awaited: it may not go on beside the next piece,
-    since their loop is kept. It may catch its cancelling, as a function may catch the limit.
-    """
-    task.cancel()
-    await asyncio.wait([task], timeout=_CANCEL_SECONDS)
-    if task.done() and not task.cancelled():
-        return task.result()
-    raise error
-
-
-def _beside() -> ThreadPoolExecutor:
-    thread: ThreadPoolExecutor | None = getattr(_kept, "beside", None)
-    if thread is None:
-        thread = _kept.beside = ThreadPoolExecutor(1, "dagcelery-loop")
-    return thread
+def leave_child(error: BaseException | None = None) -> NoReturn:
+    """End a child that a task forked, as Python would end it, but for what it has inherited: that is its parent's."""
+    if isinstance(error, SystemExit):
+        os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
+    if error is not None:
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+    os._exit(int(error is not None))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import os
 import threading
 import time
@@ -25,15 +24,17 @@ from dagcelery.planner.plan import Plan
 from dagcelery.runtime.calls import Listener
 from dagcelery.runtime.durations import Durations
 from dagcelery.runtime.execution import Executed
+from dagcelery.runtime.interrupts import noted
 from dagcelery.runtime.program import Program
 from dagcelery.runtime.quotas import Quotas
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.telling import quiet_logger, tell_apart
 from dagcelery.runtime.visits import Visit
 from dagcelery.runtime.watch import Watch
 from dagcelery.settings import Settings
-from dagcelery.store.base import Grant, Opened, Store
+from dagcelery.store.base import Grant, Opened, Reply, Store
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 
 class Sender(Protocol):
@@ -58,8 +59,11 @@ class Observer(Protocol):
     def listener(self, view: RunView, grant: Grant) -> Listener | None:
         """Who is to be told of the calls of a grant's pieces while they are made; None: nobody."""
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
-        """A piece was executed; `state` is what the store said to it."""
+    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+        """A piece was executed, and the store said `reply`; answers whether its error is kept, frames and all."""
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """This process has ended a run, which took so long."""
 
 
 class Unobserved:
@@ -69,7 +73,11 @@ class Unobserved:
         """Nobody."""
         return None
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+        """Nothing to tell, and nothing to keep."""
+        return False
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Nothing to tell."""
 
 
@@ -159,18 +167,23 @@ class Engine:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
         view = self._met(run_id)
         if view is not None:
-            with view.visited():
+            with noted(), view.visited():
                 Visit(self, view, queue, message).work(focus)
 
     def condemn(self, run_id: str, queue: str, step: str) -> None:
         """Let what is condemned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
-            with view.visited():
+            with noted(), view.visited():
                 Visit(self, view, queue, "").fail(step)
 
-    def ended(self, run_id: str, opened: Sequence[Opened]) -> None:
-        """A run is over: what is to be called then is sent for, and its keys live as long as results do."""
+    def ended(self, run_id: str, opened: Sequence[Opened], state: str = "", lasted: float | None = None) -> None:
+        """A run is over: what is to be called then is sent for, and its keys live as long as results do.
+
+        Who has ended it, and so knows how long it `lasted`, tells the observer.
+        """
+        if lasted is not None:
+            self.tell_end(run_id, state, lasted)
         for step in opened:
             self.sender.visit(run_id, step.queue, 1)
         self.store.expire(run_id, self.settings.result_ttl_seconds)
@@ -179,6 +192,11 @@ class Engine:
             self.free(view, is_over=True)
         for waiting in self.quotas.leave(view) if view else ():
             self.try_start(waiting)
+
+    def tell_end(self, run_id: str, state: str, seconds: float) -> None:
+        """Tell the observer that this process has ended a run."""
+        view = self._met(run_id)
+        tell_apart(self.observer.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
 
     def try_start(self, run_id: str) -> bool:
         """Start a run that was held, if as many of its DAG as may be active are not active already."""
@@ -215,7 +233,7 @@ class Engine:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         view = self._met(run_id)
         if view is not None:
-            with view.visited():
+            with noted(), view.visited():
                 Visit(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import DagceleryError, PieceDied, SerializationError, StoreUnavailable
+from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Step
 from dagcelery.runtime import caching, growing, limits
 from dagcelery.runtime.caching import Memo, Recollection
-from dagcelery.runtime.calls import Listener, heard, is_leaving
+from dagcelery.runtime.calls import Listener, Teller, call, heard, leave_child
 from dagcelery.runtime.columns import Columns
 from dagcelery.runtime.hooks import call_hook
-from dagcelery.runtime.pieces import Cursor, executing
-from dagcelery.runtime.policies import PUT_BACK, is_retryable, jitter, verdict
+from dagcelery.runtime.interrupts import is_leaving
+from dagcelery.runtime.pieces import Contexts, Place, enter
+from dagcelery.runtime.policies import PUT_BACK, died, is_retryable, verdict
 from dagcelery.runtime.reading import ATOMS, Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
@@ -47,11 +49,26 @@ class Executor:
         self.limits = sizes
         self._deaths = deaths
         self._most_nodes = most_nodes
-        self._listener: Listener | None = None
+        self._teller: Teller | None = None
+        self._contexts = Contexts()
 
     def execute(self, grant: Grant, listener: Listener | None = None) -> Executed:
-        """Execute a piece; whatever it raises, short of the end of the process, becomes a failure."""
-        self._listener = listener
+        """Execute a piece; whatever it raises, short of the end of the process, becomes a failure.
+
+        Each call has a context of its own, a copy of the one in which this is called, and so has what is read and
+        sealed around it: no piece inherits anything of another one, or leaves anything behind.
+        """
+        pid = os.getpid()
+        self._teller = None if listener is None else Teller(listener)
+        self._contexts = Contexts()
+        try:
+            return self._contexts.new().run(self._execute, grant)
+        finally:
+            self._teller = None
+            if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
+                leave_child()
+
+    def _execute(self, grant: Grant) -> Executed:
         started, clock = time.time(), time.perf_counter()
         try:
             self.view.trust(grant.scope)
@@ -93,11 +110,10 @@ class Executor:
 
     def _failure(self, grant: Grant, error: BaseException, index: int) -> Outcome:
         """What the store is told of an error: sealed, with what its task would do about it."""
-        if self._listener is not None:
-            self._listener.failed(index, error)
+        text = failures.encode(error) if self._teller is None else self._teller.failed(index, error)
         piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
         address = addresses.failure(self.view.run_id, piece)
-        sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, failures.encode(error))
+        sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, text)
         if grant.step < 0:
             return Outcome(failure=sealed)
         program, body = self.view.program, grant.scope.body
@@ -107,12 +123,11 @@ class Executor:
             failure=sealed,
             retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
             policy=PUT_BACK if is_missing else None,
-            jitter=jitter(options),
-            markers=self._markers(grant, error, index) if "min_success" in options else (),
+            markers=self._markers(grant, text, index) if "min_success" in options else (),
         )
 
-    def _markers(self, grant: Grant, error: BaseException, index: int) -> list[Block]:
-        described = failures.describe(error)
+    def _markers(self, grant: Grant, text: bytes, index: int) -> list[Block]:
+        described = failures.decode(text)
         skipped = Skipped(self._locate(grant, index), described["type"], described["message"])
         step = self.view.program.step(grant.scope.body, grant.step)
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
@@ -120,7 +135,7 @@ class Executor:
 
     def _verdict(self, grant: Grant) -> DagceleryError:
         if grant.step < 0:
-            return PieceDied(self._deaths)
+            return died(grant.condemned, self._deaths)
         step = self.view.program.step(grant.scope.body, grant.step)
         is_served = any(step.queue in word["queues"] for word in self.view.store.workers().values())
         return verdict(grant.condemned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
@@ -137,49 +152,41 @@ class Executor:
             returned = next(iter(arguments.values()), None)
         else:
             returned = skipped_among(arguments) if self.view.program.may_skip else None
-        cached = 0
+        cached, context, place = 0, self._contexts.new(), (self.view, grant, -1)
+        context.run(enter, place)
         if step.kind != "gather" and returned is None:
             function = self.view.program.callee(step)
             memo = self._memo(grant)
-            with executing(Cursor(self.view, grant)):
-                if memo is None:
-                    returned = self._called(-1, function, arguments, limits.of(step.options))
-                else:
-                    returned, cached = self._recalled(memo, function, arguments, step)
+            limit = limits.of(step.options)
+            if memo is None:
+                returned = context.run(heard, place, self._teller, function, arguments, limit)
+            else:
+                recollection = Recollection(self.view, memo, [arguments])
+                function = partial(_memorable, memo, function)
+                call_it = partial(self._heard, context, place, function, arguments, limit)
+                returned = recollection.result(0, call_it)
+                recollection.keep()
+                cached = recollection.hits()
             if self.view.program.may_grow and growing.is_graph(step, returned):
                 return Executed(Outcome(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        with executing(Cursor(self.view, grant)):
-            writer.step_outputs(sealed, grant.step, step, returned, culprit)
+        context.run(writer.step_outputs, sealed, grant.step, step, returned, culprit)
         return Executed(Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
+
+    def _heard(
+        self,
+        context: Context,
+        place: Place,
+        function: Callable[..., Any],
+        arguments: dict[str, Any],
+        limit: limits.Limit | None,
+    ) -> Any:
+        return context.run(heard, place, self._teller, function, arguments, limit)
 
     def _memo(self, grant: Grant) -> Memo | None:
         program = self.view.program
         return caching.memo_of(program, grant.scope.body, grant.step) if program.caches else None
-
-    def _called(
-        self,
-        index: int,
-        function: Callable[..., Any],
-        arguments: dict[str, Any],
-        limit: tuple[float | None, float | None] | None,
-        memo: Memo | None = None,
-    ) -> Any:
-        """Call a function within its time limit; what may be kept becomes so in that time, too."""
-        with limits.limited(limit) if limit else nullcontext():
-            returned = heard(self._listener, index, function, arguments)
-            return returned if memo is None else memo.result(returned)
-
-    def _recalled(
-        self, memo: Memo, function: Callable[..., Any], arguments: dict[str, Any], step: Step
-    ) -> tuple[Any, int]:
-        """Take a kept result, or call the function and keep what it returns; and say how often it was not called."""
-        recollection = Recollection(self.view, memo, [arguments])
-        call = partial(self._called, -1, function, arguments, limits.of(step.options), memo)
-        returned = recollection.result(0, call)
-        recollection.keep()
-        return returned, recollection.hits()
 
     def _locate(self, grant: Grant, index: int) -> str:
         return self.view.address(grant.scope, grant.step, index)
@@ -216,17 +223,16 @@ class Executor:
             memo = self._memo(grant)
             if memo is not None:
                 recollection = Recollection(self.view, memo, columns.rows())
-        except Exception as error:
+        except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
             return self._failed(grant, error, started, clock)
-        cursor, returned, raised = Cursor(self.view, grant), list[Any](), None
+        returned, raised = list[Any](), None
         kept = self._keeper(grant, step)
-        with executing(cursor):
-            if function is not None:
-                returned, raised = self._call_items(function, step, columns, cursor, recollection, kept)
-            if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
-                return self._grown_item(grant, step, returned[0], started, clock)
+        if function is not None:
+            returned, raised = self._call_items(function, step, columns, grant, recollection, kept)
+        if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
+            return self._grown_item(grant, step, returned[0], started, clock)
         if recollection is None:
             return self._seal_range(grant, step, returned, raised, started, clock)
         recollection.keep()
@@ -238,7 +244,7 @@ class Executor:
         """An item, which was claimed alone, goes on as what it returned."""
         try:
             children = [growing.child_of(self.view, grant, step, graph, self._most_nodes)]
-        except Exception as error:
+        except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
             return self._failed(grant, error, started, clock)
@@ -249,28 +255,28 @@ class Executor:
         function: Callable[..., Any],
         step: Step,
         columns: Columns,
-        cursor: Cursor,
+        grant: Grant,
         recollection: Recollection | None,
         kept: Callable[[int, Any], Any],
     ) -> tuple[list[Any], BaseException | None]:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
         until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, limits.of(step.options)
+        view, teller, new_context = self.view, self._teller, self._contexts.new
+        may_skip = view.program.may_skip
         try:
             for at, arguments in enumerate(columns.rows() if recollection is None else recollection.calls):
-                cursor.index = lo + at
-                skipped = skipped_among(arguments) if self.view.program.may_skip else None
+                skipped = skipped_among(arguments) if may_skip else None
+                context, place = new_context(), (view, grant, lo + at)
                 if recollection is not None:
-                    call = partial(self._called, cursor.index, function, arguments, limit, recollection.memo)
-                    value = recollection.result(at, call) if skipped is None else recollection.skip(skipped)
+                    memorable = partial(_memorable, recollection.memo, function)
+                    call_it = partial(self._heard, context, place, memorable, arguments, limit)
+                    value = recollection.result(at, call_it) if skipped is None else recollection.skip(skipped)
                 elif skipped is not None:
                     value = skipped
-                elif limit is None:
-                    value = heard(self._listener, lo + at, function, arguments)
                 else:
-                    with limits.limited(limit):
-                        value = heard(self._listener, lo + at, function, arguments)
-                returned.append(value if type(value) in ATOMS else kept(lo + at, value))
+                    value = context.run(heard, place, teller, function, arguments, limit)
+                returned.append(value if type(value) in ATOMS else context.run(kept, lo + at, value))
                 if time.perf_counter() > until:
                     break
         except BaseException as error:
@@ -309,7 +315,9 @@ class Executor:
         culprit = self.view.address(grant.scope, grant.step)
         try:
             blocks = writer.items(grant.step, step, grant.lo, returned, culprit)
-        except Exception as refused:
+        except BaseException as refused:
+            if self._is_not_its_fault(refused):
+                raise
             returned, blocks, error = self._sealable(writer, grant, step, returned, refused)
         done, seconds = grant.lo + len(returned), time.perf_counter() - clock
         outcome = self._failure(grant, error, done) if error is not None else Outcome()
@@ -317,13 +325,15 @@ class Executor:
         return Executed(outcome, error=error, seconds=seconds / max(1, len(returned)))
 
     def _sealable(
-        self, writer: Writer, grant: Grant, step: Step, returned: list[Any], refused: Exception
-    ) -> tuple[list[Any], list[Block], Exception]:
+        self, writer: Writer, grant: Grant, step: Step, returned: list[Any], refused: BaseException
+    ) -> tuple[list[Any], list[Block], BaseException]:
         """Find the item whose result cannot be sealed; what stands before it is good."""
         for at, value in enumerate(returned):
             try:
                 writer.items(grant.step, step, grant.lo + at, [value], self._locate(grant, grant.lo + at))
-            except Exception as error:
+            except BaseException as error:
+                if self._is_not_its_fault(error):
+                    raise
                 good = returned[:at]
                 return good, writer.items(grant.step, step, grant.lo, good, self._locate(grant, -1)), error
         raise refused
@@ -343,6 +353,11 @@ class Executor:
             if param.whole:
                 writer.whole(sealed, f"${param.name}", codec, value, who)
         return Child(index, sealed.values, sealed.lists, list(sealed.blocks))
+
+
+def _memorable(memo: Memo, function: Callable[..., Any], /, **arguments: Any) -> Any:
+    """Call a function, and make of what it returns what may be kept, in the same time and context."""
+    return memo.result(call(function, arguments))
 
 
 def skipped_among(arguments: Mapping[str, Any]) -> Skipped | None:

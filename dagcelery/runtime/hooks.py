@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import CLOSE, Grant
 
 if TYPE_CHECKING:
     from dagcelery.runtime.execution import Executed
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseEx
 def quietly(hook: Callable[..., Any], notice: Notice) -> None:
     """Call a hook; its own failure is logged and harmless."""
     try:
-        hook(notice)
-    except Exception:
+        copy_context().run(hook, notice)
+    except BaseException as error:
+        if is_leaving(error):
+            raise
         about = {"action": "hook_failed", "run": notice.run_id}
         log.exception("a hook of run %s failed (%s)", notice.run_id, notice.state, extra=about)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import AsPickle, codec_for
-from dagcelery.runtime.pieces import _cursor
+from dagcelery.runtime.pieces import executing_view
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.keepers import FolderKeeper, Keeper, beside, elsewhere, forget_with
@@ -60,11 +60,10 @@ def in_folder(folder: str | os.PathLike[str] | None) -> Keeper:
 def _view(name: object) -> RunView:
     if not isinstance(name, str):
         raise InvalidParameters(f"key {name!r}", f"is of type {type(name).__name__}", "give a str")
-    cursor = _cursor.get()
-    if cursor is None:
+    view = executing_view()
+    if view is None:
         right = "read, write and delete in run(), while a pipeline executes the stage"
         raise NotConfigured(f"the value {name!r} belongs to a run, and none is executed here", right)
-    view = cursor._view
     view.keyring.require_key(f"the value {name!r}, which is pickled,")
     return view
 

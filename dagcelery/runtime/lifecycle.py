@@ -35,7 +35,7 @@ def cancel(engine: Engine, run_id: str, reason: str, *, terminate: bool) -> str:
         raise RunNotFound(run_id)
     if reply.run == "cancelled":
         engine.sender.revoke(working, terminate=terminate)
-        engine.ended(run_id, reply.opened)
+        engine.ended(run_id, reply.opened, reply.run, reply.lasted)
     return reply.run
 
 

@@ -21,6 +21,8 @@ from dagcelery.errors import TimeLimitExceeded
 HARD_SIGNAL: Final = "SIGALRM"
 """How a process ends that ran over a hard limit."""
 
+_AT_ONCE: Final = 1e-6
+
 Limit = tuple[float | None, float | None]
 """Seconds: soft, hard; None where there is no limit."""
 
@@ -35,8 +37,8 @@ def of(options: Any) -> Limit | None:
 def limited(limit: Limit) -> Iterator[None]:
     """Keep the block within a limit.
 
-    In a child of a prefork pool a hard limit ends the process; in another main thread both limits raise; in other
-    threads, where nobody can interrupt a function, one that took too long fails when it has returned.
+    In a child of a prefork pool a hard limit ends the process; in another main thread both limits raise, in turn. In
+    other threads, where nobody can interrupt a function, one that took too long fails when it has returned.
     """
     soft, hard = limit
     started = time.monotonic()
@@ -46,7 +48,7 @@ def limited(limit: Limit) -> Iterator[None]:
         with _killed_after(hard), _told_after(soft):
             yield
     else:
-        with _interrupted_after(*_first(soft, hard)):
+        with _interrupted_after(soft, hard):
             yield
     if hard is not None and time.monotonic() - started > hard:
         raise TimeLimitExceeded(hard)
@@ -58,17 +60,29 @@ def _is_pool_child() -> bool:
 
 
 @contextmanager
-def _killed_after(seconds: float | None) -> Iterator[None]:
-    if seconds is None:
-        yield
-        return
-    replaced = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def _alarmed(seconds: float, handler: Any) -> Iterator[None]:
+    """Set the kernel's timer for the time of the block; one that was set around it goes on after it."""
+    began = time.monotonic()
+    replaced, (outer, interval) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the outer one is not to meet this handler
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # may raise at once
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, replaced)
+        signal.signal(signal.SIGALRM, replaced if replaced is not None else signal.SIG_DFL)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(_AT_ONCE, outer - (time.monotonic() - began)), interval)
+
+
+@contextmanager
+def _killed_after(seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+    else:
+        with _alarmed(seconds, signal.SIG_DFL):
+            yield
 
 
 @contextmanager
@@ -88,22 +102,24 @@ def _told_after(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, replaced if replaced is not None else signal.SIG_DFL)
 
 
-def _first(soft: float | None, hard: float | None) -> tuple[float, Callable[[], Exception]]:
-    if soft is not None:
-        return soft, _soft_error
-    assert hard is not None, "a limit has a soft or a hard side"
-    return hard, lambda: TimeLimitExceeded(hard)
-
-
 @contextmanager
-def _interrupted_after(seconds: float, error: Callable[[], Exception]) -> Iterator[None]:
-    replaced = signal.signal(signal.SIGALRM, _raiser(error))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
+def _interrupted_after(soft: float | None, hard: float | None) -> Iterator[None]:
+    """Raise at both limits, one after the other: a function may catch the soft one and go on."""
+    errors: dict[float, Callable[[], Exception]] = {}
+    if soft is not None:
+        errors[soft] = _soft_error
+    if hard is not None:
+        errors[hard] = lambda: TimeLimitExceeded(hard)
+    limits, began = sorted(errors), time.monotonic()
+
+    def interrupt(signum: int, frame: Any) -> None:
+        reached = limits.pop(0)
+        if limits:
+            signal.setitimer(signal.ITIMER_REAL, max(_AT_ONCE, began + limits[0] - time.monotonic()))
+        raise errors[reached]()
+
+    with _alarmed(limits[0], interrupt):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, replaced if replaced is not None else signal.SIG_DFL)
 
 
 def _raiser(error: Callable[[], Exception]) -> Callable[[int, Any], None]:

@@ -29,7 +29,10 @@ class PieceFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        found = executing_piece()
+        try:
+            found = executing_piece()
+        except Exception:  # its address may have to be read first, and the store may be out of reach
+            found = None
         said: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
         if found is not None:
             text = f" [run={found.run_id} node={found.address} attempt={found.attempt}]"

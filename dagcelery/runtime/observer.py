@@ -18,8 +18,9 @@ from celery.utils.nodenames import default_nodename
 
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.reports import report_piece, report_run
 from dagcelery.runtime.signals import Signals, shown_kwargs, shown_name, signals_of, uuid_of
-from dagcelery.store.base import Grant
+from dagcelery.store.base import Grant, Reply
 
 ENABLED = "DAGCELERY_EVENTS"
 """Environment variable by which a worker's children know that it was started with ``-E``."""
@@ -39,12 +40,18 @@ class Announcer:
         """What fires the signals of a grant's pieces; None where nobody listens."""
         return signals_of(view, grant)
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
-        """Send the events of what was committed, has failed, or will be tried again."""
-        if self._events is None or grant.step < 0 or executed.children is not None or state == "stale":
-            return
-        for event in events_of(view, grant, executed, is_retried=state == "retried"):
-            self._events.add(*event)
+    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+        """Log, and send events of, what was committed, has failed, or will be tried again."""
+        report_piece(view, grant, executed, reply)
+        is_silent = self._events is None or reply.state == "stale" or not view.program.knows(grant.scope.body)
+        if self._events is not None and not is_silent and grant.step >= 0 and executed.children is None:
+            for event in events_of(view, grant, executed, is_retried=reply.state == "retried"):
+                self._events.add(*event)
+        return False
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """Log it."""
+        report_run(run_id, dag, state, seconds)
 
 
 class Batches:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from decimal import setcontext
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagcelery.runtime.reading import RunView
@@ -28,25 +27,14 @@ class Piece:
     deadline: float | None = None
 
 
-class Cursor:
-    """The piece that this thread executes; moved from item to item without making a Piece that nobody asks for."""
+Place = tuple["RunView", "Grant", int]
+"""The piece that a call executes: run, grant and the item's index, -1 where it runs once. A `Piece` is made only where
+somebody asks; a tuple costs an item of a map the least."""
 
-    __slots__ = ("_grant", "_view", "index")
+_place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
 
-    def __init__(self, view: RunView, grant: Grant) -> None:
-        self._view = view
-        self._grant = grant
-        self.index = -1
-
-    def piece(self) -> Piece:
-        """The piece as users see it."""
-        view, grant = self._view, self._grant
-        address = view.address(grant.scope, grant.step, self.index)
-        index = None if self.index < 0 else self.index
-        return Piece(view.run_id, address, index, grant.attempt, view.deadline())
-
-
-_cursor: ContextVar[Cursor | None] = ContextVar("dagcelery_piece", default=None)
+enter: Final = _place.set
+"""Make a place the piece of this context."""
 
 
 def current() -> Piece:
@@ -59,20 +47,42 @@ def current() -> Piece:
 
 def executing_piece() -> Piece | None:
     """The piece that is being executed, or None."""
-    cursor = _cursor.get()
-    return None if cursor is None else cursor.piece()
+    place = _place.get()
+    if place is None:
+        return None
+    view, grant, index = place
+    address = view.address(grant.scope, grant.step, index)
+    return Piece(view.run_id, address, None if index < 0 else index, grant.attempt, view.deadline())
+
+
+def executing_view() -> RunView | None:
+    """What this process knows of the run that the executing piece belongs to, or None."""
+    place = _place.get()
+    return None if place is None else place[0]
 
 
 def is_executing() -> bool:
     """Whether this thread executes a piece."""
-    return _cursor.get() is not None
+    return _place.get() is not None
 
 
-@contextmanager
-def executing(cursor: Cursor) -> Iterator[Cursor]:
-    """Make `cursor` the piece of this thread for the time of the block."""
-    token = _cursor.set(cursor)
-    try:
-        yield cursor
-    finally:
-        _cursor.reset(token)
+class Contexts:
+    """Makes a context for each call: a copy of the one in which this was made.
+
+    Whatever a call sets in it is gone with it; what it leaves running, a thread or an asyncio task, keeps it.
+    """
+
+    __slots__ = ("_base", "_decimal")
+
+    def __init__(self) -> None:
+        self._base = copy_context()
+        # A context of decimal numbers is one object, which is changed and not set anew: each call needs its own. Where
+        # there is none yet, each call makes its own by itself.
+        self._decimal: Any = next((value for var, value in self._base.items() if var.name == "decimal_context"), None)
+
+    def new(self) -> Context:
+        """Return a context for one call, or for what is done around calls; the call itself enters its piece."""
+        context = self._base.copy()
+        if self._decimal is not None:
+            context.run(setcontext, self._decimal.copy())
+        return context

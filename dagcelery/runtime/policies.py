@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any, Final
 
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.planner.options import is_time_limit_retried
+from dagcelery.store.base import RETURNS_A_DEATH
 
 PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
@@ -31,16 +31,15 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
     return not set(names).isdisjoint(policy["on"]) and set(names).isdisjoint(policy["give_up_on"])
 
 
-def jitter(options: Mapping[str, Any]) -> float:
-    """By how much a wait is shortened, so that what failed together does not come back together."""
-    policy = options.get("retry")
-    return random.uniform(0.5, 1.0) if policy is not None and policy["jitter"] else 1.0
-
-
 def verdict(condemned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
     """The error that a condemned piece fails with."""
     if condemned == "timeout":
         return TimeLimitExceeded(options["timeout"][1])
     if condemned == "start_within":
         return NotStarted(queue, options["start_within"], is_served)
-    return PieceDied(deaths)
+    return died(condemned, deaths)
+
+
+def died(condemned: str, deaths: int) -> PieceDied:
+    """The error of a piece that was lost as often as it may be, by deaths or alive."""
+    return PieceDied(deaths * RETURNS_A_DEATH, "returned") if condemned == "returned" else PieceDied(deaths)

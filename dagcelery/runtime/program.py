@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import base64
 import copy
-import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dagcelery.errors import CodeMismatch, DeserializationError, FunctionNotFound
+from dagcelery.errors import CodeMismatch, DagceleryError, DeserializationError, FunctionNotFound
 from dagcelery.payload import codecs, functions
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
+from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.linking import Numbers, codec_identity, identity, linked
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
 
 if TYPE_CHECKING:
     from dagcelery.runtime.caching import Memo
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow.definitions")
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
@@ -163,10 +164,21 @@ class Program:
         found = self._functions.get(target)
         if found is None:
             spec = self._specs[target]
-            found = functions.load(spec, imports=self._imports, keyring=self._keyring)
+            found = self._loaded(spec)
             self._compare(spec, found)
             self._functions[target] = found
         return found
+
+    def _loaded(self, spec: FunctionSpec) -> Callable[..., Any]:
+        try:
+            return functions.load(spec, imports=self._imports, keyring=self._keyring)
+        except DagceleryError:
+            raise
+        except BaseException as error:  # of a module's body: an interrupt that is no signal's, say
+            if is_leaving(error):
+                raise
+            reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
+            raise FunctionNotFound(spec.module, spec.qualname, reason) from error
 
     def is_missing(self, step: Step, error: BaseException) -> bool:
         """Whether an error says that this process does not have the function of a task step."""

@@ -15,7 +15,7 @@ from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.reasons import HELD, explained
-from dagcelery.store.base import ROOT, Counts, Grant, Progress, Scope, Store
+from dagcelery.store.base import HOOK, ROOT, Counts, Grant, Progress, Reply, Scope, Store
 
 
 class RunState(StrEnum):
@@ -112,14 +112,16 @@ class RunStatus:
 
 
 class Causes(Unobserved):
-    """Keeps the first error of a run in this process, so that it can be raised with its cause."""
+    """Keeps the first error of a run in this process that stands, so that it can be raised with its cause."""
 
     def __init__(self) -> None:
         self.first: BaseException | None = None
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, state: str) -> None:
-        """Keep the first error."""
-        self.first = executed.error if self.first is None else self.first
+    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+        """Keep the first error after which nothing was tried; the one of a hook fails no run."""
+        if self.first is None and reply.state == "committed" and grant.step != HOOK:
+            self.first = executed.error
+        return executed.error is self.first
 
 
 def state(store: Store, run_id: str) -> RunState:

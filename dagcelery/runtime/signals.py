@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -18,6 +20,13 @@ _SIGNALS = (
     signals.task_failure,
     signals.task_retry,
 )
+
+
+def _raised(error: BaseException) -> TracebackType | None:
+    """Return a traceback for an error that was never raised, as those of condemned pieces: listeners expect one."""
+    with suppress(type(error)):
+        raise error
+    return error.__traceback__
 
 
 class Sender(str):
@@ -73,10 +82,11 @@ class Signals:
         """What the store made of a failure that may be retried: it stands, or the piece is "retried"."""
         if self._told is not None and self._may_retry and state != "stale":
             self._fire(self._told, self._failed_at, state)
+            self._told = None
 
     def _fire(self, error: BaseException, index: int, state: str) -> None:
         sender, about = self._about(index)
-        trace = error.__traceback__
+        trace = error.__traceback__ or _raised(error)
         einfo = ExceptionInfo((type(error), error, trace))
         if state == "retried":
             signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from dagcelery.errors import SpillUnavailable, StoreUnavailable
 from dagcelery.runtime.binding import Binding
 from dagcelery.runtime.engine import Engine
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import TERMINAL, Lost, Swept
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _MOST_RUNS = 1000
 _FORGOTTEN_SECONDS = 3600.0
@@ -27,7 +27,7 @@ def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     for queue, step in swept.condemned:
         binding.engine.condemn(run_id, queue, step)
     if swept.run in TERMINAL:
-        binding.engine.ended(run_id, ())
+        binding.engine.ended(run_id, (), swept.run, swept.lasted)
     if swept.held == "limit":
         binding.engine.try_start(run_id)
     if swept.released:

@@ -7,7 +7,6 @@ thread does. So no ready piece waits longer than a heartbeat and a message while
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dagcelery.errors import DagceleryError, StoreUnavailable
+from dagcelery.payload import failures
 from dagcelery.runtime import hooks
+from dagcelery.runtime.calls import Listener
 from dagcelery.runtime.execution import Executed, Executor
+from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
+from dagcelery.runtime.telling import quiet_logger, tell_apart
 from dagcelery.store.base import HOOK, TERMINAL, Grant, Opened, Reply, Want
 
 if TYPE_CHECKING:
     from dagcelery.runtime.engine import Engine
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 _HINTED_SECONDS = 10.0
@@ -121,7 +124,7 @@ class Visit:
             self._tell()
         if grant.lo >= 0 and is_known:
             view.meet(grant.scope.body, grant.step)
-        listener = engine.observer.listener(view, grant) if is_known else None
+        listener = tell_apart(engine.observer.listener, view, grant) if is_known else None
         if self._ready:
             with engine.watch.over(self._tell):
                 executed = self._executor.execute(grant, listener)
@@ -131,18 +134,24 @@ class Visit:
         reply = self._commit(grant, executed, want)
         if quota is not None:
             engine.quotas.give(quota, view, grant, self._owner)
-        if listener is not None and executed.error is not None and view.program.may_retry:
-            listener.settled(reply.state)
-        if view.program.has_hooks and is_known:
-            hooks.tell(view, grant, executed, reply.state)
-        if is_known:
-            engine.observer.ended(view, grant, executed, reply.state)
+        self._tell_of(grant, executed, reply, listener)
         if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
             with self._losing_messages():
                 engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
         if view.program.frees:
             engine.free(view)
         return reply
+
+    def _tell_of(self, grant: Grant, executed: Executed, reply: Reply, listener: Listener | None) -> None:
+        """Tell listeners, hooks and the observer what came of a piece; what it held in memory is free then."""
+        program, error = self._view.program, executed.error
+        if listener is not None and error is not None and program.may_retry:
+            tell_apart(listener.settled, reply.state)
+        if program.has_hooks and program.knows(grant.scope.body):
+            tell_apart(hooks.tell, self._view, grant, executed, reply.state)
+        is_kept = tell_apart(self._engine.observer.ended, self._view, grant, executed, reply)
+        if error is not None and not is_kept:
+            failures.release(error)
 
     def _find_plan(self, grant: Grant) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
@@ -182,7 +191,8 @@ class Visit:
         if reply.run in TERMINAL and not self._is_over:
             self._is_over = True
             with self._losing_messages():
-                self._engine.ended(self._run, [step for step in elsewhere if step.step == HOOK])
+                called = [step for step in elsewhere if step.step == HOOK]
+                self._engine.ended(self._run, called, reply.run, reply.lasted)
         elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
@@ -215,7 +225,9 @@ class Visit:
         """A message that cannot be sent is a lost one. The piece that this process holds must not be lost with it."""
         try:
             yield
-        except Exception:
+        except BaseException as error:
+            if is_leaving(error):
+                raise
             about = {"action": "send_failed", "run": self._run}
             log.exception("run %s: a message could not be sent", self._run, extra=about)
 

@@ -43,7 +43,9 @@ def notice_deadline(engine: Engine, run_id: str) -> None:
     """End a run that is past its deadline."""
     record = engine.store.record(run_id)
     if record is not None and record.deadline and not record.is_over:
-        engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+        swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+        if swept.lasted is not None:
+            engine.tell_end(run_id, swept.run, swept.lasted)
 
 
 def wait(engine: Engine, run_id: str, timeout: float | None) -> str:

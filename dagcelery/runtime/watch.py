@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-log = logging.getLogger(__name__)
+from dagcelery.runtime.telling import quiet_logger
+
+log = quiet_logger(__name__)
 
 
 class Watch:
@@ -55,5 +56,5 @@ def _attempt(callback: Callable[[], None]) -> None:
     """Call back; an outage of store or broker must not end the watch."""
     try:
         callback()
-    except Exception:
+    except BaseException:  # in a thread of its own no signal raises
         log.exception("others could not be told of ready work", extra={"action": "tell_failed"})

@@ -6,7 +6,6 @@ shutdowns, which is just when they are needed.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -23,13 +22,16 @@ from celery.worker.request import Request
 from dagcelery.errors import NotConfigured, StoreUnavailable
 from dagcelery.runtime import binding as bindings
 from dagcelery.runtime import versions
+from dagcelery.runtime.interrupts import is_worker_stopping
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
+from dagcelery.runtime.reports import lower_own_messages
 from dagcelery.runtime.sweeping import look_after, sweep_once
+from dagcelery.runtime.telling import quiet_logger
 from dagcelery.store.base import Lost
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _CHILDREN_SECONDS = 1.0
 
@@ -52,6 +54,7 @@ class Prepared(bootsteps.StartStopStep):
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
+        lower_own_messages()
         if _has_our_log(worker.app):
             show_pieces()
         if options.get("beat"):  # `celery worker -B`
@@ -76,6 +79,7 @@ def _has_our_log(app: Any) -> bool:
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
     """A child that is spawned, and not forked, has set up a log of its own."""
+    lower_own_messages()
     if _has_our_log(_state.get_current_app()):
         show_pieces()
 
@@ -106,7 +110,9 @@ class Reported(Request):
 
     def _give_back(self, *, limited: bool) -> None:
         binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
-        lost = Lost([f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"], limited=limited)
+        process = [f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"]
+        # A worker that is being stopped ends its children; they died of nothing that they did.
+        lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
         try:
             look_after(binding, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone

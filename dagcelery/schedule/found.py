@@ -59,7 +59,7 @@ def _modules(app: Celery, imports: Iterable[str]) -> list[str]:
     for name in imports:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a module's body raises what it likes
+        except (Exception, SystemExit) as error:  # a module's body raises what it likes
             wrong = f"names {name}, which cannot be imported: {type(error).__name__}: {error}"
             raise InvalidSetting("DAGCELERY_IMPORTS", wrong, "write modules on Python's path") from error
     named = (*imports, *(str(name) for name in cast(Any, app.loader).task_modules))

@@ -24,6 +24,7 @@ from dagcelery.store.records import (
     HOOK,
     INLINE_BYTES,
     RANGE_ITEMS,
+    RETURNS_A_DEATH,
     ROOT,
     START,
     SUCCESSORS,
@@ -31,6 +32,7 @@ from dagcelery.store.records import (
     Block,
     Child,
     ChildPlan,
+    Completed,
     Counts,
     Event,
     Grant,
@@ -58,6 +60,7 @@ __all__ = [
     "HOOK",
     "INLINE_BYTES",
     "RANGE_ITEMS",
+    "RETURNS_A_DEATH",
     "ROOT",
     "START",
     "SUCCESSORS",
@@ -65,6 +68,7 @@ __all__ = [
     "Block",
     "Child",
     "ChildPlan",
+    "Completed",
     "Counts",
     "Event",
     "Grant",
@@ -145,7 +149,7 @@ class Store(Protocol):
         """Give back what was lost, and name the queues whose ready work deserves a hint; end what is past its time.
 
         A claim that nobody can vouch for is given back when it is older than `wait_seconds`. A piece that was alone,
-        or runs once, is condemned when `deaths` of its owners have died.
+        or runs once, is condemned when `deaths` of its owners have died, or ten times as many have given it back alive.
         """
 
     def admit(self, run_id: str, still: str = "") -> Reply:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from dagcelery.store.base import CELL, CLOSE, HOOK, START, Block, Child, Grant, Outcome, Scope, scope_id
 from dagcelery.store.ledger import Due, Ledger
+from dagcelery.store.recovery import wait_before_next
 
 
 def remember(
@@ -130,7 +131,7 @@ def _retried(ledger: Ledger, grant: Grant, outcome: Outcome, name: str, failure:
     ledger.tries[name] += 1
     if ledger.is_over or not outcome.retryable or not policy or ledger.tries[name] >= policy["m"]:
         return None
-    seconds = float(min(policy["c"], policy["b"] * policy["f"] ** (ledger.tries[name] - 1)) * outcome.jitter)
+    seconds = wait_before_next(policy, ledger.tries[name])
     lo, hi = (-1, -1) if grant.lo < 0 else (outcome.done, min(grant.hi, outcome.done + 1))
     ledger.steps[grant.scope.id, grant.step].claimed -= hi - lo
     ledger.due.append(Due(time.time() + seconds, "retry", grant.scope.id, grant.step, lo, hi, grant.attempt))

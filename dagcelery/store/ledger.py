@@ -21,6 +21,7 @@ from dagcelery.store.base import (
     SUCCESSORS,
     TERMINAL,
     Block,
+    Completed,
     Event,
     Grant,
     NewRun,
@@ -113,12 +114,15 @@ class Ledger:
         self.standing: dict[str, int] = {}
         self.tries: dict[str, int] = defaultdict(int)
         self.deaths: dict[str, list[str]] = defaultdict(list)
+        self.returns: dict[str, int] = defaultdict(int)
         self.condemned: dict[str, str] = {}
         self.due: list[Due] = []
         self.outlives = bool(run.topology) and run.topology[0]["start"].get("ff") == 0
         self.hooked = bool(run.topology) and bool(run.topology[0]["start"].get("hk"))
         self.log: list[Event] = []
         self.opened: list[Opened] = []
+        self.completed: list[Completed] = []
+        self.lasted: float | None = None
 
     # -- where things are -------------------------------------------------------------------------
     def add_bodies(self, first: int, topology: Topology) -> None:
@@ -247,6 +251,7 @@ class Ledger:
     def end(self, state: str, reason: str = "") -> None:
         """The run is over."""
         self.state, self.ended, self.reason = state, time.time(), reason
+        self.lasted = self.ended - (self.started or self.created)
         self.write(state, "", 0, -1, 0, self.ended, 0.0)
         if self.hooked:
             self.hook = self.entry(ROOT, HOOK)["q"]
@@ -275,6 +280,7 @@ class Ledger:
         state.done += hi - lo
         if state.done >= state.items:
             state.complete = True
+            self.completed.append(Completed(scope, self.scopes[scope].body, step, state.items, state.skipped))
             self.step_left(scope)
             self.announce(scope, step)
 

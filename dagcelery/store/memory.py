@@ -185,7 +185,8 @@ class MemoryStore(Lookout):
             ledger.opened = []
             if ledger.is_over or ledger.held:
                 hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh) if ledger.hook else []
-                return Swept(ledger.state, len(found), hints, held=ledger.held)
+                lasted, ledger.lasted = ledger.lasted, None
+                return Swept(ledger.state, len(found), hints, held=ledger.held, lasted=lasted)
             hints = recovery.due_hints(ledger, wait_seconds, is_fresh=is_fresh)
             members = {name.rsplit("/", name.count("/") - 1)[0] for name in ledger.condemned}
             condemned = sorted(
@@ -340,13 +341,15 @@ class MemoryStore(Lookout):
         if grant is None:
             recovery.end_if_quiet(ledger)
         opened, ledger.opened = ledger.opened, []
+        completed, ledger.completed = ledger.completed, []
+        lasted, ledger.lasted = ledger.lasted, None
         ready = 0
         if want:
             owner, token, ready = owner or want.owner, token or want.token, len(ledger.ready[want.queue])
             if want.arrived and want.queue in ledger.hints:
                 pending, at = ledger.hints[want.queue]
                 ledger.hints[want.queue] = (max(0, pending - 1), at)
-        reply = Reply(verdict, ledger.state, ledger.digest, opened, ready, grant, retry_seconds)
+        reply = Reply(verdict, ledger.state, ledger.digest, opened, ready, grant, retry_seconds, completed, lasted)
         if owner:
             ledger.answers[owner] = (token, reply)
         self._changed.notify_all()

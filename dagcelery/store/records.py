@@ -26,6 +26,9 @@ INLINE_BYTES = 64 * 1024
 """Inputs that travel with a claim; what is larger is read apart."""
 RANGE_ITEMS = 512
 """Items that one claim takes at most."""
+RETURNS_A_DEATH = 10
+"""How often a piece may be given back by a worker that lives, or leaves in good order, for each death that is allowed:
+more often than anybody deploys while a long piece runs, and not for ever."""
 
 Topology = Sequence[Mapping[str, Mapping[str, Any]]]
 """One mapping a body, from step index, "start" or "close" to its entry; see `planner.topology`."""
@@ -124,7 +127,7 @@ class Grant:
     values: Mapping[str, bytes | None] = field(default_factory=dict)
     blocks: Mapping[str, Sequence[Block]] = field(default_factory=dict)
     condemned: str = ""
-    """Why it shall fail without being called: "died", "timeout" or "start_within"; "" if it shall be called."""
+    """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
     era: int = 0
     """How often the run has been rewound: what was known of an earlier era's values may have changed."""
 
@@ -145,6 +148,16 @@ class Opened:
     items: int
 
 
+class Completed(NamedTuple):
+    """A fan-out all of whose items are done: how many there were, and how many of them were left out."""
+
+    scope: str
+    body: int
+    step: int
+    items: int
+    skipped: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a granted piece: outputs, or a failure.
@@ -153,8 +166,8 @@ class Outcome:
     fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
-    due, times `jitter`, which is in (0, 1]. A `policy` stands in place of the task's own: tries, and the waits' base,
-    factor and cap. `markers` are blocks that stand for a failed item if it may be skipped.
+    due. A `policy` stands in place of the task's own: tries, the waits' base, factor and cap, and whether they vary.
+    `markers` are blocks that stand for a failed item if it may be skipped.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
     """
@@ -167,7 +180,6 @@ class Outcome:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
-    jitter: float = 1.0
     policy: Mapping[str, float] | None = None
     markers: Sequence[Block] = ()
     cached: int = 0
@@ -208,7 +220,8 @@ class Reply:
     `state` is "committed", "retried" or "skipped" (what became of a failure that does not stand), "stale" (another
     attempt has taken over or committed) or "none"; `run` is the run's state ("gone" where there is no such run);
     `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `grant` is what was claimed;
-    `retry_seconds` is when a retried piece is due.
+    `retry_seconds` is when a retried piece is due; `completed` are the fan-outs whose last items this call has done;
+    `lasted` says of a run that this call has ended how many seconds it took.
     """
 
     state: str
@@ -218,6 +231,8 @@ class Reply:
     ready: int = 0
     grant: Grant | None = None
     retry_seconds: float | None = None
+    completed: Sequence[Completed] = ()
+    lasted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,13 +346,15 @@ class Swept:
     hints: Sequence[str]
     condemned: Sequence[tuple[str, str]] = ()
     held: str = ""
+    lasted: float | None = None
+    """Of a run that this sweep has ended: how many seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
     """Whose claims a sweep gives back.
 
-    `dead` are boots, or single processes of a boot ("boot:pid"), that may have died of what they did; `left` are boots
+    `dead` are boots, or single processes of a boot ("boot:pid"), that may have died of what they did; `left` are those
     that went in good order. Where `alive` names all boots that live, with when they last said so and the messages that
     they work on, a claim of another boot, or of another message, is given back if it is older than that.
     `limited`: it was a time limit that killed the dead.

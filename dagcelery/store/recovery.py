@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from dagcelery.store.base import HOOK, ROOT, Grant, Lost
+from dagcelery.store.base import HOOK, RETURNS_A_DEATH, ROOT, Grant, Lost
 from dagcelery.store.ledger import Claim, Due, Ledger
 from dagcelery.store.wire import MESSAGE_CHARACTERS
 
@@ -80,8 +83,9 @@ def is_lost(claim: Claim, lost: Lost, wait_seconds: float) -> tuple[bool, bool]:
     boot, process = claim.owner.split(":")[0], ":".join(claim.owner.split(":")[:2])
     if process in lost.dead or boot in lost.dead:
         return True, True
-    if boot in lost.left or lost.alive is None:
-        return boot in lost.left, False
+    has_left = process in lost.left or boot in lost.left
+    if has_left or lost.alive is None:
+        return has_left, False
     if boot not in lost.alive:
         return time.time() - claim.started > wait_seconds, False
     at, messages = lost.alive[boot]
@@ -104,15 +108,35 @@ def give_back(ledger: Ledger, place: tuple[str, int, int], lost: Lost, deaths: i
         if _is_tried_again(ledger, place, claim, name):
             return
         ledger.condemned[name] = "timeout"
-    elif died and size < 2:
-        ledger.deaths[name].append(claim.owner)
-        if len(ledger.deaths[name]) >= deaths:
-            ledger.condemned[name] = "died"
+    elif size < 2:
+        _count_loss(ledger, name, claim.owner, deaths, died=died)
     parts = [(-1, -1)] if lo < 0 else halves(lo, claim.hi)
     state.lost |= dict.fromkeys(parts, claim.owner)
     if lo >= 0:
         state.ranges.extend((a, b, claim.attempt) for a, b in parts)
     ledger.make_ready(scope, step)
+
+
+def _count_loss(ledger: Ledger, name: str, owner: str, deaths: int, *, died: bool) -> None:
+    if died:
+        ledger.deaths[name].append(owner)
+        if len(ledger.deaths[name]) >= deaths:
+            ledger.condemned[name] = "died"
+    else:
+        ledger.returns[name] += 1
+        if ledger.returns[name] >= deaths * RETURNS_A_DEATH:
+            ledger.condemned[name] = "returned"
+
+
+def wait_before_next(policy: Mapping[str, Any], tries: int) -> float:
+    """Return the seconds before the next attempt; varied, if the policy says so, lest what failed together comes back
+    together.
+    """
+    try:
+        seconds = float(min(policy["c"], policy["b"] * policy["f"] ** (tries - 1))) if policy["b"] else 0.0
+    except OverflowError:
+        seconds = float(policy["c"])
+    return seconds * random.uniform(0.5, 1.0) if policy.get("j") else seconds
 
 
 def _is_tried_again(ledger: Ledger, place: tuple[str, int, int], claim: Claim, name: str) -> bool:
@@ -123,7 +147,7 @@ def _is_tried_again(ledger: Ledger, place: tuple[str, int, int], claim: Claim, n
     ledger.tries[name] += 1
     if ledger.tries[name] >= policy["m"]:
         return False
-    seconds = min(policy["c"], policy["b"] * policy["f"] ** (ledger.tries[name] - 1))
+    seconds = wait_before_next(policy, ledger.tries[name])
     body = ledger.scopes[scope].body
     ledger.due.append(Due(time.time() + seconds, "retry", scope, step, lo, claim.hi, claim.attempt))
     ledger.counts[body, step]["w"] += 1
@@ -202,7 +226,7 @@ def resume(ledger: Ledger, deadline_seconds: float | None) -> None:
     """Make ready what failed, with a fresh budget of tries, and let the run go on."""
     for name, attempt in sorted(ledger.standing.items(), key=lambda found: (found[1], found[0])):
         _back(ledger, name, attempt)
-    for kept in (ledger.standing, ledger.tries, ledger.deaths, ledger.condemned, ledger.sweeps):
+    for kept in (ledger.standing, ledger.tries, ledger.deaths, ledger.returns, ledger.condemned, ledger.sweeps):
         kept.clear()
     _forget_hook(ledger)
     ledger.since = now = time.time()

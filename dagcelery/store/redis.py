@@ -18,6 +18,7 @@ from dagcelery.store.base import (
     ROOT,
     Block,
     Child,
+    Completed,
     Grant,
     Lost,
     NewRun,
@@ -111,14 +112,17 @@ class RedisStore(Watching):
             verb = "fail"
             payloads += [*(b.data for b in outcome.markers), outcome.failure]
         answer = self._run(verb, run_id, request, *payloads)
-        head, opened = wire.header(answer), list[Opened]()
+        head, opened, completed = wire.header(answer), list[Opened](), list[Completed]()
         while head.get("more"):
             opened += wire.opened(head)
+            completed += wire.completed(head)
             request["from"] = head["more"]
             answer = self._run(verb, run_id, request, *payloads)
             head = wire.header(answer)
         reply = wire.reply(answer, head)
-        return replace(reply, opened=[*opened, *reply.opened]) if opened else reply
+        if not opened and not completed:
+            return reply
+        return replace(reply, opened=[*opened, *reply.opened], completed=[*completed, *reply.completed])
 
     def delegate(
         self, run_id: str, grant: Grant, children: Sequence[Child], owner: str, token: str, want: Want | None
@@ -179,17 +183,18 @@ class RedisStore(Watching):
 
     def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
         request = wire.lost(lost, wait_seconds, deaths)
-        released, hints = 0, list[str]()
+        released, hints, lasted = 0, list[str](), None
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])
             released += answer["released"]
+            lasted = answer.get("lasted", lasted)
             hints += [queue for queue in answer.get("hints", ()) if queue not in hints]
             if not answer.get("more"):
                 break
         if answer.get("lapsing"):
             self.expire(run_id, 0)
         condemned = sorted({(queue, step) for queue, step in answer.get("condemned") or ()})
-        return Swept(answer["run"], released, hints, condemned, answer.get("held") or "")
+        return Swept(answer["run"], released, hints, condemned, answer.get("held") or "", lasted)
 
     def admit(self, run_id: str, still: str = "") -> Reply:
         return self._call("admit", run_id, {"still": still or None})

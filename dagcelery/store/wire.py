@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -11,8 +12,10 @@ from typing import Any, TypeVar
 
 from dagcelery.store.base import (
     CHUNK_BYTES,
+    RETURNS_A_DEATH,
     SUCCESSORS,
     Block,
+    Completed,
     Counts,
     Event,
     Grant,
@@ -88,7 +91,7 @@ def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | No
     if outcome.cached:
         said["cached"] = outcome.cached
     if outcome.failure is not None:
-        said["failed"], said["retry"], said["jitter"] = True, outcome.retryable, outcome.jitter
+        said["failed"], said["retry"], said["seed"] = True, outcome.retryable, seed()
         if outcome.policy is not None:
             said["policy"] = outcome.policy
         said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in outcome.markers]
@@ -202,19 +205,31 @@ def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
         head.get("ready", 0),
         _grant(head["grant"], answer[1:], head.get("era", 0)) if "grant" in head else None,
         head.get("retry"),
+        completed(head),
+        head.get("lasted"),
     )
 
 
 def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
     """Say whose claims to give back; of a message the first characters of its id are enough to tell it."""
     said: dict[str, Any] = {"dead": list(found.dead), "left": list(found.left), "wait": wait_seconds}
-    said |= {"limited": found.limited, "deaths": deaths}
+    said |= {"limited": found.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
     if found.alive is not None:
         said["alive"] = {
             boot: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
             for boot, (at, messages) in found.alive.items()
         }
     return said
+
+
+def completed(head: Mapping[str, Any]) -> list[Completed]:
+    """Read which fan-outs are complete."""
+    return [Completed(*row) for row in head.get("completed") or ()]
+
+
+def seed() -> int:
+    """Draw what a script's random numbers begin with: by itself each would draw the same ones."""
+    return random.getrandbits(31)
 
 
 def opened(head: Mapping[str, Any]) -> list[Opened]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from typing import Any
 
@@ -251,7 +252,7 @@ def test_an_item_that_exits_fails_alone() -> None:
 def test_an_interrupt_is_the_users_and_goes_through() -> None:
     @task
     def interrupted() -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         invoke(interrupted)

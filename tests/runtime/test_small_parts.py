@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import sys
-import types
 from typing import Any
 
 import pytest
-from celery.exceptions import WorkerShutdown
 
 from dagcelery import invoke
 from dagcelery.errors import InvalidParameters
 from dagcelery.runtime import urls
-from dagcelery.runtime.calls import is_leaving
 from dagcelery.runtime.durations import Durations
 from dagcelery.runtime.results import NodeStatus, RunState
 
@@ -119,23 +115,6 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], said: str)
 
 def test_values_are_not_compared_with_annotations() -> None:
     assert invoke(flows.echo, {"x": "text"}) == "text"
-
-
-# -- exits ----------------------------------------------------------------------------------------
-class UsersOwnExit(SystemExit):
-    """A task's own way to leave."""
-
-
-def test_an_exit_that_celery_asked_for_is_told_from_a_tasks_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    billiard = types.ModuleType("billiard.common")
-    billiard._should_have_exited = [False]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "billiard.common", billiard)
-    assert not is_leaving(SystemExit(1))
-    assert not is_leaving(UsersOwnExit(1))
-    assert not is_leaving(ValueError())
-    assert is_leaving(WorkerShutdown(0))
-    billiard._should_have_exited[0] = True  # type: ignore[attr-defined]
-    assert is_leaving(SystemExit(241))
 
 
 # -- states ---------------------------------------------------------------------------------------

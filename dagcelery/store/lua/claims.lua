@@ -147,6 +147,12 @@ local function condemn(piece, why)
   call('HSET', R, 'doomed', doomed)
 end
 
+if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
+local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
+  local seconds = policy.b > 0 and math.min(policy.c, policy.b * policy.f ^ (tries - 1)) or 0
+  return policy.j == 1 and seconds * (0.5 + math.random() / 2) or seconds
+end
+
 local function retry_later(scope, body, step, lo, hi, attempts, seconds)
   later(table.concat({ 'r', scope, step, lo, hi, attempts }, '/'), now + seconds)
   call('HINCRBY', R, 'waiting', 1)
@@ -238,7 +244,8 @@ local function conclude(verdict, more)
     end
   end
   if #opened > 0 then reply.opened = opened end
-  reply.run, reply.retry = state, retry_seconds
+  if #completed > 0 then reply.completed = completed end
+  reply.run, reply.retry, reply.lasted = state, retry_seconds, lasted
   if rewound and reply.grant then reply.era = tonumber(rewound) end
   settle()
   local text = cjson.encode(reply)

@@ -1,8 +1,8 @@
 -- Record that a piece failed, or of a fan-out that item `done` did; what stands before it is committed, what stands behind
 -- it is given back. The piece is tried again later if its task allows; of a fan-out it may be skipped; else its failure
 -- stands. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
--- request: see committing.lua; retry (the error is one that may be retried), jitter (0..1], policy (in place of the
---          task's own), markers (blocks that stand for the item's results if it is skipped; in ARGV behind the other
+-- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), policy (in place of
+--          the task's own), markers (blocks that stand for the item's results if it is skipped; in ARGV behind the other
 --          blocks). Last in ARGV: the failure
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
 local behind = lo >= 0 and hi > lo and done + 1 or hi
@@ -17,7 +17,7 @@ local function retried()
   keep(key('y'))
   local policy = req.policy or e.r
   if not (is_active() and req.retry and policy and tries < policy.m) then return false end
-  retry_seconds = math.min(policy.c, policy.b * policy.f ^ (tries - 1)) * (req.jitter or 1)
+  retry_seconds = wait_before_next(policy, tries)
   if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
   retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, req.attempt, retry_seconds)
   if call('HLEN', key('f')) < 1000 then remember(name .. '@' .. req.attempt) end

@@ -21,7 +21,7 @@
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" parked
--- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; condemned pieces and why
+-- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died, <piece>:g times it was given back alive; condemned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
@@ -91,6 +91,8 @@ end
 
 -- readiness ---------------------------------------------------------------------------------------------------------
 local opened = {}
+local completed = {} -- fan-outs whose last items this call has done: scope, body, step, items, skipped
+local lasted -- seconds that a run took which this call has ended
 
 local function make_ready(scope, step, queue)
   local p = place(scope)
@@ -171,6 +173,8 @@ end
 local function end_run(final, reason)
   state = final
   call('HSET', R, 'state', final, 'ended', moment, 'reason', reason or '')
+  local begun = call('HMGET', R, 'started', 'created')
+  lasted = now - tonumber(begun[1] or begun[2] or now)
   call('XADD', key('w'), '*', 'state', final)
   keep(key('w'))
   log(final, '', '0', -1, 0, moment, 0)
@@ -221,6 +225,7 @@ local function items_done(scope, body, step, lo, hi, items, skipped) -- nil, or 
   count(body, step, 'd', hi - lo - (skipped or 0))
   for _, successor in ipairs(entry(body, step).se or {}) do arrive_items(scope, body, tostring(successor), lo, hi) end
   if call('HINCRBY', s, step .. ':d', hi - lo) < items then return nil end
+  completed[#completed + 1] = { scope, tonumber(body), tonumber(step), items, tonumber(call('HGET', s, step .. ':k') or 0) }
   step_left(scope, body)
   return announce(scope, body, step, 0)
 end

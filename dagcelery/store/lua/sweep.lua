@@ -1,11 +1,11 @@
 -- Give back what dead boots had claimed, and name the queues whose ready work deserves a hint: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A range comes
 -- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is condemned when `deaths`
--- owners have died of it: whoever claims it lets it fail. What waited for its time becomes ready. A run that nobody
+-- owners have died of it, or `returns` have given it back alive: whoever claims it lets it fail. What waited for its time becomes ready. A run that nobody
 -- works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
--- request: dead [boots, or processes "boot:pid"], left [boots that went in good order], wait (seconds), alive {boot: [when
+-- request: dead, left [boots, or processes "boot:pid", that died, or went in good order], wait (seconds), alive {boot: [when
 -- it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when they are old,
--- limited (a time limit killed the dead), deaths.
+-- limited (a time limit killed the dead), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `condemned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
@@ -33,8 +33,7 @@ local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
   if tries >= e.r.m then return false end
-  local seconds = math.min(e.r.c, e.r.b * e.r.f ^ (tries - 1))
-  retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, seconds)
+  retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true
 end
@@ -45,6 +44,12 @@ local function count_death(piece, owner)
   keep(key('y'))
   local _, deaths = string.gsub(owners, ',', '')
   if deaths >= (req.deaths or math.huge) then condemn(piece, 'died') end
+end
+
+local function count_return(piece) -- nobody died, but a piece that is given back again and again may never be done
+  local returns = call('HINCRBY', key('y'), piece .. ':g', 1)
+  keep(key('y'))
+  if returns >= (req.returns or math.huge) then condemn(piece, 'returned') end
 end
 
 local function ready_again(scope, step, e, lo, claim)
@@ -76,8 +81,8 @@ local function reissue(piece, claim, died)
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
   if overran then
     condemn(piece, 'timeout')
-  elseif died and claim.hi - lo < 2 then
-    count_death(piece, claim.owner)
+  elseif claim.hi - lo < 2 then
+    if died then count_death(piece, claim.owner) else count_return(piece) end
   end
   ready_again(scope, step, e, lo, claim)
 end
@@ -153,4 +158,4 @@ end
 local hints = (is_active() and not held or hook) and due_hints() or {}
 local condemned = doomed and is_active() and all_condemned() or nil
 local lapsing = was_active and call('PTTL', R) < ttl * 500
-return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned, held = held or nil }) }
+return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned, held = held or nil, lasted = lasted }) }
