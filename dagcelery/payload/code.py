@@ -39,12 +39,12 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
     if isinstance(obj, types.MethodType):
         yield from _parts(obj.__func__, depth + 1)
     elif isinstance(obj, types.FunctionType):
-        yield from _code_parts(obj.__code__)
-        yield _constant(obj.__defaults__)
-        yield _constant(obj.__kwdefaults__)
+        yield from _parts_of_code(obj.__code__)
+        yield stable_text(obj.__defaults__)
+        yield stable_text(obj.__kwdefaults__)
         yield from _parts(obj.__dict__.get("__wrapped__"), depth + 1)
     elif isinstance(obj, functools.partial):
-        yield from ("partial", _constant(obj.args), _constant(obj.keywords))
+        yield from ("partial", stable_text(obj.args), stable_text(obj.keywords))
         yield from _parts(obj.func, depth + 1)
     elif isinstance(obj, type):
         yield obj.__qualname__
@@ -57,6 +57,11 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
         yield from _parts(type(obj), depth + 1)
     elif obj is not None:
         yield getattr(obj, "__qualname__", type(obj).__qualname__)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parts_of_code(code: types.CodeType) -> tuple[str, ...]:
+    return tuple(_code_parts(code))
 
 
 def _code_parts(code: types.CodeType) -> Iterator[str]:
@@ -72,7 +77,7 @@ def _code_parts(code: types.CodeType) -> Iterator[str]:
         if isinstance(constant, types.CodeType):
             yield from _code_parts(constant)
         else:
-            yield _constant(constant)
+            yield stable_text(constant)
 
 
 def _has_docstring(code: types.CodeType) -> bool:
@@ -86,14 +91,14 @@ def _has_docstring(code: types.CodeType) -> bool:
     return bool(is_function) and not code.co_name.startswith("<")
 
 
-def _constant(value: object) -> str:
+def stable_text(value: object) -> str:
     """Return the same text in every process: sets have no order of their own, and objects no stable repr."""
     if isinstance(value, tuple | list):
-        return f"({','.join(map(_constant, value))})"
+        return f"({','.join(map(stable_text, value))})"
     if isinstance(value, frozenset | set):
-        return f"{{{','.join(sorted(map(_constant, value)))}}}"
+        return f"{{{','.join(sorted(map(stable_text, value)))}}}"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_constant(key)}:{_constant(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{stable_text(key)}:{stable_text(item)}' for key, item in value.items())}}}"
     if value is None or isinstance(value, int | float | complex | str | bytes) or value is ...:
         return repr(value)
     return f"{type(value).__module__}.{type(value).__qualname__}"

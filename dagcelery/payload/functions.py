@@ -29,6 +29,7 @@ __all__ = [
     "Spec",
     "code_hash",
     "describe",
+    "layers",
     "load",
     "pickled",
     "same_code",
@@ -144,10 +145,10 @@ def load(
         found = _moved(f"{spec.module}:{spec.qualname}", allowed)
         if found is None:
             raise
-    layers = list(_layers(found))
+    wrapped = list(layers(found))
     # What was planned is the layer with the planned code; if the code has changed, the first real function.
-    same = (layer for layer in layers if spec.hash and code_hash(layer) == spec.hash)
-    real = (layer for layer in layers if _is_function(layer))
+    same = (layer for layer in wrapped if spec.hash and code_hash(layer) == spec.hash)
+    real = (layer for layer in wrapped if _is_function(layer))
     chosen: Callable[..., Any] = next(same, None) or next(real, found)
     return chosen
 
@@ -219,7 +220,7 @@ def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
         return None
     for name in qualname.split("."):
         found = getattr(found, name, None)
-    if not any(layer is func or _same_method(layer, func) for layer in _layers(found)):
+    if not any(layer is func or _same_method(layer, func) for layer in layers(found)):
         return None
     if module in _SCRIPTS:
         module = _module_that_runs(module) or ""
@@ -238,7 +239,7 @@ def _module_that_runs(script: str) -> str | None:
     return spec.name if found is not None and found.origin == spec.origin else None
 
 
-def _layers(obj: Any) -> Iterator[Any]:
+def layers(obj: Any) -> Iterator[Any]:
     """Yield `obj`, what it wraps, what that wraps, and so on."""
     for _ in range(_LAYERS):
         if not callable(obj):
@@ -257,7 +258,7 @@ def _wrapped_by(obj: Any) -> Any:
 
 def _innermost(obj: Any) -> list[Any]:
     # A wrapper object of ours or of Celery lives in a library; what it wraps has to be at home in the list.
-    return [layer for layer in _layers(obj) if _is_function(layer)] or [obj]
+    return [layer for layer in layers(obj) if _is_function(layer)] or [obj]
 
 
 def _is_function(obj: Any) -> bool:
@@ -313,7 +314,7 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
 
 
 def _largest_captures(func: Any, by_value: Sequence[str]) -> str:
-    inner = next((layer for layer in _layers(func) if isinstance(layer, types.FunctionType)), None)
+    inner = next((layer for layer in layers(func) if isinstance(layer, types.FunctionType)), None)
     if inner is None:
         return ""
     variables = inspect.getclosurevars(inner)
