@@ -141,7 +141,8 @@ class Cache:
     For `ttl` seconds a call is answered with the result of an earlier one if the function's code and all arguments are
     the same; of a fan-out item by item. `key` takes the arguments' place: a text, or a function that is called like
     the task and returns one. Results of more than `max_bytes` are not kept. What the function calls, and what it reads
-    elsewhere, does not count: a new key does.
+    elsewhere, does not count: a new key does. Objects count with their data and the code of their class. A call that is
+    given code, such as a function, a class or a task, however deep in its arguments, is always made.
     """
 
     ttl: float

@@ -28,7 +28,9 @@ _STDLIB: Final = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), ""
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _CODE: Final = (*_FUNCTIONS, types.ModuleType, types.CodeType)
-_NO_CODE: Final = frozenset({"__annotations__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotate_func__"})
+_NO_CODE: Final = frozenset(
+    {"__annotations__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotate_func__"}
+)
 _WITHIN: Final = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
 """Where methods of classes, properties and the like keep the functions that they are made of."""
 
@@ -92,7 +94,7 @@ class _Teller(pickle.Pickler):
             return maker
         if isinstance(maker, types.MethodType) and not _is_class(maker.__self__):
             return maker
-        owner = getattr(maker, "__self__", None)
+        owner: Any = getattr(maker, "__self__", None)
         of = self._class(owner, as_value=False) if _is_class(owner) else ""
         return f"{_name(maker)} {code_hash(maker)} {of}"
 
@@ -100,9 +102,9 @@ class _Teller(pickle.Pickler):
         """Tell what another process finds by its name: data of a library, or a task, which is told as its function."""
         yield f"{getattr(value, '__module__', None)}:{name}"
         yield self._class(type(value), as_value=False)
-        if _is_stdlib(type(value)):
-            return
         inner = [layer for layer in layers(value) if layer is not value]
+        if _is_stdlib(value) or (_is_stdlib(type(value)) and not inner):
+            return
         if self._code and inner:
             yield inner[0]
         elif callable(value) or not _is_installed(type(value)):
@@ -146,15 +148,21 @@ def _content(cell: types.CellType) -> Iterator[Any]:
 
 
 def _class_text(kind: type) -> str:
+    if not _is_found(kind):
+        raise UntoldCode(f"{_name(kind)} cannot be found by its name")
+    return " ".join(map(_own_text, kind.__mro__))
+
+
+def _own_text(kind: type) -> str:
+    """Return a text for what a class itself has, without its bases."""
+    if _is_stdlib(kind):
+        return _name(kind)
     known = _libraries.get(kind)
     if known is not None:
         return known
-    if not _is_found(kind):
-        raise UntoldCode(f"{_name(kind)} cannot be found by its name")
     digest = hashlib.sha256()
-    for base in kind.__mro__:
-        for part in (_name(base), *(() if _is_stdlib(base) else _members(base))):
-            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    for part in _members(kind):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     text = f"{_name(kind)} {digest.hexdigest()}"
     if _is_installed(kind):
         _libraries[kind] = text
@@ -212,7 +220,9 @@ def _is_stdlib(value: Any) -> bool:
     if isinstance(value, types.ModuleType):
         return _is_of_python(value.__name__)
     module = getattr(value, "__module__", None)
-    return module == "builtins" or (_is_of_python(module) and _is_found(value))  # builtins has no name for all of its own
+    return module == "builtins" or (
+        _is_of_python(module) and _is_found(value)
+    )  # builtins has no name for all of its own
 
 
 @functools.lru_cache(maxsize=4096)
