@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
-from dagcelery.payload import strict_json
+from dagcelery.payload import pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.serializers.refusals import VALUE
@@ -205,10 +205,8 @@ class PickleCodec(BytesCodec):
         """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
-        import cloudpickle  # 30 ms, which who only submits JSON need not wait
-
         try:
-            data: bytes = cloudpickle.dumps(value)
+            data = pickles.dumps(value)
         except Exception as error:  # __reduce__ methods raise what they like
             raise SerializationError(
                 named(culprit),
@@ -220,7 +218,7 @@ class PickleCodec(BytesCodec):
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value that was pickled; its bytes must have been verified."""
         try:
-            return pickle.loads(data)
+            return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
             raise DeserializationError(
                 named(culprit),

@@ -8,18 +8,15 @@ may carry it.
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import inspect
-import pickle
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
+from dagcelery.payload import pickles, scripts
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 
@@ -39,14 +36,11 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The version whose bytecode is in a function that this process pickles."""
 
 _LARGE_BYTES: Final = 1024 * 1024
-_SCRIPTS: Final = frozenset({"__main__", "__mp_main__"})
 _WRAPPED: Final = ("fn", "__wrapped__", "run")
 """Where a task of ours, a decorated function and a Celery task keep the function that they wrap."""
 
 _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
-
-_pickling = threading.Lock()
 
 
 class LargeCaptureWarning(UserWarning):
@@ -162,7 +156,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
             "use one version everywhere, or put the function into a module that workers can import",
         )
     try:
-        func: Callable[..., Any] = pickle.loads(spec.blob or b"")
+        func: Callable[..., Any] = pickles.loads(spec.blob or b"")
     except Exception as error:  # imports and __setstate__ methods raise what they like
         raise DeserializationError(
             f"function {spec.qualname}",
@@ -174,7 +168,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
 
 def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
     try:
-        module = importlib.import_module(spec.module)
+        module = scripts.import_module(spec.module)
     except Exception as error:  # a module's body raises what it likes
         reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
         raise FunctionNotFound(spec.module, spec.qualname, reason) from error
@@ -222,21 +216,9 @@ def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
         found = getattr(found, name, None)
     if not any(layer is func or _same_method(layer, func) for layer in layers(found)):
         return None
-    if module in _SCRIPTS:
-        module = _module_that_runs(module) or ""
+    if module in scripts.SCRIPTS:
+        module = scripts.module_that_runs(module) or ""
     return (module, qualname) if module else None
-
-
-def _module_that_runs(script: str) -> str | None:
-    """Return the name by which others import what runs as ``python -m package.module``; None for a script."""
-    spec = getattr(sys.modules[script], "__spec__", None)
-    if spec is None or not spec.name:
-        return None
-    try:
-        found = importlib.util.find_spec(spec.name)
-    except (ImportError, ValueError):
-        return None
-    return spec.name if found is not None and found.origin == spec.origin else None
 
 
 def layers(obj: Any) -> Iterator[Any]:
@@ -290,27 +272,14 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     if unknown is not None:
         right = "name a module that the function's own module imports"
         raise SerializationError(f"by_value={unknown!r} of {_title(obj)}", "is no module in use here", right)
-    import cloudpickle  # 30 ms, only where something travels by value
-
-    with _pickling:  # the registry is cloudpickle's, one for the process
-        kept = cloudpickle.list_registry_pickle_by_value()
-        # A script that multiprocessing started again has another name, which no worker can import either.
-        wanted = {*by_value, "__mp_main__"} - kept
-        added = [sys.modules[name] for name in wanted if name in sys.modules]
-        for module in added:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            blob: bytes = cloudpickle.dumps(obj)
-        except Exception as error:  # __reduce__ methods raise what they like
-            raise SerializationError(
-                f"function {_title(obj)}",
-                f"cannot travel by value: {type(error).__name__}: {error}",
-                "put it into a module that workers can import, or open what it captures inside of it",
-            ) from error
-        finally:
-            for module in added:
-                cloudpickle.unregister_pickle_by_value(module)
-    return blob
+    try:
+        return pickles.dumps(obj, by_value)
+    except Exception as error:  # __reduce__ methods raise what they like
+        raise SerializationError(
+            f"function {_title(obj)}",
+            f"cannot travel by value: {type(error).__name__}: {error}",
+            "put it into a module that workers can import, or open what it captures inside of it",
+        ) from error
 
 
 def _largest_captures(func: Any, by_value: Sequence[str]) -> str:

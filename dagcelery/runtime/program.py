@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import copy
 import logging
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagcelery.errors import CodeMismatch, DeserializationError, FunctionNotFound
-from dagcelery.payload import codecs, functions
+from dagcelery.payload import codecs, functions, pickles
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
@@ -209,7 +208,7 @@ class Program:
     def literal(self, text: str) -> Any:
         """A literal that was pickled into the plan, loaded anew at each call."""
         self._keyring.require_key("a literal that JSON would change")
-        return pickle.loads(base64.b64decode(text))
+        return pickles.loads(base64.b64decode(text))
 
     def clock_key(self, body: int, step: int) -> str:
         """What durations are kept by: the function, or the step where there is none."""
