@@ -103,14 +103,7 @@ def _pickler() -> type[pickle.Pickler]:
             reference = scripts.reference(value)
             if reference is not None:
                 return scripts.found, reference
-            reduced = super().reducer_override(value)
-            if reduced is not NotImplemented or type(value).__module__ not in scripts.SCRIPTS:
-                return reduced
-            if type(value) in self.dispatch_table:
-                return NotImplemented
-            own = value.__reduce_ex__(self.proto)  # a text is the name of a variable beside the class
-            main = scripts.module_that_runs(type(value).__module__)
-            return (scripts.found, (main, own)) if isinstance(own, str) and main else own
+            return super().reducer_override(value)
 
     return Pickler
 

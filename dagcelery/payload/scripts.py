@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -53,13 +54,22 @@ def reference(value: Any) -> tuple[str, str] | None:
         script = getattr(value, "__module__", None)
         if script not in SCRIPTS:
             return None
-        qualname = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        qualname = getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or _variable(value)
         if not isinstance(qualname, str) or _at(sys.modules[script], qualname) is not value:
             return None
     except Exception:  # proxies and lazy objects ask for what is not there yet
         return None
     name = module_that_runs(script)
     return (name, qualname) if name is not None else None
+
+
+def _variable(value: Any) -> str | None:
+    """Return the name of the variable that a class of its own says to be pickled as, as for a value there is once."""
+    kind: Any = type(value)
+    if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
+        return None
+    reduced = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    return reduced if isinstance(reduced, str) else None
 
 
 def _at(module: ModuleType, qualname: str) -> Any:

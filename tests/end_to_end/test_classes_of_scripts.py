@@ -70,14 +70,7 @@ PROGRAM = """
         "bound": lambda v: type(v().x) is int and isinstance(v(), Own),
         "deep": lambda v: isinstance(v["a"][0][0], Own.Nested),
     }}
-    NAMED = {{
-        "missing": lambda v: v is MISSING,
-        "typevar": lambda v: v is T,
-        "newtype": lambda v: v is UserId,
-        "function": lambda v: v is helper,
-        "partial": lambda v: v.func is helper,
-        "task": lambda v: v is look,
-    }}
+    # named
 
     def values():
         made = {{
@@ -85,11 +78,7 @@ PROGRAM = """
             "row": Row(Own(1)), "pair": Pair(1, Color.BLUE), "error": Broken("no"), "class": Own, "enum": Color,
             "bound": Own(1).doubled, "deep": {{"a": [(Own.Nested(),)]}},
         }}
-        named = {{
-            "missing": MISSING, "typevar": T, "newtype": UserId, "function": helper,
-            "partial": functools.partial(helper), "task": look,
-        }}
-        return {{**made, **named}} if {by_name} else made
+        return {{**made, **named()}}
 
     def wrong(values):
         known = {{**KINDS, **NAMED}}
@@ -129,6 +118,28 @@ PROGRAM = """
         print("the class", vars(Own)["doubled"] is before, Own.made, own.doubled.__globals__ is globals())
         print("once", [module for module in sys.modules if module.startswith("shop")] == LOADED)
 """
+NAMED = """
+    NAMED = {
+        "missing": lambda v: v is MISSING,
+        "typevar": lambda v: v is T,
+        "newtype": lambda v: v is UserId,
+        "function": lambda v: v is helper,
+        "partial": lambda v: v.func is helper,
+        "task": lambda v: v is look,
+    }
+
+    def named():
+        return {
+            "missing": MISSING, "typevar": T, "newtype": UserId, "function": helper,
+            "partial": functools.partial(helper), "task": look,
+        }
+"""
+UNNAMED = """
+    NAMED = {}
+
+    def named():
+        return {}
+"""
 RIGHT = """there []
 literal []
 by value []
@@ -141,7 +152,8 @@ once True
 
 
 def program(*, serializer: str = "AsPickle()", by_name: bool = True) -> str:
-    return dedent(PROGRAM).format(serializer=serializer, by_name=by_name)
+    more = dedent(NAMED if by_name else UNNAMED)
+    return dedent(PROGRAM).format(serializer=serializer).replace("# named", more)
 
 
 def run(folder: Path, *command: str) -> str:

@@ -59,8 +59,12 @@ def _classes(dill: Any) -> tuple[Any, Any]:
 
     class Unpickler(dill.Unpickler):  # type: ignore[misc,name-defined,unused-ignore]
         def find_class(self, module: str, name: str) -> Any:
-            if module == scripts.module_that_runs():
+            main = scripts.module_that_runs()
+            if module == main:
                 return scripts.found(module, name)
-            return super().find_class(module, name)
+            known = super().find_class(module, name)
+            if module == "dill._dill" and name == "_create_namedtuple" and main is not None:
+                return lambda *args: scripts.found(main, args[0]) if args[2] == main else known(*args)
+            return known
 
     return Pickler, Unpickler
