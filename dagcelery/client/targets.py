@@ -11,6 +11,7 @@ from dagcelery.model import DAG, Buildable, Task
 from dagcelery.planner.build import plan as make_plan
 from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
+from dagcelery.text import shown
 
 Node = Buildable[..., Any] | DAG | Task | str
 
@@ -43,7 +44,7 @@ def dag_of(node: Node) -> DAG | Task:
     if isinstance(node, Buildable) and not isinstance(node, type):
         return node.__dag__()
     raise InvalidDagType(
-        f"{node!r}",
+        f"{shown(node)}",
         "it is neither a DAG nor a task",
         "decorate the function with @dag or @task, or build a DAG(...)",
     )

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 _PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}"
 _DEEP: Final = 20
+_WRITTEN_BITS: Final = 10_000
+"""Beyond this Python refuses to write an int in decimal."""
 
 
 def code_hash(func: Callable[..., Any]) -> str:
@@ -99,6 +101,8 @@ def stable_text(value: object) -> str:
         return f"{{{','.join(sorted(map(stable_text, value)))}}}"
     if isinstance(value, dict):
         return f"{{{','.join(f'{stable_text(key)}:{stable_text(item)}' for key, item in value.items())}}}"
+    if type(value) is int and value.bit_length() > _WRITTEN_BITS:
+        return hex(value)
     if value is None or isinstance(value, int | float | complex | str | bytes) or value is ...:
         return repr(value)
     return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -19,6 +19,7 @@ from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionN
 from dagcelery.payload import pickles, scripts
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
+from dagcelery.text import shown
 
 __all__ = [
     "Description",
@@ -271,7 +272,7 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     unknown = next((name for name in by_value if name not in sys.modules), None)
     if unknown is not None:
         right = "name a module that the function's own module imports"
-        raise SerializationError(f"by_value={unknown!r} of {_title(obj)}", "is no module in use here", right)
+        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is no module in use here", right)
     try:
         return pickles.dumps(obj, by_value)
     except Exception as error:  # __reduce__ methods raise what they like

@@ -50,7 +50,11 @@ def plan(
     top = dag if isinstance(dag, DAG) else as_dag(dag)
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
-    return Builder(serializer, queue, queues, max_nodes, describe).build(top)
+    try:
+        return Builder(serializer, queue, queues, max_nodes, describe).build(top)
+    except RecursionError as error:
+        wrong, right = "nests DAGs or lists more deeply than Python can follow", "use fewer levels"
+        raise InvalidDag(f"DAG {top.name!r}", wrong, right) from error
 
 
 class Builder:

@@ -15,6 +15,7 @@ from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from typing import Self
@@ -122,7 +123,7 @@ class Definition(Generic[P, R_co]):
         except TypeError as error:
             known = self._signature.parameters
             unknown = next((name for name in kwargs if name not in known), None)
-            wrong = f"there is no {unknown!r}" if unknown else str(error)
+            wrong = f"there is no {shown(unknown)}" if unknown else str(error)
             right = choices(unknown, known) if unknown else f"it takes {self._signature}"
             raise InvalidParameters(f"parameters of {self.__name__!r}", wrong, right) from None
 
@@ -158,7 +159,7 @@ class Definition(Generic[P, R_co]):
         for upstream in self._upstream:
             if not all(isinstance(found, Output) for found in flat(upstream)):
                 raise InvalidDag(
-                    f"{self.__name__}.after({upstream!r})",
+                    f"{self.__name__}.after({shown(upstream)})",
                     "is not the output of a node",
                     "give what a task or a DAG returned in this body, or a list of that",
                 )
@@ -200,12 +201,12 @@ def short_name(fn: Callable[..., Any]) -> str:
 
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if not callable(fn):
-        raise InvalidDagType(f"{fn!r}", "cannot be called", "decorate a function")
+        raise InvalidDagType(f"{shown(fn)}", "cannot be called", "decorate a function")
     try:
         signature = inspect.signature(fn)
     except ValueError as error:
         right = "wrap it in a function whose parameters have names"
-        raise InvalidDag(f"{fn!r}", "does not say which parameters it has", right) from error
+        raise InvalidDag(f"{shown(fn)}", "does not say which parameters it has", right) from error
     for parameter in signature.parameters.values():
         if parameter.kind in POSITIONAL:
             raise InvalidDag(

@@ -9,6 +9,7 @@ from typing import Final
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.refs import Path
 from dagcelery.model.names import is_name
+from dagcelery.text import shown
 
 LONGEST: Final = 64
 
@@ -25,7 +26,7 @@ class Names:
         """Give exactly `name`."""
         if name in self._taken:
             right = f"name another one, or leave the name out: it would become '{name}-2'"
-            raise InvalidDag(f"node name {name!r}", "is given twice in one DAG", right)
+            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", right)
         self._taken[name] = 1
         return name
 

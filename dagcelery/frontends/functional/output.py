@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.refs import Parameter, Path, Ref
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.frontends.functional.trace import Trace
@@ -40,7 +41,11 @@ class Output:
         if isinstance(key, slice):
             _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
         if type(key) not in (str, int):
-            wrong = f"cannot be asked for key {key!r}" if not isinstance(key, Output) else "has a key that is an output"
+            wrong = (
+                f"cannot be asked for key {shown(key)}"
+                if not isinstance(key, Output)
+                else "has a key that is an output"
+            )
             _refuse(self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task")
         return part(self, (("key", key),))
 

@@ -56,7 +56,11 @@ class Table:
             return self.number("dict", pairs)
         if isinstance(value, set | frozenset) and kind in (set, frozenset):
             return self.number("set", frozenset(map(self.literal, value)))
-        return self.number(kind.__name__, repr(value)) if kind in _PLAIN else self._other(value)
+        return (
+            self.number(kind.__name__, hex(value) if type(value) is int else repr(value))
+            if kind in _PLAIN
+            else self._other(value)
+        )
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""
