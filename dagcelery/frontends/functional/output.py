@@ -40,7 +40,7 @@ class Output:
     def __getitem__(self, key: Any) -> Output:
         if isinstance(key, slice):
             _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
-        if type(key) not in (str, int):
+        if type(key) not in (str, int) or (type(key) is int and key.bit_length() > _INDEX_BITS):
             wrong = (
                 f"cannot be asked for key {shown(key)}"
                 if not isinstance(key, Output)
@@ -116,6 +116,7 @@ def flat(value: object) -> Iterator[object]:
         yield value
 
 
+_INDEX_BITS: Final = 63
 _CHANGE: Final = "outputs do not change: return the changed value from a task"
 _COMPUTE: Final = "compute in a task: pass the output to it as an argument"
 _DECIDE: Final = "decide in a task: pass the output to it, and use if there"
