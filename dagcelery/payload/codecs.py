@@ -7,13 +7,14 @@ import dataclasses
 import io
 import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.json_types import Unreadable
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.serializers.refusals import VALUE
 
@@ -163,6 +164,7 @@ class JsonCodec(BytesCodec):
     """JSON without files in between: a block of values is one JSON array."""
 
     __slots__ = ("_compact", "_encoder")
+    restore: Callable[[str, str, Any], Any] | None = None
 
     def __init__(self, serializer: AsJSON) -> None:
         super().__init__(serializer)
@@ -176,7 +178,10 @@ class JsonCodec(BytesCodec):
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value of JSON text."""
         try:
-            return strict_json.decode(data)
+            return strict_json.decode(data, self.restore)
+        except Unreadable as error:
+            right = "have the same code and time zones on the client and its workers"
+            raise DeserializationError(named(culprit), str(error), right) from error
         except (ValueError, RecursionError) as error:
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
@@ -234,7 +239,8 @@ def codec_for(serializer: Serializer) -> Codec:
         return codec
     if type(serializer) is AsJSON:
         return JsonCodec(serializer)
-    return Codec(serializer)
+    own: Codec | None = getattr(serializer, "__codec__", lambda: None)()
+    return own or Codec(serializer)
 
 
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
@@ -257,9 +263,16 @@ def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
     return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
-def from_spec(spec: Mapping[str, Any], keyring: Keyring) -> Codec:
-    """Return the codec that a plan names; in the process that made the plan, the very object."""
+def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None = ()) -> Codec:
+    """Return the codec that a plan names; in the process that made the plan, the very object.
+
+    `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.
+    """
     kind = spec["k"]
+    if kind == "models":
+        from dagcelery.payload.annotated import codec_from_spec  # which is built on this module
+
+        return codec_from_spec(spec, keyring, imports)
     if kind == "json":
         return codec_for(AsJSON(spec.get("indent"), bool(spec.get("allow_nan"))))
     if kind == "pickle":

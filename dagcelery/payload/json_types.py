@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -28,8 +29,25 @@ CARRIED: Final[frozenset[type]] = frozenset(
 _ZONES: Final = "use datetime.timezone or zoneinfo.ZoneInfo(name), or AsPickle()"
 
 
+_OF_CLASSES: Final = frozenset({"model", "enum", "validated", "tuple"})
+"""How what is `Marked` may be made again."""
+
+
 class UnknownZone(ValueError):
     """A time's zone is of a class that cannot be told in text."""
+
+
+class Unreadable(ValueError):
+    """What stands in JSON is well written, and cannot be had in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An object of a class that an annotation names, as what JSON can say of it: `kind` says how it is made again."""
+
+    kind: str
+    name: str
+    state: Any
 
 
 def to_json(value: Any) -> Any:
@@ -38,14 +56,19 @@ def to_json(value: Any) -> Any:
         return list(value)
     if type(value) is Skipped:
         return {_SKIPPED: [value.address, value.type_name, value.message]}
+    if type(value) is Marked:
+        return {_VALUE: [value.kind, value.name, value.state]}
     writer = _WRITERS.get(type(value))
     if writer is None:
         raise TypeError(f"{type(value).__name__} is no JSON")
     return {_VALUE: writer(value)}
 
 
-def from_json(found: dict[str, Any]) -> Any:
-    """Return the value that an object of JSON stands for: an object that is none of ours, as a dict."""
+def from_json(found: dict[str, Any], restore: Callable[[str, str, Any], Any] | None = None) -> Any:
+    """Return the value that an object of JSON stands for: an object that is none of ours, as a dict.
+
+    `restore` makes what was `Marked`; without it there is none. Raises Unreadable.
+    """
     if len(found) != 1:
         return found
     (key, told), *_ = found.items()
@@ -53,10 +76,14 @@ def from_json(found: dict[str, Any]) -> Any:
         return Skipped(*told)
     if key != _VALUE or type(told) is not list or not told:
         return found
+    if len(told) == 3 and type(told[1]) is str and type(told[0]) is str and told[0] in _OF_CLASSES:
+        if restore is None:
+            raise Unreadable(f"holds an object of {told[1]}, which no annotation names here")
+        return restore(*told)
     reader = _READERS.get(told[0]) if type(told[0]) is str else None
     try:
         return found if reader is None else reader(*told[1:])
-    except UnknownZone:
+    except Unreadable:
         raise
     except (TypeError, ValueError, OverflowError, InvalidOperation):
         return found  # others may write what they like; what we wrote can be read
@@ -67,6 +94,8 @@ def looks_like_ours(value: Any) -> bool:
     kind = type(value)
     if kind is dict:
         return _is_marked(value) or any(map(looks_like_ours, value.values()))
+    if kind is Marked:
+        return looks_like_ours(value.state)
     return kind in (list, tuple, LazyList) and any(map(looks_like_ours, value))
 
 
@@ -76,6 +105,8 @@ def escaped(value: Any) -> Any:
     if kind is dict:
         made = {key: escaped(item) for key, item in value.items()}
         return {_VALUE: ["dict", list(map(list, made.items()))]} if _is_marked(made) else made
+    if kind is Marked:
+        return Marked(value.kind, value.name, escaped(value.state))
     return list(map(escaped, value)) if kind in (list, tuple, LazyList) else value
 
 
@@ -124,7 +155,7 @@ def _zone(told: Any) -> datetime.tzinfo | None:
     try:
         return ZoneInfo(told)
     except (LookupError, OSError) as error:
-        raise UnknownZone(f"the time zone {told!r} is not known here; install tzdata") from error
+        raise Unreadable(f"needs the time zone {told!r}, which is not known here; install tzdata") from error
 
 
 def _read_datetime(text: str, zone: Any = None, fold: int = 0) -> datetime.datetime:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
-from dagcelery.payload.json_types import CARRIED, MARK, escaped, from_json, looks_like_ours, to_json, zone_fault
+from dagcelery.payload.json_types import CARRIED, MARK, Marked, escaped, from_json, looks_like_ours, to_json, zone_fault
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.serializers.refusals import short, type_name
 from dagcelery.text import digits
@@ -31,6 +31,12 @@ _PLAIN: Final = _SCALARS | _LISTS | {dict}
 _TEXT: Final = frozenset({str})
 _FEW: Final = 8
 """Up to so many elements a plain loop is cheaper than collecting the types of a whole level."""
+
+
+class Attribute(str):
+    """A step of a path that is no key."""
+
+    __slots__ = ()
 
 
 class Encoder:
@@ -63,7 +69,7 @@ class Encoder:
         )
         if lo is not None and path:
             path = (path[0] + lo, *path[1:])
-        at = "".join(f"[{short(step)}]" for step in path)
+        at = "".join(f".{step}" if type(step) is Attribute else f"[{short(step)}]" for step in path)
         raise SerializationError(f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy) from cause
 
 
@@ -88,11 +94,11 @@ def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:
 _scan: Callable[[str, int], tuple[Any, int]] = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 (as above)
 
 
-def decode(data: bytes | memoryview) -> Any:
-    """Return the value of JSON text; raises ValueError or RecursionError."""
+def decode(data: bytes | memoryview, restore: Callable[[str, str, Any], Any] | None = None) -> Any:
+    """Return the value of JSON text; raises ValueError, `Unreadable` among them, or RecursionError."""
     text = str(data, "utf-8")
     if MARK in text:
-        return json.loads(text, object_hook=from_json)
+        return json.loads(text, object_hook=lambda found: from_json(found, restore))
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -112,7 +118,7 @@ def is_plain(value: Any) -> bool:
                 return False
         return True
     if kind not in _LISTS:
-        return False
+        return kind is Marked and is_plain(value.state)
     if len(value) > _FEW:
         return _is_plain_level(value)
     return all(type(item) in _SCALARS or is_plain(item) for item in value)
@@ -125,7 +131,7 @@ def _is_plain_level(level: Sequence[Any]) -> bool:
         if kinds <= _SCALARS:
             return True
         if not kinds <= _PLAIN:
-            return False
+            return Marked in kinds and all(map(is_plain, level))
         if kinds == {dict}:
             if not _TEXT.issuperset(map(type, chain.from_iterable(level))):
                 return False
@@ -170,6 +176,12 @@ def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_n
     elif kind in _LISTS:
         for index, item in enumerate(value):
             yield from _culprits(item, (*path, index), (*above, id(value)), allow_nan)
+    elif kind is Marked:
+        if type(value.state) is dict:
+            for name, item in value.state.items():
+                yield from _culprits(item, (*path, Attribute(name)), (*above, id(value)), allow_nan)
+        else:
+            yield from _culprits(value.state, path, above, allow_nan)
     elif kind is str and not _encodable(value):
         yield path, "is a str with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
     elif kind is float and value - value != 0 and not allow_nan:
@@ -249,7 +261,9 @@ def _remedy(value: Any) -> str:
     if type_name(value) in _TABLES:
         return _TABLES[type_name(value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return "pass dataclasses.asdict(value), or use AsPickle()"
+        return "name its very class in the function's annotation, pass dataclasses.asdict(value), or use AsPickle()"
+    if hasattr(value, "model_dump"):
+        return "name its very class in the function's annotation, pass value.model_dump(), or use AsPickle()"
     if hasattr(value, "tolist"):
         return "pass value.tolist(), or use AsPickle()"
     if isinstance(value, Mapping):

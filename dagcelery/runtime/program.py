@@ -28,10 +28,10 @@ DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workfl
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 
-def _codec(spec: Mapping[str, Any], keyring: Keyring) -> Codec | DeserializationError:
+def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None) -> Codec | DeserializationError:
     """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
-        return codecs.from_spec(spec, keyring)
+        return codecs.from_spec(spec, keyring, imports)
     except DeserializationError as error:
         return error
 
@@ -54,7 +54,7 @@ class Program:
         self._mismatch = mismatch
         self._specs = list(plan.functions)
         self._codec_specs = list(plan.codecs)
-        self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
+        self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
         self._bodies = dict(enumerate(plan.bodies))
         self._homes = {number: (plan, number) for number in self._bodies}
         self._functions: dict[int, Callable[..., Any]] = {}
@@ -101,7 +101,7 @@ class Program:
         number = self._numbers.setdefault(codec_identity(spec), len(self._codec_specs))
         if number == len(self._codec_specs):
             self._codec_specs.append(spec)
-            self._codecs.append(_codec(spec, self._keyring))
+            self._codecs.append(_codec(spec, self._keyring, self._imports))
         return number
 
     def knows(self, body: int) -> bool:

@@ -19,7 +19,7 @@ LAW: dict[str, set[str]] = {
     "store": set(),
     "frontends": {"model", "client"},
     "draw": {"model"},
-    "planner": {"model", "payload.functions"},
+    "planner": {"model", "payload.functions", "payload.models"},
     # Not model, not frontends: a worker needs the plan, not the graph.
     "runtime": {"planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
