@@ -20,14 +20,19 @@ class ModelsCodec(JsonCodec):
 
     __slots__ = ("__dict__", "_find")
 
-    def __init__(self, serializer: AsJSON, find: Callable[[], Sequence[type]]) -> None:
+    def __init__(self, serializer: AsJSON, find: Callable[[], Classes]) -> None:
         super().__init__(serializer)
         self._find = find
 
     @functools.cached_property
     def classes(self) -> Classes:
         """The classes by name."""
-        return models.by_name(self._find())
+        return self._find()
+
+    @functools.cached_property
+    def names(self) -> Mapping[type, str]:
+        """The names by class."""
+        return {kind: name for name, kind in self.classes.items()}
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
         """Return `value` as UTF-8 JSON."""
@@ -43,7 +48,7 @@ class ModelsCodec(JsonCodec):
 
     def _lowered(self, value: Any, culprit: Culprit) -> Any:
         try:
-            return models.lowered(value, self.classes)
+            return models.lowered(value, self.names)
         except RecursionError as error:
             wrong = "contains itself, or is nested too deeply for JSON"
             raise SerializationError(named(culprit), wrong, "make it flatter, or use AsPickle()") from error
@@ -53,9 +58,9 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence
     """Return the codec of a plan: the classes are those that the annotations of its functions name here."""
     json = AsJSON(spec.get("indent"), bool(spec.get("allow_nan")))
     if "live" in spec:
-        return ModelsCodec(json, lambda: spec["live"])
+        return ModelsCodec(json, lambda: models.by_name(spec["live"]))
 
-    def find() -> list[type]:
+    def find() -> Classes:
         found: dict[type, None] = {}
         for module, qualname, name in spec["of"]:
             how: Any = SimpleNamespace(module=module, qualname=qualname, hash="", blob=None, python="", live=None)
@@ -65,6 +70,6 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence
             told = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
             wrong = f"is carried with the classes that annotations of {told} name, and here they name none"
             raise DeserializationError("the value", wrong, "have the same code on the client and its workers")
-        return list(found)
+        return models.by_name(list(found))
 
     return ModelsCodec(json, find)

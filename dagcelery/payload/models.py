@@ -38,7 +38,13 @@ _DEEP: Final = 20
 class AsModels:
     """Serialize as JSON, with objects of these dataclasses, pydantic models and enums."""
 
-    classes: tuple[type, ...]
+    classes: tuple[tuple[str, type], ...]
+    by_value: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, classes: Sequence[type], by_value: Sequence[str] = ()) -> AsModels:
+        """Return one for `classes`, named now: a class that travels by value has another name elsewhere."""
+        return cls(tuple(by_name(classes).items()), tuple(by_value))
 
     @property
     def extension(self) -> str:
@@ -57,7 +63,7 @@ class AsModels:
         from dagcelery.payload.annotated import ModelsCodec  # only who touches values needs codecs
         from dagcelery.payload.codecs import AsJSON
 
-        return ModelsCodec(AsJSON(), lambda: self.classes)
+        return ModelsCodec(AsJSON(), lambda: dict(self.classes))
 
 
 class NotCarried(Exception):
@@ -79,19 +85,19 @@ def by_name(classes: Sequence[type]) -> Classes:
     return {_name(kind): kind for kind in classes}
 
 
-def lowered(value: Any, classes: Classes, *, exact: bool = False) -> Any:
-    """Return `value` with its objects of `classes` as `Marked`; others are left for JSON to refuse.
+def lowered(value: Any, names: Mapping[type, str], *, exact: bool = False) -> Any:
+    """Return `value` with its objects of classes that have `names` as `Marked`; others are left for JSON to refuse.
 
     Within an object, where all is `exact`, a tuple stays one: else the object would be equal to another.
     """
     kind = type(value)
     if kind is dict:
-        return {key: lowered(item, classes, exact=exact) for key, item in value.items()}
+        return {key: lowered(item, names, exact=exact) for key, item in value.items()}
     if kind in (list, tuple, LazyList):
-        items = [lowered(item, classes, exact=exact) for item in value]
+        items = [lowered(item, names, exact=exact) for item in value]
         return Marked("tuple", "tuple", items) if exact and kind is tuple else items
-    name = _name(kind) if kind.__module__ != "builtins" else ""
-    if classes.get(name) is not kind:
+    name = names.get(kind)
+    if name is None:
         return value
     if issubclass(kind, enum.Enum):
         return Marked("enum", name, value.name)
@@ -99,7 +105,7 @@ def lowered(value: Any, classes: Classes, *, exact: bool = False) -> Any:
         state = _state_of_model(value) if _is_pydantic(kind) else _state(value)
     except NotCarried:
         return value
-    made = Marked("model", name, lowered(state, classes, exact=True))
+    made = Marked("model", name, lowered(state, names, exact=True))
     return made if not _is_pydantic(kind) else _validated(value, made)
 
 

@@ -99,7 +99,7 @@ class Builder:
     def top_frame(self, dag: DAG) -> Frame:
         """Return the frame of the DAG itself: whatever its inputs are, they are parameters here."""
         body = self.new_body(None)
-        readers = readers_of_parameters(dag)
+        readers = readers_of_parameters(dag, self.limit)
         for name, source in dag.inputs.items():
             given = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
             default = None if given is EMPTY else literal(given)

@@ -80,15 +80,17 @@ class CodecTable:
             return default
         classes: dict[type, None] = {}
         of: list[list[str]] = []
+        along: dict[str, None] = {}
         for func, name, by_value in readings:
             if named := self._named_by(func, name):
                 told = self._describe(func, by_value=by_value)
                 classes |= dict.fromkeys(named)
+                along |= dict.fromkeys(by_value)
                 of.append([told["module"], told["qualname"], name])
         if not of:
             return default
         if not all(module for module, _, _ in of):
-            return self.add({"k": "object", "live": models.AsModels(tuple(classes))})
+            return self.add({"k": "object", "live": models.AsModels.of(list(classes), list(along))})
         return self.add({**self.specs[default], "k": "models", "of": of, "live": tuple(classes)})
 
     def _named_by(self, func: Callable[..., Any], name: str) -> tuple[type, ...]:

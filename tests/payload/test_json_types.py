@@ -127,7 +127,7 @@ def test_what_others_wrote_and_cannot_be_read_stays_what_it_is(text: bytes) -> N
 
 
 def test_a_zone_that_is_not_known_here_is_named() -> None:
-    with pytest.raises(DeserializationError, match="time zone 'No/Where' is not known here"):
+    with pytest.raises(DeserializationError, match="time zone 'No/Where', which is not known here"):
         codec.load(b'{"dagcelery.value":["datetime","2024-01-01T00:00:00","No/Where"]}')
 
 

@@ -152,7 +152,7 @@ def returning(hint: Any, value: Any = None) -> Any:
 
 
 def codec_of(hint: Any) -> codecs.Codec:
-    return codecs.codec_for(AsModels(named_by(returning(hint), "return")))
+    return codecs.codec_for(AsModels.of(named_by(returning(hint), "return")))
 
 
 def told(value: Any) -> Any:
