@@ -42,6 +42,8 @@ class Serializer(Protocol):
 class AsJSON:
     """Serialize as strict JSON: what would come back changed is refused, except that tuples become lists.
 
+    Dates, times, timedelta, Decimal and UUID come back exactly. Objects of dataclasses and pydantic models do so where
+    the return annotation of the task that makes them names their class, or of a parameter of a task that takes them.
     `indent` is the number of spaces a level; None writes one line. `allow_nan` writes NaN and infinities as
     JavaScript does, which other readers of JSON may refuse.
     """
