@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from dagcelery.errors import InvalidSetting
+from dagcelery.text import shown
 
 PREFIX: Final = "DAGCELERY_"
 
@@ -117,7 +118,7 @@ class Settings:
 
     def __repr__(self) -> str:
         """Show what was set; the signing key is never shown, nor a URL's password."""
-        shown = []
+        told = []
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
             if value == setting.default:
@@ -126,8 +127,8 @@ class Settings:
                 value = "***"
             elif setting.name.endswith("_url"):
                 value = masked(value)
-            shown.append(f"{setting.name}={value!r}")
-        return f"Settings({', '.join(shown)})"
+            told.append(f"{setting.name}={value!r}")
+        return f"Settings({', '.join(told)})"
 
 
 def masked(url: str) -> str:
@@ -173,7 +174,7 @@ def _is_text(value: object) -> _Wrong:
 def _are_texts(value: object) -> _Wrong:
     if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
         return None
-    return f"is {value!r}", 'write paths such as "conf/*.yml"'
+    return f"is {shown(value)}", 'write paths such as "conf/*.yml"'
 
 
 def _is_url(value: object) -> _Wrong:
@@ -220,7 +221,7 @@ def _is_file_url(value: object) -> _Wrong:
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[object], _Wrong]:
-    return lambda value: None if value in choices else (f"is {value!r}", f"choose one of {', '.join(choices)}")
+    return lambda value: None if value in choices else (f"is {shown(value)}", f"choose one of {', '.join(choices)}")
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[object], _Wrong]:
@@ -228,7 +229,7 @@ def _positive(kind: type[int] | type[float]) -> Callable[[object], _Wrong]:
         allowed = (int,) if kind is int else (int, float)
         if isinstance(value, bool) or not isinstance(value, allowed):
             wanted = "an int" if kind is int else "a number"
-            return f"is {value!r} of type {type(value).__name__}", f"give {wanted}"
+            return f"is {shown(value)} of type {type(value).__name__}", f"give {wanted}"
         if not value > 0 or math.isinf(value):
             return f"is {value}", "give a number above 0"
         return None

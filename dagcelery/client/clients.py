@@ -20,6 +20,7 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings, masked
 from dagcelery.store.base import NewRun, RunRecord, Store
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -40,7 +41,7 @@ class Run(Watched, Generic[R_co]):
     """
 
     def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
-        check_text(f"run id {run_id!r}", run_id, "give the id of a run as submit(...).id has it")
+        check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
         self.id = run_id
         self._client = client
         self._engine_used = _engine
@@ -67,7 +68,7 @@ class Run(Watched, Generic[R_co]):
 
         `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound, InvalidParameters.
         """
-        check_text(f"reason={reason!r}", reason, "give a sentence for whoever waits")
+        check_text(f"reason={shown(reason)}", reason, "give a sentence for whoever waits")
         return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -192,7 +193,7 @@ class Client:
         """The newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
         wanted = check_listing(state, limit)
         if isinstance(dag, str):
-            check_text(f"dag={dag!r}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
+            check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
         return [summary(record, self) for record in listed(self.store, name, wanted, limit)]
 
@@ -267,12 +268,12 @@ def _is_taken(found: RunRecord | None) -> bool:
 
 def _check_key(key: object) -> None:
     if key is not None and (not isinstance(key, str) or not key):
-        raise InvalidParameters(f"key={key!r}", "is no word", "give a str such as 'order-42'")
+        raise InvalidParameters(f"key={shown(key)}", "is no word", "give a str such as 'order-42'")
 
 
 def _check_deadline(deadline: object) -> None:
     if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
-        raise InvalidParameters(f"deadline={deadline!r}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")
+        raise InvalidParameters(f"deadline={shown(deadline)}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")
 
 
 # -- which client --------------------------------------------------------------------------------

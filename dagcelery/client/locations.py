@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Self
 from dagcelery.errors import InvalidLocation, SerializationError
 from dagcelery.model import Serializer
 from dagcelery.payload.codecs import Codec
+from dagcelery.text import shown
 
 PARTITIONS: Final = "partitions.json"
 
@@ -90,7 +91,7 @@ def path_of(location: object, culprit: str) -> Path:
     """Return a location as a path. Raises InvalidLocation for what is none."""
     path = os.fspath(location) if isinstance(location, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
-        raise InvalidLocation(f"{culprit}: {location!r}", "is no path", "give a str or a Path")
+        raise InvalidLocation(f"{culprit}: {shown(location)}", "is no path", "give a str or a Path")
     return Path(path)
 
 

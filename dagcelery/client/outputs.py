@@ -17,6 +17,7 @@ from dagcelery.errors import InvalidLocation, InvalidParameters
 from dagcelery.model import DAG
 from dagcelery.model.names import choices
 from dagcelery.settings import Settings
+from dagcelery.text import shown
 
 Stored = OutputFile | PartitionedOutput
 Location = str | os.PathLike[str]
@@ -45,7 +46,7 @@ def invoke_for(node: Node, params: Mapping[str, object], outputs: Outputs, setti
     """Run a DAG or a task in this process; its outputs as `outputs` says. Raises also InvalidLocation."""
     if not isinstance(outputs, ReturnDeserializedOutputs | StoreSerializedOutputsInPath):
         right = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
-        raise InvalidParameters(f"outputs={outputs!r}", "says nothing of outputs", right)
+        raise InvalidParameters(f"outputs={shown(outputs)}", "says nothing of outputs", right)
     node, params = fixed(node, params)
     dag = alone(dag_of(node), None)
     here = Here(dag, settings)
@@ -74,7 +75,9 @@ def invoke_with_locations(
     """
     node, params = fixed(node, {} if params is None else params)
     if not isinstance(node_name, str):
-        raise InvalidParameters(f"node_name={node_name!r}", "is no text", 'give names with dots between, such as "a.b"')
+        raise InvalidParameters(
+            f"node_name={shown(node_name)}", "is no text", 'give names with dots between, such as "a.b"'
+        )
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     here = Here(dag, Settings.from_environment())
     told = f"node '{node_name}'" if node_name else f"'{here.name}'"
@@ -94,7 +97,7 @@ def _paths(given: object, kind: str) -> dict[str, Path]:
     """The locations of inputs or outputs, by name."""
     if not isinstance(given, Mapping):
         right = "give a mapping of names to paths, such as {'x': 'x.json'}"
-        raise InvalidParameters(f"{kind}s={given!r}", f"does not say where each {kind} is", right)
+        raise InvalidParameters(f"{kind}s={shown(given)}", f"does not say where each {kind} is", right)
     return {name: locations.path_of(location, f"{kind} '{name}'") for name, location in given.items()}
 
 

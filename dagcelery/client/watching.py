@@ -22,6 +22,7 @@ from dagcelery.runtime.pieces import is_executing
 from dagcelery.runtime.results import RunState, RunStatus
 from dagcelery.runtime.tree import TreeNode, tree
 from dagcelery.store.base import RunRecord, Store
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.client.clients import Client, Run
@@ -126,7 +127,7 @@ def _refuse_in_tasks(verb: str) -> None:
 def check_timeout(timeout: object) -> None:
     """Refuse what is no time to wait for."""
     if timeout is not None and not (is_number(timeout) and 0 <= timeout <= math.inf):
-        raise InvalidParameters(f"timeout={timeout!r}", "is not a time", "give seconds, or None to wait for ever")
+        raise InvalidParameters(f"timeout={shown(timeout)}", "is not a time", "give seconds, or None to wait for ever")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def check_text(culprit: str, text: object, right: str) -> None:
 def check_number(name: str, number: object) -> None:
     """Refuse what does not say how many to show."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InvalidParameters(f"{name}={number!r}", "does not say how many", "give an int, at least 1")
+        raise InvalidParameters(f"{name}={shown(number)}", "does not say how many", "give an int, at least 1")
 
 
 def check_listing(state: object, limit: object) -> RunState | None:
@@ -170,7 +171,7 @@ def check_listing(state: object, limit: object) -> RunState | None:
         return None
     if isinstance(state, str) and state in set(RunState):
         return RunState(state)
-    raise InvalidParameters(f"state={state!r}", "is no state of a run", f"give one of {', '.join(RunState)}")
+    raise InvalidParameters(f"state={shown(state)}", "is no state of a run", f"give one of {', '.join(RunState)}")
 
 
 def listed(store: Store, name: str, state: RunState | None, limit: int) -> Iterator[RunRecord]:

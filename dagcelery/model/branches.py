@@ -9,6 +9,7 @@ from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.fanout import fan_source
 from dagcelery.model.names import choices, is_in
 from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Source, walk
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG
@@ -19,7 +20,7 @@ MAPPED_BRANCH: Final = "let a nested DAG that runs once per item hold it"
 def condition_is_an_input(dag: DAG) -> None:
     if dag.only_if is None:
         return
-    told = f"only_if={dag.only_if!r}"
+    told = f"only_if={shown(dag.only_if)}"
     if not isinstance(dag.only_if, tuple) or len(dag.only_if) != 2 or not isinstance(dag.only_if[1], bool):
         raise InvalidDagType(told, "is no condition", "give the name of an input, and True or False")
     if not is_in(dag.only_if[0], dag.inputs):
@@ -29,7 +30,7 @@ def condition_is_an_input(dag: DAG) -> None:
 def branches_run_at_most_once(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         if getattr(node, "only_if", None) is not None and fan_source(node) is not None:
-            raise InvalidDag(f"node {name!r}", "runs only if a condition holds, and once per item", MAPPED_BRANCH)
+            raise InvalidDag(f"node {shown(name)}", "runs only if a condition holds, and once per item", MAPPED_BRANCH)
 
 
 def choices_have_conditions(dag: DAG) -> None:
@@ -41,7 +42,7 @@ def choices_have_conditions(dag: DAG) -> None:
 
 def _refuse(condition: Source) -> None:
     right = "give FromParam(...) or FromNodeOutput(...)"
-    raise InvalidDagType(f"condition={condition!r} of a Choice", "is no value that a run makes", right)
+    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is no value that a run makes", right)
 
 
 BRANCH_RULES: tuple[Callable[[DAG], None], ...] = (

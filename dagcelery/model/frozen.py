@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 from dagcelery.errors import InvalidDagType
 from dagcelery.model.shown import told
+from dagcelery.text import shown
 
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
@@ -19,7 +20,7 @@ class FrozenMapping(Mapping[K, V_co]):
 
     def __init__(self, items: Mapping[K, V_co], owner: str) -> None:
         if not isinstance(items, Mapping):
-            raise InvalidDagType(f"the {owner}", f"are {items!r}, not a mapping", "give a dict of names")
+            raise InvalidDagType(f"the {owner}", f"are {shown(items)}, not a mapping", "give a dict of names")
         self._items = dict(items)
         self._owner = owner
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from dagcelery.errors import shortened
+from dagcelery.errors import InvalidDag, shortened
 from dagcelery.model import rules
 from dagcelery.model.annotations import lazy_parameters
 from dagcelery.model.fanout import fan_source
@@ -127,7 +127,11 @@ class DAG(Frozen):
             returns=returns,
             only_if=only_if,
         )
-        rules.check_parts(self)
+        try:
+            rules.check_parts(self)
+        except RecursionError as error:
+            wrong = "nests lists or dicts of sources more deeply than Python can follow"
+            raise InvalidDag(f"DAG {name!r}", wrong, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
         rules.check_lists(self)
 

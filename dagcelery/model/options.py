@@ -11,6 +11,7 @@ from dagcelery.model.policies import Cache, Retry, Timeout, as_timeout, check_co
 from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.shown import told
+from dagcelery.text import shown
 
 Hook: TypeAlias = Callable[..., object]
 
@@ -73,7 +74,7 @@ class TaskOptions:
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure, on_retry=self.on_retry, driver=self.driver)
         if self.cache is not None and self.driver is not None:
             wrong = "is on a dynamic task, whose result other tasks make"
-            raise InvalidDag(f"cache={self.cache!r}", wrong, "put it on the tasks that it calls")
+            raise InvalidDag(f"cache={shown(self.cache)}", wrong, "put it on the tasks that it calls")
         if self.on_retry is not None and self.retry is None:
             raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 
@@ -105,18 +106,18 @@ class DagOptions:
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
         if isinstance(self.serializer, Serialize):
-            raise InvalidDag(f"serializer={self.serializer!r}", "is for one task's value", "give one serializer")
+            raise InvalidDag(f"serializer={shown(self.serializer)}", "is for one task's value", "give one serializer")
         if self.deadline is not None:
             check_seconds("deadline", self.deadline)
         if not isinstance(self.fail_fast, bool):
-            raise InvalidDag(f"fail_fast={self.fail_fast!r}", "is neither true nor false", "give True or False")
+            raise InvalidDag(f"fail_fast={shown(self.fail_fast)}", "is neither true nor false", "give True or False")
         if self.max_active_runs is not None:
             check_count("max_active_runs", self.max_active_runs)
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
-            raise InvalidDag(f"keep={self.keep!r}", "is nothing that could be kept", "give 'all' or 'outputs'")
+            raise InvalidDag(f"keep={shown(self.keep)}", "is nothing that could be kept", "give 'all' or 'outputs'")
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise InvalidDag(f"schedule={self.schedule!r}", "is no schedule", 'give Schedule("*/5 * * * *")')
+            raise InvalidDag(f"schedule={shown(self.schedule)}", "is no schedule", 'give Schedule("*/5 * * * *")')
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)
@@ -138,7 +139,7 @@ def check_serializer(serializer: object) -> None:
         return
     if isinstance(serializer, type) or not isinstance(serializer, Serializer):
         raise InvalidDag(
-            f"serializer={serializer!r}",
+            f"serializer={shown(serializer)}",
             "is not a serializer",
             "give an object with extension, serialize(value, writer) and deserialize(reader): AsPickle()",
         )
@@ -147,35 +148,37 @@ def check_serializer(serializer: object) -> None:
 def _check_place(queue: str | None, taints: tuple[str, ...]) -> None:
     if queue is not None and taints:
         raise InvalidDag(
-            f"queue={queue!r} with taint={'+'.join(taints)!r}",
+            f"queue={shown(queue)} with taint={'+'.join(taints)!r}",
             "name two places for one task",
             "give either, since a taint chooses the queue by itself",
         )
     if queue is not None and (not isinstance(queue, str) or not queue.strip()):
-        raise InvalidDag(f"queue={queue!r}", "is not the name of a queue", "give a word such as 'gpu'")
+        raise InvalidDag(f"queue={shown(queue)}", "is not the name of a queue", "give a word such as 'gpu'")
     for taint in taints:
         if "+" in taint:
-            raise InvalidDag(f"taint={taint!r}", "has a '+', which joins taints", "give them as ('a', 'b')")
+            raise InvalidDag(f"taint={shown(taint)}", "has a '+', which joins taints", "give them as ('a', 'b')")
 
 
 def _check_retry(retry: object) -> None:
     if retry is not None and not isinstance(retry, Retry):
-        raise InvalidDag(f"retry={retry!r}", "does not say how to try again", "give Retry(max_attempts=3), say")
+        raise InvalidDag(f"retry={shown(retry)}", "does not say how to try again", "give Retry(max_attempts=3), say")
 
 
 def _check_cache(cache: object) -> None:
     if cache is not None and not isinstance(cache, Cache):
-        raise InvalidDag(f"cache={cache!r}", "does not say how long results are kept", "give Cache(ttl=3600), say")
+        raise InvalidDag(f"cache={shown(cache)}", "does not say how long results are kept", "give Cache(ttl=3600), say")
 
 
 def _check_items(min_success: object, on_item_failure: object) -> None:
     if min_success is not None and not (is_number(min_success) and 0 <= min_success <= 1):
-        raise InvalidDag(f"min_success={min_success!r}", "is not a share of the items", "give a number from 0 to 1")
+        raise InvalidDag(
+            f"min_success={shown(min_success)}", "is not a share of the items", "give a number from 0 to 1"
+        )
     if on_item_failure not in ("fail", "skip"):
-        raise InvalidDag(f"on_item_failure={on_item_failure!r}", "is not an answer", "give 'fail' or 'skip'")
+        raise InvalidDag(f"on_item_failure={shown(on_item_failure)}", "is not an answer", "give 'fail' or 'skip'")
     if on_item_failure == "skip" and min_success:
         raise InvalidDag(
-            f"on_item_failure='skip' with min_success={min_success!r}",
+            f"on_item_failure='skip' with min_success={shown(min_success)}",
             "contradict each other, since to skip means that no item must succeed",
             "give either",
         )
@@ -184,22 +187,22 @@ def _check_items(min_success: object, on_item_failure: object) -> None:
 def _check_hooks(**hooks: object) -> None:
     for name, hook in hooks.items():
         if hook is not None and not callable(hook):
-            raise InvalidDag(f"{name}={hook!r}", "cannot be called", "give a function that workers can import")
+            raise InvalidDag(f"{name}={shown(hook)}", "cannot be called", "give a function that workers can import")
 
 
 def words(field: str, given: object) -> tuple[str, ...]:
     """Return one word or several as a tuple; what holds anything else is refused by the name of its `field`."""
     if not isinstance(given, Iterable):
-        raise InvalidDagType(f"{field}={given!r}", "is neither a word nor several", "give words")
+        raise InvalidDagType(f"{field}={shown(given)}", "is neither a word nor several", "give words")
     found = (given,) if isinstance(given, str) else tuple(given)
     for word in found:
         if not isinstance(word, str) or not word.strip():
-            raise InvalidDag(f"{field}={given!r}", f"holds {word!r}, which is not a word", "give words")
+            raise InvalidDag(f"{field}={shown(given)}", f"holds {shown(word)}, which is not a word", "give words")
     return found
 
 
 def checked(options: Options | None, kind: type[Options]) -> Options:
     """Return options, those of nobody's choice if there are none; refuse what is of another kind."""
     if options is not None and not isinstance(options, kind):
-        raise InvalidDagType(f"options={options!r}", f"is no {kind.__name__}", f"give {kind.__name__}(...)")
+        raise InvalidDagType(f"options={shown(options)}", f"is no {kind.__name__}", f"give {kind.__name__}(...)")
     return options or kind()

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias, TypeGuard
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model.shown import told
+from dagcelery.text import shown
 
 MOST_ATTEMPTS: Final = 1000
 MOST_SECONDS: Final = 10 * 365 * 86400
@@ -23,8 +24,10 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> float:
     if is_number(value) and (0 < value <= MOST_SECONDS or (zero and value == 0)):
         return float(value)
     if is_number(value) and MOST_SECONDS < value <= sys.float_info.max:
-        raise InvalidDag(f"{name}={value!r}", "is more than ten years", f"give at most {MOST_SECONDS:,} seconds")
-    raise InvalidDag(f"{name}={value!r}", "is not a time", f"give seconds, {'0 or more' if zero else 'more than 0'}")
+        raise InvalidDag(f"{name}={shown(value)}", "is more than ten years", f"give at most {MOST_SECONDS:,} seconds")
+    raise InvalidDag(
+        f"{name}={shown(value)}", "is not a time", f"give seconds, {'0 or more' if zero else 'more than 0'}"
+    )
 
 
 def check_count(name: str, value: object, most: int | None = None) -> int:
@@ -33,7 +36,7 @@ def check_count(name: str, value: object, most: int | None = None) -> int:
         return value
     right = f"give a whole number, 1 {f'to {most:,}' if most else 'or more'}"
     what = "bytes" if name.endswith("_bytes") else "times"
-    raise InvalidDag(f"{name}={value!r}", f"is not a number of {what}", right)
+    raise InvalidDag(f"{name}={shown(value)}", f"is not a number of {what}", right)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -57,13 +60,15 @@ class Wait:
         for name in ("base", "maximum"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name), zero=True))
         if not is_number(self.factor) or not 1 <= self.factor <= sys.float_info.max:
-            raise InvalidDag(f"factor={self.factor!r}", "makes no wait longer", "give a number, 1 or more")
+            raise InvalidDag(f"factor={shown(self.factor)}", "makes no wait longer", "give a number, 1 or more")
         object.__setattr__(self, "factor", float(self.factor))
         if not isinstance(self.jitter, bool):
-            raise InvalidDag(f"jitter={self.jitter!r}", "is neither true nor false", "give True or False")
+            raise InvalidDag(f"jitter={shown(self.jitter)}", "is neither true nor false", "give True or False")
         if self.base > self.maximum:
-            wrong = f"is longer than maximum={self.maximum!r}"
-            raise InvalidDag(f"base={self.base!r}", wrong, "give a maximum that is not below it, or static(seconds)")
+            wrong = f"is longer than maximum={shown(self.maximum)}"
+            raise InvalidDag(
+                f"base={shown(self.base)}", wrong, "give a maximum that is not below it, or static(seconds)"
+            )
 
 
 def exponential(base: float = 1.0, maximum: float = 60.0, factor: float = 2.0, jitter: bool = True) -> Wait:
@@ -138,8 +143,8 @@ class Timeout:
         if self.soft is None and self.hard is None:
             raise InvalidDag("Timeout()", "sets no limit", "give soft=, hard= or both, in seconds")
         if self.soft is not None and self.hard is not None and self.soft >= self.hard:
-            wrong = f"leaves no time before hard={self.hard!r}"
-            raise InvalidDag(f"soft={self.soft!r}", wrong, "give a soft limit that is shorter than the hard one")
+            wrong = f"leaves no time before hard={shown(self.hard)}"
+            raise InvalidDag(f"soft={shown(self.soft)}", wrong, "give a soft limit that is shorter than the hard one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,8 @@ class Cache:
     For `ttl` seconds a call is answered with the result of an earlier one if the function's code and all arguments are
     the same; of a fan-out item by item. `key` takes the arguments' place: a text, or a function that is called like
     the task and returns one. Results of more than `max_bytes` are not kept. What the function calls, and what it reads
-    elsewhere, does not count: a new key does.
+    elsewhere, does not count: a new key does. Objects count with their data and the code of their class. A call that is
+    given code, such as a function, a class or a task, however deep in its arguments, is always made.
     """
 
     ttl: float
@@ -162,7 +168,7 @@ class Cache:
         object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))
         if self.key is not None and not callable(self.key) and not (isinstance(self.key, str) and self.key):
             wrong, right = "is neither a text nor a function that gives one", "give 'v2', or lambda url: url"
-            raise InvalidDag(f"key={self.key!r}", wrong, right)
+            raise InvalidDag(f"key={shown(self.key)}", wrong, right)
         check_count("max_bytes", self.max_bytes)
 
 
@@ -178,5 +184,5 @@ def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
     for kind in classes:
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
             wrong = "is not an exception class"
-            raise InvalidDag(f"{name}={kind!r}", wrong, "give a class such as OSError, or a tuple of them")
+            raise InvalidDag(f"{name}={shown(kind)}", wrong, "give a class such as OSError, or a tuple of them")
     return tuple(dict.fromkeys(classes))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
+from dagcelery.model.alone import check_alone
 from dagcelery.model.branches import BRANCH_RULES
 from dagcelery.model.names import NAME_RULE, choices, is_in, is_name, listed
 from dagcelery.model.options import check_serializer
@@ -33,6 +34,7 @@ from dagcelery.model.sources import (
     splices,
     walk,
 )
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG, Node, Task
@@ -61,34 +63,36 @@ def check_lists(dag: DAG) -> None:
 
 def function_is_callable(task: Task) -> None:
     if not callable(task.func):
-        raise InvalidDagType(f"func={task.func!r}", "cannot be called", "give a function")
+        raise InvalidDagType(f"func={shown(task.func)}", "cannot be called", "give a function")
 
 
 def names_are_valid(node: Node) -> None:
     for kind, names in (("input", node.inputs), ("output", node.outputs)):
         for name in names:
             if not is_name(name):
-                raise InvalidDag(f"{kind} {name!r} of {_title(node)}", "is not a valid name", _NAME)
+                raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _NAME)
 
 
 def inputs_are_sources(node: Node) -> None:
     for name, source in node.inputs.items():
-        _check_source(f"input {name!r} of {_title(node)}", source)
+        _check_source(f"input {shown(name)} of {_title(node)}", source)
     if node.over is not None and not isinstance(node.over, FromParam | FromNodeOutput):
-        raise InvalidDagType(f"over={node.over!r} of {_title(node)}", "is no list", f"give {_READABLE}")
+        raise InvalidDagType(f"over={shown(node.over)} of {_title(node)}", "is no list", f"give {_READABLE}")
 
 
 def task_outputs_are_supported(task: Task) -> None:
     for name, output in task.outputs.items():
         if not isinstance(output, OUTPUTS):
             raise InvalidDagType(
-                f"output {name!r} of {_title(task)}",
+                f"output {shown(name)} of {_title(task)}",
                 f"is of type {type(output).__name__!r}",
                 f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}",
             )
         check_serializer(output.serializer)
         if not all(isinstance(step, str | int) for _, step in output.steps):
-            raise InvalidDagType(f"output {name!r} of {_title(task)}", f"reads {output!r}", "name a key or a property")
+            raise InvalidDagType(
+                f"output {shown(name)} of {_title(task)}", f"reads {shown(output)}", "name a key or a property"
+            )
 
 
 def inputs_fit_the_function(task: Task) -> None:
@@ -103,10 +107,10 @@ def split_input_exists(node: Node) -> None:
         return
     if not is_in(name, node.inputs):
         right = choices(name, node.inputs)
-        raise InvalidDag(f"partition_by_input={name!r} of {_title(node)}", "is none of its inputs", right)
+        raise InvalidDag(f"partition_by_input={shown(name)} of {_title(node)}", "is none of its inputs", right)
     if not isinstance(node.inputs[name], FromParam | FromNodeOutput | Each):
         raise InvalidDagType(
-            f"input {name!r} of {_title(node)}, which it is partitioned by",
+            f"input {shown(name)} of {_title(node)}, which it is partitioned by",
             f"is a {type(node.inputs[name]).__name__}, not one list",
             f"take it from {_READABLE}",
         )
@@ -127,7 +131,7 @@ def fan_outs_keep_whole_results(task: Task) -> None:
 
 def dag_name_is_text(dag: DAG) -> None:
     if dag.name is not None and (not isinstance(dag.name, str) or not dag.name):
-        raise InvalidDagType(f"name={dag.name!r} of a DAG", "is no text", "give a str, or leave it out")
+        raise InvalidDagType(f"name={shown(dag.name)} of a DAG", "is no text", "give a str, or leave it out")
 
 
 def there_are_nodes(dag: DAG) -> None:
@@ -138,13 +142,13 @@ def there_are_nodes(dag: DAG) -> None:
 def node_names_are_valid(dag: DAG) -> None:
     for name in dag.nodes:
         if not is_name(name):
-            raise InvalidDag(f"node {name!r}", "is not a valid name for a node", _NAME)
+            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _NAME)
 
 
 def nodes_are_nodes(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         if not _is_node(node):
-            raise InvalidDagType(f"node {name!r}", f"is of type {type(node).__name__!r}", "give a Task or a DAG")
+            raise InvalidDagType(f"node {shown(name)}", f"is of type {type(node).__name__!r}", "give a Task or a DAG")
 
 
 def outputs_are_sources(dag: DAG) -> None:
@@ -170,7 +174,7 @@ def upstreams_exist(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         for upstream in node.after:
             if not is_in(upstream, dag.nodes):
-                place = f"node {name!r} comes after {upstream!r}"
+                place = f"node {shown(name)} comes after {shown(upstream)}"
                 raise InvalidDag(place, "which is no node of this DAG", choices(upstream, dag.nodes))
 
 
@@ -188,7 +192,7 @@ def lists_are_kept_by_element(dag: DAG) -> None:
         if isinstance(read, FromNodeOutput) and not _is_split(dag.nodes[read.node], read.output):
             raise InvalidDag(
                 place,
-                f"iterates output {read.output!r} of node {read.node!r}, which is not partitioned",
+                f"iterates output {shown(read.output)} of node {shown(read.node)}, which is not partitioned",
                 "declare that output with is_partitioned=True",
             )
 
@@ -199,7 +203,7 @@ def items_are_aligned(dag: DAG) -> None:
         found = {fanout.root(source, known): source for source in fanout.fan_sources(node)}
         if len(found) > 1:
             first, second = [_called(source) for source in list(found.values())[:2]]
-            raise InvalidDag(f"node {name!r}", f"takes items of {first} and of {second} at once", _NEST)
+            raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
 
 
 def splices_are_aligned(dag: DAG) -> None:
@@ -258,9 +262,9 @@ _NEST = "give a node one list, and put the other into a nested DAG that runs onc
 def _title(node: Node) -> str:
     func = getattr(node, "func", None)
     if func is not None:
-        return f"task {getattr(func, '__name__', repr(func))!r}"
+        return f"task {getattr(func, '__name__', shown(func))!r}"
     name = getattr(node, "name", None)
-    return f"DAG {name!r}" if name else "this DAG"
+    return f"DAG {shown(name)}" if name else "this DAG"
 
 
 def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
@@ -285,13 +289,13 @@ def _inputs(task: Task) -> str:
 
 def _called(read: Readable) -> str:
     if isinstance(read, FromParam):
-        return f"parameter {read.name!r}"
-    return f"output {read.output!r} of node {read.node!r}"
+        return f"parameter {shown(read.name)}"
+    return f"output {shown(read.output)} of node {shown(read.node)}"
 
 
 def _given_back(dag: DAG) -> Iterator[tuple[str, Source]]:
     for name, source in dag.outputs.items():
-        yield f"output {name!r} of {_title(dag)}", source
+        yield f"output {shown(name)} of {_title(dag)}", source
     if dag.returns is not None:
         yield f"the returned value of {_title(dag)}", dag.returns
 
@@ -305,13 +309,13 @@ def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
         for read in reads(source):
             yield _place(input_name, name), fanout.named(read, input_name)
     if node.over is not None:
-        yield f"over= of node {name!r}", node.over
+        yield f"over= of node {shown(name)}", node.over
 
 
 def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
     for name, node in dag.nodes.items():
         for read in fanout.fan_sources(node):
-            yield f"node {name!r}", read
+            yield f"node {shown(name)}", read
     for place, splice in _splices(dag):
         yield place, splice.over
 
@@ -339,27 +343,17 @@ def _check_source(place: str, source: object) -> None:
             f"use one of {listed([kind.__name__ for kind in SOURCES], 'or')}; Literal(...) holds a value",
         )
     for part in walk(source):
-        _check_alone(place, part)
+        check_alone(place, part)
         if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
-            raise InvalidDagType(f"{place}: over={part.over!r}", "is no list", f"give {_READABLE}")
+            raise InvalidDagType(f"{place}: over={shown(part.over)}", "is no list", f"give {_READABLE}")
         for inner in parts(part):
             if isinstance(inner, Splice):
                 if not isinstance(part, ListOf):
                     raise InvalidDagType(f"{place}: a Splice", "stands outside of a ListOf", "put it into one")
             elif not isinstance(inner, _allowed_in(part)):
                 kind = type(part).__name__
-                wrong = f"cannot hold {inner!r} of type {type(inner).__name__!r}"
+                wrong = f"cannot hold {shown(inner)} of type {type(inner).__name__!r}"
                 raise InvalidDagType(f"{place}: {kind}", wrong, "put values into Literal(...)")
-
-
-def _check_alone(place: str, part: Source | Splice) -> None:
-    # Before `walk` looks into it: what is not made of a tuple cannot be walked through.
-    if isinstance(part, FromParam | FromNodeOutput):
-        check_serializer(part.serializer)
-    held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
-    if not isinstance(held, tuple):
-        kind = type(part).__name__
-        raise InvalidDagType(f"{place}: {kind}", f"is made of {held!r}, which is no tuple", f"write {kind}((..., ...))")
 
 
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
@@ -371,14 +365,14 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
 def _check_read(place: str, read: Readable, dag: DAG) -> None:
     if isinstance(read, FromParam):
         if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
-            wrong = f"reads parameter {read.name!r}, which this DAG does not have"
+            wrong = f"reads parameter {shown(read.name)}, which this DAG does not have"
             raise InvalidDag(place, wrong, choices(read.name, dag.inputs))
     elif not is_in(read.node, dag.nodes):
         raise InvalidDag(
-            place, f"reads node {read.node!r}, which this DAG does not have", choices(read.node, dag.nodes)
+            place, f"reads node {shown(read.node)}, which this DAG does not have", choices(read.node, dag.nodes)
         )
     elif not is_in(read.output, dag.nodes[read.node].outputs):
-        wrong = f"reads output {read.output!r}, which node {read.node!r} does not have"
+        wrong = f"reads output {shown(read.output)}, which node {shown(read.node)} does not have"
         raise InvalidDag(place, wrong, choices(read.output, dag.nodes[read.node].outputs))
 
 
@@ -393,6 +387,6 @@ def _check_serializer(place: str, read: Readable, dag: DAG) -> None:
     if written != read.serializer:
         raise InvalidDag(
             place,
-            f"reads with {read.serializer!r} what is written with {written or 'the default serializer'!r}",
+            f"reads with {shown(read.serializer)} what is written with {written or 'the default serializer'!r}",
             "name the same serializer at both ends, or leave it out where it is read",
         )

@@ -10,6 +10,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.model.cron import Numbers, numbers_of, wrong_with
 from dagcelery.model.names import choices, listed
 from dagcelery.model.shown import told
+from dagcelery.text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,14 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.cron, str):
-            raise InvalidDag(f"schedule={self.cron!r}", "is no text", 'give five fields of cron, such as "*/5 * * * *"')
+            raise InvalidDag(
+                f"schedule={shown(self.cron)}", "is no text", 'give five fields of cron, such as "*/5 * * * *"'
+            )
         if wrong := wrong_with(self.cron):
-            raise InvalidDag(f"schedule={self.cron!r}", *wrong)
+            raise InvalidDag(f"schedule={shown(self.cron)}", *wrong)
         object.__setattr__(self, "cron", " ".join(self.cron.split()))
         if wrong := wrong_timezone(self.timezone):
-            raise InvalidDag(f"timezone={self.timezone!r}", *wrong)
+            raise InvalidDag(f"timezone={shown(self.timezone)}", *wrong)
 
     def __str__(self) -> str:
         return f"{self.cron} {self.timezone}" if self.timezone else self.cron
@@ -45,7 +48,7 @@ class Schedule:
 def schedule_of(cron: object, timezone: object) -> Schedule | None:
     """Return what the two words of a decorator say; a timezone alone says nothing and is refused."""
     if cron is None and timezone is not None:
-        raise InvalidDag(f"timezone={timezone!r}", "has no schedule", 'give schedule="0 3 * * *" as well')
+        raise InvalidDag(f"timezone={shown(timezone)}", "has no schedule", 'give schedule="0 3 * * *" as well')
     return None if cron is None else Schedule(cron, timezone)  # type: ignore[arg-type]  # it looks at them itself
 
 

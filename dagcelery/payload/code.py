@@ -16,6 +16,8 @@ _PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}.2"
 _HAS_DOCSTRING: Final = 0x4000000
 """A flag from Python 3.14 on."""
 _DEEP: Final = 20
+_WRITTEN_BITS: Final = 10_000
+"""Beyond this Python refuses to write an int in decimal."""
 
 
 def code_hash(func: Callable[..., Any]) -> str:
@@ -43,12 +45,12 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
     if isinstance(obj, types.MethodType):
         yield from _parts(obj.__func__, depth + 1)
     elif isinstance(obj, types.FunctionType):
-        yield from _code_parts(obj.__code__)
-        yield _constant(obj.__defaults__)
-        yield _constant(obj.__kwdefaults__)
+        yield from _parts_of_code(obj.__code__)
+        yield stable_text(obj.__defaults__)
+        yield stable_text(obj.__kwdefaults__)
         yield from _parts(obj.__dict__.get("__wrapped__"), depth + 1)
     elif isinstance(obj, functools.partial):
-        yield from ("partial", _constant(obj.args), _constant(obj.keywords))
+        yield from ("partial", stable_text(obj.args), stable_text(obj.keywords))
         yield from _parts(obj.func, depth + 1)
     elif isinstance(obj, type):
         yield obj.__qualname__
@@ -63,6 +65,11 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
         yield getattr(obj, "__qualname__", type(obj).__qualname__)
 
 
+@functools.lru_cache(maxsize=4096)
+def _parts_of_code(code: types.CodeType) -> tuple[str, ...]:
+    return tuple(_code_parts(code))
+
+
 def _code_parts(code: types.CodeType) -> Iterator[str]:
     yield repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_HAS_DOCSTRING))
     yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars))
@@ -73,7 +80,7 @@ def _code_parts(code: types.CodeType) -> Iterator[str]:
         if isinstance(constant, types.CodeType):
             yield from _code_parts(constant)
         else:
-            yield _constant(constant)
+            yield stable_text(constant)
 
 
 def _instructions(code: types.CodeType) -> tuple[str, list[Any]]:
@@ -97,14 +104,16 @@ def _instructions(code: types.CodeType) -> tuple[str, list[Any]]:
 _USE_CONSTANTS: Final = frozenset(dis.hasconst)
 
 
-def _constant(value: object) -> str:
+def stable_text(value: object) -> str:
     """Return the same text in every process: sets have no order of their own, and objects no stable repr."""
     if isinstance(value, tuple | list):
-        return f"({','.join(map(_constant, value))})"
+        return f"({','.join(map(stable_text, value))})"
     if isinstance(value, frozenset | set):
-        return f"{{{','.join(sorted(map(_constant, value)))}}}"
+        return f"{{{','.join(sorted(map(stable_text, value)))}}}"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_constant(key)}:{_constant(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{stable_text(key)}:{stable_text(item)}' for key, item in value.items())}}}"
+    if type(value) is int and value.bit_length() > _WRITTEN_BITS:
+        return hex(value)
     if value is None or isinstance(value, int | float | complex | str | bytes) or value is ...:
         return repr(value)
     return f"{type(value).__module__}.{type(value).__qualname__}"

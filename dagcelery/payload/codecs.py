@@ -7,13 +7,14 @@ import dataclasses
 import io
 import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
-from dagcelery.payload import strict_json
+from dagcelery.payload import pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.json_types import Unreadable
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.serializers.refusals import VALUE
 
@@ -41,6 +42,8 @@ class Serializer(Protocol):
 class AsJSON:
     """Serialize as strict JSON: what would come back changed is refused, except that tuples become lists.
 
+    Dates, times, timedelta, Decimal and UUID come back exactly. Objects of dataclasses and pydantic models do so where
+    the return annotation of the task that makes them names their class, or of a parameter of a task that takes them.
     `indent` is the number of spaces a level; None writes one line. `allow_nan` writes NaN and infinities as
     JavaScript does, which other readers of JSON may refuse.
     """
@@ -167,6 +170,7 @@ class JsonCodec(BytesCodec):
     """JSON without files in between: a block of values is one JSON array."""
 
     __slots__ = ("_compact", "_encoder")
+    restore: Callable[[str, str, Any], Any] | None = None
 
     def __init__(self, serializer: AsJSON) -> None:
         super().__init__(serializer)
@@ -180,7 +184,10 @@ class JsonCodec(BytesCodec):
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value of JSON text."""
         try:
-            return strict_json.decode(data)
+            return strict_json.decode(data, self.restore)
+        except Unreadable as error:
+            right = "have the same code and time zones on the client and its workers"
+            raise DeserializationError(named(culprit), str(error), right) from error
         except (ValueError, RecursionError) as error:
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
@@ -213,10 +220,8 @@ class PickleCodec(BytesCodec):
         """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
-        import cloudpickle  # 30 ms, which who only submits JSON need not wait
-
         try:
-            data: bytes = cloudpickle.dumps(value)
+            data = pickles.dumps(value)
         except Exception as error:  # __reduce__ methods raise what they like
             raise SerializationError(
                 named(culprit),
@@ -228,7 +233,7 @@ class PickleCodec(BytesCodec):
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         """Return the value that was pickled; its bytes must have been verified."""
         try:
-            return pickle.loads(data)
+            return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
             raise DeserializationError(
                 named(culprit),
@@ -244,7 +249,8 @@ def codec_for(serializer: Serializer) -> Codec:
         return codec
     if type(serializer) is AsJSON:
         return JsonCodec(serializer)
-    return Codec(serializer)
+    own: Codec | None = getattr(serializer, "__codec__", lambda: None)()
+    return own or Codec(serializer)
 
 
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
@@ -267,9 +273,16 @@ def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
     return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
-def from_spec(spec: Mapping[str, Any], keyring: Keyring) -> Codec:
-    """Return the codec that a plan names; in the process that made the plan, the very object."""
+def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None = ()) -> Codec:
+    """Return the codec that a plan names; in the process that made the plan, the very object.
+
+    `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.
+    """
     kind = spec["k"]
+    if kind == "models":
+        from dagcelery.payload.annotated import codec_from_spec  # which is built on this module
+
+        return codec_from_spec(spec, keyring, imports)
     if kind == "json":
         return codec_for(AsJSON(spec.get("indent"), bool(spec.get("allow_nan"))))
     if kind == "pickle":

@@ -6,18 +6,17 @@ import functools
 import hashlib
 import inspect
 import marshal
-import pickle
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from dagcelery.payload.code import code_hash
 from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.objects import told
 
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _MARSHALLED: Final = 2
 """The last format that neither depends on which objects are the same, nor on which strings are interned."""
-_PICKLED: Final = 5
 
 _Update = Callable[[bytes], object]
 
@@ -25,20 +24,26 @@ _Update = Callable[[bytes], object]
 def fingerprint(arguments: Mapping[str, Any]) -> bytes | None:
     """Return 32 bytes that differ if any argument differs, in type too; None where one cannot be told.
 
-    Plain values, in lists, tuples, sets and dicts, are told by what they are. Other objects are told by their pickle:
-    two that are equal may have different fingerprints, but two that differ never have the same.
+    Plain values, in lists, tuples, sets and dicts, are told by what they are. Other objects are told by their data and
+    by the code of their class (`objects.told`): two that are equal may have different fingerprints, but two that
+    differ never have the same. Code that is itself an argument, or lies within one, cannot be told: a function calls
+    others, which may change while it does not.
     """
+    return _fingerprint(arguments, code=False)
+
+
+def _fingerprint(arguments: Mapping[str, Any], *, code: bool) -> bytes | None:
     digest = hashlib.sha256()
     try:
         for name in sorted(arguments):
-            _feed(digest.update, name)
-            _feed(digest.update, arguments[name])
+            _feed(digest.update, name, code)
+            _feed(digest.update, arguments[name], code)
     except Exception:
         return None
     return digest.digest()
 
 
-def _feed(update: _Update, value: Any) -> None:
+def _feed(update: _Update, value: Any, code: bool) -> None:
     """Tell `update` a value so that no two tell the same: each begins with a mark of its kind, and says its end."""
     kind = type(value)
     if kind in _ATOMS:
@@ -48,31 +53,31 @@ def _feed(update: _Update, value: Any) -> None:
         if set(map(type, value)) <= _ATOMS:
             update(marshal.dumps(value, _MARSHALLED))
         else:
-            _feed_all(update, value)
+            _feed_all(update, value, code)
     elif kind is LazyList:
         update(b"z%d:" % len(value))
-        _feed_all(update, value)
+        _feed_all(update, value, code)
     elif kind is dict:
         update(b"d%d:" % len(value))
         for pair in value.items():
-            _feed_all(update, pair)
+            _feed_all(update, pair, code)
     elif kind is set or kind is frozenset:
         update(b"s%d:" % len(value) if kind is set else b"f%d:" % len(value))
-        for member in sorted(map(_alone, value)):
+        for member in sorted([_alone(member, code) for member in value]):
             update(member)
     else:
-        data = pickle.dumps(value, _PICKLED)
+        data = told(value, code=code)
         update(b"p%d:" % len(data) + data)
 
 
-def _feed_all(update: _Update, values: Iterable[Any]) -> None:
+def _feed_all(update: _Update, values: Iterable[Any], code: bool) -> None:
     for value in values:
-        _feed(update, value)
+        _feed(update, value, code)
 
 
-def _alone(value: Any) -> bytes:
+def _alone(value: Any, code: bool) -> bytes:
     digest = hashlib.sha256()
-    _feed(digest.update, value)
+    _feed(digest.update, value, code)
     return digest.digest()
 
 
@@ -80,9 +85,9 @@ def held(func: Callable[..., Any]) -> bytes | None:
     """Return 32 bytes for what a function holds beside its code; None where that cannot be told.
 
     These are the variables that it captures, defaults, and what a method or a `partial` is bound to, each as it is now.
-    Globals do not count, nor what they hold.
+    Code among them is told by what it does, and by what it holds. Globals do not count, nor what they hold.
     """
-    return fingerprint({"": _held(func, set())})
+    return _fingerprint({"": _held(func, set())}, code=True)
 
 
 def _held(func: Any, seen: set[int]) -> Any:

@@ -8,21 +8,19 @@ may carry it.
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import inspect
-import pickle
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
+from dagcelery.payload import pickles, scripts
 from dagcelery.payload.captures import way_to
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
+from dagcelery.text import shown
 
 __all__ = [
     "Description",
@@ -30,6 +28,7 @@ __all__ = [
     "Spec",
     "code_hash",
     "describe",
+    "layers",
     "load",
     "pickled",
     "same_code",
@@ -39,14 +38,11 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The version whose bytecode is in a function that this process pickles."""
 
 _LARGE_BYTES: Final = 1024 * 1024
-_SCRIPTS: Final = frozenset({"__main__", "__mp_main__"})
 _WRAPPED: Final = ("fn", "__wrapped__", "run")
 """Where a task of ours, a decorated function and a Celery task keep the function that they wrap."""
 
 _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
-
-_pickling = threading.Lock()
 
 
 class LargeCaptureWarning(UserWarning):
@@ -145,10 +141,10 @@ def load(
         found = _moved(f"{spec.module}:{spec.qualname}", allowed)
         if found is None:
             raise
-    layers = list(_layers(found))
+    wrapped = list(layers(found))
     # What was planned is the layer with the planned code; if the code has changed, the first real function.
-    same = (layer for layer in layers if spec.hash and code_hash(layer) == spec.hash)
-    real = (layer for layer in layers if _is_function(layer))
+    same = (layer for layer in wrapped if spec.hash and code_hash(layer) == spec.hash)
+    real = (layer for layer in wrapped if _is_function(layer))
     chosen: Callable[..., Any] = next(same, None) or next(real, found)
     return chosen
 
@@ -162,7 +158,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
             "use one version everywhere, or put the function into a module that workers can import",
         )
     try:
-        func: Callable[..., Any] = pickle.loads(spec.blob or b"")
+        func: Callable[..., Any] = pickles.loads(spec.blob or b"")
     except (Exception, SystemExit, GeneratorExit) as error:  # imports and __setstate__ methods raise what they like
         raise DeserializationError(
             f"function {spec.qualname}",
@@ -174,7 +170,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
 
 def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
     try:
-        module = importlib.import_module(spec.module)
+        module = scripts.import_module(spec.module)
     except (Exception, SystemExit, GeneratorExit) as error:  # a module's body raises what it likes
         reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
         raise FunctionNotFound(spec.module, spec.qualname, reason) from error
@@ -220,26 +216,14 @@ def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
         return None
     for name in qualname.split("."):
         found = getattr(found, name, None)
-    if not any(layer is func or _same_method(layer, func) for layer in _layers(found)):
+    if not any(layer is func or _same_method(layer, func) for layer in layers(found)):
         return None
-    if module in _SCRIPTS:
-        module = _module_that_runs(module) or ""
+    if module in scripts.SCRIPTS:
+        module = scripts.module_that_runs(module) or ""
     return (module, qualname) if module else None
 
 
-def _module_that_runs(script: str) -> str | None:
-    """Return the name by which others import what runs as ``python -m package.module``; None for a script."""
-    spec = getattr(sys.modules[script], "__spec__", None)
-    if spec is None or not spec.name:
-        return None
-    try:
-        found = importlib.util.find_spec(spec.name)
-    except (ImportError, ValueError):
-        return None
-    return spec.name if found is not None and found.origin == spec.origin else None
-
-
-def _layers(obj: Any) -> Iterator[Any]:
+def layers(obj: Any) -> Iterator[Any]:
     """Yield `obj`, what it wraps, what that wraps, and so on."""
     for _ in range(_LAYERS):
         if not callable(obj):
@@ -258,7 +242,7 @@ def _wrapped_by(obj: Any) -> Any:
 
 def _innermost(obj: Any) -> list[Any]:
     # A wrapper object of ours or of Celery lives in a library; what it wraps has to be at home in the list.
-    return [layer for layer in _layers(obj) if _is_function(layer)] or [obj]
+    return [layer for layer in layers(obj) if _is_function(layer)] or [obj]
 
 
 def _is_function(obj: Any) -> bool:
@@ -289,29 +273,16 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     unknown = next((name for name in by_value if name not in sys.modules), None)
     if unknown is not None:
         right = "name a module that the function's own module imports"
-        raise SerializationError(f"by_value={unknown!r} of {_title(obj)}", "is no module in use here", right)
-    import cloudpickle  # 30 ms, only where something travels by value
-
-    with _pickling:  # the registry is cloudpickle's, one for the process
-        kept = cloudpickle.list_registry_pickle_by_value()
-        # A script that multiprocessing started again has another name, which no worker can import either.
-        wanted = {*by_value, "__mp_main__"} - kept
-        added = [sys.modules[name] for name in wanted if name in sys.modules]
-        for module in added:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            blob: bytes = cloudpickle.dumps(obj)
-        except Exception as error:  # __reduce__ methods raise what they like
-            way = way_to(obj, lambda held: _fails(cloudpickle.dumps, held))
-            raise SerializationError(
-                f"function {_title(obj)}",
-                f"cannot travel by value{f' with its {way}' if way else ''}: {type(error).__name__}: {error}",
-                "put it into a module that workers can import, or open what it captures inside of it",
-            ) from error
-        finally:
-            for module in added:
-                cloudpickle.unregister_pickle_by_value(module)
-    return blob
+        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is no module in use here", right)
+    try:
+        return pickles.dumps(obj, by_value)
+    except Exception as error:  # __reduce__ methods raise what they like
+        way = way_to(obj, lambda held: _fails(pickles.dumps, held))
+        raise SerializationError(
+            f"function {_title(obj)}",
+            f"cannot travel by value{f' with its {way}' if way else ''}: {type(error).__name__}: {error}",
+            "put it into a module that workers can import, or open what it captures inside of it",
+        ) from error
 
 
 def _fails(dumps: Callable[[object], object], value: object) -> bool:
@@ -323,7 +294,7 @@ def _fails(dumps: Callable[[object], object], value: object) -> bool:
 
 
 def _largest_captures(func: Any, by_value: Sequence[str]) -> str:
-    inner = next((layer for layer in _layers(func) if isinstance(layer, types.FunctionType)), None)
+    inner = next((layer for layer in layers(func) if isinstance(layer, types.FunctionType)), None)
     if inner is None:
         return ""
     variables = inspect.getclosurevars(inner)

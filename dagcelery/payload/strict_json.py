@@ -1,8 +1,8 @@
 """JSON text is made here only of values that come back from it unchanged, tuples as lists excepted.
 
 Python's own encoder changes more: keys become text, enums and named tuples lose their class, numbers of other
-libraries become plain ones. What would change is refused, naming the path to it and the remedy. The one object that
-is written and comes back is `Skipped`, which stands in lists for items that are not there.
+libraries become plain ones. What would change is refused, naming the path to it and the remedy. Dates and times,
+Decimal, UUID and `Skipped` are written as objects, and come back (`json_types`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import enum
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
@@ -19,19 +20,23 @@ from typing import Any, Final
 
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.json_types import CARRIED, MARK, Marked, escaped, from_json, looks_like_ours, to_json, zone_fault
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.serializers.refusals import short, type_name
-from dagcelery.payload.skipped import Skipped
+from dagcelery.text import digits
 
-_SKIPPED: Final = "dagcelery.Skipped"
-_MARK: Final = f'"{_SKIPPED}":'
-"""How it looks as a key; within a text JSON writes its quotes in another way."""
-_SCALARS: Final = frozenset({str, int, float, bool, type(None), Skipped})
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)}) | CARRIED
 _LISTS: Final = frozenset({list, tuple, LazyList})
 _PLAIN: Final = _SCALARS | _LISTS | {dict}
 _TEXT: Final = frozenset({str})
 _FEW: Final = 8
 """Up to so many elements a plain loop is cheaper than collecting the types of a whole level."""
+
+
+class Attribute(str):
+    """A step of a path that is no key."""
+
+    __slots__ = ()
 
 
 class Encoder:
@@ -52,8 +57,8 @@ class Encoder:
             # UTF-8 has no surrogates, which a reader of JSON would join into other characters: this refuses.
             text = self._text(value)
             data = text.encode()
-            if is_plain(value) and (_MARK not in text or _first_culprit(value, self._allow_nan) is None):
-                return data
+            if is_plain(value):
+                return data if MARK not in text or not looks_like_ours(value) else self._text(escaped(value)).encode()
             cause = None
         except (TypeError, ValueError, RecursionError) as error:
             cause = error
@@ -64,7 +69,7 @@ class Encoder:
         )
         if lo is not None and path:
             path = (path[0] + lo, *path[1:])
-        at = "".join(f"[{short(step)}]" for step in path)
+        at = "".join(f".{step}" if type(step) is Attribute else f"[{short(step)}]" for step in path)
         raise SerializationError(f"{named(culprit)} at {at}" if at else named(culprit), reason, remedy) from cause
 
 
@@ -74,7 +79,7 @@ def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:
     make = getattr(json_encoder, "c_make_encoder", None)
     if indent is None and make is not None:
         escape = getattr(json_encoder, "encode_basestring")  # noqa: B009 (no stub names it)
-        chunks = make(None, _listed, escape, None, ":", ",", False, False, allow_nan)
+        chunks = make(None, to_json, escape, None, ":", ",", False, False, allow_nan)
         return lambda value: "".join(chunks(value, 0))
     return json.JSONEncoder(
         ensure_ascii=False,
@@ -82,26 +87,18 @@ def _text_of(indent: int | None, allow_nan: bool) -> Callable[[Any], str]:
         allow_nan=allow_nan,
         indent=indent,
         separators=(",", ":") if indent is None else (",", ": "),
-        default=_listed,
+        default=to_json,
     ).encode
-
-
-def _listed(value: object) -> list[Any] | dict[str, Any]:
-    if isinstance(value, LazyList):
-        return list(value)
-    if type(value) is Skipped:
-        return {_SKIPPED: [value.address, value.type_name, value.message]}
-    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 _scan: Callable[[str, int], tuple[Any, int]] = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 (as above)
 
 
-def decode(data: bytes | memoryview) -> Any:
-    """Return the value of JSON text; raises ValueError or RecursionError."""
+def decode(data: bytes | memoryview, restore: Callable[[str, str, Any], Any] | None = None) -> Any:
+    """Return the value of JSON text; raises ValueError, `Unreadable` among them, or RecursionError."""
     text = str(data, "utf-8")
-    if _MARK in text:
-        return json.loads(text, object_hook=_restored)
+    if MARK in text:
+        return json.loads(text, object_hook=lambda found: from_json(found, restore))
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -110,14 +107,8 @@ def decode(data: bytes | memoryview) -> Any:
     return value if end == len(text) else json.loads(text)
 
 
-def _restored(found: dict[str, Any]) -> Any:
-    parts = found.get(_SKIPPED)
-    is_ours = len(found) == 1 and isinstance(parts, list) and list(map(type, parts)) == [str] * 3
-    return Skipped(*parts) if is_ours and parts else found
-
-
 def is_plain(value: Any) -> bool:
-    """Whether `value` consists of nothing but exact JSON types, lists, tuples and dicts with str keys, or `Skipped`."""
+    """Whether `value` is made of exact JSON types, and of what is carried, in lists, tuples and dicts with str keys."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -127,7 +118,7 @@ def is_plain(value: Any) -> bool:
                 return False
         return True
     if kind not in _LISTS:
-        return False
+        return kind is Marked and is_plain(value.state)
     if len(value) > _FEW:
         return _is_plain_level(value)
     return all(type(item) in _SCALARS or is_plain(item) for item in value)
@@ -140,7 +131,7 @@ def _is_plain_level(level: Sequence[Any]) -> bool:
         if kinds <= _SCALARS:
             return True
         if not kinds <= _PLAIN:
-            return False
+            return Marked in kinds and all(map(is_plain, level))
         if kinds == {dict}:
             if not _TEXT.issuperset(map(type, chain.from_iterable(level))):
                 return False
@@ -153,6 +144,14 @@ def _is_plain_level(level: Sequence[Any]) -> bool:
 
 _Found = tuple[tuple[Any, ...], str, str]
 
+_TABLES: Final = {
+    "pandas.core.frame.DataFrame": "annotate it with Annotated[pd.DataFrame, AsParquet()], or use AsArrow()",
+    "pandas.DataFrame": "annotate it with Annotated[pd.DataFrame, AsParquet()], or use AsArrow()",
+    "pyarrow.lib.Table": "annotate it with Annotated[pa.Table, AsArrow()], or use AsParquet()",
+    "pyarrow.lib.RecordBatch": "pass pa.Table.from_batches([value]) and use AsArrow()",
+    "pandas.core.series.Series": "pass value.to_frame() and use AsParquet(), or pass value.tolist()",
+    "pandas.Series": "pass value.to_frame() and use AsParquet(), or pass value.tolist()",
+}
 _ANYTHING: Final = "convert it to str, int, float, bool, None, list or dict, or use AsPickle()"
 
 
@@ -171,21 +170,33 @@ def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_n
         yield path[:3], "is nested too deeply for JSON", "make it flatter, or use AsPickle()"
     elif kind is dict:
         for key, item in value.items():
-            if type(key) is not str or key == _SKIPPED or not _encodable(key):
+            if type(key) is not str or not _encodable(key):
                 yield path, *_wrong_key(key)
             yield from _culprits(item, (*path, key), (*above, id(value)), allow_nan)
     elif kind in _LISTS:
         for index, item in enumerate(value):
             yield from _culprits(item, (*path, index), (*above, id(value)), allow_nan)
+    elif kind is Marked:
+        if type(value.state) is dict:
+            for name, item in value.state.items():
+                yield from _culprits(item, (*path, Attribute(name)), (*above, id(value)), allow_nan)
+        else:
+            yield from _culprits(value.state, path, above, allow_nan)
     elif kind is str and not _encodable(value):
         yield path, "is a str with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
     elif kind is float and value - value != 0 and not allow_nan:
         yield path, f"is {value}, which JSON cannot say", "use None in its place, or AsJSON(allow_nan=True)"
+    elif kind is int and not _has_text(value):
+        yield path, f"is an int of about {digits(value):,} digits, more than Python writes", _DIGITS
+    elif kind in CARRIED:
+        if fault := zone_fault(value):
+            yield path, *fault
     elif kind not in _SCALARS:
         yield path, *_wrong_type(value)
 
 
 _DEEP: Final = 300
+_DIGITS: Final = "pass text, such as hex(value), or use AsPickle()"
 _SURROGATE: Final = 'clean it with text.encode("utf-8", "replace").decode(), or use AsPickle()'
 
 
@@ -197,10 +208,16 @@ def _encodable(text: str) -> bool:
     return True
 
 
+def _has_text(value: int) -> bool:
+    try:
+        str(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _wrong_key(key: object) -> tuple[str, str]:
     kind = type_name(key)
-    if key == _SKIPPED:
-        return f"has the key {key!r}, which stands for an item that was skipped", "use another key, or AsPickle()"
     if type(key) is str:
         return f"has the key {key!a} with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
     if isinstance(key, str | int | float | bool | None):
@@ -229,6 +246,10 @@ def _wrong_type(value: Any) -> tuple[str, str]:
                 f"is a {name}, which would come back as a plain {kind.__name__}",
                 f"pass {kind.__name__}(value), or use AsPickle()",
             )
+    for carried in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, Decimal, uuid.UUID):
+        if isinstance(value, carried):
+            plain = f"a plain {carried.__module__}.{carried.__name__}"
+            return f"is a {name}, which would come back as {plain}", f"pass {plain}, or use AsPickle()"
     return f"is of type {name}, which JSON does not have", _remedy(value)
 
 
@@ -237,12 +258,12 @@ def _remedy(value: Any) -> str:
         return "pass sorted(value) or list(value), or use AsPickle()"
     if isinstance(value, bytes | bytearray | memoryview):
         return "pass text, such as base64, or use AsPickle()"
-    if isinstance(value, datetime.date | datetime.time):
-        return "pass value.isoformat(), or use AsPickle()"
-    if isinstance(value, Decimal):
-        return "pass str(value), or use AsPickle()"
+    if type_name(value) in _TABLES:
+        return _TABLES[type_name(value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return "pass dataclasses.asdict(value), or use AsPickle()"
+        return "name its very class in the function's annotation, pass dataclasses.asdict(value), or use AsPickle()"
+    if hasattr(value, "model_dump"):
+        return "name its very class in the function's annotation, pass value.model_dump(), or use AsPickle()"
     if hasattr(value, "tolist"):
         return "pass value.tolist(), or use AsPickle()"
     if isinstance(value, Mapping):

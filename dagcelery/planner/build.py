@@ -22,6 +22,7 @@ from dagcelery.planner.drafts import BodyDraft, Delegated, Given, Produced, Step
 from dagcelery.planner.literals import literal
 from dagcelery.planner.options import dynamic_options, plan_options, step_options
 from dagcelery.planner.plan import Expr, Plan
+from dagcelery.planner.readers import readers_of_parameters
 from dagcelery.planner.resolve import Frame, Resolver, check_aligned, is_shared
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.single import as_dag
@@ -51,7 +52,11 @@ def plan(
     top = dag if isinstance(dag, DAG) else as_dag(dag)
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
-    return Builder(serializer, queue, queues, max_nodes, describe).build(top)
+    try:
+        return Builder(serializer, queue, queues, max_nodes, describe).build(top)
+    except RecursionError as error:
+        wrong, right = "nests DAGs or lists more deeply than Python can follow", "use fewer levels"
+        raise InvalidDag(f"DAG {top.name!r}", wrong, right) from error
 
 
 class Builder:
@@ -60,7 +65,7 @@ class Builder:
     def __init__(
         self, serializer: Mapping[str, Any], queue: str, queues: Queues | None, limit: int, describe: Describe
     ) -> None:
-        self.codecs = CodecTable(serializer)
+        self.codecs = CodecTable(serializer, describe)
         self.functions = FunctionTable(describe)
         self.resolver = Resolver(self.codecs)
         self.bodies: list[BodyDraft] = []
@@ -95,10 +100,14 @@ class Builder:
     def top_frame(self, dag: DAG) -> Frame:
         """Return the frame of the DAG itself: whatever its inputs are, they are parameters here."""
         body = self.new_body(None)
+        readers = readers_of_parameters(dag, self.limit)
         for name, source in dag.inputs.items():
             given = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
             default = None if given is EMPTY else literal(given)
-            codec = self.codecs.number(getattr(source, "serializer", None))
+            serializer = getattr(source, "serializer", None)
+            codec = self.codecs.number(serializer)
+            if serializer is None:
+                codec = self.codecs.of_models(readers.get(name, ()), codec)
             body.params.append(Given(body, name, codec, required=default is None, default=default))
         bindings: dict[str, Expr] = {param.name: ("ref", param) for param in body.params}
         return Frame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings)
@@ -181,7 +190,10 @@ class Builder:
             step.take(key, draft)
         results: dict[str, Expr] = {}
         for key, output in task.outputs.items():
-            codec = self.codecs.number(output_serializer(output, options), frame.codec)
+            serializer = output_serializer(output, options)
+            codec = self.codecs.number(serializer, frame.codec)
+            if serializer is None:
+                codec = self.codecs.of_models([(task.func, "return", options.by_value)], codec)
             # What takes a table, say, takes no list of tables: its elements are written one by one, as they are read.
             by_element = output.is_partitioned and self.codecs.specs[codec]["k"] not in GENERAL
             is_iterable = is_declared_iterable(task.func, output)

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
 from dagcelery.payload import functions
+from dagcelery.payload.models import AsModels
 from dagcelery.planner.expressions import SEQUENCES
 from dagcelery.planner.plan import VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
 
@@ -281,8 +282,11 @@ def _expr(data: list[Any]) -> Expr:
 
 def _codec_data(codec: Mapping[str, Any]) -> dict[str, Any]:
     data = dict(codec)
+    if data["k"] == "models":
+        data.pop("live", None)  # whoever reads the plan finds them by its functions
     if "live" in data:
-        data["b"] = _pickle(data.pop("live"))
+        live = data.pop("live")
+        data["b"] = _pickle(live, live.by_value if isinstance(live, AsModels) else ())
     return data
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from dagcelery.planner.plan import Expr
+from dagcelery.text import shown
 
 # Beyond this Python refuses to write an int in decimal.
 _INT_BITS: Final = 10_000
@@ -22,10 +23,17 @@ def literal(value: object) -> Expr:
         return ("tuple", tuple(map(literal, value)))
     if type(value) is set:
         # The order of a set changes from process to process, and the plan's digest must not.
-        return ("set", tuple(map(literal, sorted(value, key=repr))))
+        return ("set", tuple(map(literal, sorted(value, key=_order))))
     if type(value) is dict:
         return ("dict", tuple([(literal(key), literal(item)) for key, item in value.items()]))
     return ("live", value)
+
+
+def _order(value: object) -> str:
+    try:
+        return hex(value) if type(value) is int else repr(value)
+    except Exception:  # an int in it has too many digits, or its class cannot show it
+        return shown(value)
 
 
 def _is_json(value: object) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
 from dagcelery.objects import told
-from dagcelery.payload import functions
+from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, Path
 
-GENERAL: Final = frozenset({"json", "pickle", "dill", "msgpack"})
+GENERAL: Final = frozenset({"json", "models", "pickle", "dill", "msgpack"})
 """Codecs that take a list of whatever they take."""
 # These compare by what they call; of other callables only the very object is the same.
 _COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
+Reading: TypeAlias = tuple[Callable[..., Any], str, tuple[str, ...]]
 
 
 class Describe(Protocol):
@@ -30,6 +31,7 @@ class FunctionTable:
 
     def __init__(self, describe: Describe = functions.describe) -> None:
         self._describe = describe
+        self._named: dict[tuple[int, str], tuple[type, ...]] = {}
         self.specs: list[FunctionSpec] = []
         self._numbers: dict[Any, int] = {}
 
@@ -52,7 +54,9 @@ class FunctionTable:
 class CodecTable:
     """The serializers of a plan; number 0 is the default of the DAG."""
 
-    def __init__(self, default: Mapping[str, Any]) -> None:
+    def __init__(self, default: Mapping[str, Any], describe: Describe = functions.describe) -> None:
+        self._describe = describe
+        self._named: dict[tuple[int, str], tuple[type, ...]] = {}
         self.specs: list[Mapping[str, Any]] = [default]
         self._numbers: dict[Any, int] = {_key(default): 0}
 
@@ -68,9 +72,44 @@ class CodecTable:
             self.specs.append(spec)
         return self._numbers[key]
 
+    def of_models(self, readings: Iterable[Reading], default: int) -> int:
+        """Return a codec for values with objects of the classes that annotations name, if JSON is what is left out.
+
+        Each reading is a function, the name of a parameter or "return", and what travels by value with it.
+        """
+        if self.specs[default]["k"] != "json":
+            return default
+        classes: dict[type, None] = {}
+        of: list[list[str]] = []
+        along: dict[str, None] = {}
+        for func, name, by_value in readings:
+            if named := self._named_by(func, name):
+                told = self._describe(func, by_value=by_value)
+                classes |= dict.fromkeys(named)
+                along |= dict.fromkeys(by_value)
+                of.append([told["module"], told["qualname"], name])
+        if not of:
+            return default
+        if not all(module for module, _, _ in of):
+            return self.add({"k": "object", "live": models.AsModels.of(list(classes), list(along))})
+        return self.add({**self.specs[default], "k": "models", "of": of, "live": tuple(classes)})
+
+    def _named_by(self, func: Callable[..., Any], name: str) -> tuple[type, ...]:
+        key = id(func), name
+        if key not in self._named:
+            self._named[key] = models.named_by(func, name)
+        return self._named[key]
+
     def of_composite(self, parts: set[int], default: int, *, objects: bool) -> int:
         """Return a codec for a value put together from parts with these codecs; `objects` need pickle."""
         # A serializer for one kind of object says nothing about lists of them: pickle takes all.
+        found = [self.specs[part] for part in sorted(parts)]
+        kinds = {spec["k"] for spec in found}
+        if "models" in kinds and kinds <= {"json", "models"} and not objects and self.specs[default]["k"] == "json":
+            own = [spec for spec in found if spec["k"] == "models"]
+            of = [list(one) for one in dict.fromkeys(tuple(one) for spec in own for one in spec["of"])]
+            live = tuple(dict.fromkeys(kind for spec in own for kind in spec["live"]))
+            return self.add({**self.specs[default], "k": "models", "of": of, "live": live})
         special = any(self.specs[part]["k"] != "json" for part in parts if part != default)
         if special or (objects and self.specs[default]["k"] == "json"):
             return self.add({"k": "pickle"})
@@ -115,7 +154,7 @@ def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
 
 def _key(spec: Mapping[str, Any]) -> Any:
     if spec["k"] != "object":
-        return json.dumps(spec, sort_keys=True)
+        return json.dumps({name: told for name, told in spec.items() if name != "live"}, sort_keys=True)
     live = spec["live"]
     try:
         hash(live)

@@ -17,6 +17,7 @@ from dagcelery.runtime import canvas, urls
 from dagcelery.runtime.binding import Binding, bind
 from dagcelery.runtime.telling import quiet_logger
 from dagcelery.settings import PREFIX, Settings
+from dagcelery.text import shown
 
 log = quiet_logger(__name__)
 
@@ -57,7 +58,7 @@ def register(app: Celery, settings: Settings) -> Binding:
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
     """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
     if not isinstance(app, Celery):
-        raise InvalidSetting("app", f"is {app!r}, which is no Celery app", "give attach(...) your app")
+        raise InvalidSetting("app", f"is {shown(app)}, which is no Celery app", "give attach(...) your app")
     given = {"store_url": store_url, "signing_key": signing_key}
     settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
     found: dict[str, Any] = _configured(app, given) | {"broker_url": app.conf.broker_url or settings.broker_url}

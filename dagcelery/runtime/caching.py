@@ -64,7 +64,11 @@ class Memo:
         if self._key is None:
             found = fingerprint(arguments)
             if found is None:
-                log.warning("a result of %s is not kept: its arguments cannot be pickled", self.task, extra=_ABOUT)
+                log.warning(
+                    "a result of %s is not kept: its arguments hold code, or what cannot be pickled",
+                    self.task,
+                    extra=_ABOUT,
+                )
                 return None
             digest.update(b"\0arguments\0" + found)
         else:
@@ -199,7 +203,9 @@ class _Harmless:
         return True
 
 
-def _pickled(serializer: Any) -> str:
+def _pickled(serializer: Any) -> str | list[str]:
+    if type(serializer) is tuple:  # classes, which a models codec finds by its functions
+        return []
     return base64.b64encode(functions.pickled(serializer)).decode()
 
 

@@ -14,6 +14,7 @@ from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.results import prefixes
 from dagcelery.runtime.waiting import GLANCE_SECONDS, notice_deadline
 from dagcelery.store.base import TERMINAL, Event, Scope
+from dagcelery.text import shown
 
 _PAGE = 500
 _POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}|")
@@ -58,7 +59,7 @@ class Feed:
     def __init__(self, engine: Engine, run_id: str, after: str) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
-                f"after={after!r}", "is no position of an event", "give the `position` of an event, or '' for all"
+                f"after={shown(after)}", "is no position of an event", "give the `position` of an event, or '' for all"
             )
         self.position = after
         self.is_over = False

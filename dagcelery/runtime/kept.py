@@ -12,6 +12,7 @@ from dagcelery.runtime.pieces import executing_view
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.keepers import FolderKeeper, Keeper, beside, elsewhere, forget_with
+from dagcelery.text import shown
 
 __all__ = ["Keeper", "delete", "elsewhere", "in_folder", "read", "write"]
 
@@ -27,7 +28,7 @@ def write(name: str, value: object, keeper: Keeper | None = None) -> None:
     """
     view = _view(name)
     data = values.seal_value(
-        view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {name!r}", limits=_LIMITS
+        view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {shown(name)}", limits=_LIMITS
     )
     if keeper is not None:
         forget_with(view.store, keeper, view.run_id)
@@ -40,7 +41,7 @@ def read(name: str, keeper: Keeper | None = None) -> Any:
     data = (keeper or beside(view.store)).get(view.run_id, name)
     if data is None:
         raise NotKept(view.run_id, name)
-    return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {name!r}")
+    return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {shown(name)}")
 
 
 def delete(name: str, keeper: Keeper | None = None) -> None:
@@ -52,19 +53,19 @@ def delete(name: str, keeper: Keeper | None = None) -> None:
 def in_folder(folder: str | os.PathLike[str] | None) -> Keeper:
     """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
     if not isinstance(folder, str | os.PathLike | None):
-        raise InvalidParameters(f"directory={folder!r}", f"is of type {type(folder).__name__}", "give a path")
+        raise InvalidParameters(f"directory={shown(folder)}", f"is of type {type(folder).__name__}", "give a path")
     chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
     return FolderKeeper(os.path.abspath(chosen))
 
 
 def _view(name: object) -> RunView:
     if not isinstance(name, str):
-        raise InvalidParameters(f"key {name!r}", f"is of type {type(name).__name__}", "give a str")
+        raise InvalidParameters(f"key {shown(name)}", f"is of type {type(name).__name__}", "give a str")
     view = executing_view()
     if view is None:
         right = "read, write and delete in run(), while a pipeline executes the stage"
-        raise NotConfigured(f"the value {name!r} belongs to a run, and none is executed here", right)
-    view.keyring.require_key(f"the value {name!r}, which is pickled,")
+        raise NotConfigured(f"the value {shown(name)} belongs to a run, and none is executed here", right)
+    view.keyring.require_key(f"the value {shown(name)}, which is pickled,")
     return view
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from dagcelery import objects
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.skipped import Skipped
+from dagcelery.text import shown
 
 
 def part_of(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
@@ -20,7 +21,7 @@ def part_of(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
         except (LookupError, TypeError, AttributeError) as error:
             raise DeserializationError(
                 "an argument",
-                f"it is read from a {type(value).__name__} without the {kind} {name!r}",
+                f"it is read from a {type(value).__name__} without the {kind} {shown(name)}",
                 "return a value that has it, or read another part",
             ) from error
     return value

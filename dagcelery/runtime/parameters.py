@@ -12,23 +12,24 @@ from dagcelery.planner.plan import Body, Param
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer, as_taken
 from dagcelery.store.base import ROOT, Scope
+from dagcelery.text import shown, word
 
 
 def check(name: str, body: Body, given: Mapping[str, object]) -> None:
     """Raise InvalidParameters unless `given` names what the DAG takes. Values are not compared with annotations."""
     known = [param.name for param in body.params]
     if not isinstance(given, Mapping):
-        raise InvalidParameters(f"parameters of '{name}'", f"are {given!r}, not a mapping", "give a dict by name")
+        raise InvalidParameters(f"parameters of '{name}'", f"are {shown(given)}, not a mapping", "give a dict by name")
     for unknown in given:
         if unknown not in known:
-            close = difflib.get_close_matches(str(unknown), known, n=1)
+            close = difflib.get_close_matches(word(unknown), known, n=1)
             right = f"did you mean '{close[0]}'?" if close else _takes(known)
-            raise InvalidParameters(f"parameter '{unknown}' of '{name}'", "there is no such parameter", right)
+            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", right)
     missing = [param.name for param in body.params if param.required and param.name not in given]
     if missing:
         raise InvalidParameters(
             f"parameters of '{name}'",
-            f"missing {missing}; expected {known}, got {list(given)}",
+            f"missing {missing}; expected {known}, got {shown(list(given))}",
             "give every parameter that has no default",
         )
 

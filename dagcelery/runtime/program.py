@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagcelery.errors import CodeMismatch, DagceleryError, DeserializationError, FunctionNotFound
-from dagcelery.payload import codecs, functions
+from dagcelery.payload import codecs, functions, pickles
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
@@ -30,10 +29,10 @@ DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workfl
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 
-def _codec(spec: Mapping[str, Any], keyring: Keyring) -> Codec | DeserializationError:
+def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None) -> Codec | DeserializationError:
     """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
-        return codecs.from_spec(spec, keyring)
+        return codecs.from_spec(spec, keyring, imports)
     except DeserializationError as error:
         return error
 
@@ -56,7 +55,7 @@ class Program:
         self._mismatch = mismatch
         self._specs = list(plan.functions)
         self._codec_specs = list(plan.codecs)
-        self._codecs = [_codec(spec, keyring) for spec in plan.codecs]
+        self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
         self._bodies = dict(enumerate(plan.bodies))
         self._homes = {number: (plan, number) for number in self._bodies}
         self._functions: dict[int, Callable[..., Any]] = {}
@@ -103,7 +102,7 @@ class Program:
         number = self._numbers.setdefault(codec_identity(spec), len(self._codec_specs))
         if number == len(self._codec_specs):
             self._codec_specs.append(spec)
-            self._codecs.append(_codec(spec, self._keyring))
+            self._codecs.append(_codec(spec, self._keyring, self._imports))
         return number
 
     def knows(self, body: int) -> bool:
@@ -221,7 +220,7 @@ class Program:
     def literal(self, text: str) -> Any:
         """A literal that was pickled into the plan, loaded anew at each call."""
         self._keyring.require_key("a literal that JSON would change")
-        return pickle.loads(base64.b64decode(text))
+        return pickles.loads(base64.b64decode(text))
 
     def clock_key(self, body: int, step: int) -> str:
         """What durations are kept by: the function, or the step where there is none."""

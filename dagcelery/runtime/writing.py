@@ -19,6 +19,7 @@ from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Output, Path, Step
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import CELL, Block
+from dagcelery.text import shown
 
 
 class Blocks:
@@ -266,7 +267,7 @@ def extract(returned: Any, output: Output) -> Any:
 
 
 def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> SerializationError:
-    what = f"key {name!r}" if kind == "key" else f"attribute '{name}'"
+    what = f"key {shown(name)}" if kind == "key" else f"attribute '{name}'"
     has = f"; it has the keys {sorted(map(str, value))[:10]}" if kind == "key" and isinstance(value, Mapping) else ""
     return SerializationError(
         f"output '{output.name}'",

@@ -55,7 +55,7 @@ class Colour(enum.Enum):
     RED = 1
 
 
-@pytest.mark.parametrize("value", [{1: "a"}, Colour.RED, float("nan"), {1, 2}, b"bytes", 1j, datetime.date(2024, 1, 1)])
+@pytest.mark.parametrize("value", [{1: "a"}, Colour.RED, float("nan"), {1, 2}, b"bytes", 1j])
 def test_what_json_would_change_is_refused(value: object) -> None:
     with pytest.raises(SerializationError, match="parameter 'x'"):
         invoke(echoed, {"x": value})

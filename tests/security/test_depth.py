@@ -116,3 +116,9 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
 def test_what_is_no_plan_at_all_is_refused(data: bytes) -> None:
     with pytest.raises(errors.DeserializationError, match="is none that dagcelery wrote"):
         Plan.decode(data)
+
+
+@pytest.mark.parametrize("text", ['{"dagcelery.value":["date","2024-01-01"]}', '{"__type__":"date","__value__":"x"}'])
+def test_the_command_line_takes_plain_json_and_nothing_else(text: str) -> None:
+    done = CliRunner().invoke(program, ["invoke", f"{__name__}:echo", "-p", f"x={text}"])
+    assert (done.exit_code, done.output) == (0, text.replace(":", ": ").replace(",", ", ") + "\n")

@@ -10,6 +10,7 @@ from dagcelery.frontends.functional.fold import Folded
 from dagcelery.frontends.functional.terms import Table, Terms
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.sources import Literal, Source
+from dagcelery.text import shown
 
 
 def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
@@ -23,7 +24,7 @@ def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
         if not found and said.of(model.returns) != made.of(returned):
             found = "returns something else"
             if isinstance(returned, Literal) and isinstance(model.returns, Literal):
-                found = f"returns {returned.value!r} instead of {model.returns.value!r}"
+                found = f"returns {shown(returned.value)} instead of {shown(model.returns.value)}"
     except KeyError:
         found = "does not iterate all lists"
     if found:
@@ -56,5 +57,5 @@ def _argument(call: Call, other: Call, table: Table) -> str:
         if isinstance(given, Literal) and isinstance(other.arguments.get(name), Literal):
             known = other.arguments[name].value  # type: ignore[attr-defined]
             if table.literal(given.value) != table.literal(known):
-                return f"gives {name!r} of {call.callee.name!r} {given.value!r} instead of {known!r}"
+                return f"gives {name!r} of {call.callee.name!r} {shown(given.value)} instead of {shown(known)}"
     return f"gives {call.callee.name!r} other arguments"

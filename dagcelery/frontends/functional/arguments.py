@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.output import Output, ref_of, title, trace_of
 from dagcelery.frontends.functional.refs import Context, Element, Ref, Run, within
+from dagcelery.model.depth import MOST_LEVELS, depth_fault
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.frontends.functional.trace import Trace
@@ -53,19 +55,33 @@ class TwoLists(InvalidDag):
     elements: tuple[Element, Element]
 
 
+class _TooDeep(Exception):
+    """A value is nested more deeply than a DAG holds any."""
+
+
 def source_of(value: object, trace: Trace) -> Source:
     """Return the source for a Python value: containers are taken apart where outputs are in them."""
+    try:
+        return _source(value, trace, MOST_LEVELS)
+    except _TooDeep:
+        wrong, right = depth_fault(value) or (f"is nested more than {MOST_LEVELS} levels deep", "make it flatter")
+        raise InvalidDag(f"a value in {trace.place}", wrong, right) from None
+
+
+def _source(value: object, trace: Trace, levels: int) -> Source:
     if isinstance(value, Output):
         return _ref(value, trace)
+    if levels < 0:
+        raise _TooDeep
     if type(value) is list or isinstance(value, Iterator | ValuesView | KeysView | ItemsView):
-        return _list(value, trace)
+        return _list(value, trace, levels)
     if type(value) is tuple:
-        items = _sources(value, trace)
+        items = _sources(value, trace, levels)
         return _literal(items, tuple) or TupleOf(items)
     if type(value) in (set, frozenset):
-        return _set(value, trace)  # type: ignore[arg-type]
+        return _set(value, trace, levels)  # type: ignore[arg-type]
     if type(value) is dict:
-        return _dict(value, trace)
+        return _dict(value, trace, levels)
     return Literal(trace.kept(value))
 
 
@@ -131,8 +147,8 @@ def _ref(value: Output, trace: Trace) -> Ref:
     return ref_of(value)
 
 
-def _sources(values: Iterable[object], trace: Trace) -> tuple[Source, ...]:
-    return tuple([source_of(value, trace) for value in values])
+def _sources(values: Iterable[object], trace: Trace, levels: int) -> tuple[Source, ...]:
+    return tuple([_source(value, trace, levels - 1) for value in values])
 
 
 def _literal(sources: Collection[Source], container: Callable[[Iterable[object]], object]) -> Literal | None:
@@ -141,13 +157,13 @@ def _literal(sources: Collection[Source], container: Callable[[Iterable[object]]
     return Literal(container(known)) if len(known) == len(sources) else None
 
 
-def _list(values: Any, trace: Trace) -> Source:
+def _list(values: Any, trace: Trace, levels: int) -> Source:
     if trace.captures is not None:
         values = values if type(values) is list else list(values)
         if trace.captures.is_list_from_around(values, trace):
             # As a whole: it may go through all elements of a list, of which one by one nobody could tell.
             return trace.adopted_list(values)
-    items = _sources(_one_by_one(values, trace) if isinstance(values, Iterator) else values, trace)
+    items = _sources(_one_by_one(values, trace) if isinstance(values, Iterator) else values, trace, levels)
     return _literal(items, list) or ListOf(_with_runs(items, trace))
 
 
@@ -157,23 +173,30 @@ def _one_by_one(values: Iterator[Any], trace: Trace) -> Iterator[Any]:
         yield value
 
 
-def _set(values: Collection[object], trace: Trace) -> Source:
-    items = _sources(values, trace)
+def _set(values: Collection[object], trace: Trace, levels: int) -> Source:
+    items = _sources(values, trace, levels)
     return _literal(items, type(values)) or SetOf(tuple(sorted(items, key=_place)))
 
 
 def _place(item: Source) -> str:
     # Sets have no order of their own, but two traces of one body must give equal graphs. Numbers of calls differ
     # from one to the other; which of two is smaller does not.
-    return re.sub(r"\d+", lambda number: number[0].zfill(9), repr(item))
+    return re.sub(r"\d+", lambda number: number[0].zfill(9), _text(item))
 
 
-def _dict(values: Mapping[Any, object], trace: Trace) -> Source:
+def _text(item: Source) -> str:
+    try:
+        return repr(item)
+    except Exception:  # a literal in it cannot show itself, or has too many digits
+        return shown(item)
+
+
+def _dict(values: Mapping[Any, object], trace: Trace, levels: int) -> Source:
     for key in values:
         if isinstance(key, Output):
             raise InvalidDag(title(key), "is a key of a dict, but has no value yet", "build the dict in a task")
     keys = [trace.kept(key) for key in values]
-    items = _sources(values.values(), trace)
+    items = _sources(values.values(), trace, levels)
     known = _literal(items, lambda made: dict(zip(keys, made, strict=True)))
     return known or DictOf(tuple(zip(keys, items, strict=True)))
 

@@ -15,6 +15,7 @@ from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
 from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.text import shown
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -82,7 +83,7 @@ def _node(name: str, branch: Branch) -> DAG:
 def _check_branch(name: str, branch: object) -> None:
     if isinstance(branch, Output) or not callable(branch):
         wrong = "is a value already, so that its nodes would belong to no branch"
-        raise InvalidDagType(f"{name}={branch!r} of when(...)", wrong, f"give a function: {name}=lambda: train(x)")
+        raise InvalidDagType(f"{name}={shown(branch)} of when(...)", wrong, f"give a function: {name}=lambda: train(x)")
     try:
         inspect.signature(branch).bind()
     except TypeError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.agreement import check_agreement
@@ -21,6 +21,7 @@ from dagcelery.frontends.functional.questions import check_questions
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
+from dagcelery.model.depth import MOST_NESTED_DAGS
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
 from dagcelery.model.sources import FromParam, Literal, Source
@@ -76,6 +77,9 @@ def built_branch(body: Callable[[], object], captures: Captures, name: str) -> B
     return Branch(made.nodes, declared, made.returns or Literal(None), hint)
 
 
+_FLATTER: Final = "use fewer levels: a DAG may call as many others as it likes, one after the other"
+
+
 @contextmanager
 def recursion_refused(identity: object, name: str) -> Iterator[None]:
     """Raise InvalidDag if `identity` is being built already, further up this stack."""
@@ -85,9 +89,16 @@ def recursion_refused(identity: object, name: str) -> Iterator[None]:
             "calls itself while it is built, which has no end",
             "let a static parameter that gets smaller end it, or loop within a task",
         )
+    if len(_BUILDING.get()) >= MOST_NESTED_DAGS:
+        raise InvalidDag(f"DAG {name!r}", f"is nested in {MOST_NESTED_DAGS} others", _FLATTER)
     token = _BUILDING.set((*_BUILDING.get(), identity))
     try:
         yield
+    except RecursionError as error:
+        if len(_BUILDING.get()) > 1:
+            raise
+        wrong = "nests DAGs or values more deeply than Python can follow, or its body calls itself without end"
+        raise InvalidDag(f"DAG {name!r}", wrong, _FLATTER) from error
     finally:
         _BUILDING.reset(token)
 

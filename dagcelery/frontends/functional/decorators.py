@@ -20,6 +20,7 @@ from dagcelery.model.options import DagOptions, Hook, TaskOptions, words
 from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.schedules import schedule_of
 from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.text import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,7 +105,7 @@ def task(
 
 def _driver(dynamic: bool) -> Hook | None:
     if not isinstance(dynamic, bool):
-        raise InvalidDag(f"dynamic={dynamic!r}", "is neither true nor false", "give True or False")
+        raise InvalidDag(f"dynamic={shown(dynamic)}", "is neither true nor false", "give True or False")
     return drive if dynamic else None
 
 
@@ -174,5 +175,5 @@ def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     if not is_buildable(fn):
         raise not_buildable(fn, "is no decorated function", "decorate it with @dag or @task")
     if static:
-        raise InvalidDag(f"{next(iter(static))!r} of {fn!r}", "is not a static parameter", "a task has none")
+        raise InvalidDag(f"{shown(next(iter(static)))} of {shown(fn)}", "is not a static parameter", "a task has none")
     return fn.__dag__()

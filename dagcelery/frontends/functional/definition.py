@@ -18,6 +18,7 @@ from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.names import choices
 from dagcelery.model.signatures import says, signature
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from typing import Self
@@ -160,7 +161,7 @@ class Definition(Generic[P, R_co]):
         except TypeError as error:
             known = self._signature.parameters
             unknown = next((name for name in kwargs if name not in known), None)
-            wrong = f"there is no {unknown!r}" if unknown else str(error)
+            wrong = f"there is no {shown(unknown)}" if unknown else str(error)
             right = choices(unknown, known) if unknown else f"it takes {self._signature}{_hint(self._fn)}"
             raise InvalidParameters(f"parameters of {self.__name__!r}", wrong, right) from None
 
@@ -203,7 +204,7 @@ class Definition(Generic[P, R_co]):
         for upstream in self._upstream:
             if not all(isinstance(found, Output) for found in flat(upstream)):
                 raise InvalidDag(
-                    f"{self.__name__}.after({upstream!r})",
+                    f"{self.__name__}.after({shown(upstream)})",
                     "is not the output of a node",
                     "give what a task or a DAG returned in this body, or a list of that",
                 )
@@ -271,14 +272,14 @@ def short_name(fn: Callable[..., Any]) -> str:
 
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if not callable(fn):
-        raise InvalidDagType(f"{fn!r}", "cannot be called", "decorate a function")
+        raise InvalidDagType(f"{shown(fn)}", "cannot be called", "decorate a function")
     if inspect.isasyncgenfunction(fn):
         wrong = "is an async generator: nobody could iterate what it gives before it is kept"
         raise InvalidDag(f"{short_name(fn)!r}", wrong, "collect the values, and return them as a list")
     found = signature(fn)
     if found is None:
         right = "wrap it in a function whose parameters have names"
-        raise InvalidDag(f"{fn!r}", "does not say which parameters it has", right)
+        raise InvalidDag(f"{shown(fn)}", "does not say which parameters it has", right)
     for parameter in found.parameters.values():
         if parameter.kind in POSITIONAL:
             is_wrapper = parameter.kind is parameter.VAR_POSITIONAL and hasattr(fn, "__wrapped__")

@@ -8,6 +8,7 @@ from dagcelery.frontends.functional.calls import Call, CalledTask, Callee
 from dagcelery.frontends.functional.refs import Run, Spliced, within
 from dagcelery.model.sources import DictOf, Literal, Source
 from dagcelery.objects import same
+from dagcelery.text import shown
 
 
 def between_calls(one: Call, other: Call) -> str | None:
@@ -30,7 +31,7 @@ def between(one: Source, other: Source) -> str | None:
     if type(one) is not type(other):
         return f"{_told(one)} instead of {_told(other)}"
     if isinstance(one, Literal) and isinstance(other, Literal):
-        return None if same(one.value, other.value) else f"{one.value!r} instead of {other.value!r}"
+        return None if same(one.value, other.value) else f"{shown(one.value)} instead of {shown(other.value)}"
     inner, others = list(within(one)), list(within(other))
     if len(inner) != len(others) or not same(_keys(one), _keys(other)):
         return "another number of values"
@@ -54,4 +55,4 @@ def _keys(source: Source) -> list[object]:
 
 
 def _told(source: Source) -> str:
-    return repr(source.value) if isinstance(source, Literal) else "a value made by a node"
+    return shown(source.value) if isinstance(source, Literal) else "a value made by a node"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.refs import Path
 from dagcelery.model.names import LONGEST, is_name, may_be_in_a_name
+from dagcelery.text import shown
 
 
 class Names:
@@ -21,7 +22,7 @@ class Names:
         """Give exactly `name`."""
         if name in self._taken:
             right = f"name another one, or leave the name out: it would become '{name}-2'"
-            raise InvalidDag(f"node name {name!r}", "is given twice in one DAG", right)
+            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", right)
         self._taken[name] = 1
         return name
 

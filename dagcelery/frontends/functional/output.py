@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.refs import Parameter, Path, Ref
 from dagcelery.objects import Searching
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from dagcelery.frontends.functional.trace import Trace
@@ -40,8 +41,12 @@ class Output:
     def __getitem__(self, key: Any) -> Output:
         if isinstance(key, slice):
             _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
-        if type(key) not in (str, int):
-            wrong = f"cannot be asked for key {key!r}" if not isinstance(key, Output) else "has a key that is an output"
+        if type(key) not in (str, int) or (type(key) is int and key.bit_length() > _INDEX_BITS):
+            wrong = (
+                f"cannot be asked for key {shown(key)}"
+                if not isinstance(key, Output)
+                else "has a key that is an output"
+            )
             _refuse(self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task")
         return part(self, (("key", key),))
 
@@ -114,6 +119,7 @@ def flat(value: object) -> Iterator[object]:
         yield value
 
 
+_INDEX_BITS: Final = 63
 _CHANGE: Final = "outputs do not change: return the changed value from a task"
 _COMPUTE: Final = "compute in a task: pass the output to it as an argument"
 _DECIDE: Final = "decide in a task: pass the output to it, and use if there"

@@ -23,6 +23,7 @@ from dagcelery.model.policies import Cache, Retry, Timeout
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,13 +46,17 @@ class TaskFunction(Definition[P, R_co]):
     ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
-            raise InvalidDag(f"outputs={outputs!r} of {short_name(fn)!r}", "is no number of values", "give 1 or more")
+            raise InvalidDag(
+                f"outputs={shown(outputs)} of {short_name(fn)!r}", "is no number of values", "give 1 or more"
+            )
         self._options = options
         self._outputs = outputs
         self._aliases = words("aliases", aliases)
         for alias in self._aliases:
             if not all(alias.partition(":")):
-                raise InvalidDag(f"aliases={alias!r} of {short_name(fn)!r}", "is no former name", "give 'module:name'")
+                raise InvalidDag(
+                    f"aliases={shown(alias)} of {short_name(fn)!r}", "is no former name", "give 'module:name'"
+                )
         self._name: str | None = None
         self._dags: Dags = {}
 

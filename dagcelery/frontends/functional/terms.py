@@ -61,7 +61,9 @@ class Table:
             return self.number("dict", pairs)
         if isinstance(value, set | frozenset) and kind in (set, frozenset):
             return self.number("set", frozenset(map(self.literal, value)))
-        return self.number(kind.__name__, repr(value)) if kind in ATOMS else self._object(value)
+        if kind in ATOMS:
+            return self.number(kind.__name__, hex(value) if type(value) is int else repr(value))
+        return self._object(value)
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""

@@ -27,6 +27,7 @@ from dagcelery.frontends.functional.probes import Position, Probes
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Result, leaves
 from dagcelery.frontends.functional.terms import FIRST, Table, Terms
 from dagcelery.model.sources import Literal, Source
+from dagcelery.text import shown
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
 
@@ -259,12 +260,12 @@ class Trace:
 
     def title(self, ref: Ref) -> str:
         """Return what to call `ref` in an error."""
-        path = "".join(f"[{name!r}]" if kind == "key" else f".{name}" for kind, name in ref.path)
+        path = "".join(f"[{shown(name)}]" if kind == "key" else f".{name}" for kind, name in ref.path)
         if isinstance(ref.base, Parameter):
             return f"parameter {ref.base.name!r}{path}"
         if isinstance(ref.base, Element):
             return f"an element of {self.title(ref.base.source)}{path}"
-        leaf = "".join(f"[{name!r}]" for _, name in ref.base.leaf)
+        leaf = "".join(f"[{shown(name)}]" for _, name in ref.base.leaf)
         return f"the output of {self.calls[ref.base.call].callee.name!r}{leaf}{path}"
 
     def _arity(self, ref: Ref) -> int | None:

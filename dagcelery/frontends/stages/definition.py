@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, cast
 from dagcelery.errors import InvalidDagType
 from dagcelery.model.graph import Task
 from dagcelery.model.sources import Literal
+from dagcelery.text import shown
 
 if TYPE_CHECKING:
     from typing import Self
@@ -92,7 +93,7 @@ class FunctionStage(Stage):
             if isinstance(value, Stage | StageFunction):
                 right = "order them with after(), and hand values over by a RedisStage or a DiskCacheStage"
                 raise InvalidDagType(
-                    f"the call of {self._name!r}", f"takes {value!r}, and stages give no values", right
+                    f"the call of {self._name!r}", f"takes {shown(value)}, and stages give no values", right
                 )
         self._func, self._arguments = _by_name(fn, args, kwargs)
 
@@ -108,7 +109,7 @@ class FunctionStage(Stage):
 def stage(fn: Callable[P, object], /) -> StageFunction[P]:
     """Make stages out of calls of a function: ``first = load("a.csv")``, ``train(epochs=3).after(first)``."""
     if not callable(fn) or isinstance(fn, type):
-        raise InvalidDagType(f"{fn!r}", "is no function", "decorate a function, or derive a class from Stage")
+        raise InvalidDagType(f"{shown(fn)}", "is no function", "decorate a function, or derive a class from Stage")
     return StageFunction(fn)
 
 
@@ -117,7 +118,7 @@ def checked(found: object) -> Stage:
     if isinstance(found, Stage):
         return found
     right = "call it to make one" if isinstance(found, StageFunction) else "give what a @stage function returned"
-    raise InvalidDagType(f"{found!r}", "is no stage", right)
+    raise InvalidDagType(f"{shown(found)}", "is no stage", right)
 
 
 def _by_name(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from dagcelery.errors import InvalidLocation, NotConfigured
 from dagcelery.model.graph import DAG
+from dagcelery.text import shown
 
 _SECONDS = 60.0
 
@@ -59,7 +60,7 @@ class Picture:
         Raises NotConfigured, and InvalidLocation where nothing can be written.
         """
         if not isinstance(path, str | os.PathLike):
-            raise InvalidLocation(f"a picture at {path!r}", "is no path", "give a str or a Path")
+            raise InvalidLocation(f"a picture at {shown(path)}", "is no path", "give a str or a Path")
         written = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".dot": "dot", ".txt": "text"}
         ending = Path(path).suffix.lower()
         if ending not in written:
@@ -72,7 +73,7 @@ class Picture:
             Path(path).write_bytes(found.encode() if isinstance(found, str) else found)
         except (OSError, ValueError) as error:  # the latter of a null byte
             raise InvalidLocation(
-                f"a picture at {path!r}", f"cannot be written: {error}", "name another one"
+                f"a picture at {shown(path)}", f"cannot be written: {error}", "name another one"
             ) from error
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ from dagcelery.frontends.stages.picture import Picture
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.names import listed
 from dagcelery.model.sources import Literal
+from dagcelery.text import shown
 
 _STANDARD_ERROR = 2
 """The file descriptor where what stages print on other processes is shown."""
@@ -41,7 +42,7 @@ class Pipeline:
     def add_stages(self, stages: Iterable[Stage]) -> None:
         """Add several stages; their order says nothing. Raises InvalidDagType; then none is added."""
         if not isinstance(stages, Iterable):
-            raise InvalidDagType(repr(stages), "holds no stages", "give a list of what @stage functions returned")
+            raise InvalidDagType(shown(stages), "holds no stages", "give a list of what @stage functions returned")
         for stage in [checked(stage) for stage in stages]:
             self.add_stage(stage)
 
@@ -64,7 +65,9 @@ class Pipeline:
             client.invoke(self)
             return
         if isinstance(num_cores, bool) or not isinstance(num_cores, int) or num_cores < 1:
-            raise InvalidDag(f"num_cores={num_cores!r}", "is no number of processes", "give 1 or more, or leave it out")
+            raise InvalidDag(
+                f"num_cores={shown(num_cores)}", "is no number of processes", "give 1 or more, or leave it out"
+            )
         from dagcelery import local
 
         self.__dag__()  # what is wrong with it is told before anything is started
@@ -96,7 +99,7 @@ class Pipeline:
     def __dag__(self) -> DAG:
         """Return the DAG that the stages are now. Raises InvalidDag, which names the stage."""
         if not self._stages:
-            raise InvalidDag(f"pipeline {self.name!r}", "has no stage", "add_stage(...) first")
+            raise InvalidDag(f"pipeline {shown(self.name)}", "has no stage", "add_stage(...) first")
         names = Names()
         called = {id(stage): names.give(valid(stage.name)) for stage in self._stages}
         nodes = {called[id(stage)]: self._node(stage, called) for stage in self._stages}

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, ClassVar, Final
 
 from dagcelery.errors import DeserializationError, InvalidDag
 from dagcelery.payload.serializers.refusals import VALUE, listed, reading, refused, short, type_name, writing
+from dagcelery.text import shown
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "str": str,
@@ -43,7 +44,7 @@ class AsCSV:
             object.__setattr__(self, "columns", _pairs(self.columns))
         if type(self.delimiter) is not str or len(self.delimiter) != 1 or self.delimiter in '\r\n"':
             right = 'use one character, such as "," or ";"'
-            raise InvalidDag(f"AsCSV: delimiter {self.delimiter!r}", "cannot separate cells", right)
+            raise InvalidDag(f"AsCSV: delimiter {shown(self.delimiter)}", "cannot separate cells", right)
 
     @property
     def extension(self) -> str:
@@ -136,7 +137,7 @@ def _pairs(columns: Mapping[str, type | str] | Iterable[Sequence[Any]]) -> tuple
         raise InvalidDag(f"AsCSV: columns {short(columns)}", "are no names with their types", right) from error
     for name, kind in pairs:
         if type(name) is not str or type(kind) is not str or kind not in _PARSERS:
-            raise InvalidDag(f"AsCSV: column {name!r} of type {kind!r}", "cannot be had in CSV", right)
+            raise InvalidDag(f"AsCSV: column {shown(name)} of type {shown(kind)}", "cannot be had in CSV", right)
     if not pairs or len({name for name, _ in pairs}) < len(pairs):
         raise InvalidDag(f"AsCSV: columns {short(pairs)}", "are none, or one twice", right)
     return pairs

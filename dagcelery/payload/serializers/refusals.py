@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dagcelery.errors import DagceleryError, DeserializationError, SerializationError
 from dagcelery.payload.lazy import LazyList
+from dagcelery.text import shown
 
 VALUE: Final = "the value"
 _NOTHING: Final[Mapping[str, str]] = {}
@@ -28,12 +29,8 @@ def refused(path: Sequence[object], reason: str, remedy: str) -> SerializationEr
 
 
 def short(value: object) -> str:
-    """Return `value` as it is shown in an error: its repr, cut at 60 characters."""
-    try:
-        shown = repr(value)
-    except Exception:  # a broken __repr__ must not hide the real error
-        return f"<{type(value).__name__}>"
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    """Return `value` as it is shown in an error, cut at 60 characters."""
+    return shown(value, 60)
 
 
 def type_name(value: object) -> str:

@@ -1,0 +1,47 @@
+"""How deep a value that stands in a DAG may be nested, and how many DAGs in each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from dagcelery.text import shown
+
+MOST_LEVELS: Final = 100
+"""Who plans, writes and reads a value goes through it by recursion, of which Python allows some 1,000 steps."""
+MOST_NESTED_DAGS: Final = 100
+
+_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
+
+
+def depth_fault(value: object) -> tuple[str, str] | None:
+    """Return what is wrong with `value`, where, and what would be right; None if it is not nested too deeply."""
+    if type(value) not in _CONTAINERS:
+        return None
+    path: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(value, _parts(value))]
+    keys: list[Any] = []
+    while path:
+        key, part = next(path[-1][1], (None, None))
+        if part is None:
+            path.pop()
+            if keys:
+                keys.pop()
+            continue
+        keys.append(key)
+        if any(part is above for above, _ in path):
+            return f"contains itself at {_at(keys)}", "break the circle, or make it in a task"
+        if len(path) >= MOST_LEVELS:
+            wrong = f"is nested more than {MOST_LEVELS} levels deep, at {_at(keys[:3])}..."
+            return wrong, "make it flatter, or pass it as a parameter that is serialized with AsPickle()"
+        path.append((part, _parts(part)))
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the containers in a container, with their keys."""
+    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    return ((key, part) for key, part in pairs if type(part) in _CONTAINERS)
+
+
+def _at(keys: list[Any]) -> str:
+    return "".join(f"[{shown(key, 60)}]" for key in keys)
