@@ -9,6 +9,7 @@ from dagcelery.errors import InvalidDagType
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG
+from dagcelery.text import shown
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -34,4 +35,4 @@ def not_buildable(found: object, wrong: str, right: str, culprit: str = "") -> I
     if is_buildable(beneath):
         wrong = "is no longer what @task or @dag made of it, since another decorator stands above"
         right = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
-    return InvalidDagType(culprit or f"{found!r}", wrong, right)
+    return InvalidDagType(culprit or shown(found), wrong, right)

@@ -42,6 +42,10 @@ class ModelsCodec(JsonCodec):
         """Return the values as one JSON array."""
         return super().dump_many(self._lowered(list(values), culprit), culprit, lo)
 
+    def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
+        """Return one value as JSON text."""
+        return super().dump_part(self._lowered(value, culprit), culprit)
+
     def restore(self, kind: str, name: str, state: Any) -> Any:
         """Return an object that was written."""
         return models.restored(kind, name, state, self.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import uuid
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -82,7 +83,7 @@ async def tries_async(x: int) -> int:
     return x
 
 
-@task(retry=Retry(4, wait=0), cache=Cache(ttl=60, key=lambda x: str(id(object()))))
+@task(retry=Retry(4, wait=0), cache=Cache(ttl=60, key=lambda x: uuid.uuid4().hex))
 def tries_cached(x: int) -> int:
     look()
     data = Large()

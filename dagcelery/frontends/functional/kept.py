@@ -30,7 +30,7 @@ def kept(dags: Dags, key: Hashable | None, values: Iterable[object], make: Calla
         return None
     try:
         before = Snapshot(values)
-    except CannotTell:
+    except (CannotTell, RecursionError):  # values that are nested more deeply are refused where they are read
         return None
     dag = make()
     if before.holds():  # else what it reads was changed meanwhile, perhaps by itself
