@@ -23,6 +23,7 @@ from dagcelery.cli.progress import canvas_lines
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
 from dagcelery.errors import DagceleryError
+from dagcelery.runtime.paths import search_here
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -53,6 +54,7 @@ def dag(show_traceback: bool) -> None:
 
     TARGET is a DAG or a task of a module that can be imported from here: pkg.mod:name.
     """
+    search_here()  # for every verb: those without a target look at the code of runs, or import an app
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import difflib
 import importlib
 import json
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType, NoneType, UnionType
@@ -67,7 +66,7 @@ class Target:
 
 
 def load(ctx: click.Context | None, param: click.Parameter | None, text: str) -> Target:
-    """Import the module of ``pkg.mod:name`` and find the DAG in it; the working directory is searched first."""
+    """Import the module of ``pkg.mod:name`` and find the DAG in it."""
     module, _, name = text.partition(":")
     if not module or not name:
         raise click.BadParameter(f"'{text}' does not say which DAG of which module; write pkg.mod:name", ctx, param)
@@ -91,9 +90,6 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
 
 def imported(module: str) -> ModuleType:
     """Import a user's module. Raises ModuleNotFoundError if there is none, ClickException if it fails."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
         return importlib.import_module(module)
     except Exception as error:

@@ -75,8 +75,8 @@ class Run(Watched, Generic[R_co]):
         """Let a run that failed, was cancelled or timed out go on: only what failed or is missing is executed.
 
         Everything has its full budget of attempts again, and the run as long as at first, or `deadline` seconds from
-        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, unless that is
-        allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
+        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, or cannot be
+        looked at here (CodeUnknown), unless that is allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
         """
         _check_deadline(deadline)
         lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)

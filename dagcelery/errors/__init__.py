@@ -26,6 +26,7 @@
     ├── BadSignature
     │   └── UnknownKey
     ├── CodeMismatch
+    │   └── CodeUnknown
     ├── FunctionNotFound
     ├── SerializationError
     ├── DeserializationError
@@ -71,6 +72,7 @@ from dagcelery.errors.runs import (
 from dagcelery.errors.surroundings import (
     BrokerUnavailable,
     CodeMismatch,
+    CodeUnknown,
     FunctionNotAllowed,
     FunctionNotFound,
     InvalidLocation,
@@ -96,6 +98,7 @@ __all__ = [
     "BadSignature",
     "BrokerUnavailable",
     "CodeMismatch",
+    "CodeUnknown",
     "CyclicDependency",
     "DagceleryError",
     "DeserializationError",

@@ -56,17 +56,36 @@ class FunctionNotAllowed(NotConfigured):
 class CodeMismatch(DagceleryError):
     """A function's code is not the code that the run was planned with; hashes are hexadecimal."""
 
-    def __init__(self, function: str, planned: str, found: str) -> None:
-        super().__init__(function, planned, found)
+    def __init__(self, function: str, planned: str, found: str, remedy: str = "") -> None:
+        super().__init__(function, planned, found, remedy)
         self.function = function
         self.planned = planned
         self.found = found
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return (
+        told = (
             f"function {self.function} has other code here ({self.found}) than when its run was planned "
-            f"({self.planned}); deploy the same version to clients and workers, submit a new run, "
-            'or set DAGCELERY_CODE_MISMATCH to "warn"'
+            f"({self.planned}); deploy the same version to clients and workers, or submit a new run"
+        )
+        return f"{told}; {self.remedy}" if self.remedy else told
+
+
+class CodeUnknown(CodeMismatch):
+    """The code of a function that a run was planned with cannot be compared here, so it may have been changed."""
+
+    def __init__(self, function: str, planned: str, reason: str, remedy: str = "") -> None:
+        super().__init__(function, planned, "", remedy)
+        self.args = (function, planned, reason, remedy)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return sentence(
+            f"function {self.function} may have been changed since its run was planned: its code cannot be looked at "
+            "here",
+            self.reason,
+            f"do this where module {self.function.partition(':')[0]!r} is as the workers have it",
+            self.remedy,
         )
 
 

@@ -7,12 +7,24 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dagcelery.errors import BadSignature, CodeMismatch, DagceleryError, InvalidParameters, NotResumable, RunNotFound
+from dagcelery.errors import (
+    BadSignature,
+    CodeMismatch,
+    CodeUnknown,
+    DagceleryError,
+    FunctionNotFound,
+    InvalidParameters,
+    NotResumable,
+    RunNotFound,
+)
 from dagcelery.payload import addresses, failures, functions, values
-from dagcelery.payload.code import code_hash, same_code
+from dagcelery.payload.code import code_hash, is_comparable, same_code
+from dagcelery.planner.plan import FunctionSpec
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import Lost
+
+_ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +119,31 @@ def check_code(view: RunView, imports: Sequence[str]) -> None:
     """Refuse to mix results of old code with those of new: compare what this process has with what was planned, by
     pieces of the run too.
 
-    A function that cannot be imported here, or may not be, is left to the workers, which say so when they find it
-    changed.
+    A function that cannot be looked at here is refused as well. The road not taken is to leave it to the workers: they
+    warn in their logs at best, once the results are mixed. Functions by value travel with their plan, and those without
+    a hash are dagcelery's own.
     """
     if view.program.may_grow:
         progress = view.store.progress(view.run_id)
         grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
         deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
     for spec in view.program.functions:
-        if not spec.module:
-            continue
-        try:
-            found = functions.load(spec, imports=imports, keyring=view.keyring)
-        except DagceleryError:
-            continue
-        if not same_code(spec.hash, code_hash(found)):
-            raise CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, code_hash(found))
+        if spec.module and spec.hash:
+            _check_function(view, spec, imports)
+
+
+def _check_function(view: RunView, spec: FunctionSpec, imports: Sequence[str]) -> None:
+    name = f"{spec.module}:{spec.qualname}"
+    try:
+        found = code_hash(functions.load(spec, imports=imports, keyring=view.keyring))
+    except DagceleryError as error:
+        reason = error.reason if isinstance(error, FunctionNotFound) else str(error)
+        raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME) from error
+    if not is_comparable(spec.hash, found):
+        reason = f"it was planned with Python {spec.python}, whose bytecode cannot be compared with this Python's"
+        raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME)
+    if not same_code(spec.hash, found):
+        raise CodeMismatch(name, spec.hash, found, _ALL_THE_SAME)
 
 
 def errors(engine: Engine, run_id: str) -> Iterator[Failure]:

@@ -196,8 +196,11 @@ class Program:
         hash_here = code_hash(found)
         if self._mismatch == "ignore" or same_code(spec.hash, hash_here):
             return
-        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here)
-        if self._mismatch == "error":
+        is_refused = self._mismatch == "error"
+        wish = '"warn" lets it be called' if is_refused else '"error" refuses it'
+        remedy = f"DAGCELERY_CODE_MISMATCH={wish}"
+        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here, remedy)
+        if is_refused:
             raise mismatch
         log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from dagcelery.runtime import versions
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
+from dagcelery.runtime.paths import search_here
 from dagcelery.runtime.sweeping import look_after, sweep_once
 from dagcelery.store.base import Lost
 
@@ -78,13 +78,6 @@ def _begin_child(**_: Any) -> None:
     """A child that is spawned, and not forked, has set up a log of its own."""
     if _has_our_log(_state.get_current_app()):
         show_pieces()
-
-
-def search_here() -> None:
-    """Look for modules in the working directory, as `python -m celery` does and `celery` does not."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
 
 
 class Reported(Request):

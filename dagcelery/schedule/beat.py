@@ -22,7 +22,8 @@ from celery.utils.imports import load_extension_class_names, symbol_by_name
 from dagcelery.client import Client, Run
 from dagcelery.errors import BrokerUnavailable, DagceleryError, NotConfigured, StoreUnavailable
 from dagcelery.runtime.binding import binding_of
-from dagcelery.runtime.worker import Repeated, search_here
+from dagcelery.runtime.paths import search_here
+from dagcelery.runtime.worker import Repeated
 from dagcelery.schedule.clock import Clock
 from dagcelery.schedule.found import Scheduled, of_app
 
