@@ -122,7 +122,7 @@ def _check_outputs(dag: DAG, told: str, places: Mapping[str, Path]) -> None:
         raise InvalidParameters(f"outputs of {told}", wrong, "say where to write each of them: --output NAME=FILE")
     taken: dict[str, str] = {}
     for name, place in places.items():
-        other = taken.setdefault(os.path.abspath(place), name)
+        other = taken.setdefault(os.path.realpath(place), name)
         if other != name:
             raise InvalidLocation(f"output '{name}': {place}", f"output '{other}' goes there too", "name another one")
 

@@ -18,7 +18,7 @@ from dagcelery.frontends.functional.calls import Call, CalledDag, CalledTask
 from dagcelery.frontends.functional.difference import same_value
 from dagcelery.frontends.functional.fold import Folded
 from dagcelery.frontends.functional.hints import is_list
-from dagcelery.frontends.functional.naming import Names, output_name, valid
+from dagcelery.frontends.functional.naming import LONGEST, Names, output_name, valid
 from dagcelery.frontends.functional.refs import (
     Context,
     Element,
@@ -70,7 +70,10 @@ class Body:
         A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
         """
         hint = _calls.hint_of(ref, self.calls, self.parameters)
-        return name if ref not in self.read_whole or is_list(hint) else f"{name}_items"
+        if ref not in self.read_whole or is_list(hint):
+            return name
+        made = f"{name[: LONGEST - 6]}_items"
+        return made if made != name else f"{name[: LONGEST - 6]}-items"
 
 
 @dataclass
