@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from dagcelery.errors import InvalidSetting
+from dagcelery.text import masked
 
 PREFIX: Final = "DAGCELERY_"
 
@@ -125,16 +126,9 @@ class Settings:
             if setting.name == "signing_key":
                 value = "***"
             elif setting.name.endswith("_url"):
-                value = masked(value)
+                value = masked(value, hides_query=setting.name == "spill_url")
             shown.append(f"{setting.name}={value!r}")
         return f"Settings({', '.join(shown)})"
-
-
-def masked(url: str) -> str:
-    """Return the URLs in `url` with their passwords hidden, fit for logs and errors."""
-    # The password ends at the last @: one that nobody escaped may hold an @ or a slash itself.
-    hidden = re.sub(r"(://[^:/@\s;,]*:)[^\s;]*@", r"\1***@", url)
-    return re.sub(r"([?&](?:[^=&\s]*_)?(?:password|passwd|secret|token)=)[^&\s;]*", r"\1***", hidden, flags=re.I)
 
 
 def _given(name: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ from dagcelery.cli.plain import plain
 from dagcelery.cli.running import run_to_its_end, running
 from dagcelery.cli.targets import Target
 from dagcelery.frontends.yaml import Workflow, load
-from dagcelery.model.names import choices
+from dagcelery.text import choices
 
 
 @click.group()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
@@ -18,6 +17,7 @@ from dagcelery.errors import InvalidDagType
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.annotations import bare, hints
+from dagcelery.text import nearest
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,8 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
         raise click.BadParameter(f"{error}; it is neither here nor on Python's path", ctx, param) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            close = difflib.get_close_matches(part, [known for known in dir(found) if known[0] != "_"], n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise click.BadParameter(f"module '{module}' has no '{name}'{hint}", ctx, param)
+            hint = nearest(part, [known for known in dir(found) if known[0] != "_"])
+            raise click.BadParameter(f"module '{module}' has no '{name}'{hint and f'; {hint}'}", ctx, param)
         found = getattr(found, part)
     if not isinstance(found, DAG | Task | Buildable):
         raise InvalidDagType(f"'{text}'", "is neither a DAG nor a task", "decorate it with @dag or @task")

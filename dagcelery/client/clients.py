@@ -19,8 +19,9 @@ from dagcelery.runtime import lifecycle
 from dagcelery.runtime.eager import Mailbox
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
-from dagcelery.settings import Settings, masked
+from dagcelery.settings import Settings
 from dagcelery.store.base import NewRun, RunRecord, Store
+from dagcelery.text import masked
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -15,8 +15,8 @@ from dagcelery.client.nodes import alone, found_at, is_partitioned
 from dagcelery.client.targets import Node, dag_of, fixed
 from dagcelery.errors import InvalidLocation, InvalidParameters
 from dagcelery.model import DAG
-from dagcelery.model.names import choices
 from dagcelery.settings import Settings
+from dagcelery.text import choices
 
 Stored = OutputFile | PartitionedOutput
 Location = str | os.PathLike[str]

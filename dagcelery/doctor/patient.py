@@ -14,8 +14,9 @@ from dagcelery.errors import InvalidSetting, StoreUnavailable
 from dagcelery.runtime import urls
 from dagcelery.runtime.binding import Binding
 from dagcelery.runtime.versions import COMMAND
-from dagcelery.settings import Settings, masked
+from dagcelery.settings import Settings
 from dagcelery.store.inspection import Inspection
+from dagcelery.text import masked
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model.cron import Numbers, numbers_of, wrong_with
-from dagcelery.model.names import choices, listed
+from dagcelery.text import choices, listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from dagcelery.planner.plan import FunctionSpec
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import Lost
+from dagcelery.text import nearest
 
 _ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
 
@@ -91,8 +91,7 @@ def _root_step(view: RunView, node: str) -> int:
     if outermost is not None:
         wrong = "is one item, or lies inside of a branch, or of a DAG that is mapped or was made while the run went on"
         raise InvalidParameters(culprit, wrong, f"name the outermost node, '{outermost}'")
-    close = difflib.get_close_matches(str(node), names, n=1)
-    right = f"did you mean '{close[0]}'?" if close else "give the name of a node as status() shows it"
+    right = nearest(node, names) or "give the name of a node as status() shows it"
     raise InvalidParameters(culprit, "there is no such node", right)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from dagcelery.errors import InvalidParameters
@@ -11,6 +10,7 @@ from dagcelery.planner.plan import Body
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import ROOT, Scope
+from dagcelery.text import nearest
 
 
 def check(name: str, body: Body, given: Mapping[str, object]) -> None:
@@ -20,8 +20,7 @@ def check(name: str, body: Body, given: Mapping[str, object]) -> None:
         raise InvalidParameters(f"parameters of '{name}'", f"are {given!r}, not a mapping", "give a dict by name")
     for unknown in given:
         if unknown not in known:
-            close = difflib.get_close_matches(str(unknown), known, n=1)
-            right = f"did you mean '{close[0]}'?" if close else _takes(known)
+            right = nearest(unknown, known) or _takes(known)
             raise InvalidParameters(f"parameter '{unknown}' of '{name}'", "there is no such parameter", right)
     missing = [param.name for param in body.params if param.required and param.name not in given]
     if missing:

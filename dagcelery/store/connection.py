@@ -13,7 +13,7 @@ import redis
 from dagcelery.errors import InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store import cached, wire
 from dagcelery.store.scripts import Scripts
-from dagcelery.store.wire import masked
+from dagcelery.text import masked
 
 WORKERS = "dagcelery:workers"
 ACTIVE = "dagcelery:active"

@@ -14,7 +14,7 @@ from dagcelery.frontends.functional.output import Output, flat
 from dagcelery.frontends.functional.trace import nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
-from dagcelery.model.names import choices
+from dagcelery.text import choices
 
 if TYPE_CHECKING:
     from typing import Self
