@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.runtime import canvas, urls
+from dagcelery.runtime.apps import Modules, configured
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
@@ -36,11 +37,14 @@ class Binding:
         self.app = app
         self.settings = settings
         self.keyring = Keyring.parse(settings.signing_key)
+        self.imports = Modules(app, settings.imports)
         self.sender = Messages(self)
         self.open_store: Callable[[str], Store] = RedisStore
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._pid = 0
+        # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
+        self._said = configured(app) if cast(Any, app).configured else None
 
     @property
     def later_priority(self) -> int | None:
@@ -68,6 +72,7 @@ class Binding:
         """The engine of this process."""
         self._after_fork()
         if self._engine is None:
+            self._check_conf()
             boot = os.environ.get(BOOT, f"client-{os.getpid()}")
             self._engine = Engine(
                 self.store,
@@ -76,8 +81,19 @@ class Binding:
                 self.sender,
                 boot=boot,
                 observer=Announcer(self.app),
+                imports=self.imports,
             )
         return self._engine
+
+    def _check_conf(self) -> None:
+        """Refuse settings that would be ignored without a word, because they were made too late."""
+        if self._said is None or (now := configured(self.app)) == self._said:
+            return
+        late = next(name for name in {**now, **self._said} if now.get(name) != self._said.get(name))
+        raise NotConfigured(
+            f"app.conf.dagcelery_{late} of the app '{self.app.main}' was set after attach(app)",
+            "set it before, since dagcelery reads its settings there",
+        )
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -89,10 +89,12 @@ class Engine:
         *,
         boot: str = "local",
         observer: Observer | None = None,
+        imports: Collection[str] | None = None,
     ) -> None:
         self.store = store
         self.keyring = keyring
         self.settings = settings
+        self.imports = settings.imports if imports is None else imports
         self.sender = sender
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.observer = observer or Unobserved()
@@ -149,7 +151,7 @@ class Engine:
         if program is None:
             if len(self._programs) >= _KEPT_RUNS:
                 self._programs.pop(next(iter(self._programs)))
-            imports = None if self.keyring.signed else self.settings.imports
+            imports = None if self.keyring.signed else self.imports
             program = self._programs[digest] = Program(
                 Plan.decode(text), self.keyring, imports, self.settings.code_mismatch
             )

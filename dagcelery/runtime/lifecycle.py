@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from dagcelery.errors import (
@@ -60,7 +60,7 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
         raise NotResumable(run_id, record.state)
     view = engine.view(run_id)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.settings.imports)
+        check_code(view, engine.imports)
     _go_on(engine, view, deadline_seconds)
 
 
@@ -76,7 +76,7 @@ def retry_from(
     if not record.is_over:
         raise NotResumable(run_id, record.state)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.settings.imports)
+        check_code(view, engine.imports)
     if not engine.store.rewind(run_id, [step]):
         raise NotResumable(run_id, _state(engine, run_id))
     _go_on(engine, view, deadline_seconds)
@@ -114,7 +114,7 @@ def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> Non
         engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))
 
 
-def check_code(view: RunView, imports: Sequence[str]) -> None:
+def check_code(view: RunView, imports: Collection[str]) -> None:
     """Refuse to mix results of old code with those of new: compare what this process has with what was planned, by
     pieces of the run too.
 
@@ -131,7 +131,7 @@ def check_code(view: RunView, imports: Sequence[str]) -> None:
             _check_function(view, spec, imports)
 
 
-def _check_function(view: RunView, spec: FunctionSpec, imports: Sequence[str]) -> None:
+def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str]) -> None:
     name = f"{spec.module}:{spec.qualname}"
     try:
         found = code_hash(functions.load(spec, imports=imports, keyring=view.keyring))

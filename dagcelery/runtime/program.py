@@ -6,7 +6,7 @@ import base64
 import copy
 import logging
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Program:
     of all of them have one numbering. Functions are looked up when they are first called.
     """
 
-    def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
+    def __init__(self, plan: Plan, keyring: Keyring, imports: Collection[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self.frees = plan.options.get("keep") == "outputs"
         self.memos: dict[tuple[int, int], Memo | None] = {}
@@ -187,7 +187,7 @@ class Program:
             # A way to write DAGs is part of this library; whoever may call its functions may import it.
             imports = self._imports
             if imports is not None and spec.module in DRIVERS:
-                imports = (*imports, spec.module)
+                imports = (spec.module,)
             driver = self._functions[number] = functions.load(spec, imports=imports, keyring=self._keyring)
         return partial(_driven, driver, function)
 
