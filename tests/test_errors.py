@@ -47,6 +47,7 @@ EXAMPLES = [
     errors.SpillDamaged("parameter 'x'", "its file is missing", "keep it"),
     errors.SpillUnavailable("file:///var/dagcelery", "written", "OSError: no space"),
     errors.BrokerUnavailable("connection refused", "redis://h"),
+    errors.NotSent("KeyError: 'zstd'", "install zstandard"),
     errors.PlanVersionUnsupported(2, 1),
 ]
 

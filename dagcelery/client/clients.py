@@ -13,7 +13,7 @@ from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, deadline_of, fixed, plan_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
-from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
+from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured, NotSent
 from dagcelery.model.policies import is_number
 from dagcelery.runtime import lifecycle
 from dagcelery.runtime.eager import Mailbox
@@ -21,7 +21,6 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings
 from dagcelery.store.base import NewRun, RunRecord, Store
-from dagcelery.text import masked
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -219,10 +218,12 @@ class Client:
             send(run_id)
         except Exception as error:
             engine.store.end(run_id, "cancelled", f"{_UNSENT}: {error}")
-            raise BrokerUnavailable(
-                f"run {run_id} was cancelled, because {_UNSENT}: {error}",
-                masked(self.binding.settings.broker_url),
-            ) from error
+            told = f"run {run_id} was cancelled, because {_UNSENT}"
+            if isinstance(error, BrokerUnavailable):
+                raise BrokerUnavailable(f"{told}: {error.reason}", error.url) from error
+            if isinstance(error, NotSent):
+                raise NotSent(f"{told}: {error.reason}", error.remedy) from error
+            raise
 
     def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
         engine, run_id, causes = run_here(node, params, self.settings)

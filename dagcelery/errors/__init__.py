@@ -38,6 +38,7 @@
     │   └── StoreRefused
     ├── SpillUnavailable
     ├── BrokerUnavailable
+    ├── NotSent
     └── PlanVersionUnsupported
 
 An error is a small record: its ``args`` are its constructor's arguments, so it survives pickle, copy and
@@ -78,6 +79,7 @@ from dagcelery.errors.surroundings import (
     InvalidLocation,
     InvalidSetting,
     NotConfigured,
+    NotSent,
     PlanVersionUnsupported,
     SpillUnavailable,
     StoreRefused,
@@ -116,6 +118,7 @@ __all__ = [
     "NotConfigured",
     "NotKept",
     "NotResumable",
+    "NotSent",
     "NotStarted",
     "PayloadTooLarge",
     "PieceDied",

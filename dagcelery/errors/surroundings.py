@@ -151,6 +151,18 @@ class BrokerUnavailable(DagceleryError):
         )
 
 
+class NotSent(DagceleryError):
+    """A message could not be sent, and the broker is not to blame; ``reason`` has the type of the original error."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return sentence("a message cannot be sent", self.reason, self.remedy)
+
+
 class SpillUnavailable(DagceleryError):
     """Files of large values cannot be written, read or removed, as ``verb`` says; ``url`` has its password hidden."""
 

@@ -18,6 +18,7 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.reasons import live_slots
+from dagcelery.runtime.sending import telling
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened, Store
 from dagcelery.store.redis import RedisStore
@@ -113,24 +114,27 @@ class Messages:
         program = view.program
         made = canvas.Canvas(self._binding.app, program.plan, view.run_id, self.slots, priority, program.home)
         for signature in made.build(opened):
-            _let_go(signature.apply_async())
+            with telling(self._binding.app):
+                _let_go(signature.apply_async())
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain visits."""
-        for _ in range(count):
-            self._binding.app.send_task(
-                canvas.VISIT,
-                kwargs={"run": run_id, "queue": queue},
-                queue=queue,
-                ignore_result=True,
-                countdown=delay_seconds or None,
-                priority=self._binding.later_priority,
-            )
+        with telling(self._binding.app):
+            for _ in range(count):
+                self._binding.app.send_task(
+                    canvas.VISIT,
+                    kwargs={"run": run_id, "queue": queue},
+                    queue=queue,
+                    ignore_result=True,
+                    countdown=delay_seconds or None,
+                    priority=self._binding.later_priority,
+                )
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Workers that are offline miss it; the store refuses what they would claim."""
         if messages:
-            self._binding.app.control.revoke(list(messages), terminate=terminate)
+            with telling(self._binding.app):
+                self._binding.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""
