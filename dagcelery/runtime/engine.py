@@ -123,24 +123,27 @@ class Engine:
 
     def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
         """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
-        return self._keep(run_id, Program(plan, self.keyring, None), is_alone=is_alone)
+        sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
+        return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
         """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
         view = self._views.get(run_id)
         if view is None:
-            view = self._keep(run_id, self._program(run_id))
+            view = self._keep(run_id, *self._program(run_id))
         return view
 
-    def _keep(self, run_id: str, program: Program, *, is_alone: bool = False) -> RunView:
+    def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.spills, run_id)) if self.spill is not None else None
         view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        view.sealed_by = sealed_by
         self._views[run_id] = view
         return view
 
-    def _program(self, run_id: str) -> Program:
+    def _program(self, run_id: str) -> tuple[Program, str]:
+        """The run's program, and the id of the key that sealed its plan."""
         stored = self.store.plan(run_id)
         if stored is None:
             raise RunNotFound(run_id)
@@ -155,7 +158,7 @@ class Engine:
             program = self._programs[digest] = Program(
                 Plan.decode(text), self.keyring, imports, self.settings.code_mismatch
             )
-        return program
+        return program, values.key_of(stored)
 
     def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""

@@ -157,7 +157,7 @@ class Keeper:
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
         messages = [str(request.id) for request in list(state.reserved_requests)]
-        self._binding.store.announce(self._boot, self._queues, self._slots, messages)
+        self._binding.store.announce(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
 
     def stop(self) -> None:
         """Leave in good order: what its children had claimed is given back, and counts as no death."""
