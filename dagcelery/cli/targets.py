@@ -13,6 +13,7 @@ from typing import Any, TextIO, Union, get_args, get_origin
 import click
 
 from dagcelery import client
+from dagcelery.cli.apps import prepare_modules
 from dagcelery.errors import InvalidDagType
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
@@ -73,6 +74,7 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
     if module.endswith(".py") or os.sep in module:
         dotted = os.path.normpath(module).removesuffix(".py").replace(os.sep, ".")
         raise click.BadParameter(f"'{module}' is a file; write its module's name: {dotted}:{name}", ctx, param)
+    prepare_modules()
     try:
         found: Any = imported(module)
     except ModuleNotFoundError as error:
