@@ -1,5 +1,5 @@
-"""All that can be set from outside, read once: an argument wins over ``DAGCELERY_<NAME>``, which wins over
-the default."""
+"""All that can be set from outside, read once: an argument wins over ``DAGCELERY_<NAME>``, which wins over the Celery
+app's ``app.conf.dagcelery_<name>``, which wins over the default."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from dagcelery.errors import InvalidSetting
-from dagcelery.text import shown
+from dagcelery.text import choices, masked, shown
 
 PREFIX: Final = "DAGCELERY_"
+CONFIGURED: Final = "app.conf.dagcelery_"
 
 _SERIALIZERS: Final = ("json", "pickle")
 _MISMATCHES: Final = ("ignore", "warn", "error")
@@ -91,29 +93,42 @@ class Settings:
             )
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None, /, **overrides: Any) -> Settings:
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        /,
+        *,
+        configured: Mapping[str, Any] = MappingProxyType({}),
+        **overrides: Any,
+    ) -> Settings:
         """Read ``DAGCELERY_*`` from `environ`, os.environ by default; overrides other than None win.
 
-        Raises InvalidSetting naming the variable or the argument, also where no setting has that name.
+        What the environment does not say is as `configured` says, by the names that ``app.conf`` has without their
+        prefix. Raises InvalidSetting naming the variable, the argument or the app's setting, also where there is none
+        of that name.
         """
         known = {setting.name: setting for setting in dataclasses.fields(cls)}
-        for name in overrides:
-            if name not in known:
-                raise InvalidSetting(name, "is no setting", f"there are {', '.join(known)}")
+        for prefix, names in (("", overrides), (CONFIGURED, configured)):
+            for name in names:
+                if name not in known:
+                    raise InvalidSetting(prefix + name, "is no setting", choices(name, known))
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
-        variables: dict[str, str] = {}
+        sources: dict[str, str] = {}
         for name, setting in known.items():
             text = environ.get(PREFIX + name.upper(), "").strip()
             if overrides.get(name) is not None:
                 values[name] = _given(name, overrides[name])
             elif text:
-                variables[name] = PREFIX + name.upper()
-                values[name] = _read(variables[name], text, type(setting.default))
+                sources[name] = PREFIX + name.upper()
+                values[name] = _read(sources[name], text, type(setting.default))
+            elif configured.get(name) is not None:
+                sources[name] = CONFIGURED + name
+                values[name] = _given(name, configured[name])
         try:
             return cls(**values)
         except InvalidSetting as error:
-            named = variables.get(error.name, error.name)
+            named = sources.get(error.name, error.name)
             raise InvalidSetting(named, error.wrong, error.right) from None
 
     def __repr__(self) -> str:
@@ -126,21 +141,16 @@ class Settings:
             if setting.name == "signing_key":
                 value = "***"
             elif setting.name.endswith("_url"):
-                value = masked(value)
+                value = masked(value, hides_query=setting.name == "spill_url")
             told.append(f"{setting.name}={value!r}")
         return f"Settings({', '.join(told)})"
 
 
-def masked(url: str) -> str:
-    """Return the URLs in `url` with their passwords hidden, fit for logs and errors."""
-    # The password ends at the last @: one that nobody escaped may hold an @ or a slash itself.
-    hidden = re.sub(r"(://[^:/@\s;,]*:)[^\s;]*@", r"\1***@", url)
-    return re.sub(r"([?&](?:[^=&\s]*_)?(?:password|passwd|secret|token)=)[^&\s;]*", r"\1***", hidden, flags=re.I)
-
-
 def _given(name: str, value: Any) -> Any:
     if name in ("imports", "workflows"):
-        return _modules(value) if isinstance(value, str) else tuple(value)
+        if isinstance(value, str):
+            return _modules(value)
+        return tuple(value) if isinstance(value, Iterable) else value
     if name == "log_level" and isinstance(value, str):
         return value.upper()
     return value

@@ -96,7 +96,7 @@ def test_parameters_come_from_a_file_and_single_ones_win(cli: Cli, tmp_path: Pat
     [
         (["squares"], "does not say which DAG of which module; write pkg.mod:name"),
         (["./jobs/nightly.py:main"], "write its module's name: jobs.nightly:main"),
-        (["cli_targets:squaress"], "module 'cli_targets' has no 'squaress'; did you mean 'squares'?"),
+        (["cli_targets:squaress"], "module 'cli_targets' has no 'squaress'; did you mean 'squares' or 'square'?"),
         (["no_such_module:x"], "No module named 'no_such_module'"),
         (["cli_targets:squares", "-p", "n"], "'n' has no value; write n=VALUE"),
         (["cli_targets:squares", "-p", "n=four"], "for a text write -p 'n=\"four\"'"),

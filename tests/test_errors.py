@@ -35,6 +35,7 @@ EXAMPLES = [
     errors.BadSignature("value 3.0 of run r1", "they were changed"),
     errors.UnknownKey("value 3.0 of run r1", "another key sealed them"),
     errors.CodeMismatch("m:f", "311-aa", "311-bb"),
+    errors.CodeUnknown("m:f", "311-aa", "importing m raised ModuleNotFoundError"),
     errors.FunctionNotFound("m", "f", "it has no 'f'"),
     errors.SerializationError("the value", "is a set", "pass a list"),
     errors.DeserializationError("the value", "is no JSON", "write JSON"),
@@ -46,6 +47,7 @@ EXAMPLES = [
     errors.SpillDamaged("parameter 'x'", "its file is missing", "keep it"),
     errors.SpillUnavailable("file:///var/dagcelery", "written", "OSError: no space"),
     errors.BrokerUnavailable("connection refused", "redis://h"),
+    errors.NotSent("KeyError: 'zstd'", "install zstandard"),
     errors.PlanVersionUnsupported(2, 1),
 ]
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from dagcelery.errors import InvalidSetting
-from dagcelery.settings import Settings, masked
+from dagcelery.settings import Settings
 
 
 def test_without_an_environment_there_are_defaults() -> None:
@@ -106,18 +106,3 @@ def test_no_secret_is_in_an_error() -> None:
     with pytest.raises(InvalidSetting) as caught:
         Settings(store_url="me:hush@host")
     assert "hush" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://h:6379/0", "redis://h:6379/0"),
-        ("redis://:p@h:6379/0", "redis://:***@h:6379/0"),
-        ("redis://me:p@ss/w:rd@h/0", "redis://me:***@h/0"),
-        ("sentinel://:a@h;sentinel://:b@i", "sentinel://:***@h;sentinel://:***@i"),
-        ("redis+socket://:p@/s.sock?virtual_host=0", "redis+socket://:***@/s.sock?virtual_host=0"),
-        ("redis://h/0?password=p&db=1", "redis://h/0?password=***&db=1"),
-    ],
-)
-def test_passwords_in_urls_are_masked(url: str, shown: str) -> None:
-    assert masked(url) == shown

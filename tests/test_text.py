@@ -1,12 +1,17 @@
-"""Any value can be shown: in few characters, and without an error of its own."""
+"""Any value can be shown, secrets are hidden in what is shown, and a name that does not exist gets the nearest ones."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dagcelery.text import shown, word
+from dagcelery.errors import StoreUnavailable
+from dagcelery.payload.spill import Spill
+from dagcelery.settings import Settings
+from dagcelery.store.redis import RedisStore
+from dagcelery.text import choices, masked, nearest, shown, word
 
 
 class Broken:
@@ -87,3 +92,60 @@ def test_an_ordinary_value_is_shown_as_its_repr(value: Any) -> None:
 
 def test_a_word_is_shown_without_quotes_and_anything_else_as_it_is_shown() -> None:
     assert (word("a b"), word(10**5000), word(None)) == ("a b", "<int of about 5,001 digits>", "None")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("redis://me@h/0", "redis://me@h/0"),
+        ("redis://:p@h:6379/0", "redis://:***@h:6379/0"),
+        ("redis://me:p@ss/w:rd@h/0", "redis://me:***@h/0"),
+        ("redis://me:p ss;w?r&d@h/0", "redis://me:***@h/0"),
+        ("redis://me:p%40ss@h/0", "redis://me:***@h/0"),
+        ("sentinel://:a@h;sentinel://:b@i", "sentinel://:***@h;sentinel://:***@i"),
+        ("sentinel://h:26379,i:26379", "sentinel://h:26379,i:26379"),
+        ("sentinel://me:a@h:1,i:2/0", "sentinel://me:***@h:1,i:2/0"),
+        ("amqp://me:a@h//;b:c@i//", "amqp://me:***@i//"),
+        ("amqp://me:a@h,amqps://me:b@i", "amqp://me:***@h,amqps://me:***@i"),
+        ("redis+socket://:p@/s.sock?virtual_host=0", "redis+socket://:***@/s.sock?virtual_host=0"),
+        ("sqla+postgresql://me:p@h/db", "sqla+postgresql://me:***@h/db"),
+        ("redis://h/0?password=p&db=1", "redis://h/0?password=***&db=1"),
+        ("rediss://h/0?ssl_keyfile=/k&ssl_password=p@q", "rediss://h/0?ssl_keyfile=/k&ssl_password=***"),
+        ("redis://h/0?ssl%5Fpassword=p", "redis://h/0?ssl%5Fpassword=***"),
+        ("redis://h/0?SSL_Password=p", "redis://h/0?SSL_Password=***"),
+        ("redis://h/0?db=1;password=p;q", "redis://h/0?db=1;password=***"),
+        ("redis://:x?password=y@h/0", "redis://:***"),
+        ("redis://me:p@h/0?token=t@u", "redis://me:***@h/0?token=***"),
+        ("s3://b/f?X-Amz-Signature=a&X-Amz-Credential=b&e=c", "s3://b/f?X-Amz-Signature=***&X-Amz-Credential=***&e=c"),
+        ("abfs://c/f?sig=a&account_key=b&sv=1", "abfs://c/f?sig=***&account_key=***&sv=1"),
+        ("me:hush@host?secret=s", "me:hush@host?secret=***"),
+    ],
+)
+def test_secrets_in_addresses_are_hidden(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+@pytest.mark.parametrize("name", ["password", "ssl_password", "passphrase", "secret", "token", "api-key", "key", "sig"])
+def test_the_secret_of_an_option_is_in_no_word_of_ours(name: str, tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/none?{name}=SECRET"
+    assert "SECRET" not in repr(Settings(store_url=url, broker_url=f"redis://h/0?{name}=SECRET"))
+    assert "SECRET" not in Spill(f"memory://runs?{name}=SECRET", 10).shown_url
+
+
+def test_the_password_of_a_certificate_is_not_in_the_error_of_a_store(tmp_path: Path) -> None:
+    store = RedisStore("rediss://127.0.0.1:1/0?ssl_password=SECRET&ssl_cert_reqs=none", retry=None)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+    assert "ssl_password=***" in caught.value.url
+    assert "SECRET" not in str(caught.value)
+    store.close()
+
+
+def test_a_name_that_does_not_exist_gets_the_nearest_ones_or_all() -> None:
+    assert choices("totl", ["total", "sum"]) == "did you mean 'total'?"
+    assert choices("x", ["total", "sum"]) == "there are 'sum' and 'total'"
+    assert choices(3, []) == "there are none"
+    assert (nearest("totl", ["total"]), nearest("x", ["total"])) == ("did you mean 'total'?", "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagcelery.cli.apps import some_app
 from dagcelery.cli.plain import plain
 from dagcelery.cli.running import as_json, to_json
 
@@ -22,32 +23,16 @@ def schedule() -> None:
 
 
 @schedule.command(name="list")
-@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
 @as_json
-def list_schedules(app: str, as_json: bool) -> None:
+def list_schedules(as_json: bool) -> None:
     """Print the DAGs with a schedule that beat would find: in the app's modules, DAGCELERY_IMPORTS and
     DAGCELERY_WORKFLOWS.
     """
     from dagcelery.runtime.binding import binding_of
     from dagcelery.schedule import of_app
 
-    found = find_app(app)
+    found = some_app()
     show_schedules(of_app(found, binding_of(found).settings), found, as_json=as_json)
-
-
-def find_app(name: str) -> Celery:
-    """Import the Celery app that ``-A`` names, as Celery does, and take dagcelery's own for that name."""
-    from celery.app.utils import find_app
-
-    from dagcelery.runtime.binding import known_binding
-
-    try:
-        found = find_app(name)
-    except (AttributeError, ImportError) as error:
-        raise click.BadParameter(f"'{name}' cannot be imported: {error}", param_hint="--app") from error
-    if known_binding(found) is None:
-        raise click.BadParameter(f"dagcelery is not attached to '{name}'; call attach(app) in it", param_hint="--app")
-    return found
 
 
 def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:

@@ -14,6 +14,7 @@ import click
 
 from dagcelery import client, draw
 from dagcelery.cli import lifecycle, machine, watching
+from dagcelery.cli.apps import add_option, plan_of, take_celerys
 from dagcelery.cli.clock import schedule
 from dagcelery.cli.config import config
 from dagcelery.cli.health import doctor
@@ -23,12 +24,18 @@ from dagcelery.cli.progress import canvas_lines
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, load, parameters
 from dagcelery.errors import DagceleryError
+from dagcelery.runtime.paths import search_here
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Verbs(click.Group):
     """A group whose commands tell dagcelery's errors in one sentence."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; the app, and what verbs import, are looked for in the working directory."""
+        search_here()
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
@@ -48,11 +55,13 @@ class Verbs(click.Group):
 @click.group(cls=Verbs)
 @click.option("--traceback", "show_traceback", is_flag=True, help="Show where an error comes from as well.")
 @click.version_option(package_name="dagcelery")
-def dag(show_traceback: bool) -> None:
+@click.pass_context
+def dag(ctx: click.Context, show_traceback: bool) -> None:
     """Run DAGs on Celery workers, and look at them.
 
     TARGET is a DAG or a task of a module that can be imported from here: pkg.mod:name.
     """
+    take_celerys(ctx)
 
 
 def main() -> None:
@@ -151,7 +160,7 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
     """
     node = target.dag(parameters(target, pairs, file))
     if as_json:
-        click.echo(client.plan_of(node).encode())
+        click.echo(plan_of(node).encode())
     else:
         click.echo(plain("\n".join(canvas_lines(node))))
 
@@ -191,3 +200,4 @@ dag.add_command(machine.dev)
 dag.add_command(config)
 dag.add_command(schedule)
 dag.add_command(doctor)
+add_option(dag)

@@ -10,12 +10,13 @@ import sys
 import click
 
 from dagcelery import draw
-from dagcelery.cli.clock import find_app, show_schedules
+from dagcelery.cli.apps import chosen_name, some_app
+from dagcelery.cli.clock import show_schedules
 from dagcelery.cli.plain import plain
 from dagcelery.cli.running import run_to_its_end, running
 from dagcelery.cli.targets import Target
 from dagcelery.frontends.yaml import Workflow, load
-from dagcelery.model.names import choices
+from dagcelery.text import choices
 
 
 @click.group()
@@ -52,23 +53,22 @@ def run(file: str, workflow: str | None, local: int | None, watch: bool, timeout
 @config.command()
 @click.argument("file")
 @click.option("--beat", is_flag=True, help="Submit them when they are due, until Ctrl-C; workers run elsewhere.")
-@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def schedule(file: str, beat: bool, app: str, arguments: tuple[str, ...]) -> None:
+def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
     """Print when the workflows of FILE are due next; with --beat become a Celery beat that submits them.
 
     ARGUMENTS are those of `celery beat`, such as -s FILE for what it remembers; write -- before them.
     """
     from dagcelery.schedule import of_files  # late, since it imports Celery
 
-    show_schedules(of_files([glob.escape(file)]), find_app(app))
+    show_schedules(of_files([glob.escape(file)]), some_app())
     if beat:
         path = os.path.abspath(file)
         if re.search(r"[\s,]", path):
             wrong = f"'{path}' has a blank or a comma in its path, which DAGCELERY_WORKFLOWS cannot have; rename it"
             raise click.BadParameter(wrong, param_hint="FILE")
         os.environ["DAGCELERY_WORKFLOWS"] = glob.escape(path)
-        os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, "beat", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", chosen_name(), "beat", *arguments])
 
 
 def chosen(workflows: tuple[Workflow, ...], name: str | None) -> Workflow:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import click
 
-from dagcelery.cli.clock import find_app
+from dagcelery.cli.apps import some_app
 from dagcelery.cli.plain import plain
 from dagcelery.cli.running import as_json, to_json
 
 
 @click.command()
-@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
 @as_json
-def doctor(app: str, as_json: bool) -> None:
+def doctor(as_json: bool) -> None:
     """Look for what is wrong with servers, settings and workers, and say what would help.
 
     The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
@@ -20,7 +19,7 @@ def doctor(app: str, as_json: bool) -> None:
     from dagcelery.doctor import CHECKS, Patient, Severity, examine  # late, since it imports Celery
     from dagcelery.runtime.binding import binding_of
 
-    patient = Patient(binding_of(find_app(app)))
+    patient = Patient(binding_of(some_app()))
     found = examine(patient)
     patient.close()
     serious = sum(finding.severity is Severity.SERIOUS for finding in found)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dagcelery import client
+from dagcelery.cli.apps import prepare_modules
 from dagcelery.cli.plain import plain
 from dagcelery.cli.progress import show_run
 from dagcelery.cli.running import as_json, to_json
@@ -41,6 +42,7 @@ def resume(
 
     With --from it may be done as well. With --watch the exit code says whether it was done in the end.
     """
+    prepare_modules()  # where tasks have moved to, say
     run = _run(run_id)
     if node is None:
         run.resume(deadline=deadline, allow_code_change=allow_code_change)

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from dagcelery.cli.apps import chosen_name, default_queue
 from dagcelery.cli.reloading import run_again
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.queues import tolerated_queues
@@ -43,7 +44,6 @@ tolerations = click.option(
 @click.option(
     "--watch-dir", "watched", multiple=True, metavar="FOLDER", help="Where to look for changes; default: right here."
 )
-@click.option("-A", "--app", default="dagcelery", show_default=True, help="The Celery app.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def worker(
     tolerations: tuple[str, ...],
@@ -51,7 +51,6 @@ def worker(
     excluded: tuple[str, ...],
     reload: bool,
     watched: tuple[str, ...],
-    app: str,
     arguments: tuple[str, ...],
 ) -> None:
     """Become a Celery worker for tasks that are not tainted, or whose taints it tolerates.
@@ -62,7 +61,7 @@ def worker(
     queues = consumed(tolerations, included, excluded)
     if not queues:
         raise click.UsageError("no queue is left to consume; exclude fewer")
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", ",".join(queues)]
+    command = [sys.executable, "-m", "celery", "-A", chosen_name(), "worker", "-Q", ",".join(queues)]
     command += [*log_level(arguments), *arguments]
     if not (reload or watched):
         os.execv(sys.executable, command)
@@ -80,7 +79,7 @@ def log_level(arguments: Sequence[str]) -> list[str]:
 
 def consumed(tolerations: Sequence[str], included: Sequence[str], excluded: Sequence[str]) -> list[str]:
     """Return the queues of a worker: the included ones, else the default one, and those of tolerated taints."""
-    default, *tolerated = tolerated_queues(tolerations, Settings.from_environment().queue)
+    default, *tolerated = tolerated_queues(tolerations, default_queue())
     wanted = [*(included or [default]), *tolerated]
     return [queue for queue in dict.fromkeys(wanted) if queue not in excluded]
 

@@ -67,7 +67,7 @@ def show_run(run: Run[Any], plan: Node | None = None, console: Console | None = 
 
 def canvas_lines(node: Node) -> Iterator[str]:
     """Yield the Celery canvas of a DAG, a line each, and the queues that its workers must consume."""
-    from dagcelery.client import plan_of
+    from dagcelery.cli.apps import plan_of
     from dagcelery.planner.routing import queues_of
     from dagcelery.runtime.canvas import describe
 

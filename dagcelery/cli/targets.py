@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType, NoneType, UnionType
@@ -15,10 +13,12 @@ from typing import Any, TextIO, Union, get_args, get_origin
 import click
 
 from dagcelery import client
+from dagcelery.cli.apps import prepare_modules
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.annotations import bare, hints
 from dagcelery.model.buildable import not_buildable
+from dagcelery.text import nearest
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,22 @@ class Target:
 
 
 def load(ctx: click.Context | None, param: click.Parameter | None, text: str) -> Target:
-    """Import the module of ``pkg.mod:name`` and find the DAG in it; the working directory is searched first."""
+    """Import the module of ``pkg.mod:name`` and find the DAG in it."""
     module, _, name = text.partition(":")
     if not module or not name:
         raise click.BadParameter(f"'{text}' does not say which DAG of which module; write pkg.mod:name", ctx, param)
     if module.endswith(".py") or os.sep in module:
         dotted = os.path.normpath(module).removesuffix(".py").replace(os.sep, ".")
         raise click.BadParameter(f"'{module}' is a file; write its module's name: {dotted}:{name}", ctx, param)
+    prepare_modules()
     try:
         found: Any = imported(module)
     except ModuleNotFoundError as error:
         raise click.BadParameter(f"{error}; it is neither here nor on Python's path", ctx, param) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            close = difflib.get_close_matches(part, [known for known in dir(found) if known[0] != "_"], n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise click.BadParameter(f"module '{module}' has no '{name}'{hint}", ctx, param)
+            hint = nearest(part, [known for known in dir(found) if known[0] != "_"])
+            raise click.BadParameter(f"module '{module}' has no '{name}'{hint and f'; {hint}'}", ctx, param)
         found = getattr(found, part)
     if not isinstance(found, DAG | Task | Buildable):
         raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
@@ -91,9 +91,6 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
 
 def imported(module: str) -> ModuleType:
     """Import a user's module. Raises ModuleNotFoundError if there is none, ClickException if it fails."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:

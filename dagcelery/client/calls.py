@@ -35,8 +35,9 @@ def submit(
     `deadline` seconds a run that is not over ends as timed out.
 
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; KeyReused where a key stands
-    for other parameters; StoreUnavailable; BrokerUnavailable, after the run that could not be started was cancelled.
-    After these two, submitting again with the same key starts a run unless one was started.
+    for other parameters; StoreUnavailable; BrokerUnavailable, or NotSent where the broker is not to blame, after the
+    run that could not be started was cancelled. After these, submitting again with the same key starts a run unless one
+    was started.
     """
     return _client(client).submit(node, params, key=key, deadline=deadline)
 

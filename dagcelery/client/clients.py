@@ -12,13 +12,13 @@ from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import Node, dag_of, deadline_of, fixed, plan_of, static_of
 from dagcelery.client.watching import RunSummary, Watched, check_listing, check_text, listed, summary
-from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured
+from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured, NotSent
 from dagcelery.model.policies import MOST_SECONDS, is_number
 from dagcelery.runtime import lifecycle
 from dagcelery.runtime.eager import Mailbox
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
-from dagcelery.settings import Settings, masked
+from dagcelery.settings import Settings
 from dagcelery.store.base import NewRun, RunRecord, Store
 from dagcelery.text import shown
 
@@ -79,8 +79,8 @@ class Run(Watched, Generic[R_co]):
         """Let a run that failed, was cancelled or timed out go on: only what failed or is missing is executed.
 
         Everything has its full budget of attempts again, and the run as long as at first, or `deadline` seconds from
-        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, unless that is
-        allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
+        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, or cannot be
+        looked at here (CodeUnknown), unless that is allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
         """
         _check_deadline(deadline)
         lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)
@@ -234,10 +234,12 @@ class Client:
             send(run_id)
         except Exception as error:
             engine.store.end(run_id, "cancelled", f"{_UNSENT}: {error}")
-            raise BrokerUnavailable(
-                f"run {run_id} was cancelled, because {_UNSENT}: {error}",
-                masked(self.binding.settings.broker_url),
-            ) from error
+            told = f"run {run_id} was cancelled, because {_UNSENT}"
+            if isinstance(error, BrokerUnavailable):
+                raise BrokerUnavailable(f"{told}: {error.reason}", error.url) from error
+            if isinstance(error, NotSent):
+                raise NotSent(f"{told}: {error.reason}", error.remedy) from error
+            raise
 
     def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
         engine, run_id, causes = run_here(node, params, self.settings)

@@ -64,7 +64,7 @@ def _names(folder: Path, culprit: str) -> list[str]:
     manifest = folder / PARTITIONS
     with _telling(f"{culprit}: {folder}", "read", "name a folder that can be"):
         if not manifest.exists():
-            return sorted((entry.name for entry in folder.iterdir() if _is_number(entry, culprit)), key=int)
+            return _numbered((entry.name for entry in folder.iterdir() if _is_number(entry, culprit)), folder, culprit)
         text = manifest.read_bytes()
     try:
         names = json.loads(text)
@@ -74,6 +74,17 @@ def _names(folder: Path, culprit: str) -> list[str]:
         right = 'write a list of names of files in this folder, such as ["0", "1"]'
         raise InvalidLocation(f"{culprit}: {manifest}", "is no list of the names of files beside it", right)
     return names
+
+
+def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
+    """Sort names by the numbers that they are. Raises InvalidLocation where two are one number."""
+    known: dict[int, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(int(name), name)
+        if other != name:
+            wrong = f"{other} and {name} are one number, so nobody knows which comes first"
+            raise InvalidLocation(f"{culprit}: {folder}", wrong, f"list the files' names in {PARTITIONS}")
+    return [known[number] for number in sorted(known)]
 
 
 def _is_number(entry: Path, culprit: str) -> bool:
@@ -104,6 +115,14 @@ def check_free(location: Path, culprit: str) -> None:
         raise InvalidLocation(told, f"{location.parent} is no folder", "make it first, or name another location")
     if not os.access(location.parent, os.W_OK | os.X_OK):
         raise InvalidLocation(told, f"nothing may be written in {location.parent}", "name another location")
+
+
+def _check_apart(location: Path, written: Iterable[Path]) -> None:
+    """Raise InvalidLocation where a location is a file that was just written: "a" and "A" are one on some machines."""
+    other = next((place for place in written if location.exists() and location.samefile(place)), None)
+    if other is not None:
+        wrong = f"this file system takes it for {other}, where another output goes"
+        raise InvalidLocation(f"output: {location}", wrong, "name another location, or another output")
 
 
 class Staging:
@@ -142,6 +161,7 @@ class Staging:
         """Move everything to its location; where one cannot be moved, none is."""
         for at, (part, location) in enumerate(self._moves):
             try:
+                _check_apart(location, [moved for _, moved in self._moves[:at]])
                 check_free(location, "output")  # somebody else may have been faster
                 part.rename(location)
             except OSError as error:

@@ -19,11 +19,11 @@ from dagcelery.model import (
     Task,
     fan_source,
 )
-from dagcelery.model.names import choices
 from dagcelery.model.sources import reads
 from dagcelery.payload.codecs import AsJSON, AsPickle
 from dagcelery.planner.single import as_dag
 from dagcelery.planner.tables import output_serializer
+from dagcelery.text import choices
 
 
 @dataclass(frozen=True)

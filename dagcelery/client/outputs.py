@@ -15,9 +15,8 @@ from dagcelery.client.nodes import alone, found_at, is_partitioned
 from dagcelery.client.targets import Node, dag_of, fixed
 from dagcelery.errors import InvalidLocation, InvalidParameters
 from dagcelery.model import DAG
-from dagcelery.model.names import choices
 from dagcelery.settings import Settings
-from dagcelery.text import shown
+from dagcelery.text import choices, shown
 
 Stored = OutputFile | PartitionedOutput
 Location = str | os.PathLike[str]
@@ -125,7 +124,7 @@ def _check_outputs(dag: DAG, told: str, places: Mapping[str, Path]) -> None:
         raise InvalidParameters(f"outputs of {told}", wrong, "say where to write each of them: --output NAME=FILE")
     taken: dict[str, str] = {}
     for name, place in places.items():
-        other = taken.setdefault(os.path.abspath(place), name)
+        other = taken.setdefault(os.path.realpath(place), name)
         if other != name:
             raise InvalidLocation(f"output '{name}': {place}", f"output '{other}' goes there too", "name another one")
 

@@ -18,8 +18,11 @@ def check_signing_key(patient: Patient) -> Iterator[Finding]:
     """What is stored is signed with a secret that cannot be guessed."""
     keys = [key.strip() for key in patient.settings.signing_key.split(",") if key.strip()]
     remedy = "DAGCELERY_SIGNING_KEY=$(openssl rand -hex 32), the same for clients and workers"
-    if not keys and not patient.settings.imports:
-        what = "there is neither a signing key nor DAGCELERY_IMPORTS, so workers may execute nothing"
+    if not keys and not any(True for _ in patient.binding.imports):
+        what = (
+            "there is neither a signing key nor DAGCELERY_IMPORTS, and the app names no module of tasks, so workers "
+            "may execute nothing"
+        )
         yield Finding("signing key", Severity.SERIOUS, what, remedy)
     elif not keys:
         what = "there is no signing key: who can write to the store may change values, and name what is called"

@@ -39,6 +39,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     servers.check_keys,
     configuration.check_consumer_timeout,
     workers.check_queues,
+    workers.check_worker_keys,
     workers.check_idle_workers,
     workers.check_hoarders,
     workers.check_code,

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from dagcelery.errors import InvalidSetting, StoreUnavailable
+from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.runtime import urls
 from dagcelery.runtime.binding import Binding
+from dagcelery.runtime.sending import telling
 from dagcelery.runtime.versions import COMMAND
-from dagcelery.settings import Settings, masked
+from dagcelery.settings import Settings
 from dagcelery.store.inspection import Inspection
+from dagcelery.text import masked
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -93,15 +95,21 @@ class Patient:
             return dict(inspect._request(command) or {})
         return {}
 
-    @cached_property
+    @property
     def broker_error(self) -> str:
-        """Why the broker takes no connection, or "" if it does."""
+        """Why there is no connection to the broker, or "" if there is one."""
+        fault = self.broker_fault
+        return f"{type(fault.__cause__).__name__}: {fault.__cause__}" if fault else ""
+
+    @cached_property
+    def broker_fault(self) -> BrokerUnavailable | NotSent | None:
+        """What stands between this process and the broker."""
         try:
-            with self.app.connection_for_write() as connection:
+            with telling(self.app), self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
-        except Exception as error:  # a transport raises what it likes
-            return f"{type(error).__name__}: {error}"
-        return ""
+        except (BrokerUnavailable, NotSent) as error:
+            return error
+        return None
 
     def close(self) -> None:
         """Close the connections that were made for this."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dagcelery.doctor.findings import Finding, Severity
 from dagcelery.doctor.patient import Patient
-from dagcelery.errors import InvalidSetting, StoreUnavailable
+from dagcelery.errors import InvalidSetting, NotSent, StoreUnavailable
 
 OLDEST: Final = (6, 2)
 FIXED: Final = {
@@ -47,6 +47,9 @@ def check_broker(patient: Patient) -> Iterator[Finding]:
     if not patient.broker_url:
         remedy = "set DAGCELERY_BROKER_URL, or broker_url of your app"
         yield Finding("broker", Severity.SERIOUS, "there is no broker, so no worker hears of a run", remedy)
+    elif isinstance(patient.broker_fault, NotSent):
+        told = f"no message can be sent to the broker at {patient.shown_broker}: {patient.broker_error}"
+        yield Finding("broker", Severity.SERIOUS, told, patient.broker_fault.remedy)
     elif patient.broker_error:
         told = f"the broker at {patient.shown_broker} does not answer: {patient.broker_error}"
         remedy = "start it, or point DAGCELERY_BROKER_URL, or broker_url of your app, at one that runs"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from dagcelery.doctor.findings import Finding, Severity
 from dagcelery.doctor.patient import Patient
+from dagcelery.errors import UnknownKey
 from dagcelery.runtime import results
+from dagcelery.runtime.reasons import Worker, holds, of_other_keys
 from dagcelery.runtime.versions import COMMAND
 from dagcelery.store.base import TERMINAL
 
@@ -21,12 +23,22 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
     """Every queue that a run waits on has a worker."""
     served = {queue for word in patient.workers.values() for queue in word["queues"]}
     waiting: dict[str, set[str]] = defaultdict(set)
+    strange: list[str] = []
     store = patient.binding.store
     for listed in store.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
-            for node in results.status(patient.binding.engine, listed.id).nodes:
+            try:
+                nodes = results.status(patient.binding.engine, listed.id).nodes
+            except UnknownKey:
+                strange.append(listed.id)
+                continue
+            for node in nodes:
                 if node.state != "done" and node.queue not in served:
                     waiting[node.queue].add(listed.id)
+    if strange:
+        what = f"{len(strange)} unfinished runs were signed with a key that this process lacks, such as {min(strange)}"
+        remedy = "look with their DAGCELERY_SIGNING_KEY, or add it behind a comma"
+        yield Finding("queues", Severity.WARNING, what, remedy)
     for queue, runs in sorted(waiting.items()):
         what = f"no worker consumes the queue {queue!r}, which {len(runs)} unfinished runs need, such as {min(runs)}"
         remedy = f"start one: dagcelery worker --include-queue {queue}"
@@ -34,6 +46,27 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
     if not patient.workers and not waiting:
         what = "no worker has said within the last seconds that it is alive"
         yield Finding("queues", Severity.WARNING, what, "start one: dagcelery worker")
+
+
+def check_worker_keys(patient: Patient) -> Iterator[Finding]:
+    """Workers can read what this process signs, and it can read what they sign."""
+    ring = patient.binding.keyring.ids
+    ours: Worker = {"keys": ring}
+    telling = [word for word in patient.workers.values() if word.get("keys") is not None]
+    for queue in sorted({queue for word in telling for queue in word["queues"]}):
+        workers = [word for word in telling if queue in word["queues"]]
+        strangers = [word for word in workers if not (holds(word, _first(ring)) and holds(ours, _first(word["keys"])))]
+        if strangers:
+            who = f"{len(strangers)} of {len(workers)} workers of the queue {queue!r}"
+            told = of_other_keys(strangers, _first(ring), "this process")
+            what = f"{who} {told}: they take messages of its runs, and cannot read them"
+            remedy = "give all of them the same DAGCELERY_SIGNING_KEY, and start them again"
+            yield Finding("worker keys", Severity.SERIOUS, what, remedy)
+
+
+def _first(keys: Sequence[str]) -> str:
+    """The key that seals, "" where there is none."""
+    return keys[0] if keys else ""
 
 
 def check_idle_workers(patient: Patient) -> Iterator[Finding]:

@@ -26,6 +26,7 @@
     ├── BadSignature
     │   └── UnknownKey
     ├── CodeMismatch
+    │   └── CodeUnknown
     ├── FunctionNotFound
     ├── SerializationError
     ├── DeserializationError
@@ -37,6 +38,7 @@
     │   └── StoreRefused
     ├── SpillUnavailable
     ├── BrokerUnavailable
+    ├── NotSent
     └── PlanVersionUnsupported
 
 An error is a small record: its ``args`` are its constructor's arguments, so it survives pickle, copy and
@@ -71,11 +73,13 @@ from dagcelery.errors.runs import (
 from dagcelery.errors.surroundings import (
     BrokerUnavailable,
     CodeMismatch,
+    CodeUnknown,
     FunctionNotAllowed,
     FunctionNotFound,
     InvalidLocation,
     InvalidSetting,
     NotConfigured,
+    NotSent,
     PlanVersionUnsupported,
     SpillUnavailable,
     StoreRefused,
@@ -97,6 +101,7 @@ __all__ = [
     "BadSignature",
     "BrokerUnavailable",
     "CodeMismatch",
+    "CodeUnknown",
     "CyclicDependency",
     "DagceleryError",
     "DeserializationError",
@@ -114,6 +119,7 @@ __all__ = [
     "NotConfigured",
     "NotKept",
     "NotResumable",
+    "NotSent",
     "NotStarted",
     "PayloadTooLarge",
     "PieceDied",

@@ -40,10 +40,10 @@ class FunctionNotAllowed(NotConfigured):
 
     def __init__(self, module: str, qualname: str = "") -> None:
         super().__init__(
-            f"{_called(module, qualname)} was named by data that nobody signed, "
-            f"and module {module!r} is not in DAGCELERY_IMPORTS",
-            f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value "
-            "on the client and its workers",
+            f"{_called(module, qualname)} was named by data that nobody signed, and module {module!r} is neither in "
+            "DAGCELERY_IMPORTS nor one in which the Celery app looks for its tasks",
+            f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value on the client and its "
+            "workers; an app of your own may say them as app.conf.dagcelery_imports and app.conf.dagcelery_signing_key",
         )
         self.args = (module, qualname)
         self.module = module
@@ -56,17 +56,36 @@ class FunctionNotAllowed(NotConfigured):
 class CodeMismatch(DagceleryError):
     """A function's code is not the code that the run was planned with; hashes are hexadecimal."""
 
-    def __init__(self, function: str, planned: str, found: str) -> None:
-        super().__init__(function, planned, found)
+    def __init__(self, function: str, planned: str, found: str, remedy: str = "") -> None:
+        super().__init__(function, planned, found, remedy)
         self.function = function
         self.planned = planned
         self.found = found
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return (
+        told = (
             f"function {self.function} has other code here ({self.found}) than when its run was planned "
-            f"({self.planned}); deploy the same version to clients and workers, submit a new run, "
-            'or set DAGCELERY_CODE_MISMATCH to "warn"'
+            f"({self.planned}); deploy the same version to clients and workers, or submit a new run"
+        )
+        return f"{told}; {self.remedy}" if self.remedy else told
+
+
+class CodeUnknown(CodeMismatch):
+    """The code of a function that a run was planned with cannot be compared here, so it may have been changed."""
+
+    def __init__(self, function: str, planned: str, reason: str, remedy: str = "") -> None:
+        super().__init__(function, planned, "", remedy)
+        self.args = (function, planned, reason, remedy)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return sentence(
+            f"function {self.function} may have been changed since its run was planned: its code cannot be looked at "
+            "here",
+            self.reason,
+            f"do this where module {self.function.partition(':')[0]!r} is as the workers have it",
+            self.remedy,
         )
 
 
@@ -130,6 +149,18 @@ class BrokerUnavailable(DagceleryError):
             self.reason,
             "start it, or point DAGCELERY_BROKER_URL at one that runs",
         )
+
+
+class NotSent(DagceleryError):
+    """A message could not be sent, and the broker is not to blame; ``reason`` has the type of the original error."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return sentence("a message cannot be sent", self.reason, self.remedy)
 
 
 class SpillUnavailable(DagceleryError):

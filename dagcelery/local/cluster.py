@@ -7,7 +7,6 @@ workers in production do. Nothing is left behind, however the block, or this pro
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagcelery.errors import InvalidParameters
+from dagcelery.local.keys import key_of
 from dagcelery.local.processes import Process
 from dagcelery.local.queues import tolerated_queues
 from dagcelery.local.server import Server
 from dagcelery.local.workers import WorkerOptions, starting
 from dagcelery.model.options import words
-from dagcelery.settings import Settings
+from dagcelery.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from dagcelery.client import Client
@@ -37,10 +37,13 @@ class Cluster:
     `queues` are those that its workers consume unless told otherwise.
     """
 
-    def __init__(self, server: Server, queues: Iterable[str], options: WorkerOptions) -> None:
+    def __init__(
+        self, server: Server, queues: Iterable[str], options: WorkerOptions, directory: Path | None = None
+    ) -> None:
         self.server = server
         self.queues = tuple(queues)
-        self.signing_key = secrets.token_hex(32)
+        given = options.environment.get(f"{PREFIX}SIGNING_KEY")
+        self.signing_key = key_of(directory) if given is None else given
         self._options = replace(options, environment={**self._addresses, **options.environment})
         self._workers: list[Process] = []
 
@@ -133,7 +136,8 @@ def cluster(
 
     The worker consumes the default queue, those of the tolerated `taints`, and `queues`. It finds modules
     where this process does, imports `modules` at once, and sees `environment` on top of this process's.
-    `directory` keeps what the server remembers for the next time. `log` is a file, or an open file
+    `directory` keeps what the server remembers for the next time, and the key that it was signed with, unless
+    `environment` says DAGCELERY_SIGNING_KEY. `log` is a file, or an open file
     descriptor, for the worker's output; without it the output is shown only if the worker cannot start.
     `app` names another Celery app that dagcelery is attached to; `events` lets Flower watch.
     With 0 `workers`, `Cluster.start_worker` starts others. Raises NotConfigured where there is no server.
@@ -151,7 +155,7 @@ def cluster(
     consumed = (*tolerated, *words("queues", queues))
     with ExitStack() as cleanup:
         server = cleanup.enter_context(Server(directory))
-        local = Cluster(server, dict.fromkeys(consumed), options)
+        local = Cluster(server, dict.fromkeys(consumed), options, Path(directory) if directory else None)
         cleanup.callback(local.stop_workers)
         with local.starting_worker(workers) if workers else ExitStack():
             # While the worker boots this process imports what it needs to submit.

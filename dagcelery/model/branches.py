@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.fanout import fan_source
-from dagcelery.model.names import choices, is_in
+from dagcelery.model.names import is_in
 from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Source, walk
-from dagcelery.text import shown
+from dagcelery.text import choices, shown
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG

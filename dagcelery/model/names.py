@@ -1,13 +1,10 @@
-"""Names of nodes, inputs and outputs: what they may look like, and which one was probably meant."""
+"""Names of nodes, inputs and outputs: what they may look like."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Final
-
-from dagcelery.text import shown, word
 
 # Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
 NAME: Final = re.compile(r"\w[\w-]{0,63}")
@@ -36,20 +33,3 @@ def may_be_in_a_name(char: str) -> bool:
 def is_in(name: object, known: Container[str]) -> bool:
     """Whether something is one of the `known` names; what is no word at all is none of them."""
     return isinstance(name, str) and name in known
-
-
-def choices(wrong: object, known: Iterable[str]) -> str:
-    """Return a remedy for a name that does not exist: the nearest ones, else all that there are."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word(wrong), names, n=3)
-    if near:
-        return f"did you mean {listed(near, 'or')}?"
-    return f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else "there are none"
-
-
-def listed(names: Iterable[str], last: str = "and", most: int = 12) -> str:
-    """Return names as a list in prose, at most `most` of them."""
-    quoted = [shown(name) for name in names]
-    if len(quoted) > most:
-        quoted = [*quoted[:most], f"{len(quoted) - most} more"]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"

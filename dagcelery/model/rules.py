@@ -13,7 +13,7 @@ from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
 from dagcelery.model.alone import check_alone
 from dagcelery.model.branches import BRANCH_RULES
-from dagcelery.model.names import NAME_RULE, choices, is_in, is_name, listed
+from dagcelery.model.names import NAME_RULE, is_in, is_name
 from dagcelery.model.options import check_serializer
 from dagcelery.model.outputs import OUTPUTS
 from dagcelery.model.signatures import signature
@@ -34,7 +34,7 @@ from dagcelery.model.sources import (
     splices,
     walk,
 )
-from dagcelery.text import shown
+from dagcelery.text import choices, listed, shown
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG, Node, Task

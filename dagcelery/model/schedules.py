@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model.cron import Numbers, numbers_of, wrong_with
-from dagcelery.model.names import choices, listed
 from dagcelery.model.shown import told
-from dagcelery.text import shown
+from dagcelery.text import choices, listed, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,7 +58,7 @@ class ModelsCodec(JsonCodec):
             raise SerializationError(named(culprit), wrong, "make it flatter, or use AsPickle()") from error
 
 
-def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None) -> ModelsCodec:
+def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> ModelsCodec:
     """Return the codec of a plan: the classes are those that the annotations of its functions name here."""
     json = AsJSON(spec.get("indent"), bool(spec.get("allow_nan")))
     if "live" in spec:

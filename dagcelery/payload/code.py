@@ -34,9 +34,12 @@ def code_hash(func: Callable[..., Any]) -> str:
 
 def same_code(planned: str, found: str) -> bool:
     """Whether two hashes speak of the same code; bytecode of different Python versions is not compared."""
-    if not planned or not found or planned == found:
-        return True
-    return planned.partition("-")[0] != found.partition("-")[0]
+    return not planned or not found or planned == found or not is_comparable(planned, found)
+
+
+def is_comparable(planned: str, found: str) -> bool:
+    """Whether two hashes are of bytecode of the same Python version."""
+    return planned.partition("-")[0] == found.partition("-")[0]
 
 
 def _parts(obj: Any, depth: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import pickle
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
@@ -273,7 +273,7 @@ def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
     return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
-def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None = ()) -> Codec:
+def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:
     """Return the codec that a plan names; in the process that made the plan, the very object.
 
     `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.

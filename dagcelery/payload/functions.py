@@ -12,7 +12,7 @@ import inspect
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
@@ -115,7 +115,7 @@ def pickled(func: Callable[..., Any], *, by_value: Sequence[str] = ()) -> bytes:
 def load(
     spec: Spec,
     *,
-    imports: Sequence[str] | None,
+    imports: Collection[str] | None,
     keyring: Keyring,
 ) -> Callable[..., Any]:
     """Return the function that a plan names.
@@ -168,7 +168,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
     return func
 
 
-def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
+def _resolved(spec: Spec, allowed: Collection[str] | None) -> Any:
     try:
         module = scripts.import_module(spec.module)
     except (Exception, SystemExit, GeneratorExit) as error:  # a module's body raises what it likes
@@ -191,7 +191,7 @@ def _resolved(spec: Spec, allowed: Sequence[str] | None) -> Any:
     return found
 
 
-def _moved(former: str, allowed: Sequence[str] | None) -> Any:
+def _moved(former: str, allowed: Collection[str] | None) -> Any:
     """Return the task, of those in imported modules, that had this name formerly, or None."""
     for module in list(sys.modules.values()):
         for found in list(getattr(module, "__dict__", {}).values()):
@@ -201,7 +201,7 @@ def _moved(former: str, allowed: Sequence[str] | None) -> Any:
     return None
 
 
-def _is_at_home(found: Any, allowed: Sequence[str] | None) -> bool:
+def _is_at_home(found: Any, allowed: Collection[str] | None) -> bool:
     return allowed is None or all(_within(_home(layer), allowed) for layer in _innermost(found))
 
 
@@ -258,7 +258,7 @@ def _home(obj: Any) -> str:
     return home if isinstance(home, str) else ""
 
 
-def _within(module: str, packages: Sequence[str]) -> bool:
+def _within(module: str, packages: Collection[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 

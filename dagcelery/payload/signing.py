@@ -66,6 +66,11 @@ class Keyring:
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a Keyring is never pickled, since it holds secrets; read it from the settings instead")
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What the keys are called in public, the one that seals first: the beginning of a hash, in hexadecimal."""
+        return tuple(key.hex() for key in self._keys)
+
     def require_key(self, what: str) -> None:
         """Raise NotConfigured naming `what` unless there is a key."""
         if not self.signed:
@@ -118,6 +123,11 @@ class Keyring:
                 f"they are not signed, and a process with a key takes only signed data; {REMEDY}",
             )
         return BadSignature(readable(context), f"they begin with {flag!r}, which no seal of ours does")
+
+
+def key_of(sealed: bytes, start: int = 0) -> str:
+    """Return the id of the key that something says it was sealed with, "" if none; nothing is verified for that."""
+    return sealed[start + 1 : start + 5].hex() if sealed[start : start + 1] == _SIGNED else ""
 
 
 def _key_id(key: bytes) -> bytes:

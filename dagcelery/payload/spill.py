@@ -33,6 +33,7 @@ from dagcelery.errors import (
 )
 from dagcelery.payload.addresses import Culprit, attempted, named
 from dagcelery.payload.codecs import Bytes, Codec
+from dagcelery.text import masked
 
 VARIABLE: Final = "DAGCELERY_SPILL_URL"
 _COPY_BYTES: Final = 1024 * 1024
@@ -76,8 +77,7 @@ class Spill:
 
     def __init__(self, url: str, threshold: int) -> None:
         self.threshold = threshold
-        # Some stores take their secrets in the query.
-        self.shown_url = re.sub(r"\?.*", "?***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url), flags=re.S).rstrip("/")
+        self.shown_url = masked(url, hides_query=True).rstrip("/")
         self.files, self._root = _opened(url, self.shown_url)
         self._last = threading.local()
         self.has_objects = not _OBJECTS.isdisjoint(_protocols(self.files))

@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from dagcelery.errors import DeserializationError, PayloadTooLarge
-from dagcelery.payload import addresses
+from dagcelery.payload import addresses, signing
 from dagcelery.payload.addresses import Culprit
 from dagcelery.payload.codecs import Bytes, Codec
 from dagcelery.payload.signing import Keyring
@@ -82,6 +82,11 @@ def open_bytes(keyring: Keyring, address: bytes, stored: bytes) -> tuple[int, By
     """Return the attempt and the body that `seal_bytes` sealed for this address, else raise BadSignature."""
     attempt = int.from_bytes(stored[:_ATTEMPT_BYTES], "big")
     return attempt, keyring.open(addresses.attempted(address, attempt), stored, _ATTEMPT_BYTES)
+
+
+def key_of(stored: bytes) -> str:
+    """Return the id of the key that sealed what `seal_bytes` made, "" if none did; nothing is verified for that."""
+    return signing.key_of(stored, _ATTEMPT_BYTES)
 
 
 def seal_value(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,9 +13,10 @@ from celery.utils.imports import import_from_cwd, symbol_by_name
 
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.runtime import canvas, urls
+from dagcelery.runtime.apps import configured
 from dagcelery.runtime.binding import Binding, bind
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.settings import PREFIX, Settings
+from dagcelery.settings import Settings
 from dagcelery.text import shown
 
 log = quiet_logger(__name__)
@@ -59,10 +59,12 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
     """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
     if not isinstance(app, Celery):
         raise InvalidSetting("app", f"is {shown(app)}, which is no Celery app", "give attach(...) your app")
-    given = {"store_url": store_url, "signing_key": signing_key}
-    settings = Settings.from_environment(**{name: value for name, value in given.items() if value})
-    found: dict[str, Any] = _configured(app, given) | {"broker_url": app.conf.broker_url or settings.broker_url}
-    if not settings.store_url and not found.get("store_url"):
+    said = configured(app)
+    if isinstance(said.get("store_url"), str):
+        said["store_url"] = urls.for_redis(said["store_url"])
+    settings = Settings.from_environment(configured=said, store_url=store_url or None, signing_key=signing_key or None)
+    found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
+    if not settings.store_url:
         conf = app.conf
         backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
         derived = next((urls.secured(url, tls) for url, tls in (backend, broker) if urls.is_redis(url)), "")
@@ -73,17 +75,6 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
                 "attach(app, store_url='redis://...') or set DAGCELERY_STORE_URL",
             )
     return replace(settings, **found)
-
-
-def _configured(app: Celery, given: Mapping[str, object]) -> dict[str, Any]:
-    """What ``app.conf.dagcelery_*`` says, where neither an argument nor the environment says something else."""
-    found = {}
-    for setting in dataclasses.fields(Settings):
-        value = app.conf.get(f"dagcelery_{setting.name}")
-        is_set = given.get(setting.name) or os.environ.get(PREFIX + setting.name.upper(), "").strip()
-        if value is not None and not is_set:
-            found[setting.name] = urls.for_redis(value) if setting.name == "store_url" else value
-    return found
 
 
 def _quietly(run: str, work: Callable[[], None]) -> None:

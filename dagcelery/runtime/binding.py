@@ -13,10 +13,12 @@ from celery.result import AsyncResult
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.runtime import canvas, urls
+from dagcelery.runtime.apps import Modules, configured
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.reasons import live_slots
+from dagcelery.runtime.sending import telling
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened, Store
 from dagcelery.store.redis import RedisStore
@@ -36,11 +38,14 @@ class Binding:
         self.app = app
         self.settings = settings
         self.keyring = Keyring.parse(settings.signing_key)
+        self.imports = Modules(app, settings.imports)
         self.sender = Messages(self)
         self.open_store: Callable[[str], Store] = RedisStore
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._pid = 0
+        # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
+        self._said = configured(app) if cast(Any, app).configured else None
 
     @property
     def later_priority(self) -> int | None:
@@ -68,6 +73,7 @@ class Binding:
         """The engine of this process."""
         self._after_fork()
         if self._engine is None:
+            self._check_conf()
             boot = os.environ.get(BOOT, f"client-{os.getpid()}")
             self._engine = Engine(
                 self.store,
@@ -76,8 +82,19 @@ class Binding:
                 self.sender,
                 boot=boot,
                 observer=Announcer(self.app),
+                imports=self.imports,
             )
         return self._engine
+
+    def _check_conf(self) -> None:
+        """Refuse settings that would be ignored without a word, because they were made too late."""
+        if self._said is None or (now := configured(self.app)) == self._said:
+            return
+        late = next(name for name in {**now, **self._said} if now.get(name) != self._said.get(name))
+        raise NotConfigured(
+            f"app.conf.dagcelery_{late} of the app '{self.app.main}' was set after attach(app)",
+            "set it before, since dagcelery reads its settings there",
+        )
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
@@ -97,24 +114,27 @@ class Messages:
         program = view.program
         made = canvas.Canvas(self._binding.app, program.plan, view.run_id, self.slots, priority, program.home)
         for signature in made.build(opened):
-            _let_go(signature.apply_async())
+            with telling(self._binding.app):
+                _let_go(signature.apply_async())
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain visits."""
-        for _ in range(count):
-            self._binding.app.send_task(
-                canvas.VISIT,
-                kwargs={"run": run_id, "queue": queue},
-                queue=queue,
-                ignore_result=True,
-                countdown=delay_seconds or None,
-                priority=self._binding.later_priority,
-            )
+        with telling(self._binding.app):
+            for _ in range(count):
+                self._binding.app.send_task(
+                    canvas.VISIT,
+                    kwargs={"run": run_id, "queue": queue},
+                    queue=queue,
+                    ignore_result=True,
+                    countdown=delay_seconds or None,
+                    priority=self._binding.later_priority,
+                )
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Workers that are offline miss it; the store refuses what they would claim."""
         if messages:
-            self._binding.app.control.revoke(list(messages), terminate=terminate)
+            with telling(self._binding.app):
+                self._binding.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""

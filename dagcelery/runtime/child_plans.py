@@ -30,6 +30,8 @@ class ChildPlans:
         self.program = program
         self.run_id = run_id
         self.is_alone = is_alone
+        self.sealed_by = ""
+        """The id of the key that sealed the run's plan; none, if none did."""
         self._planned = program
         self._owners: dict[int, str] = {}
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -97,10 +97,12 @@ class Engine:
         *,
         boot: str = "local",
         observer: Observer | None = None,
+        imports: Collection[str] | None = None,
     ) -> None:
         self.store = store
         self.keyring = keyring
         self.settings = settings
+        self.imports = settings.imports if imports is None else imports
         self.sender = sender
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.observer = observer or Unobserved()
@@ -129,24 +131,27 @@ class Engine:
 
     def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
         """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
-        return self._keep(run_id, Program(plan, self.keyring, None), is_alone=is_alone)
+        sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
+        return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
         """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
         view = self._views.get(run_id)
         if view is None:
-            view = self._keep(run_id, self._program(run_id))
+            view = self._keep(run_id, *self._program(run_id))
         return view
 
-    def _keep(self, run_id: str, program: Program, *, is_alone: bool = False) -> RunView:
+    def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.spills, run_id)) if self.spill is not None else None
         view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        view.sealed_by = sealed_by
         self._views[run_id] = view
         return view
 
-    def _program(self, run_id: str) -> Program:
+    def _program(self, run_id: str) -> tuple[Program, str]:
+        """The run's program, and the id of the key that sealed its plan."""
         stored = self.store.plan(run_id)
         if stored is None:
             raise RunNotFound(run_id)
@@ -157,11 +162,11 @@ class Engine:
         if program is None:
             if len(self._programs) >= _KEPT_RUNS:
                 self._programs.pop(next(iter(self._programs)))
-            imports = None if self.keyring.signed else self.settings.imports
+            imports = None if self.keyring.signed else self.imports
             program = self._programs[digest] = Program(
                 Plan.decode(text), self.keyring, imports, self.settings.code_mismatch
             )
-        return program
+        return program, values.key_of(stored)
 
     def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from dagcelery.errors import BadSignature, CodeMismatch, DagceleryError, InvalidParameters, NotResumable, RunNotFound
+from dagcelery.errors import (
+    BadSignature,
+    CodeMismatch,
+    CodeUnknown,
+    DagceleryError,
+    FunctionNotFound,
+    InvalidParameters,
+    NotResumable,
+    RunNotFound,
+)
 from dagcelery.payload import addresses, failures, functions, values
-from dagcelery.payload.code import code_hash, same_code
+from dagcelery.payload.code import code_hash, is_comparable, same_code
+from dagcelery.planner.plan import FunctionSpec
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.store.base import Lost
+from dagcelery.text import nearest
+
+_ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,7 @@ def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow
         raise NotResumable(run_id, record.state)
     view = engine.view(run_id)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.settings.imports)
+        check_code(view, engine.imports)
     _go_on(engine, view, deadline_seconds)
 
 
@@ -64,7 +76,7 @@ def retry_from(
     if not record.is_over:
         raise NotResumable(run_id, record.state)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.settings.imports)
+        check_code(view, engine.imports)
     if not engine.store.rewind(run_id, [step]):
         raise NotResumable(run_id, _state(engine, run_id))
     _go_on(engine, view, deadline_seconds)
@@ -79,8 +91,7 @@ def _root_step(view: RunView, node: str) -> int:
     if outermost is not None:
         wrong = "is one item, or lies inside of a branch, or of a DAG that is mapped or was made while the run went on"
         raise InvalidParameters(culprit, wrong, f"name the outermost node, '{outermost}'")
-    close = difflib.get_close_matches(str(node), names, n=1)
-    right = f"did you mean '{close[0]}'?" if close else "give the name of a node as status() shows it"
+    right = nearest(node, names) or "give the name of a node as status() shows it"
     raise InvalidParameters(culprit, "there is no such node", right)
 
 
@@ -103,26 +114,35 @@ def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> Non
         engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))
 
 
-def check_code(view: RunView, imports: Sequence[str]) -> None:
+def check_code(view: RunView, imports: Collection[str]) -> None:
     """Refuse to mix results of old code with those of new: compare what this process has with what was planned, by
     pieces of the run too.
 
-    A function that cannot be imported here, or may not be, is left to the workers, which say so when they find it
-    changed.
+    A function that cannot be looked at here is refused as well. The road not taken is to leave it to the workers: they
+    warn in their logs at best, once the results are mixed. Functions by value travel with their plan, and those without
+    a hash are dagcelery's own.
     """
     if view.program.may_grow:
         progress = view.store.progress(view.run_id)
         grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
         deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
     for spec in view.program.functions:
-        if not spec.module:
-            continue
-        try:
-            found = functions.load(spec, imports=imports, keyring=view.keyring)
-        except DagceleryError:
-            continue
-        if not same_code(spec.hash, code_hash(found)):
-            raise CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, code_hash(found))
+        if spec.module and spec.hash:
+            _check_function(view, spec, imports)
+
+
+def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str]) -> None:
+    name = f"{spec.module}:{spec.qualname}"
+    try:
+        found = code_hash(functions.load(spec, imports=imports, keyring=view.keyring))
+    except DagceleryError as error:
+        reason = error.reason if isinstance(error, FunctionNotFound) else str(error)
+        raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME) from error
+    if not is_comparable(spec.hash, found):
+        reason = f"it was planned with Python {spec.python}, whose bytecode cannot be compared with this Python's"
+        raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME)
+    if not same_code(spec.hash, found):
+        raise CodeMismatch(name, spec.hash, found, _ALL_THE_SAME)
 
 
 def errors(engine: Engine, run_id: str) -> Iterator[Failure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from dagcelery import objects
@@ -12,7 +11,7 @@ from dagcelery.planner.plan import Body, Param
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer, as_taken
 from dagcelery.store.base import ROOT, Scope
-from dagcelery.text import shown, word
+from dagcelery.text import nearest, shown, word
 
 
 def check(name: str, body: Body, given: Mapping[str, object]) -> None:
@@ -22,8 +21,7 @@ def check(name: str, body: Body, given: Mapping[str, object]) -> None:
         raise InvalidParameters(f"parameters of '{name}'", f"are {shown(given)}, not a mapping", "give a dict by name")
     for unknown in given:
         if unknown not in known:
-            close = difflib.get_close_matches(word(unknown), known, n=1)
-            right = f"did you mean '{close[0]}'?" if close else _takes(known)
+            right = nearest(unknown, known) or _takes(known)
             raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", right)
     missing = [param.name for param in body.params if param.required and param.name not in given]
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workfl
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 
-def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Sequence[str] | None) -> Codec | DeserializationError:
+def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> Codec | DeserializationError:
     """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
         return codecs.from_spec(spec, keyring, imports)
@@ -46,7 +46,7 @@ class Program:
     of all of them have one numbering. Functions are looked up when they are first called.
     """
 
-    def __init__(self, plan: Plan, keyring: Keyring, imports: Sequence[str] | None, mismatch: str = "ignore") -> None:
+    def __init__(self, plan: Plan, keyring: Keyring, imports: Collection[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self.frees = plan.options.get("keep") == "outputs"
         self.memos: dict[tuple[int, int], Memo | None] = {}
@@ -198,7 +198,7 @@ class Program:
             # A way to write DAGs is part of this library; whoever may call its functions may import it.
             imports = self._imports
             if imports is not None and spec.module in DRIVERS:
-                imports = (*imports, spec.module)
+                imports = (spec.module,)
             driver = self._functions[number] = functions.load(spec, imports=imports, keyring=self._keyring)
         return partial(_driven, driver, function)
 
@@ -207,8 +207,11 @@ class Program:
         hash_here = code_hash(found)
         if self._mismatch == "ignore" or same_code(spec.hash, hash_here):
             return
-        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here)
-        if self._mismatch == "error":
+        is_refused = self._mismatch == "error"
+        wish = '"warn" lets it be called' if is_refused else '"error" refuses it'
+        remedy = f"DAGCELERY_CODE_MISMATCH={wish}"
+        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here, remedy)
+        if is_refused:
             raise mismatch
         log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.errors import BadSignature, DeserializationError, SpillDamaged, ValueFreed
+from dagcelery.errors import BadSignature, DeserializationError
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
@@ -15,15 +15,18 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
 from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Body, Expr
-from dagcelery.planner.topology import MOST_INPUTS, topology
+from dagcelery.planner.topology import MOST_INPUTS
 from dagcelery.runtime.child_plans import ChildPlans
 from dagcelery.runtime.operations import choice, copied, part_of
+from dagcelery.runtime.places import located, missing
 from dagcelery.runtime.program import Program
 from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
 
 _RECORD_SECONDS = 5.0
 _FANOUTS = 64
 _PATH_CHARACTERS = 10_000_000
+UNREADABLE = (BadSignature, DeserializationError)
+"""Stored bytes that cannot be trusted, or not be decoded."""
 ATOMS = frozenset({int, float, str, bool, type(None), bytes})
 """Types whose values may be shared between calls, because nobody can change them."""
 
@@ -171,16 +174,6 @@ class RunView(ChildPlans):
         scope, step, *index = piece.split("/")
         return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
 
-    def located(self, error: SpillDamaged, scope: str, token: str) -> SpillDamaged:
-        """The error of a file, with the name that people know its value by."""
-        if token.startswith("$"):
-            culprit = f"parameter '{token[1:]}'"
-        else:
-            place, (step, output) = self.scope(scope), map(int, token.split("."))
-            named = self.program.step(place.body, step).outputs[output].name
-            culprit = f"output '{named}' of node '{self.address(place, step)}'"
-        return SpillDamaged(f"{culprit} of run {self.run_id}", error.reason, error.remedy)
-
     def count(self, scope: str, token: str) -> int:
         """The signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
@@ -189,8 +182,11 @@ class RunView(ChildPlans):
         if found is None:
             stored = self.store.values(self.run_id, scope, [token + "#"])[0]
             if stored is None:
-                raise _missing(self, scope, token)
-            found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+                raise missing(self, scope, token)
+            try:
+                found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+            except UNREADABLE as error:
+                raise located(self, error, scope, token) from error
             if len(counts) > 10_000:
                 counts.clear()
             counts[scope, token] = found
@@ -250,8 +246,8 @@ class Reader:
         stored = self._stored(token, scope, name)
         try:
             value = values.open_value(self.view.keyring, codec, address, stored, folder=self.view.folder)
-        except SpillDamaged as error:
-            raise self.view.located(error, scope, name) from error
+        except UNREADABLE as error:
+            raise located(self.view, error, scope, name) from error
         if value is values.SPLIT:
             twin = self._split_twin(scope, name)
             return self._list(scope, twin, self.view.count(scope, twin), lazy)
@@ -264,7 +260,7 @@ class Reader:
         if stored is None:
             stored = self.view.store.values(self.view.run_id, scope, [name])[0]
         if stored is None:
-            raise _missing(self.view, scope, name)
+            raise missing(self.view, scope, name)
         return stored
 
     def _split_twin(self, scope: str, name: str) -> str:
@@ -314,7 +310,8 @@ class Reader:
             if first < last:
                 found[first - lo : last - lo] = items[first - block.lo : last - block.lo]
         if any(item is _ABSENT for item in found):
-            raise _missing(self.view, scope, token)
+            gap = found.index(_ABSENT)
+            raise missing(self.view, scope, token, lo + gap, lo + gap + 1)
         return found
 
     def _open(self, scope: str, token: str, block: Block) -> list[Any]:
@@ -322,8 +319,8 @@ class Reader:
         codec, place = view.codec(scope, token), (view.run_id, scope, token, block.lo, block.hi)
         try:
             return values.open_block(view.keyring, codec, *place, block.data, folder=view.folder)
-        except SpillDamaged as error:
-            raise view.located(error, scope, token) from error
+        except UNREADABLE as error:
+            raise located(view, error, scope, token, block.lo, block.hi) from error
 
     # -- expressions ------------------------------------------------------------------------------
     def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
@@ -375,24 +372,3 @@ class Reader:
 
 
 _ABSENT = object()
-
-
-def _missing(view: RunView, scope: str, token: str) -> DeserializationError:
-    culprit = f"value {token} of scope {scope} of run {view.run_id}"
-    if _is_freed(view, scope, token):
-        return ValueFreed(
-            culprit,
-            'it was freed when its last reader had finished, because its DAG says keep="outputs"',
-            "return it from the DAG, or keep everything",
-        )
-    return DeserializationError(
-        culprit,
-        "it is not in the store",
-        "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again",
-    )
-
-
-def _is_freed(view: RunView, scope: str, token: str) -> bool:
-    if not view.program.frees or scope != ROOT:
-        return view.program.frees
-    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagcelery.errors import BadSignature
 from dagcelery.planner.topology import topology
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Place = tuple[int, int]
 """A step of a body."""
+Worker = Mapping[str, Any]
+"""What a worker announces of itself."""
 
 HELD = {
     "limit": "as many runs of this DAG are active as may be at once",
@@ -29,12 +31,17 @@ _SPOTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What decides whether a node may go on: what it waits for, who serves which queue, what is parked or due."""
+    """What decides whether a node may go on: what it waits for, who serves which queue, what is parked or due.
+
+    `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`.
+    """
 
     whole: Mapping[Place, Sequence[Place]]
     by_item: Mapping[Place, Sequence[Place]]
     parents: Mapping[int, Place]
     slots: Mapping[str, int]
+    strangers: Mapping[str, Sequence[Worker]] = field(default_factory=dict)
+    key: str = ""
     parked: frozenset[Place] = frozenset()
     due: Mapping[Place, float] = field(default_factory=dict)
 
@@ -68,10 +75,38 @@ def reason(place: Place, nodes: Mapping[Place, NodeStatus], around: Surroundings
         return "waits for its next attempt"
     if place in around.parked:
         return "as many of its pieces are executed as may be at once"
-    slots = around.slots.get(node.queue, 0)
+    told = _of_queue(around.slots.get(node.queue, 0), around.strangers.get(node.queue, ()), around.key)
+    return f"queue {node.queue}: {told}"
+
+
+def _of_queue(slots: int, strangers: Sequence[Worker], key: str) -> str:
+    """What is waited for on a queue; `strangers` are its workers that cannot read what this key sealed."""
+    if not slots and not strangers:
+        return "no live worker consumes it"
     if not slots:
-        return f"queue {node.queue}: no live worker consumes it"
-    return f"queue {node.queue}: waits for {'the one process' if slots == 1 else f'one of {slots} processes'} of it"
+        who = "the one worker that consumes it" if len(strangers) == 1 else f"all {len(strangers)} workers of it"
+        return f"{who} {of_other_keys(strangers, key, 'this run')}"
+    waits = f"waits for {'the one process' if slots == 1 else f'one of {slots} processes'} of it"
+    if not strangers:
+        return waits
+    who = "another worker" if len(strangers) == 1 else f"{len(strangers)} other workers"
+    return f"{waits}; {who} of it {of_other_keys(strangers, key, 'this run')}"
+
+
+def holds(worker: Worker, key: str) -> bool:
+    """Whether a worker can read what the key of this id sealed ("": none); one of an older version does not say."""
+    keys = worker.get("keys")
+    return keys is None or (key in keys if key else not keys)
+
+
+def of_other_keys(workers: Sequence[Worker], key: str, whose: str) -> str:
+    """Say that workers lack the key of something, or have one where it has none."""
+    verb = "has" if len(workers) == 1 else "have"
+    found = sorted({"+".join(map(str, worker["keys"])) for worker in workers})
+    if found == [""]:
+        return f"{verb} no signing key, and {whose} has one (id {key})"
+    theirs = f"{verb} another signing key (id {' or '.join(each or 'none' for each in found)})"
+    return f"{theirs} than {whose} (id {key})" if key else f"{verb} a signing key, and {whose} has none"
 
 
 def _waits(node: NodeStatus) -> bool:
@@ -103,17 +138,29 @@ def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surr
     for place, at in _placed(view, outstanding.retrying):
         due[place] = min(at, due.get(place, at))
     parked = frozenset(place for place, _ in _placed(view, outstanding.parked))
-    return Surroundings(whole, by_item, parents, live_slots(engine.store, engine.settings.dead_seconds), parked, due)
+    slots: dict[str, int] = {}
+    strangers: dict[str, list[Worker]] = {}
+    for queue, worker in _consumers(engine.store, engine.settings.dead_seconds):
+        if holds(worker, view.sealed_by):
+            slots[queue] = slots.get(queue, 0) + worker["slots"]
+        else:
+            strangers.setdefault(queue, []).append(worker)
+    return Surroundings(whole, by_item, parents, slots, strangers, view.sealed_by, parked, due)
 
 
 def live_slots(store: Store, dead_seconds: float) -> dict[str, int]:
     """How many processes of live workers consume each queue."""
     slots: dict[str, int] = {}
+    for queue, worker in _consumers(store, dead_seconds):
+        slots[queue] = slots.get(queue, 0) + worker["slots"]
+    return slots
+
+
+def _consumers(store: Store, dead_seconds: float) -> Iterator[tuple[str, Worker]]:
+    """Each live worker with each queue that it consumes."""
     for worker in store.workers().values():
         if worker["age"] < dead_seconds:
-            for queue in worker["queues"]:
-                slots[queue] = slots.get(queue, 0) + worker["slots"]
-    return slots
+            yield from ((queue, worker) for queue in worker["queues"])
 
 
 def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:

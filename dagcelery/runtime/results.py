@@ -10,7 +10,7 @@ from typing import Any
 from dagcelery.errors import NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
-from dagcelery.runtime import waiting
+from dagcelery.runtime import shown, waiting
 from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
@@ -34,7 +34,7 @@ class RunState(StrEnum):
         return self not in (RunState.PENDING, RunState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
@@ -83,8 +83,14 @@ class NodeStatus:
             return "running"
         return "done" if self.started and over >= self.total else "waiting"
 
+    def __str__(self) -> str:
+        return shown.node_text(self)
 
-@dataclass(frozen=True, slots=True)
+    def __repr__(self) -> str:
+        return shown.node_repr(self)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RunStatus:
     """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it.
 
@@ -109,6 +115,12 @@ class RunStatus:
         """The same as JSON-able data, with each node's derived numbers."""
         nodes = [asdict(node) | {"waiting": node.waiting, "state": node.state} for node in self.nodes]
         return asdict(self) | {"state": str(self.state), "nodes": nodes}
+
+    def __str__(self) -> str:
+        return shown.run_text(self)
+
+    def __repr__(self) -> str:
+        return shown.run_repr(self)
 
 
 class Causes(Unobserved):

@@ -7,7 +7,6 @@ shutdowns, which is just when they are needed.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from dagcelery.runtime.interrupts import is_worker_stopping
 from dagcelery.runtime.limits import HARD_SIGNAL
 from dagcelery.runtime.logs import show_pieces
 from dagcelery.runtime.observer import ENABLED, HOSTNAME
+from dagcelery.runtime.paths import search_here
 from dagcelery.runtime.reports import lower_own_messages
 from dagcelery.runtime.sweeping import look_after, sweep_once
 from dagcelery.runtime.telling import quiet_logger
@@ -82,13 +82,6 @@ def _begin_child(**_: Any) -> None:
     lower_own_messages()
     if _has_our_log(_state.get_current_app()):
         show_pieces()
-
-
-def search_here() -> None:
-    """Look for modules in the working directory, as `python -m celery` does and `celery` does not."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
 
 
 class Reported(Request):
@@ -170,7 +163,7 @@ class Keeper:
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
         messages = [str(request.id) for request in list(state.reserved_requests)]
-        self._binding.store.announce(self._boot, self._queues, self._slots, messages)
+        self._binding.store.announce(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
 
     def stop(self) -> None:
         """Leave in good order: what its children had claimed is given back, and counts as no death."""

@@ -20,9 +20,10 @@ from celery.apps import beat
 from celery.utils.imports import load_extension_class_names, symbol_by_name
 
 from dagcelery.client import Client, Run
-from dagcelery.errors import BrokerUnavailable, DagceleryError, NotConfigured, StoreUnavailable
+from dagcelery.errors import BrokerUnavailable, DagceleryError, NotConfigured, NotSent, StoreUnavailable
 from dagcelery.runtime.binding import binding_of
-from dagcelery.runtime.worker import Repeated, search_here
+from dagcelery.runtime.paths import search_here
+from dagcelery.runtime.worker import Repeated
 from dagcelery.schedule.clock import Clock
 from dagcelery.schedule.found import Scheduled, of_app
 
@@ -80,12 +81,12 @@ class Submitter:
         self._retries: Repeated | None = None
 
     def submit(self, name: str) -> Run[Any] | None:
-        """Submit a DAG for its last tick; None where store or broker do not answer."""
+        """Submit a DAG for its last tick; None where store or broker do not take it."""
         tick = self._clocks[name].last_tick()
         self._missed.pop(name, None)
         try:
             return self._submit(name, tick)
-        except (StoreUnavailable, BrokerUnavailable) as error:
+        except (StoreUnavailable, BrokerUnavailable, NotSent) as error:
             self._missed[name] = tick
             log.warning("DAG %s, due at %s: %s", name, tick, error, extra={"action": "tick_missed", "dag": name})
             if self._retries is None:
@@ -98,7 +99,7 @@ class Submitter:
         for name, tick in list(self._missed.items()):
             try:
                 self._submit(name, tick)
-            except (StoreUnavailable, BrokerUnavailable):
+            except (StoreUnavailable, BrokerUnavailable, NotSent):
                 continue
             except DagceleryError as error:  # which another try would not change
                 told = {"action": "tick_refused", "dag": name}

@@ -15,7 +15,7 @@ from dagcelery.errors import InvalidDag, InvalidSetting
 from dagcelery.frontends.yaml import load
 from dagcelery.model import DAG, EMPTY, Buildable, FromParam
 from dagcelery.model.schedules import Schedule, check_given
-from dagcelery.runtime.worker import search_here
+from dagcelery.runtime.paths import search_here
 from dagcelery.settings import Settings
 
 

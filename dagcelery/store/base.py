@@ -273,11 +273,21 @@ class Store(Protocol):
     def unspilled(self, run_id: str) -> None:
         """Say that a run which is gone has no files any more."""
 
-    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
-        """Say that the worker `boot` is alive, serves `queues` with `slots` processes and works on `messages`."""
+    def announce(
+        self,
+        boot: str,
+        queues: Sequence[str],
+        slots: int,
+        messages: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Say that the worker `boot` is alive, serves `queues` with `slots` processes and works on `messages`.
+
+        `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
+        """
 
     def retire(self, boot: str) -> None:
         """Say that the worker `boot` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by boot id: {"queues", "slots", "messages", "at", "age"}, of their last sign of life in seconds."""
+        """Workers by boot id: {"queues", "slots", "messages", "keys", "at", "age"}, of their last sign of life."""

@@ -13,7 +13,7 @@ import redis
 from dagcelery.errors import InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store import cached, wire
 from dagcelery.store.scripts import Scripts
-from dagcelery.store.wire import masked
+from dagcelery.text import masked
 
 WORKERS = "dagcelery:workers"
 ACTIVE = "dagcelery:active"
@@ -148,11 +148,19 @@ class Connection:
             return cached.forget(self._scripts.run, cache_key(task))
 
     # -- workers ----------------------------------------------------------------------------------
-    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
+    def announce(
+        self,
+        boot: str,
+        queues: Sequence[str],
+        slots: int,
+        messages: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         with self._reachable():
             seconds, micros = self._client.time()
             word = {"queues": list(queues), "slots": slots, "messages": short, "at": seconds + micros / 1e6}
+            word["keys"] = None if keys is None else list(keys)
             self._client.hset(WORKERS, boot, json.dumps(word))
             self._client.expire(WORKERS, 86400)
 

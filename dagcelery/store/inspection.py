@@ -10,7 +10,7 @@ import redis
 
 from dagcelery.errors import StoreRefused
 from dagcelery.store.connection import client_of, ping, reachable
-from dagcelery.store.wire import masked
+from dagcelery.text import masked
 
 _PORTION = 500
 _MOST_ARGUMENTS = 8

@@ -84,11 +84,18 @@ class Lobby:
             self._spilled.pop(run_id, None)
 
     # -- workers ----------------------------------------------------------------------------------
-    def announce(self, boot: str, queues: Sequence[str], slots: int, messages: Sequence[str] | None = None) -> None:
+    def announce(
+        self,
+        boot: str,
+        queues: Sequence[str],
+        slots: int,
+        messages: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> None:
         with self._changed:
             short = None if messages is None else [name[:MESSAGE_CHARACTERS] for name in messages]
             word = {"queues": list(queues), "slots": slots, "messages": short, "at": time.time()}
-            self._workers[boot] = word
+            self._workers[boot] = word | {"keys": None if keys is None else list(keys)}
 
     def retire(self, boot: str) -> None:
         with self._changed:

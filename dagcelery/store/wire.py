@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, islice
@@ -29,13 +28,6 @@ from dagcelery.store.base import (
 )
 
 T = TypeVar("T")
-
-
-def masked(url: str) -> str:
-    """The URL without its password, fit for an error."""
-    # The password ends at the last @: one that nobody escaped may hold an @ itself.
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
-
 
 _decode = json.JSONDecoder().decode
 STAGED = b"@"

@@ -12,7 +12,7 @@ from celery import Celery
 
 from dagcelery import attach, invoke, submit
 from dagcelery.client import set_default
-from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotConfigured, StoreUnavailable
+from dagcelery.errors import InvalidSetting, NotConfigured, NotSent, StoreUnavailable
 from dagcelery.local import Server
 from dagcelery.local.queues import tolerated_queues
 from dagcelery.payload.signing import Keyring
@@ -130,9 +130,8 @@ def test_a_broker_that_celery_cannot_use_is_named_with_the_run_that_was_cancelle
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("DAGCELERY_BROKER_URL", "foo://localhost")
-    with pytest.raises(BrokerUnavailable, match=r"run \w+ was cancelled.*DAGCELERY_BROKER_URL") as caught:
+    with pytest.raises(NotSent, match=r"run \w+ was cancelled.*No such transport: foo.*DAGCELERY_BROKER_URL"):
         submit(map_reduce, {"n": 3})
-    assert caught.value.url == "foo://localhost"
 
 
 # --- what an app of one's own says ---

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
+from dagcelery.errors import BadSignature, CodeUnknown, NodeFailed, NotConfigured
 from dagcelery.local import Server
 from dagcelery.runtime import lifecycle, results
 from dagcelery.store.redis import RedisStore, key
@@ -57,7 +57,8 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(store: RedisStore, ra
     with pytest.raises(NodeFailed) as caught:
         world.result(run_id)
     assert caught.value.type_name == "dagcelery.errors.FunctionNotAllowed"
-    lifecycle.resume(world.client, run_id, None, allow_code_change=False)
+    with pytest.raises(CodeUnknown, match="module 'antigravity' is neither in DAGCELERY_IMPORTS"):
+        lifecycle.resume(world.client, run_id, None, allow_code_change=False)
     assert "antigravity" not in sys.modules
 
 

@@ -19,13 +19,13 @@ from dagcelery.frontends.functional.refs import Path, Ref, Result
 from dagcelery.frontends.functional.shapes import rebuilt
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
-from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions, Hook, changed
 from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromParam, Literal
 from dagcelery.objects import told
+from dagcelery.text import choices
 
 if TYPE_CHECKING:
     from typing import Self

@@ -16,9 +16,8 @@ from dagcelery.frontends.functional.output import Output, flat
 from dagcelery.frontends.functional.trace import check_values, nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
-from dagcelery.model.names import choices
 from dagcelery.model.signatures import says, signature
-from dagcelery.text import shown
+from dagcelery.text import choices, shown
 
 if TYPE_CHECKING:
     from typing import Self

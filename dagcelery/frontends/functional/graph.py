@@ -12,7 +12,7 @@ from dagcelery.frontends.functional.calls import CalledDag, CalledTask
 from dagcelery.frontends.functional.fold import Folded
 from dagcelery.frontends.functional.hints import at, element_of, serializer_at, serializer_of
 from dagcelery.frontends.functional.level import Body, Level, Node
-from dagcelery.frontends.functional.naming import output_name, valid
+from dagcelery.frontends.functional.naming import Names, output_name, valid
 from dagcelery.frontends.functional.refs import Path
 from dagcelery.frontends.functional.shapes import followed
 from dagcelery.model import graph as model
@@ -113,10 +113,18 @@ def _declared(source: FromParam, wanted: Serializer | None) -> FromParam:
 
 def _outputs(returns: Source) -> Iterator[tuple[str, Source]]:
     if isinstance(returns, DictOf):
+        # Different keys may look the same once they are names: one that is a name as it stands keeps it.
+        plain = {key for key, _ in returns.pairs if isinstance(key, str) and _key_name(key) == f"key_{key}"}
+        names = Names(map(_key_name, plain))
         for key, source in returns.pairs:
-            yield output_name((("key", valid(key)),)), source
+            is_plain = isinstance(key, str) and key in plain
+            yield _key_name(key) if is_plain else names.give(_key_name(key)), source
     elif returns != Literal(None):
         yield "return_value", returns
+
+
+def _key_name(key: object) -> str:
+    return output_name((("key", valid(key)),))
 
 
 def _nodes(level: Level) -> dict[str, model.Node]:

@@ -29,6 +29,7 @@ from dagcelery.frontends.functional.refs import (
     leaves,
     mapped,
 )
+from dagcelery.model.names import LONGEST
 from dagcelery.model.options import DagOptions
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import (
@@ -69,7 +70,10 @@ class Body:
         A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
         """
         hint = _calls.hint_of(ref, self.calls, self.parameters)
-        return name if ref not in self.read_whole or is_list(hint) else f"{name}_items"
+        if ref not in self.read_whole or is_list(hint):
+            return name
+        made = f"{name[: LONGEST - 6]}_items"
+        return made if made != name else f"{name[: LONGEST - 6]}-items"
 
 
 @dataclass

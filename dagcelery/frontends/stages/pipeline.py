@@ -13,9 +13,8 @@ from dagcelery.frontends.stages.definition import Stage, checked
 from dagcelery.frontends.stages.keeping import KeepingStage
 from dagcelery.frontends.stages.picture import Picture
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.names import listed
 from dagcelery.model.sources import Literal
-from dagcelery.text import shown
+from dagcelery.text import listed, shown
 
 _STANDARD_ERROR = 2
 """The file descriptor where what stages print on other processes is shown."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, TypeAlias
 
 from dagcelery.errors import InvalidConfig, InvalidDag
-from dagcelery.model.names import NAME_RULE, choices, is_name
+from dagcelery.model.names import NAME_RULE, is_name
+from dagcelery.text import choices
 
 DEEPEST: Final = 20
 """How deep a configuration may be nested; workflows need half of it."""

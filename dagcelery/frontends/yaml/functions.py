@@ -17,8 +17,8 @@ from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.yaml.dialects import Step
 from dagcelery.frontends.yaml.entries import Entry
 from dagcelery.model.graph import Task
-from dagcelery.model.names import choices
 from dagcelery.model.options import TaskOptions
+from dagcelery.text import choices
 
 # A module's body raises what it likes, and a script without a guard may even end the program.
 _FAILURES = (Exception, SystemExit)

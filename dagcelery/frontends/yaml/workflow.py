@@ -13,10 +13,10 @@ from dagcelery.frontends.yaml.dialects import WHOLE, Outline, Step, Wanted, outl
 from dagcelery.frontends.yaml.entries import Counter, Entry, Place, entry_of, told_at
 from dagcelery.frontends.yaml.functions import function_of
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.names import choices
 from dagcelery.model.options import DagOptions
 from dagcelery.model.outputs import FromPath, FromReturnValue, TaskOutput
 from dagcelery.model.sources import DictOf, FromNodeOutput, Source
+from dagcelery.text import choices
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""A package in which a team's Celery app looks for tasks."""
