@@ -1,0 +1,84 @@
+"""A program, and what happens to its globals between one run of it and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dagcelery import errors
+
+from .exact import told
+from .plain import ISOLATED, REAL, SHARED, Tools
+
+Way = Callable[[Any], Callable[..., Any]]
+REFUSALS = (errors.InvalidDag, errors.SerializationError)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A module with a DAG or a task called `main`; statements that change the module; calls, one after each of these.
+
+    `calls` are arguments as source text. With `may_refuse` the program says something that cannot be a DAG, or that
+    cannot be carried.
+    """
+
+    serializer: str
+    text: str
+    changes: tuple[str, ...]
+    calls: tuple[str, ...]
+    may_refuse: bool = False
+
+    def __repr__(self) -> str:
+        told = [self.text, *(f"main({call})  # {change or 'as it is'}" for change, call in self.steps)]
+        return "\n".join([*told, f"{self.serializer}, may be refused: {self.may_refuse}"])
+
+    @property
+    def steps(self) -> list[tuple[str, str]]:
+        """What is changed, and what `main` is called with then."""
+        return list(zip(("", *self.changes), self.calls, strict=True))
+
+    def check(self, *ways: Way) -> None:
+        """Assert that after each change all ways to run `main` give what plain Python gives, and so does calling it."""
+        found, shared, isolated = (self._module(tools) for tools in (REAL, SHARED, ISOLATED))
+        for change, call in self.steps:
+            for module in (found, shared, isolated):
+                exec(change, module)
+            place = f"after {change!r}, main({call})"
+            assert self._answer(found, _itself, call) == self._answer(shared, _itself, call), place
+            right = self._answer(isolated, _itself, call)
+            for way in ways:
+                answer = self._answer_or_refusal(found, way, call)
+                assert answer == right or (answer is None and self.may_refuse), f"{place}: {answer}"
+
+    def _module(self, tools: Tools) -> dict[str, Any]:
+        module = tools(self.serializer)
+        exec(compile(self.text, "<program>", "exec"), module)
+        return module
+
+    def _answer_or_refusal(self, module: dict[str, Any], way: Way, call: str) -> str | None:
+        try:
+            return self._answer(module, way, call)
+        except REFUSALS as error:
+            refusal: BaseException = error
+        except errors.NodeFailed as error:
+            refusal = error.__cause__ or error
+        if not self.may_refuse or not isinstance(refusal, REFUSALS):
+            raise refusal
+        assert refusal.args[0], "an error names its culprit"
+        return None
+
+    def _answer(self, module: dict[str, Any], way: Way, call: str) -> str:
+        answer = eval(f"_run({call})", {**module, "_run": way(module["main"])})
+        return told(answer if self.serializer == "AsPickle()" else as_lists(answer))
+
+
+def as_lists(value: Any) -> Any:
+    """Return a value with lists for tuples, as JSON gives it back; nothing else may change."""
+    if type(value) in (list, tuple):
+        return [as_lists(each) for each in value]
+    return {key: as_lists(each) for key, each in value.items()} if type(value) is dict else value
+
+
+def _itself(main: Callable[..., Any]) -> Callable[..., Any]:
+    return main
