@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +91,7 @@ SURE = (
     "reuse({a})",
     "reads({a})",
     "seen(helper({l}), {a})",
-    "push({a}, {b})",
+    "push({a}, {l})",
     "seen.after({v})({a})",
     "inner({a})",
     "inner({a}, {b})[0]",
@@ -196,7 +195,10 @@ class Body:
     def add_doubtful(self) -> None:
         """What may be refused, and may not be taken for something else."""
         self.may_refuse = True
-        self.assign(self.filled(self.pick(DOUBTFUL)))
+        if not self.literals.is_exact and self.draw(st.booleans()):
+            self.assign(self.pick(("seen({})", "inner({})", "[{}]")).format(self.pick(REFUSED_BY_JSON)))
+        else:
+            self.assign(self.filled(self.pick(DOUBTFUL)))
 
     def add_changing(self) -> None:
         """A value that is given to calls and changed between them, now and then in a loop over real values."""
@@ -279,7 +281,3 @@ def _call(body: Body) -> str:
 
 def _indented(line: str) -> str:
     return f"    {line}"
-
-
-_: Callable[..., object] = sessions
-REFUSED = REFUSED_BY_JSON

@@ -62,9 +62,11 @@ class Mark:
     v: Any = field(default=None, compare=False)
 
 
-def told(value: Any) -> str:
-    """Return a text that differs for any two values that differ in anything."""
-    kind = type(value)
+def told(value: Any, above: tuple[int, ...] = ()) -> str:
+    """Return a text that differs for any two values that differ in anything; `above` are containers that it lies in."""
+    kind, inner = type(value), lambda each: told(each, (*above, id(value)))
+    if id(value) in above:
+        return "what it lies in"
     match value:
         case float():
             return f"{kind.__name__} {value.hex()}"
@@ -75,13 +77,13 @@ def told(value: Any) -> str:
         case int():  # Python refuses the decimal digits of long ones
             return f"{kind.__name__} {value:#x}" if value.bit_length() < 999 else f"{value.bit_length()} {hash(value)}"
         case dict():
-            return f"{kind.__name__}{{{', '.join(f'{told(key)}: {told(item)}' for key, item in value.items())}}}"
+            return f"{kind.__name__}{{{', '.join(f'{inner(key)}: {inner(item)}' for key, item in value.items())}}}"
         case set() | frozenset():
-            return f"{kind.__name__}({', '.join(sorted(map(told, value)))})"
+            return f"{kind.__name__}({', '.join(sorted(map(inner, value)))})"
         case list() | tuple() | deque():
-            return f"{kind.__name__}[{', '.join(map(told, value))}]"
+            return f"{kind.__name__}[{', '.join(map(inner, value))}]"
         case Box() | Slot() | Mark():
-            return f"{kind.__name__}<{told(value.v)}>"
+            return f"{kind.__name__}<{inner(value.v)}>"
         case types.FunctionType():
             return "a function"
     return f"{kind.__name__} {value!r}"

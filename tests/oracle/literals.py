@@ -46,7 +46,7 @@ class Literals:
 
     def container(self, draw: Draw, parts: list[str]) -> str:
         """A container of `parts`."""
-        kinds = ("list", "dict", "keys", "tuple", "box") if self.is_exact else ("list", "dict")
+        kinds = ("list", "dict", "keys", "tuple") if self.is_exact else ("list", "dict")
         match draw(st.sampled_from(kinds)):
             case "list":
                 return f"[{', '.join(parts)}]"
@@ -54,10 +54,8 @@ class Literals:
                 return f"{{{', '.join(f'{name!r}: {part}' for name, part in zip('bac', parts, strict=False))}}}"
             case "keys":
                 return f"{{{', '.join(f'{key}: {part}' for key, part in zip(('1', '0.0', '()'), parts, strict=False))}}}"
-            case "tuple":
-                return f"({''.join(f'{part}, ' for part in parts)})"
             case _:
-                return f"Box([{', '.join(parts)}])"
+                return f"({''.join(f'{part}, ' for part in parts)})"
 
 
 BY_JSON = Literals("AsJSON()", JSON)

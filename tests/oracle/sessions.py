@@ -82,3 +82,15 @@ def as_lists(value: Any) -> Any:
 
 def _itself(main: Callable[..., Any]) -> Callable[..., Any]:
     return main
+
+
+def _invoked(main: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: main.invoke(*args, **kwargs)
+
+
+def _submitted(main: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: main.submit(*args, **kwargs).result(60)
+
+
+INVOKED: Way = _invoked
+SUBMITTED: Way = _submitted

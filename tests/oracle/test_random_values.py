@@ -8,11 +8,25 @@ from dagcelery.client import Client
 
 from .bodies import sessions
 from .comparison import search
-from .sessions import Session
+from .sessions import INVOKED, SUBMITTED, Session
 
 
-@search(examples=40)
+@search(examples=60)
 @given(sessions())
 def test_values_reach_tasks_as_they_were_when_they_were_given(eager: Client, session: Session) -> None:
     note(repr(session))
-    session.check(lambda main: main.invoke, lambda main: lambda *args: main.submit(*args).result())
+    session.check(INVOKED, SUBMITTED)
+
+
+@search(examples=40)
+@given(sessions(changes=3))
+def test_calling_invoking_and_submitting_agree_after_each_change_of_globals(eager: Client, session: Session) -> None:
+    note(repr(session))
+    session.check(INVOKED, SUBMITTED)
+
+
+@search(examples=100)
+@given(sessions(doubts=True))
+def test_what_cannot_be_carried_or_known_is_refused_or_right(eager: Client, session: Session) -> None:
+    note(repr(session))
+    session.check(INVOKED)
