@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import cloudpickle
 
@@ -16,7 +16,8 @@ from . import exact
 
 
 def copied(value: Any) -> Any:
-    """Return a value as it is now; a function with what it captures."""
+    """Return a value as it is now; a function with what it captures, and what goes through a list as one."""
+    value = list(value) if isinstance(value, Iterator) else value
     return cloudpickle.loads(cloudpickle.dumps(value))
 
 
@@ -48,7 +49,7 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def chosen(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] = lambda: None) -> Any:
+def taken(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] = lambda: None) -> Any:
     """`when` for plain Python."""
     return then() if condition else otherwise()
 
@@ -60,11 +61,12 @@ class Tools:
     make: Callable[[Any], dict[str, Any]]
 
     def __call__(self, serializer: str) -> dict[str, Any]:
-        tools = self.make({"AsPickle()": AsPickle(), "AsJSON()": AsJSON()}[serializer])
+        chosen = {"AsPickle()": AsPickle(), "AsJSON()": AsJSON()}[serializer]
+        tools = {**self.make(chosen), "Carried": Annotated[Any, chosen]}
         tasks = {each.__name__: tools["task"](each) for each in exact.FUNCTIONS}
         return {**exact.VALUES, **tools, **tasks, "partial": functools.partial, "__name__": "program"}
 
 
 REAL = Tools(lambda s: {"dag": partial(dag, serializer=s), "task": partial(task, serializer=s), "when": when})
-SHARED = Tools(lambda _: {"dag": decorating(shared), "task": decorating(shared), "when": chosen})
-ISOLATED = Tools(lambda _: {"dag": decorating(shared), "task": decorating(isolated), "when": chosen})
+SHARED = Tools(lambda _: {"dag": decorating(shared), "task": decorating(shared), "when": taken})
+ISOLATED = Tools(lambda _: {"dag": decorating(shared), "task": decorating(isolated), "when": taken})

@@ -40,12 +40,12 @@ class Session:
 
     def check(self, *ways: Way) -> None:
         """Assert that after each change all ways to run `main` give what plain Python gives, and so does calling it."""
-        found, shared, isolated = (self._module(tools) for tools in (REAL, SHARED, ISOLATED))
+        found, called, shared, isolated = (self._module(tools) for tools in (REAL, REAL, SHARED, ISOLATED))
         for change, call in self.steps:
-            for module in (found, shared, isolated):
+            for module in (found, called, shared, isolated):
                 exec(change, module)
             place = f"after {change!r}, main({call})"
-            assert self._answer(found, _itself, call) == self._answer(shared, _itself, call), place
+            assert self._answer(called, _itself, call) == self._answer(shared, _itself, call), place
             right = self._answer(isolated, _itself, call)
             for way in ways:
                 answer = self._answer_or_refusal(found, way, call)
