@@ -68,7 +68,6 @@ MANY = (
     "apply(partial(pair, x), 0)",
     "{x: seen(0)} if isinstance(x, (int, float, tuple, frozenset, str)) else x",
     "keep({(x, 1): seen(0)}) if isinstance(x, (int, float, tuple, frozenset, str)) else keep(x)",
-    "{seen(0): x}",
 )
 
 

@@ -13,6 +13,7 @@ from .plain import ISOLATED, REAL, SHARED, Tools
 
 Way = Callable[[Any], Callable[..., Any]]
 REFUSALS = (errors.InvalidDag, errors.SerializationError)
+REFUSED_IN_TASKS = [f"dagcelery.errors.{name}" for name in ("InvalidDag", "InvalidDagType", "SerializationError")]
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,19 @@ class Session:
     def _answer_or_refusal(self, module: dict[str, Any], way: Way, call: str) -> str | None:
         try:
             return self._answer(module, way, call)
-        except REFUSALS as error:
-            refusal: BaseException = error
-        except errors.NodeFailed as error:
-            refusal = error.__cause__ or error
-        if not self.may_refuse or not isinstance(refusal, REFUSALS):
-            raise refusal
-        assert refusal.args[0], "an error names its culprit"
+        except REFUSALS as refusal:
+            if not self.may_refuse:
+                raise
+            assert refusal.args[0], "an error names its culprit"
+        except errors.NodeFailed as failure:
+            if not self.may_refuse or failure.type_name not in REFUSED_IN_TASKS:
+                raise
         return None
 
     def _answer(self, module: dict[str, Any], way: Way, call: str) -> str:
-        answer = eval(f"_run({call})", {**module, "_run": way(module["main"])})
-        return told(answer if self.serializer == "AsPickle()" else as_lists(answer))
-
-
-def as_lists(value: Any) -> Any:
-    """Return a value with lists for tuples, as JSON gives it back; nothing else may change."""
-    if type(value) in (list, tuple):
-        return [as_lists(each) for each in value]
-    return {key: as_lists(each) for key, each in value.items()} if type(value) is dict else value
+        answer = told(eval(f"_run({call})", {**module, "_run": way(module["main"])}))
+        # JSON makes lists of tuples; nothing else may change.
+        return answer if self.serializer == "AsPickle()" else answer.replace("tuple[", "list[")
 
 
 def _itself(main: Callable[..., Any]) -> Callable[..., Any]:
