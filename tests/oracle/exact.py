@@ -44,6 +44,9 @@ class Box:
     def __hash__(self) -> int:
         return 1
 
+    def __repr__(self) -> str:
+        return told(self)
+
 
 class Slot:
     """What holds a value in a slot."""
@@ -52,6 +55,9 @@ class Slot:
 
     def __init__(self, v: Any) -> None:
         self.v = v
+
+    def __repr__(self) -> str:
+        return told(self)
 
 
 @dataclass
