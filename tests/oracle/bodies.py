@@ -208,8 +208,6 @@ class Body:
         name, rows = self.fresh(), self.fresh()
         self.lines += [f"{name} = {made.format(self.literal())}", f"{rows} = [{call.format(name)}]"]
         change = self.pick(changes)
-        if kind == "partial" and change.startswith("{v} ="):
-            change = changes[0]
         if self.draw(st.booleans()):
             self.lines += [f"for k in ({self.literal()}, {self.literal()}):"]
             self.lines += [f"    {change.format(v=name, x='k')}", f"    {rows}.append({call.format(name)})"]

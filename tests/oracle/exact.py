@@ -150,9 +150,9 @@ def apply(f: Callable[..., Any], x: Any) -> Any:
     return f(x)
 
 
-def pair(x: Any, y: Any) -> tuple[Any, Any]:
-    """Two values, for helpers."""
-    return (x, y)
+def pair(*values: Any, **named: Any) -> tuple[Any, ...]:
+    """All that it was given."""
+    return (*values, *named.items())
 
 
 FUNCTIONS = (seen, seen_of, keep, listed, total, lazy_total, push, reuse, apply)
