@@ -52,6 +52,23 @@ class Session:
                 answer = self._answer_or_refusal(found, way, call)
                 assert answer == right or (answer is None and self.may_refuse), f"{place}: {answer}"
 
+    def check_late(self, submit: Callable[..., Callable[[], Any]]) -> None:
+        """Assert that a run gives what was right when it was submitted, though all is changed before it is executed.
+
+        `submit` takes `main` and its arguments, and returns what executes the run and returns its result.
+        """
+        found, isolated = self._module(REAL), self._module(ISOLATED)
+        wait: Callable[[], Any] | None = None
+        right = ""
+        for change, call in [*self.steps, ("", self.calls[0])]:
+            for module in (found, isolated):
+                exec(change, module)
+            assert wait is None or self._told(wait()) == right, f"before {change!r}"
+            right = self._answer(isolated, _itself, call)
+            given = eval(f"[{call}]", found)
+            wait = submit(found["main"], *given)
+            given[-1].append("late")
+
     def _module(self, tools: Tools) -> dict[str, Any]:
         module = tools(self.serializer)
         exec(compile(self.text, "<program>", "exec"), module)
@@ -70,9 +87,11 @@ class Session:
         return None
 
     def _answer(self, module: dict[str, Any], way: Way, call: str) -> str:
-        answer = told(eval(f"_run({call})", {**module, "_run": way(module["main"])}))
+        return self._told(eval(f"_run({call})", {**module, "_run": way(module["main"])}))
+
+    def _told(self, value: Any) -> str:
         # JSON makes lists of tuples; nothing else may change.
-        return answer if self.serializer == "AsPickle()" else answer.replace("tuple[", "list[")
+        return told(value) if self.serializer == "AsPickle()" else told(value).replace("tuple[", "list[")
 
 
 def _itself(main: Callable[..., Any]) -> Callable[..., Any]:
