@@ -48,14 +48,15 @@ def fixed(a, s=None):
     return {'said': shown(s), 's': [s, keep(a)], 'each': [keep(k) for k in (1, s)], 'type': type(s).__name__}
 
 """
+GROWING = "@dag\ndef main(k):\n    return grow(k)\n@task(dynamic=True)\ndef grow(k):\n"
 FIXED = (
     "@dag(static=('k',))\ndef main(k):\n    return [shown(k), k, {'when': when(k, lambda: keep(k), lambda: k)}]",
     "@dag(static=('k',))\ndef main(k):\n    return [keep(0), inner(0, k), fixed(1, k)]",
     "@dag(static=('k', 'm'))\ndef main(k, m=0):\n    return fixed(m, k), keep([k, m]), fixed(k, k)",
     "@dag(static=('k',))\ndef main(k):\n    return [[seen(j, k) for j in listed(0)], keep({'k': k})]",
     "@dag\ndef main(k):\n    return [keep(k), inner(k), [seen(k)]]",
-    "@dag\ndef main(k):\n    return grow(k)\n@task(dynamic=True)\ndef grow(k):\n    return {'said': shown(k), 'k': k}",
-    "@dag\ndef main(k):\n    return grow(k)\n@task(dynamic=True)\ndef grow(k):\n    return fixed(1, k), keep([k, seen(0)])",
+    f"{GROWING}    return {{'said': shown(k), 'k': k}}",
+    f"{GROWING}    return fixed(1, k), keep([k, seen(0)])",
 )
 MANY = (
     "{'said': shown(x), 'x': x}",

@@ -261,9 +261,10 @@ def sessions(draw: Draw, changes: int = 0, doubts: bool = False) -> Session:
     returned = ", ".join(["v0", *body.held, body.literal()])
     shape = draw(st.sampled_from(("[{}]", "({})", "{{'all': [{}]}}")))
     text = HEAD.format(**{name: body.literal() for name in ("k", "config", "row", "default", "literal", "static")})
-    text += "\n".join(["@dag", "def main(n, items):", *map(_indented, body.lines), f"    return {shape.format(returned)}"])
+    body.lines.append(f"return {shape.format(returned)}")
+    text += "\n".join(["@dag", "def main(n, items):", *(f"    {line}" for line in body.lines)])
     made = tuple(_change(body) for _ in range(draw(st.integers(min(changes, 1), changes))))
-    calls = tuple(_call(body) for _ in range(len(made) + 1))
+    calls = tuple(call_of(body) for _ in range(len(made) + 1))
     return Session(literals.serializer, text, made, calls, body.may_refuse)
 
 
@@ -272,10 +273,8 @@ def _change(body: Body) -> str:
     return template.format(body.literal())
 
 
-def _call(body: Body) -> str:
+def call_of(body: Body) -> str:
+    """Return arguments for `main`: a value and a list."""
     items = ", ".join(body.literals.draw(body.draw, 1) for _ in range(body.draw(st.integers(0, 4))))
-    return f"{body.literal()}, [{items}]"
-
-
-def _indented(line: str) -> str:
-    return f"    {line}"
+    # Of many items some are executed together, after the first few.
+    return f"{body.literal()}, [{items}] * {body.pick((1, 1, 1, 10))}"

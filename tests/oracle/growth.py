@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from .bodies import LOCALS, Body
+from .bodies import LOCALS, Body, call_of
 from .literals import BY_JSON, BY_PICKLE
 from .programs import Draw
 from .sessions import Session
@@ -41,8 +41,8 @@ GROWN = (
     "return [seen(x), grow(x, depth - 1)] if depth > 0 else x",
     "return {'k': grow([x, K], depth - 1), 'l': x} if depth > 0 else keep(x)",
     "return grow(seen(x), depth - 1) if depth > 0 else inner(x)",
-    "held = [x]\n    made = []\n    for i in range(depth + 1):\n        held.append(i)\n        made.append(seen(held))\n"
-    "    return made",
+    "held = [x]\n    made = []\n    for i in range(depth + 1):\n        held.append(i)\n"
+    "        made.append(seen(held))\n    return made",
     "held = [x]\n    made = push(held, depth)\n    held[0] = 'other'\n    return [made, held]",
     "return x",
     "return [seen(x), x]",
@@ -243,6 +243,4 @@ def growths(draw: Draw, doubts: bool = False) -> Session:
     shape = body.pick(("[{}]", "({})", "{{'all': [{}]}}"))
     body.line(f"return {shape.format(', '.join(['p0', *body.held, body.literal()]))}")
     text += body.pick(MAINS).format(body="\n".join(f"    {line}" for line in body.lines))
-    items = ", ".join(body.literals.draw(draw, 1) for _ in range(draw(st.integers(0, 4))))
-    call = f"{body.literal()}, [{items}]"
-    return Session(body.literals.serializer, text, (), (call,), body.may_refuse)
+    return Session(body.literals.serializer, text, (), (call_of(body),), body.may_refuse)

@@ -47,15 +47,13 @@ class Literals:
     def container(self, draw: Draw, parts: list[str]) -> str:
         """A container of `parts`."""
         kinds = ("list", "dict", "keys", "tuple") if self.is_exact else ("list", "dict")
-        match draw(st.sampled_from(kinds)):
-            case "list":
-                return f"[{', '.join(parts)}]"
-            case "dict":
-                return f"{{{', '.join(f'{name!r}: {part}' for name, part in zip('bac', parts, strict=False))}}}"
-            case "keys":
-                return f"{{{', '.join(f'{key}: {part}' for key, part in zip(('1', '0.0', '()'), parts, strict=False))}}}"
-            case _:
-                return f"({''.join(f'{part}, ' for part in parts)})"
+        kind = draw(st.sampled_from(kinds))
+        if kind == "list":
+            return f"[{', '.join(parts)}]"
+        if kind == "tuple":
+            return f"({''.join(f'{part}, ' for part in parts)})"
+        keys = ("'b'", "'a'", "'c'") if kind == "dict" else ("1", "0.0", "()")
+        return f"{{{', '.join(f'{key}: {part}' for key, part in zip(keys, parts, strict=False))}}}"
 
 
 BY_JSON = Literals("AsJSON()", JSON)

@@ -1,4 +1,4 @@
-"""Plain Python that knows nothing of dagcelery. In `ISOLATED` each task gets a copy of what it is given, and gives one."""
+"""Plain Python that knows nothing of dagcelery: tasks are functions, which share values with callers, or copy them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def taken(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] 
 
 @dataclass(frozen=True)
 class Tools:
-    """What takes the place of `dag`, `task` and `when`; called with a serializer it gives a module that is empty yet."""
+    """What takes the place of `dag`, `task` and `when`; called with a serializer it gives an empty module's names."""
 
     make: Callable[[Any], dict[str, Any]]
 
