@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from dagcelery import errors
 from .exact import told
 from .plain import ISOLATED, REAL, SHARED, Tools
 
+FILE = "<program>"
 Way = Callable[[Any], Callable[..., Any]]
 REFUSALS = (errors.InvalidDag, errors.SerializationError)
 REFUSED_IN_TASKS = [f"dagcelery.errors.{name}" for name in ("InvalidDag", "InvalidDagType", "SerializationError")]
@@ -21,7 +23,7 @@ class Session:
     """A module with a DAG or a task called `main`; statements that change the module; calls, one after each of these.
 
     `calls` are arguments as source text. With `may_refuse` the program says something that cannot be a DAG, or that
-    cannot be carried.
+    cannot be carried. With `is_written` its source can be found, as that of a file.
     """
 
     serializer: str
@@ -29,6 +31,7 @@ class Session:
     changes: tuple[str, ...]
     calls: tuple[str, ...]
     may_refuse: bool = False
+    is_written: bool = True
 
     def __repr__(self) -> str:
         told = [self.text, *(f"main({call})  # {change or 'as it is'}" for change, call in self.steps)]
@@ -71,7 +74,11 @@ class Session:
 
     def _module(self, tools: Tools) -> dict[str, Any]:
         module = tools(self.serializer)
-        exec(compile(self.text, "<program>", "exec"), module)
+        if self.is_written:
+            linecache.cache[FILE] = len(self.text), None, self.text.splitlines(keepends=True), FILE
+        else:
+            linecache.cache.pop(FILE, None)
+        exec(compile(self.text, FILE, "exec"), module)
         return module
 
     def _answer_or_refusal(self, module: dict[str, Any], way: Way, call: str) -> str | None:

@@ -11,14 +11,14 @@ from .comparison import search
 from .sessions import INVOKED, SUBMITTED, Session
 
 
-@search(examples=60)
+@search(examples=30)
 @given(fixed())
 def test_a_dag_is_built_for_each_value_that_is_not_the_same(eager: Client, session: Session) -> None:
     note(repr(session))
     session.check(INVOKED, SUBMITTED)
 
 
-@search(examples=60)
+@search(examples=30)
 @given(grown())
 def test_so_is_a_graph_that_grows(session: Session) -> None:
     note(repr(session))
