@@ -35,7 +35,7 @@ class Session:
 
     def __repr__(self) -> str:
         told = [self.text, *(f"main({call})  # {change or 'as it is'}" for change, call in self.steps)]
-        return "\n".join([*told, f"{self.serializer}, may be refused: {self.may_refuse}"])
+        return "\n".join([*told, f"{self.serializer}, may be refused: {self.may_refuse}, written: {self.is_written}"])
 
     @property
     def steps(self) -> list[tuple[str, str]]:
