@@ -265,7 +265,7 @@ def sessions(draw: Draw, changes: int = 0, doubts: bool = False) -> Session:
     text += "\n".join(["@dag", "def main(n, items):", *(f"    {line}" for line in body.lines)])
     made = tuple(_change(body) for _ in range(draw(st.integers(min(changes, 1), changes))))
     calls = tuple(call_of(body) for _ in range(len(made) + 1))
-    return Session(literals.serializer, text, made, calls, body.may_refuse, draw(st.booleans()))
+    return Session(literals.serializer, text, made, calls, body.may_refuse, doubts or draw(st.booleans()))
 
 
 def _change(body: Body) -> str:

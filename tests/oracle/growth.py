@@ -243,4 +243,4 @@ def growths(draw: Draw, doubts: bool = False) -> Session:
     shape = body.pick(("[{}]", "({})", "{{'all': [{}]}}"))
     body.line(f"return {shape.format(', '.join(['p0', *body.held, body.literal()]))}")
     text += body.pick(MAINS).format(body="\n".join(f"    {line}" for line in body.lines))
-    return Session(body.literals.serializer, text, (), (call_of(body),), body.may_refuse, draw(st.booleans()))
+    return Session(body.literals.serializer, text, (), (call_of(body),), body.may_refuse, doubts or draw(st.booleans()))
