@@ -32,7 +32,40 @@ def fixed(a, s={static}):
     return {{'said': seen(a, [s, type(s).__name__]), 's': s}}
 
 """
+IN_MODULE = """\
+CELL = {cell}
+HELD = [{held}]
+
+def change(new):
+    global CELL
+    CELL = new
+
+@dag
+def main(n, items):
+    {body}
+"""
+IN_FACTORY = """\
+HELD = [{held}]
+
+def factory(CELL, HELD):
+    def change(new):
+        nonlocal CELL
+        CELL = new
+
+    @dag
+    def main(n, items):
+        {body}
+
+    return main, change
+
+other, _ = factory({held}, [{cell}])
+main, change = factory({cell}, HELD)
+"""
 CHANGES = (
+    "change({})",
+    "HELD.append({})",
+    "HELD[0] = {}",
+    "change(HELD)",
     "K = {}",
     "CONFIG['k'] = {}",
     "CONFIG['rows'].append({})",
@@ -177,7 +210,7 @@ class Body:
         if kind < 6 and self.held:
             return str(self.pick(self.held))
         if kind < 8 or not depth:
-            return str(self.pick([*self.values, *self.held, "items", "K", "CONFIG", "ROWS"]))
+            return str(self.pick([*self.values, *self.held, "items", "K", "CONFIG", "ROWS", "CELL", "HELD"]))
         return self.literals.container(self.draw, [self.argument(0) for _ in range(self.draw(st.integers(1, 3)))])
 
     def filled(self, template: str) -> str:
@@ -262,7 +295,8 @@ def sessions(draw: Draw, changes: int = 0, doubts: bool = False) -> Session:
     shape = draw(st.sampled_from(("[{}]", "({})", "{{'all': [{}]}}")))
     text = HEAD.format(**{name: body.literal() for name in ("k", "config", "row", "default", "literal", "static")})
     body.lines.append(f"return {shape.format(returned)}")
-    text += "\n".join(["@dag", "def main(n, items):", *(f"    {line}" for line in body.lines)])
+    place, indent = draw(st.sampled_from(((IN_MODULE, " " * 4), (IN_FACTORY, " " * 8))))
+    text += place.format(cell=body.literal(), held=body.literal(), body=f"\n{indent}".join(body.lines))
     made = tuple(_change(body) for _ in range(draw(st.integers(min(changes, 1), changes))))
     calls = tuple(call_of(body) for _ in range(len(made) + 1))
     return Session(literals.serializer, text, made, calls, body.may_refuse, doubts or draw(st.booleans()))
