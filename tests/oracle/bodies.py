@@ -307,8 +307,8 @@ def _change(body: Body) -> str:
     return template.format(body.literal())
 
 
-def call_of(body: Body) -> str:
-    """Return arguments for `main`: a value and a list."""
+def call_of(body: Body, most: int = 10) -> str:
+    """Return arguments for `main`: a value, and a list of few items or `most` times as many."""
     items = ", ".join(body.literals.draw(body.draw, 1) for _ in range(body.draw(st.integers(0, 4))))
     # Of many items some are executed together, after the first few.
-    return f"{body.literal()}, [{items}] * {body.pick((1, 1, 1, 10))}"
+    return f"{body.literal()}, [{items}] * {body.pick((1, 1, 1, most))}"

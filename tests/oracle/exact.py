@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
@@ -92,17 +93,24 @@ def told(value: Any, above: tuple[int, ...] = ()) -> str:
             return f"{kind.__name__}<{inner(value.v)}>"
         case types.FunctionType():
             return "a function"
+        case str():  # its length says where it ends, so that no quotes are needed, and quotes of quotes
+            return f"{kind.__name__} {len(value)} {value.encode('ascii', 'backslashreplace').decode()}"
     return f"{kind.__name__} {value!r}"
+
+
+def short(text: str) -> str:
+    """Return a text, or the beginning of one that is long, and what tells it from others."""
+    return text if len(text) < 500 else f"{text[:300]}... {hashlib.sha1(text.encode()).hexdigest()}"
 
 
 def seen(x: Any, y: Any = None) -> str:
     """What it was given."""
-    return told([x, y])
+    return short(told([x, y]))
 
 
 def seen_of(**given: Any) -> str:
     """What it was given by name."""
-    return told(dict(sorted(given.items())))
+    return short(told(dict(sorted(given.items()))))
 
 
 def keep(x: Any) -> Any:
@@ -117,12 +125,12 @@ def listed(x: Any) -> list[Any]:
 
 def total(xs: list[Any]) -> str:
     """All elements, of a list."""
-    return told(list(xs))
+    return short(told(list(xs)))
 
 
 def lazy_total(xs: Iterable[Any]) -> str:
     """All elements, of a list that need not be one."""
-    return told(list(xs))
+    return short(told(list(xs)))
 
 
 def push(x: Any, y: Any = None) -> Any:

@@ -242,5 +242,13 @@ def growths(draw: Draw, doubts: bool = False) -> Session:
     )
     shape = body.pick(("[{}]", "({})", "{{'all': [{}]}}"))
     body.line(f"return {shape.format(', '.join(['p0', *body.held, body.literal()]))}")
-    text += body.pick(MAINS).format(body="\n".join(f"    {line}" for line in body.lines))
-    return Session(body.literals.serializer, text, (), (call_of(body),), body.may_refuse, doubts or draw(st.booleans()))
+    main = body.pick(MAINS)
+    text += main.format(body="\n".join(f"    {line}" for line in body.lines))
+    return Session(
+        body.literals.serializer,
+        text,
+        (),
+        (call_of(body, 1 if "for x in" in main else 10),),
+        body.may_refuse,
+        doubts or draw(st.booleans()),
+    )
