@@ -178,7 +178,7 @@ def _around(function: types.FunctionType, name: str) -> Standing:
         except ValueError:
             return PLAIN
     scope: dict[str, Any] = function.__globals__
-    built_in: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]
+    built_in: dict[str, Any] = function.__builtins__
     return known(scope[name]) if name in scope else known(built_in[name]) if name in built_in else PLAIN
 
 
