@@ -226,7 +226,7 @@ class _Copier(_Walker):
             return self._number(obj.it)
         if kind is types.FunctionType:
             return self._number(obj) if _holds_nothing(obj) or is_named(obj) else None
-        return self._number(obj) if _is_live(obj, kind) else None
+        return self._number(obj) if _is_live(obj, kind) or _is_named_wrapper(obj) else None
 
     def _number(self, obj: object) -> int:
         number = self._numbers.setdefault(id(obj), len(self.live))
@@ -328,6 +328,11 @@ def is_named(func: Any) -> bool:
             return False
         found = getattr(found, name, None)
     return found is func
+
+
+def _is_named_wrapper(obj: Any) -> bool:
+    """Whether an object that looks like the function that it wraps, such as a task, is what its module has."""
+    return "__qualname__" in getattr(obj, "__dict__", ()) and is_named(obj)
 
 
 def _is_live(obj: Any, kind: type) -> bool:
