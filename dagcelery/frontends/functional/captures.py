@@ -38,7 +38,7 @@ class Captures:
         """Return the name of an output in the branches."""
         key = id(trace_of(output)), ref_of(output)
         if key not in self._name_of:
-            name = self._name_of[key] = self._names.give(_told(output))
+            name = self._name_of[key] = self._names.give(_base_name(output))
             self.outputs[name] = output
         return self._name_of[key]
 
@@ -78,7 +78,7 @@ def _held(branch: object) -> Iterator[object]:
     yield from getattr(branch, "__defaults__", None) or ()
 
 
-def _told(output: Output) -> str:
+def _base_name(output: Output) -> str:
     base = ref_of(output).base
     if isinstance(base, Parameter):
         return base.name

@@ -112,9 +112,9 @@ class Definition(Generic[P, R_co]):
     def __repr__(self) -> str:
         plain = [each.replace(annotation=each.empty) for each in self._signature.parameters.values()]
         takes = self._signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)
-        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._told()])}>"
+        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._repr_parts()])}>"
 
-    def _told(self) -> list[str]:
+    def _repr_parts(self) -> list[str]:
         """Return what its options say, as they were given."""
         return []
 

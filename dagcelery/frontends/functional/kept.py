@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, cast
 
 from dagcelery.frontends.functional.snapshot import CannotTell, Snapshot
 from dagcelery.model.graph import DAG
-from dagcelery.objects import ATOMS, told
+from dagcelery.objects import ATOMS, identity
 
 Dags: TypeAlias = dict[Hashable, tuple[Snapshot, DAG]]
 
@@ -65,7 +65,7 @@ def key_of(values: Mapping[str, object]) -> Hashable | None:
 
     None for a list, which a body may change, so that it runs each time; and for objects, whose classes may change.
     """
-    return told(sorted(values.items())) if all(map(_is_constant, values.values())) else None
+    return identity(sorted(values.items())) if all(map(_is_constant, values.values())) else None
 
 
 def _is_constant(value: object) -> bool:

@@ -192,8 +192,8 @@ class _Questions(Follower):
             self._refuse(node, part, about)
 
     def _refuse(self, node: ast.AST, part: ast.expr, about: str) -> NoReturn:
-        told, text = ast.unparse(node), ast.unparse(part)
-        where = f"{told!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
+        expression, text = ast.unparse(node), ast.unparse(part)
+        where = f"{expression!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
         raise _refused(where, about.format(repr(text)), text if text in self.parameters else "", self.is_growth)
 
 
