@@ -12,11 +12,11 @@ from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_of
-from dagcelery.frontends.functional.kept import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.output import Output, title
 from dagcelery.frontends.functional.refs import Path, Ref, Result
 from dagcelery.frontends.functional.shapes import rebuilt
+from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, changed

@@ -12,9 +12,9 @@ from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.calls import CalledTask
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_at, serializer_of
-from dagcelery.frontends.functional.kept import Dags, kept
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
+from dagcelery.frontends.functional.snapshot import Dags, kept
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.options import Hook, TaskOptions, changed, words
