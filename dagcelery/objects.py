@@ -1,9 +1,8 @@
-"""What can be told of any Python object: a copy of it as it is now, and whether two of them are the same to us.
+"""Copies of any Python objects as they are now, and their identity: whether two of them are the same to us.
 
-Both go by what pickle would write, since that is what would travel. What users' classes say in ``__eq__`` or
-``__deepcopy__`` is not it: a field may be left out of the one, and what a function captures is left out of the other.
-Classes, modules and functions that have a name stand for themselves; other functions are their code and what they
-capture.
+Both follow what pickle would write, since that is what would travel. ``__eq__`` and ``__deepcopy__`` of users' classes
+are not asked: the one may ignore fields, and the other ignores what a function captures. Classes, modules and functions
+that can be imported stand for themselves; other functions are their code and what they capture.
 """
 
 from __future__ import annotations
@@ -59,38 +58,39 @@ def listed(values: Iterable[Any]) -> list[Any]:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are the same to us: of one type, and alike in all that would travel of them."""
+    """Whether two values are the same to us: of one type, and with one identity."""
     if one is other:
         return True
     if type(one) is not type(other):
         return False
     if type(one) in ATOMS:
         return repr(one) == repr(other)
-    found = told(one)
-    return found == told(other) if found is not None else _is_equal(one, other)
+    found = identity(one)
+    return found == identity(other) if found is not None else _is_equal(one, other)
 
 
-def told(value: object) -> Told | None:
-    """Return what tells a value from others in this process; None where that cannot be said."""
-    teller = _Teller(id)
+def identity(value: object) -> Identity | None:
+    """Return what distinguishes a value from others in this process; None for one that cannot be pickled."""
+    pickler = _IdentityPickler(id)
     try:
-        return Told(teller.digest(value), tuple(teller.live))
+        return Identity(pickler.digest(value), tuple(pickler.live))
     except Exception:  # pickling runs the classes' own code, which may raise anything
         return None
 
 
-def told_everywhere(value: object, name: Name) -> str | None:
-    """Return what tells a value from others in all processes, but for the order of dicts; None where that cannot be
-    said. `name` says what a class, a function or a module is called.
+def portable_identity(value: object, name: Name) -> str | None:
+    """Return what distinguishes a value from others in all processes; None for one that cannot be pickled.
+
+    The order of dicts does not count. `name` returns the name of a class, a function or a module.
     """
     try:
-        return _Teller(name, is_ordered=False).digest(value).hex()
+        return _IdentityPickler(name, is_ordered=False).digest(value).hex()
     except Exception:
         return None
 
 
-class Told:
-    """What a value is told by, to be compared and hashed; the classes and functions that it names stay alive."""
+class Identity:
+    """A digest to be compared and hashed; the classes and functions that it stands for are kept alive."""
 
     __slots__ = ("_digest", "_live")
 
@@ -99,7 +99,7 @@ class Told:
         self._live = live
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Told) and self._digest == other._digest
+        return isinstance(other, Identity) and self._digest == other._digest
 
     def __hash__(self) -> int:
         return hash(self._digest)
@@ -183,34 +183,21 @@ class _Live:
         self.it = it
 
 
-class _Walker(pickle.Pickler):
-    """Pickles an object, but for what stands for itself."""
-
-    is_copying = False
+class _Pickler(pickle.Pickler):
+    """Pickles into memory, with large parts beside the stream."""
 
     def __init__(self) -> None:
         self._file = io.BytesIO()
         self._buffers: list[pickle.PickleBuffer] = []
         super().__init__(self._file, _PROTOCOL, buffer_callback=self._buffers.append)
-        self.live: list[object] = []
-
-    def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is not types.FunctionType:
-            return NotImplemented
-        contents = [_content(cell) for cell in obj.__closure__ or ()]
-        model = _Live(obj) if self.is_copying else None
-        made = (model, _Live(obj.__code__), _Live(obj.__globals__), obj.__name__, obj.__qualname__, len(contents))
-        state = obj.__defaults__, obj.__kwdefaults__, obj.__module__, obj.__dict__, contents
-        return _function, made, state, None, None, _fill
 
 
-class _Copier(_Walker):
+class _Copier(_Pickler):
     """Pickles an object to load it again at once."""
-
-    is_copying = True
 
     def __init__(self, hidden: type | None) -> None:
         super().__init__()
+        self.live: list[object] = []
         self._hidden = hidden
         self._numbers: dict[int, int] = {}
         self.found: Any = None
@@ -227,6 +214,9 @@ class _Copier(_Walker):
         if kind is types.FunctionType:
             return self._number(obj) if _holds_nothing(obj) or is_named(obj) else None
         return self._number(obj) if _is_live(obj, kind) or _is_named_wrapper(obj) else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        return _reduced(obj, _Live(obj)) if type(obj) is types.FunctionType else NotImplemented
 
     def _number(self, obj: object) -> int:
         number = self._numbers.setdefault(id(obj), len(self.live))
@@ -261,17 +251,13 @@ class _Loader(pickle.Unpickler):
         return self._live[pid]
 
 
-class _Teller(_Walker):
-    """Pickles an object to compare the bytes: these must not tell which equal texts are one object, nor in which order
-    a set holds its members.
+class CanonicalPickler(_Pickler):
+    """Pickles objects to compare the bytes: these do not depend on which equal texts are one object, nor on the order
+    in which a set holds its members.
     """
 
-    def __init__(self, name: Name, *, is_ordered: bool = True) -> None:
-        super().__init__()
-        self._name = name
-        self._is_ordered = is_ordered
-
     def persistent_id(self, obj: Any) -> Any:
+        """Return what is written in the place of an object; None for one that is pickled."""
         kind = type(obj)
         if kind is str:
             return b"s" + obj.encode("utf-8", "surrogatepass")  # a new object each time, which no memo knows
@@ -280,9 +266,39 @@ class _Teller(_Walker):
         if kind in ATOMS:
             return None
         if kind is set or kind is frozenset:
-            return [kind.__name__, sorted(map(self._alone, obj))]
+            return [kind.__name__, sorted(map(self.digest_apart, obj))]
+        return self.stand_in(obj, kind)
+
+    def stand_in(self, obj: Any, kind: type) -> Any:
+        """Return the same for an object that is not plain data."""
+        return None
+
+    def digest(self, value: object) -> bytes:
+        """Return 32 bytes for the only value that is pickled. Raises what its classes raise."""
+        self.dump(value)
+        digest = hashlib.sha256(self._file.getbuffer())
+        for buffer in self._buffers:
+            raw = buffer.raw()
+            digest.update(b"%d:" % raw.nbytes)
+            digest.update(raw)
+        return digest.digest()
+
+    def digest_apart(self, value: object) -> bytes:
+        """Return the digest of a part of the value, whatever else that holds."""
+        raise NotImplementedError
+
+
+class _IdentityPickler(CanonicalPickler):
+    def __init__(self, name: Name, *, is_ordered: bool = True) -> None:
+        super().__init__()
+        self.live: list[object] = []
+        self._name = name
+        self._is_ordered = is_ordered
+
+    def stand_in(self, obj: Any, kind: type) -> Any:
         if kind is dict and not self._is_ordered:
-            return ["dict", sorted((self._alone(key), self._alone(value)) for key, value in obj.items())]
+            digest = self.digest_apart
+            return ["dict", sorted((digest(key), digest(value)) for key, value in obj.items())]
         if kind is types.CodeType:
             return marshal.dumps(obj)
         if kind is _Live:
@@ -292,18 +308,13 @@ class _Teller(_Walker):
         return self._named(obj) if _is_live(obj, kind) else None
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is types.FunctionType or type(obj) in copyreg.dispatch_table:
-            return super().reducer_override(obj)
+        if type(obj) is types.FunctionType:
+            return _reduced(obj)
+        if type(obj) in copyreg.dispatch_table:
+            return NotImplemented
         reduced = obj.__reduce_ex__(_PROTOCOL)
         # What is found by its name stands for itself: another object may have the name later.
         return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
-
-    def digest(self, value: object) -> bytes:
-        self.dump(value)
-        digest = hashlib.sha256(self._file.getbuffer())
-        for buffer in self._buffers:
-            digest.update(buffer.raw())
-        return digest.digest()
 
     def _named(self, obj: object) -> object:
         if type(obj) is types.CodeType:
@@ -313,17 +324,25 @@ class _Teller(_Walker):
         self.live.append(obj)
         return ["live", self._name(obj)]
 
-    def _alone(self, value: object) -> bytes:
-        teller = _Teller(self._name, is_ordered=self._is_ordered)
-        digest = teller.digest(value)
-        self.live += teller.live
+    def digest_apart(self, value: object) -> bytes:
+        pickler = _IdentityPickler(self._name, is_ordered=self._is_ordered)
+        digest = pickler.digest(value)
+        self.live += pickler.live
         return digest
+
+
+def cell_contents(cell: types.CellType) -> list[Any]:
+    """Return the value of a captured variable as the only element of a list, which is empty before it has one."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
 
 
 def is_named(func: Any) -> bool:
     """Whether a function or class is what its module has under its name, which is how it would travel."""
-    found: Any = sys.modules.get(func.__module__)
-    for name in func.__qualname__.split("."):
+    found: Any = sys.modules.get(getattr(func, "__module__", None) or "")
+    for name in getattr(func, "__qualname__", "").split("."):
         if found is None:
             return False
         found = getattr(found, name, None)
@@ -350,11 +369,11 @@ def _holds_nothing(func: Any) -> bool:
     )
 
 
-def _content(cell: types.CellType) -> list[Any]:
-    try:
-        return [cell.cell_contents]
-    except ValueError:  # it has no value yet
-        return []
+def _reduced(func: types.FunctionType, model: object = None) -> tuple[Any, ...]:
+    contents = [cell_contents(cell) for cell in func.__closure__ or ()]
+    made = (model, _Live(func.__code__), _Live(func.__globals__), func.__name__, func.__qualname__, len(contents))
+    state = func.__defaults__, func.__kwdefaults__, func.__module__, func.__dict__, contents
+    return _function, made, state, None, None, _fill
 
 
 def _function(model: Any, code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:

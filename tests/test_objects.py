@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dagcelery.objects import Copies, Hidden, copied, listed, same, told
+from dagcelery.objects import Copies, Hidden, copied, identity, listed, same
 
 
 class Box:
@@ -107,7 +108,7 @@ def test_functions_are_the_same_if_code_and_captures_are() -> None:
     assert not same(counter, same)
 
 
-def test_classes_are_told_by_themselves_and_not_by_their_names() -> None:
+def test_classes_are_the_same_by_themselves_and_not_by_their_names() -> None:
     def made() -> type:
         class Local:
             pass
@@ -117,4 +118,19 @@ def test_classes_are_told_by_themselves_and_not_by_their_names() -> None:
     one, other = made(), made()
     assert not same(one(), other())
     assert same(one(), one())
-    assert told({"c": one}) == told({"c": one}) != told({"c": other})
+    assert identity({"c": one}) == identity({"c": one}) != identity({"c": other})
+
+
+class Halves:
+    """Its large parts travel beside its pickle, and say nothing of their lengths."""
+
+    def __init__(self, one: bytes, other: bytes) -> None:
+        self.parts = one, other
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Halves, tuple(map(pickle.PickleBuffer, self.parts))
+
+
+def test_where_one_large_part_ends_and_the_next_begins_counts() -> None:
+    assert same(Halves(b"ab", b"c"), Halves(b"ab", b"c"))
+    assert not same(Halves(b"ab", b"c"), Halves(b"a", b"bc"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dagcelery.errors import SerializationError
-from dagcelery.objects import told_everywhere
+from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, values
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.topology import topology
@@ -60,29 +60,30 @@ def new_run(
 
 
 def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str, object]) -> str:
-    """What parameters are recognised by when a key is used again: a digest of what travels of them, and of the values
-    that shaped the DAG.
+    """Return a digest by which parameters are recognised when a key is used again.
+
+    It is made of what travels of them, and of the static values that shaped the DAG.
     """
     codecs = {param.name: param.codec for param in view.program.body(0).params}
-    told = {name: _told(view, codecs[name], value) for name, value in params.items()}
-    told |= {name: told_everywhere(value, _name) for name, value in static.items()}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    parts = {name: _distinguished(view, codecs[name], value) for name, value in params.items()}
+    parts |= {name: portable_identity(value, _name) for name, value in static.items()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _told(view: RunView, number: int, value: object) -> object:
-    """Return JSON that tells a value from others that travel as other bytes; those of pickle differ by the process."""
+def _distinguished(view: RunView, number: int, value: object) -> object:
+    """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
     kind = view.program.codec_spec(number)["k"]
-    told = told_everywhere(value, _name) if kind in _PICKLING else None
-    if told is not None:
-        return told
+    identity = portable_identity(value, _name) if kind in _PICKLING else None
+    if identity is not None:
+        return identity
     try:
         data = view.program.codec(number).dump(value)
     except SerializationError:  # its elements travel one by one, or nobody reads it
-        return told_everywhere(value, _name)
+        return portable_identity(value, _name)
     return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
 
 
 def _name(obj: object) -> str:
-    """What a class, a function or a module is called in every process."""
+    """Return the name of a class, a function or a module, which is the same in every process."""
     name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
     return f"{getattr(obj, '__module__', '')}:{name}"

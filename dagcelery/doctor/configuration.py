@@ -42,9 +42,9 @@ def check_visibility(patient: Patient) -> Iterator[Finding]:
         "result_backend_transport_options": (conf.result_backend_transport_options or {}).get("visibility_timeout"),
         "visibility_timeout": conf.get("visibility_timeout"),
     }
-    told = {name: seconds for name, seconds in said.items() if seconds is not None}
-    if len(set(told.values())) > 1:
-        what = "visibility timeouts differ: " + ", ".join(f"{name} says {seconds}" for name, seconds in told.items())
+    given = {name: seconds for name, seconds in said.items() if seconds is not None}
+    if len(set(given.values())) > 1:
+        what = "visibility timeouts differ: " + ", ".join(f"{name} says {seconds}" for name, seconds in given.items())
         yield Finding("visibility timeout", Severity.WARNING, what, "say the same in all three places")
     seconds = said["broker_transport_options"] or _DEFAULT_VISIBILITY
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):

@@ -38,8 +38,8 @@ def check_store(patient: Patient) -> Iterator[Finding]:
     try:
         patient.binding.store.ping()
     except (StoreUnavailable, InvalidSetting) as error:
-        told, _, remedy = str(error).rpartition("; ")
-        yield Finding("store", Severity.SERIOUS, told, remedy)
+        wrong, _, remedy = str(error).rpartition("; ")
+        yield Finding("store", Severity.SERIOUS, wrong, remedy)
 
 
 def check_broker(patient: Patient) -> Iterator[Finding]:
@@ -48,12 +48,12 @@ def check_broker(patient: Patient) -> Iterator[Finding]:
         remedy = "set DAGCELERY_BROKER_URL, or broker_url of your app"
         yield Finding("broker", Severity.SERIOUS, "there is no broker, so no worker hears of a run", remedy)
     elif isinstance(patient.broker_fault, NotSent):
-        told = f"no message can be sent to the broker at {patient.shown_broker}: {patient.broker_error}"
-        yield Finding("broker", Severity.SERIOUS, told, patient.broker_fault.remedy)
+        wrong = f"no message can be sent to the broker at {patient.shown_broker}: {patient.broker_error}"
+        yield Finding("broker", Severity.SERIOUS, wrong, patient.broker_fault.remedy)
     elif patient.broker_error:
-        told = f"the broker at {patient.shown_broker} does not answer: {patient.broker_error}"
+        wrong = f"the broker at {patient.shown_broker} does not answer: {patient.broker_error}"
         remedy = "start it, or point DAGCELERY_BROKER_URL, or broker_url of your app, at one that runs"
-        yield Finding("broker", Severity.SERIOUS, told, remedy)
+        yield Finding("broker", Severity.SERIOUS, wrong, remedy)
 
 
 def check_version(patient: Patient) -> Iterator[Finding]:

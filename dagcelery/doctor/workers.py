@@ -58,8 +58,8 @@ def check_worker_keys(patient: Patient) -> Iterator[Finding]:
         strangers = [word for word in workers if not (holds(word, _first(ring)) and holds(ours, _first(word["keys"])))]
         if strangers:
             who = f"{len(strangers)} of {len(workers)} workers of the queue {queue!r}"
-            told = of_other_keys(strangers, _first(ring), "this process")
-            what = f"{who} {told}: they take messages of its runs, and cannot read them"
+            wrong = of_other_keys(strangers, _first(ring), "this process")
+            what = f"{who} {wrong}: they take messages of its runs, and cannot read them"
             remedy = "give all of them the same DAGCELERY_SIGNING_KEY, and start them again"
             yield Finding("worker keys", Severity.SERIOUS, what, remedy)
 
@@ -95,8 +95,8 @@ def check_code(patient: Patient) -> Iterator[Finding]:
             by_part[part][version].append(name)
     for part, by_version in sorted(by_part.items()):
         if len(by_version) > 1:
-            told = ", ".join(f"{names[0]} has {version}" for version, names in sorted(by_version.items()))
-            what = f"workers have different code of {part}: {told}"
+            wrong = ", ".join(f"{names[0]} has {version}" for version, names in sorted(by_version.items()))
+            what = f"workers have different code of {part}: {wrong}"
             yield Finding("code", Severity.WARNING, what, "deploy the same version everywhere, and start them again")
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, ForwardRef, Literal, get_args, get_ori
 from weakref import WeakKeyDictionary
 
 from dagcelery.model.signatures import says, signature
+from dagcelery.objects import cell_contents
 
 _known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
 """Annotations as they were written, and evaluated: tasks that run make nodes of the same functions again and again."""
@@ -141,8 +142,7 @@ class _Scope(ChainMap[str, object]):
         code, cells = getattr(func, "__code__", None), getattr(func, "__closure__", None) or ()
         own: dict[str, object] = {each.__name__: each for each in getattr(func, "__type_params__", ())}
         for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
-            with suppress(ValueError):  # it has no value yet
-                own[name] = cell.cell_contents
+            own.update((name, value) for value in cell_contents(cell))
         home = sys.modules.get(getattr(func, "__module__", ""), builtins)
         super().__init__(own, getattr(func, "__globals__", home.__dict__), builtins.__dict__)
         self.missed = False

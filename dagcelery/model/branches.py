@@ -20,11 +20,11 @@ MAPPED_BRANCH: Final = "let a nested DAG that runs once per item hold it"
 def condition_is_an_input(dag: DAG) -> None:
     if dag.only_if is None:
         return
-    told = f"only_if={shown(dag.only_if)}"
+    culprit = f"only_if={shown(dag.only_if)}"
     if not isinstance(dag.only_if, tuple) or len(dag.only_if) != 2 or not isinstance(dag.only_if[1], bool):
-        raise InvalidDagType(told, "is no condition", "give the name of an input, and True or False")
+        raise InvalidDagType(culprit, "is no condition", "give the name of an input, and True or False")
     if not is_in(dag.only_if[0], dag.inputs):
-        raise InvalidDag(told, "names none of its inputs", choices(dag.only_if[0], dag.inputs))
+        raise InvalidDag(culprit, "names none of its inputs", choices(dag.only_if[0], dag.inputs))
 
 
 def branches_run_at_most_once(dag: DAG) -> None:

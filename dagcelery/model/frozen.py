@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from dagcelery.errors import InvalidDagType
-from dagcelery.model.shown import told
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.text import shown
 
 K = TypeVar("K")
@@ -69,4 +69,4 @@ class Frozen:
     def __hash__(self) -> int:
         return hash(type(self))
 
-    __repr__ = told
+    __repr__ = constructor_repr

@@ -14,7 +14,7 @@ from dagcelery.model.frozen import Frozen, FrozenMapping
 from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.order import dependencies, layers
 from dagcelery.model.outputs import TaskOutput
-from dagcelery.model.shown import given
+from dagcelery.model.reprs import constructor_arguments
 from dagcelery.model.sources import Readable, Source
 from dagcelery.objects import same
 
@@ -138,7 +138,9 @@ class DAG(Frozen):
     def __repr__(self) -> str:
         names = ("nodes", "inputs", "outputs")
         parts = [f"{name} {', '.join(held)}" for name in names if (held := getattr(self, name))]
-        rest = [each for each in given(self) if each.partition("=")[0] not in (*names, "name", "returns")]
+        rest = [
+            each for each in constructor_arguments(self) if each.partition("=")[0] not in (*names, "name", "returns")
+        ]
         return f"<{' '.join(filter(None, ('DAG', self.name)))}: {'; '.join([*parts, *rest])}>"
 
     @property

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.policies import Cache, Retry, Timeout, as_timeout, check_count, check_seconds, is_number
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.model.schedules import Schedule
 from dagcelery.model.serializers import Serialize, Serializer
-from dagcelery.model.shown import told
 from dagcelery.text import shown
 
 Hook: TypeAlias = Callable[..., object]
@@ -55,7 +55,7 @@ class TaskOptions:
     on_retry: Hook | None = None
     driver: Hook | None = None
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         for field in ("taints", "by_value"):
@@ -101,7 +101,7 @@ class DagOptions:
     keep: Literal["all", "outputs"] = "all"
     schedule: Schedule | None = None
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)

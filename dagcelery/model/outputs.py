@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.model.serializers import Serializer
-from dagcelery.model.shown import told
 from dagcelery.model.sources import PathStep
 
 
@@ -17,7 +17,7 @@ class FromReturnValue:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
@@ -33,7 +33,7 @@ class FromKey:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
@@ -49,7 +49,7 @@ class FromProperty:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     @property
     def steps(self) -> tuple[PathStep, ...]:
@@ -65,7 +65,7 @@ class FromPath:
     serializer: Serializer | None = None
     is_partitioned: bool = False
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
 
 TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath

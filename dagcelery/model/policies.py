@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeGuard
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model.shown import told
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.text import shown
 
 MOST_ATTEMPTS: Final = 1000
@@ -89,7 +89,7 @@ class Retry:
     `max_attempts` counts the calls of the function that may happen in all: 3 means at most 3 calls, of which 2
     come after an error. A call that was cut off by the death of its worker is counted apart. `wait` is what
     `exponential(...)` or `static(...)` return, and a plain number means `static`. Errors of the classes `on`, and
-    of those derived from them, are followed by another call, but for those of `give_up_on`. Classes are told by
+    of those derived from them, are followed by another call, but for those of `give_up_on`. Classes are compared by
     module and name. A hard time limit counts as a TimeoutError and as Celery's TimeLimitExceeded.
     """
 
@@ -98,7 +98,7 @@ class Retry:
     on: tuple[type[BaseException], ...]
     give_up_on: tuple[type[BaseException], ...]
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Timeout:
     soft: float | None = None
     hard: float | None = None
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         for name in ("soft", "hard"):
@@ -162,7 +162,7 @@ class Cache:
     key: str | Callable[..., str] | None = None
     max_bytes: int = CACHED_BYTES
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model import fanout
-from dagcelery.model.alone import check_alone
 from dagcelery.model.branches import BRANCH_RULES
 from dagcelery.model.names import NAME_RULE, is_in, is_name
 from dagcelery.model.options import check_serializer
 from dagcelery.model.outputs import OUTPUTS
 from dagcelery.model.signatures import signature
+from dagcelery.model.source_rules import check_source
 from dagcelery.model.sources import (
     EMPTY,
     SOURCES,
@@ -343,7 +343,7 @@ def _check_source(place: str, source: object) -> None:
             f"use one of {listed([kind.__name__ for kind in SOURCES], 'or')}; Literal(...) holds a value",
         )
     for part in walk(source):
-        check_alone(place, part)
+        check_source(place, part)
         if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
             raise InvalidDagType(f"{place}: over={shown(part.over)}", "is no list", f"give {_READABLE}")
         for inner in parts(part):

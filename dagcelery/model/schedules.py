@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model.cron import Numbers, numbers_of, wrong_with
-from dagcelery.model.shown import told
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.text import choices, listed, shown
 
 
@@ -22,7 +22,7 @@ class Schedule:
     cron: str
     timezone: str | None = None
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         if not isinstance(self.cron, str):

@@ -13,6 +13,8 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from dagcelery.objects import cell_contents
+
 _LENIENT: Final[dict[str, Any]] = {}
 if sys.version_info >= (3, 14):
     from annotationlib import Format
@@ -170,20 +172,14 @@ def _call_within(wrapper: Callable[..., Any]) -> ast.Call | None:
 
 def _read_call(wrapper: FunctionType) -> ast.Call | None:
     cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True)
-    names = {name for name, cell in cells if _holds(cell, _wrapped_by(wrapper))}
+    wrapped = _wrapped_by(wrapper)
+    names = {name for name, cell in cells if any(value is wrapped for value in cell_contents(cell))}
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(wrapper.__code__)))
     except (OSError, SyntaxError, ValueError):
         return None
     found = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
     return found.popitem()[1] if len(found) == 1 else None
-
-
-def _holds(cell: Any, wrapped: object) -> bool:
-    try:
-        return cell.cell_contents is wrapped
-    except ValueError:
-        return False
 
 
 def _calls(nodes: Iterable[ast.AST], names: set[str]) -> Iterator[ast.Call]:

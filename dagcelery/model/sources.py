@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
+from dagcelery.model.reprs import constructor_repr
 from dagcelery.model.serializers import Serializer
-from dagcelery.model.shown import told
 from dagcelery.objects import same
 
 
@@ -60,7 +60,7 @@ class FromParam(Source):
     serializer: Serializer | None = None
     default_value: object = EMPTY
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FromParam) or (self.name, self.serializer) != (other.name, other.serializer):
@@ -79,7 +79,7 @@ class FromNodeOutput(Source):
     output: str
     serializer: Serializer | None = None
 
-    __repr__ = told
+    __repr__ = constructor_repr
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -280,7 +280,7 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
     """
     kind = spec["k"]
     if kind == "models":
-        from dagcelery.payload.annotated import codec_from_spec  # which is built on this module
+        from dagcelery.payload.models_codec import codec_from_spec  # which is built on this module
 
         return codec_from_spec(spec, keyring, imports)
     if kind == "json":

@@ -1,19 +1,37 @@
-"""What a function is called with, and what it holds, has a fingerprint: equal ones mean equal values, everywhere."""
+"""Arguments of a function, and what it captures, have fingerprints: in all processes equal ones mean equal values.
+
+Objects count with their data and with the code of their class. Python's own library counts by name: it changes with
+Python, whose version is part of every code's hash. What is read elsewhere, such as globals or class attributes that are
+not plain values, does not count; neither does it for the function of a task.
+"""
 
 from __future__ import annotations
 
-import functools
+import copyreg
 import hashlib
 import inspect
 import marshal
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from dagcelery.payload.code import code_hash
+from dagcelery.objects import CanonicalPickler, cell_contents
+from dagcelery.payload.code import (
+    UnknownCode,
+    class_text,
+    code_hash,
+    is_bound_builtin,
+    is_class,
+    is_installed,
+    is_of_stdlib,
+    name_of,
+)
+from dagcelery.payload.functions import layers
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.objects import told
 
+_PROTOCOL: Final = 5
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_CODE: Final = (*_FUNCTIONS, types.ModuleType, types.CodeType)
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _MARSHALLED: Final = 2
 """The last format that neither depends on which objects are the same, nor on which strings are interned."""
@@ -22,12 +40,11 @@ _Update = Callable[[bytes], object]
 
 
 def fingerprint(arguments: Mapping[str, Any]) -> bytes | None:
-    """Return 32 bytes that differ if any argument differs, in type too; None where one cannot be told.
+    """Return 32 bytes that differ if any argument differs, in type too; None where that cannot be known.
 
-    Plain values, in lists, tuples, sets and dicts, are told by what they are. Other objects are told by their data and
-    by the code of their class (`objects.told`): two that are equal may have different fingerprints, but two that
-    differ never have the same. Code that is itself an argument, or lies within one, cannot be told: a function calls
-    others, which may change while it does not.
+    Equal plain values, in lists, tuples, sets and dicts, have equal fingerprints. Other objects that are equal may have
+    different ones, but two that differ never have the same. There is none for code as an argument, or within one: a
+    function calls others, which may change while it does not.
     """
     return _fingerprint(arguments, code=False)
 
@@ -44,7 +61,7 @@ def _fingerprint(arguments: Mapping[str, Any], *, code: bool) -> bytes | None:
 
 
 def _feed(update: _Update, value: Any, code: bool) -> None:
-    """Tell `update` a value so that no two tell the same: each begins with a mark of its kind, and says its end."""
+    """Pass `update` bytes that differ for any two values: each begins with a mark of its kind, and shows its end."""
     kind = type(value)
     if kind in _ATOMS:
         update(b"a" + marshal.dumps(value, _MARSHALLED))
@@ -66,8 +83,7 @@ def _feed(update: _Update, value: Any, code: bool) -> None:
         for member in sorted([_alone(member, code) for member in value]):
             update(member)
     else:
-        data = told(value, code=code)
-        update(b"p%d:" % len(data) + data)
+        update(b"p" + _CodePickler(code=code).digest(value))
 
 
 def _feed_all(update: _Update, values: Iterable[Any], code: bool) -> None:
@@ -81,34 +97,109 @@ def _alone(value: Any, code: bool) -> bytes:
     return digest.digest()
 
 
-def held(func: Callable[..., Any]) -> bytes | None:
-    """Return 32 bytes for what a function holds beside its code; None where that cannot be told.
+def fingerprint_captures(func: Callable[..., Any]) -> bytes | None:
+    """Return 32 bytes for what a function holds beside its code; None where that cannot be known.
 
-    These are the variables that it captures, defaults, and what a method or a `partial` is bound to, each as it is now.
-    Code among them is told by what it does, and by what it holds. Globals do not count, nor what they hold.
+    These are the variables that it captures, defaults, and the object that a method or a `partial` is bound to, each as
+    it is now. Code among them counts with what it holds itself. Globals do not count, nor what they hold.
     """
-    return _fingerprint({"": _held(func, set())}, code=True)
+    return _fingerprint({"": func if _may_hold(func) else func.__qualname__}, code=True)
 
 
-def _held(func: Any, seen: set[int]) -> Any:
-    if id(func) in seen:
-        return "itself"
-    seen.add(id(func))
-    if isinstance(func, types.MethodType):
-        return ["method", _held(func.__func__, seen), func.__self__]
-    if isinstance(func, functools.partial):
-        return ["partial", _held(func.func, seen), func.args, func.keywords]
-    if isinstance(func, types.FunctionType):
-        captured = [_content(cell, seen) for cell in func.__closure__ or ()]
-        return ["function", code_hash(func), func.__defaults__, func.__kwdefaults__, captured]
-    return func if not inspect.isroutine(func) and not isinstance(func, type) else func.__qualname__
+def _may_hold(func: Callable[..., Any]) -> bool:
+    if isinstance(func, types.FunctionType | types.MethodType) or is_bound_builtin(func):
+        return True
+    return not isinstance(func, type) and not inspect.isroutine(func)
 
 
-def _content(cell: types.CellType, seen: set[int]) -> Any:
-    try:
-        value = cell.cell_contents
-    except ValueError:
-        return "empty"
-    if isinstance(value, types.FunctionType | types.MethodType | functools.partial):
-        return _held(value, seen)
-    return value.__name__ if isinstance(value, types.ModuleType) else [value]
+def _stand_in(*_: object) -> None:
+    """Stand in a pickle for the function that would make the object: it is never loaded."""
+
+
+class _CodePickler(CanonicalPickler):
+    """Pickles objects with the code of classes and functions in the place of their names.
+
+    A pickle names classes and functions, so it stays the same when these are edited.
+    """
+
+    def __init__(self, *, code: bool) -> None:
+        super().__init__()
+        self._code = code
+        self._classes: dict[type, str] = {}
+        self._seen: dict[int, int] = {}
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return how `value` is written: as a call of `_stand_in` with all that it depends on."""
+        if value is _stand_in:
+            return NotImplemented
+        if is_class(value):
+            return _stand_in, ("class", self._class(value, as_value=True))
+        if isinstance(value, _CODE) and not is_bound_builtin(value):
+            return _stand_in, ("code", *self._function(value))
+        return self._object(value)
+
+    def _object(self, value: Any) -> tuple[Any, ...]:
+        reduce = copyreg.dispatch_table.get(type(value))
+        reduced = reduce(value) if reduce is not None else value.__reduce_ex__(_PROTOCOL)
+        if isinstance(reduced, str):
+            return _stand_in, ("name", *self._named(value, reduced))
+        maker, arguments, *rest = reduced
+        parts = [self._maker(maker), *arguments]
+        # What makes an object may take its class; any other class that it takes is a value, which somebody may call.
+        own = [at for at, part in enumerate(parts) if is_class(part) and (at == 0 or part in type(value).__mro__)]
+        for at in own:
+            parts[at] = self._class(parts[at], as_value=False)
+        return _stand_in, (own, *parts), *rest
+
+    def _maker(self, maker: Any) -> Any:
+        is_compiled = is_installed(maker) and hasattr(maker, "__qualname__")  # by Cython
+        if is_class(maker) or not (isinstance(maker, _FUNCTIONS) or is_compiled):
+            return maker
+        if isinstance(maker, types.MethodType) and not is_class(maker.__self__):
+            return maker
+        owner: Any = getattr(maker, "__self__", None)
+        of = self._class(owner, as_value=False) if is_class(owner) else ""
+        return f"{name_of(maker)} {code_hash(maker)} {of}"
+
+    def _named(self, value: Any, name: str) -> Iterator[Any]:
+        """Yield parts for what is pickled by name: data of a library, or a task, which is its function."""
+        yield f"{getattr(value, '__module__', None)}:{name}"
+        yield self._class(type(value), as_value=False)
+        inner = [layer for layer in layers(value) if layer is not value]
+        if is_of_stdlib(value) or (is_of_stdlib(type(value)) and not inner):
+            return
+        if self._code and inner:
+            yield inner[0]
+        elif callable(value) or not is_installed(type(value)):
+            raise UnknownCode(f"{name} is known by its name only")
+
+    def _function(self, value: Any) -> Iterator[Any]:
+        yield name_of(value)
+        if is_of_stdlib(value):
+            return
+        if not self._code or isinstance(value, types.BuiltinFunctionType):
+            raise UnknownCode(f"{name_of(value)} calls code that is not looked at")
+        if id(value) in self._seen:
+            yield f"function {self._seen[id(value)]}"  # which holds this one
+        elif isinstance(value, types.FunctionType):
+            self._seen[id(value)] = len(self._seen)
+            yield code_hash(value)
+            yield value.__defaults__
+            yield value.__kwdefaults__
+            yield [cell_contents(cell) for cell in value.__closure__ or ()]
+        elif isinstance(value, types.MethodType):
+            yield value.__func__
+            yield value.__self__
+
+    def _class(self, kind: type, *, as_value: bool) -> str:
+        """Return a text for a class. One that is a value may be called by the function that gets it, so it is code."""
+        if is_of_stdlib(kind):
+            return name_of(kind)
+        if as_value and not self._code:
+            raise UnknownCode(f"{name_of(kind)} calls code that is not looked at")
+        if kind not in self._classes:
+            self._classes[kind] = class_text(kind)
+        return self._classes[kind]
+
+    def digest_apart(self, value: object) -> bytes:
+        return _CodePickler(code=self._code).digest(value)

@@ -17,9 +17,9 @@ from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
 from dagcelery.payload import pickles, scripts
-from dagcelery.payload.captures import way_to
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
+from dagcelery.payload.unpicklable import path_to
 from dagcelery.text import shown
 
 __all__ = [
@@ -277,10 +277,10 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     try:
         return pickles.dumps(obj, by_value)
     except Exception as error:  # __reduce__ methods raise what they like
-        way = way_to(obj, lambda held: _fails(pickles.dumps, held))
+        path = path_to(obj, lambda held: _fails(pickles.dumps, held))
         raise SerializationError(
             f"function {_title(obj)}",
-            f"cannot travel by value{f' with its {way}' if way else ''}: {type(error).__name__}: {error}",
+            f"cannot travel by value{f' with its {path}' if path else ''}: {type(error).__name__}: {error}",
             "put it into a module that workers can import, or open what it captures inside of it",
         ) from error
 

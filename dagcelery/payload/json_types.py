@@ -71,18 +71,18 @@ def from_json(found: dict[str, Any], restore: Callable[[str, str, Any], Any] | N
     """
     if len(found) != 1:
         return found
-    (key, told), *_ = found.items()
-    if key == _SKIPPED and type(told) is list and list(map(type, told)) == [str] * 3:
-        return Skipped(*told)
-    if key != _VALUE or type(told) is not list or not told:
+    (key, parts), *_ = found.items()
+    if key == _SKIPPED and type(parts) is list and list(map(type, parts)) == [str] * 3:
+        return Skipped(*parts)
+    if key != _VALUE or type(parts) is not list or not parts:
         return found
-    if len(told) == 3 and type(told[1]) is str and type(told[0]) is str and told[0] in _OF_CLASSES:
+    if len(parts) == 3 and type(parts[1]) is str and type(parts[0]) is str and parts[0] in _OF_CLASSES:
         if restore is None:
-            raise Unreadable(f"holds an object of {told[1]}, which no annotation names here")
-        return restore(*told)
-    reader = _READERS.get(told[0]) if type(told[0]) is str else None
+            raise Unreadable(f"holds an object of {parts[1]}, which no annotation names here")
+        return restore(*parts)
+    reader = _READERS.get(parts[0]) if type(parts[0]) is str else None
     try:
-        return found if reader is None else reader(*told[1:])
+        return found if reader is None else reader(*parts[1:])
     except Unreadable:
         raise
     except (TypeError, ValueError, OverflowError, InvalidOperation):
@@ -125,15 +125,15 @@ def _is_marked(value: Mapping[str, Any]) -> bool:
 
 def _write_datetime(value: datetime.datetime) -> list[Any]:
     naive = value.replace(tzinfo=None, fold=0).isoformat()
-    return ["datetime", naive, *_told_zone(value.tzinfo, value.fold)]
+    return ["datetime", naive, *_zone_parts(value.tzinfo, value.fold)]
 
 
 def _write_time(value: datetime.time) -> list[Any]:
     naive = value.replace(tzinfo=None, fold=0).isoformat()
-    return ["time", naive, *_told_zone(value.tzinfo, value.fold)]
+    return ["time", naive, *_zone_parts(value.tzinfo, value.fold)]
 
 
-def _told_zone(zone: datetime.tzinfo | None, fold: int) -> list[Any]:
+def _zone_parts(zone: datetime.tzinfo | None, fold: int) -> list[Any]:
     """Return a zone as its name or its offset in microseconds, and which of two equal times on a clock is meant."""
     if zone is None:
         return [None, fold] if fold else []
@@ -145,17 +145,17 @@ def _told_zone(zone: datetime.tzinfo | None, fold: int) -> list[Any]:
     raise UnknownZone(f"has a time zone of type {type(zone).__module__}.{type(zone).__qualname__}, which has no text")
 
 
-def _zone(told: Any) -> datetime.tzinfo | None:
-    if told is None:
+def _zone(parts: Any) -> datetime.tzinfo | None:
+    if parts is None:
         return None
-    if isinstance(told, list):
-        offset, *name = told
+    if isinstance(parts, list):
+        offset, *name = parts
         since = datetime.timedelta(microseconds=offset)
         return datetime.timezone(since, *name) if since or name else datetime.UTC
     try:
-        return ZoneInfo(told)
+        return ZoneInfo(parts)
     except (LookupError, OSError) as error:
-        raise Unreadable(f"needs the time zone {told!r}, which is not known here; install tzdata") from error
+        raise Unreadable(f"needs the time zone {parts!r}, which is not known here; install tzdata") from error
 
 
 def _read_datetime(text: str, zone: Any = None, fold: int = 0) -> datetime.datetime:

@@ -60,8 +60,8 @@ class AsModels:
         return self.__codec__().load(reader.read())
 
     def __codec__(self) -> Any:
-        from dagcelery.payload.annotated import ModelsCodec  # only who touches values needs codecs
         from dagcelery.payload.codecs import AsJSON
+        from dagcelery.payload.models_codec import ModelsCodec  # only who touches values needs codecs
 
         return ModelsCodec(AsJSON(), lambda: dict(self.classes))
 

@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias
 
 from dagcelery.model import Serialize, Serializer, TaskOptions, TaskOutput
-from dagcelery.objects import told
+from dagcelery.objects import identity
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, Path
 
@@ -31,7 +31,6 @@ class FunctionTable:
 
     def __init__(self, describe: Describe = functions.describe) -> None:
         self._describe = describe
-        self._named: dict[tuple[int, str], tuple[type, ...]] = {}
         self.specs: list[FunctionSpec] = []
         self._numbers: dict[Any, int] = {}
 
@@ -84,10 +83,10 @@ class CodecTable:
         along: dict[str, None] = {}
         for func, name, by_value in readings:
             if named := self._named_by(func, name):
-                told = self._describe(func, by_value=by_value)
+                described = self._describe(func, by_value=by_value)
                 classes |= dict.fromkeys(named)
                 along |= dict.fromkeys(by_value)
-                of.append([told["module"], told["qualname"], name])
+                of.append([described["module"], described["qualname"], name])
         if not of:
             return default
         if not all(module for module, _, _ in of):
@@ -119,7 +118,7 @@ class CodecTable:
 def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
     """Return the description of a serializer as plans hold it; unknown ones stay objects until encoded.
 
-    Ours are told by their names, since the planner imports nothing of payload that touches values.
+    Ours are recognised by their names, since the planner imports nothing of payload that touches values.
     """
     kind = type(serializer)
     if kind.__module__ == "dagcelery.payload.codecs":
@@ -128,8 +127,8 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
         if kind.__name__ == "AsJSON":
             given = [(name, getattr(serializer, name)) for name in ("indent", "allow_nan")]
             # 0 is an indentation, so that only the very False says nothing.
-            told = {name: value for name, value in given if value is not None and value is not False}
-            return {"k": "json", **told}
+            said = {name: value for name, value in given if value is not None and value is not False}
+            return {"k": "json", **said}
     if kind.__module__.startswith("dagcelery.payload.serializers."):
         known: Any = serializer
         options = {field.name: getattr(known, field.name) for field in fields(known)}
@@ -154,11 +153,11 @@ def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
 
 def _key(spec: Mapping[str, Any]) -> Any:
     if spec["k"] != "object":
-        return json.dumps({name: told for name, told in spec.items() if name != "live"}, sort_keys=True)
+        return json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True)
     live = spec["live"]
     try:
         hash(live)
     except TypeError:
         return id(live)
     # Equal ones may hold other values, and write something else.
-    return live, told(live)
+    return live, identity(live)

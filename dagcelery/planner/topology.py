@@ -164,10 +164,10 @@ def _policies(step: Step) -> dict[str, Any]:
     if retry := options.get("retry"):
         found["r"] = {"m": retry["max"], "b": retry["base"], "f": retry["factor"], "c": retry["cap"]}
         found["r"] |= {"j": int(retry["jitter"]), "h": int(is_time_limit_retried(retry))}
-    told = {"tl": options.get("timeout", (None, None))[1]}
-    told |= {"sw": options.get("start_within"), "ms": options.get("min_success"), "mc": options.get("max_concurrent")}
-    told |= {"br": 1 if options.get("branch") else None}
-    return found | {name: value for name, value in told.items() if value is not None}
+    fields = {"tl": options.get("timeout", (None, None))[1]}
+    fields |= {"sw": options.get("start_within"), "ms": options.get("min_success"), "mc": options.get("max_concurrent")}
+    fields |= {"br": 1 if options.get("branch") else None}
+    return found | {name: value for name, value in fields.items() if value is not None}
 
 
 def _of_run(plan: Plan) -> dict[str, int]:

@@ -78,8 +78,8 @@ class Modules(Collection[str]):
             try:
                 self._app.loader.import_default_modules()
             except Exception as error:  # their bodies raise what they like
-                told = "the tasks of the app '%s' could not all be imported here: %s: %s"
-                log.warning(told, self._app.main, type(error).__name__, error, extra={"action": "not_discovered"})
+                message = "the tasks of the app '%s' could not all be imported here: %s: %s"
+                log.warning(message, self._app.main, type(error).__name__, error, extra={"action": "not_discovered"})
             return True
 
 

@@ -16,7 +16,7 @@ from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.code import code_hash
 from dagcelery.payload.codecs import Codec
-from dagcelery.payload.fingerprints import fingerprint, held
+from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
 from dagcelery.runtime.telling import quiet_logger
@@ -51,15 +51,15 @@ class Memo:
         self._codecs: dict[Path, Codec] = {path: program.codec(number) for path, number in numbers.items()}
         kept = [[path, program.codec_spec(number)] for path, number in numbers.items()]
         function = program.function(step.target)
-        beside = held(function)
-        if beside is None:
-            wrong, right = "holds something that cannot be pickled, so nobody can tell its results", "pass it"
-            raise SerializationError(f"task {self.task}", wrong, f"{right} as an argument")
-        told = f"{code_hash(function)} {beside.hex()} {json.dumps(kept, default=_pickled)}"
-        self._identity = hashlib.sha256(told.encode())
+        captures = fingerprint_captures(function)
+        if captures is None:
+            wrong = "captures something that cannot be pickled, so its results could be those of another function"
+            raise SerializationError(f"task {self.task}", wrong, "pass it as an argument")
+        text = f"{code_hash(function)} {captures.hex()} {json.dumps(kept, default=_pickled)}"
+        self._identity = hashlib.sha256(text.encode())
 
     def entry(self, arguments: Arguments) -> str | None:
-        """Name the result of a call; None if its arguments cannot be told from others."""
+        """Name the result of a call; None if its arguments have no fingerprint."""
         digest = self._identity.copy()
         if self._key is None:
             found = fingerprint(arguments)

@@ -78,9 +78,9 @@ class Feed:
         self.is_over = record.is_over and not found
         if found:
             self.position = found[-1].id
-        return [self._told(event) for event in found]
+        return [self._run_event(event) for event in found]
 
-    def _told(self, event: Event) -> RunEvent:
+    def _run_event(self, event: Event) -> RunEvent:
         at = int(event.id.partition("-")[0]) / 1000 or event.started
         if not event.piece:
             if event.kind in TERMINAL:

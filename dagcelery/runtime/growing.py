@@ -47,24 +47,24 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     from dagcelery.planner.build import plan  # only who makes plans needs to know how
     from dagcelery.planner.shapes import filled
 
-    told = step.options["dynamic"]
-    codec = view.program.codec_spec(told["c"])
+    dynamic = step.options["dynamic"]
+    codec = view.program.codec_spec(dynamic["c"])
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
     if shape is None:
         dag = graph.__dag__()  # type: ignore[attr-defined]
-        made = plan(dag, serializer=codec, queue=told["q"], max_nodes=most, describe=_described)
+        made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
         if made.bodies[0].params:
             wrong = f"was returned by a running task, and nobody gave its parameter {made.bodies[0].params[0].name!r}"
             raise InvalidDag(f"DAG '{made.name}'", wrong, "call it with arguments, and return what the call returns")
         return made
     dag, given = shape
-    key = id(dag), codec_identity(codec), told["q"], most
+    key = id(dag), codec_identity(codec), dynamic["q"], most
     known = _shapes.get(key)
     if known is None:
         if len(_shapes) >= _KEPT_SHAPES:
             _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
-        made = plan(dag, serializer=codec, queue=told["q"], max_nodes=most, describe=_described)
+        made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
         known = _shapes[key] = dag, made
     return filled(known[1], given)
 

@@ -86,8 +86,8 @@ def _closed(view: RunView, grant: Grant) -> Grant:
 
 def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:
     address = view.address(grant.scope, grant.step, index)
-    told = "" if error is None else f"{type(error).__qualname__}: {error}"
-    return Notice(view.run_id, view.program.plan.name, state, address, told, grant.attempt)
+    message = "" if error is None else f"{type(error).__qualname__}: {error}"
+    return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)
 
 
 def quietly(hook: Callable[..., Any], notice: Notice) -> None:

@@ -36,12 +36,12 @@ def located(view: RunView, error: E, scope: str, token: str, lo: int = -1, hi: i
     It is made only now: values are read without a word to anybody as long as nothing is wrong with them.
     """
     try:
-        told = f"{named(view, scope, token, lo, hi)} of run {view.run_id}"
+        place_name = f"{named(view, scope, token, lo, hi)} of run {view.run_id}"
     except (DagceleryError, LookupError, ValueError):
         return error  # a place that is not even in the plan
     if isinstance(error, BadSignature):
-        return type(error)(f"{told} ({error.address})", error.reason)
-    return type(error)(f"{told} ({error.culprit})", error.reason, error.remedy)
+        return type(error)(f"{place_name} ({error.address})", error.reason)
+    return type(error)(f"{place_name} ({error.culprit})", error.reason, error.remedy)
 
 
 def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> DeserializationError:

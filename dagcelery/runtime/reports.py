@@ -51,20 +51,20 @@ def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
 
 def _report_failure(view: RunView, grant: Grant, executed: Executed, error: BaseException, reply: Reply) -> None:
     index = executed.outcome.done if grant.lo >= 0 else -1
-    node, told = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
+    node, summary = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
     about = _about(view, grant.scope, grant.step, node, index, grant.attempt)
     if reply.state == "retried":
         again = "run %s: %s failed in attempt %d (%s); attempt %d is due in %.1f s"
         seconds = reply.retry_seconds or 0.0
         extra = about | {"action": "retried", "retry_seconds": seconds}
-        log.warning(again, view.run_id, node, grant.attempt, told, grant.attempt + 1, seconds, extra=extra)
+        log.warning(again, view.run_id, node, grant.attempt, summary, grant.attempt + 1, seconds, extra=extra)
     elif reply.state == "skipped":
         extra = about | {"action": "skipped"}
-        log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, told, extra=extra)
+        log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, summary, extra=extra)
     else:
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"
-        log.error(failed, view.run_id, node, grant.attempt, told, exc_info=error, extra=extra)
+        log.error(failed, view.run_id, node, grant.attempt, summary, exc_info=error, extra=extra)
 
 
 def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:

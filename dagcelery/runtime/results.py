@@ -10,7 +10,7 @@ from typing import Any
 from dagcelery.errors import NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
-from dagcelery.runtime import shown, waiting
+from dagcelery.runtime import status_text, waiting
 from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
@@ -84,10 +84,10 @@ class NodeStatus:
         return "done" if self.started and over >= self.total else "waiting"
 
     def __str__(self) -> str:
-        return shown.node_text(self)
+        return status_text.node_text(self)
 
     def __repr__(self) -> str:
-        return shown.node_repr(self)
+        return status_text.node_repr(self)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,10 +117,10 @@ class RunStatus:
         return asdict(self) | {"state": str(self.state), "nodes": nodes}
 
     def __str__(self) -> str:
-        return shown.run_text(self)
+        return status_text.run_text(self)
 
     def __repr__(self) -> str:
-        return shown.run_repr(self)
+        return status_text.run_repr(self)
 
 
 class Causes(Unobserved):

@@ -94,19 +94,19 @@ class _Growth:
         """The scopes of those items of a scope that are to be shown: failed ones first, then what is going on."""
         body = self._view.program.body(self._bodies[scope])
         for step, counts in self._counts.get(scope, {}).items():
-            told = body.steps[step]
-            if "dynamic" in told.options and told.over is None:
+            planned = body.steps[step]
+            if "dynamic" in planned.options and planned.over is None:
                 yield from self._entered(scope, step, [-1])
-            if told.over is None or counts.total < 0 or (told.kind != "dag" and "dynamic" not in told.options):
+            if planned.over is None or counts.total < 0 or (planned.kind != "dag" and "dynamic" not in planned.options):
                 continue
             urgent = self._activity[scope, step].items
             first = sorted(urgent, key=lambda index: (urgent[index] != "failed", index))
             chosen = list(dict.fromkeys([*first, *range(min(counts.total, self._items))]))[: self._items]
-            if told.kind == "dag":
+            if planned.kind == "dag":
                 self._inner[scope, step] = sorted(chosen)
                 for index in self._inner[scope, step]:
                     inner = scope_id(self._view.run_id, scope, step, index)
-                    self._bodies[inner] = told.target
+                    self._bodies[inner] = planned.target
                     yield inner
             else:
                 yield from self._entered(scope, step, sorted(chosen))
@@ -160,9 +160,9 @@ class _Growth:
         return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
-        told = self._view.program.body(self._bodies[scope]).steps[step]
+        planned = self._view.program.body(self._bodies[scope]).steps[step]
         activity, inner = self._activity[scope, step], self._inner.get((scope, step), [])
-        total = counts.total if told.over is not None else 1
+        total = counts.total if planned.over is not None else 1
         words = list(activity.items.values())
         known = {
             "running": activity.running + words.count("running"),
@@ -170,7 +170,7 @@ class _Growth:
             "retrying": activity.retrying + words.count("retrying"),
         }
         within = (
-            self.scope(scope_id(self._view.run_id, scope, step, index), f"{told.name}[{index}]")
+            self.scope(scope_id(self._view.run_id, scope, step, index), f"{planned.name}[{index}]")
             for index in inner
             if scope_id(self._view.run_id, scope, step, index) in self._counts
         )
@@ -178,11 +178,11 @@ class _Growth:
         if inner == [-1]:  # a piece that runs once is itself what lies below it
             children = children[0].children if children else ()
         state = _state(counts, total, known)
-        if "branch" in told.options:  # it has no items to be told, only nodes
+        if "branch" in planned.options:  # it has no items to be told, only nodes
             children = children[0].children if children else ()
             state = state if total else "skipped"
         return TreeNode(
-            told.name,
+            planned.name,
             state,
             total,
             counts.done,
@@ -190,7 +190,7 @@ class _Growth:
             started=counts.started,
             ended=counts.ended,
             children=children,
-            left_out=max(0, total - len(children)) if told.kind == "dag" else 0,
+            left_out=max(0, total - len(children)) if planned.kind == "dag" else 0,
             **known,
         )
 

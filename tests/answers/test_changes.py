@@ -15,7 +15,7 @@ import pytest
 
 from dagcelery import build, dag, task
 from dagcelery.client import plan_of, targets
-from dagcelery.frontends.functional import reads as reading
+from dagcelery.frontends.functional import bytecode
 
 from . import settings_of_a_shop as shop
 from .notebook import Notebook, sent
@@ -369,4 +369,4 @@ def test_memory_stays_where_it_is_after_many_bodies() -> None:
     tracemalloc.stop()
 
     assert second - first < 500_000  # of what each body leaves, 1,250 bytes are none
-    assert reading.reads.cache_info().currsize <= 512
+    assert bytecode.reads.cache_info().currsize <= 512

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagcelery.payload.fingerprints import fingerprint, held
+from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
 from dagcelery.payload.lazy import LazyList
 
 DIFFERENT: list[Any] = [
@@ -154,24 +154,58 @@ HOLDING = {
 @pytest.mark.parametrize("kind", HOLDING)
 def test_functions_that_hold_something_else_differ(kind: str) -> None:
     make = HOLDING[kind]
-    assert held(make(1)) == held(make(1)) != held(make(2))
-    assert held(make(1)) is not None
+    assert fingerprint_captures(make(1)) == fingerprint_captures(make(1)) != fingerprint_captures(make(2))
+    assert fingerprint_captures(make(1)) is not None
 
 
 def test_globals_do_not_count() -> None:
-    before = held(adder(1))
+    before = fingerprint_captures(adder(1))
     COUNT[0] += 1
-    assert held(adder(1)) == before
+    assert fingerprint_captures(adder(1)) == before
 
 
 def test_a_function_may_hold_itself_and_modules() -> None:
     def again(n: int) -> int:
         return again(n - 1) if n else len(sys.modules)
 
-    assert held(again) is not None
-    assert held(plain_function) is not None
-    assert held(len) != held(max)
+    assert fingerprint_captures(again) is not None
+    assert fingerprint_captures(plain_function) is not None
+    assert fingerprint_captures(len) != fingerprint_captures(max)
 
 
 def test_what_cannot_be_told_of_a_function_makes_it_untold() -> None:
-    assert held(adder(threading.Lock())) is None
+    assert fingerprint_captures(adder(threading.Lock())) is None
+
+
+class Box:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def get(self) -> Any:
+        return self.held
+
+
+def test_the_order_of_sets_and_the_identity_of_texts_in_an_object_do_not_count() -> None:
+    one, other = Box([{8, 16, 0}, "text", "text"]), Box([{0, 16, 8}, "text", "".join(["te", "xt"])])
+    assert fingerprint({"x": one}) == fingerprint({"x": other})
+    assert fingerprint({"x": one}) != fingerprint({"x": Box([{0, 16, 9}, "text", "text"])})
+
+
+def test_what_a_built_in_method_is_bound_to_counts() -> None:
+    one, other = {"a": 1}.get, {"a": 2}.get
+    assert fingerprint_captures(one) == fingerprint_captures({"a": 1}.get) != fingerprint_captures(other)
+    assert fingerprint_captures(len) is not None
+
+
+def test_which_of_several_functions_is_called_in_a_circle_counts() -> None:
+    def pair(is_first_called: bool) -> Any:
+        def first() -> Any:
+            return second()
+
+        def second() -> Any:
+            return called()
+
+        called = first if is_first_called else second
+        return first
+
+    assert fingerprint_captures(pair(True)) == fingerprint_captures(pair(True)) != fingerprint_captures(pair(False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.output import Output, ref_of, title, trace_of
 from dagcelery.frontends.functional.refs import Context, Element, Ref, Run, within
-from dagcelery.model.depth import MOST_LEVELS, depth_fault
+from dagcelery.model.source_rules import MOST_LEVELS, depth_fault
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
 from dagcelery.text import shown
 

@@ -21,9 +21,9 @@ from dagcelery.frontends.functional.questions import check_questions
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.model.depth import MOST_NESTED_DAGS
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
+from dagcelery.model.source_rules import MOST_NESTED_DAGS
 from dagcelery.model.sources import FromParam, Literal, Source
 
 # What is being built in this context: a DAG that calls itself would never come to an end.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from dagcelery.frontends.functional.naming import Names, valid
 from dagcelery.frontends.functional.output import Output, flat, ref_of, trace_of
 from dagcelery.frontends.functional.refs import Parameter, Ref, Result
 from dagcelery.model.sources import Source
+from dagcelery.objects import cell_contents
 
 if TYPE_CHECKING:
     from dagcelery.frontends.functional.trace import Trace
@@ -38,7 +38,7 @@ class Captures:
         """Return the name of an output in the branches."""
         key = id(trace_of(output)), ref_of(output)
         if key not in self._name_of:
-            name = self._name_of[key] = self._names.give(_told(output))
+            name = self._name_of[key] = self._names.give(_base_name(output))
             self.outputs[name] = output
         return self._name_of[key]
 
@@ -73,12 +73,11 @@ class Captures:
 def _held(branch: object) -> Iterator[object]:
     """Yield what a function captures, and its defaults."""
     for cell in getattr(branch, "__closure__", None) or ():
-        with suppress(ValueError):  # it has no value yet
-            yield cell.cell_contents
+        yield from cell_contents(cell)
     yield from getattr(branch, "__defaults__", None) or ()
 
 
-def _told(output: Output) -> str:
+def _base_name(output: Output) -> str:
     base = ref_of(output).base
     if isinstance(base, Parameter):
         return base.name

@@ -12,19 +12,19 @@ from dagcelery.frontends.functional.building import built, recursion_refused
 from dagcelery.frontends.functional.calls import CalledDag
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_of
-from dagcelery.frontends.functional.kept import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.output import Output, title
 from dagcelery.frontends.functional.refs import Path, Ref, Result
 from dagcelery.frontends.functional.shapes import rebuilt
+from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import DagOptions, Hook, changed
+from dagcelery.model.reprs import constructor_arguments
 from dagcelery.model.schedules import Schedule, check_given
 from dagcelery.model.serializers import Serializer
-from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromParam, Literal
-from dagcelery.objects import told
+from dagcelery.objects import identity
 from dagcelery.text import choices
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ class DagFunction(Definition[P, R_co]):
             self._refresh()
         values = self._known({**self._values, **static})
         key = None if self._bound else key_of(values)
-        identity = key if key is not None else told(values)
+        values_key = key if key is not None else identity(values)
 
         def read() -> DAG:
-            with recursion_refused((self._fn, identity), name_of(self._fn)):
+            with recursion_refused((self._fn, values_key), name_of(self._fn)):
                 return self._built(values)
 
         dag = kept(self._dags, key, (self._fn,), read)
@@ -201,9 +201,9 @@ class DagFunction(Definition[P, R_co]):
         static = {name: params.pop(name) for name in self._static if name in params}
         return self._changed(_values={**self._values, **static}), params
 
-    def _told(self) -> list[str]:
+    def _repr_parts(self) -> list[str]:
         own = {"static": self._static, "name": self._node_name or self._name, **self._submission}
-        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
+        return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
     def _chosen(self) -> dict[str, Any]:
         return self._submission

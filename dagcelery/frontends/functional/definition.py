@@ -17,6 +17,7 @@ from dagcelery.frontends.functional.trace import check_values, nothing_traced
 from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
 from dagcelery.model.signatures import says, signature
+from dagcelery.objects import is_named
 from dagcelery.text import choices, shown
 
 if TYPE_CHECKING:
@@ -112,9 +113,9 @@ class Definition(Generic[P, R_co]):
     def __repr__(self) -> str:
         plain = [each.replace(annotation=each.empty) for each in self._signature.parameters.values()]
         takes = self._signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)
-        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._told()])}>"
+        return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._repr_parts()])}>"
 
-    def _told(self) -> list[str]:
+    def _repr_parts(self) -> list[str]:
         """Return what its options say, as they were given."""
         return []
 
@@ -307,11 +308,7 @@ _BINDS: Final[Mapping[type, str]] = {staticmethod: "nothing", classmethod: "clas
 
 
 def _is_importable(definition: Definition[..., Any]) -> bool:
-    module = definition.__module__
-    found: object = sys.modules.get(module) if module != "__main__" else None
-    for name in definition.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is definition
+    return definition.__module__ != "__main__" and is_named(definition)
 
 
 # DAGs are built again, and what a definition is a variant of is pickled beside it.

@@ -29,7 +29,7 @@ def between_calls(one: Call, other: Call) -> str | None:
 def between(one: Source, other: Source) -> str | None:
     """Return how two sources differ."""
     if type(one) is not type(other):
-        return f"{_told(one)} instead of {_told(other)}"
+        return f"{_source_text(one)} instead of {_source_text(other)}"
     if isinstance(one, Literal) and isinstance(other, Literal):
         return None if same(one.value, other.value) else f"{shown(one.value)} instead of {shown(other.value)}"
     inner, others = list(within(one)), list(within(other))
@@ -54,5 +54,5 @@ def _keys(source: Source) -> list[object]:
     return [key for key, _ in source.pairs] if isinstance(source, DictOf) else []
 
 
-def _told(source: Source) -> str:
+def _source_text(source: Source) -> str:
     return shown(source.value) if isinstance(source, Literal) else "a value made by a node"

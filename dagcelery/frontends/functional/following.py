@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.source_code import FunctionNode, function_node, own_nodes, parameters_of
 from dagcelery.frontends.functional.standing import (
     NOTHING,
     OUTPUT,
@@ -28,7 +29,6 @@ from dagcelery.frontends.functional.standing import (
     joined,
     known,
 )
-from dagcelery.frontends.functional.written import Written, own_nodes, parameters_of, written
 
 _DEEP: Final = 12
 _MOST: Final = 20_000
@@ -71,7 +71,7 @@ class Follower:
 
     def enter(self, function: types.FunctionType, own: dict[str, Standing]) -> Standing:
         """Follow a function with values for its parameters; returns what it returns."""
-        node = written(function.__code__)
+        node = function_node(function.__code__)
         if node is None or len(self.functions) >= _DEEP or not self.is_followed(function):
             return PLAIN
         self.functions.append(function)
@@ -80,7 +80,7 @@ class Follower:
         finally:
             self.functions.pop()
 
-    def run(self, node: Written, names: Names) -> Standing:
+    def run(self, node: FunctionNode, names: Names) -> Standing:
         """Follow what is written in a function; returns what it returns."""
         known_names = {each.arg for each in parameters_of(node.args)}
         rest = tuple((name, names.own.pop(name)) for name in list(names.own) if name not in known_names)
@@ -370,13 +370,13 @@ class Follower:
         if isinstance(function, types.MethodType) and isinstance(function.__func__, types.FunctionType):
             given, function = [known(callee.value.__self__), *given], function.__func__
         if isinstance(function, types.FunctionType):
-            node_of_it = written(function.__code__)
+            node_of_it = function_node(function.__code__)
             own = bound(node_of_it.args, given, named) if node_of_it is not None else {}
             return self.enter(function, own)
         return PLAIN
 
     def _call_written(
-        self, node: Written, given: Sequence[Standing], named: Mapping[str | None, Standing], inner: Names
+        self, node: FunctionNode, given: Sequence[Standing], named: Mapping[str | None, Standing], inner: Names
     ) -> Standing:
         if self._deep >= _DEEP:
             return PLAIN

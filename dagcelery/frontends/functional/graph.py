@@ -84,8 +84,8 @@ def _want(level: Level, reader: Node, name: str, serializer: Serializer) -> None
                 node.wanted.setdefault(read.output, serializer)
                 if _is_written_otherwise(level, number, read.output, serializer, by_item=source is not read):
                     # The rule that serializers agree will tell both.
-                    told = replace(read, serializer=serializer)
-                    reader.inputs[name] = told if source is read else Each(told)
+                    serialized = replace(read, serializer=serializer)
+                    reader.inputs[name] = serialized if source is read else Each(serialized)
 
 
 def _is_written_otherwise(level: Level, number: int, output: str, serializer: Serializer, *, by_item: bool) -> bool:

@@ -14,7 +14,7 @@ from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.outputs import FromReturnValue
 from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, SetOf, Source, TupleOf
-from dagcelery.objects import told
+from dagcelery.objects import identity
 
 _VALUE: Final = "return_value"
 _KEPT_SHAPES: Final = 256
@@ -122,6 +122,6 @@ def _shape(source: Source, values: list[object]) -> Hashable:
         return _call_of(source)
     inner: Callable[[Any], Hashable] = lambda part: _shape(part, values)  # noqa: E731
     if isinstance(source, DictOf):
-        return "dict", tuple([(told(key) or object(), inner(value)) for key, value in source.pairs])
+        return "dict", tuple([(identity(key) or object(), inner(value)) for key, value in source.pairs])
     assert isinstance(source, ListOf | TupleOf | SetOf)
     return type(source), tuple(map(inner, source.items))

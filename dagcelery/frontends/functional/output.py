@@ -186,6 +186,6 @@ REFUSED: Final = {
 }
 """What cannot be done with a value that is not there, by the name of its method without underscores."""
 
-for _name, _told in _REFUSALS.items():
+for _name, _refusal_of in _REFUSALS.items():
     # Python itself asks for a length, and goes on without one; other refusals hold even if the body catches them.
-    setattr(Output, f"__{_name}__", _refusal(*_told, is_final=_name != "len"))
+    setattr(Output, f"__{_name}__", _refusal(*_refusal_of, is_final=_name != "len"))

@@ -20,8 +20,10 @@ from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.bytecode import questions
 from dagcelery.frontends.functional.definition import Definition, short_name
 from dagcelery.frontends.functional.following import Follower, GivenUp
+from dagcelery.frontends.functional.source_code import function_node
 from dagcelery.frontends.functional.standing import (
     OUTPUT,
     PLAIN,
@@ -35,8 +37,6 @@ from dagcelery.frontends.functional.standing import (
     joined,
     known,
 )
-from dagcelery.frontends.functional.unwritten import questions
-from dagcelery.frontends.functional.written import written
 
 
 def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
@@ -63,7 +63,7 @@ def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bo
     if not isinstance(body, types.FunctionType):
         return
     outputs = {name for name, value in own.items() if value == OUTPUT}
-    if written(body.__code__) is None:
+    if function_node(body.__code__) is None:
         for name, line in questions(body.__code__, outputs):
             where = f"line {line} of {short_name(body)!r}"
             raise _refused(
@@ -192,8 +192,8 @@ class _Questions(Follower):
             self._refuse(node, part, about)
 
     def _refuse(self, node: ast.AST, part: ast.expr, about: str) -> NoReturn:
-        told, text = ast.unparse(node), ast.unparse(part)
-        where = f"{told!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
+        expression, text = ast.unparse(node), ast.unparse(part)
+        where = f"{expression!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
         raise _refused(where, about.format(repr(text)), text if text in self.parameters else "", self.is_growth)
 
 

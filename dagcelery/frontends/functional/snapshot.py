@@ -1,10 +1,10 @@
-"""What the body of a DAG depends on, as it was when the body was read: while it is the same, so is the DAG.
+"""DAGs that were read from functions are kept, each with a snapshot of all that its body depends on.
 
-A body is a function. It does what its code says with what it reads around it: globals, captured variables, attributes
-of modules, classes and objects, defaults, and what functions that it calls read. All of these are looked up and kept;
-whether they are still the same is asked by identity, of containers for each element. What is not known to be the same
-whenever it is used, a clock for one or an object of a class that nobody here knows, cannot be told, and neither can the
-body then: it is read each time.
+A body is a function, so its code and its surroundings decide what it does: globals, captured variables, attributes of
+modules, classes and objects, defaults, and the same of each function that it calls. A snapshot holds all of these, and
+compares them by identity, containers element by element. Some things may give another value each time that they are
+used, such as a clock or an object of an unknown class. A body that reads one of these has no snapshot, and is read each
+time.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ import enum
 import itertools
 import types
 from abc import ABCMeta
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from operator import is_
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
+from dagcelery.frontends.functional.bytecode import reads
 from dagcelery.frontends.functional.definition import Definition, layers_of
-from dagcelery.frontends.functional.reads import reads
+from dagcelery.model.graph import DAG
+from dagcelery.objects import ATOMS, cell_contents, identity
 
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range})
+_ATOMS: Final = ATOMS | {range}
 _MOST: Final = 1_000
 """A body that reads more is cheaper to read than to compare."""
 _MISSING: Final = object()
 
-# What gives the same for the same, and is not changed by being used. What makes use of names, as getattr does, is not
-# among them: which attribute it reads the code does not say.
+# These return equal values for equal arguments, and have no effects. Those that use names, such as getattr, are not
+# among them: the code does not say which attribute they read.
 _PURE_NAMES: Final = (
     *("abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "complex", "dict"),
     *("divmod", "enumerate", "filter", "float", "format", "frozenset", "hash", "hex", "int", "isinstance"),
@@ -44,11 +47,11 @@ _OF_DAG: Final = ("_fn", "_options", "_name", "_static", "_values", "_node_name"
 
 
 class CannotTell(Exception):
-    """Something that a body reads may be another thing each time it is used."""
+    """A body reads something that may give another value each time that it is used."""
 
 
 class Snapshot:
-    """What values are made of, functions of what they read; `holds` says whether it is the same. Raises CannotTell."""
+    """Values with their parts, and functions with all that they read. Raises CannotTell."""
 
     def __init__(self, values: Iterable[object]) -> None:
         self._names: list[tuple[dict[str, Any], str, object]] = []
@@ -71,7 +74,7 @@ class Snapshot:
         )
 
     def _tell(self, value: object) -> None:
-        """Note what may change within a value that is where it was."""
+        """Note the parts of a value that may change while the value itself stays in its place."""
         kind = type(value)
         if kind in _ATOMS or id(value) in self._seen:
             return
@@ -145,7 +148,7 @@ class Snapshot:
         return _MISSING
 
     def _tell_end(self, value: object, attributes: Iterable[str]) -> None:
-        """Tell what an attribute of an attribute is; objects on the way there may be any, as nothing else is read."""
+        """Note the last of several attributes; objects on the way may be of any class, nothing else of them is read."""
         for name in attributes:
             found = _attribute(value, name)
             if found is _MISSING:
@@ -157,7 +160,7 @@ class Snapshot:
 
 
 def _attribute(holder: object, name: str) -> object:
-    """Return what lies at `name` of an object that is looked through; _MISSING where the object as such counts."""
+    """Return the attribute of an object of which nothing else is read; _MISSING where the object as such counts."""
     kind = type(holder)
     if issubclass(kind, types.ModuleType):
         found = vars(holder).get(name, _MISSING)
@@ -173,7 +176,7 @@ def _attribute(holder: object, name: str) -> object:
 
 
 def _is_known(value: object) -> bool:
-    """Whether a value that is no container never changes, and does the same each time it is called."""
+    """Whether a value other than a container never changes, and does the same each time it is called."""
     if isinstance(value, type):
         is_error = issubclass(value, BaseException) and value.__module__ == "builtins"
         return id(value) in _PURE or is_error or value.__module__ in _PURE_MODULES or _is_own(value)
@@ -192,7 +195,7 @@ def _is_own(value: object) -> bool:
 
 
 def _is_plain(kind: type[enum.Enum]) -> bool:
-    """Whether members do nothing that their class could be taught anew."""
+    """Whether members have no methods of their own, which could be replaced."""
     own = itertools.chain.from_iterable(vars(base).items() for base in kind.__mro__ if base.__module__ not in _BASES)
     return not any(isinstance(value, _CODE) and name not in enum.Enum.__dict__ for name, value in own)
 
@@ -206,10 +209,7 @@ def _parts_of(fn: types.FunctionType) -> tuple[object, ...]:
 
 
 def _contents_of(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _MISSING
+    return next(iter(cell_contents(cell)), _MISSING)
 
 
 def _flat(values: dict[object, object]) -> Iterable[object]:
@@ -219,3 +219,66 @@ def _flat(values: dict[object, object]) -> Iterable[object]:
 def _is_same(now: Iterable[object], known: tuple[object, ...]) -> bool:
     found = tuple(now)
     return len(found) == len(known) and all(map(is_, found, known))
+
+
+Dags: TypeAlias = dict[Hashable, tuple[Snapshot, DAG]]
+
+_MOST_DAGS: Final = 64
+"""DAGs of one function, such as one for each value of a static parameter; the oldest is dropped, and read again."""
+
+# Nested DAGs that were read while the outermost one is read; None for one that differs each time.
+_READ: ContextVar[dict[Hashable, tuple[object, DAG | None]] | None] = ContextVar("dagcelery_read", default=None)
+
+
+def kept(dags: Dags, key: Hashable | None, values: Iterable[object], make: Callable[[], DAG]) -> DAG | None:
+    """Return the DAG that `make` made of `values` and the key, or makes now; None if `values` have no snapshot."""
+    known = dags.get(key)
+    if known is not None and known[0].holds():
+        return known[1]
+    dags.pop(key, None)
+    if key is None:
+        return None
+    try:
+        before = Snapshot(values)
+    except (CannotTell, RecursionError):  # too deeply nested values are refused when they are read
+        return None
+    dag = make()
+    if before.holds():  # else what it reads was changed meanwhile, perhaps by itself
+        while len(dags) >= _MOST_DAGS:
+            dags.pop(next(iter(list(dags))), None)  # other threads keep DAGs, too
+        dags[key] = before, dag
+    return dag
+
+
+def read_anew(key: Hashable, holder: object, make: Callable[[], DAG]) -> DAG:
+    """Return the DAG that `make` reads now; within the body of another DAG once, unless it differs the second time.
+
+    Outer bodies are run several times, so that reading inner ones in each run would cost ever more from depth to depth.
+    The objects whose ids are in `key` are kept alive by `holder`.
+    """
+    found = _READ.get()
+    if found is None:
+        token = _READ.set({})
+        try:
+            return make()
+        finally:
+            _READ.reset(token)
+    if key not in found:
+        dag = make()
+        found[key] = holder, dag if dag == make() else None
+        return dag
+    return found[key][1] or make()
+
+
+def key_of(values: Mapping[str, object]) -> Hashable | None:
+    """Return the identity of values that nothing can change.
+
+    None if there are lists, which a body may change, or objects, whose classes may change: the body runs each time.
+    """
+    return identity(sorted(values.items())) if all(map(_is_constant, values.values())) else None
+
+
+def _is_constant(value: object) -> bool:
+    if type(value) in (tuple, frozenset):
+        return all(map(_is_constant, cast(Iterable[object], value)))
+    return type(value) in ATOMS or isinstance(value, enum.Enum)

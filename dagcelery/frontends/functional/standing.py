@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from dagcelery.frontends.functional.definition import Definition
-from dagcelery.frontends.functional.written import Written
+from dagcelery.frontends.functional.source_code import FunctionNode
+from dagcelery.objects import cell_contents
 
 MISSING: Final = object()
 
@@ -54,7 +55,7 @@ class Fixed:
 class Local:
     """A function that is written within the body, and the names around it."""
 
-    node: Written = field(compare=False)
+    node: FunctionNode = field(compare=False)
     names: Names = field(compare=False)
 
 
@@ -173,10 +174,8 @@ def _either(one: Standing, other: Standing) -> Standing:
 def _around(function: types.FunctionType, name: str) -> Standing:
     code = function.__code__
     if name in code.co_freevars:
-        try:
-            return known((function.__closure__ or ())[code.co_freevars.index(name)].cell_contents)
-        except ValueError:
-            return PLAIN
+        held = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
+        return known(held[0]) if held else PLAIN
     scope: dict[str, Any] = function.__globals__
     built_in: dict[str, Any] = function.__builtins__
     return known(scope[name]) if name in scope else known(built_in[name]) if name in built_in else PLAIN

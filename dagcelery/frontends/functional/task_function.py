@@ -12,16 +12,16 @@ from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.calls import CalledTask
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.hints import serializer_at, serializer_of
-from dagcelery.frontends.functional.kept import Dags, kept
 from dagcelery.frontends.functional.naming import valid
 from dagcelery.frontends.functional.refs import Ref, Result
+from dagcelery.frontends.functional.snapshot import Dags, kept
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.options import Hook, TaskOptions, changed, words
 from dagcelery.model.outputs import FromReturnValue
 from dagcelery.model.policies import Cache, Retry, Timeout
+from dagcelery.model.reprs import constructor_arguments
 from dagcelery.model.serializers import Serializer
-from dagcelery.model.shown import given
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.text import shown
 
@@ -126,9 +126,9 @@ class TaskFunction(Definition[P, R_co]):
         )
         return self._changed(_name=name or self._name, _options=options, _dags={})
 
-    def _told(self) -> list[str]:
+    def _repr_parts(self) -> list[str]:
         own = {"name": self._name, "outputs": self._outputs, "aliases": self._aliases}
-        return [f"{name}={value!r}" for name, value in own.items() if value] + given(self._options)
+        return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
     def forget(self) -> int:
         """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""

@@ -10,7 +10,7 @@ from dagcelery.frontends.functional.difference import is_same_callee
 from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.refs import Context, Element, Parameter, Ref, Run, Spliced
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
-from dagcelery.objects import ATOMS, Copies, same, told
+from dagcelery.objects import ATOMS, Copies, identity, same
 
 S = TypeVar("S")
 # Which element is meant by each that stands for all of its list.
@@ -45,7 +45,7 @@ class Table:
         self.copies = Copies(Output)
         self._objects: dict[int, tuple[object, int]] = {}
         self._callees: list[tuple[Callee, int]] = []
-        self._untold: list[tuple[object, int]] = []
+        self._unidentified: list[tuple[object, int]] = []
 
     def number(self, *term: Hashable) -> int:
         """Return the number of a term that is made of others' numbers and of words."""
@@ -73,12 +73,12 @@ class Table:
         known = self._objects.get(id(value))
         if known is not None:
             return known[1]
-        found = told(value)
+        found = identity(value)
         if found is not None:
             # Nobody changes what was recorded.
             self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
             return self._objects[id(value)][1]
-        return _found(self._untold, value, same, lambda: self.number("untold", len(self._untold)))
+        return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
 
 
 def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:

@@ -75,8 +75,8 @@ def writing(form: str, remedy: str, needs: Mapping[str, str] = _NOTHING) -> Iter
     except DagceleryError:
         raise
     except Exception as error:
-        told = _told("written", form, error, remedy, needs)
-        raise SerializationError(VALUE, *told) from error
+        fault = _fault("written", form, error, remedy, needs)
+        raise SerializationError(VALUE, *fault) from error
 
 
 @contextmanager
@@ -87,11 +87,11 @@ def reading(form: str, needs: Mapping[str, str] = _NOTHING) -> Iterator[None]:
     except DagceleryError:
         raise
     except Exception as error:
-        told = _told("read", form, error, "read it as it was written", needs)
-        raise DeserializationError(VALUE, *told) from error
+        fault = _fault("read", form, error, "read it as it was written", needs)
+        raise DeserializationError(VALUE, *fault) from error
 
 
-def _told(verb: str, form: str, error: Exception, remedy: str, needs: Mapping[str, str]) -> tuple[str, str]:
+def _fault(verb: str, form: str, error: Exception, remedy: str, needs: Mapping[str, str]) -> tuple[str, str]:
     library = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
     if library not in needs:
         return f"cannot be {verb} as {form}: {type(error).__name__}: {error}", remedy

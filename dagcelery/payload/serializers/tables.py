@@ -71,7 +71,7 @@ def refuse_other(schema: pyarrow.Schema, back: pyarrow.Schema, form: str, remedy
         return
     for field, found in zip(schema, back, strict=True):
         if not field.equals(found):
-            reason = f"is a column of {_told(field)}, which would come back from {form} as {_told(found)}"
+            reason = f"is a column of {_type_text(field)}, which would come back from {form} as {_type_text(found)}"
             raise refused((field.name,), reason, remedy)
 
 
@@ -85,7 +85,7 @@ def refuse_categories(schema: pyarrow.Schema, reason: str, remedy: str) -> None:
                 raise refused((field.name,), reason, remedy)
 
 
-def _told(field: pyarrow.Field) -> str:
+def _type_text(field: pyarrow.Field) -> str:
     return f"{field.type}" if field.nullable else f"{field.type} without nulls"
 
 

@@ -1,17 +1,33 @@
-"""How deep a value that stands in a DAG may be nested, and how many DAGs in each other."""
+"""Rules for one source by itself, whatever it lies in: how it is made, and how deeply its value is nested."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.model.options import check_serializer
+from dagcelery.model.sources import FromNodeOutput, FromParam, Literal, Source, Splice
 from dagcelery.text import shown
 
 MOST_LEVELS: Final = 100
-"""Who plans, writes and reads a value goes through it by recursion, of which Python allows some 1,000 steps."""
+"""Values are planned, written and read by recursion, of which Python allows about 1,000 steps."""
 MOST_NESTED_DAGS: Final = 100
 
 _CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
+
+
+def check_source(place: str, part: Source | Splice) -> None:
+    """Raise InvalidDag naming `place` for a source that cannot be looked into, or holds a value that cannot travel."""
+    if isinstance(part, FromParam | FromNodeOutput):
+        check_serializer(part.serializer)
+    value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
+    if fault := depth_fault(value):
+        raise InvalidDag(place, *fault)
+    held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
+    if not isinstance(held, tuple):
+        kind, wrong = type(part).__name__, f"is made of {shown(held)}, which is no tuple"
+        raise InvalidDagType(f"{place}: {kind}", wrong, f"write {kind}((..., ...))")
 
 
 def depth_fault(value: object) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""A function as it was written: its part of the source, where there is one and it is what the function was made of."""
+"""The syntax tree of a function, where its source is there and is still what the function was made of."""
 
 from __future__ import annotations
 import __future__
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-Written: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _FUTURES: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
 
 @lru_cache(maxsize=256)
-def written(code: types.CodeType) -> Written | None:
-    """Return what a function with this code was made of; None without a source, and if that has changed meanwhile."""
+def function_node(code: types.CodeType) -> FunctionNode | None:
+    """Return the node of a function with this code; None without a source, and if that has changed meanwhile."""
     text = "".join(linecache.getlines(code.co_filename))
     module = _module(text, code.co_flags & _FUTURES) if text else None
     if module is None:
@@ -61,11 +61,11 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _functions(tree: ast.Module) -> Iterator[Written]:
+def _functions(tree: ast.Module) -> Iterator[FunctionNode]:
     return (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
 
-def _starts(node: Written) -> tuple[int, str]:
+def _starts(node: FunctionNode) -> tuple[int, str]:
     if isinstance(node, ast.Lambda):
         return node.lineno, "<lambda>"
     return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name

@@ -1,4 +1,4 @@
-"""What a function that travels by value takes along, and which of it cannot come."""
+"""Which part of a function that travels by value cannot be pickled."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from dagcelery.objects import cell_contents
+
 _DEEP: Final = 12
 
 
-def way_to(func: object, fails: Callable[[object], bool]) -> str:
-    """Return how one gets from `func` to what `fails`, such as ``global 'helper', global 'LOCK'``; "" if nobody knows.
+def path_to(func: object, fails: Callable[[object], bool]) -> str:
+    """Return the path from `func` to the part that `fails`, such as ``global 'helper', global 'LOCK'``; "" if none.
 
     Each step is tried alone, so that this is for errors only.
     """
-    way, at, seen = [], func, {id(func)}
+    path, at, seen = [], func, {id(func)}
     for _ in range(_DEEP):
         found = next(((step, held) for step, held in _held(at) if id(held) not in seen and fails(held)), None)
         if found is None:
             break
-        way.append(found[0])
+        path.append(found[0])
         at = found[1]
         seen.add(id(at))
-    return f"{', '.join(way)} of type {type(at).__module__}.{type(at).__qualname__}" if way else ""
+    return f"{', '.join(path)} of type {type(at).__module__}.{type(at).__qualname__}" if path else ""
 
 
 def _held(value: Any) -> Iterator[tuple[str, object]]:
@@ -49,7 +51,8 @@ def _held(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _captured(func: types.FunctionType) -> Iterator[tuple[str, object]]:
-    yield from ((f"variable {name!r}", cell.cell_contents) for name, cell in _cells(func))
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+        yield from ((f"variable {name!r}", value) for value in cell_contents(cell))
     for name in dict.fromkeys(_names(func.__code__)):
         if name in func.__globals__:
             yield f"global {name!r}", func.__globals__[name]
@@ -58,15 +61,6 @@ def _captured(func: types.FunctionType) -> Iterator[tuple[str, object]]:
     by_name = {**dict(zip(arguments[::-1], defaults[::-1], strict=False)), **(func.__kwdefaults__ or {})}
     yield from ((f"default of {name!r}", value) for name, value in by_name.items())
     yield from ((f"attribute {name!r}", value) for name, value in func.__dict__.items())
-
-
-def _cells(func: types.FunctionType) -> Iterator[tuple[str, types.CellType]]:
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            _ = cell.cell_contents
-        except ValueError:
-            continue  # it has no value yet
-        yield name, cell
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

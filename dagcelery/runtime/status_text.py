@@ -12,13 +12,13 @@ _WORDS = ("running", "retrying", "cached", "skipped", "failed")
 
 def run_text(status: RunStatus) -> str:
     """Return a line for the run, and one for each node below it."""
-    told = f"{status.name} {status.id} {status.state}"
+    first = f"{status.name} {status.id} {status.state}"
     if words := status.failed or status.reason or status.why:
-        told += f": {words}"
+        first += f": {words}"
     rows = [(node.name, _counts(node), node.state, _last_word(node)) for node in status.nodes]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
-    return "\n".join([told, *(f"  {line}" for line in lines)])
+    return "\n".join([first, *(f"  {line}" for line in lines)])
 
 
 def node_text(node: NodeStatus) -> str:

@@ -25,7 +25,7 @@ import pandas
 import pytest
 
 from dagcelery import AsPickle, Cache, task
-from dagcelery.payload.fingerprints import fingerprint, held
+from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
 from dagcelery.store import cached
 from dagcelery.store.cached import MemoryCache
 
@@ -208,10 +208,10 @@ def test_code_that_a_function_holds_is_told_by_what_it_does(kind: str, edit: Edi
         return lambda: value
 
     make = HELD_BY[kind]
-    before = held(holding(make(edit(1))))
-    assert None is not before == held(holding(make(edit(1))))
+    before = fingerprint_captures(holding(make(edit(1))))
+    assert None is not before == fingerprint_captures(holding(make(edit(1))))
     if kind in ("a class", "a method of a class"):
-        assert before != held(holding(make(edit(2))))
+        assert before != fingerprint_captures(holding(make(edit(2))))
 
 
 def test_a_task_that_a_function_holds_is_told_by_its_own_function() -> None:
@@ -219,7 +219,7 @@ def test_a_task_that_a_function_holds_is_told_by_its_own_function() -> None:
         kept = [task(fn)]
         return lambda: kept
 
-    assert held(holding(lambda x: x + 1)) != held(holding(lambda x: x + 2))
+    assert fingerprint_captures(holding(lambda x: x + 1)) != fingerprint_captures(holding(lambda x: x + 2))
 
 
 # -- in a cached task ---------------------------------------------------------------------------
