@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
 """Types whose values nobody can change, and which hold no others."""
+_INEXACT: Final = frozenset({float, complex})
 _PROTOCOL: Final = 5
 
 Name = Callable[[Any], object]
@@ -64,7 +65,8 @@ def same(one: object, other: object) -> bool:
     if type(one) is not type(other):
         return False
     if type(one) in ATOMS:
-        return repr(one) == repr(other)
+        # Python tells 0.0 and -0.0 apart only when it writes them, and does not write an int of any length.
+        return repr(one) == repr(other) if type(one) in _INEXACT else bool(one == other)
     found = identity(one)
     return found == identity(other) if found is not None else _is_equal(one, other)
 

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dagcelery import AsPickle, dag, invoke, task, when
+from dagcelery import AsPickle, build, dag, invoke, task, when
 from dagcelery.errors import InvalidDag
 from dagcelery.model import DictOf, FromParam, Literal
 from dagcelery.objects import same
+
+from .vocabulary import numbers
 
 P = AsPickle()
 
@@ -286,3 +288,23 @@ def _codecs(d: Any) -> Any:
     from dagcelery.planner.build import plan
 
     return plan(d.__dag__()).codecs
+
+
+@task
+def least(x: int, y: int) -> int:
+    return min(x, y)
+
+
+def test_ints_of_more_digits_than_python_writes_are_compared_and_named() -> None:
+    huge = 10**5000
+
+    @dag
+    def in_each(n: int) -> Any:
+        return [least(x, huge) for x in numbers(n)]
+
+    @dag
+    def as_keys(n: int) -> Any:
+        return {huge: least(n, 1), huge + 1: least(n, 0)}
+
+    assert in_each.invoke(n=2) == [0, 1]
+    assert len(build(as_keys).outputs) == 2

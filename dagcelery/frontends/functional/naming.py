@@ -44,7 +44,7 @@ def output_name(path: Path) -> str:
 
 def valid(name: object) -> str:
     """Return `name` with what no name may have replaced by underscores."""
-    text = str(name)
+    text = str(name) if not isinstance(name, int) else shown(name)
     if is_name(text):
         return text
     return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"

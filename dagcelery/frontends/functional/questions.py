@@ -22,7 +22,8 @@ from weakref import WeakKeyDictionary
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.bytecode import questions
 from dagcelery.frontends.functional.definition import Definition, short_name
-from dagcelery.frontends.functional.following import Follower, GivenUp
+from dagcelery.frontends.functional.expressions import GivenUp
+from dagcelery.frontends.functional.following import Follower
 from dagcelery.frontends.functional.source_code import function_node
 from dagcelery.frontends.functional.standing import (
     OUTPUT,
@@ -109,11 +110,9 @@ class _Questions(Follower):
         try:
             names = [each for each in callee._signature.parameters if each not in callee.static]
             function = callee.fn
-            return (
-                self.enter(function, dict.fromkeys(names, OUTPUT))
-                if isinstance(function, types.FunctionType)
-                else PLAIN
-            )
+            own: dict[str, Standing] = dict.fromkeys(names, OUTPUT)
+            made = self.enter(function, own) if isinstance(function, types.FunctionType) else PLAIN
+            return OUTPUT if isinstance(made, Known) and made.value is None else made  # others may come after it
         finally:
             self._quiet -= 1
 
@@ -180,8 +179,6 @@ class _Questions(Follower):
             self._refuse_output(node.subject, node.subject, "what {} looks like")
 
     def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
-        if self._shown:
-            return  # what is printed goes nowhere else
         if holds_output(self.seen(part)):
             self._refuse(node, part, _TEXT)
         if not is_refused:  # by the output itself

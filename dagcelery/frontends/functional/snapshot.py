@@ -140,7 +140,7 @@ class Snapshot:
         return value
 
     def _global(self, fn: types.FunctionType, name: str) -> object:
-        for names in (fn.__globals__, fn.__builtins__):
+        for names in (fn.__globals__, cast(Any, fn).__builtins__):
             value = names.get(name, _MISSING)
             self._names.append((names, name, value))
             if value is not _MISSING:

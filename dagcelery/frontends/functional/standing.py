@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.source_code import FunctionNode
@@ -49,6 +50,7 @@ class Fixed:
     """A tuple or a list of these."""
 
     items: tuple[Standing, ...]
+    is_tuple: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Local:
 
     node: FunctionNode = field(compare=False)
     names: Names = field(compare=False)
+    identity: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Names:
     own: dict[str, Standing]
     function: types.FunctionType
     outer: Names | None = None
+    changing: frozenset[str] = frozenset()
+    """Names of which nothing is claimed, since functions within this one change them."""
 
     def look(self, name: str) -> Standing:
         """Return what a name stands for."""
@@ -83,10 +88,50 @@ class Names:
             return self.own[name]
         return self.outer.look(name) if self.outer is not None else _around(self.function, name)
 
+    def put(self, name: str, value: Standing) -> None:
+        """Let a variable of this function stand for a value."""
+        self.own[name] = PLAIN if name in self.changing else value
+
+    def change(self, name: str, value: Standing) -> None:
+        """Let a variable stand for a list that was changed, wherever the variable is."""
+        if name in self.own:
+            self.put(name, value)
+        elif self.outer is not None:
+            self.outer.change(name, value)
+
 
 def known(value: object) -> Known:
     """Return what stands for an object."""
     return Known(value, id(value))
+
+
+def written_within(node: FunctionNode, names: Names) -> Local:
+    """Return what stands for a function that is written within a body."""
+    return Local(node, names, (id(node), id(names)))
+
+
+def truth(value: Standing) -> bool | None:
+    """Return whether a condition holds; None if only the running body will tell."""
+    return bool(value.value) if isinstance(value, Known) and type(value.value) in _CONSTANTS else None
+
+
+def compared(one: Standing, sign: ast.cmpop, other: Standing) -> Standing:
+    """Return what stands for the answer of a comparison."""
+    if not (isinstance(one, Known) and isinstance(other, Known)) or truth(one) is None or truth(other) is None:
+        return PLAIN
+    if isinstance(sign, ast.Eq | ast.NotEq):
+        return known((one.value == other.value) is isinstance(sign, ast.Eq))
+    is_single = any(each.value is None or type(each.value) is bool for each in (one, other))
+    return known((one.value is other.value) is isinstance(sign, ast.Is)) if _is_identity(sign) and is_single else PLAIN
+
+
+def _is_identity(sign: ast.cmpop) -> bool:
+    return isinstance(sign, ast.Is | ast.IsNot)
+
+
+def is_list(value: Standing) -> bool:
+    """Whether a value may grow."""
+    return isinstance(value, Each) or (isinstance(value, Fixed) and not value.is_tuple)
 
 
 def joined(values: Iterable[Standing]) -> Standing:
@@ -140,7 +185,8 @@ def attribute_of(value: Standing, name: str) -> Standing:
         return PLAIN
     if isinstance(found, types.FunctionType) and not isinstance(holder, type) and name not in _own_of(holder):
         return known(types.MethodType(found, holder))
-    return PLAIN if isinstance(found, _COMPUTED) else known(found)
+    # What an object holds may be another value later in the body; functions and tables mostly are not.
+    return PLAIN if isinstance(found, _COMPUTED) or type(found) in _CONSTANTS else known(found)
 
 
 def constant(node: ast.expr) -> object:
@@ -155,6 +201,26 @@ def bound(
     places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
     own: dict[str, Standing] = dict(zip(places, given, strict=False))
     return own | {name: value for name, value in named.items() if name is not None}
+
+
+def result_of_builtin(function: object, given: Sequence[Standing]) -> Standing:
+    """Return what a function of Python's own gives."""
+    if function is builtins.zip:
+        return Each(Fixed(tuple(map(item_of, given))))
+    if not given:
+        return PLAIN
+    if function is builtins.enumerate:
+        return Each(Fixed((PLAIN, item_of(given[0]))))
+    return Each(item_of(given[0])) if any(function is each for each in _LISTS) else PLAIN
+
+
+def is_harmless(callee: Standing) -> bool:
+    """Whether a call changes nothing that it is given."""
+    if not isinstance(callee, Known):
+        return False
+    function = callee.value
+    is_builtin = function is getattr(builtins, str(getattr(function, "__name__", "")), None)
+    return is_builtin or isinstance(function, Definition)
 
 
 def _own_of(holder: object) -> Any:
@@ -177,8 +243,10 @@ def _around(function: types.FunctionType, name: str) -> Standing:
         held = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
         return known(held[0]) if held else PLAIN
     scope: dict[str, Any] = function.__globals__
-    built_in: dict[str, Any] = function.__builtins__
+    built_in: dict[str, Any] = cast(Any, function).__builtins__
     return known(scope[name]) if name in scope else known(built_in[name]) if name in built_in else PLAIN
 
 
 _COMPUTED: Final = (property, classmethod, staticmethod, types.MemberDescriptorType, types.GetSetDescriptorType)
+_CONSTANTS: Final = frozenset({bool, int, float, str, bytes, type(None)})
+_LISTS: Final = (builtins.list, builtins.tuple, builtins.sorted, builtins.reversed, builtins.iter)
