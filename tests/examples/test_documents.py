@@ -137,7 +137,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
-        port = {"UVICORN_PORT": str(*free_ports(1))}
+        port = {"UVICORN_PORT": str(*free_ports(1)), "SHOP_REDIS": local.broker_url.rpartition("/")[0]}
         yield Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, cleanup)
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
