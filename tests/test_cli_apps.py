@@ -18,7 +18,7 @@ import cli_targets
 from dagcelery.cli import dag
 from dagcelery.cli.machine import consumed
 from dagcelery.client import Client, Run, set_default
-from dagcelery.local import Cluster
+from dagcelery.local import Cluster, Server
 
 HERE = Path(__file__).parent
 Ways = Callable[..., Iterator[Result]]
@@ -101,6 +101,16 @@ def test_the_doctor_examines_the_app(team: Client) -> None:
         told = [finding["what"] for finding in json.loads(result.stdout)["findings"]]
         assert not any("there is no broker" in what or "there is no store" in what for what in told)
         assert any("worker_prefetch_multiplier is 4" in what for what in told)  # it is that app's
+
+
+def test_the_doctor_says_how_a_worker_of_the_app_is_started(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setenv("TEAM_BROKER", server.url)
+    monkeypatch.setenv("TEAM_STORE", server.url)
+    for result in three_ways(("doctor",), "--json"):
+        remedies = [finding["remedy"] for finding in json.loads(result.stdout)["findings"]]
+        assert "start one: celery -A cli_team worker" in remedies
+    alone = CliRunner().invoke(dag, ["list"])
+    assert "name it on the command line, as in dagcelery -A shop list" in alone.stderr
 
 
 def test_schedules_are_the_apps() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dagcelery.cli.apps import some_app
+from dagcelery.cli.apps import chosen_name, some_app
 from dagcelery.cli.plain import plain
 from dagcelery.cli.running import as_json, to_json
 
@@ -19,7 +19,7 @@ def doctor(as_json: bool) -> None:
     from dagcelery.doctor import CHECKS, Patient, Severity, examine  # late, since it imports Celery
     from dagcelery.runtime.binding import binding_of
 
-    patient = Patient(binding_of(some_app()))
+    patient = Patient(binding_of(some_app()), name=chosen_name())
     found = examine(patient)
     patient.close()
     serious = sum(finding.severity is Severity.SERIOUS for finding in found)

@@ -292,8 +292,9 @@ def default_client() -> Client:
             if not settings.broker_url or not settings.store_url:
                 raise NotConfigured(
                     "there is no broker and no store",
-                    "set DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL, call dagcelery.attach(app) on your Celery app, "
-                    "or try `dagcelery dev` on this machine",
+                    "set DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL; or call dagcelery.attach(app) on your Celery "
+                    "app, and name it on the command line, as in dagcelery -A shop list; or try `dagcelery dev` on "
+                    "this machine",
                 )
             _default = Client(settings)
         return _default

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.runtime import urls
-from dagcelery.runtime.binding import Binding
+from dagcelery.runtime.binding import OUR_APP, Binding
 from dagcelery.runtime.sending import telling
 from dagcelery.runtime.versions import COMMAND
 from dagcelery.settings import Settings
@@ -30,17 +30,28 @@ QUESTIONS: Final = ("active_queues", "stats", COMMAND)
 @dataclass
 class Patient:
     """An app that dagcelery is attached to. `clock` is this machine's, in seconds since the epoch; workers that do not
-    answer within `patience_seconds` are taken for absent.
+    answer within `patience_seconds` are taken for absent. `name` is what Celery's command line knows the app by.
     """
 
     binding: Binding
     clock: Callable[[], float] = time.time
     patience_seconds: float = 1.5
+    name: str = ""
 
     @property
     def app(self) -> Celery:
         """The Celery app."""
         return self.binding.app
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is dagcelery's own app, which the environment makes."""
+        return bool(self.app.main == OUR_APP)
+
+    @property
+    def shown_name(self) -> str:
+        """The app as ``-A`` names it, as far as that is known."""
+        return self.name or str(self.app.main)
 
     @property
     def settings(self) -> Settings:

@@ -45,7 +45,7 @@ def check_store(patient: Patient) -> Iterator[Finding]:
 def check_broker(patient: Patient) -> Iterator[Finding]:
     """The broker takes connections."""
     if not patient.broker_url:
-        remedy = "set DAGCELERY_BROKER_URL, or broker_url of your app"
+        remedy = "set DAGCELERY_BROKER_URL, or name the app that has one: dagcelery -A shop doctor"
         yield Finding("broker", Severity.SERIOUS, "there is no broker, so no worker hears of a run", remedy)
     elif isinstance(patient.broker_fault, NotSent):
         wrong = f"no message can be sent to the broker at {patient.shown_broker}: {patient.broker_error}"

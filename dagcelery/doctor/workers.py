@@ -40,12 +40,20 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
         remedy = "look with their DAGCELERY_SIGNING_KEY, or add it behind a comma"
         yield Finding("queues", Severity.WARNING, what, remedy)
     for queue, runs in sorted(waiting.items()):
-        what = f"no worker consumes the queue {queue!r}, which {len(runs)} unfinished runs need, such as {min(runs)}"
-        remedy = f"start one: dagcelery worker --include-queue {queue}"
+        need = "1 unfinished run needs" if len(runs) == 1 else f"{len(runs)} unfinished runs need"
+        what = f"no worker consumes the queue {queue!r}, which {need}, such as {min(runs)}"
+        remedy = f"start one: {_worker(patient, queue)}"
         yield Finding("queues", Severity.SERIOUS, what, remedy)
     if not patient.workers and not waiting:
         what = "no worker has said within the last seconds that it is alive"
-        yield Finding("queues", Severity.WARNING, what, "start one: dagcelery worker")
+        yield Finding("queues", Severity.WARNING, what, f"start one: {_worker(patient)}")
+
+
+def _worker(patient: Patient, queue: str = "") -> str:
+    """Return the command that starts a worker of this app."""
+    if patient.is_ours:
+        return "dagcelery worker" + (f" --include-queue {queue}" if queue else "")
+    return f"celery -A {patient.shown_name} worker" + (f" -Q {queue}" if queue else "")
 
 
 def check_worker_keys(patient: Patient) -> Iterator[Finding]:

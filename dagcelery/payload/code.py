@@ -56,8 +56,15 @@ def same_code(planned: str, found: str) -> bool:
 
 
 def is_comparable(planned: str, found: str) -> bool:
-    """Whether two hashes are of bytecode of the same Python version."""
+    """Whether two hashes are of bytecode of the same Python version, and made alike."""
     return planned.partition("-")[0] == found.partition("-")[0]
+
+
+def why_not_comparable(planned: str, python: str) -> str:
+    """Return why a hash that was made with `python` cannot be compared with those of this process."""
+    if planned.partition("-")[0].partition(".")[0] == _PYTHON.partition(".")[0]:
+        return "it was planned by another version of dagcelery, which looks at code in another way"
+    return f"it was planned with Python {python}, whose bytecode cannot be compared with this Python's"
 
 
 def _parts(obj: Any, depth: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dagcelery.errors import (
     RunNotFound,
 )
 from dagcelery.payload import addresses, failures, functions, values
-from dagcelery.payload.code import code_hash, is_comparable, same_code
+from dagcelery.payload.code import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.plan import FunctionSpec
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
@@ -139,8 +139,7 @@ def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str])
         reason = error.reason if isinstance(error, FunctionNotFound) else str(error)
         raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME) from error
     if not is_comparable(spec.hash, found):
-        reason = f"it was planned with Python {spec.python}, whose bytecode cannot be compared with this Python's"
-        raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME)
+        raise CodeUnknown(name, spec.hash, why_not_comparable(spec.hash, spec.python), _ALL_THE_SAME)
     if not same_code(spec.hash, found):
         raise CodeMismatch(name, spec.hash, found, _ALL_THE_SAME)
 

@@ -46,7 +46,8 @@ def report_piece(view: RunView, grant: Grant, executed: Executed, reply: Reply) 
 def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
     """Say that this process has ended a run."""
     about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
-    log.info("run %s of %s is %s after %.3f s", run_id, dag, state, seconds, extra=about)
+    how = state.replace("_", " ")
+    log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
 
 
 def _report_failure(view: RunView, grant: Grant, executed: Executed, error: BaseException, reply: Reply) -> None:

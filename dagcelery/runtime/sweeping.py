@@ -31,8 +31,11 @@ def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     if swept.held == "limit":
         binding.engine.try_start(run_id)
     if swept.released:
-        about = {"action": "swept", "run": run_id}
-        log.warning("run %s: %d pieces of lost workers were given back", run_id, swept.released, extra=about)
+        about = {"action": "swept", "run": run_id, "released": swept.released}
+        pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
+        # Nobody here can tell a crash from a time limit, or from a process that a cancelled run ended.
+        given_back = "run %s: %s given back, because the process or the worker that ran it has ended"
+        log.warning(given_back, run_id, pieces, extra=about)
     return swept
 
 

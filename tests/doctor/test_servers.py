@@ -41,7 +41,8 @@ def test_no_broker_at_all_is_serious(server: Server) -> None:
     assert found(empty, servers.check_broker) == [
         (
             "serious",
-            "there is no broker, so no worker hears of a run; set DAGCELERY_BROKER_URL, or broker_url of your app",
+            "there is no broker, so no worker hears of a run; "
+            "set DAGCELERY_BROKER_URL, or name the app that has one: dagcelery -A shop doctor",
         )
     ]
     empty.close()

@@ -97,8 +97,8 @@ def test_the_log_has_a_line_for_each_failure_node_and_run_and_none_for_messages(
     def lines(of: str) -> list[str]:
         return [line for line in log.read_text().splitlines() if f"run {of}" in line]
 
-    eventually(lambda: any("is done after" in line for line in lines(retried.id)))
-    eventually(lambda: any("is failed after" in line for line in lines(broken.id)))
+    eventually(lambda: any("ended as done after" in line for line in lines(retried.id)))
+    eventually(lambda: any("ended as failed after" in line for line in lines(broken.id)))
     assert [line for line in lines(run.id) if "node doubled is done (3 items)" in line and ": INFO/" in line]
     assert [line for line in lines(broken.id) if "raising failed in attempt 1" in line and ": ERROR/" in line]
     assert len([line for line in lines(retried.id) if ": WARNING/" in line and "is due in" in line]) == 2

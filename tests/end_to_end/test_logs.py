@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import chatty
 import pytest
@@ -69,3 +71,30 @@ def test_the_log_of_a_team_s_app_stays_as_it_is(tmp_path: Path) -> None:
         chatty.chat.submit(n=1).result(timeout=SECONDS)
     (line,) = [line for line in log.read_text().splitlines() if "is told" in line]
     assert re.fullmatch(r"\[.*: WARNING/ForkPoolWorker-1\] item 0 is told", line)
+
+
+def test_a_team_s_own_format_has_what_each_line_is_about(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with cluster(workers=1, log=str(log), log_level="INFO", app="json_team"):
+        failed, sieved, told = chatty.unlucky.submit(), chatty.sieved.submit(n=3), chatty.chat.submit(n=1)
+        assert [str(run.wait(SECONDS)) for run in (failed, sieved, told)] == ["failed", "done", "done"]
+    found = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+    def lines(run_id: str, *names: str) -> list[tuple[Any, ...]]:
+        return [tuple(line.get(name) for name in names) for line in found if line["run"] == run_id]
+
+    assert lines(failed.id, "level", "action", "node", "attempt", "state") == [
+        ("WARNING", "retried", "unlucky", 1, None),
+        ("ERROR", "failed", "unlucky", 2, None),
+        ("INFO", "run_ended", "", None, "failed"),
+    ]
+    (traceback,) = [line["traceback"] for line in found if "traceback" in line]
+    assert traceback.endswith("ConnectionError: no route")
+    assert lines(sieved.id, "level", "action", "node", "item", "queue") == [
+        ("INFO", "node_done", "numbers", None, "celery"),
+        ("WARNING", "skipped", "small[1]", 1, "celery"),
+        ("INFO", "node_done", "small", None, "celery"),
+        ("INFO", "run_ended", "", None, None),
+    ]
+    assert ("WARNING", "told[0]", "item 0 is told") in lines(told.id, "level", "node", "message")
+    assert {line["dag"] for line in found if line["run"] == sieved.id} == {"chatty:sieved"}

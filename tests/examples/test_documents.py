@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from serving import await_served
 
+from dagcelery import errors
 from dagcelery.cli import dag
 from dagcelery.client import set_default
 from dagcelery.local import cluster
@@ -137,7 +138,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
-        port = {"UVICORN_PORT": str(*free_ports(1))}
+        port = {"UVICORN_PORT": str(*free_ports(1)), "SHOP_REDIS": local.broker_url.rpartition("/")[0]}
         yield Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, cleanup)
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
@@ -176,6 +177,19 @@ def test_every_verb_every_extra_and_every_folder_of_tests_is_named() -> None:
     assert [extra for extra in extras if not re.search(rf"dagcelery\[{extra}\]|`{extra}`", readme)] == []
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert [name for name in folders if f"`tests/{name}`" not in guide] == []
+
+
+def test_errors_and_actions_of_log_lines_that_the_readme_lists_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    told = text.partition("All errors derive from")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([A-Z]\w+)`", told))
+    assert {"NodeFailed", "CodeUnknown", "NotSent"} <= named
+    assert [name for name in named if not hasattr(errors, name)] == []
+    table = re.findall(r"^\| (?:ERROR|WARNING|INFO) \|.*\| (.*) \|$", text, re.M)
+    actions = {action for cell in table for action in re.findall(r"`(\w+)`", cell)}
+    source = "".join(path.read_text() for path in (ROOT / "dagcelery" / "runtime").glob("*.py"))
+    assert actions
+    assert [action for action in actions if f'"action": "{action}"' not in source] == []
 
 
 @pytest.mark.parametrize("document", [*(path for path in DOCUMENTS if path.exists())], ids=lambda path: path.name)

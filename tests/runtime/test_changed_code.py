@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from dagcelery import dag, task
 from dagcelery.errors import CodeMismatch, CodeUnknown
+from dagcelery.payload import functions
 from dagcelery.payload.code import code_hash
 from dagcelery.runtime import lifecycle
 from dagcelery.runtime.engine import Engine
@@ -145,11 +147,23 @@ def test_a_function_that_moved_is_compared_where_it_is_now(
         del sys.modules["moved_here"]
 
 
-def test_bytecode_of_another_python_is_not_taken_for_unchanged(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [("399.2", "it was planned with Python 3"), ("{}{}", "it was planned by another version of dagcelery")],
+)
+def test_a_hash_that_was_made_otherwise_is_not_taken_for_unchanged(
+    written: Write, monkeypatch: pytest.MonkeyPatch, made: str, told: str
+) -> None:
+    made = made.format(*sys.version_info[:2])
+
+    def made_otherwise(func: Callable[..., Any]) -> str:
+        return f"{made}-{code_hash(func).partition('-')[2]}"
+
     world = World()
-    run_id = failed(world, written(OLD.format(options="")))
-    monkeypatch.setattr(lifecycle, "code_hash", lambda func: "399-" + code_hash(func).partition("-")[2])
-    with pytest.raises(CodeUnknown, match="it was planned with Python 3"):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(functions, "code_hash", made_otherwise)
+        run_id = failed(world, written(OLD.format(options="")))
+    with pytest.raises(CodeUnknown, match=told):
         resumed(world.engine("late"), run_id, False)
 
 

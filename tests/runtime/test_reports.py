@@ -146,14 +146,14 @@ def test_whoever_ends_a_run_says_so_once(world: World, caplog: pytest.LogCapture
     assert lifecycle.cancel(engine_of(world), cancelled, "again", terminate=False) == "cancelled"
     world.settle()
     assert lines(caplog) == [("INFO", "run_ended", None)]
-    assert f"run {cancelled} of runtime.flows:map_reduce is cancelled" in caplog.text
+    assert f"run {cancelled} of runtime.flows:map_reduce ended as cancelled" in caplog.text
     caplog.clear()
     late = world.submit(flows.map_reduce, n=3)
     world.store._runs[late].deadline = time.time() - DAY  # type: ignore[attr-defined]
     notice_deadline(engine_of(world), late)
     notice_deadline(engine_of(world), late)
     assert lines(caplog) == [("INFO", "run_ended", None)]
-    assert "is timed_out" in caplog.text
+    assert "ended as timed out" in caplog.text
 
 
 def test_no_line_shows_an_argument(world: World, caplog: pytest.LogCaptureFixture) -> None:

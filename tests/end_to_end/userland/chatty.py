@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from dagcelery import dag, task
+from dagcelery import Retry, dag, task
 
 log = logging.getLogger(__name__)
 
@@ -33,3 +33,20 @@ def chat(n: int) -> list[int]:
 @dag
 def nested(n: int) -> list[int]:
     return [inner(x) for x in numbers(n)]
+
+
+@task(retry=Retry(2, wait=0))
+def unlucky() -> None:
+    raise ConnectionError("no route")
+
+
+@task(on_item_failure="skip")
+def small(x: int) -> int:
+    if x == 1:
+        raise ValueError("too large")
+    return x
+
+
+@dag
+def sieved(n: int) -> list[int]:
+    return [small(x) for x in numbers(n)]
