@@ -53,7 +53,7 @@ class Session:
             place = f"after {change!r}, main({call})"
             try:
                 expected = self._answer(shared, _itself, call)
-            except TypeError:  # such as for a list that is looked up in a dict: then nothing is right
+            except (TypeError, ValueError):  # such as for a list that is looked up in a dict: then nothing is right
                 assume(not self.may_refuse)
                 raise
             assert self._answer(called, _itself, call) == expected, place
