@@ -72,7 +72,7 @@ SURE = (
     "when({r}, lambda: seen({a}), lambda: {l})",
     "seen({a}) if {r} else {l}",
     "{r} or keep({a})",
-    "seen(repr(n), {a})",
+    "seen(repr(type(n)), {a})",
     "seen(type({r}).__name__)",
     "seen(n is None)",
     "[seen(x, {a}) for x in items]",

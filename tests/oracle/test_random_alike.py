@@ -18,7 +18,7 @@ def test_a_dag_is_built_for_each_value_that_is_not_the_same(eager: Client, sessi
     session.check(INVOKED, SUBMITTED)
 
 
-@search(examples=30)
+@search(examples=80)
 @given(grown())
 def test_so_is_a_graph_that_grows(session: Session) -> None:
     note(repr(session))
