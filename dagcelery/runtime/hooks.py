@@ -7,6 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dagcelery.payload import failures
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.telling import quiet_logger
@@ -86,7 +87,7 @@ def _closed(view: RunView, grant: Grant) -> Grant:
 
 def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:
     address = view.address(grant.scope, grant.step, index)
-    message = "" if error is None else f"{type(error).__qualname__}: {error}"
+    message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
     return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)
 
 

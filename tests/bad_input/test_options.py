@@ -98,8 +98,8 @@ def test_an_option_of_a_wrong_type_is_a_type_error_too(name: str) -> None:
 
 
 SUBMITTED = {
-    "a number to be forgotten": Bad(lambda: forget(cast(Any, 3)), "task=3", "is no task", "'module:name'"),
-    "a word to be forgotten": Bad(lambda: forget("fetch"), "task='fetch'", "is no task", "'module:name'"),
+    "a number to be forgotten": Bad(lambda: forget(cast(Any, 3)), "task=3", "is not a task", "'module:name'"),
+    "a word to be forgotten": Bad(lambda: forget("fetch"), "task='fetch'", "is not a task", "'module:name'"),
     "a number for a key": Bad(lambda: map_reduce.options(key=3).submit(n=3), "key=3", "no word", "'order-42'"),
     "an empty key": Bad(lambda: submit(map_reduce, {"n": 3}, key=""), "key=''", "no word", "'order-42'"),
     "a word for a client": Bad(

@@ -1,4 +1,4 @@
-"""A body is followed as it was written, statement by statement, with what its names stand for."""
+"""An abstract interpreter of function bodies: statement by statement, with an abstract value for each name."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _GROWING: Final = frozenset({"append", "add", "appendleft"})
 
 
 class GivenUp(Exception):
-    """There is more to follow than is worth it."""
+    """There is too much to follow."""
 
 
 class Follower:
-    """Follows functions; `ask` is told each expression with what its parts stand for."""
+    """Follows functions; `ask` is called for each expression, after its parts."""
 
     def __init__(self) -> None:
         self.functions: list[types.FunctionType] = []
@@ -55,14 +55,14 @@ class Follower:
         self._unused: ast.expr | None = None
 
     def ask(self, node: ast.AST) -> None:
-        """Look at an expression, or at a `match`, whose parts were looked at before; `seen` tells what they are."""
+        """Look at an expression, or at a `match`; `seen` returns what its parts stand for."""
 
     def is_followed(self, function: types.FunctionType) -> bool:
         """Whether a function that is called is looked into."""
         return True
 
     def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
-        """Return what a call of `when` gives; None if this is no such call."""
+        """Return what a call of `when` gives; None for any other call."""
         return None
 
     def result_of(self, callee: Definition[..., object]) -> Standing:
@@ -109,7 +109,7 @@ class Follower:
         for part in ast.iter_child_nodes(node):
             if isinstance(part, ast.expr):
                 self.value(part, names)
-        # After a break or a continue some of this holds where the loop goes on, and more is claimed of nothing.
+        # After a break or a continue the loop goes on with some of these values; nothing more is claimed of any name.
         return not isinstance(node, ast.Raise)
 
     def _on_Return(self, node: ast.Return, names: Names) -> bool:
@@ -218,7 +218,7 @@ class Follower:
         return bool(after)
 
     def _loop(self, body: Sequence[ast.stmt], names: Names, begin: Callable[[], object]) -> None:
-        # What a name stands for when the body begins anew is known once it was gone through.
+        # What a name stands for when an iteration begins is known only after the one before.
         for is_quiet in (True, True, False):
             before = dict(names.own)
             self._quiet += is_quiet

@@ -56,7 +56,7 @@ def check_questions_of_task(body: Callable[..., Any], arguments: Mapping[str, ob
 
 
 _followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
-"""Running tasks that ask nothing: they are called again and again."""
+"""Dynamic tasks that ask nothing, with the code that was looked at: they are called again and again."""
 
 
 def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bool) -> None:
@@ -81,7 +81,7 @@ class _Questions(Follower):
         self.is_growth = is_growth
 
     def is_followed(self, function: types.FunctionType) -> bool:
-        """Whether a function is the user's own; of libraries nobody wrote what they ask for a body."""
+        """Whether a function is the user's own; libraries were not written for bodies."""
         module = str(function.__module__)
         is_near = module.partition(".")[0] == str(self.home).partition(".")[0]
         is_ours = module.partition(".")[0] == "dagcelery"
@@ -102,7 +102,7 @@ class _Questions(Follower):
         return PLAIN
 
     def result_of(self, callee: Definition[..., object]) -> Standing:
-        """Return what a call gives: of a DAG what it is made of, as far as its body tells."""
+        """Return what a call gives; for a DAG the structure of what its body returns, as far as that is known."""
         if self.is_growth or not hasattr(callee, "static"):
             return OUTPUT
         self._quiet += 1
@@ -161,7 +161,7 @@ class _Questions(Follower):
 
     def _ask_Attribute(self, node: ast.Attribute) -> None:
         if node.attr in _SAID_OF_OUTPUTS:
-            self._refuse_output(node, node.value, "what Python itself knows of {}")
+            self._refuse_output(node, node.value, "Python's own attribute of {}")
 
     def _ask_FormattedValue(self, node: ast.FormattedValue) -> None:
         if node.conversion in (ord("r"), ord("a")) or holds_output(self.seen(node.value)):
@@ -181,7 +181,7 @@ class _Questions(Follower):
 
     def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
         if self._shown:
-            return  # what is printed goes nowhere else
+            return  # printed text is not used otherwise
         if holds_output(self.seen(part)):
             self._refuse(node, part, _TEXT)
         if not is_refused:  # by the output itself

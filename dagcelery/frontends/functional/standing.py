@@ -1,4 +1,4 @@
-"""What an expression in a body stands for, as far as that can be told without running it."""
+"""What an expression in a body stands for, as far as that is known without running it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSING: Final = object()
 
 @dataclass(frozen=True)
 class Mark:
-    """A value of which no more is known than what it says."""
+    """A value of which only the kind is known."""
 
     name: str
 
@@ -61,7 +61,7 @@ class Local:
 
 @dataclass(frozen=True)
 class Rest:
-    """What a function was given by names that it does not declare: its ``**kwargs``."""
+    """The ``**kwargs`` of a function: arguments whose names it does not declare."""
 
     pairs: tuple[tuple[str, Standing], ...]
 
@@ -90,7 +90,7 @@ def known(value: object) -> Known:
 
 
 def joined(values: Iterable[Standing]) -> Standing:
-    """Return what stands for one of several, of which nobody knows which: nothing is claimed that may be wrong."""
+    """Return what stands for an unknown one of several values: nothing is claimed that may be wrong."""
     found: Standing = NOTHING
     for value in values:
         found = _either(found, value)
@@ -124,7 +124,7 @@ def is_table(value: Standing) -> bool:
 
 
 def attribute_of(value: Standing, name: str) -> Standing:
-    """Return what an attribute stands for; nothing is called for it."""
+    """Return what an attribute stands for, without running any code."""
     if value == OUTPUT:
         return OUTPUT
     if not isinstance(value, Known):
@@ -136,7 +136,7 @@ def attribute_of(value: Standing, name: str) -> Standing:
         return known(vars(holder)[name]) if name in vars(holder) else PLAIN
     try:
         found = inspect.getattr_static(holder, name)
-    except Exception:  # an object may hold anything, and say anything
+    except Exception:  # classes of others may raise anything
         return PLAIN
     if isinstance(found, types.FunctionType) and not isinstance(holder, type) and name not in _own_of(holder):
         return known(types.MethodType(found, holder))
@@ -151,7 +151,7 @@ def constant(node: ast.expr) -> object:
 def bound(
     parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
 ) -> dict[str, Standing]:
-    """Return what parameters stand for; one of which nobody knows what it is given stands for some plain value."""
+    """Return what parameters stand for; one whose argument is unknown stands for some plain value."""
     places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
     own: dict[str, Standing] = dict(zip(places, given, strict=False))
     return own | {name: value for name, value in named.items() if name is not None}
