@@ -115,7 +115,7 @@ def test_a_function_that_captures_what_cannot_travel_is_named(client_of: Any, ra
 
 def test_a_module_by_value_that_nobody_imported_is_named(client_of: Any, raw: Any) -> None:
     node, right = task(by_value="helprs")(lambda: 1), "that the function's own module imports"
-    Bad(lambda: client_of().submit(node), "'helprs'", "no module in use", right, SerializationError).is_refused()
+    Bad(lambda: client_of().submit(node), "'helprs'", "not a module in use", right, SerializationError).is_refused()
     assert not raw.keys("*")
 
 
