@@ -19,7 +19,7 @@ from dagcelery.runtime import caching, growing, limits
 from dagcelery.runtime.caching import Memo, Recollection
 from dagcelery.runtime.calls import Listener, Teller, call, heard, leave_child
 from dagcelery.runtime.columns import Columns
-from dagcelery.runtime.hooks import call_hook
+from dagcelery.runtime.hooks import call_dag_hook
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.pieces import Contexts, enter
 from dagcelery.runtime.policies import PUT_BACK, died, is_retryable, verdict
@@ -77,7 +77,7 @@ class Executor:
             if grant.step == START:
                 return Executed(Outcome(started=started))
             if grant.step == HOOK:
-                call_hook(self.view)
+                call_dag_hook(self.view)
                 return Executed(Outcome(started=started))
             if grant.step == CLOSE:
                 outcome = self._close(grant)

@@ -36,7 +36,7 @@ class Notice:
     epoch: int = 1
 
 
-def call_hook(view: RunView) -> None:
+def call_dag_hook(view: RunView) -> None:
     """Call what a DAG wants to be called at its end. An error of it is logged, and changes nothing."""
     record = view.store.record(view.run_id)
     if record is None:
@@ -50,7 +50,7 @@ def call_hook(view: RunView) -> None:
     quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
 
 
-def tell(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+def call_task_hooks(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
     """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
 
     In the process that ran them, after the store knows: a process that dies in between calls nothing.

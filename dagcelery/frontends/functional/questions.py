@@ -20,23 +20,22 @@ from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.bytecode import questions
-from dagcelery.frontends.functional.definition import Definition, short_name
-from dagcelery.frontends.functional.following import Follower, GivenUp
-from dagcelery.frontends.functional.source_code import function_node
-from dagcelery.frontends.functional.standing import (
+from dagcelery.frontends.functional.abstract_values import (
     OUTPUT,
     PLAIN,
+    AbstractValue,
     Known,
     Local,
-    Names,
-    Standing,
     constant,
     holds_output,
     is_table,
     joined,
     known,
 )
+from dagcelery.frontends.functional.bytecode import questions
+from dagcelery.frontends.functional.definition import Definition, short_name
+from dagcelery.frontends.functional.interpreter import GivenUp, Interpreter
+from dagcelery.frontends.functional.source_code import function_node
 
 
 def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
@@ -44,7 +43,7 @@ def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], giv
 
     `outputs` are its parameters without a value, `given` those with one.
     """
-    own: dict[str, Standing] = dict.fromkeys(outputs, OUTPUT)
+    own: dict[str, AbstractValue] = dict.fromkeys(outputs, OUTPUT)
     _follow(body, own | {name: known(value) for name, value in given.items()}, is_growth=False)
 
 
@@ -59,7 +58,7 @@ _followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictio
 """Dynamic tasks that ask nothing, with the code that was looked at: they are called again and again."""
 
 
-def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bool) -> None:
+def _follow(body: Callable[..., Any], own: dict[str, AbstractValue], *, is_growth: bool) -> None:
     if not isinstance(body, types.FunctionType):
         return
     outputs = {name for name, value in own.items() if value == OUTPUT}
@@ -73,7 +72,7 @@ def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bo
         _Questions(body, outputs, is_growth=is_growth).enter(body, own)
 
 
-class _Questions(Follower):
+class _Questions(Interpreter):
     def __init__(self, body: types.FunctionType, parameters: Collection[str], *, is_growth: bool) -> None:
         super().__init__()
         self.home = body.__module__
@@ -87,21 +86,21 @@ class _Questions(Follower):
         is_ours = module.partition(".")[0] == "dagcelery"
         return is_near or not (is_ours or function.__code__.co_filename.startswith(_LIBRARIES))
 
-    def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
+    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
         """Return what a call of `when` gives: of an output an output, and its branches are bodies too."""
         if getattr(callee, "__module__", None) != _WHEN or not given:
             return None
         results = [self._branch(each) for each in given[1:]]
         return OUTPUT if given[0] == OUTPUT else joined(results) if len(results) == 2 else PLAIN
 
-    def _branch(self, branch: Standing) -> Standing:
+    def _branch(self, branch: AbstractValue) -> AbstractValue:
         if isinstance(branch, Local):
-            return self._call_written(branch.node, (), {}, Names({}, branch.names.function, branch.names))
+            return self.call_local(branch, (), {})
         if isinstance(branch, Known) and isinstance(branch.value, types.FunctionType):
             return self.enter(branch.value, {})
         return PLAIN
 
-    def result_of(self, callee: Definition[..., object]) -> Standing:
+    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
         """Return what a call gives; for a DAG the structure of what its body returns, as far as that is known."""
         if self.is_growth or not hasattr(callee, "static"):
             return OUTPUT

@@ -8,20 +8,18 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from dagcelery.frontends.functional.definition import Definition
-from dagcelery.frontends.functional.source_code import FunctionNode, function_node, own_nodes, parameters_of
-from dagcelery.frontends.functional.standing import (
+from dagcelery.frontends.functional.abstract_values import (
     NOTHING,
     OUTPUT,
     PLAIN,
     TABLE,
+    AbstractValue,
     Each,
     Fixed,
     Known,
     Local,
     Names,
     Rest,
-    Standing,
     attribute_of,
     bound,
     constant,
@@ -29,6 +27,8 @@ from dagcelery.frontends.functional.standing import (
     joined,
     known,
 )
+from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.source_code import FunctionNode, function_node, own_nodes, parameters_of
 
 _DEEP: Final = 12
 _MOST: Final = 20_000
@@ -41,13 +41,13 @@ class GivenUp(Exception):
     """There is too much to follow."""
 
 
-class Follower:
+class Interpreter:
     """Follows functions; `ask` is called for each expression, after its parts."""
 
     def __init__(self) -> None:
         self.functions: list[types.FunctionType] = []
-        self._returned: list[list[Standing]] = []
-        self._seen: dict[int, Standing] = {}
+        self._returned: list[list[AbstractValue]] = []
+        self._seen: dict[int, AbstractValue] = {}
         self._left = _MOST
         self._deep = 0
         self._quiet = 0
@@ -61,15 +61,15 @@ class Follower:
         """Whether a function that is called is looked into."""
         return True
 
-    def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
+    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
         """Return what a call of `when` gives; None for any other call."""
         return None
 
-    def result_of(self, callee: Definition[..., object]) -> Standing:
+    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
         """Return what stands for what a task or a nested DAG returns."""
         return OUTPUT
 
-    def enter(self, function: types.FunctionType, own: dict[str, Standing]) -> Standing:
+    def enter(self, function: types.FunctionType, own: dict[str, AbstractValue]) -> AbstractValue:
         """Follow a function with values for its parameters; returns what it returns."""
         node = function_node(function.__code__)
         if node is None or len(self.functions) >= _DEEP or not self.is_followed(function):
@@ -80,7 +80,7 @@ class Follower:
         finally:
             self.functions.pop()
 
-    def run(self, node: FunctionNode, names: Names) -> Standing:
+    def run(self, node: FunctionNode, names: Names) -> AbstractValue:
         """Follow what is written in a function; returns what it returns."""
         known_names = {each.arg for each in parameters_of(node.args)}
         rest = tuple((name, names.own.pop(name)) for name in list(names.own) if name not in known_names)
@@ -227,7 +227,7 @@ class Follower:
             self._quiet -= is_quiet
             _join(names, [before, dict(names.own)])
 
-    def bind(self, target: ast.expr, value: Standing, names: Names) -> None:
+    def bind(self, target: ast.expr, value: AbstractValue, names: Names) -> None:
         """Let what is on the left of an assignment stand for a value."""
         if isinstance(target, ast.Name):
             names.own[target.id] = value
@@ -244,82 +244,82 @@ class Follower:
 
     # --- expressions ---
 
-    def value(self, node: ast.expr, names: Names) -> Standing:
+    def value(self, node: ast.expr, names: Names) -> AbstractValue:
         """Follow an expression; returns what it stands for."""
         self._left -= 1
         if self._left < 0:
             raise GivenUp
         give = getattr(self, f"_of_{type(node).__name__}", None)
-        value: Standing = self._of_parts(node, names) if give is None else give(node, names)
+        value: AbstractValue = self._of_parts(node, names) if give is None else give(node, names)
         self._seen[id(node)] = value
         if not self._quiet:
             self.ask(node)
         return value
 
-    def seen(self, node: ast.expr) -> Standing:
+    def seen(self, node: ast.expr) -> AbstractValue:
         """Return what an expression stood for when it was followed last."""
         return self._seen.get(id(node), PLAIN)
 
-    def _of_parts(self, node: ast.expr, names: Names) -> Standing:
+    def _of_parts(self, node: ast.expr, names: Names) -> AbstractValue:
         for part in ast.iter_child_nodes(node):
             if isinstance(part, ast.expr):
                 self.value(part, names)
         return PLAIN
 
-    def _of_Constant(self, node: ast.Constant, names: Names) -> Standing:
+    def _of_Constant(self, node: ast.Constant, names: Names) -> AbstractValue:
         return known(node.value)
 
-    def _of_Name(self, node: ast.Name, names: Names) -> Standing:
+    def _of_Name(self, node: ast.Name, names: Names) -> AbstractValue:
         return names.look(node.id)
 
-    def _of_NamedExpr(self, node: ast.NamedExpr, names: Names) -> Standing:
+    def _of_NamedExpr(self, node: ast.NamedExpr, names: Names) -> AbstractValue:
         value = self.value(node.value, names)
         names.own[node.target.id] = value
         return value
 
-    def _of_Await(self, node: ast.Await, names: Names) -> Standing:
+    def _of_Await(self, node: ast.Await, names: Names) -> AbstractValue:
         return self.value(node.value, names)
 
-    def _of_Attribute(self, node: ast.Attribute, names: Names) -> Standing:
+    def _of_Attribute(self, node: ast.Attribute, names: Names) -> AbstractValue:
         return attribute_of(self.value(node.value, names), node.attr)
 
-    def _of_Subscript(self, node: ast.Subscript, names: Names) -> Standing:
+    def _of_Subscript(self, node: ast.Subscript, names: Names) -> AbstractValue:
         value, _ = self.value(node.value, names), self.value(node.slice, names)
         at = constant(node.slice)
         if isinstance(value, Fixed) and isinstance(at, int) and -len(value.items) <= at < len(value.items):
             return value.items[at]
         return PLAIN if isinstance(node.slice, ast.Slice) or isinstance(value, Known) else item_of(value)
 
-    def _of_IfExp(self, node: ast.IfExp, names: Names) -> Standing:
+    def _of_IfExp(self, node: ast.IfExp, names: Names) -> AbstractValue:
         self.value(node.test, names)
         return joined([self.value(node.body, names), self.value(node.orelse, names)])
 
-    def _of_BoolOp(self, node: ast.BoolOp, names: Names) -> Standing:
+    def _of_BoolOp(self, node: ast.BoolOp, names: Names) -> AbstractValue:
         return joined([self.value(each, names) for each in node.values])
 
-    def _of_Tuple(self, node: ast.Tuple | ast.List, names: Names) -> Standing:
+    def _of_Tuple(self, node: ast.Tuple | ast.List, names: Names) -> AbstractValue:
         values = tuple([self.value(each, names) for each in node.elts])
         return PLAIN if any(isinstance(each, ast.Starred) for each in node.elts) else Fixed(values)
 
     _of_List = _of_Tuple
 
-    def _of_Dict(self, node: ast.Dict | ast.Set, names: Names) -> Standing:
+    def _of_Dict(self, node: ast.Dict | ast.Set, names: Names) -> AbstractValue:
         self._of_parts(node, names)
         return TABLE
 
     _of_Set = _of_Dict
 
-    def _of_Lambda(self, node: ast.Lambda, names: Names) -> Standing:
+    def _of_Lambda(self, node: ast.Lambda, names: Names) -> AbstractValue:
         return Local(node, names)
 
-    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, names: Names) -> Standing:
+    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, names: Names) -> AbstractValue:
         inner = self._comprehended(node.generators, names)
         made = self.value(node.elt, inner)
         return TABLE if isinstance(node, ast.SetComp) else Each(made)
 
     _of_GeneratorExp = _of_SetComp = _of_ListComp
 
-    def _of_DictComp(self, node: ast.DictComp, names: Names) -> Standing:
+    def _of_DictComp(self, node: ast.DictComp, names: Names) -> AbstractValue:
         inner = self._comprehended(node.generators, names)
         self.value(node.key, inner)
         self.value(node.value, inner)
@@ -335,18 +335,18 @@ class Follower:
 
     # --- calls ---
 
-    def _of_Call(self, node: ast.Call, names: Names) -> Standing:
+    def _of_Call(self, node: ast.Call, names: Names) -> AbstractValue:
         callee = self.value(node.func, names)
         is_shown = isinstance(callee, Known) and callee.value is builtins.print
         self._shown += is_shown
         given = [self.value(each, names) for each in node.args]
-        named: dict[str | None, Standing] = {}
+        named: dict[str | None, AbstractValue] = {}
         for each in node.keywords:
             value = self.value(each.value, names)
             named |= dict(value.pairs) if each.arg is None and isinstance(value, Rest) else {each.arg: value}
         self._shown -= is_shown
         if isinstance(callee, Local):
-            return self._call_written(callee.node, given, named, Names({}, callee.names.function, callee.names))
+            return self.call_local(callee, given, named)
         if not isinstance(callee, Known):
             if isinstance(node.func, ast.Attribute) and node.func.attr in _GROWING and given:
                 self._grow(node.func.value, given[0], names)
@@ -355,8 +355,8 @@ class Follower:
         return self._call_known(node, callee, given, named) if chosen is None else chosen
 
     def _call_known(
-        self, node: ast.Call, callee: Known, given: list[Standing], named: Mapping[str | None, Standing]
-    ) -> Standing:
+        self, node: ast.Call, callee: Known, given: list[AbstractValue], named: Mapping[str | None, AbstractValue]
+    ) -> AbstractValue:
         function = callee.value
         if isinstance(function, Definition):
             is_variant = isinstance(node.func, ast.Attribute) and self.seen(node.func.value) is callee
@@ -375,24 +375,25 @@ class Follower:
             return self.enter(function, own)
         return PLAIN
 
-    def _call_written(
-        self, node: FunctionNode, given: Sequence[Standing], named: Mapping[str | None, Standing], inner: Names
-    ) -> Standing:
+    def call_local(
+        self, callee: Local, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+    ) -> AbstractValue:
+        """Follow a function that is written within the body; returns what it returns."""
         if self._deep >= _DEEP:
             return PLAIN
-        inner.own.update(bound(node.args, given, named))
+        own = bound(callee.node.args, given, named)
         self._deep += 1
         try:
-            return self.run(node, inner)
+            return self.run(callee.node, Names(own, callee.names.function, callee.names))
         finally:
             self._deep -= 1
 
-    def _grow(self, holder: ast.expr, value: Standing, names: Names) -> None:
+    def _grow(self, holder: ast.expr, value: AbstractValue, names: Names) -> None:
         if isinstance(holder, ast.Name) and isinstance(known_list := names.look(holder.id), Each | Fixed):
             names.own[holder.id] = Each(joined([item_of(known_list), value]))
 
 
-def _join(names: Names, paths: Sequence[Mapping[str, Standing]]) -> None:
+def _join(names: Names, paths: Sequence[Mapping[str, AbstractValue]]) -> None:
     every = dict.fromkeys(name for path in paths for name in path)
     names.own.clear()
     names.own.update({name: joined(path.get(name, NOTHING) for path in paths) for name in every})

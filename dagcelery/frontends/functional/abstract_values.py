@@ -41,14 +41,14 @@ class Known:
 class Each:
     """A list or an iterator whose elements all stand for `of`."""
 
-    of: Standing
+    of: AbstractValue
 
 
 @dataclass(frozen=True)
 class Fixed:
     """A tuple or a list of these."""
 
-    items: tuple[Standing, ...]
+    items: tuple[AbstractValue, ...]
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class Local:
 class Rest:
     """The ``**kwargs`` of a function: arguments whose names it does not declare."""
 
-    pairs: tuple[tuple[str, Standing], ...]
+    pairs: tuple[tuple[str, AbstractValue], ...]
 
 
-Standing: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
+AbstractValue: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
 
 
 @dataclass
 class Names:
     """The variables of one call of a function; others are looked for in the functions around it, then in its module."""
 
-    own: dict[str, Standing]
+    own: dict[str, AbstractValue]
     function: types.FunctionType
     outer: Names | None = None
 
-    def look(self, name: str) -> Standing:
+    def look(self, name: str) -> AbstractValue:
         """Return what a name stands for."""
         if name in self.own:
             return self.own[name]
@@ -89,15 +89,15 @@ def known(value: object) -> Known:
     return Known(value, id(value))
 
 
-def joined(values: Iterable[Standing]) -> Standing:
+def joined(values: Iterable[AbstractValue]) -> AbstractValue:
     """Return what stands for an unknown one of several values: nothing is claimed that may be wrong."""
-    found: Standing = NOTHING
+    found: AbstractValue = NOTHING
     for value in values:
         found = _either(found, value)
     return found
 
 
-def item_of(value: Standing) -> Standing:
+def item_of(value: AbstractValue) -> AbstractValue:
     """Return what iterating a value gives."""
     if value == OUTPUT:
         return OUTPUT
@@ -111,19 +111,19 @@ def item_of(value: Standing) -> Standing:
     return PLAIN
 
 
-def holds_output(value: Standing) -> bool:
+def holds_output(value: AbstractValue) -> bool:
     """Whether there are outputs in a list or a tuple."""
     if isinstance(value, Each):
         return value.of == OUTPUT or holds_output(value.of)
     return isinstance(value, Fixed) and any(each == OUTPUT or holds_output(each) for each in value.items)
 
 
-def is_table(value: Standing) -> bool:
+def is_table(value: AbstractValue) -> bool:
     """Whether a value is searched by hash, which an output has, whatever it will be."""
     return value == TABLE or (isinstance(value, Known) and type(value.value) in (dict, set, frozenset))
 
 
-def attribute_of(value: Standing, name: str) -> Standing:
+def attribute_of(value: AbstractValue, name: str) -> AbstractValue:
     """Return what an attribute stands for, without running any code."""
     if value == OUTPUT:
         return OUTPUT
@@ -149,11 +149,11 @@ def constant(node: ast.expr) -> object:
 
 
 def bound(
-    parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
-) -> dict[str, Standing]:
+    parameters: ast.arguments, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+) -> dict[str, AbstractValue]:
     """Return what parameters stand for; one whose argument is unknown stands for some plain value."""
     places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
-    own: dict[str, Standing] = dict(zip(places, given, strict=False))
+    own: dict[str, AbstractValue] = dict(zip(places, given, strict=False))
     return own | {name: value for name, value in named.items() if name is not None}
 
 
@@ -161,7 +161,7 @@ def _own_of(holder: object) -> Any:
     return getattr(holder, "__dict__", ())
 
 
-def _either(one: Standing, other: Standing) -> Standing:
+def _either(one: AbstractValue, other: AbstractValue) -> AbstractValue:
     if one == other or other == NOTHING:
         return one
     if one == NOTHING:
@@ -171,7 +171,7 @@ def _either(one: Standing, other: Standing) -> Standing:
     return PLAIN
 
 
-def _around(function: types.FunctionType, name: str) -> Standing:
+def _around(function: types.FunctionType, name: str) -> AbstractValue:
     code = function.__code__
     if name in code.co_freevars:
         held = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
