@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar, cast
 T = TypeVar("T")
 
 ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
-"""Types whose values nobody can change, and which hold no others."""
+"""Types of immutable values that hold no others."""
 _INEXACT: Final = frozenset({float, complex})
 _PROTOCOL: Final = 5
 
@@ -169,7 +169,7 @@ def _copied_deeply(value: Any, refused: Exception) -> Any:
 
 
 def _is_equal(one: object, other: object) -> bool:
-    """Whether objects that cannot travel say that they are equal: there is nobody else to ask."""
+    """Whether objects that cannot be pickled say that they are equal: there is no other way."""
     try:
         return bool(one == other)
     except Exception:  # arrays have no one answer, and the classes of others may do anything
@@ -227,7 +227,7 @@ class _Copier(_Pickler):
         return number
 
     def is_like(self, last: _Copy) -> bool:
-        """Whether what was pickled is what a copy was made of; to compare large parts is faster than to hash them."""
+        """Whether a copy was made of the same bytes; comparing large parts is faster than hashing them."""
         if len(self.live) != len(last.live) or len(self._buffers) != len(last.buffers):
             return False
         return (

@@ -111,7 +111,7 @@ class Settings:
         for prefix, names in (("", overrides), (CONFIGURED, configured)):
             for name in names:
                 if name not in known:
-                    raise InvalidSetting(prefix + name, "is no setting", choices(name, known))
+                    raise InvalidSetting(prefix + name, "is not a setting", choices(name, known))
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
@@ -133,7 +133,7 @@ class Settings:
 
     def __repr__(self) -> str:
         """Show what was set; the signing key is never shown, nor a URL's password."""
-        told = []
+        parts = []
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
             if value == setting.default:
@@ -142,8 +142,8 @@ class Settings:
                 value = "***"
             elif setting.name.endswith("_url"):
                 value = masked(value, hides_query=setting.name == "spill_url")
-            told.append(f"{setting.name}={value!r}")
-        return f"Settings({', '.join(told)})"
+            parts.append(f"{setting.name}={value!r}")
+        return f"Settings({', '.join(parts)})"
 
 
 def _given(name: str, value: Any) -> Any:
@@ -193,7 +193,7 @@ def _is_url(value: object) -> _Wrong:
         if checks and checks[1].lower().removeprefix("cert_") not in ("required", "optional", "none"):
             return f"says ssl_cert_reqs={checks[1]}", "write ssl_cert_reqs=required, optional or none"
         return None
-    shown = "is no URL" if isinstance(value, str) else f"is of type {type(value).__name__}"
+    shown = "is not a URL" if isinstance(value, str) else f"is of type {type(value).__name__}"
     return shown, "write one such as redis://localhost:6379/0"
 
 
@@ -226,7 +226,7 @@ def _is_file_url(value: object) -> _Wrong:
     if not isinstance(value, str):
         return f"is of type {type(value).__name__}", right
     if value and not re.match(r"(file|local):///|(?!file:|local:)[\w+.-]+://", value):
-        return "is no URL of a folder that is the same for all processes", right
+        return "is not the URL of a folder that is the same for all processes", right
     return None
 
 
@@ -253,7 +253,7 @@ def _are_modules(value: object) -> _Wrong:
     for name in value:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             return (
-                f"names {name!r}, which is no module",
+                f"names {name!r}, which is not a module",
                 'write modules or packages such as "shop.tasks,reports"',
             )
     return None

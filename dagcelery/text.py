@@ -18,11 +18,11 @@ _MOST_CHARACTERS: Final = 200
 _MOST_ITEMS: Final = 20
 _MOST_LEVELS: Final = 6
 _MOST_BITS: Final = 4000
-"""Of longer ints Python may refuse to write the digits, and nobody reads them."""
+"""Python may refuse to write longer ints, and their digits are of no use."""
 
 
 def shown(value: object, most: int = _MOST_CHARACTERS) -> str:
-    """Return the repr of `value`, cut at `most` characters; what has none is named by its class.
+    """Return the repr of `value`, cut at `most` characters; an object whose repr fails is named by its class.
 
     An error, a name or a log line is about something else than its text: the repr of a user's object may raise, be
     of any size, or never end.
@@ -97,7 +97,7 @@ _PORT: Final = re.compile(r"\d*$|\d+,")
 def masked(urls: str, *, hides_query: bool = False) -> str:
     """Return a URL, or a list of some, with the secrets hidden, fit for logs and errors.
 
-    `hides_query` is for addresses of which nobody knows all the options that may be secret.
+    `hides_query` is for addresses with options of which any may be secret.
     """
     parts = _NEXT_URL.split(urls)
     separators = [found[0] for found in _NEXT_URL.finditer(urls)] + [""]
@@ -108,8 +108,8 @@ def _one(url: str, hides_query: bool) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _PAIR.sub(_pair, url)
-    # A password that nobody escaped may hold anything, an @, a slash or a question mark itself: it ends at the last @.
-    # Those of the options must not count as such, so they are hidden before.
+    # A password that is not escaped may contain @, slashes and question marks: it ends at the last @. Those in options
+    # do not count, so these are hidden first.
     hidden = _PAIR.sub(_pair, rest)
     user, at, place = hidden.rpartition("@")
     if at:

@@ -59,7 +59,7 @@ def test_cache_clear_wants_a_name(cli: Cli) -> None:
     result = cli("cache", "clear", "looked_up")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: task='looked_up': is no task; give one, or its name as 'module:name'\n",
+        "Error: task='looked_up': is not a task; give one, or its name as 'module:name'\n",
     )
 
 

@@ -38,7 +38,7 @@ EXAMPLES = [
     errors.CodeUnknown("m:f", "311-aa", "importing m raised ModuleNotFoundError"),
     errors.FunctionNotFound("m", "f", "it has no 'f'"),
     errors.SerializationError("the value", "is a set", "pass a list"),
-    errors.DeserializationError("the value", "is no JSON", "write JSON"),
+    errors.DeserializationError("the value", "is not JSON", "write JSON"),
     errors.ValueFreed("value 3.0 of run r1", "it was freed", "return it"),
     errors.LimitExceeded("list 'xs'", 11, 10, "elements", "DAGCELERY_MAX_ITEMS"),
     errors.PayloadTooLarge("value 'x'", 11, 10),

@@ -249,8 +249,8 @@ def test_workers_can_be_killed_and_others_started(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"workers": -1}, "workers=-1: is no number of processes; give 0 or more"),
-        ({"workers": "two"}, "workers='two': is no number of processes"),
+        ({"workers": -1}, "workers=-1: is not a number of processes; give 0 or more"),
+        ({"workers": "two"}, "workers='two': is not a number of processes"),
         ({"taints": 3}, "taints=3: is neither a word nor several"),
         ({"queues": ["night", 3]}, "holds 3, which is not a word"),
         ({"modules": ""}, "modules='': holds '', which is not a word"),
@@ -264,7 +264,7 @@ def test_a_cluster_that_cannot_be_is_refused(options: dict[str, Any], told: str)
 def test_a_word_alone_is_one_queue(server: Server) -> None:
     with cluster(workers=0, taints="gpu", queues="night") as local:
         assert local.queues == ("celery", "gpu", "night")
-        with pytest.raises(DagceleryError, match="processes=0: is no number of processes; give 1 or more"):
+        with pytest.raises(DagceleryError, match="processes=0: is not a number of processes; give 1 or more"):
             local.start_worker(0)
         local.start_worker(queues="day")
         assert {queue for word in local.client.store.workers().values() for queue in word["queues"]} == {"day"}

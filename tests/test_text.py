@@ -62,7 +62,7 @@ STRANGE: Any = {
     "a broken repr": (Broken(), "<Broken>"),
     "a broken repr within": ([Broken(), {"a": Broken()}], "[<Broken>, {'a': <Broken>}]"),
     "an endless repr": (Endless(), "<Endless>"),
-    "a repr that is no text": (NoText(), "<NoText>"),
+    "a repr that is not a str": (NoText(), "<NoText>"),
     "a circle": (circle(), None),
     "a deep one": (deep(), None),
     "many": (range(3), "range(0, 3)"),

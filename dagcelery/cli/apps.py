@@ -31,8 +31,10 @@ def choose(ctx: click.Context, param: click.Parameter, name: str | None) -> None
 
 def add_option(command: click.Command) -> None:
     """Give a command, and those below it, the option ``-A``."""
-    told = "The Celery app that dagcelery is attached to; without it the environment says all."
-    option = click.Option(["-A", "--app"], metavar="APP", is_eager=True, expose_value=False, callback=choose, help=told)
+    about = "The Celery app that dagcelery is attached to; without it the environment says all."
+    option = click.Option(
+        ["-A", "--app"], metavar="APP", is_eager=True, expose_value=False, callback=choose, help=about
+    )
     command.params.append(option)
     if isinstance(command, click.Group):
         for each in command.commands.values():
@@ -87,8 +89,8 @@ def find_app(name: str) -> Celery:
     try:
         found = find_app(name)
     except Exception as error:  # a module's body raises what it likes
-        told = str(error) if isinstance(error, AttributeError | ImportError) else f"{type(error).__name__}: {error}"
-        raise click.BadParameter(f"'{name}' cannot be imported: {told}", param_hint="--app") from error
+        message = str(error) if isinstance(error, AttributeError | ImportError) else f"{type(error).__name__}: {error}"
+        raise click.BadParameter(f"'{name}' cannot be imported: {message}", param_hint="--app") from error
     finally:
         client.set_default(replaced)
     return attached(found, name)
@@ -111,8 +113,8 @@ def prepare_modules() -> None:
     try:
         app.loader.import_default_modules()
     except Exception as error:  # a module's body raises what it likes
-        told = f"the modules of the app '{chosen_name()}' cannot be imported: {type(error).__name__}: {error}"
-        raise click.ClickException(told) from error
+        message = f"the modules of the app '{chosen_name()}' cannot be imported: {type(error).__name__}: {error}"
+        raise click.ClickException(message) from error
 
 
 def settings() -> Settings:

@@ -46,10 +46,10 @@ class Verbs(click.Group):
                 click.echo(plain("".join(traceback.format_exception(error))), err=True)
             raise click.ClickException(plain(str(error))) from error
         except click.UsageError as error:
-            told = error.format_message()
-            if plain(told) == told:
+            message = error.format_message()
+            if plain(message) == message:
                 raise
-            raise click.UsageError(plain(told), error.ctx) from error
+            raise click.UsageError(plain(message), error.ctx) from error
 
 
 @click.group(cls=Verbs)

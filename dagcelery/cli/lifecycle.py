@@ -17,7 +17,7 @@ from dagcelery.runtime.results import RunState, RunStatus
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--reason", default="", metavar="TEXT", help="Why; whoever waits for the result is told.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is shown to those who wait for the result.")
 @click.option("--terminate", is_flag=True, help="End the processes that work on it, too.")
 @as_json
 def cancel(run_id: str, reason: str, terminate: bool, as_json: bool) -> None:
@@ -67,8 +67,8 @@ def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
         click.echo(to_json([asdict(failure) for failure in found]))
         return
     for failure in found:
-        told = f"{failure.type_name}: {failure.message}" if failure.message else failure.type_name
-        line = f"{failure.address} attempt {failure.attempt}{'' if failure.stands else ', repeated'}: {told}"
+        text = f"{failure.type_name}: {failure.message}" if failure.message else failure.type_name
+        line = f"{failure.address} attempt {failure.attempt}{'' if failure.stands else ', repeated'}: {text}"
         click.echo(plain(line))
         if with_traceback and failure.traceback:
             click.echo(plain(failure.traceback.rstrip()))

@@ -81,7 +81,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
         found = functions.describe(getattr(task, "fn", task))
         name = f"{found['module']}:{found['qualname']}"
     else:
-        raise InvalidParameters(f"task={shown(task)}", "is no task", "give one, or its name as 'module:name'")
+        raise InvalidParameters(f"task={shown(task)}", "is not a task", "give one, or its name as 'module:name'")
     try:
         at = _client(client)
     except NotConfigured:
@@ -118,5 +118,5 @@ async def aruns(
 
 def _client(client: Client | None) -> Client:
     if client is not None and not isinstance(client, Client):
-        raise InvalidParameters(f"client={shown(client)}", "is no Client", "give what attach(app) returned")
+        raise InvalidParameters(f"client={shown(client)}", "is not a Client", "give what attach(app) returned")
     return client or default_client()

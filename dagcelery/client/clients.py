@@ -68,7 +68,7 @@ class Run(Watched, Generic[R_co]):
 
         `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound, InvalidParameters.
         """
-        check_text(f"reason={shown(reason)}", reason, "give a sentence for whoever waits")
+        check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
         return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -234,11 +234,11 @@ class Client:
             send(run_id)
         except Exception as error:
             engine.store.end(run_id, "cancelled", f"{_UNSENT}: {error}")
-            told = f"run {run_id} was cancelled, because {_UNSENT}"
+            cancelled = f"run {run_id} was cancelled, because {_UNSENT}"
             if isinstance(error, BrokerUnavailable):
-                raise BrokerUnavailable(f"{told}: {error.reason}", error.url) from error
+                raise BrokerUnavailable(f"{cancelled}: {error.reason}", error.url) from error
             if isinstance(error, NotSent):
-                raise NotSent(f"{told}: {error.reason}", error.remedy) from error
+                raise NotSent(f"{cancelled}: {error.reason}", error.remedy) from error
             raise
 
     def _eager(self, node: Node, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
@@ -270,7 +270,7 @@ def _is_taken(found: RunRecord | None) -> bool:
 
 def _check_key(key: object) -> None:
     if key is not None and (not isinstance(key, str) or not key):
-        raise InvalidParameters(f"key={shown(key)}", "is no word", "give a str such as 'order-42'")
+        raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
 
 
 def _check_deadline(deadline: object) -> None:

@@ -55,14 +55,14 @@ def read(codec: Codec, location: Path, culprit: str) -> Any:
 
 
 def _value(codec: Codec, file: Path, culprit: str) -> Any:
-    with _telling(f"{culprit}: {file}", "read", "name a file that can be"), open(file, "rb") as reader:
+    with _naming_location(f"{culprit}: {file}", "read", "name a file that can be"), open(file, "rb") as reader:
         return codec.read(reader, f"{culprit}, which is read from {file},")
 
 
 def _names(folder: Path, culprit: str) -> list[str]:
     """The names of a folder's files, in order; none of them leads out of it."""
     manifest = folder / PARTITIONS
-    with _telling(f"{culprit}: {folder}", "read", "name a folder that can be"):
+    with _naming_location(f"{culprit}: {folder}", "read", "name a folder that can be"):
         if not manifest.exists():
             return _numbered((entry.name for entry in folder.iterdir() if _is_number(entry, culprit)), folder, culprit)
         text = manifest.read_bytes()
@@ -72,7 +72,7 @@ def _names(folder: Path, culprit: str) -> list[str]:
         raise InvalidLocation(f"{culprit}: {manifest}", f"is not JSON: {error}", 'write ["0", "1"]') from error
     if not isinstance(names, list) or not all(_is_plain(name) for name in names):
         right = 'write a list of names of files in this folder, such as ["0", "1"]'
-        raise InvalidLocation(f"{culprit}: {manifest}", "is no list of the names of files beside it", right)
+        raise InvalidLocation(f"{culprit}: {manifest}", "is not a list of the names of files beside it", right)
     return names
 
 
@@ -82,7 +82,7 @@ def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
     for name in sorted(names):
         other = known.setdefault(int(name), name)
         if other != name:
-            wrong = f"{other} and {name} are one number, so nobody knows which comes first"
+            wrong = f"{other} and {name} are one number, so their order is unknown"
             raise InvalidLocation(f"{culprit}: {folder}", wrong, f"list the files' names in {PARTITIONS}")
     return [known[number] for number in sorted(known)]
 
@@ -90,7 +90,7 @@ def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
 def _is_number(entry: Path, culprit: str) -> bool:
     if entry.is_file() and not entry.name.startswith(".") and not (entry.name.isascii() and entry.name.isdigit()):
         right = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
-        raise InvalidLocation(f"{culprit}: {entry}", "has no number for a name, so nobody knows its place", right)
+        raise InvalidLocation(f"{culprit}: {entry}", "is not named by a number, so its place is unknown", right)
     return entry.is_file() and not entry.name.startswith(".")
 
 
@@ -102,19 +102,19 @@ def path_of(location: object, culprit: str) -> Path:
     """Return a location as a path. Raises InvalidLocation for what is none."""
     path = os.fspath(location) if isinstance(location, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
-        raise InvalidLocation(f"{culprit}: {shown(location)}", "is no path", "give a str or a Path")
+        raise InvalidLocation(f"{culprit}: {shown(location)}", "is not a path", "give a str or a Path")
     return Path(path)
 
 
 def check_free(location: Path, culprit: str) -> None:
     """Raise InvalidLocation unless something can be written at a location where nothing is."""
-    told = f"{culprit}: {location}"
+    place = f"{culprit}: {location}"
     if os.path.lexists(location):
-        raise InvalidLocation(told, "is there already", "remove it, or name another location")
+        raise InvalidLocation(place, "is there already", "remove it, or name another location")
     if not location.parent.is_dir():
-        raise InvalidLocation(told, f"{location.parent} is no folder", "make it first, or name another location")
+        raise InvalidLocation(place, f"{location.parent} is not a folder", "make it first, or name another location")
     if not os.access(location.parent, os.W_OK | os.X_OK):
-        raise InvalidLocation(told, f"nothing may be written in {location.parent}", "name another location")
+        raise InvalidLocation(place, f"nothing may be written in {location.parent}", "name another location")
 
 
 def _check_apart(location: Path, written: Iterable[Path]) -> None:
@@ -133,7 +133,7 @@ class Staging:
 
     def file(self, codec: Codec, location: Path, value: Any, culprit: str) -> OutputFile:
         """Write a value to be moved to a location."""
-        with _telling(f"{culprit}: {location}", "written", "name another location"):
+        with _naming_location(f"{culprit}: {location}", "written", "name another location"):
             _write(codec, self._part(location), value, culprit)
         return OutputFile(str(location), codec.serializer)
 
@@ -143,7 +143,7 @@ class Staging:
             wrong = f"is to be written by element, but it is of type {type(elements).__name__}, which is not iterable"
             raise SerializationError(culprit, wrong, "return a list, or any other iterable")
         names: list[str] = []
-        with _telling(f"{culprit}: {location}", "written", "name another location"):
+        with _naming_location(f"{culprit}: {location}", "written", "name another location"):
             part = self._part(location)
             part.mkdir()
             for at, element in enumerate(elements):
@@ -188,7 +188,7 @@ def _write(codec: Codec, file: Path, value: Any, culprit: str) -> None:
 
 
 @contextmanager
-def _telling(culprit: str, verb: str, right: str) -> Iterator[None]:
+def _naming_location(culprit: str, verb: str, right: str) -> Iterator[None]:
     """Say which location it is that the operating system refuses."""
     try:
         yield

@@ -44,13 +44,13 @@ def found_at(node: Node, address: str) -> tuple[Node, Place | None]:
     place: Place | None = None
     names = address.split(".")
     for depth, name in enumerate(names):
-        told = f"node '{address}'"
+        culprit = f"node '{address}'"
         if isinstance(node, Task):
             inside = f"'{'.'.join(names[:depth])}'" if depth else "this"
-            raise InvalidParameters(told, f"{inside} is a task, which has no nodes within", "name the task itself")
+            raise InvalidParameters(culprit, f"{inside} is a task, which has no nodes within", "name the task itself")
         if name not in node.nodes:
             inside = f"DAG '{'.'.join(names[:depth])}'" if depth else "this DAG"
-            raise InvalidParameters(told, f"{inside} has no node '{name}'", choices(name, node.nodes))
+            raise InvalidParameters(culprit, f"{inside} has no node '{name}'", choices(name, node.nodes))
         place, node = Place(node, place), node.nodes[name]
     return node, place
 

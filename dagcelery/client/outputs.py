@@ -75,16 +75,16 @@ def invoke_with_locations(
     node, params = fixed(node, {} if params is None else params)
     if not isinstance(node_name, str):
         raise InvalidParameters(
-            f"node_name={shown(node_name)}", "is no text", 'give names with dots between, such as "a.b"'
+            f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
         )
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     here = Here(dag, Settings.from_environment())
-    told = f"node '{node_name}'" if node_name else f"'{here.name}'"
+    culprit = f"node '{node_name}'" if node_name else f"'{here.name}'"
     found = _paths(inputs or {}, "input")
     places = None if outputs is None else _paths(outputs, "output")
-    _check_inputs(here, told, params, found)
+    _check_inputs(here, culprit, params, found)
     if places is not None:
-        _check_outputs(dag, told, places)
+        _check_outputs(dag, culprit, places)
     given = {**params, **_read(here, found)}
     if places is not None:
         return _stored(here, dag, given, places)
@@ -100,28 +100,34 @@ def _paths(given: object, kind: str) -> dict[str, Path]:
     return {name: locations.path_of(location, f"{kind} '{name}'") for name, location in given.items()}
 
 
-def _check_inputs(here: Here, told: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
+def _check_inputs(here: Here, culprit: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
     known = {param.name: param.required for param in here.body.params}
     for name in found:
         if name not in known:
-            raise InvalidParameters(f"input '{name}' of {told}", "there is no such input", choices(name, known))
+            raise InvalidParameters(f"input '{name}' of {culprit}", "there is no such input", choices(name, known))
         if name in params:
-            raise InvalidParameters(f"input '{name}' of {told}", "is given twice, as a value and as a file", "give one")
+            raise InvalidParameters(
+                f"input '{name}' of {culprit}", "is given twice, as a value and as a file", "give one"
+            )
     missing = [name for name, required in known.items() if required and name not in found and name not in params]
     if missing:
         wrong = f"missing {missing}; expected {list(known)}, got {sorted([*found, *map(str, params)])}"
-        raise InvalidParameters(f"inputs of {told}", wrong, "say where each is that has no default: --input NAME=FILE")
+        raise InvalidParameters(
+            f"inputs of {culprit}", wrong, "say where each is that has no default: --input NAME=FILE"
+        )
 
 
-def _check_outputs(dag: DAG, told: str, places: Mapping[str, Path]) -> None:
+def _check_outputs(dag: DAG, culprit: str, places: Mapping[str, Path]) -> None:
     for name, place in places.items():
         if name not in dag.outputs:
-            raise InvalidParameters(f"output '{name}' of {told}", "there is no such output", choices(name, dag.outputs))
+            raise InvalidParameters(
+                f"output '{name}' of {culprit}", "there is no such output", choices(name, dag.outputs)
+            )
         locations.check_free(place, f"output '{name}'")
     missing = [name for name in dag.outputs if name not in places]
     if missing:
         wrong = f"missing {missing}; expected {list(dag.outputs)}, got {sorted(places)}"
-        raise InvalidParameters(f"outputs of {told}", wrong, "say where to write each of them: --output NAME=FILE")
+        raise InvalidParameters(f"outputs of {culprit}", wrong, "say where to write each of them: --output NAME=FILE")
     taken: dict[str, str] = {}
     for name, place in places.items():
         other = taken.setdefault(os.path.realpath(place), name)
@@ -155,10 +161,10 @@ def _stored(here: Here, dag: DAG, params: Mapping[str, object], places: Mapping[
     made: dict[str, Stored] = {}
     with Staging() as staging:
         for name, place in places.items():
-            told = f"output '{name}'"
+            culprit = f"output '{name}'"
             if is_partitioned(dag.outputs[name], dag):
-                made[name] = staging.folder(codecs[name], place, here.output(name, lazy=True), told)
+                made[name] = staging.folder(codecs[name], place, here.output(name, lazy=True), culprit)
             else:
-                made[name] = staging.file(codecs[name], place, here.output(name), told)
+                made[name] = staging.file(codecs[name], place, here.output(name), culprit)
         staging.commit()
     return made

@@ -78,7 +78,7 @@ def _distinguished(view: RunView, number: int, value: object) -> object:
         return identity
     try:
         data = view.program.codec(number).dump(value)
-    except SerializationError:  # its elements travel one by one, or nobody reads it
+    except SerializationError:  # its elements travel one by one, or it is not read at all
         return portable_identity(value, _name)
     return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
 

@@ -80,7 +80,7 @@ def plan_of(node: Node, *, queue: str = "celery", settings: Settings | None = No
     if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
         made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
         while len(_plans) >= _KEPT_PLANS:
-            _plans.pop(next(iter(list(_plans))), None)  # other threads keep plans, too
+            _plans.pop(next(iter(list(_plans))), None)  # other threads may have dropped it
         known = _plans[id(dag)] = (dag, terms, made)
     return known[2]
 

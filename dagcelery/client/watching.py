@@ -153,7 +153,7 @@ def check_text(culprit: str, text: object, right: str) -> None:
     UTF-8.
     """
     if not isinstance(text, str):
-        raise InvalidParameters(culprit, "is no text", right)
+        raise InvalidParameters(culprit, "is not a str", right)
     if not text.isascii() and _SURROGATE.search(text):
         raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", right)
 
@@ -171,7 +171,7 @@ def check_listing(state: object, limit: object) -> RunState | None:
         return None
     if isinstance(state, str) and state in set(RunState):
         return RunState(state)
-    raise InvalidParameters(f"state={shown(state)}", "is no state of a run", f"give one of {', '.join(RunState)}")
+    raise InvalidParameters(f"state={shown(state)}", "is not a state of a run", f"give one of {', '.join(RunState)}")
 
 
 def listed(store: Store, name: str, state: RunState | None, limit: int) -> Iterator[RunRecord]:

@@ -48,7 +48,7 @@ def check_visibility(patient: Patient) -> Iterator[Finding]:
         yield Finding("visibility timeout", Severity.WARNING, what, "say the same in all three places")
     seconds = said["broker_transport_options"] or _DEFAULT_VISIBILITY
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        what = f"broker_transport_options says visibility_timeout={seconds!r}, which is no number of seconds"
+        what = f"broker_transport_options says visibility_timeout={seconds!r}, which is not a number of seconds"
         yield Finding("visibility timeout", Severity.SERIOUS, what, "give a number, such as 43200")
     elif seconds < SHORTEST_SECONDS:
         what = f"the broker delivers a message again after {seconds:g} s, also to tasks of your own that take longer"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.runtime import urls
 from dagcelery.runtime.binding import OUR_APP, Binding
-from dagcelery.runtime.sending import telling
+from dagcelery.runtime.sending import sending_errors
 from dagcelery.runtime.versions import COMMAND
 from dagcelery.settings import Settings
 from dagcelery.store.inspection import Inspection
@@ -116,7 +116,7 @@ class Patient:
     def broker_fault(self) -> BrokerUnavailable | NotSent | None:
         """What stands between this process and the broker."""
         try:
-            with telling(self.app), self.app.connection_for_write() as connection:
+            with sending_errors(self.app), self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
         except (BrokerUnavailable, NotSent) as error:
             return error

@@ -149,7 +149,7 @@ def check_keys(patient: Patient) -> Iterator[Finding]:
         elif found:
             few = ", ".join(sorted(found)[:3])
             what = f"{name} has {len(found)} keys without a time to live among the first {MOST_KEYS:,}: {few}"
-            yield Finding("keys", Severity.WARNING, what, "delete those that nobody needs, and tell us how they came")
+            yield Finding("keys", Severity.WARNING, what, "delete those that are not needed, and report this")
 
 
 def check_openness(patient: Patient) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ class FunctionNotAllowed(NotConfigured):
 
     def __init__(self, module: str, qualname: str = "") -> None:
         super().__init__(
-            f"{_called(module, qualname)} was named by data that nobody signed, and module {module!r} is neither in "
+            f"{_called(module, qualname)} was named by unsigned data, and module {module!r} is neither in "
             "DAGCELERY_IMPORTS nor one in which the Celery app looks for its tasks",
             f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value on the client and its "
             "workers; an app of your own may say them as app.conf.dagcelery_imports and app.conf.dagcelery_signing_key",

@@ -1,4 +1,4 @@
-"""A traceback of an error that a user made ends at the user's own line: frames of dagcelery say nothing beside it."""
+"""The traceback of a user's mistake ends at the user's own line: frames of dagcelery are cut off below it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
 
 
 class Shortened:
-    """Leave our own frames out of what a block raises, unless it is ours to mend, and causes that have no others.
+    """Cut our own frames off errors that a block raises, unless they are our mistake, and drop causes with no others.
 
     `contextlib` is not used, since it would put frames of its own into the traceback.
     """
@@ -75,7 +75,7 @@ def _without_ours(traceback: TracebackType | None) -> tuple[TracebackType | None
 
 
 def _is_of_python(file: str) -> bool:
-    # What dataclasses write has no file; what was installed is in a folder of the library's.
+    # Code that dataclasses generate has no file; installed packages are in a folder of the standard library.
     return file == "<string>" or (file.startswith(_LIBRARY) and "site-packages" not in file)
 
 

@@ -165,7 +165,7 @@ def cluster(
 
 def _check_count(name: str, given: object, *, least: int) -> None:
     if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise InvalidParameters(f"{name}={given!r}", "is no number of processes", f"give {least} or more")
+        raise InvalidParameters(f"{name}={given!r}", "is not a number of processes", f"give {least} or more")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a function's annotations say; one that cannot be evaluated says nothing."""
+"""The annotations of functions; one that cannot be evaluated is ignored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagcelery.model.signatures import says, signature
 from dagcelery.objects import cell_contents
 
 _known: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
-"""Annotations as they were written, and evaluated: tasks that run make nodes of the same functions again and again."""
+"""Annotations as written, and evaluated: dynamic tasks make nodes of the same functions again and again."""
 
 _QUOTES: Final = 3
 """A name may stand for a text that is an annotation again, such as itself."""
@@ -27,7 +27,7 @@ LAZY: Final = frozenset({Iterable, Iterator, Collection, Sequence})
 
 
 class Unread:
-    """What a name stands for that cannot be read: most often it is imported for type checkers only."""
+    """Stands for a name that cannot be resolved: most often it is imported for type checkers only."""
 
     def __getattr__(self, name: str) -> Unread:
         if name.startswith("__"):
@@ -50,7 +50,7 @@ def hints(func: Callable[..., Any]) -> dict[str, object]:
     """Return the annotations of `func` by parameter name, and "return", with their `Annotated` metadata.
 
     `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all. Here
-    it is `Unread`, and what stands around it is read all the same.
+    it is `Unread`, and the rest is read.
     """
     return _hints(_plain(func))
 
@@ -94,7 +94,7 @@ def promise(func: Callable[..., Any]) -> Literal["iterable", "list"] | None:
 
 
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the annotations: those that stand beside the parameters that a call has to fit."""
+    """Return the function that has the annotations, which is the one whose parameters a call has to fit."""
     if isinstance(func, FunctionType) and "__wrapped__" not in func.__dict__:
         return func  # which most are, and is asked for with each node that a running task makes
     while True:
@@ -115,7 +115,7 @@ def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
     if sys.version_info >= (3, 14):
         from annotationlib import Format, get_annotations
 
-        # They are evaluated here, and raise what they like.
+        # This evaluates them, so it may raise anything.
         with suppress(Exception):
             return func.__annotations__, True
         for format in (Format.FORWARDREF, Format.STRING):
@@ -136,7 +136,7 @@ def _author(func: Any, written: Mapping[str, object]) -> Any:
 
 
 class _Scope(ChainMap[str, object]):
-    """The names that annotations of a function may mention; all others are there, too, but unread."""
+    """The names that annotations of a function may mention; all others are `Unread`."""
 
     def __init__(self, func: Any) -> None:
         code, cells = getattr(func, "__code__", None), getattr(func, "__closure__", None) or ()

@@ -22,7 +22,7 @@ def condition_is_an_input(dag: DAG) -> None:
         return
     culprit = f"only_if={shown(dag.only_if)}"
     if not isinstance(dag.only_if, tuple) or len(dag.only_if) != 2 or not isinstance(dag.only_if[1], bool):
-        raise InvalidDagType(culprit, "is no condition", "give the name of an input, and True or False")
+        raise InvalidDagType(culprit, "is not a condition", "give the name of an input, and True or False")
     if not is_in(dag.only_if[0], dag.inputs):
         raise InvalidDag(culprit, "names none of its inputs", choices(dag.only_if[0], dag.inputs))
 
@@ -42,7 +42,7 @@ def choices_have_conditions(dag: DAG) -> None:
 
 def _refuse(condition: Source) -> None:
     right = "give FromParam(...) or FromNodeOutput(...)"
-    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is no value that a run makes", right)
+    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is not a value that a run makes", right)
 
 
 BRANCH_RULES: tuple[Callable[[DAG], None], ...] = (

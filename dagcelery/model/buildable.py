@@ -25,12 +25,12 @@ class Buildable(Protocol[P, R_co]):
 
 
 def is_buildable(found: object) -> bool:
-    """Whether `found` is a decorated function; classes of such are none."""
+    """Whether `found` is a decorated function, and not its class."""
     return isinstance(found, Buildable) and not isinstance(found, type)
 
 
 def not_buildable(found: object, wrong: str, right: str, culprit: str = "") -> InvalidDagType:
-    """Return what to say of something that is no decorated function: it may be one beneath another decorator."""
+    """Return the error for anything but a decorated function, which may lie beneath another decorator."""
     beneath = inspect.unwrap(found, stop=is_buildable) if callable(found) else found
     if is_buildable(beneath):
         wrong = "is no longer what @task or @dag made of it, since another decorator stands above"

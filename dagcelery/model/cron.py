@@ -31,12 +31,12 @@ class Field:
     def _wrong_part(self, part: str) -> str:
         span, slash, step = part.partition("/")
         if slash and not (re.fullmatch("[0-9]{1,4}", step) and int(step)):
-            return f"has the step {step!r}, which is no number above 0"
+            return f"has the step {step!r}, which is not a number above 0"
         if span == "*":
             return ""
         ends = [self._number(end) for end in span.split("-", 1)]
         if None in ends:
-            return f"has {span!r}, which is no {self.name} from {self.low} to {self.high}"
+            return f"has {span!r}, which is not a valid {self.name} from {self.low} to {self.high}"
         if slash and len(ends) == 1:
             return f"has {part!r}, which is a step from one number to nowhere"
         return "" if ends == sorted(ends, key=lambda end: end or 0) else f"has {span!r}, which ends before it begins"

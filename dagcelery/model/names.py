@@ -31,5 +31,5 @@ def may_be_in_a_name(char: str) -> bool:
 
 
 def is_in(name: object, known: Container[str]) -> bool:
-    """Whether something is one of the `known` names; what is no word at all is none of them."""
+    """Whether something is a str, and one of the `known` names."""
     return isinstance(name, str) and name in known

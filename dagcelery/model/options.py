@@ -117,7 +117,7 @@ class DagOptions:
         if self.keep not in ("all", "outputs"):
             raise InvalidDag(f"keep={shown(self.keep)}", "is nothing that could be kept", "give 'all' or 'outputs'")
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise InvalidDag(f"schedule={shown(self.schedule)}", "is no schedule", 'give Schedule("*/5 * * * *")')
+            raise InvalidDag(f"schedule={shown(self.schedule)}", "is not a schedule", 'give Schedule("*/5 * * * *")')
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)
@@ -204,5 +204,5 @@ def words(field: str, given: object) -> tuple[str, ...]:
 def checked(options: Options | None, kind: type[Options]) -> Options:
     """Return options, those of nobody's choice if there are none; refuse what is of another kind."""
     if options is not None and not isinstance(options, kind):
-        raise InvalidDagType(f"options={shown(options)}", f"is no {kind.__name__}", f"give {kind.__name__}(...)")
+        raise InvalidDagType(f"options={shown(options)}", f"is not a {kind.__name__}", f"give {kind.__name__}(...)")
     return options or kind()

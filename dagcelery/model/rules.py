@@ -77,7 +77,7 @@ def inputs_are_sources(node: Node) -> None:
     for name, source in node.inputs.items():
         _check_source(f"input {shown(name)} of {_title(node)}", source)
     if node.over is not None and not isinstance(node.over, FromParam | FromNodeOutput):
-        raise InvalidDagType(f"over={shown(node.over)} of {_title(node)}", "is no list", f"give {_READABLE}")
+        raise InvalidDagType(f"over={shown(node.over)} of {_title(node)}", "is not a list", f"give {_READABLE}")
 
 
 def task_outputs_are_supported(task: Task) -> None:
@@ -131,7 +131,7 @@ def fan_outs_keep_whole_results(task: Task) -> None:
 
 def dag_name_is_text(dag: DAG) -> None:
     if dag.name is not None and (not isinstance(dag.name, str) or not dag.name):
-        raise InvalidDagType(f"name={shown(dag.name)} of a DAG", "is no text", "give a str, or leave it out")
+        raise InvalidDagType(f"name={shown(dag.name)} of a DAG", "is not a str", "give a str, or leave it out")
 
 
 def there_are_nodes(dag: DAG) -> None:
@@ -175,7 +175,7 @@ def upstreams_exist(dag: DAG) -> None:
         for upstream in node.after:
             if not is_in(upstream, dag.nodes):
                 place = f"node {shown(name)} comes after {shown(upstream)}"
-                raise InvalidDag(place, "which is no node of this DAG", choices(upstream, dag.nodes))
+                raise InvalidDag(place, "which is not a node of this DAG", choices(upstream, dag.nodes))
 
 
 def serializers_agree(dag: DAG) -> None:
@@ -345,7 +345,7 @@ def _check_source(place: str, source: object) -> None:
     for part in walk(source):
         check_source(place, part)
         if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
-            raise InvalidDagType(f"{place}: over={shown(part.over)}", "is no list", f"give {_READABLE}")
+            raise InvalidDagType(f"{place}: over={shown(part.over)}", "is not a list", f"give {_READABLE}")
         for inner in parts(part):
             if isinstance(inner, Splice):
                 if not isinstance(part, ListOf):

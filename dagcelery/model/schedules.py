@@ -27,7 +27,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if not isinstance(self.cron, str):
             raise InvalidDag(
-                f"schedule={shown(self.cron)}", "is no text", 'give five fields of cron, such as "*/5 * * * *"'
+                f"schedule={shown(self.cron)}", "is not a str", 'give five fields of cron, such as "*/5 * * * *"'
             )
         if wrong := wrong_with(self.cron):
             raise InvalidDag(f"schedule={shown(self.cron)}", *wrong)
@@ -56,12 +56,12 @@ def wrong_timezone(name: object) -> tuple[str, str] | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        return "is no text", 'give a name such as "Europe/Berlin"'
+        return "is not a str", 'give a name such as "Europe/Berlin"'
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # of a name, of a path, of a folder
         near = choices(name, available_timezones())
-        return "is no timezone", near if near.startswith("did you") else 'write a name such as "Europe/Berlin"'
+        return "is not a timezone", near if near.startswith("did you") else 'write a name such as "Europe/Berlin"'
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a call of a function may give: told by the outermost function that says so, since that is what is called."""
+"""The signature of a function: that of its outermost wrapper which declares parameters, since that one is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
 
 _known: WeakKeyDictionary[FunctionType, tuple[list[object], inspect.Signature]] = WeakKeyDictionary()
-"""With what they were read off, which anybody may change."""
+"""Signatures, each with what it was read from, which may be replaced."""
 _calls_known: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
 
 

@@ -18,7 +18,7 @@ _CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 
 
 def check_source(place: str, part: Source | Splice) -> None:
-    """Raise InvalidDag naming `place` for a source that cannot be looked into, or holds a value that cannot travel."""
+    """Raise InvalidDag naming `place` for a source that is not made of tuples, or whose value is nested too deeply."""
     if isinstance(part, FromParam | FromNodeOutput):
         check_serializer(part.serializer)
     value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
@@ -26,7 +26,7 @@ def check_source(place: str, part: Source | Splice) -> None:
         raise InvalidDag(place, *fault)
     held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
     if not isinstance(held, tuple):
-        kind, wrong = type(part).__name__, f"is made of {shown(held)}, which is no tuple"
+        kind, wrong = type(part).__name__, f"is made of {shown(held)}, which is not a tuple"
         raise InvalidDagType(f"{place}: {kind}", wrong, f"write {kind}((..., ...))")
 
 

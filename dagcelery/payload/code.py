@@ -116,7 +116,7 @@ def _instructions(code: types.CodeType) -> tuple[str, list[Any]]:
 
     Their places do not count: a docstring is a constant as well, and moves others.
     """
-    told, constants, argument = [], [], 0
+    operations, constants, argument = [], [], 0
     for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
         argument = argument << 8 | low
         if operation == dis.EXTENDED_ARG:
@@ -124,9 +124,9 @@ def _instructions(code: types.CodeType) -> tuple[str, list[Any]]:
         if operation in _USE_CONSTANTS:
             constants.append(code.co_consts[argument])
             argument = 0
-        told.append(operation << 32 | argument)
+        operations.append(operation << 32 | argument)
         argument = 0
-    return repr(told), constants
+    return repr(operations), constants
 
 
 _USE_CONSTANTS: Final = frozenset(dis.hasconst)

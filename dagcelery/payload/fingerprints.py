@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from dagcelery.objects import CanonicalPickler, cell_contents
+from dagcelery.objects import ATOMS, CanonicalPickler, cell_contents
 from dagcelery.payload.code import (
     UnknownCode,
     class_text,
@@ -32,7 +32,7 @@ from dagcelery.payload.lazy import LazyList
 _PROTOCOL: Final = 5
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _CODE: Final = (*_FUNCTIONS, types.ModuleType, types.CodeType)
-_ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_ATOMS: Final = ATOMS - {type(NotImplemented)}  # which marshal cannot write
 _MARSHALLED: Final = 2
 """The last format that neither depends on which objects are the same, nor on which strings are interned."""
 
@@ -145,7 +145,7 @@ class _CodePickler(CanonicalPickler):
             return _stand_in, ("name", *self._named(value, reduced))
         maker, arguments, *rest = reduced
         parts = [self._maker(maker), *arguments]
-        # What makes an object may take its class; any other class that it takes is a value, which somebody may call.
+        # What makes an object may take its class; any other class that it takes is a value, which may be called.
         own = [at for at, part in enumerate(parts) if is_class(part) and (at == 0 or part in type(value).__mro__)]
         for at in own:
             parts[at] = self._class(parts[at], as_value=False)

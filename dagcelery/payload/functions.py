@@ -273,7 +273,7 @@ def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     unknown = next((name for name in by_value if name not in sys.modules), None)
     if unknown is not None:
         right = "name a module that the function's own module imports"
-        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is no module in use here", right)
+        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is not a module in use here", right)
     try:
         return pickles.dumps(obj, by_value)
     except Exception as error:  # __reduce__ methods raise what they like

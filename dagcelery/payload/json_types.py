@@ -1,4 +1,4 @@
-"""Values that JSON does not have and that travel in it all the same: dates and times, Decimal, UUID and `Skipped`.
+"""Values that JSON has no form for: dates and times, Decimal, UUID and `Skipped`.
 
 Each is an object with one key, which is ours: ``{"dagcelery.value": ["date", "2024-01-02"]}``. A user's dict that looks
 like one is written as the pairs that it is made of, and so it comes back as that dict. Only exact types are carried,
@@ -34,11 +34,11 @@ _OF_CLASSES: Final = frozenset({"model", "enum", "validated", "tuple"})
 
 
 class UnknownZone(ValueError):
-    """A time's zone is of a class that cannot be told in text."""
+    """A time's zone is of a class that has no text."""
 
 
 class Unreadable(ValueError):
-    """What stands in JSON is well written, and cannot be had in this process."""
+    """The JSON is valid, but this process cannot make the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def to_json(value: Any) -> Any:
         return {_VALUE: [value.kind, value.name, value.state]}
     writer = _WRITERS.get(type(value))
     if writer is None:
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} is not JSON")
     return {_VALUE: writer(value)}
 
 
 def from_json(found: dict[str, Any], restore: Callable[[str, str, Any], Any] | None = None) -> Any:
-    """Return the value that an object of JSON stands for: an object that is none of ours, as a dict.
+    """Return the value that an object of JSON stands for: any other object of JSON is a dict.
 
-    `restore` makes what was `Marked`; without it there is none. Raises Unreadable.
+    `restore` makes objects that were `Marked`; without it they are refused. Raises Unreadable.
     """
     if len(found) != 1:
         return found
@@ -86,7 +86,7 @@ def from_json(found: dict[str, Any], restore: Callable[[str, str, Any], Any] | N
     except Unreadable:
         raise
     except (TypeError, ValueError, OverflowError, InvalidOperation):
-        return found  # others may write what they like; what we wrote can be read
+        return found  # others may write anything; everything that we write can be read
 
 
 def looks_like_ours(value: Any) -> bool:

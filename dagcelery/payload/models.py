@@ -1,12 +1,12 @@
 """Objects of dataclasses and pydantic models travel in JSON where an annotation names their class.
 
-What a task returns is written, and read by all who read it, with the classes that its return annotation names; a run's
-parameter with those that the annotations of the tasks name which take it. A class counts if it lies in ``list[Order]``,
+The value that a task returns is written and read with the classes that its return annotation names, a run's parameter
+with those that the annotations of its readers name. A class counts if it lies in ``list[Order]``,
 ``Order | None`` or ``Annotated[...]``, or in the fields of such a class, and so do enums there. Stored data only
 chooses among these classes: it never makes us import one.
 
 An object is carried as the state that it has, without calling its class, and only if its type is exactly a class that
-was named: an object of a subclass is refused, since nobody named it, as are attributes beside the fields. Nothing is
+was named: an object of a subclass, which was not named, is refused, as are attributes beside the fields. Nothing is
 ever made of a dict, so that a dict stays one, whatever the annotation says. What cannot be carried so needs AsPickle().
 """
 
@@ -61,7 +61,7 @@ class AsModels:
 
     def __codec__(self) -> Any:
         from dagcelery.payload.codecs import AsJSON
-        from dagcelery.payload.models_codec import ModelsCodec  # only who touches values needs codecs
+        from dagcelery.payload.models_codec import ModelsCodec  # only processes that touch values need codecs
 
         return ModelsCodec(AsJSON(), lambda: dict(self.classes))
 
@@ -120,7 +120,7 @@ def restored(kind: str, name: str, state: Any, classes: Classes) -> Any:
         try:
             return cls[state]
         except KeyError:
-            raise Unreadable(f"holds {name}.{state}, which is no member here") from None
+            raise Unreadable(f"holds {name}.{state}, which is not a member here") from None
     if kind == "validated":
         return cls.model_validate(state)
     made = cls.__new__(cls)
@@ -199,7 +199,7 @@ def _validated(value: Any, made: Marked) -> Marked:
 
 
 def _is_pydantic(kind: type) -> bool:
-    pydantic = sys.modules.get("pydantic")  # who has a model has imported it
+    pydantic = sys.modules.get("pydantic")  # imported wherever there is a model
     base = getattr(pydantic, "BaseModel", None)
     return base is not None and kind is not base and issubclass(kind, base)
 

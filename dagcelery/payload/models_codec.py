@@ -16,7 +16,7 @@ from dagcelery.payload.signing import Keyring
 
 
 class ModelsCodec(JsonCodec):
-    """A codec that looks for its classes when it needs them: who only passes bytes on need not import any."""
+    """A codec that looks for its classes when it needs them: a process that only passes bytes on imports none."""
 
     __slots__ = ("__dict__", "_find")
 

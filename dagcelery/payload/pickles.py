@@ -28,7 +28,7 @@ _registry = threading.RLock()
 
 def dumps(value: Any, by_value: Sequence[str] = ()) -> bytes:
     """Return `value` pickled; of the modules in `by_value`, which are imported here, by value."""
-    import cloudpickle  # 30 ms, which who only submits JSON need not wait
+    import cloudpickle  # takes 30 ms, which JSON does not need
 
     main = scripts.module_that_runs()
     kind = cloudpickle.Pickler if main is None or main in by_value else _pickler()

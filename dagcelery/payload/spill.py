@@ -165,7 +165,7 @@ class Folder:
             right = "keep files as long as their run; take the node that wrote it back with retry_from()"
             raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", right)
         if found != (reference.size, bytes.fromhex(reference.digest)):
-            right = "let nobody else write there; take the node that wrote it back with retry_from()"
+            right = "keep others from writing there; take the node that wrote it back with retry_from()"
             raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", right)
         return copy
 

@@ -34,7 +34,7 @@ _FEW: Final = 8
 
 
 class Attribute(str):
-    """A step of a path that is no key."""
+    """A step of a path that is not a key."""
 
     __slots__ = ()
 

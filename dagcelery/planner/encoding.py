@@ -283,7 +283,7 @@ def _expr(data: list[Any]) -> Expr:
 def _codec_data(codec: Mapping[str, Any]) -> dict[str, Any]:
     data = dict(codec)
     if data["k"] == "models":
-        data.pop("live", None)  # whoever reads the plan finds them by its functions
+        data.pop("live", None)  # readers of the plan find them by its functions
     if "live" in data:
         live = data.pop("live")
         data["b"] = _pickle(live, live.by_value if isinstance(live, AsModels) else ())

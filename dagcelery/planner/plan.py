@@ -64,7 +64,7 @@ class Output:
     """One stored output of a step: a path into the returned value, whole or split into elements.
 
     `iterable` says that its author declared it to be iterated: where its codec refuses the whole value, the
-    list of its elements is what is stored. Of an iterator it is so without a word.
+    list of its elements is what is stored. An iterator needs no declaration.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Who reads the parameters of a DAG, however deep it lies in nested ones: their annotations say what they take."""
+"""The functions that read the parameters of a DAG, in nested ones too: their annotations say what they take."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Resolver:
         if bound is not None:
             return bound
         if source.default_value is EMPTY:
-            raise InvalidDag(place, f"reads parameter {name!r}, which nobody gives", "give it, or a default")
+            raise InvalidDag(place, f"reads parameter {name!r}, which has no value", "give it, or a default")
         # One default is one expression, so that all who take it apart get the same elements.
         return frame.defaults.setdefault((name, id(source.default_value)), literal(source.default_value))
 

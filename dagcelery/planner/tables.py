@@ -159,5 +159,5 @@ def _key(spec: Mapping[str, Any]) -> Any:
         hash(live)
     except TypeError:
         return id(live)
-    # Equal ones may hold other values, and write something else.
-    return live, identity(live)
+    # Equal ones may hold other values, and write something else; without an identity only the very object is the same.
+    return live, identity(live) or id(live)

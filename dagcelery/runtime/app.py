@@ -58,7 +58,7 @@ def register(app: Celery, settings: Settings) -> Binding:
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
     """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
     if not isinstance(app, Celery):
-        raise InvalidSetting("app", f"is {shown(app)}, which is no Celery app", "give attach(...) your app")
+        raise InvalidSetting("app", f"is {shown(app)}, which is not a Celery app", "give attach(...) your app")
     said = configured(app)
     if isinstance(said.get("store_url"), str):
         said["store_url"] = urls.for_redis(said["store_url"])

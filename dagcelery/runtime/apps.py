@@ -1,4 +1,4 @@
-"""What a Celery app says that concerns dagcelery: settings in its configuration, and the modules of its tasks."""
+"""What dagcelery reads from a Celery app: settings in its configuration, and the modules of its tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 _MARK: Final = "dagcelery_"
 _NOT_THEIRS: Final = ("celery", "dagcelery")
-"""A child that was spawned is told of the modules of all registered tasks: ours and Celery's are no team's."""
+"""A spawned child gets the modules of all registered tasks: those of ours and of Celery do not belong to a team."""
 
 
 def configured(app: Celery) -> dict[str, Any]:
@@ -57,9 +57,8 @@ class Modules(Collection[str]):
 
     def _named(self) -> Iterator[str]:
         names = list(getattr(self._app.loader, "task_modules", ()))
-        if (
-            not self._is_in_worker
-        ):  # which adds the modules of all registered tasks to `include`, those of libraries too
+        # A worker adds the modules of all registered tasks to `include`, also those of libraries.
+        if not self._is_in_worker:
             conf = self._app.conf
             names += [*maybe_list(conf.imports or ()), *maybe_list(conf.include or ())]
         names += [self._app.main] if _is_one(self._app.main) else []
@@ -70,7 +69,7 @@ class Modules(Collection[str]):
         return bool(getattr(self._app.loader, "worker_initialized", False))
 
     def _discover(self) -> bool:
-        """Let the app find its tasks, as its worker does when it starts; whether that was to be done yet."""
+        """Let the app find its tasks, as its worker does when it starts; returns whether this was the first time."""
         with self._discovering:
             if self._is_discovered or self._is_in_worker:
                 return False
@@ -84,5 +83,5 @@ class Modules(Collection[str]):
 
 
 def _is_one(module: str | None) -> bool:
-    """Whether a name is that of a module which is loaded, and no package: what lies below one is another matter."""
+    """Whether a name is that of a loaded module, and not of a package, whose other modules it would allow."""
     return module in sys.modules and not hasattr(sys.modules[module], "__path__")

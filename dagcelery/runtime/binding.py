@@ -18,7 +18,7 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.reasons import live_slots
-from dagcelery.runtime.sending import telling
+from dagcelery.runtime.sending import sending_errors
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened, Store
 from dagcelery.store.redis import RedisStore
@@ -87,7 +87,7 @@ class Binding:
         return self._engine
 
     def _check_conf(self) -> None:
-        """Refuse settings that would be ignored without a word, because they were made too late."""
+        """Refuse settings that were made too late, and would be ignored silently."""
         if self._said is None or (now := configured(self.app)) == self._said:
             return
         late = next(name for name in {**now, **self._said} if now.get(name) != self._said.get(name))
@@ -114,12 +114,12 @@ class Messages:
         program = view.program
         made = canvas.Canvas(self._binding.app, program.plan, view.run_id, self.slots, priority, program.home)
         for signature in made.build(opened):
-            with telling(self._binding.app):
+            with sending_errors(self._binding.app):
                 _let_go(signature.apply_async())
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain visits."""
-        with telling(self._binding.app):
+        with sending_errors(self._binding.app):
             for _ in range(count):
                 self._binding.app.send_task(
                     canvas.VISIT,
@@ -133,7 +133,7 @@ class Messages:
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Workers that are offline miss it; the store refuses what they would claim."""
         if messages:
-            with telling(self._binding.app):
+            with sending_errors(self._binding.app):
                 self._binding.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:

@@ -33,7 +33,7 @@ class Listener(Protocol):
 
 
 class Teller:
-    """Tells a listener, whose errors change nothing; an error has become text before anybody else may change it."""
+    """Notifies a listener, whose own errors change nothing; each error is encoded before a listener can change it."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -69,7 +69,7 @@ def heard(
     arguments: dict[str, Any],
     limit: limits.Limit | None = None,
 ) -> Any:
-    """`call` a function as a piece of this context, within its time limit, where somebody may listen.
+    """`call` a function as a piece of this context, within its time limit, and notify listeners.
 
     Listeners take none of that time.
     """
@@ -92,7 +92,7 @@ def _limited(function: Callable[..., Any], arguments: dict[str, Any], limit: lim
 
 
 class _Forks:
-    """Who this process is; a fork makes it somebody else. To ask the kernel would cost as much as a small call."""
+    """Identifies this process; a fork changes it. Asking the kernel would cost as much as a small call."""
 
     self = object()
 
@@ -107,7 +107,7 @@ os.register_at_fork(after_in_child=_forked)
 def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Call a function; a coroutine that it returns is run to its end.
 
-    Where the function forks, and the child comes back too, the child's way ends here: it holds no claim.
+    Where the function forks and the child returns as well, the child ends here: it holds no claim.
     """
     process = _Forks.self
     try:

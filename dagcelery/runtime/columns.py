@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import copy
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import repeat
 from typing import Any
 
+from dagcelery.objects import ATOMS, copied
+from dagcelery.planner.expressions import tokens
 from dagcelery.planner.plan import Expr, Step
-from dagcelery.runtime.reading import ATOMS, Reader
+from dagcelery.runtime.reading import Reader
 
 
 class Columns:
@@ -21,6 +23,9 @@ class Columns:
         self.lo = lo
         self._hi = hi
         self._elements: dict[str, list[Any]] = {}
+        # A call that changes an argument must not change another one that is read from the same element.
+        read = Counter(token for _, expr in step.arguments for token, how in tokens(expr) if how == "each")
+        self._shared = frozenset(token for token, count in read.items() if count > 1)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The keyword arguments of each item, in order."""
@@ -50,16 +55,14 @@ class Columns:
         lazy = name in self._step.lazy
         if expr[0] == "each":
             column = self._read(expr[1])
-            # The same element may be read by two arguments; a call that changes one must not change the other.
-            return iter(
-                column if not column or type(column[0]) in ATOMS or self._reads(expr[1]) < 2 else copy.deepcopy(column)
-            )
+            return map(copied, column) if expr[1] in self._shared else iter(column)
         if expr[0] in ("ref", "lit"):
             value = self._reader.evaluate(expr, lazy=lazy)
             if type(value) in ATOMS:
                 return repeat(value, self._hi - self.lo)
-        elements = (partial(self._element, index) for index in range(self.lo, self._hi))
+        elements = (partial(self._own_element, index) for index in range(self.lo, self._hi))
         return (self._reader.evaluate(expr, element, lazy=lazy) for element in elements)
 
-    def _reads(self, token: str) -> int:
-        return sum(expr == ("each", token) for _, expr in self._step.arguments)
+    def _own_element(self, index: int, token: str) -> Any:
+        element = self._element(index, token)
+        return copied(element) if token in self._shared else element

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
+from dagcelery.objects import ATOMS
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.skipped import Skipped
 from dagcelery.payload.values import Limits
@@ -19,11 +19,11 @@ from dagcelery.runtime import caching, growing, limits
 from dagcelery.runtime.caching import Memo, Recollection
 from dagcelery.runtime.calls import Listener, Teller, call, heard, leave_child
 from dagcelery.runtime.columns import Columns
-from dagcelery.runtime.hooks import call_hook
+from dagcelery.runtime.hooks import call_dag_hook
 from dagcelery.runtime.interrupts import is_leaving
-from dagcelery.runtime.pieces import Contexts, Place, enter
+from dagcelery.runtime.pieces import Contexts, enter
 from dagcelery.runtime.policies import PUT_BACK, died, is_retryable, verdict
-from dagcelery.runtime.reading import ATOMS, Reader, RunView
+from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
 from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
 
@@ -77,7 +77,7 @@ class Executor:
             if grant.step == START:
                 return Executed(Outcome(started=started))
             if grant.step == HOOK:
-                call_hook(self.view)
+                call_dag_hook(self.view)
                 return Executed(Outcome(started=started))
             if grant.step == CLOSE:
                 outcome = self._close(grant)
@@ -163,7 +163,7 @@ class Executor:
             else:
                 recollection = Recollection(self.view, memo, [arguments])
                 function = partial(_memorable, memo, function)
-                call_it = partial(self._heard, context, place, function, arguments, limit)
+                call_it = partial(context.run, heard, place, self._teller, function, arguments, limit)
                 returned = recollection.result(0, call_it)
                 recollection.keep()
                 cached = recollection.hits()
@@ -173,16 +173,6 @@ class Executor:
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         context.run(writer.step_outputs, sealed, grant.step, step, returned, culprit)
         return Executed(Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
-
-    def _heard(
-        self,
-        context: Context,
-        place: Place,
-        function: Callable[..., Any],
-        arguments: dict[str, Any],
-        limit: limits.Limit | None,
-    ) -> Any:
-        return context.run(heard, place, self._teller, function, arguments, limit)
 
     def _memo(self, grant: Grant) -> Memo | None:
         program = self.view.program
@@ -270,7 +260,7 @@ class Executor:
                 context, place = new_context(), (view, grant, lo + at)
                 if recollection is not None:
                     memorable = partial(_memorable, recollection.memo, function)
-                    call_it = partial(self._heard, context, place, memorable, arguments, limit)
+                    call_it = partial(context.run, heard, place, teller, memorable, arguments, limit)
                     value = recollection.result(at, call_it) if skipped is None else recollection.skip(skipped)
                 elif skipped is not None:
                     value = skipped

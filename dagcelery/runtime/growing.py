@@ -55,7 +55,9 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
         dag = graph.__dag__()  # type: ignore[attr-defined]
         made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
         if made.bodies[0].params:
-            wrong = f"was returned by a running task, and nobody gave its parameter {made.bodies[0].params[0].name!r}"
+            wrong = (
+                f"was returned by a running task without a value for its parameter {made.bodies[0].params[0].name!r}"
+            )
             raise InvalidDag(f"DAG '{made.name}'", wrong, "call it with arguments, and return what the call returns")
         return made
     dag, given = shape
@@ -63,7 +65,7 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     known = _shapes.get(key)
     if known is None:
         if len(_shapes) >= _KEPT_SHAPES:
-            _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
+            _shapes.pop(next(iter(list(_shapes))), None)  # another thread may have dropped it
         made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
         known = _shapes[key] = dag, made
     return filled(known[1], given)

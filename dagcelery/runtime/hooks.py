@@ -7,6 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dagcelery.payload import failures
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.telling import quiet_logger
@@ -35,7 +36,7 @@ class Notice:
     epoch: int = 1
 
 
-def call_hook(view: RunView) -> None:
+def call_dag_hook(view: RunView) -> None:
     """Call what a DAG wants to be called at its end. An error of it is logged, and changes nothing."""
     record = view.store.record(view.run_id)
     if record is None:
@@ -49,7 +50,7 @@ def call_hook(view: RunView) -> None:
     quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
 
 
-def tell(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+def call_task_hooks(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
     """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
 
     In the process that ran them, after the store knows: a process that dies in between calls nothing.
@@ -86,7 +87,7 @@ def _closed(view: RunView, grant: Grant) -> Grant:
 
 def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:
     address = view.address(grant.scope, grant.step, index)
-    message = "" if error is None else f"{type(error).__qualname__}: {error}"
+    message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
     return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)
 
 

@@ -68,7 +68,7 @@ def noted() -> Iterator[None]:
 
 def is_leaving(error: BaseException) -> bool:
     """Whether an error ends this process, and not just the piece that it hit: the user interrupts it, or Celery stops
-    this worker. What a task raises itself, exits and interrupts too, is a failure of its piece.
+    this worker. An error that a task raises itself, also an exit or an interrupt, is a failure of its piece.
     """
     if threading.current_thread() is not threading.main_thread():
         return False  # signals interrupt no other thread

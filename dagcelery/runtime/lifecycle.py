@@ -155,9 +155,16 @@ def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
     for name, stored in engine.store.failures(run_id).items():
         piece, _, repeated = name.partition("@")
         attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
-        told = failures.decode(bytes(body))
+        error = failures.decode(bytes(body))
         found.append(
-            Failure(_address(view, piece), attempt, told["type"], told["message"], told["traceback"], not repeated)
+            Failure(
+                _address(view, piece),
+                attempt,
+                error["type"],
+                error["message"],
+                error["traceback"],
+                not repeated,
+            )
         )
     yield from sorted(found, key=lambda failure: (failure.address, failure.attempt))
 

@@ -38,7 +38,7 @@ def limited(limit: Limit) -> Iterator[None]:
     """Keep the block within a limit.
 
     In a child of a prefork pool a hard limit ends the process; in another main thread both limits raise, in turn. In
-    other threads, where nobody can interrupt a function, one that took too long fails when it has returned.
+    other threads, where a function cannot be interrupted, one that took too long fails when it has returned.
     """
     soft, hard = limit
     started = time.monotonic()

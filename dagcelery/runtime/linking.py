@@ -66,14 +66,14 @@ def topology_from(topology: Sequence[Mapping[str, Mapping[str, Any]]], body: int
 
 
 def identity(spec: FunctionSpec) -> tuple[object, ...]:
-    """What tells a function from others: those that travel by value are the same if their bytes are."""
+    """The identity of a function: those that travel by value are the same if their bytes are."""
     if spec.module:
         return "function", spec.module, spec.qualname, spec.hash
     return "function", spec.qualname, spec.hash, spec.blob or id(spec.live)
 
 
 def codec_identity(spec: Mapping[str, Any]) -> object:
-    """What tells a codec from others."""
+    """The identity of a codec."""
     if spec["k"] == "models":
-        return ("codec", json.dumps({name: told for name, told in spec.items() if name != "live"}, sort_keys=True))
+        return ("codec", json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True))
     return ("codec", id(spec["live"]) if "live" in spec else json.dumps(spec, sort_keys=True))

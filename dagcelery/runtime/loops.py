@@ -104,7 +104,7 @@ class Loop:
             except BaseException as error:
                 if is_leaving(error) or self.loop.is_closed():
                     raise
-                log.warning("what a piece left in its event loop raised %r", error, extra={"action": "loop_left"})
+                log.warning("a task left in the event loop of a piece raised %r", error, extra={"action": "loop_left"})
 
     def _drop(self) -> None:
         self.is_usable = False
@@ -112,12 +112,12 @@ class Loop:
             self.loop.close()
 
     def _tidy(self, task: asyncio.Task[Any]) -> None:
-        """Leave nothing that would run on, or stop the loop, beside the next coroutine."""
+        """Leave nothing that would go on running, or stop the loop, during the next coroutine."""
         try:
             self.loop.call_soon(self.loop.stop)  # where the task stopped it, the callback of its end still waits
             self.loop.run_forever()
             if task.done() and not task.cancelled():
-                task.exception()  # has been told; asyncio would tell it again
+                task.exception()  # is raised elsewhere; asyncio would log it again
             left = asyncio.all_tasks(self.loop)
             for other in left:
                 other.cancel()
@@ -156,7 +156,7 @@ def _run(coroutine: Coroutine[Any, Any, Any], context: Context, loops: list[Loop
 
 
 def _beside() -> ThreadPoolExecutor:
-    """A thread for coroutines, beside this one, which belongs to a running event loop; a fork leaves it behind."""
+    """A second thread for coroutines, since an event loop is running in this one; a fork does not inherit it."""
     known: tuple[int, ThreadPoolExecutor] | None = getattr(_kept, "beside", None)
     if known is None or known[0] != os.getpid():
         known = _kept.beside = os.getpid(), ThreadPoolExecutor(1, "dagcelery-loop")

@@ -1,4 +1,4 @@
-"""What people call a stored value: its node, item and output, or its parameter; its storage address in parentheses."""
+"""Names of stored values for people: node, item and output, or parameter, with the storage address in parentheses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def named(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> 
 def located(view: RunView, error: E, scope: str, token: str, lo: int = -1, hi: int = -1) -> E:
     """Return the error of a stored value, with the name that people know it by in front of where it is stored.
 
-    It is made only now: values are read without a word to anybody as long as nothing is wrong with them.
+    It is made only for an error: the names are of no use as long as values can be read.
     """
     try:
         place_name = f"{named(view, scope, token, lo, hi)} of run {view.run_id}"

@@ -27,8 +27,6 @@ _FANOUTS = 64
 _PATH_CHARACTERS = 10_000_000
 UNREADABLE = (BadSignature, DeserializationError)
 """Stored bytes that cannot be trusted, or not be decoded."""
-ATOMS = frozenset({int, float, str, bool, type(None), bytes})
-"""Types whose values may be shared between calls, because nobody can change them."""
 
 
 class RunView(ChildPlans):
@@ -327,7 +325,7 @@ class Reader:
         """The value of an expression; `element` answers what ``each`` means for one item."""
         match expr[0]:
             case "lit" | "live":
-                return expr[1] if type(expr[1]) in ATOMS else copied(expr[1])
+                return copied(expr[1])
             case "blob":
                 return self.view.program.literal(expr[1])
             case "ref":

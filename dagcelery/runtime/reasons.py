@@ -21,8 +21,8 @@ Worker = Mapping[str, Any]
 """What a worker announces of itself."""
 
 HELD = {
-    "limit": "as many runs of this DAG are active as may be at once",
-    "key": "whoever submits it has not let it start yet",
+    "limit": "as many runs of this DAG are active as max_active_runs allows",
+    "key": "its submitter has not let it start yet",
 }
 _NAMED = 3
 _OVER = frozenset({"done", "skipped"})
@@ -75,8 +75,8 @@ def reason(place: Place, nodes: Mapping[Place, NodeStatus], around: Surroundings
         return "waits for its next attempt"
     if place in around.parked:
         return "as many of its pieces are executed as may be at once"
-    told = _of_queue(around.slots.get(node.queue, 0), around.strangers.get(node.queue, ()), around.key)
-    return f"queue {node.queue}: {told}"
+    state = _of_queue(around.slots.get(node.queue, 0), around.strangers.get(node.queue, ()), around.key)
+    return f"queue {node.queue}: {state}"
 
 
 def _of_queue(slots: int, strangers: Sequence[Worker], key: str) -> str:
@@ -114,8 +114,8 @@ def _waits(node: NodeStatus) -> bool:
 
 
 def _named(nodes: Sequence[NodeStatus]) -> str:
-    told = [f"{node.name}, which failed" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
-    return "; ".join(told) + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
+    names = [f"{node.name}, which failed" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
+    return "; ".join(names) + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
 
 
 def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surroundings:

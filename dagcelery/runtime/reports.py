@@ -74,7 +74,7 @@ def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:
 
 
 def _report_end(view: RunView, scope: Scope, step: int, how: str, attempt: int | None) -> None:
-    """Say that a node has ended. Inside of an item of a mapped DAG that is no news of a node, but of an item."""
+    """Say that a node has ended. Within an item of a mapped DAG this is logged at DEBUG."""
     found = view.program.step(scope.body, step)
     if found.kind not in ("task", "dag") or view.program.is_branch(scope.body, step):
         return

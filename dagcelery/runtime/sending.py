@@ -1,4 +1,4 @@
-"""Why a message could not be sent: the broker takes none, or something else is wrong, and is called what it is."""
+"""Errors at sending: the broker is unavailable, or the app is configured wrongly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANY: Final = "messages go as those of the app's other tasks: look at its task_r
 
 
 @contextmanager
-def telling(app: Celery) -> Iterator[None]:
+def sending_errors(app: Celery) -> Iterator[None]:
     """Raise BrokerUnavailable or NotSent where Celery, its transport or the app's own code raises at sending."""
     try:
         yield
@@ -42,7 +42,7 @@ def shown_broker(app: Celery) -> str:
 
 
 def _of_brokers(app: Celery) -> tuple[type[BaseException], ...]:
-    """The errors that mean that the broker is not there, or refuses; of a transport that there is not, none."""
+    """The errors by which a broker is unavailable, or refuses; none for an unknown transport."""
     try:
         connection: Any = app.connection_for_write()
         known = (*connection.connection_errors, *connection.channel_errors)

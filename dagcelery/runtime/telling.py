@@ -1,4 +1,4 @@
-"""Telling others of what happened: listeners, hooks and log handlers can never change it.
+"""Notifying listeners, hooks and log handlers: none of them can change an outcome.
 
 Whatever they raise, exits and interrupts too, is logged once and ends here; only a signal that ends the process passes.
 """

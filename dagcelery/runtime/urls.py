@@ -40,8 +40,8 @@ def secured(url: str, options: object) -> str:
     """Say in the URL what Celery's ``broker_use_ssl`` or ``redis_backend_use_ssl`` says beside it."""
     if not isinstance(options, Mapping) or not options or urlsplit(url).scheme not in ("redis", "rediss"):
         return url
-    told = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
-    return _asking("rediss" + url[url.index(":") :], told)
+    given = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
+    return _asking("rediss" + url[url.index(":") :], given)
 
 
 def _asking(url: str, query: Mapping[str, object]) -> str:

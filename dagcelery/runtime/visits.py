@@ -148,7 +148,7 @@ class Visit:
         if listener is not None and error is not None and program.may_retry:
             tell_apart(listener.settled, reply.state)
         if program.has_hooks and program.knows(grant.scope.body):
-            tell_apart(hooks.tell, self._view, grant, executed, reply.state)
+            tell_apart(hooks.call_task_hooks, self._view, grant, executed, reply.state)
         is_kept = tell_apart(self._engine.observer.ended, self._view, grant, executed, reply)
         if error is not None and not is_kept:
             failures.release(error)

@@ -54,14 +54,14 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Stands for what a function returned: those parts of it that are outputs, by their paths."""
+    """Stands for a returned value: the parts of it that are outputs, by their paths."""
 
     by_path: Mapping[Path, Any]
 
 
 @dataclass(slots=True)
 class Dumped:
-    """What an item of a fan-out returned, as the bytes of each output: the object itself may change from then on."""
+    """The result of an item of a fan-out as the bytes of each output: the object itself may change from then on."""
 
     parts: Sequence[bytes | Skipped]
 
@@ -166,7 +166,7 @@ class Writer:
         sealed.blocks.add(token, parts)
 
     def keeper(self, step: Step, locate: Callable[[int], str]) -> Callable[[int, Any], Any]:
-        """Return what makes of an item's index and of what it returned something for `items` that nobody can change."""
+        """Return a function that takes an item's index and result, and returns an immutable form of it for `items`."""
         outputs = [(output, self._view.program.codec(output.codec)) for output in step.outputs]
 
         def kept(index: int, returned: Any) -> Any:
@@ -304,7 +304,7 @@ def cells(lo: int, hi: int) -> Iterator[tuple[int, int]]:
 def _is_listed(codec: Codec, value: Any, *, is_declared: bool = False) -> bool:
     """Whether a value that its codec refuses is written as the list of its elements.
 
-    Who else reads it makes no difference. Nor may any of them be lost that the codec took before it gave up: ours take
+    Its other readers make no difference. No element may be lost that the codec took before it gave up: our codecs take
     none.
     """
     if isinstance(value, Iterator):

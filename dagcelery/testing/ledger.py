@@ -41,7 +41,7 @@ class Order:
         try:
             return cls(when[moment], operation, int(count or 1), where[place])
         except (KeyError, ValueError):
-            raise ValueError(f"{text!r} is no order to die: write before:finish:3 or after:send:1:main") from None
+            raise ValueError(f"{text!r} is not an order to die: write before:finish:3 or after:send:1:main") from None
 
 
 class Ledger:

@@ -85,7 +85,7 @@ def _check(fixture: str, options: object, start: Callable[..., Any] | None = Non
     """Fail with a sentence where a fixture of the user's returns what cannot be started with."""
     if not isinstance(options, dict):
         pytest.fail(
-            f"{fixture} returns {options!r}, which is no dict; return one such as {{'workers': 1}}", pytrace=False
+            f"{fixture} returns {options!r}, which is not a dict; return one such as {{'workers': 1}}", pytrace=False
         )
     known = options if start is None else inspect.signature(start).parameters
     for name in options:

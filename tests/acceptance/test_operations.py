@@ -104,7 +104,7 @@ def test_row_099_decorated_code_keeps_its_types(tmp_path: Path, line: str, statu
 @pytest.mark.parametrize(
     ("body", "culprit", "wrong", "right"),
     [
-        (lambda n: total(f"{n}"), "parameter 'n'", "is no text before the DAG runs", "in a task"),
+        (lambda n: total(f"{n}"), "parameter 'n'", "is not text before the DAG runs", "in a task"),
         (lambda n: echo(double(n) + 1), "the output of 'double'", "cannot be computed with", "compute in a task"),
         (lambda n: double(y=n), "the call of 'double'", "missing a required argument|unexpected", "call it as"),
         (lambda n: None, "DAG", "calls no task", "at least one node"),
@@ -123,7 +123,7 @@ STEP = {"name": "a", "module": "os", "function": "getcwd", "dependencies": None,
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        (STEP | {"retrun": None}, "retrun: is no key that is known here; did you mean 'return'"),
+        (STEP | {"retrun": None}, "retrun: is not a known key; did you mean 'return'"),
         ({name: value for name, value in STEP.items() if name != "return"}, "the key 'return' is missing"),
         (STEP | {"return": "x1"}, "is a text, where a list of outputs is due"),
     ],

@@ -444,10 +444,10 @@ def test_an_output_hidden_in_an_object_is_refused(hide: Callable[[Any], Any]) ->
     def body(n: int) -> Any:
         return see(hide(nums(n)))
 
-    told = r"the output of 'nums'.* \(argument 'value' of the call of 'see'\): is where nobody would find it"
+    told = r"the output of 'nums'.* \(argument 'value' of the call of 'see'\): is out of reach"
     with pytest.raises(InvalidDag, match=told):
         dag(serializer=P)(body).__dag__()
-    with pytest.raises(Exception, match=r"the promise of 'nums'.* is where nobody would find it"):
+    with pytest.raises(Exception, match=r"the promise of 'nums'.* is out of reach"):
         task(dynamic=True, serializer=P)(body).invoke(3)
 
 
@@ -461,7 +461,7 @@ def test_an_output_that_a_task_captures_is_refused() -> None:
 
         return inner(n)
 
-    told = r"'nums' in a function 'inner' \(the call of 'inner'\): is where nobody"
+    told = r"'nums' in a function 'inner' \(the call of 'inner'\): is out of reach"
     with pytest.raises(InvalidDag, match=told):
         dag(serializer=P)(body).__dag__()
     with pytest.raises(Exception, match=told):
@@ -489,7 +489,7 @@ def test_a_returned_object_that_hides_an_output_is_refused() -> None:
     def d(n: int) -> Any:
         return {"a": Plain([nums(n)])}
 
-    with pytest.raises(InvalidDag, match=r"in a Plain \(the returned value\): is where nobody"):
+    with pytest.raises(InvalidDag, match=r"in a Plain \(the returned value\): is out of reach"):
         invoke(d, {"n": 1})
 
 

@@ -25,18 +25,18 @@ ADDRESS = "redis://localhost:6379/0"
 
 # The variable without DAGCELERY_, its text, what is wrong, what would be right.
 REFUSED = [
-    ("BROKER_URL", "localhost", "is no URL", ADDRESS),
+    ("BROKER_URL", "localhost", "is not a URL", ADDRESS),
     ("BROKER_URL", "redis://localhost:port/0", "not the address of a Redis", ADDRESS),
     ("BROKER_URL", "redis://localhost/0;redis://localhost:port/0", "not the address of a Redis", ADDRESS),
-    ("STORE_URL", "localhost", "is no URL", ADDRESS),
+    ("STORE_URL", "localhost", "is not a URL", ADDRESS),
     ("STORE_URL", "amqp://localhost", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "redis+socket:///tmp/store", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "redis://localhost:port/0", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "redis://localhost/none", "not the address of a Redis", ADDRESS),
     ("STORE_URL", "redis://[::1/0", "not the address of a Redis", ADDRESS),
-    ("IMPORTS", "shop/tasks.py", "'shop/tasks.py', which is no module", "shop.tasks,reports"),
-    ("IMPORTS", "shop..tasks", "'shop..tasks', which is no module", "shop.tasks,reports"),
-    ("IMPORTS", ".tasks", "'.tasks', which is no module", "shop.tasks,reports"),
+    ("IMPORTS", "shop/tasks.py", "'shop/tasks.py', which is not a module", "shop.tasks,reports"),
+    ("IMPORTS", "shop..tasks", "'shop..tasks', which is not a module", "shop.tasks,reports"),
+    ("IMPORTS", ".tasks", "'.tasks', which is not a module", "shop.tasks,reports"),
     ("SERIALIZER", "yaml", "is 'yaml'", "json, pickle"),
     ("CODE_MISMATCH", "shrug", "is 'shrug'", "ignore, warn, error"),
     ("LOG_LEVEL", "loud", "is 'LOUD'", "DEBUG, INFO"),
@@ -137,10 +137,10 @@ def test_a_broker_that_celery_cannot_use_is_named_with_the_run_that_was_cancelle
 # --- what an app of one's own says ---
 
 APPS: dict[str, tuple[dict[str, Any], str, str, str]] = {
-    "a key that is no text": ({"signing_key": 3}, "signing_key", "of type int", "give a str"),
+    "a key that is not a str": ({"signing_key": 3}, "signing_key", "of type int", "give a str"),
     "a store that is no Redis": ({"store_url": "amqp://h"}, "store_url", "not the address of a Redis", ADDRESS),
-    "a store of the app's that is no URL": ({"dagcelery_store_url": "h"}, "store_url", "is no URL", ADDRESS),
-    "a key of the app's that is no text": ({"dagcelery_signing_key": 3}, "signing_key", "of type int", "give a str"),
+    "a store of the app's that is not a URL": ({"dagcelery_store_url": "h"}, "store_url", "is not a URL", ADDRESS),
+    "a key of the app's that is not a str": ({"dagcelery_signing_key": 3}, "signing_key", "of type int", "give a str"),
 }
 
 
@@ -154,7 +154,7 @@ def test_a_bad_setting_of_an_app_is_told_when_it_is_attached(name: str) -> None:
 
 
 def test_what_is_no_app_cannot_be_attached() -> None:
-    Bad(lambda: attach("team"), "app", "'team', which is no Celery app", "your app", InvalidSetting).is_refused()
+    Bad(lambda: attach("team"), "app", "'team', which is not a Celery app", "your app", InvalidSetting).is_refused()
 
 
 def test_more_tolerations_than_queues_are_reasonable_are_refused() -> None:

@@ -49,7 +49,7 @@ NOT_FOUND = {
     "a module that it does not have": (lambda: found("no_such_shop"), "no_such_shop:f", "No module named"),
     "a module that fails": (lambda: found("broken_shop"), "broken_shop:f", "RuntimeError: closed"),
     "a name that its module lacks": (lambda: found(HERE, "powwer"), f"{HERE}:powwer", "it has no 'powwer' here"),
-    "a name for what is no function": (lambda: found(HERE, "__doc__"), f"{HERE}:__doc__", "which cannot be called"),
+    "a name for what is not a function": (lambda: found(HERE, "__doc__"), f"{HERE}:__doc__", "which cannot be called"),
 }
 
 
@@ -68,7 +68,7 @@ NOT_ALLOWED = {
 @pytest.mark.parametrize("name", NOT_ALLOWED)
 def test_a_function_off_the_allow_list_is_named_without_a_key_with_both_remedies(name: str) -> None:
     do, module = NOT_ALLOWED[name]
-    wrong, right = "was named by data that nobody signed", f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGN"
+    wrong, right = "was named by unsigned data", f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGN"
     Bad(do, module, wrong, right, FunctionNotAllowed).is_refused()
     assert "antigravity" not in sys.modules
 
@@ -115,7 +115,7 @@ def test_a_function_that_captures_what_cannot_travel_is_named(client_of: Any, ra
 
 def test_a_module_by_value_that_nobody_imported_is_named(client_of: Any, raw: Any) -> None:
     node, right = task(by_value="helprs")(lambda: 1), "that the function's own module imports"
-    Bad(lambda: client_of().submit(node), "'helprs'", "no module in use", right, SerializationError).is_refused()
+    Bad(lambda: client_of().submit(node), "'helprs'", "not a module in use", right, SerializationError).is_refused()
     assert not raw.keys("*")
 
 

@@ -44,9 +44,9 @@ REFUSED = {
     "None for a taint, for one use": Bad(lambda: power.options(taint=None), "taint=None", "neither a word", WORDS),
     "a taint with a plus": Bad(on_a_task(taint="a+b"), "taint='a+b'", "'+', which joins taints", "('a', 'b')"),
     "a number for modules by value": Bad(on_a_task(by_value=3), "by_value=3", "neither a word nor several", WORDS),
-    "no number of outputs": Bad(on_a_task(outputs="2"), "outputs='2' of 'plain'", "no number", "1 or more"),
-    "no outputs": Bad(on_a_task(outputs=0), "outputs=0 of 'plain'", "no number of values", "1 or more"),
-    "a truth for a number of outputs": Bad(on_a_task(outputs=True), "outputs=True", "no number", "1 or more"),
+    "no number of outputs": Bad(on_a_task(outputs="2"), "outputs='2' of 'plain'", "not a number", "1 or more"),
+    "no outputs": Bad(on_a_task(outputs=0), "outputs=0 of 'plain'", "not a number of values", "1 or more"),
+    "a truth for a number of outputs": Bad(on_a_task(outputs=True), "outputs=True", "not a number", "1 or more"),
     "a word for a serializer": Bad(on_a_task(serializer="json"), "'json'", "not a serializer", "AsPickle()"),
     "a class for a serializer": Bad(on_a_task(serializer=AsPickle), "AsPickle'", "not a serializer", "AsPickle()"),
     "a word for a part's serializer": Bad(
@@ -67,10 +67,16 @@ REFUSED = {
         lambda: dag(static="fold")(lambda folds: echo(folds)), "static='fold'", "none of its", "mean 'folds'"
     ),
     "a dict for a task's options": Bad(
-        lambda: Task(plain, options={"queue": "big"}), "options={'queue': 'big'}", "no TaskOptions", "TaskOptions(...)"
+        lambda: Task(plain, options={"queue": "big"}),
+        "options={'queue': 'big'}",
+        "not a TaskOptions",
+        "TaskOptions(...)",
     ),
     "a task's options for a DAG's": Bad(
-        lambda: DAG({"a": Task(plain)}, options=TaskOptions()), "options=TaskOptions(", "no DagOptions", "DagOptions("
+        lambda: DAG({"a": Task(plain)}, options=TaskOptions()),
+        "options=TaskOptions(",
+        "not a DagOptions",
+        "DagOptions(",
     ),
     "a word for how to try again": Bad(on_a_task(retry="often"), "retry='often'", "how to try again", "Retry("),
     "a word for a time limit": Bad(on_a_task(timeout="60"), "timeout='60'", "is not a time", "seconds"),
@@ -98,16 +104,18 @@ def test_an_option_of_a_wrong_type_is_a_type_error_too(name: str) -> None:
 
 
 SUBMITTED = {
-    "a number to be forgotten": Bad(lambda: forget(cast(Any, 3)), "task=3", "is no task", "'module:name'"),
-    "a word to be forgotten": Bad(lambda: forget("fetch"), "task='fetch'", "is no task", "'module:name'"),
-    "a number for a key": Bad(lambda: map_reduce.options(key=3).submit(n=3), "key=3", "no word", "'order-42'"),
-    "an empty key": Bad(lambda: submit(map_reduce, {"n": 3}, key=""), "key=''", "no word", "'order-42'"),
-    "a word for a client": Bad(
-        lambda: submit(map_reduce, {"n": 3}, client="me"), "client='me'", "no Client", "what attach(app) returned"
+    "a number to be forgotten": Bad(lambda: forget(cast(Any, 3)), "task=3", "is not a task", "'module:name'"),
+    "a word to be forgotten": Bad(lambda: forget("fetch"), "task='fetch'", "is not a task", "'module:name'"),
+    "a number for a key": Bad(
+        lambda: map_reduce.options(key=3).submit(n=3), "key=3", "not a non-empty str", "'order-42'"
     ),
-    "a number for a run": Bad(lambda: Run(3), "run id 3", "no text", "submit(...).id"),
+    "an empty key": Bad(lambda: submit(map_reduce, {"n": 3}, key=""), "key=''", "not a non-empty str", "'order-42'"),
+    "a word for a client": Bad(
+        lambda: submit(map_reduce, {"n": 3}, client="me"), "client='me'", "not a Client", "what attach(app) returned"
+    ),
+    "a number for a run": Bad(lambda: Run(3), "run id 3", "not a str", "submit(...).id"),
     "a byte that is no text for a run": Bad(lambda: Run("\udcff"), r"'\udcff'", "a lone surrogate", "submit(...).id"),
-    "a number for a reason": Bad(lambda: Run("a").cancel(cast(Any, 3)), "reason=3", "no text", "give a sentence"),
+    "a number for a reason": Bad(lambda: Run("a").cancel(cast(Any, 3)), "reason=3", "not a str", "give a sentence"),
     "a byte that is no text for a reason": Bad(
         lambda: Run("a").cancel("\udcff"), r"reason='\udcff'", "a lone surrogate", "give a sentence"
     ),

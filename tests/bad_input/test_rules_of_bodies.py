@@ -74,8 +74,10 @@ REFUSED = {
     ),
     "a condition": Bad(built(lambda n: echo(1) if power(n) else n), "'power'", "true or false", "decide in a task"),
     "a length": Bad(built(lambda n: range(len(numbers(n)))), "'numbers'", "no length", "count in a task"),
-    "a range": Bad(built(lambda n: [power(k) for k in range(n)]), "parameter 'n'", "no number", "@dag(static=('n',))"),
-    "a text": Bad(built(lambda n: echo(f"{power(n)}")), "'power'", "no text", "write the text in a task"),
+    "a range": Bad(
+        built(lambda n: [power(k) for k in range(n)]), "parameter 'n'", "not a number", "@dag(static=('n',))"
+    ),
+    "a text": Bad(built(lambda n: echo(f"{power(n)}")), "'power'", "not text", "write the text in a task"),
     "a sum": Bad(built(lambda n: power(n) + 1), "'power'", "__add__", "compute in a task"),
     "a slice": Bad(built(lambda n: numbers(n)[:2]), "'numbers'", "cannot be sliced", "slice it in a task"),
     "a pair for a key": Bad(built(lambda n: echo(n)[1, 2]), "'echo'", "key (1, 2)", "a word or a number"),
@@ -99,7 +101,7 @@ REFUSED = {
         lambda: build(folded, fold=2), "'fold'", "not a static parameter", "mean 'folds'"
     ),
     "a static parameter of a task": Bad(lambda: build(power, x=2), "'x'", "not a static parameter", "has none"),
-    "a function that is not decorated": Bad(lambda: build(len), "len", "no decorated function", "@dag or @task"),
+    "a function that is not decorated": Bad(lambda: build(len), "len", "not a decorated function", "@dag or @task"),
 }
 
 

@@ -49,7 +49,7 @@ REFUSED = {
     "2 a long node name": Bad(lambda: DAG({"a" * 65: node()}), "'aaa", "not a valid name", "up to 64"),
     "2 an empty node name": Bad(lambda: DAG({"": node()}), "node ''", "not a valid name", "letters, digits"),
     "2 a number for a node name": Bad(lambda: DAG({7: node()}), "node 7", "not a valid name", "letters, digits"),
-    "2 a list for a DAG's name": Bad(lambda: DAG({"a": node()}, name=["d"]), "name=['d']", "no text", "give a str"),
+    "2 a list for a DAG's name": Bad(lambda: DAG({"a": node()}, name=["d"]), "name=['d']", "not a str", "give a str"),
     "3 an input name": Bad(lambda: Task(dict, {"a.b": FromParam()}), "input 'a.b'", "not a valid name", "letters"),
     "3 an output name": Bad(lambda: Task(nothing, {}, {"a:b": FromReturnValue()}), "'a:b'", "valid name", "letters"),
     "3 a DAG's output name": Bad(
@@ -59,9 +59,9 @@ REFUSED = {
     "4 a value for a DAG's input": Bad(lambda: DAG({"a": node()}, {"x": 3}), "input 'x'", "'int'", "'FromParam'"),
     "4 a value for a DAG's output": Bad(lambda: DAG({"a": node()}, outputs={"o": 3}), "'o'", "'int'", "FromNodeOutput"),
     "4 a list that holds a value": Bad(lambda: node(one, x=ListOf((3,))), "ListOf", "cannot hold 3", "Literal(...)"),
-    "4 a list of nothing that lists": Bad(lambda: node(one, x=ListOf(ANY)), "ListOf", "no tuple", "write ListOf"),
-    "4 a dict of no pairs": Bad(lambda: node(one, x=DictOf(ANY)), "DictOf", "no tuple", "write DictOf"),
-    "4 a part without steps": Bad(lambda: node(one, x=Part(FromParam(), ANY)), "Part", "no tuple", "write Part"),
+    "4 a list of nothing that lists": Bad(lambda: node(one, x=ListOf(ANY)), "ListOf", "not a tuple", "write ListOf"),
+    "4 a dict of no pairs": Bad(lambda: node(one, x=DictOf(ANY)), "DictOf", "not a tuple", "write DictOf"),
+    "4 a part without steps": Bad(lambda: node(one, x=Part(FromParam(), ANY)), "Part", "not a tuple", "write Part"),
     "4 a list of inputs": Bad(lambda: Task(one, ["x"]), "the inputs of a task", "['x']", "give a dict"),
     "5 a value for an output": Bad(lambda: Task(nothing, {}, {"o": 3}), "output 'o'", "'int'", "'FromReturnValue'"),
     "5 a key that is none": Bad(lambda: Task(nothing, {}, {"o": FromKey(ANY)}), "output 'o'", "FromKey", "name a key"),
@@ -106,7 +106,7 @@ REFUSED = {
         lambda: DAG({"a": node(one, x=FromParam([]))}, PARAM), "'x' of node 'a'", "parameter []", "there is 'x'"
     ),
     "13 an order after a missing node": Bad(
-        lambda: DAG({"load": node(), "b": Task(nothing, after="lod")}), "comes after 'lod'", "no node", "mean 'load'"
+        lambda: DAG({"load": node(), "b": Task(nothing, after="lod")}), "comes after 'lod'", "not a node", "mean 'load'"
     ),
     "13 an order after no name": Bad(lambda: Task(nothing, after=7), "after=7", "neither a word", "give words"),
     "14 another serializer than the writer's": Bad(

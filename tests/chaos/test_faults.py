@@ -61,5 +61,5 @@ def test_an_order_to_die_reads_as_it_is_written(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "finish", "during:finish:1", "before:finish:x", "before:finish:1:moon"])
 def test_a_strange_order_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no order to die: write before:finish:3"):
+    with pytest.raises(ValueError, match="is not an order to die: write before:finish:3"):
         Order.parse(text)

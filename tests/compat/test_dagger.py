@@ -119,7 +119,7 @@ def test_missing_parameters_are_told_with_those_that_were_expected_and_given() -
 @pytest.mark.parametrize(
     ("node", "params", "told"),
     [
-        (map_reduce, 3, "params=3: are no mapping"),
+        (map_reduce, 3, "params=3: are not a mapping"),
         (3, {}, "3: it is neither a DAG nor a task"),
         (lambda: 1, {}, "neither a DAG nor a task"),
     ],

@@ -205,7 +205,7 @@ def test_at_least_one_worker_is_launched() -> None:
     [
         (lambda: dagorama(retry=3), "retry=3: does not say how to try again"),  # type: ignore[call-overload]
         (lambda: dagorama(queue_name=["a"]), "is not the name of a queue"),  # type: ignore[call-overload]
-        (lambda: resolve(None, "promise"), "'promise': is no promise"),  # type: ignore[arg-type]
+        (lambda: resolve(None, "promise"), "'promise': is not a promise"),  # type: ignore[arg-type]
         (lambda: execute_worker(include_queues=[3], infinite_loop=False), "holds 3"),  # type: ignore[list-item]
         (lambda: execute_worker(exclude_queues="celery", include_queues="celery"), "no queue left"),
     ],

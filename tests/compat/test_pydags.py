@@ -38,7 +38,7 @@ def test_groups_are_yielded_in_order() -> None:
 
 def test_what_is_wrong_raises_the_errors_that_it_raised() -> None:
     pipeline = Pipeline()
-    with pytest.raises(InvalidStageTypeException, match="is no stage"):
+    with pytest.raises(InvalidStageTypeException, match="is not a stage"):
         pipeline.add_stage(3)  # type: ignore[arg-type]
     pipeline.add_stage(step().after(step()))
     with pytest.raises(DAGVerificationException, match="never added"):

@@ -64,7 +64,7 @@ def test_a_visibility_timeout_that_is_no_number_is_serious(patient: Make) -> Non
     assert found(sick, configuration.check_visibility) == [
         (
             "serious",
-            "broker_transport_options says visibility_timeout='3600', which is no number of seconds; "
+            "broker_transport_options says visibility_timeout='3600', which is not a number of seconds; "
             "give a number, such as 43200",
         )
     ]

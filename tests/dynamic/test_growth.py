@@ -295,5 +295,5 @@ def test_a_dag_that_is_returned_without_being_called_is_refused_if_it_wants_para
     def uncalled() -> Any:
         return doubled_total
 
-    with pytest.raises(errors.NodeFailed, match="nobody gave its parameter 'xs'; call it with arguments"):
+    with pytest.raises(errors.NodeFailed, match="without a value for its parameter 'xs'; call it with arguments"):
         uncalled.invoke()

@@ -95,7 +95,7 @@ def test_a_promise_hidden_in_an_object_is_refused() -> None:
     def using(x: int) -> object:
         return same(Box(double(x)))
 
-    with pytest.raises(errors.NodeFailed, match="is where nobody would find it"):
+    with pytest.raises(errors.NodeFailed, match="is out of reach"):
         using.invoke(1)
 
 

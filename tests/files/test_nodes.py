@@ -183,7 +183,7 @@ def test_a_name_without_its_file_is_told(tmp_path: Path) -> None:
 def test_a_file_whose_place_in_the_list_nobody_knows_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path, "xs", 1, manifest=False)
     (folder / "last").write_text("2")
-    with pytest.raises(InvalidLocation, match=r"/xs/last: has no number for a name.*partitions\.json"):
+    with pytest.raises(InvalidLocation, match=r"/xs/last: is not named by a number.*partitions\.json"):
         invoke_with_locations(words.numbers_of, inputs={"xs": folder})
 
 
@@ -194,8 +194,8 @@ def test_a_place_for_an_output_that_cannot_be_is_refused_before_anything_runs(tm
     for place, told in [
         (taken, "is there already"),
         (tmp_path / "loose", "is there already"),
-        (tmp_path / "no" / "out", "no is no folder; make it first"),
-        (taken / "out", "taken is no folder"),
+        (tmp_path / "no" / "out", "no is not a folder; make it first"),
+        (taken / "out", "taken is not a folder"),
     ]:
         with pytest.raises(InvalidLocation, match=f"output 'return_value': .*{told}"):
             invoke_with_locations(words.greet, {"name": "Ada"}, outputs={"return_value": place})
@@ -206,7 +206,7 @@ def test_a_place_for_an_output_that_cannot_be_is_refused_before_anything_runs(tm
 @pytest.mark.parametrize("way", ["inputs", "outputs"])
 def test_what_is_no_path_is_refused(place: Any, way: str) -> None:
     given: dict[str, Any] = {way: {"name" if way == "inputs" else "return_value": place}}
-    with pytest.raises(InvalidLocation, match=f"{way[:-1]} '.*': .* is no path; give a str or a Path"):
+    with pytest.raises(InvalidLocation, match=f"{way[:-1]} '.*': .* is not a path; give a str or a Path"):
         invoke_with_locations(words.greet, {} if way == "inputs" else {"name": "Ada"}, **given)
 
 
@@ -215,7 +215,7 @@ def test_what_is_no_path_is_refused(place: Any, way: str) -> None:
     [
         ({"inputs": ["name"]}, "inputs=.*does not say where each input is; give a mapping"),
         ({"outputs": "out"}, "outputs='out': does not say where each output is; give a mapping"),
-        ({"node_name": 3}, "node_name=3: is no text"),
+        ({"node_name": 3}, "node_name=3: is not a str"),
     ],
 )
 def test_what_names_no_inputs_or_outputs_is_refused(given: dict[str, Any], told: str) -> None:

@@ -179,7 +179,7 @@ def test_what_says_nothing_of_outputs_is_refused() -> None:
 
 @pytest.mark.parametrize("folder", [3, None, "", "a\0b", b"bytes"])
 def test_a_folder_that_is_no_path_is_refused(folder: Any) -> None:
-    with pytest.raises(InvalidLocation, match=r"the folder for outputs: .* is no path; give a str or a Path"):
+    with pytest.raises(InvalidLocation, match=r"the folder for outputs: .* is not a path; give a str or a Path"):
         invoke(words.greet, {"name": "Ada"}, outputs=StoreSerializedOutputsInPath(folder))
 
 

@@ -35,14 +35,14 @@ USES: dict[str, tuple[Callable[[Any], object], str]] = {
     "less": (lambda out: out < 4, "compared"),
     "len": (len, "no length"),
     "range": (range, "range.*static=\\('n',\\)"),
-    "index": (operator.index, "no number"),
-    "int": (int, "no number"),
-    "float": (float, "no number"),
+    "index": (operator.index, "not a number"),
+    "int": (int, "not a number"),
+    "float": (float, "not a number"),
     "in": (lambda out: 3 in out, "'in'"),
     "f-string": (lambda out: f"{out}", "f-string"),
     "format": (lambda out: "{:>3}".format(out), "f-string"),  # noqa: UP032
-    "str": (str, "no text"),
-    "percent": (lambda out: "%s" % out, "no text"),  # noqa: UP031
+    "str": (str, "not text"),
+    "percent": (lambda out: "%s" % out, "not text"),  # noqa: UP031
     "add": (lambda out: out + 1, "compute in a task"),
     "added": (lambda out: 1 + out, "compute in a task"),
     "text added": (lambda out: "a" + out, "compute in a task"),
@@ -55,7 +55,7 @@ USES: dict[str, tuple[Callable[[Any], object], str]] = {
     "dict key": (lambda out: same({out: 1}), "key of a dict"),
     "reversed": (reversed, "reverse it in a task"),
     "sum": (lambda out: sum(out), "compute in a task"),
-    "path": (os.fspath, "no path"),
+    "path": (os.fspath, "not a path"),
     "with": (lambda out: out.__enter__(), "'with'"),
     "set property": (lambda out: setattr(out, "x", 1), "cannot be given the property 'x'"),
     "set key": (lambda out: operator.setitem(out, "x", 1), "cannot be given a key"),

@@ -237,7 +237,7 @@ def test_a_wrapper_that_drops_names_is_refused_where_it_is_decorated() -> None:
 
         return inner
 
-    with pytest.raises(InvalidDag, match=r"'\*args' of pair\(.*cannot be given by name.*take \*\*kwargs, too"):
+    with pytest.raises(InvalidDag, match=r"'\*args' of pair\(.*cannot be given by name.*also take \*\*kwargs"):
         task(positional(pair))
 
 

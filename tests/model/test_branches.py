@@ -63,7 +63,7 @@ def test_a_choice_may_be_an_input_and_read_the_branches_of_another_condition() -
 
 @pytest.mark.parametrize("bad", ["flag", ("flag",), ("flag", 1), ("flag", "true"), ["flag", True]])
 def test_a_condition_is_the_name_of_an_input_and_a_truth(bad: Any) -> None:
-    with pytest.raises(InvalidDag, match="is no condition; give the name of an input, and True or False"):
+    with pytest.raises(InvalidDag, match="is not a condition; give the name of an input, and True or False"):
         branch(bad)
 
 
@@ -82,5 +82,5 @@ def test_a_branch_does_not_run_once_per_item() -> None:
 
 def test_a_choice_is_made_by_a_value_that_a_run_makes() -> None:
     chosen = Choice(Literal(True), Literal(1), Literal(2))  # type: ignore[arg-type]
-    with pytest.raises(InvalidDag, match=r"condition=.* of a Choice: is no value that a run makes"):
+    with pytest.raises(InvalidDag, match=r"condition=.* of a Choice: is not a value that a run makes"):
         around(double=task(x=chosen))

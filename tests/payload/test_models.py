@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "a class that is not named": ([order()], list[Any], r"at \[0\]: is of type .*Order"),
     "a class that is not named, in a field": (Node(Checked(1)), Node, r"at .value: is of type .*Checked"),
     "a set in a field": (Node({1}), Node, "at .value: is of type set"),
-    "a key that is no text": (Node({1: 2}), Node, "at .value: has the key 1 of type int"),
+    "a key that is not a str": (Node({1: 2}), Node, "at .value: has the key 1 of type int"),
     "a NaN in a field": (Node([float("nan")]), Node, r"at .value\[0\]: is nan"),
     "an int of too many digits": (Node([10**5000]), Node, r"at .value\[0\]: is an int of about 5,001 digits"),
     "a secret": (Secret(password="x"), Secret, r"\['password'\]: is of type .*SecretStr"),  # type: ignore[arg-type]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import pickle
+import threading
 
 from dagcelery.model import (
     DAG,
@@ -64,6 +66,15 @@ def test_a_serializer_of_the_users_own_stays_an_object_until_it_is_encoded() -> 
     assert planned.codecs == ({"k": "json"}, {"k": "object", "live": serializer})
     decoded = Plan.decode(planned.encode()).codecs[1]
     assert isinstance(pickle.loads(base64.b64decode(decoded["b"])), AsColour)
+
+
+def test_serializers_that_say_that_they_are_equal_are_two_where_nothing_else_tells_whether_they_are() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class AsLocked(AsColour):
+        lock: object = dataclasses.field(default_factory=threading.Lock, compare=False)
+
+    nodes = {name: Task(nothing, {}, {VALUE: FromReturnValue(AsLocked())}) for name in ("f", "g")}
+    assert len(plan(graph(nodes, "f")).codecs) == 3
 
 
 def test_what_is_put_together_from_pickled_parts_is_pickled() -> None:

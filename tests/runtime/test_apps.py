@@ -66,8 +66,8 @@ def test_names_may_have_the_prefix_of_the_apps_namespace() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("dagcelery_ttl_second", 5, "app.conf.dagcelery_ttl_second: is no setting; did you mean 'ttl_seconds'"),
-        ("dagcelery_import", "a", "app.conf.dagcelery_import: is no setting; did you mean 'imports'?"),
+        ("dagcelery_ttl_second", 5, "app.conf.dagcelery_ttl_second: is not a setting; did you mean 'ttl_seconds'"),
+        ("dagcelery_import", "a", "app.conf.dagcelery_import: is not a setting; did you mean 'imports'?"),
         ("dagcelery_ttl_seconds", "many", "app.conf.dagcelery_ttl_seconds: is 'many' of type str; give an int"),
         ("dagcelery_imports", 5, "app.conf.dagcelery_imports: is of type int; give a tuple of module names"),
         ("dagcelery_store_url", 5, "app.conf.dagcelery_store_url: is of type int"),
@@ -82,7 +82,7 @@ def test_a_name_or_a_value_that_cannot_be_is_told(name: str, value: object, told
 def test_a_name_that_cannot_be_is_told_in_a_namespace_too() -> None:
     app = Celery("shop", broker=REDIS, set_as_current=False)
     app.config_from_object({"CELERY_DAGCELERY_STORE": REDIS}, namespace="CELERY")
-    with pytest.raises(InvalidSetting, match=r"app\.conf\.dagcelery_store: is no setting; did you mean 'store_url'"):
+    with pytest.raises(InvalidSetting, match=r"app\.conf\.dagcelery_store: is not a setting; did you mean 'store_url'"):
         attach(app)
 
 

@@ -50,6 +50,42 @@ def test_an_item_that_changes_a_shared_argument_does_not_change_it_for_the_next_
     assert invoke(shared, {"n": 4}) == [4, 4, 4, 4]
 
 
+@task
+def mixed(n: int) -> list[Any]:
+    """Return numbers first, so that several items are claimed together, the first of which cannot be changed."""
+    return [*range(n), *({"a": [k]} for k in range(n))]
+
+
+@task
+def change(a: Any, b: Any) -> Any:
+    """Change the first of two arguments; return the second."""
+    if isinstance(a, dict):
+        a["a"].append(9)
+    elif isinstance(a, list):
+        a.append(9)
+    return b
+
+
+def test_an_argument_that_is_changed_is_not_changed_for_another_one_that_is_read_from_the_same_element() -> None:
+    @dag
+    def twice(n: int) -> list[Any]:
+        return [change(a=x, b=x) for x in mixed(n)]
+
+    @dag
+    def parts(n: int) -> dict[str, Any]:
+        xs = records(n)
+        return {"whole": [change(a=x, b=x["a"]) for x in xs], "held": [change(a=x["a"], b=[x, x]) for x in xs]}
+
+    assert invoke(twice, {"n": 4}) == [0, 1, 2, 3, *({"a": [k]} for k in range(4))]
+    held = [[{"a": [k]}, {"a": [k]}] for k in range(4)]
+    assert invoke(parts, {"n": 4}) == {"whole": [[0], [1], [2], [3]], "held": held}
+
+
+@task
+def records(n: int) -> list[dict[str, list[int]]]:
+    return [{"a": [k]} for k in range(n)]
+
+
 def test_an_item_that_changes_its_element_does_not_change_it_for_the_next_step() -> None:
     @dag
     def elements(n: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_without_graphviz_there_are_texts(pipeline: Pipeline, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "told"), [(3, "is no path"), ("/nowhere/p.txt", "No such file"), ("a\0.txt", "null byte")]
+    ("path", "told"), [(3, "is not a path"), ("/nowhere/p.txt", "No such file"), ("a\0.txt", "null byte")]
 )
 def test_a_place_where_no_picture_can_be_is_refused(path: Any, told: str) -> None:
     pipeline = Pipeline()

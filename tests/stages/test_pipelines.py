@@ -188,12 +188,12 @@ def test_a_circle_is_told_with_its_stages() -> None:
     ("wrong", "told"),
     [
         (lambda: note(1).after(note), "call it to make one"),
-        (lambda: note(1).after(None), "None: is no stage"),
+        (lambda: note(1).after(None), "None: is not a stage"),
         (lambda: pipeline(note), "call it to make one"),
         (lambda: note(), "the call of 'note': missing a required argument: 'what'"),
         (lambda: note(1, 2), "too many positional arguments; call it as (what: 'object'"),
         (lambda: note(note(1)), "takes <stage note>, and stages give no values; order them with after()"),
-        (lambda: stage(3), "3: is no function"),
+        (lambda: stage(3), "3: is not a function"),
         (lambda: Pipeline().add_stages(3), "3: holds no stages; give a list"),  # type: ignore[arg-type]
         (lambda: stage(Counter), "derive a class from Stage"),
     ],
@@ -228,5 +228,5 @@ def test_a_stage_without_run_cannot_be_made() -> None:
 
 @pytest.mark.parametrize("cores", [0, -1, True, "two", 1.5])
 def test_a_number_of_cores_is_1_or_more(cores: Any) -> None:
-    with pytest.raises(InvalidDag, match="is no number of processes"):
+    with pytest.raises(InvalidDag, match="is not a number of processes"):
         pipeline(note(1)).start(num_cores=cores)

@@ -52,9 +52,9 @@ def test_light():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("3", "dag_cluster_options returns 3, which is no dict; return one such as {'workers': 1}"),
+        ("3", "dag_cluster_options returns 3, which is not a dict; return one such as {'workers': 1}"),
         ("{'worker': 1}", "dag_cluster_options names 'worker', and there is no such option; give workers, taints"),
-        ("{'workers': -1}", "workers=-1: is no number of processes; give 0 or more"),
+        ("{'workers': -1}", "workers=-1: is not a number of processes; give 0 or more"),
     ],
 )
 def test_options_that_cannot_be_are_told_in_a_sentence(project: Path, options: str, told: str) -> None:

@@ -178,5 +178,5 @@ def test_an_unknown_run_has_no_events() -> None:
 @pytest.mark.parametrize("after", ["yesterday", "1", 1, None, "٣-٣", f"{2**64}-0", f"0-{2**64}", "9" * 10_000 + "-0"])
 def test_what_is_no_position_is_refused(after: object) -> None:
     run = squares.submit(n=1)
-    with pytest.raises(errors.InvalidParameters, match="is no position of an event"):
+    with pytest.raises(errors.InvalidParameters, match="is not a position"):
         list(run.events(after=after))  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def test_what_waits_for_a_place_says_so(tmp_path: Path) -> None:
 def test_a_run_that_waits_for_its_turn_says_so(tmp_path: Path) -> None:
     first, second = (one_at_a_time.submit(path=str(tmp_path / "it")) for _ in range(2))
     status = second.status()
-    assert status.why == "as many runs of this DAG are active as may be at once"
+    assert status.why == "as many runs of this DAG are active as max_active_runs allows"
     assert {node.why for node in status.nodes} == {""}
     (tmp_path / "it").touch()
     assert [first.result(SECONDS), second.result(SECONDS)] == [3, 3]

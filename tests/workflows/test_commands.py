@@ -51,7 +51,7 @@ def test_check_says_what_is_wrong_in_one_sentence(file: str) -> None:
     result = cli("check", file)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
-    assert "config.yml, line 21, workflows[0].steps[3].outputs: is no key that is known here" in line
+    assert "config.yml, line 21, workflows[0].steps[3].outputs: is not a known key" in line
     assert cli("check", "nowhere.yml").stderr == (
         "Error: nowhere.yml: cannot be read: No such file or directory; give the path of a YAML file\n"
     )

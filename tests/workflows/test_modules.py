@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_module_is_told(project: Path) -> None:
     assert refusal("./broken.py") == refusal("broken").replace("'broken'", "'./broken.py'")
     assert "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'" in refusal("needy")
     assert f"put it below {project}, or on Python's path" in refusal("app.nowhere")
-    assert "'a b' is no module" in refusal("a b")
+    assert "'a b' is not a module" in refusal("a b")
     assert "there is no file './nowhere.py'" in refusal("./nowhere.py")
     assert "there is no file './app'" in refusal("./app")
     assert "there is no file" in refusal(f"./{'x' * 5000}.py")
@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_function_is_told(project: Path) -> None:
     (project / "some.py").write_text("def training(): pass\nnumber = 3\ndef step(x): pass")
     told = "the configuration, workflows[0].steps[0]"
     assert refusal("some", "trainin") == f"{told}.function: module 'some' has no 'trainin'; did you mean 'training'?"
-    assert "'number' of module 'some' is no function" in refusal("some", "number")
+    assert "'number' of module 'some' is not a function" in refusal("some", "number")
     assert refusal("some", "step").startswith(f"{told}: task 'step' with no inputs cannot be called: missing")
 
 

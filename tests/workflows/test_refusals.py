@@ -31,7 +31,7 @@ def test_an_error_names_file_line_and_key() -> None:
     error = changed("module: app.training.c", "modul: app.training.c")
     assert (error.file, error.line, error.key) == ("config.yml", 16, "workflows[0].steps[2].modul")
     assert str(error) == (
-        "config.yml, line 16, workflows[0].steps[2].modul: is no key that is known here; did you mean 'module'?"
+        "config.yml, line 16, workflows[0].steps[2].modul: is not a known key; did you mean 'module'?"
     )
     assert isinstance(error, InvalidDag)
 
@@ -50,10 +50,10 @@ def test_an_error_names_file_line_and_key() -> None:
         ("return: [x1, x2]", "return: [x1, no]", 9, "is of type bool, where a text is due; put it into quotes"),
         ("step: [b]", "step: b", 21, "is a text, where a list of steps is due; write [b]"),
         ("step: [b]", "step: [bb]", 21, "workflow 'training' has no step 'bb'; did you mean 'b'?"),
-        ("step: [b]", "step: [b], param: x", 21, "is no key that is known here"),
+        ("step: [b]", "step: [b], param: x", 21, "is not a known key"),
         ("step: a, param: x1", "step: e, param: x1", 19, "workflow 'training' has no step 'e'; there are"),
         ("step: a, param: x1", "step: a, param: x9", 19, "step 'a' has no output 'x9'; there are 'x1' and 'x2'"),
-        ("step: a, param: x1", "step: a, var: x1", 19, "is no key that is known here"),
+        ("step: a, param: x1", "step: a, var: x1", 19, "is not a known key"),
         ("step: a, param: x1", "step: a", 19, "the key 'param' is missing"),
         ("step: a, param: x1", "step: [a], param: x1", 19, "is a list, where a text is due"),
         ("step: a, param: x1", "step: b, param: x1", 19, "step 'b' has no output 'x1'; there is 'result'"),
@@ -61,18 +61,18 @@ def test_an_error_names_file_line_and_key() -> None:
         ("type: param, name: x2", "type: parm, name: x2", 20, "'parm' is none of param, order; did you mean 'param'?"),
         ("type: param, name: x2", "type: param", 20, "the key 'name' is missing"),
         ("type: param, name: x2", "type: param, name: y", 15, "task 'step_fn' with inputs 'x1' and 'y' cannot be"),
-        ("name: training", "name: train/ing", 3, "'train/ing' is no name; use up to 64"),
+        ("name: training", "name: train/ing", 3, "'train/ing' is not a name; use up to 64"),
         ("name: training", "name: training\n    schedule: hourly", 4, "'hourly' is not made of five fields"),
         ("name: training", "name: training\n    schedule: 5", 4, "is of type int, where a text is due"),
-        ("name: training", 'name: training\n    schedule: "60 * * * *"', 4, "has '60', which is no minute from 0 to"),
+        ("name: training", 'name: training\n    schedule: "60 * * * *"', 4, "has '60', which is not a valid minute"),
         ("name: training", 'name: training\n    schedule: "5-1 * * * *"', 4, "has '5-1', which ends before it begins"),
-        ("name: training", 'name: training\n    schedule: "*/0 * * * *"', 4, "has the step '0', which is no number"),
-        ("name: training", 'name: training\n    schedule: "* * ? * *"', 4, "has '?', which is no day of the month"),
-        ("name: training", "name: training\n    schedule: */5 * * * *", 4, "is no YAML"),
-        ("name: training", "name: training\n    1: 2", 4, "has a key that is no text"),
+        ("name: training", 'name: training\n    schedule: "*/0 * * * *"', 4, "has the step '0', which is not a number"),
+        ("name: training", 'name: training\n    schedule: "* * ? * *"', 4, "has '?', which is not a valid day of"),
+        ("name: training", "name: training\n    schedule: */5 * * * *", 4, "is not YAML"),
+        ("name: training", "name: training\n    1: 2", 4, "has a key that is not a string"),
         ("name: training", "name: !!python/object:os.system training", 3, "has the tag"),
-        ("name: training", "name: training\n    << : {a: b}", 4, "is no key that is known here"),
-        ("workflows:", "workflow:", 2, "is no key that is known here; did you mean 'workflows'?"),
+        ("name: training", "name: training\n    << : {a: b}", 4, "is not a known key"),
+        ("workflows:", "workflow:", 2, "is not a known key; did you mean 'workflows'?"),
         ("module: app.training.a\n", "input: null\n", 7, "belongs to another way to write steps than the key in"),
     ],
 )  # fmt: skip
@@ -88,8 +88,8 @@ def test_what_is_wrong_is_told_with_its_line(old: str, new: str, line: int, told
     [
         ("", "is nothing, where a mapping is due; write project, workflows below it"),
         ("[]", "is a list, where a mapping is due"),
-        ("a: b: c", "is no YAML: mapping values are not allowed here"),
-        ("a: b\n---\nc: d", "is no YAML: but found another document"),
+        ("a: b: c", "is not YAML: mapping values are not allowed here"),
+        ("a: b\n---\nc: d", "is not YAML: but found another document"),
         ("project: ML\nworkflows: null", "holds no workflow"),
         ("project: ML\nworkflows: [{name: a, steps: []}]", "holds no step"),
         ("project: ML\nworkflows: [{name: a, steps: []}, {name: a, steps: []}]", "holds no step"),
@@ -98,10 +98,10 @@ def test_what_is_wrong_is_told_with_its_line(old: str, new: str, line: int, told
         ("project: ML\nworkflows: [5]", "is of type int, where a mapping is due"),
         ("project: ML\nworkflows: [{name: a, steps: [5]}]", "is of type int, where a mapping is due"),
         ("project: ML\nworkflows: [{name: a, steps: [{name: s}]}]", "the key 'module' is missing"),
-        ("a: *nowhere", "is no YAML: found undefined alias"),
-        ("a: \x01", "is no YAML: special characters are not allowed"),
-        ('a: "\\UFFFFFFFF"', "is no YAML"),
-        ('a: "\\U00110000"', "is no YAML"),
+        ("a: *nowhere", "is not YAML: found undefined alias"),
+        ("a: \x01", "is not YAML: special characters are not allowed"),
+        ('a: "\\UFFFFFFFF"', "is not YAML"),
+        ('a: "\\U00110000"', "is not YAML"),
     ],
 )
 def test_what_is_no_configuration_at_all_is_refused(text: str, told: str) -> None:
@@ -132,9 +132,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[" * 100_000, "is no YAML: it is nested too deep"),
-        ("{a: " * 100_000, "is no YAML: it is nested too deep"),
-        ("- " * 50_000, "is no YAML: it is nested too deep"),
+        ("[" * 100_000, "is not YAML: it is nested too deep"),
+        ("{a: " * 100_000, "is not YAML: it is nested too deep"),
+        ("- " * 50_000, "is not YAML: it is nested too deep"),
         ("a: " + "[" * 30 + "]" * 30, "is nested more than 20 deep"),
         ("a: &a [*a]", "is nested more than 20 deep"),
         ("a: &a\n  b: *a", "is nested more than 20 deep"),

@@ -40,7 +40,7 @@ def validate_parameters(inputs: Mapping[str, Source], params: Mapping[str, objec
     Raises InvalidParameters, which is a ValueError.
     """
     if not isinstance(params, Mapping):
-        raise InvalidParameters(f"params={params!r}", "are no mapping", "give a dict of names and values")
+        raise InvalidParameters(f"params={params!r}", "are not a mapping", "give a dict of names and values")
     needed = {name for name, source in inputs.items() if not _has_a_value(source)}
     if missing := needed - params.keys():
         raise InvalidParameters(

@@ -56,6 +56,6 @@ def resolve(instance: DAGInstance, promise: DAGPromise) -> Any:
     """
     if not isinstance(promise, DAGPromise):
         right = "give both of what a definition returned: resolve(instance, promise)"
-        raise InvalidParameters(f"{promise!r}", "is no promise", right)
+        raise InvalidParameters(f"{promise!r}", "is not a promise", right)
     run: Run[Any] = Run(promise.identifier)
     return run.result() if run.state.is_end else None

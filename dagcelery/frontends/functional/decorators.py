@@ -173,7 +173,7 @@ def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
     if not is_buildable(fn):
-        raise not_buildable(fn, "is no decorated function", "decorate it with @dag or @task")
+        raise not_buildable(fn, "is not a decorated function", "decorate it with @dag or @task")
     if static:
         raise InvalidDag(f"{shown(next(iter(static)))} of {shown(fn)}", "is not a static parameter", "a task has none")
     return fn.__dag__()

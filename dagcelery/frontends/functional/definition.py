@@ -51,7 +51,7 @@ class Definition(Generic[P, R_co]):
         self._decorated: Definition[..., Any] = self
         self._annotations: dict[str, object] | None = None
         self._rest: inspect.Signature | None = None
-        # What was written onto the function can be read here too, but a name that is ours stays ours.
+        # Attributes of the function can be read here too, unless this class has one of the same name.
         self.__dict__ = {**_own_attributes(self, fn), **self.__dict__}
         if not isinstance(fn, FunctionType) or hasattr(fn, "__wrapped__"):
             self.__dict__["__signature__"] = self._signature  # of which `inspect` would read the innermost function's
@@ -130,7 +130,7 @@ class Definition(Generic[P, R_co]):
         return _restored, (type(self) if self._decorated is self else self._decorated, own)
 
     def _refresh(self) -> None:
-        """Look at the defaults again, which anybody may change; what was made of others is forgotten."""
+        """Look at the defaults again, which may have been changed; DAGs that were made of others are dropped."""
         defaults = _defaults_of(self._fn)
         if len(defaults) != len(self._defaults) or not all(map(is_, defaults, self._defaults)):
             self.__dict__.update(_signature=_checked_signature(self._fn), _defaults=defaults, _rest=None, _dags={})
@@ -274,7 +274,7 @@ def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if not callable(fn):
         raise InvalidDagType(f"{shown(fn)}", "cannot be called", "decorate a function")
     if inspect.isasyncgenfunction(fn):
-        wrong = "is an async generator: nobody could iterate what it gives before it is kept"
+        wrong = "is an async generator, whose values cannot be stored"
         raise InvalidDag(f"{short_name(fn)!r}", wrong, "collect the values, and return them as a list")
     found = signature(fn)
     if found is None:
@@ -286,7 +286,7 @@ def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
             raise InvalidDag(
                 f"parameter {str(parameter)!r} of {short_name(fn)}{found}",
                 "cannot be given by name, but nodes get their arguments by name",
-                "let the decorator's function take **kwargs, too, and pass them on"
+                "let the decorator's function also take **kwargs, and pass them on"
                 if is_wrapper
                 else "use parameters that can be, such as a list for *args",
             )

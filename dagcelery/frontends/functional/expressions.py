@@ -9,20 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from dagcelery.frontends.functional.changing import GROWING, READING, passed_on, root_of
-from dagcelery.frontends.functional.definition import Definition
-from dagcelery.frontends.functional.source_code import FunctionNode, function_node
-from dagcelery.frontends.functional.standing import (
+from dagcelery.frontends.functional.abstract_values import (
     OUTPUT,
     PLAIN,
     TABLE,
+    AbstractValue,
     Each,
     Fixed,
     Known,
     Local,
     Names,
     Rest,
-    Standing,
     attribute_of,
     bound,
     compared,
@@ -36,6 +33,9 @@ from dagcelery.frontends.functional.standing import (
     truth,
     written_within,
 )
+from dagcelery.frontends.functional.changing import GROWING, READING, passed_on, root_of
+from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.source_code import FunctionNode, function_node
 
 _DEEP: Final = 12
 _MOST: Final = 20_000
@@ -49,12 +49,12 @@ class GivenUp(Exception):
     """There is more to follow than is worth it."""
 
 
-class ExpressionFollower(ABC):
+class ExpressionInterpreter(ABC):
     """Follows expressions; `ask` is told each with what its parts stand for."""
 
     def __init__(self) -> None:
         self.functions: list[types.FunctionType] = []
-        self._seen: dict[int, Standing] = {}
+        self._seen: dict[int, AbstractValue] = {}
         self._left = _MOST
         self._deep = 0
         self._quiet = 0
@@ -69,15 +69,15 @@ class ExpressionFollower(ABC):
         """Whether a function that is called is looked into."""
         return True
 
-    def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
+    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
         """Return what a call of `when` gives; None if this is no such call."""
         return None
 
-    def result_of(self, callee: Definition[..., object]) -> Standing:
+    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
         """Return what stands for what a task or a nested DAG returns."""
         return OUTPUT
 
-    def enter(self, function: types.FunctionType, own: dict[str, Standing]) -> Standing:
+    def enter(self, function: types.FunctionType, own: dict[str, AbstractValue]) -> AbstractValue:
         """Follow a function with values for its parameters; returns what it returns."""
         node = function_node(function.__code__)
         if node is None or len(self.functions) >= _DEEP or not self.is_followed(function):
@@ -89,10 +89,10 @@ class ExpressionFollower(ABC):
             self.functions.pop()
 
     @abstractmethod
-    def run(self, node: FunctionNode, names: Names) -> Standing:
+    def run(self, node: FunctionNode, names: Names) -> AbstractValue:
         """Follow what is written in a function; returns what it returns."""
 
-    def bind(self, target: ast.expr, value: Standing, names: Names, *, is_own: bool = True) -> None:
+    def bind(self, target: ast.expr, value: AbstractValue, names: Names, *, is_own: bool = True) -> None:
         """Let what is on the left of an assignment stand for a value; a list may be one that others hold, too."""
         if isinstance(target, ast.Name):
             names.put(target.id, value if is_own or not is_list(value) else PLAIN)
@@ -114,20 +114,20 @@ class ExpressionFollower(ABC):
             if is_list(names.look(name)):
                 names.change(name, PLAIN)
 
-    def _value_kept(self, node: ast.expr, names: Names) -> Standing:
+    def _value_kept(self, node: ast.expr, names: Names) -> AbstractValue:
         """Follow an expression whose value gets another name, by which it may be changed."""
         value = self.value(node, names)
         self._doubt(passed_on(node), names)
         return PLAIN if is_list(value) and not isinstance(node, _NEW) else value
 
-    def _value_iterated(self, node: ast.expr, names: Names) -> Standing:
+    def _value_iterated(self, node: ast.expr, names: Names) -> AbstractValue:
         """Follow an expression whose elements get names."""
         value = self.value(node, names)
         if not isinstance(node, ast.Name):
             self._doubt(passed_on(node), names)
         return value
 
-    def _value_shown(self, node: ast.expr, names: Names) -> Standing:
+    def _value_shown(self, node: ast.expr, names: Names) -> AbstractValue:
         """Follow an expression that is only told to people: what it asks changes nothing."""
         self._shown += 1
         try:
@@ -135,75 +135,75 @@ class ExpressionFollower(ABC):
         finally:
             self._shown -= 1
 
-    def value(self, node: ast.expr, names: Names) -> Standing:
+    def value(self, node: ast.expr, names: Names) -> AbstractValue:
         """Follow an expression; returns what it stands for."""
         self._left -= 1
         if self._left < 0:
             raise GivenUp
         give = getattr(self, f"_of_{type(node).__name__}", None)
-        value: Standing = self._of_parts(node, names) if give is None else give(node, names)
+        value: AbstractValue = self._of_parts(node, names) if give is None else give(node, names)
         self._seen[id(node)] = value
         if not (self._quiet or self._shown):
             self.ask(node)
         return value
 
-    def seen(self, node: ast.expr) -> Standing:
+    def seen(self, node: ast.expr) -> AbstractValue:
         """Return what an expression stood for when it was followed last."""
         return self._seen.get(id(node), PLAIN)
 
-    def _of_parts(self, node: ast.expr, names: Names) -> Standing:
+    def _of_parts(self, node: ast.expr, names: Names) -> AbstractValue:
         for part in ast.iter_child_nodes(node):
             if isinstance(part, ast.expr):
                 self.value(part, names)
         return PLAIN
 
-    def _of_Constant(self, node: ast.Constant, names: Names) -> Standing:
+    def _of_Constant(self, node: ast.Constant, names: Names) -> AbstractValue:
         return known(node.value)
 
-    def _of_Name(self, node: ast.Name, names: Names) -> Standing:
+    def _of_Name(self, node: ast.Name, names: Names) -> AbstractValue:
         return names.look(node.id)
 
-    def _of_NamedExpr(self, node: ast.NamedExpr, names: Names) -> Standing:
+    def _of_NamedExpr(self, node: ast.NamedExpr, names: Names) -> AbstractValue:
         value = self._value_kept(node.value, names)
         names.put(node.target.id, value)
         return value
 
-    def _of_Await(self, node: ast.Await, names: Names) -> Standing:
+    def _of_Await(self, node: ast.Await, names: Names) -> AbstractValue:
         return self.value(node.value, names)
 
-    def _of_Attribute(self, node: ast.Attribute, names: Names) -> Standing:
+    def _of_Attribute(self, node: ast.Attribute, names: Names) -> AbstractValue:
         return attribute_of(self.value(node.value, names), node.attr)
 
-    def _of_Subscript(self, node: ast.Subscript, names: Names) -> Standing:
+    def _of_Subscript(self, node: ast.Subscript, names: Names) -> AbstractValue:
         value, _ = self.value(node.value, names), self.value(node.slice, names)
         at = constant(node.slice)
         if isinstance(value, Fixed) and isinstance(at, int) and -len(value.items) <= at < len(value.items):
             return value.items[at]
         return PLAIN if isinstance(node.slice, ast.Slice) or isinstance(value, Known) else item_of(value)
 
-    def _of_IfExp(self, node: ast.IfExp, names: Names) -> Standing:
+    def _of_IfExp(self, node: ast.IfExp, names: Names) -> AbstractValue:
         holds = truth(self.value(node.test, names))
         if holds is not None:
             return self.value(node.body if holds else node.orelse, names)
         return joined([self.value(node.body, names), self.value(node.orelse, names)])
 
-    def _of_BoolOp(self, node: ast.BoolOp, names: Names) -> Standing:
-        values: list[Standing] = []
+    def _of_BoolOp(self, node: ast.BoolOp, names: Names) -> AbstractValue:
+        values: list[AbstractValue] = []
         for each in node.values:
             values.append(self.value(each, names))
             if truth(values[-1]) is isinstance(node.op, ast.Or):
                 break  # the others are not looked at
         return joined([each for each in values[:-1] if truth(each) is None] + values[-1:])
 
-    def _of_UnaryOp(self, node: ast.UnaryOp, names: Names) -> Standing:
+    def _of_UnaryOp(self, node: ast.UnaryOp, names: Names) -> AbstractValue:
         holds = truth(self.value(node.operand, names))
         return known(not holds) if isinstance(node.op, ast.Not) and holds is not None else PLAIN
 
-    def _of_Compare(self, node: ast.Compare, names: Names) -> Standing:
+    def _of_Compare(self, node: ast.Compare, names: Names) -> AbstractValue:
         one, *others = [self.value(each, names) for each in (node.left, *node.comparators)]
         return compared(one, node.ops[0], others[0]) if len(others) == 1 else PLAIN
 
-    def _of_Tuple(self, node: ast.Tuple | ast.List, names: Names) -> Standing:
+    def _of_Tuple(self, node: ast.Tuple | ast.List, names: Names) -> AbstractValue:
         values = tuple([self.value(each, names) for each in node.elts])
         if any(isinstance(each, ast.Starred) for each in node.elts):
             return PLAIN
@@ -211,23 +211,23 @@ class ExpressionFollower(ABC):
 
     _of_List = _of_Tuple
 
-    def _of_Dict(self, node: ast.Dict | ast.Set, names: Names) -> Standing:
+    def _of_Dict(self, node: ast.Dict | ast.Set, names: Names) -> AbstractValue:
         self._of_parts(node, names)
         return TABLE
 
     _of_Set = _of_Dict
 
-    def _of_Lambda(self, node: ast.Lambda, names: Names) -> Standing:
+    def _of_Lambda(self, node: ast.Lambda, names: Names) -> AbstractValue:
         return written_within(node, names)
 
-    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, names: Names) -> Standing:
+    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, names: Names) -> AbstractValue:
         inner = self._comprehended(node.generators, names)
         made = self.value(node.elt, inner)
         return TABLE if isinstance(node, ast.SetComp) else Each(made)
 
     _of_GeneratorExp = _of_SetComp = _of_ListComp
 
-    def _of_DictComp(self, node: ast.DictComp, names: Names) -> Standing:
+    def _of_DictComp(self, node: ast.DictComp, names: Names) -> AbstractValue:
         inner = self._comprehended(node.generators, names)
         self.value(node.key, inner)
         self.value(node.value, inner)
@@ -241,12 +241,12 @@ class ExpressionFollower(ABC):
                 self.value(test, inner)
         return inner
 
-    def _of_Call(self, node: ast.Call, names: Names) -> Standing:
+    def _of_Call(self, node: ast.Call, names: Names) -> AbstractValue:
         callee = self.value(node.func, names)
         is_told = _is_told(node.func, callee)
         self._shown += is_told
         given = [self.value(each, names) for each in node.args]
-        named: dict[str | None, Standing] = {}
+        named: dict[str | None, AbstractValue] = {}
         for each in node.keywords:
             value = self.value(each.value, names)
             named |= dict(value.pairs) if each.arg is None and isinstance(value, Rest) else {each.arg: value}
@@ -260,12 +260,16 @@ class ExpressionFollower(ABC):
         return result
 
     def _called(
-        self, node: ast.Call, callee: Standing, given: list[Standing], named: Mapping[str | None, Standing]
-    ) -> Standing:
+        self,
+        node: ast.Call,
+        callee: AbstractValue,
+        given: list[AbstractValue],
+        named: Mapping[str | None, AbstractValue],
+    ) -> AbstractValue:
         starred = [at for at, each in enumerate(node.args) if isinstance(each, ast.Starred)]
         placed = given[: starred[0]] if starred else given  # how many a starred one stands for is not known
         if isinstance(callee, Local):
-            return self._call_written(callee.node, placed, named, Names({}, callee.names.function, callee.names))
+            return self.call_local(callee, placed, named)
         if not isinstance(callee, Known):
             return PLAIN
         chosen = self.choose(node, callee.value, [*given, *named.values()])
@@ -284,19 +288,21 @@ class ExpressionFollower(ABC):
             return self.enter(function, {**_defaults_of(function), **own} if is_all else own)
         return PLAIN if starred else result_of_builtin(function, given)
 
-    def _call_written(
-        self, node: FunctionNode, given: Sequence[Standing], named: Mapping[str | None, Standing], inner: Names
-    ) -> Standing:
+    def call_local(
+        self, callee: Local, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+    ) -> AbstractValue:
+        """Follow a call of a function that is defined within a body; returns what it returns."""
         if self._deep >= _DEEP:
             return PLAIN
-        inner.own.update(bound(node.args, given, named))
+        inner = Names({}, callee.names.function, callee.names)
+        inner.own.update(bound(callee.node.args, given, named))
         self._deep += 1
         try:
-            return self.run(node, inner)
+            return self.run(callee.node, inner)
         finally:
             self._deep -= 1
 
-    def _call_method(self, method: ast.Attribute, given: Sequence[Standing], names: Names) -> None:
+    def _call_method(self, method: ast.Attribute, given: Sequence[AbstractValue], names: Names) -> None:
         if isinstance(method.value, ast.Name) and method.attr in GROWING and len(given) == 1:
             holder = names.look(method.value.id)
             if is_list(holder):
@@ -305,7 +311,7 @@ class ExpressionFollower(ABC):
             self._doubt(root_of(method.value), names)
 
 
-def _is_told(called: ast.expr, callee: Standing) -> bool:
+def _is_told(called: ast.expr, callee: AbstractValue) -> bool:
     """Whether a call tells people something, which then goes nowhere else."""
     if isinstance(callee, Known):
         module = getattr(callee.value, "__module__", None)
@@ -313,7 +319,7 @@ def _is_told(called: ast.expr, callee: Standing) -> bool:
     return isinstance(called, ast.Attribute) and called.attr in _TELLING
 
 
-def _defaults_of(function: types.FunctionType) -> dict[str, Standing]:
+def _defaults_of(function: types.FunctionType) -> dict[str, AbstractValue]:
     code, defaults = function.__code__, function.__defaults__ or ()
     places = code.co_varnames[: code.co_argcount]
     own = dict(zip(places[len(places) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})

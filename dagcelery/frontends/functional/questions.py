@@ -20,24 +20,23 @@ from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.bytecode import questions
-from dagcelery.frontends.functional.definition import Definition, short_name
-from dagcelery.frontends.functional.expressions import GivenUp
-from dagcelery.frontends.functional.following import Follower
-from dagcelery.frontends.functional.source_code import function_node
-from dagcelery.frontends.functional.standing import (
+from dagcelery.frontends.functional.abstract_values import (
     OUTPUT,
     PLAIN,
+    AbstractValue,
     Known,
     Local,
-    Names,
-    Standing,
     constant,
     holds_output,
     is_table,
     joined,
     known,
 )
+from dagcelery.frontends.functional.bytecode import questions
+from dagcelery.frontends.functional.definition import Definition, short_name
+from dagcelery.frontends.functional.expressions import GivenUp
+from dagcelery.frontends.functional.interpreter import Interpreter
+from dagcelery.frontends.functional.source_code import function_node
 
 
 def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
@@ -45,7 +44,7 @@ def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], giv
 
     `outputs` are its parameters without a value, `given` those with one.
     """
-    own: dict[str, Standing] = dict.fromkeys(outputs, OUTPUT)
+    own: dict[str, AbstractValue] = dict.fromkeys(outputs, OUTPUT)
     _follow(body, own | {name: known(value) for name, value in given.items()}, is_growth=False)
 
 
@@ -57,10 +56,10 @@ def check_questions_of_task(body: Callable[..., Any], arguments: Mapping[str, ob
 
 
 _followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
-"""Running tasks that ask nothing: they are called again and again."""
+"""Dynamic tasks that ask nothing, with the code that was looked at: they are called again and again."""
 
 
-def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bool) -> None:
+def _follow(body: Callable[..., Any], own: dict[str, AbstractValue], *, is_growth: bool) -> None:
     if not isinstance(body, types.FunctionType):
         return
     outputs = {name for name, value in own.items() if value == OUTPUT}
@@ -74,7 +73,7 @@ def _follow(body: Callable[..., Any], own: dict[str, Standing], *, is_growth: bo
         _Questions(body, outputs, is_growth=is_growth).enter(body, own)
 
 
-class _Questions(Follower):
+class _Questions(Interpreter):
     def __init__(self, body: types.FunctionType, parameters: Collection[str], *, is_growth: bool) -> None:
         super().__init__()
         self.home = body.__module__
@@ -82,35 +81,35 @@ class _Questions(Follower):
         self.is_growth = is_growth
 
     def is_followed(self, function: types.FunctionType) -> bool:
-        """Whether a function is the user's own; of libraries nobody wrote what they ask for a body."""
+        """Whether a function is the user's own; libraries were not written for bodies."""
         module = str(function.__module__)
         is_near = module.partition(".")[0] == str(self.home).partition(".")[0]
         is_ours = module.partition(".")[0] == "dagcelery"
         return is_near or not (is_ours or function.__code__.co_filename.startswith(_LIBRARIES))
 
-    def choose(self, call: ast.Call, callee: object, given: Sequence[Standing]) -> Standing | None:
+    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
         """Return what a call of `when` gives: of an output an output, and its branches are bodies too."""
         if getattr(callee, "__module__", None) != _WHEN or not given:
             return None
         results = [self._branch(each) for each in given[1:]]
         return OUTPUT if given[0] == OUTPUT else joined(results) if len(results) == 2 else PLAIN
 
-    def _branch(self, branch: Standing) -> Standing:
+    def _branch(self, branch: AbstractValue) -> AbstractValue:
         if isinstance(branch, Local):
-            return self._call_written(branch.node, (), {}, Names({}, branch.names.function, branch.names))
+            return self.call_local(branch, (), {})
         if isinstance(branch, Known) and isinstance(branch.value, types.FunctionType):
             return self.enter(branch.value, {})
         return PLAIN
 
-    def result_of(self, callee: Definition[..., object]) -> Standing:
-        """Return what a call gives: of a DAG what it is made of, as far as its body tells."""
+    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
+        """Return what a call gives; for a DAG the structure of what its body returns, as far as that is known."""
         if self.is_growth or not hasattr(callee, "static"):
             return OUTPUT
         self._quiet += 1
         try:
             names = [each for each in callee._signature.parameters if each not in callee.static]
             function = callee.fn
-            own: dict[str, Standing] = dict.fromkeys(names, OUTPUT)
+            own: dict[str, AbstractValue] = dict.fromkeys(names, OUTPUT)
             made = self.enter(function, own) if isinstance(function, types.FunctionType) else PLAIN
             return OUTPUT if isinstance(made, Known) and made.value is None else made  # others may come after it
         finally:
@@ -160,7 +159,7 @@ class _Questions(Follower):
 
     def _ask_Attribute(self, node: ast.Attribute) -> None:
         if node.attr in _SAID_OF_OUTPUTS:
-            self._refuse_output(node, node.value, "what Python itself knows of {}")
+            self._refuse_output(node, node.value, "Python's own attribute of {}")
 
     def _ask_FormattedValue(self, node: ast.FormattedValue) -> None:
         if node.conversion in (ord("r"), ord("a")) or holds_output(self.seen(node.value)):
@@ -179,6 +178,8 @@ class _Questions(Follower):
             self._refuse_output(node.subject, node.subject, "what {} looks like")
 
     def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
+        if self._shown:
+            return  # printed text is not used otherwise
         if holds_output(self.seen(part)):
             self._refuse(node, part, _TEXT)
         if not is_refused:  # by the output itself

@@ -245,7 +245,7 @@ def kept(dags: Dags, key: Hashable | None, values: Iterable[object], make: Calla
     dag = make()
     if before.holds():  # else what it reads was changed meanwhile, perhaps by itself
         while len(dags) >= _MOST_DAGS:
-            dags.pop(next(iter(list(dags))), None)  # other threads keep DAGs, too
+            dags.pop(next(iter(list(dags))), None)  # another thread may have dropped it
         dags[key] = before, dag
     return dag
 

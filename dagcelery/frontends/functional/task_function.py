@@ -47,7 +47,7 @@ class TaskFunction(Definition[P, R_co]):
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
             raise InvalidDag(
-                f"outputs={shown(outputs)} of {short_name(fn)!r}", "is no number of values", "give 1 or more"
+                f"outputs={shown(outputs)} of {short_name(fn)!r}", "is not a number of values", "give 1 or more"
             )
         self._options = options
         self._outputs = outputs
@@ -55,7 +55,7 @@ class TaskFunction(Definition[P, R_co]):
         for alias in self._aliases:
             if not all(alias.partition(":")):
                 raise InvalidDag(
-                    f"aliases={shown(alias)} of {short_name(fn)!r}", "is no former name", "give 'module:name'"
+                    f"aliases={shown(alias)} of {short_name(fn)!r}", "is not a former name", "give 'module:name'"
                 )
         self._name: str | None = None
         self._dags: Dags = {}

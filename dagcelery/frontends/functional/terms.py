@@ -75,7 +75,7 @@ class Table:
             return known[1]
         found = identity(value)
         if found is not None:
-            # Nobody changes what was recorded.
+            # Recorded values do not change.
             self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
             return self._objects[id(value)][1]
         return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))

@@ -40,7 +40,7 @@ def current() -> Trace | None:
 
 @contextmanager
 def nothing_traced() -> Iterator[None]:
-    """Let calls be plain calls for the time of the block, whoever makes it."""
+    """Let calls of tasks run their functions for the time of the block."""
     token = _CURRENT.set(None)
     try:
         yield
@@ -56,8 +56,8 @@ def check_values(place: str, values: tuple[object, ...]) -> None:
     for output in _outputs_in(values, 20 if _open else 0):
         error = InvalidDag(
             f"{place} with {title(output)}",
-            "is made in another thread than the body, or after its end, so that it would be executed and not noted",
-            "call tasks in the body itself, one after the other: they run at the same time all the same",
+            "is made in another thread than the body, or after its end, so it would run instead of adding a node",
+            "call tasks in the body itself, one after the other: their nodes run at the same time anyway",
         )
         trace_of(output).refused = trace_of(output).refused or error
         raise error
@@ -147,13 +147,13 @@ class Trace:
         return len(self.calls) - 1
 
     def _note_defined(self, callee: Callee) -> None:
-        """Keep a task that the body defines as it is: what it captures may be another thing when the body goes on."""
+        """Copy a task that the body defines: what it captures may change when the body goes on."""
         func = callee.func if isinstance(callee, CalledTask) else None
         if self.home and isinstance(func, FunctionType) and func.__qualname__.startswith(f"{self.home}.<locals>."):
             self._defined.append((len(self.calls) - 1, self.kept(func)))
 
     def settle(self) -> None:
-        """Let calls be of the tasks that they were of, where the body has changed since what these capture."""
+        """Restore the tasks of calls whose captured variables the body has changed since."""
         self.later()
         for number, kept in self._defined:
             call = self.calls[number]
@@ -201,7 +201,7 @@ class Trace:
         except objects.Hidden as hidden:
             raise InvalidDag(
                 f"{title(hidden.found)} in a {_kind(value)} ({self._argument}{self.place})",
-                "is where nobody would find it",
+                "is out of reach, since only lists, tuples, sets and dicts are looked into",
                 "pass it as an argument of its own, or in a list, tuple, set or dict",
             ) from None
         except Exception:  # pickling and copying run the classes' own code

@@ -109,7 +109,7 @@ class FunctionStage(Stage):
 def stage(fn: Callable[P, object], /) -> StageFunction[P]:
     """Make stages out of calls of a function: ``first = load("a.csv")``, ``train(epochs=3).after(first)``."""
     if not callable(fn) or isinstance(fn, type):
-        raise InvalidDagType(f"{shown(fn)}", "is no function", "decorate a function, or derive a class from Stage")
+        raise InvalidDagType(f"{shown(fn)}", "is not a function", "decorate a function, or derive a class from Stage")
     return StageFunction(fn)
 
 
@@ -118,7 +118,7 @@ def checked(found: object) -> Stage:
     if isinstance(found, Stage):
         return found
     right = "call it to make one" if isinstance(found, StageFunction) else "give what a @stage function returned"
-    raise InvalidDagType(f"{shown(found)}", "is no stage", right)
+    raise InvalidDagType(f"{shown(found)}", "is not a stage", right)
 
 
 def _by_name(

@@ -60,7 +60,7 @@ class Picture:
         Raises NotConfigured, and InvalidLocation where nothing can be written.
         """
         if not isinstance(path, str | os.PathLike):
-            raise InvalidLocation(f"a picture at {shown(path)}", "is no path", "give a str or a Path")
+            raise InvalidLocation(f"a picture at {shown(path)}", "is not a path", "give a str or a Path")
         written = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".dot": "dot", ".txt": "text"}
         ending = Path(path).suffix.lower()
         if ending not in written:

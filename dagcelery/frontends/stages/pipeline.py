@@ -65,7 +65,7 @@ class Pipeline:
             return
         if isinstance(num_cores, bool) or not isinstance(num_cores, int) or num_cores < 1:
             raise InvalidDag(
-                f"num_cores={shown(num_cores)}", "is no number of processes", "give 1 or more, or leave it out"
+                f"num_cores={shown(num_cores)}", "is not a number of processes", "give 1 or more, or leave it out"
             )
         from dagcelery import local
 

@@ -44,9 +44,9 @@ def parse(text: str, file: str) -> Entry:
         mark = error.problem_mark or error.context_mark
         why = " ".join(str(error.problem or error.context).split())
         right = "put texts that begin with one of * & ! % @ ` into quotes, and indent with spaces"
-        raise InvalidConfig(file, mark.line + 1 if mark else None, "", f"is no YAML: {why}", right) from error
+        raise InvalidConfig(file, mark.line + 1 if mark else None, "", f"is not YAML: {why}", right) from error
     except (ValueError, OverflowError) as error:  # of numbers in escapes and directives that are too large
-        raise InvalidConfig(file, loader.line + 1, "", f"is no YAML: {error}", "write plain text") from error
+        raise InvalidConfig(file, loader.line + 1, "", f"is not YAML: {error}", "write plain text") from error
     finally:
         loader.dispose()
     top = Place(file, 1)
@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
             super().__init__(text)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            raise InvalidConfig(file, line, "", f"is no YAML: {error.reason}", "write plain text") from error
+            raise InvalidConfig(file, line, "", f"is not YAML: {error.reason}", "write plain text") from error
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._depth += 1
@@ -92,7 +92,7 @@ def _fields(node: yaml.MappingNode, place: Place, counter: Counter, depth: int) 
     for key, value in node.value:
         at = Place(place.file, _line(key), place.key)
         if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-            raise at.error("has a key that is no text", "put it into quotes")
+            raise at.error("has a key that is not a string", "put it into quotes")
         if key.value in found:
             first = found[key.value].place.line
             raise at.error(f"has the key {key.value!r} twice, first in line {first}", "leave one of them out")

@@ -65,7 +65,7 @@ class Entry:
         known = (*needed, *others)
         for name, found in self.value.items():
             if name not in known:
-                raise found.place.error("is no key that is known here", choices(name, known))
+                raise found.place.error("is not a known key", choices(name, known))
         for name in needed:
             if name not in self.value:
                 self.refuse(f"the key {name!r} is missing", f"write it; there are {', '.join(known)}")
@@ -90,7 +90,7 @@ class Entry:
     def name(self) -> str:
         """Return a text that may name a workflow, a step, a parameter or an output."""
         if not is_name(self.text()):
-            self.refuse(f"{self.value!r} is no name", f"use {NAME_RULE}")
+            self.refuse(f"{self.value!r} is not a name", f"use {NAME_RULE}")
         return self.text()
 
     def one_of(self, known: Iterable[str]) -> str:

@@ -44,14 +44,14 @@ def function_of(step: Step, roots: Sequence[Path]) -> tuple[Callable[..., Any], 
         functions = [known for known, value in vars(module).items() if callable(value) and known[0] != "_"]
         step.function.refuse(f"module {name!r} has no {wanted!r}", choices(wanted, functions))
     if not callable(found) or hasattr(found, "__dag__"):
-        step.function.refuse(f"{wanted!r} of module {name!r} is no function", "name a function, or a @task")
+        step.function.refuse(f"{wanted!r} of module {name!r} is not a function", "name a function, or a @task")
     return found, TaskOptions(by_value=travelling)
 
 
 def _imported(entry: Entry, roots: Sequence[Path]) -> ModuleType:
     name = entry.text()
     if not all(part.isidentifier() for part in name.split(".")):
-        entry.refuse(f"{name!r} is no module", 'write "package.module", or the path of a file that ends in .py')
+        entry.refuse(f"{name!r} is not a module", 'write "package.module", or the path of a file that ends in .py')
     home = next((root for root in roots if _is_at_home(root, name)), None)
     if home is not None and str(home) not in sys.path:
         sys.path.insert(0, str(home))

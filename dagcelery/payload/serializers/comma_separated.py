@@ -134,7 +134,7 @@ def _pairs(columns: Mapping[str, type | str] | Iterable[Sequence[Any]]) -> tuple
         given: Iterable[Any] = columns.items() if isinstance(columns, Mapping) else columns
         pairs = tuple((name, kind.__name__ if isinstance(kind, type) else kind) for name, kind in given)
     except (TypeError, ValueError) as error:
-        raise InvalidDag(f"AsCSV: columns {short(columns)}", "are no names with their types", right) from error
+        raise InvalidDag(f"AsCSV: columns {short(columns)}", "are not names with their types", right) from error
     for name, kind in pairs:
         if type(name) is not str or type(kind) is not str or kind not in _PARSERS:
             raise InvalidDag(f"AsCSV: column {shown(name)} of type {shown(kind)}", "cannot be had in CSV", right)

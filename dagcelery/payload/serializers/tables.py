@@ -46,7 +46,7 @@ def to_batches(value: Any) -> Batches:
         return schema, _cut(table, schema)
     rows = listed(value)
     if rows is None:
-        raise refused((), f"is of type {type_name(value)}, which is no table", REMEDY)
+        raise refused((), f"is of type {type_name(value)}, which is not a table", REMEDY)
     schema = _marked(_schema_of(rows), _ROWS)
     return schema, _checked_batches(rows, schema)
 

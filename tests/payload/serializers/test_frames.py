@@ -105,8 +105,8 @@ REFUSED: list[tuple[Any, str]] = [
     (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns of one name"),
     (pd.DataFrame([[1, 2]], columns=["a", 1]), "names of several types"),
     (described(), "attrs|cannot be written"),
-    (Frame({"a": [1]}), "which is no table"),
-    (pd.Series([1]), "which is no table"),
+    (Frame({"a": [1]}), "which is not a table"),
+    (pd.Series([1]), "which is not a table"),
 ]
 
 

@@ -86,7 +86,7 @@ class Colour(enum.StrEnum):
 
 
 REFUSED: list[tuple[Any, str]] = [
-    ("text", "the value: is of type str, which is no table"),
+    ("text", "the value: is of type str, which is not a table"),
     ([1], r"at \[0\]: is 1 of type int, and no dict"),
     ([{}], r"at \[0\]: is {} of type dict"),
     ([{1: 2}], r"at \[0\]: is {1: 2}"),

@@ -6,34 +6,34 @@ import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from dagcelery.frontends.functional.changing import changed_within, root_of, stored_in
-from dagcelery.frontends.functional.expressions import ExpressionFollower, GivenUp
-from dagcelery.frontends.functional.source_code import FunctionNode, own_nodes, parameters_of
-from dagcelery.frontends.functional.standing import (
+from dagcelery.frontends.functional.abstract_values import (
     NOTHING,
     PLAIN,
+    AbstractValue,
     Names,
     Rest,
-    Standing,
     item_of,
     joined,
     known,
     truth,
     written_within,
 )
+from dagcelery.frontends.functional.changing import changed_within, root_of, stored_in
+from dagcelery.frontends.functional.expressions import ExpressionInterpreter, GivenUp
+from dagcelery.frontends.functional.source_code import FunctionNode, own_nodes, parameters_of
 
 _ROUNDS: Final = 8
 
 
-class Follower(ExpressionFollower):
+class Interpreter(ExpressionInterpreter):
     """Follows functions."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._returned: list[list[Standing]] = []
-        self._left_early: list[list[dict[str, Standing]]] = []
+        self._returned: list[list[AbstractValue]] = []
+        self._left_early: list[list[dict[str, AbstractValue]]] = []
 
-    def run(self, node: FunctionNode, names: Names) -> Standing:
+    def run(self, node: FunctionNode, names: Names) -> AbstractValue:
         """Follow what is written in a function; returns what it returns."""
         known_names = {each.arg for each in parameters_of(node.args)}
         rest = tuple((name, names.own.pop(name)) for name in list(names.own) if name not in known_names)
@@ -232,7 +232,7 @@ class Follower(ExpressionFollower):
         _join(names, [before, *ends, *([dict(names.own)] if is_over else [])])
 
 
-def _join(names: Names, paths: Sequence[Mapping[str, Standing]]) -> None:
+def _join(names: Names, paths: Sequence[Mapping[str, AbstractValue]]) -> None:
     every = dict.fromkeys(name for path in paths for name in path)
     names.own.clear()
     names.own.update({name: joined(path.get(name, NOTHING) for path in paths) for name in every})

@@ -1,4 +1,4 @@
-"""What an expression in a body stands for, as far as that can be told without running it."""
+"""What an expression in a body stands for, as far as that is known without running it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING: Final = object()
 
 @dataclass(frozen=True)
 class Mark:
-    """A value of which no more is known than what it says."""
+    """A value of which only the kind is known."""
 
     name: str
 
@@ -42,14 +42,14 @@ class Known:
 class Each:
     """A list or an iterator whose elements all stand for `of`."""
 
-    of: Standing
+    of: AbstractValue
 
 
 @dataclass(frozen=True)
 class Fixed:
     """A tuple or a list of these."""
 
-    items: tuple[Standing, ...]
+    items: tuple[AbstractValue, ...]
     is_tuple: bool = True
 
 
@@ -64,35 +64,35 @@ class Local:
 
 @dataclass(frozen=True)
 class Rest:
-    """What a function was given by names that it does not declare: its ``**kwargs``."""
+    """The ``**kwargs`` of a function: arguments whose names it does not declare."""
 
-    pairs: tuple[tuple[str, Standing], ...]
+    pairs: tuple[tuple[str, AbstractValue], ...]
 
 
-Standing: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
+AbstractValue: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
 
 
 @dataclass
 class Names:
     """The variables of one call of a function; others are looked for in the functions around it, then in its module."""
 
-    own: dict[str, Standing]
+    own: dict[str, AbstractValue]
     function: types.FunctionType
     outer: Names | None = None
     changing: frozenset[str] = frozenset()
     """Names of which nothing is claimed, since functions within this one change them."""
 
-    def look(self, name: str) -> Standing:
+    def look(self, name: str) -> AbstractValue:
         """Return what a name stands for."""
         if name in self.own:
             return self.own[name]
         return self.outer.look(name) if self.outer is not None else _around(self.function, name)
 
-    def put(self, name: str, value: Standing) -> None:
+    def put(self, name: str, value: AbstractValue) -> None:
         """Let a variable of this function stand for a value."""
         self.own[name] = PLAIN if name in self.changing else value
 
-    def change(self, name: str, value: Standing) -> None:
+    def change(self, name: str, value: AbstractValue) -> None:
         """Let a variable stand for a list that was changed, wherever the variable is."""
         if name in self.own:
             self.put(name, value)
@@ -110,12 +110,12 @@ def written_within(node: FunctionNode, names: Names) -> Local:
     return Local(node, names, (id(node), id(names)))
 
 
-def truth(value: Standing) -> bool | None:
+def truth(value: AbstractValue) -> bool | None:
     """Return whether a condition holds; None if only the running body will tell."""
     return bool(value.value) if isinstance(value, Known) and type(value.value) in _CONSTANTS else None
 
 
-def compared(one: Standing, sign: ast.cmpop, other: Standing) -> Standing:
+def compared(one: AbstractValue, sign: ast.cmpop, other: AbstractValue) -> AbstractValue:
     """Return what stands for the answer of a comparison."""
     if not (isinstance(one, Known) and isinstance(other, Known)) or truth(one) is None or truth(other) is None:
         return PLAIN
@@ -129,20 +129,20 @@ def _is_identity(sign: ast.cmpop) -> bool:
     return isinstance(sign, ast.Is | ast.IsNot)
 
 
-def is_list(value: Standing) -> bool:
+def is_list(value: AbstractValue) -> bool:
     """Whether a value may grow."""
     return isinstance(value, Each) or (isinstance(value, Fixed) and not value.is_tuple)
 
 
-def joined(values: Iterable[Standing]) -> Standing:
+def joined(values: Iterable[AbstractValue]) -> AbstractValue:
     """Return what stands for one of several, of which nobody knows which: nothing is claimed that may be wrong."""
-    found: Standing = NOTHING
+    found: AbstractValue = NOTHING
     for value in values:
         found = _either(found, value)
     return found
 
 
-def item_of(value: Standing) -> Standing:
+def item_of(value: AbstractValue) -> AbstractValue:
     """Return what iterating a value gives."""
     if value == OUTPUT:
         return OUTPUT
@@ -156,20 +156,20 @@ def item_of(value: Standing) -> Standing:
     return PLAIN
 
 
-def holds_output(value: Standing) -> bool:
+def holds_output(value: AbstractValue) -> bool:
     """Whether there are outputs in a list or a tuple."""
     if isinstance(value, Each):
         return value.of == OUTPUT or holds_output(value.of)
     return isinstance(value, Fixed) and any(each == OUTPUT or holds_output(each) for each in value.items)
 
 
-def is_table(value: Standing) -> bool:
+def is_table(value: AbstractValue) -> bool:
     """Whether a value is searched by hash, which an output has, whatever it will be."""
     return value == TABLE or (isinstance(value, Known) and type(value.value) in (dict, set, frozenset))
 
 
-def attribute_of(value: Standing, name: str) -> Standing:
-    """Return what an attribute stands for; nothing is called for it."""
+def attribute_of(value: AbstractValue, name: str) -> AbstractValue:
+    """Return what an attribute stands for, without running any code."""
     if value == OUTPUT:
         return OUTPUT
     if not isinstance(value, Known):
@@ -181,7 +181,7 @@ def attribute_of(value: Standing, name: str) -> Standing:
         return known(vars(holder)[name]) if name in vars(holder) else PLAIN
     try:
         found = inspect.getattr_static(holder, name)
-    except Exception:  # an object may hold anything, and say anything
+    except Exception:  # classes of others may raise anything
         return PLAIN
     if isinstance(found, types.FunctionType) and not isinstance(holder, type) and name not in _own_of(holder):
         return known(types.MethodType(found, holder))
@@ -195,15 +195,15 @@ def constant(node: ast.expr) -> object:
 
 
 def bound(
-    parameters: ast.arguments, given: Sequence[Standing], named: Mapping[str | None, Standing]
-) -> dict[str, Standing]:
-    """Return what parameters stand for; one of which nobody knows what it is given stands for some plain value."""
+    parameters: ast.arguments, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+) -> dict[str, AbstractValue]:
+    """Return what parameters stand for; one whose argument is unknown stands for some plain value."""
     places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
-    own: dict[str, Standing] = dict(zip(places, given, strict=False))
+    own: dict[str, AbstractValue] = dict(zip(places, given, strict=False))
     return own | {name: value for name, value in named.items() if name is not None}
 
 
-def result_of_builtin(function: object, given: Sequence[Standing]) -> Standing:
+def result_of_builtin(function: object, given: Sequence[AbstractValue]) -> AbstractValue:
     """Return what a function of Python's own gives."""
     if function is builtins.zip:
         return Each(Fixed(tuple(map(item_of, given))))
@@ -214,7 +214,7 @@ def result_of_builtin(function: object, given: Sequence[Standing]) -> Standing:
     return Each(item_of(given[0])) if any(function is each for each in _LISTS) else PLAIN
 
 
-def is_harmless(callee: Standing) -> bool:
+def is_harmless(callee: AbstractValue) -> bool:
     """Whether a call changes nothing that it is given."""
     if not isinstance(callee, Known):
         return False
@@ -227,7 +227,7 @@ def _own_of(holder: object) -> Any:
     return getattr(holder, "__dict__", ())
 
 
-def _either(one: Standing, other: Standing) -> Standing:
+def _either(one: AbstractValue, other: AbstractValue) -> AbstractValue:
     if one == other or other == NOTHING:
         return one
     if one == NOTHING:
@@ -237,7 +237,7 @@ def _either(one: Standing, other: Standing) -> Standing:
     return PLAIN
 
 
-def _around(function: types.FunctionType, name: str) -> Standing:
+def _around(function: types.FunctionType, name: str) -> AbstractValue:
     code = function.__code__
     if name in code.co_freevars:
         held = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
