@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import copyreg
-import hashlib
 import io
 import marshal
 import pickle
@@ -301,6 +300,8 @@ class _Teller(_Walker):
         return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
 
     def digest(self, value: object) -> bytes:
+        import hashlib  # here, since it loads OpenSSL, which who only writes DAGs never needs
+
         self.dump(value)
         digest = hashlib.sha256(self._file.getbuffer())
         for buffer in self._buffers:
