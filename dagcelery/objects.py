@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import copyreg
-import hashlib
 import io
 import marshal
 import pickle
@@ -277,6 +276,8 @@ class CanonicalPickler(_Pickler):
 
     def digest(self, value: object) -> bytes:
         """Return 32 bytes for the only value that is pickled. Raises what its classes raise."""
+        import hashlib  # here, since it loads OpenSSL, which who only writes DAGs never needs
+
         self.dump(value)
         digest = hashlib.sha256(self._file.getbuffer())
         for buffer in self._buffers:

@@ -11,7 +11,6 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 # -- any value ----------------------------------------------------------------------------------
 _MOST_CHARACTERS: Final = 200
@@ -129,6 +128,8 @@ def _is_place(rest: str) -> bool:
 
 
 def _pair(found: re.Match[str]) -> str:
+    from urllib.parse import unquote  # here, since importing dagcelery should cost little, and it is rarely needed
+
     name, value = found.groups()
     if _SECRET.search(re.sub(r"[^a-z]", "", unquote(name).lower())):
         return f"{name}={_HIDDEN}"

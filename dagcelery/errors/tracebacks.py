@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
@@ -15,8 +14,8 @@ from dagcelery.errors.graphs import InvalidDag, InvalidParameters
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_HERE: Final = f"{Path(__file__).parents[1]}{os.sep}"
-_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+_HERE: Final = f"{os.path.dirname(os.path.dirname(__file__))}{os.sep}"
+_LIBRARY: Final = f"{os.path.dirname(os.__file__)}{os.sep}"
 
 
 class Shortened:

@@ -120,10 +120,11 @@ def _own(func: Callable[..., Any]) -> inspect.Signature:
         plain = FunctionType(func.__code__, func.__globals__, argdefs=func.__defaults__, closure=func.__closure__)
         plain.__kwdefaults__ = func.__kwdefaults__
         func = functools.update_wrapper(plain, func, updated=())
-    call = inspect.getattr_static(type(func), "__call__", None)
-    found = _read(call) if isinstance(call, FunctionType) else None
-    if found is not None:
-        return _without(found)
+    if not isinstance(func, FunctionType):
+        call = inspect.getattr_static(type(func), "__call__", None)
+        found = _read(call) if isinstance(call, FunctionType) else None
+        if found is not None:
+            return _without(found)
     return inspect.signature(func, follow_wrapped=False, **_LENIENT)
 
 

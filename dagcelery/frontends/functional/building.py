@@ -17,7 +17,6 @@ from dagcelery.frontends.functional.fold import folded
 from dagcelery.frontends.functional.graph import graph, lone
 from dagcelery.frontends.functional.output import Output
 from dagcelery.frontends.functional.probes import THREE, Probes, others
-from dagcelery.frontends.functional.questions import check_questions
 from dagcelery.frontends.functional.refs import Parameter, Ref
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
@@ -40,6 +39,8 @@ def built(
     options: DagOptions,
 ) -> DAG:
     """Return the DAG that `body` describes; it gets the values `known`, and an output for each parameter."""
+    from dagcelery.frontends.functional.questions import check_questions  # here, since only building needs it
+
     check_questions(body, parameters, known)
     run = _Body(body, {each: annotations.get(each) for each in parameters}, known, name)
     trace, returned = run.traced(THREE)

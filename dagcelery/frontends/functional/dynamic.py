@@ -16,7 +16,6 @@ from dagcelery.frontends.functional.definition import name_of
 from dagcelery.frontends.functional.grown import Grown
 from dagcelery.frontends.functional.output import REFUSED, Output, title, trace_of
 from dagcelery.frontends.functional.probes import Probes
-from dagcelery.frontends.functional.questions import check_questions_of_task
 from dagcelery.frontends.functional.refs import Ref, Result
 from dagcelery.frontends.functional.terms import Table
 from dagcelery.frontends.functional.trace import Trace
@@ -27,6 +26,8 @@ _NO_PROBES: Final = Probes("real values", 1)
 
 def drive(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a dynamic task's function; returns its value, or its graph if it called tasks or DAGs."""
+    from dagcelery.frontends.functional.questions import check_questions_of_task  # here, as where DAGs are built
+
     check_questions_of_task(function, arguments)
     with Growth(name_of(function)) as growth:
         returned = function(**arguments)

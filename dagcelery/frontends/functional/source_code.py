@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_Place: TypeAlias = tuple[int, str]
 
 _FUTURES: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
@@ -22,12 +23,11 @@ def function_node(code: types.CodeType) -> FunctionNode | None:
     module = _module(text, code.co_flags & _FUTURES) if text else None
     if module is None:
         return None
-    tree, codes = module
-    alike = [each for each in codes if _place(each) == _place(code)]
-    if len(alike) != 1 or _said(alike[0]) != _said(code):
+    place = code.co_firstlineno, code.co_name
+    functions, codes = module[0].get(place, []), module[1].get(place, [])
+    if len(functions) != 1 or len(codes) != 1 or _said(codes[0]) != _said(code):
         return None
-    found = [each for each in _functions(tree) if _starts(each) == (code.co_firstlineno, code.co_name)]
-    return found[0] if len(found) == 1 else None
+    return functions[0]
 
 
 def parameters_of(parameters: ast.arguments) -> Iterator[ast.arg]:
@@ -45,13 +45,23 @@ def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 @lru_cache(maxsize=8)
-def _module(text: str, flags: int) -> tuple[ast.Module, list[types.CodeType]] | None:
+def _module(
+    text: str, flags: int
+) -> tuple[dict[_Place, list[FunctionNode]], dict[_Place, list[types.CodeType]]] | None:
+    """Return the functions of a module by the places where they begin, as written and as compiled."""
     try:
         tree = ast.parse(text)
         made = compile(tree, "<source>", "exec", flags=flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # cells may hold more than Python
         return None
-    return tree, list(_codes(made))
+    functions: dict[_Place, list[FunctionNode]] = {}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            functions.setdefault(_starts(each), []).append(each)
+    codes: dict[_Place, list[types.CodeType]] = {}
+    for code in _codes(made):
+        codes.setdefault((code.co_firstlineno, code.co_name), []).append(code)
+    return functions, codes
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -61,18 +71,10 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _functions(tree: ast.Module) -> Iterator[FunctionNode]:
-    return (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
-
-
-def _starts(node: FunctionNode) -> tuple[int, str]:
+def _starts(node: FunctionNode) -> _Place:
     if isinstance(node, ast.Lambda):
         return node.lineno, "<lambda>"
     return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name
-
-
-def _place(code: types.CodeType) -> tuple[int, str]:
-    return code.co_firstlineno, code.co_name
 
 
 def _said(code: types.CodeType) -> tuple[object, ...]:
