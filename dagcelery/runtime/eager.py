@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -59,4 +60,4 @@ def patient(settings: Settings) -> Settings:
 
     Its store is in memory and goes with it, and so would nobody remove files.
     """
-    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER, spill_url="")
+    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=math.inf, spill_url="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,13 @@ class Watch:
 
     @contextmanager
     def over(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` from the watch's thread if the block takes longer than the heartbeat."""
+        """Call `callback` from the watch's thread if the block takes longer than the heartbeat.
+
+        Of a process that has nobody to tell the heartbeat is infinite, and it needs no thread.
+        """
+        if self._seconds == math.inf:
+            yield
+            return
         me = threading.get_ident()
         self._armed[me] = (time.monotonic() + self._seconds, callback)
         if self._thread is None or not self._thread.is_alive():

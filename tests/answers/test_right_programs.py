@@ -14,7 +14,7 @@ import pytest
 
 from dagcelery import dag
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional import written
+from dagcelery.frontends.functional import source_code
 
 from .vocabulary import add, double, echo
 
@@ -270,15 +270,15 @@ def test_a_dag_that_returns_nothing_is_asked_nothing() -> None:
 
 
 def test_a_module_is_looked_through_once_for_all_its_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    starts, looked_at = written._starts, []
+    starts, looked_at = source_code._starts, []
 
     def counted(node: Any) -> Any:
         looked_at.append(node)
         return starts(node)
 
-    written._module.cache_clear()
-    written.written.cache_clear()
-    monkeypatch.setattr(written, "_starts", counted)
-    found = [written.written(body.__code__) for body in BODIES.values()]
+    source_code._module.cache_clear()
+    source_code.function_node.cache_clear()
+    monkeypatch.setattr(source_code, "_starts", counted)
+    found = [source_code.function_node(body.__code__) for body in BODIES.values()]
     assert [each for each in found if each is not None]  # pytest writes those anew that have an assert
     assert len(looked_at) == len(set(map(id, looked_at)))

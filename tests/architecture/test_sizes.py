@@ -6,7 +6,7 @@ from statistics import median
 
 from .source import Function, modules
 
-MOST_LINES_A_FILE = 400
+MOST_LINES_A_FILE = 600
 MOST_LINES_A_SPELLING = 150
 """For `compat`, which only spells what is there otherwise."""
 MOST_LINES_A_FUNCTION = 50

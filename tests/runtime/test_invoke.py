@@ -343,3 +343,10 @@ def test_several_threads_may_invoke_at_once() -> None:
 def test_submit_with_nothing_configured_says_how_to_configure() -> None:
     with pytest.raises(NotConfigured, match=r"DAGCELERY_BROKER_URL.*attach"):
         submit(flows.map_reduce, {"n": 1})
+
+
+def test_a_run_in_process_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        assert flows.echo.invoke(x=1) == 1
+    assert threading.active_count() == before
