@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.base import Opened
 
-_FOR_EVER = 1e9
+_FOR_EVER = 1e10
 """Seconds."""
 
 
@@ -60,4 +59,4 @@ def patient(settings: Settings) -> Settings:
 
     Its store is in memory and goes with it, and so would nobody remove files.
     """
-    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=math.inf, spill_url="")
+    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER, spill_url="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +25,9 @@ class Watch:
     def over(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call `callback` from the watch's thread if the block takes longer than the heartbeat.
 
-        Of a process that has nobody to tell the heartbeat is infinite, and it needs no thread.
+        A heartbeat that is longer than threads can wait means that there is nobody to tell, and needs no thread.
         """
-        if self._seconds == math.inf:
+        if self._seconds > threading.TIMEOUT_MAX:
             yield
             return
         me = threading.get_ident()
