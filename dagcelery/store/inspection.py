@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from dagcelery.errors import StoreRefused
-from dagcelery.store.connection import client_of, ping, reachable
+from dagcelery.store.redis import client_of, ping, reachable
 from dagcelery.text import masked
 
 _PORTION = 500

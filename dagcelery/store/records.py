@@ -37,10 +37,29 @@ Topology = Sequence[Mapping[str, Mapping[str, Any]]]
 def scope_id(run_id: str, parent: str, step: int, index: int) -> str:
     """Name the scope of one item of a mapped nested DAG, so that the name proves where the scope belongs.
 
-    80 bits of BLAKE2b: nobody can move a scope elsewhere in a run by editing its record.
+    80 bits of BLAKE2b: a scope cannot be moved elsewhere in a run by editing its record.
     """
     text = f"{run_id}/{parent}/{step}/{index}".encode()
     return base64.b32encode(hashlib.blake2b(text, digest_size=10).digest()).decode().lower()
+
+
+class PieceId(NamedTuple):
+    """One execution of one step, or of the items of a fan-out that begin with `lo`."""
+
+    scope: str
+    step: int
+    lo: int = -1
+
+    @property
+    def name(self) -> str:
+        """Its name in claims, failures and events."""
+        return f"{self.scope}/{self.step}" + (f"/{self.lo}" if self.lo >= 0 else "")
+
+    @classmethod
+    def parse(cls, name: str) -> PieceId:
+        """Read a name; what follows behind an @ says which attempt of it is meant."""
+        scope, step, *lo = name.partition("@")[0].split("/")
+        return cls(scope, int(step), int(lo[0]) if lo else -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +96,11 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class ClaimRequest:
     """What a worker would claim: a piece on `queue`, or only on step `focus` if `only` is set.
 
-    `owner` names who holds the claim, "boot:pid": up to the colon the boot that a sweep may find dead. An owner makes
-    one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
+    `owner` names who holds the claim, "worker id:pid": up to the colon the worker that a sweep may find dead. An owner
+    makes one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
     `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how many items of a
     fan-out the worker wants at once, `slots` how many processes share the queue.
     """
@@ -110,12 +129,12 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Claim:
     """A claimed piece with its inputs. ``lo < 0`` means a step that runs once; `items` is the fan-out's size.
 
     `values` are the sealed inputs by token (None: not stored, or too large to travel along; a step of more than 500
-    inputs is told none), `blocks` the sealed elements by token (absent: too large). `Store.values` and `Store.blocks`
-    read what did not travel.
+    inputs is told none), `blocks` the sealed elements by token (absent: too large). `RunReader.values` and
+    `RunReader.blocks` read what did not travel.
     """
 
     scope: Scope
@@ -126,19 +145,19 @@ class Grant:
     items: int
     values: Mapping[str, bytes | None] = field(default_factory=dict)
     blocks: Mapping[str, Sequence[Block]] = field(default_factory=dict)
-    condemned: str = ""
+    poisoned: str = ""
     """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
-    era: int = 0
-    """How often the run has been rewound: what was known of an earlier era's values may have changed."""
+    generation: int = 0
+    """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
 
     @property
     def piece(self) -> str:
         """The piece's name in claims and events."""
-        return f"{self.scope.id}/{self.step}" + (f"/{self.lo}" if self.lo >= 0 else "")
+        return PieceId(self.scope.id, self.step, self.lo).name
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ReadyStep:
     """A step that became ready on `queue`: `items` of a fan-out; -1 if it runs once, or if more of its items came."""
 
     scope: str
@@ -159,7 +178,7 @@ class Completed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskResult:
     """What came of a granted piece: outputs, or a failure.
 
     `values` are whole outputs by token, `lists` the lengths of split outputs and `blocks` their elements. Of a
@@ -180,6 +199,7 @@ class Outcome:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
+    jitter: float = 1.0
     policy: Mapping[str, float] | None = None
     markers: Sequence[Block] = ()
     cached: int = 0
@@ -214,12 +234,12 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """The answer to every verb of a worker: states, never commands.
 
     `state` is "committed", "retried" or "skipped" (what became of a failure that does not stand), "stale" (another
     attempt has taken over or committed) or "none"; `run` is the run's state ("gone" where there is no such run);
-    `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `grant` is what was claimed;
+    `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `claim` is what was claimed;
     `retry_seconds` is when a retried piece is due; `completed` are the fan-outs whose last items this call has done;
     `lasted` says of a run that this call has ended how many seconds it took.
     """
@@ -227,9 +247,9 @@ class Reply:
     state: str
     run: str
     digest: str = ""
-    opened: Sequence[Opened] = ()
+    opened: Sequence[ReadyStep] = ()
     ready: int = 0
-    grant: Grant | None = None
+    claim: Claim | None = None
     retry_seconds: float | None = None
     completed: Sequence[Completed] = ()
     lasted: float | None = None
@@ -254,7 +274,7 @@ class RunRecord:
     hook: str = ""
     """The queue of what is still to be called after the run's end, or ""."""
     fingerprint: str = ""
-    """What its parameters are recognised by, or "" if nobody can tell."""
+    """What its parameters are recognised by, or "" if that is not known."""
 
     @property
     def is_over(self) -> bool:
@@ -326,25 +346,25 @@ class Spot(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Outstanding:
     """What needs no look at all of a run: what is `claimed`, whose failure stands (the first 1,000), and of what is due
-    (the first 1,000) what will be tried again, and which steps are parked.
+    (the first 1,000) what will be tried again, and which steps are blocked.
     """
 
     claimed: Sequence[Spot] = ()
     failed: Sequence[Spot] = ()
     retrying: Sequence[Spot] = ()
-    parked: Sequence[Spot] = ()
+    blocked: Sequence[Spot] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: claims given back, queues that deserve one hint each, and as (queue, "scope/step") what is
-    condemned: whoever claims it lets it fail, and on a queue that nobody serves the sweeper has to.
+    """What a sweep found: claims given back, queues that deserve one wake-up each, and as (queue, "scope/step") what is
+    poisoned: the worker that claims it lets it fail, and on a queue without a worker the sweeper has to.
     """
 
     run: str
     released: int
-    hints: Sequence[str]
-    condemned: Sequence[tuple[str, str]] = ()
+    wake_ups: Sequence[str]
+    poisoned: Sequence[tuple[str, str]] = ()
     held: str = ""
     lasted: float | None = None
     """Of a run that this sweep has ended: how many seconds it took."""
@@ -354,9 +374,9 @@ class Swept:
 class Lost:
     """Whose claims a sweep gives back.
 
-    `dead` are boots, or single processes of a boot ("boot:pid"), that may have died of what they did; `left` are those
-    that went in good order. Where `alive` names all boots that live, with when they last said so and the messages that
-    they work on, a claim of another boot, or of another message, is given back if it is older than that.
+    `dead` are workers, or single processes of one ("worker id:pid"), that may have died of what they did; `left` are
+    those that went in good order. Where `alive` names all workers that live, with when they last said so and the
+    messages that they work on, a claim of another worker or another message is given back if it is older than that.
     `limited`: it was a time limit that killed the dead.
     """
 

@@ -1,4 +1,4 @@
-"""What is too large for one script is written ahead, in portions, under names that nobody reads until the commit."""
+"""What is too large for one script is written ahead, in portions, under names that are not read before the commit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import chain, groupby, starmap
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.base import CELL, CHUNK_BYTES, ROOT, Block, ChildPlan, Topology
+from dagcelery.store.records import CELL, CHUNK_BYTES, ROOT, Block, ChildPlan, Topology
 from dagcelery.store.wire import FEW, STAGED
 
 
@@ -33,7 +33,7 @@ class Staging:
             self.fields(run_id, f"g:{number}", wire.topology_fields(body), ttl)
 
     def child_plan(self, run_id: str, scope: str, made: ChildPlan) -> None:
-        """Write a plan that a piece made, under a number of its own: it is nobody's until its scope is opened."""
+        """Write a plan that a piece made, under a number of its own: it is read once its scope is opened."""
         parts = [(f"plan:{number}", data) for number, data in chunks(made.plan)]
         about = [("of", f"{scope}/{len(parts)}".encode())]
         for number, body in enumerate(made.topology):

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from dagcelery.store.base import (
+from dagcelery.store.records import (
     CHUNK_BYTES,
     RETURNS_A_DEATH,
     SUCCESSORS,
     Block,
+    Claim,
+    ClaimRequest,
     Completed,
     Counts,
     Event,
-    Grant,
     Lost,
-    Opened,
-    Outcome,
-    Reply,
+    Outstanding,
+    PieceId,
+    ReadyStep,
+    Response,
     RunRecord,
     Scope,
-    Want,
+    Spot,
+    TaskResult,
 )
 
 T = TypeVar("T")
+
 
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
@@ -43,59 +47,59 @@ _TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "br", "ff", "hk", "kp
 
 
 # -- requests ------------------------------------------------------------------------------------
-def piece(grant: Grant) -> dict[str, Any]:
+def piece(claim: Claim) -> dict[str, Any]:
     """Name the piece and the attempt that a worker speaks of."""
     return {
-        "scope": grant.scope.id,
-        "step": grant.step,
-        "lo": grant.lo,
-        "hi": grant.hi,
-        "attempt": grant.attempt,
+        "scope": claim.scope.id,
+        "step": claim.step,
+        "lo": claim.lo,
+        "hi": claim.hi,
+        "attempt": claim.attempt,
     }
 
 
-def wanted(want: Want | None) -> dict[str, Any] | None:
+def wanted(request: ClaimRequest | None) -> dict[str, Any] | None:
     """Say what a worker would claim next."""
-    if want is None:
+    if request is None:
         return None
-    said: dict[str, Any] = {"queue": want.queue, "owner": want.owner, "message": want.message}
-    said["slots"] = max(1, want.slots)
-    if want.focus:
-        said["focus"] = want.focus
-    if want.only:
+    said: dict[str, Any] = {"queue": request.queue, "owner": request.owner, "message": request.message}
+    said["slots"] = max(1, request.slots)
+    if request.focus:
+        said["focus"] = request.focus
+    if request.only:
         said["only"] = True
-    if want.ranges:
-        said["ranges"] = dict(want.ranges)
-    if want.arrived:
+    if request.ranges:
+        said["ranges"] = dict(request.ranges)
+    if request.arrived:
         said["arrived"] = True
     return said
 
 
-def done(grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> dict[str, Any]:
+def done(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
     """Say what came of a piece, but for the bytes; what is empty is left out."""
-    said = piece(grant)
+    said = piece(claim)
     said["owner"], said["token"] = owner, token
-    said["started"], said["seconds"] = outcome.started, outcome.seconds
-    if grant.lo >= 0:
-        said["done"] = outcome.done
-    if outcome.lists:
-        said["lists"] = dict(outcome.lists)
-    if outcome.cached:
-        said["cached"] = outcome.cached
-    if outcome.failure is not None:
-        said["failed"], said["retry"], said["seed"] = True, outcome.retryable, seed()
-        if outcome.policy is not None:
-            said["policy"] = outcome.policy
-        said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in outcome.markers]
-    if want is not None:
-        said["want"] = wanted(want)
+    said["started"], said["seconds"] = result.started, result.seconds
+    if claim.lo >= 0:
+        said["done"] = result.done
+    if result.lists:
+        said["lists"] = dict(result.lists)
+    if result.cached:
+        said["cached"] = result.cached
+    if result.failure is not None:
+        said["failed"], said["retry"], said["seed"] = True, result.retryable, seed()
+        if result.policy is not None:
+            said["policy"] = result.policy
+        said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in result.markers]
+    if request is not None:
+        said["want"] = wanted(request)
     return said
 
 
 def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
     """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
 
-    More than a few successors stand in portions of their own; so do inputs, unless there are so many that no grant
+    More than a few successors stand in portions of their own; so do inputs, unless there are so many that no claim
     can carry them.
     """
     steps = sum(1 for name in body if name.isdigit())
@@ -185,17 +189,17 @@ def header(answer: list[Any]) -> dict[str, Any]:
     return found
 
 
-def reply(answer: list[Any], head: Mapping[str, Any] | None = None) -> Reply:
+def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Response:
     """Read a verb's answer."""
     if head is None:
         head = header(answer)
-    return Reply(
+    return Response(
         head.get("state", "none"),
         head.get("run", "gone"),
         head.get("digest") or "",
         opened(head),
         head.get("ready", 0),
-        _grant(head["grant"], answer[1:], head.get("era", 0)) if "grant" in head else None,
+        _claim(head["claim"], answer[1:], head.get("generation", 0)) if "claim" in head else None,
         head.get("retry"),
         completed(head),
         head.get("lasted"),
@@ -208,8 +212,8 @@ def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
     said |= {"limited": found.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
     if found.alive is not None:
         said["alive"] = {
-            boot: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
-            for boot, (at, messages) in found.alive.items()
+            worker: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
+            for worker, (at, messages) in found.alive.items()
         }
     return said
 
@@ -224,13 +228,13 @@ def seed() -> int:
     return random.getrandbits(31)
 
 
-def opened(head: Mapping[str, Any]) -> list[Opened]:
+def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
     """Read which steps became ready."""
-    return [Opened(*row) for row in head.get("opened") or ()]
+    return [ReadyStep(*row) for row in head.get("opened") or ()]
 
 
-def _grant(row: list[Any], rest: list[Any], era: int) -> Grant:
-    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *condemned = row
+def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
+    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *poisoned = row
     values: dict[str, bytes | None] = {}
     found: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
@@ -243,7 +247,7 @@ def _grant(row: list[Any], rest: list[Any], era: int) -> Grant:
                 if pairs is not None
             }
     place = Scope(scope, parent, at, index, body, depth)
-    return Grant(place, step, lo, hi, attempt, items, values, found, condemned[0] if condemned else "", era)
+    return Claim(place, step, lo, hi, attempt, items, values, found, poisoned[0] if poisoned else "", generation)
 
 
 @lru_cache(maxsize=10_000)
@@ -307,6 +311,24 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     )
 
 
+class ClaimRecord(NamedTuple):
+    """An outstanding claim as it is kept; `cursor` is set while the successors of a committed piece are being told."""
+
+    hi: int
+    attempt: int
+    owner: str
+    message: str
+    started: float
+    cursor: str
+    body: int
+
+
+def claim_record(text: bytes) -> ClaimRecord:
+    """Read an outstanding claim, which lua/claims.lua writes."""
+    hi, attempt, owner, message, started, cursor, body = text.decode().split("|")
+    return ClaimRecord(int(hi), int(attempt), owner, message, float(started), cursor, int(body))
+
+
 def counters(
     numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
 ) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
@@ -320,13 +342,12 @@ def counters(
         elif what:
             body, step = map(int, place.split("."))
             steps.setdefault((body, step), {})[what] = float(value)
-    for piece, claim in claims.items():
-        if piece:
-            hi, _, _, _, since, cursor, number = claim.decode().split("|")
-            _, step_name, *lo = piece.decode().split("/")
-            found = steps.setdefault((int(number), int(step_name)), {})
-            found.setdefault("b", float(since))
-            found["r"] = found.get("r", 0) + (0 if cursor else int(hi) - int(lo[0]) if lo else 1)
+    for name, text in claims.items():
+        if name:
+            claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
+            found = steps.setdefault((claimed.body, step), {})
+            found.setdefault("b", claimed.started)
+            found["r"] = found.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
     return {at: _counts(found, at, scopes) for at, found in steps.items() if at[1] >= 0}, scopes
 
 
@@ -342,3 +363,42 @@ def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int
         skipped=int(found.get("k", 0)),
         cached=int(found.get("c", 0)),
     )
+
+
+def outstanding(
+    claims: Mapping[bytes, bytes], failed: Iterable[bytes], due: Iterable[tuple[bytes, float]]
+) -> Outstanding:
+    """Read what is claimed, has failed or is due."""
+    claimed = [_spot(name, claim_record(text).hi) for name, text in claims.items() if name]
+    waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
+    for member, at in due:
+        kind, _, rest = member.decode().partition("/")
+        scope, step, *limits = rest.split("/")
+        lo, hi = map(int, limits[:2]) if limits else (-1, -1)
+        waiting[kind].append(Spot(scope, int(step), lo, hi, at))
+    return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"])
+
+
+def _spot(name: bytes, hi: int) -> Spot:
+    scope, step, lo = PieceId.parse(name.decode())
+    return Spot(scope, step, lo, hi if hi >= 0 or lo < 0 else lo + 1)
+
+
+def step_fields(steps: Iterable[int]) -> Iterator[str]:
+    """Name what the state of a scope says of steps."""
+    for step in steps:
+        yield from (str(step), f"{step}:n", f"{step}:d", f"{step}:k")
+
+
+def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator[tuple[int, Counts]]:
+    """Read what `step_fields` named."""
+    for at, step in enumerate(steps):
+        once, items, done, skipped = state[4 * at : 4 * at + 4]
+        if items is not None:
+            left_out = min(int(skipped or 0), int(done or 0))
+            yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out)
+        elif once is not None:
+            _, _, started, seconds, _ = once.decode().split("|", 4)
+            yield step, Counts(total=1, done=1, started=float(started), ended=float(started) + float(seconds))
+        else:
+            yield step, Counts(total=-1)

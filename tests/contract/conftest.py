@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from dagcelery.store.base import Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store import local
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from .server import Server
 
@@ -36,9 +39,9 @@ def raw(server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def redis_store(server: Server, raw: redis.Redis) -> Iterator[RedisStore]:
+def redis_store(server: Server, raw: redis.Redis) -> Iterator[Store]:
     """The store on Redis. After the test every key has a TTL, and every key of a run is in its registry."""
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     yield store
     store.close()
     check_keys(raw)
@@ -48,10 +51,25 @@ def redis_store(server: Server, raw: redis.Redis) -> Iterator[RedisStore]:
 def store(request: pytest.FixtureRequest) -> Store:
     """Each store in turn."""
     if request.param == "memory":
-        memory: Store = MemoryStore()
+        memory: Store = store_in_process()
         return memory
     on_redis: Store = request.getfixturevalue("redis_store")
     return on_redis
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_script_changes_what_it_decoded() -> Iterator[None]:
+    """The host decodes a text once, for all that come with it: after all tests each is still what was decoded."""
+    yield
+    for text, found in local._host().decoded().items():
+        assert json.loads(local._host().encode(found)) == _without_empty_lists(json.loads(text))
+
+
+def _without_empty_lists(value: Any) -> Any:
+    """JSON as Lua has it, where an empty list is an empty table."""
+    if isinstance(value, list):
+        return [_without_empty_lists(each) for each in value] or {}
+    return {name: _without_empty_lists(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def check_keys(raw: redis.Redis) -> None:

@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dagcelery.store.base import (
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import (
     CELL,
     CLOSE,
     START,
     Block,
     Child,
-    Grant,
+    Claim,
+    ClaimRequest,
     NewRun,
-    Outcome,
-    Reply,
-    Store,
+    Response,
+    TaskResult,
     Topology,
-    Want,
 )
 
 Entry = dict[str, Any]
@@ -86,7 +86,7 @@ def elements(token: str, data: Sequence[bytes], attempt: int = 0, cell: int = CE
     return found
 
 
-def results(grant: Grant, done: int | None = None, data: bytes = b".") -> list[Block]:
+def results(grant: Claim, done: int | None = None, data: bytes = b".") -> list[Block]:
     """Result 0 of the items of a granted range, in blocks that do not cross cells."""
     token, lo, hi = f"{grant.step}.0", grant.lo, grant.hi if done is None else done
     edges = [lo, *(edge for edge in range((lo // CELL + 1) * CELL, hi, CELL)), hi]
@@ -102,42 +102,46 @@ class Worker:
         self.owner = owner
         self.queue = queue
 
-    def want(self, **options: Any) -> Want:
-        return Want(**{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options)
+    def want(self, **options: Any) -> ClaimRequest:
+        return ClaimRequest(
+            **{"queue": self.queue, "owner": self.owner, "token": f"{self.owner}/{next(numbers)}"} | options
+        )
 
-    def ask(self, **options: Any) -> Reply:
-        return self.store.claim(self.run_id, self.want(**options))
+    def ask(self, **options: Any) -> Response:
+        return self.store.machine.claim(self.run_id, self.want(**options))
 
-    def claim(self, **options: Any) -> Grant:
-        grant = self.ask(**options).grant
+    def claim(self, **options: Any) -> Claim:
+        grant = self.ask(**options).claim
         assert grant is not None, "nothing to claim"
         return grant
 
     def nothing(self, **options: Any) -> bool:
-        return self.ask(**options).grant is None
+        return self.ask(**options).claim is None
 
-    def finish(self, grant: Grant, want: Want | None = None, *, token: str = "", **outcome: Any) -> Reply:
+    def finish(self, grant: Claim, want: ClaimRequest | None = None, *, token: str = "", **outcome: Any) -> Response:
         said = {"started": time.time(), "seconds": 0.001, "done": grant.hi} | outcome
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
-        return self.store.finish(self.run_id, grant, Outcome(**said), self.owner, token, want)
+        return self.store.machine.finish(self.run_id, grant, TaskResult(**said), self.owner, token, want)
 
-    def fail(self, grant: Grant, want: Want | None = None, *, at: int | None = None, **outcome: Any) -> Reply:
+    def fail(
+        self, grant: Claim, want: ClaimRequest | None = None, *, at: int | None = None, **outcome: Any
+    ) -> Response:
         """Say that the piece failed; of a range, that item `at` did, or its first."""
         done = grant.lo if at is None else at
         said: dict[str, Any] = {"failure": b"boom", "done": done}
         return self.finish(grant, want, **said | outcome)
 
-    def delegate(self, grant: Grant, want: Want | None = None, *, token: str = "", **given: Any) -> Reply:
+    def delegate(self, grant: Claim, want: ClaimRequest | None = None, *, token: str = "", **given: Any) -> Response:
         """Open the scopes of the granted items; `given` are what each child gets, as `Child` has it."""
         children = [Child(index, **given) for index in range(grant.lo, grant.hi)]
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
-        return self.store.delegate(self.run_id, grant, children, self.owner, token, want)
+        return self.store.machine.delegate(self.run_id, grant, children, self.owner, token, want)
 
     def pieces(
-        self, topology: Topology, produce: Callable[[Grant], Mapping[str, Any]], **options: Any
-    ) -> Iterator[Grant]:
+        self, topology: Topology, produce: Callable[[Claim], Mapping[str, Any]], **options: Any
+    ) -> Iterator[Claim]:
         """Run all that is ready, as a worker does: finish and claim the next in one call."""
-        grant = self.ask(**options).grant
+        grant = self.ask(**options).claim
         while grant is not None:
             yield grant
             want = self.want(**options)
@@ -147,15 +151,15 @@ class Worker:
             else:
                 reply = self.finish(grant, want, **produce(grant))
             assert reply.state == "committed"
-            grant = reply.grant
+            grant = reply.claim
 
 
-def nothing(grant: Grant) -> Mapping[str, Any]:
+def nothing(grant: Claim) -> Mapping[str, Any]:
     """A step without outputs."""
     return {}
 
 
-def name(grant: Grant) -> str:
+def name(grant: Claim) -> str:
     """A short name of what was granted: "3", "3[0:5]", "start", "close"."""
     plain = {START: "start", CLOSE: "close"}.get(grant.step, str(grant.step))
     return plain + (f"[{grant.lo}:{grant.hi}]" if grant.lo >= 0 else "")
@@ -164,7 +168,9 @@ def name(grant: Grant) -> str:
 def new_run(store: Store, topology: Topology, **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
-    store.create(NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options))
+    store.machine.create(
+        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options)
+    )
     return run_id
 
 

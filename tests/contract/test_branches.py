@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dagcelery.store.base import CLOSE, Counts, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, Counts
 
 from .moves import Worker, body, drain, new_run, step
 
@@ -18,7 +19,7 @@ def decided(store: Store, taken: int) -> tuple[str, Worker]:
 
 
 def counts(store: Store, run_id: str) -> dict[tuple[int, int], Counts]:
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     return dict(progress.counts)
 
@@ -35,7 +36,7 @@ def test_a_run_is_done_with_one_of_its_branches(store: Store) -> None:
     run_id, _ = decided(store, 1)
     granted = drain(store, run_id, TOPOLOGY)
     assert sorted(granted) == sorted(["1[0:0]", "2[0:1]", "0", "close", "3"])
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
     found = counts(store, run_id)
     assert (1, 0) not in found
     assert (found[0, 1].done, found[0, 1].skipped, found[2, 0].done) == (0, 1, 1)
@@ -46,7 +47,7 @@ def test_a_worker_that_dies_with_a_branch_in_its_hands_has_decided_nothing_twice
     for _ in range(3):
         grant = worker.claim(focus="0/2")
         assert (grant.step, grant.lo, grant.hi) == (2, 0, 0)
-        store.release(run_id, grant, worker.owner)
+        store.machine.release(run_id, grant, worker.owner)
     assert counts(store, run_id)[0, 2].skipped == 1
     drain(store, run_id, TOPOLOGY)
     assert counts(store, run_id)[0, 2].skipped == 1
@@ -55,10 +56,10 @@ def test_a_worker_that_dies_with_a_branch_in_its_hands_has_decided_nothing_twice
 def test_a_rewind_takes_the_decision_back(store: Store) -> None:
     run_id, _ = decided(store, 0)
     drain(store, run_id, TOPOLOGY)
-    assert store.rewind(run_id, [0])
-    assert store.resume(run_id)
+    assert store.machine.clear(run_id, [0])
+    assert store.machine.resume(run_id)
     worker = Worker(store, run_id)
     worker.finish(worker.claim(), lists={"0.0": 0, "0.1": 1})
     assert [counts(store, run_id)[0, 1 + side].skipped for side in (0, 1)] == [1, 0]
     assert CLOSE not in [grant.step for grant in worker.pieces(TOPOLOGY, lambda grant: {}) if grant.scope.body == 1]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"

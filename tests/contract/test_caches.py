@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from typing import Any
 
 import pytest
 import redis
 
-from dagcelery.store.base import Store
-from dagcelery.store.cached import MemoryCache
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.cache import MemoryCache, ServerCache
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 from dagcelery.store.wire import STAGED
 
+from .between import Between
 from .moves import Worker, body, new_run, results, step
 from .proxy import Proxy
 from .server import Server
@@ -26,57 +28,57 @@ def task() -> str:
 
 
 def test_what_was_kept_is_found_by_its_name(store: Store, task: str) -> None:
-    assert store.recall(task, ["a", "b"]) == [None, None]
-    store.memorize(task, {"a": b"1", "b": b""}, 60)
-    assert store.recall(task, ["b", "c", "a"]) == [b"", None, b"1"]
-    assert store.recall(task + "s", ["a"]) == [None]
+    assert store.fleet.cache.get(task, ["a", "b"]) == [None, None]
+    store.fleet.cache.set(task, {"a": b"1", "b": b""}, 60)
+    assert store.fleet.cache.get(task, ["b", "c", "a"]) == [b"", None, b"1"]
+    assert store.fleet.cache.get(task + "s", ["a"]) == [None]
 
 
 def test_the_last_one_counts(store: Store, task: str) -> None:
     for data in (b"first", b"last" * 50_000, b"third"):
-        store.memorize(task, {"a": data}, 60)
-        assert store.recall(task, ["a"]) == [data]
+        store.fleet.cache.set(task, {"a": data}, 60)
+        assert store.fleet.cache.get(task, ["a"]) == [data]
 
 
 def test_nothing_is_kept_for_longer_than_it_should_be(store: Store, task: str) -> None:
-    store.memorize(task, {"short": b"1"}, 0.001)
-    store.memorize(task, {"long": b"2"}, 60)
+    store.fleet.cache.set(task, {"short": b"1"}, 0.001)
+    store.fleet.cache.set(task, {"long": b"2"}, 60)
     until = time.monotonic() + 30
-    while store.recall(task, ["short", "long"]) != [None, b"2"]:
+    while store.fleet.cache.get(task, ["short", "long"]) != [None, b"2"]:
         assert time.monotonic() < until
 
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_what_is_forgotten_is_gone(store: Store, task: str, count: int) -> None:
     entries = {str(number): b"x" for number in range(count)}
-    store.memorize(task, entries, 60)
-    store.memorize(task + "s", {"0": b"another task's"}, 60)
-    assert store.forget(task) == count
-    assert set(store.recall(task, list(entries))) == {None}
-    assert store.recall(task + "s", ["0"]) == [b"another task's"]
-    assert store.forget(task) == 0
+    store.fleet.cache.set(task, entries, 60)
+    store.fleet.cache.set(task + "s", {"0": b"another task's"}, 60)
+    assert store.fleet.cache.delete(task) == count
+    assert set(store.fleet.cache.get(task, list(entries))) == {None}
+    assert store.fleet.cache.get(task + "s", ["0"]) == [b"another task's"]
+    assert store.fleet.cache.delete(task) == 0
 
 
 @pytest.mark.parametrize("size", [70_000, 600_000, 3_000_000])
 def test_large_results_are_kept_whole(store: Store, task: str, size: int) -> None:
     data = bytes(range(256)) * (size // 256)
-    store.memorize(task, {"large": data, "small": b"s"}, 60)
-    assert store.recall(task, ["large", "small"]) == [data, b"s"]
-    assert store.forget(task) == 2
-    assert store.recall(task, ["large"]) == [None]
+    store.fleet.cache.set(task, {"large": data, "small": b"s"}, 60)
+    assert store.fleet.cache.get(task, ["large", "small"]) == [data, b"s"]
+    assert store.fleet.cache.delete(task) == 2
+    assert store.fleet.cache.get(task, ["large"]) == [None]
 
 
 def test_two_who_keep_a_large_result_at_once_do_not_mix_it(store: Store, task: str) -> None:
     written = [bytes([number]) * 1_200_000 for number in range(4)]
-    writers = [threading.Thread(target=store.memorize, args=(task, {"a": data}, 60)) for data in written]
+    writers = [threading.Thread(target=store.fleet.cache.set, args=(task, {"a": data}, 60)) for data in written]
     for writer in writers:
         writer.start()
     seen = set()
     while any(writer.is_alive() for writer in writers):
-        seen.update(store.recall(task, ["a"]))
+        seen.update(store.fleet.cache.get(task, ["a"]))
     for writer in writers:
         writer.join()
-    assert seen | set(store.recall(task, ["a"])) <= {None, *written}
+    assert seen | set(store.fleet.cache.get(task, ["a"])) <= {None, *written}
 
 
 def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
@@ -86,11 +88,11 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     worker.finish(worker.claim(), cached=1)
     worker.finish(grant := worker.claim(ranges={"0.1": 2}), blocks=results(grant), cached=2)
     worker.fail(grant := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(grant, 3), cached=1)
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
-    assert store.rewind(run_id, [0])
-    progress = store.progress(run_id)
+    assert store.machine.clear(run_id, [0])
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert (0, 0) not in progress.counts
     assert progress.counts[0, 1].cached == 3
@@ -102,15 +104,15 @@ def test_a_late_attempt_counts_nothing(store: Store) -> None:
     grant = worker.claim()
     for _ in range(2):
         worker.finish(grant, cached=1)
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.counts[0, 0].cached == 1
 
 
 # -- on Redis ------------------------------------------------------------------------------------
-def test_every_key_of_a_cache_lives_for_a_time(redis_store: RedisStore, raw: redis.Redis, task: str) -> None:
-    redis_store.memorize(task, {"small": b"s", "large": b"l" * 700_000}, 1000)
-    redis_store.memorize(task, {"short": b"s"}, 10)
+def test_every_key_of_a_cache_lives_for_a_time(redis_store: Store, raw: redis.Redis, task: str) -> None:
+    redis_store.fleet.cache.set(task, {"small": b"s", "large": b"l" * 700_000}, 1000)
+    redis_store.fleet.cache.set(task, {"short": b"s"}, 10)
     names = list(raw.scan_iter("dagcelery:{cache:*"))
     assert len(names) == 5
     lives = {name.rpartition(b":")[2]: raw.ttl(name) for name in names}
@@ -118,50 +120,48 @@ def test_every_key_of_a_cache_lives_for_a_time(redis_store: RedisStore, raw: red
     assert all(990 < left <= 1000 for left in lives.values())
 
 
-def test_names_of_what_has_expired_do_not_pile_up(redis_store: RedisStore, raw: redis.Redis, task: str) -> None:
-    redis_store.memorize(task, {"still there": b"x"}, 60)
-    redis_store.memorize(task, {f"old {number}": b"x" for number in range(1000)}, 0.3)
+def test_names_of_what_has_expired_do_not_pile_up(redis_store: Store, raw: redis.Redis, task: str) -> None:
+    redis_store.fleet.cache.set(task, {"still there": b"x"}, 60)
+    redis_store.fleet.cache.set(task, {f"old {number}": b"x" for number in range(1000)}, 0.3)
     until = time.monotonic() + 30
     while len(list(raw.scan_iter("dagcelery:{cache:*:*"))) > 1:
         assert time.monotonic() < until
-    redis_store.memorize(task, {str(number): b"x" for number in range(1000)}, 60)
-    assert redis_store.forget(task) == 1001
+    redis_store.fleet.cache.set(task, {str(number): b"x" for number in range(1000)}, 60)
+    assert redis_store.fleet.cache.delete(task) == 1001
 
 
-def test_a_large_result_of_which_a_part_is_gone_is_not_there(
-    redis_store: RedisStore, raw: redis.Redis, task: str
-) -> None:
-    redis_store.memorize(task, {"large": b"l" * 700_000}, 60)
+def test_a_large_result_of_which_a_part_is_gone_is_not_there(redis_store: Store, raw: redis.Redis, task: str) -> None:
+    redis_store.fleet.cache.set(task, {"large": b"l" * 700_000}, 60)
     (chunks,) = raw.scan_iter("dagcelery:{cache:*:x:*")
     raw.hdel(chunks, "0")
-    assert redis_store.recall(task, ["large"]) == [None]
+    assert redis_store.fleet.cache.get(task, ["large"]) == [None]
     raw.delete(chunks)
-    assert redis_store.recall(task, ["large"]) == [None]
+    assert redis_store.fleet.cache.get(task, ["large"]) == [None]
 
 
 def test_a_worker_that_dies_before_a_large_result_has_its_name_has_kept_nothing(
-    redis_store: RedisStore, raw: redis.Redis, task: str, monkeypatch: pytest.MonkeyPatch
+    redis_store: Store, raw: redis.Redis, task: str
 ) -> None:
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(redis_store._scripts, "run", die)
+    server: Any = Between(redis_store.server, die)
     with pytest.raises(KeyboardInterrupt):
-        redis_store.memorize(task, {"large": b"l" * 700_000}, 60)
-    assert redis_store.recall(task, ["large"]) == [None]
+        ServerCache(server).set(task, {"large": b"l" * 700_000}, 60)
+    assert redis_store.fleet.cache.get(task, ["large"]) == [None]
     assert [raw.ttl(name) > 0 for name in raw.scan_iter("dagcelery:{cache:*")] == [True]
 
 
 def test_a_lost_reply_changes_nothing(server: Server, raw: redis.Redis, task: str) -> None:
     proxy = Proxy(server.socket.parent, server.socket)
-    deaf = RedisStore(proxy.url)
+    deaf = store_on_redis(proxy.url)
     proxy.swallow()
-    deaf.memorize(task, {"a": b"1"}, 60)
+    deaf.fleet.cache.set(task, {"a": b"1"}, 60)
     proxy.swallow(b"MGET")
-    assert deaf.recall(task, ["a"]) == [b"1"]
+    assert deaf.fleet.cache.get(task, ["a"]) == [b"1"]
     proxy.swallow()
-    deaf.forget(task)
-    assert deaf.recall(task, ["a"]) == [None]
+    deaf.fleet.cache.delete(task)
+    assert deaf.fleet.cache.get(task, ["a"]) == [None]
     assert proxy.swallowed == 3
     deaf.close()
     proxy.close()
@@ -169,19 +169,19 @@ def test_a_lost_reply_changes_nothing(server: Server, raw: redis.Redis, task: st
 
 
 def test_what_a_pointer_names_is_read_as_bytes_and_never_trusted(
-    redis_store: RedisStore, raw: redis.Redis, task: str
+    redis_store: Store, raw: redis.Redis, task: str
 ) -> None:
-    redis_store.memorize(task, {"a": b"1"}, 60)
+    redis_store.fleet.cache.set(task, {"a": b"1"}, 60)
     (name,) = raw.scan_iter("dagcelery:{cache:*:a")
     raw.set(name, STAGED + b"nowhere", ex=60)
-    assert redis_store.recall(task, ["a"]) == [None]
+    assert redis_store.fleet.cache.get(task, ["a"]) == [None]
 
 
 # -- in memory -----------------------------------------------------------------------------------
 def test_a_process_keeps_so_many_bytes_and_drops_what_is_oldest() -> None:
     cache = MemoryCache(most_bytes=10)
     for name in "abc":
-        cache.memorize("t", {name: b"1234"}, 60)
-    assert cache.recall("t", list("abc")) == [None, b"1234", b"1234"]
-    cache.memorize("t", {"d": b"x" * 11}, 60)
-    assert cache.recall("t", list("bcd")) == [None, None, None]
+        cache.set("t", {name: b"1234"}, 60)
+    assert cache.get("t", list("abc")) == [None, b"1234", b"1234"]
+    cache.set("t", {"d": b"x" * 11}, 60)
+    assert cache.get("t", list("bcd")) == [None, None, None]

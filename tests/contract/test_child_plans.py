@@ -8,8 +8,9 @@ import pytest
 import redis
 
 from dagcelery.errors import RunNotFound
-from dagcelery.store.base import CLOSE, ROOT, Block, Child, ChildPlan, Grant, Lost, Reply, Scope, Store, scope_id
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
 from .moves import Body, Worker, body, elements, new_run, retry, step
 
@@ -19,14 +20,14 @@ MAPPED = [body([0], step(s=[1], x="$xs"), step(1))]
 PAIR = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 
 
-def grow(worker: Worker, grant: Grant, *bodies: Body, plan: bytes = b"sealed", token: str = "") -> Reply:
+def grow(worker: Worker, grant: Claim, *bodies: Body, plan: bytes = b"sealed", token: str = "") -> Response:
     """Delegate a piece to a plan with these bodies."""
-    first = worker.store.number(worker.run_id, len(bodies))
+    first = worker.store.machine.number(worker.run_id, len(bodies))
     made = Child(grant.lo, plan=ChildPlan(first, bodies, plan))
-    return worker.store.delegate(worker.run_id, grant, [made], worker.owner, token or f"grow-{first}", None)
+    return worker.store.machine.delegate(worker.run_id, grant, [made], worker.owner, token or f"grow-{first}", None)
 
 
-def close(worker: Worker, grant: Grant, result: bytes = b"result") -> Reply:
+def close(worker: Worker, grant: Claim, result: bytes = b"result") -> Response:
     """Commit what closes a scope: the outputs of the piece that made its plan."""
     assert grant.step == CLOSE
     scope = grant.scope
@@ -37,7 +38,7 @@ def close(worker: Worker, grant: Grant, result: bytes = b"result") -> Reply:
 
 
 def state_of(store: Store, run_id: str, at: tuple[int, int]) -> tuple[int, int, int]:
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     counts = progress.counts[at]
     return counts.total, counts.running, counts.done
@@ -69,15 +70,19 @@ def test_a_plan_is_found_by_the_number_of_its_first_body(store: Store) -> None:
     large = b"p" * 1_200_000
     grow(worker, worker.claim(), *PAIR, *PAIR, plan=large)
     scope = scope_id(run_id, ROOT, 0, -1)
-    assert list(store.child_plans(run_id, [1, 2, 0, 99])) == [(scope, large), None, None, None]
-    assert list(store.child_plans("nowhere", [1])) == [None]
+    assert list(store.reader.child_plans(run_id, [1, 2, 0, 99])) == [(scope, large), None, None, None]
+    assert list(store.reader.child_plans("nowhere", [1])) == [None]
 
 
 def test_no_number_is_given_twice(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    assert [store.number(run_id, 2), store.number(run_id, 1), store.number(run_id, 1)] == [1, 3, 4]
+    assert [store.machine.number(run_id, 2), store.machine.number(run_id, 1), store.machine.number(run_id, 1)] == [
+        1,
+        3,
+        4,
+    ]
     with pytest.raises(RunNotFound):
-        store.number("nowhere", 1)
+        store.machine.number("nowhere", 1)
 
 
 def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
@@ -88,13 +93,13 @@ def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
     worker.finish(plain, blocks=[Block("0.0", 1, 2, plain.attempt, b"plain")])
     grow(worker, worker.claim(focus="0/0"), *PAIR)
     assert state_of(store, run_id, (0, 0)) == (3, 2, 1)
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         if grant.step == CLOSE:
             close(worker, grant, f"r{grant.scope.index}".encode())
         else:
             worker.finish(grant)
-    assert [b.data for b in store.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r0", b"plain", b"r2"]
-    assert store.wait(run_id, 0) == "done"
+    assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r0", b"plain", b"r2"]
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
@@ -113,13 +118,13 @@ def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
 def test_a_plan_may_map_nested_dags(store: Store) -> None:
     run_id = new_run(store, GROWING)
     worker = Worker(store, run_id)
-    first = store.number(run_id, 2)
+    first = store.machine.number(run_id, 2)
     bodies = [body([0], step(s=[1]), step(1, x="0.0", b=first + 1)), body([0], step())]
     made = Child(-1, plan=ChildPlan(first, bodies, b"sealed"))
-    store.delegate(run_id, worker.claim(), [made], worker.owner, "t", None)
+    store.machine.delegate(run_id, worker.claim(), [made], worker.owner, "t", None)
     worker.finish(worker.claim(), lists={"0.0": 2}, values={"0.0#": b"2"})
     seen = []
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         seen.append((grant.scope.body, grant.step))
         if grant.scope.body == first and grant.step == 1:
             worker.delegate(grant)
@@ -128,7 +133,7 @@ def test_a_plan_may_map_nested_dags(store: Store) -> None:
         else:
             worker.finish(grant)
     assert seen.count((first + 1, 0)) == 2
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> None:
@@ -137,7 +142,7 @@ def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> No
     reply = grow(worker, worker.claim(), body([0], step(q="gpu")))
     assert [o.queue for o in reply.opened] == ["gpu"]
     assert worker.nothing()
-    assert store.hint(run_id, "gpu", 2) == 1
+    assert store.machine.wake_ups(run_id, "gpu", 2) == 1
     gpu.finish(gpu.claim())
     close(worker, worker.claim())
     assert worker.finish(worker.claim()).run == "done"
@@ -148,25 +153,25 @@ def test_a_plan_with_many_first_steps_starts_in_portions(store: Store) -> None:
     worker = Worker(store, run_id)
     grow(worker, worker.claim(), body(range(1200), *(step() for _ in range(1200))))
     names = []
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         names.append(grant.step)
         close(worker, grant) if grant.step == CLOSE else worker.finish(grant)
     assert len(names) == 1 + 1200 + 1 + 1
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_of_two_attempts_one_delegates(store: Store) -> None:
     run_id = new_run(store, GROWING)
     slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
     lost = slow.claim()
-    store.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
     again = fast.claim()
     assert again.attempt == 2
     assert grow(fast, again, *PAIR, plan=b"fast").state == "committed"
     assert grow(slow, lost, *PAIR, plan=b"slow").state == "stale"
     assert slow.finish(lost, values={"0.0": b"late"}).state == "stale"
     found = fast.claim().scope
-    plan = store.child_plans(run_id, [found.body])[0]
+    plan = store.reader.child_plans(run_id, [found.body])[0]
     assert plan == (found.id, b"fast")
 
 
@@ -174,8 +179,8 @@ def test_a_worker_that_dies_before_it_delegates_leaves_nothing_that_counts(store
     run_id = new_run(store, GROWING)
     dying, other = Worker(store, run_id, "boot-d:1"), Worker(store, run_id, "boot-o:1")
     dying.claim()
-    store.number(run_id, 5)  # it had asked for numbers, and died
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    store.machine.number(run_id, 5)  # it had asked for numbers, and died
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
     assert grow(other, other.claim(), *PAIR).state == "committed"
     assert other.claim().scope.body == 6
 
@@ -184,7 +189,7 @@ def test_a_worker_that_dies_after_it_delegated_has_given_its_piece_away(store: S
     run_id = new_run(store, GROWING)
     dying, other = Worker(store, run_id, "boot-d:1"), Worker(store, run_id, "boot-o:1")
     grow(dying, dying.claim(), *PAIR)
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 0
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 0
     assert other.claim().scope.id == scope_id(run_id, ROOT, 0, -1)
 
 
@@ -192,11 +197,11 @@ def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
     run_id = new_run(store, GROWING)
     worker = Worker(store, run_id)
     grant = worker.claim()
-    first = store.number(run_id, 1)
+    first = store.machine.number(run_id, 1)
     made = [Child(-1, plan=ChildPlan(first, [body([0], step())], b"sealed"))]
-    replies = [store.delegate(run_id, grant, made, worker.owner, "same", None) for _ in range(2)]
+    replies = [store.machine.delegate(run_id, grant, made, worker.owner, "same", None) for _ in range(2)]
     assert replies[0] == replies[1]
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.scopes == {0: 1, first: 1}
 
@@ -207,7 +212,7 @@ def test_whoever_dies_while_closing_is_followed_by_another(store: Store) -> None
     grow(other, other.claim(), body([0], step()))
     other.finish(other.claim())
     lost = dying.claim()
-    store.sweep(run_id, Lost(["boot-d"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
     closing = other.claim()
     assert (lost.step, closing.step) == (CLOSE, CLOSE)
     # What closes writes in the parent: as later attempts than the one that delegated.
@@ -224,7 +229,7 @@ def test_a_result_of_any_size_is_handed_up(store: Store) -> None:
     worker.finish(worker.claim())
     large = bytes(1_500_000)
     close(worker, worker.claim(), large)
-    assert list(store.values(run_id, ROOT, ["0.0"])) == [large]
+    assert list(store.reader.values(run_id, ROOT, ["0.0"])) == [large]
 
 
 def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Store) -> None:
@@ -233,8 +238,8 @@ def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Sto
     grow(worker, worker.claim(), *PAIR)
     inner = worker.claim()
     assert worker.fail(inner).run == "failed"
-    assert store.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
-    assert store.resume(run_id)
+    assert store.reader.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
+    assert store.machine.resume(run_id)
     again = worker.claim()
     assert (again.scope.id, again.step, again.attempt) == (inner.scope.id, 0, 2)
     worker.finish(again)
@@ -257,9 +262,9 @@ def test_a_run_that_is_cancelled_grants_nothing_of_its_plans(store: Store) -> No
     run_id = new_run(store, GROWING)
     worker = Worker(store, run_id)
     grow(worker, worker.claim(), *PAIR)
-    store.end(run_id, "cancelled", "enough")
+    store.machine.end(run_id, "cancelled", "enough")
     assert worker.nothing()
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert worker.claim().scope.depth == 1
 
 
@@ -274,9 +279,9 @@ def test_a_rewound_step_makes_its_plan_anew(store: Store) -> None:
     for _ in range(2):
         close(worker, worker.claim())
     assert worker.finish(worker.claim()).run == "done"
-    assert store.rewind(run_id, [0])
-    assert store.scope(run_id, deep.scope.id) is None
-    assert store.resume(run_id)
+    assert store.machine.clear(run_id, [0])
+    assert store.reader.scope(run_id, deep.scope.id) is None
+    assert store.machine.resume(run_id)
     again = worker.claim()
     assert (again.scope.id, again.step, again.attempt) == (ROOT, 0, 2)
     grow(worker, again, body([0], step()))
@@ -297,26 +302,26 @@ def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:
     grow(worker, worker.claim(), *PAIR)
     scope = scope_id(run_id, ROOT, 0, -1)
     worker.finish(worker.claim(), values={"0.0": b"inner"})
-    store.free(run_id)
-    assert list(store.values(run_id, scope, ["0.0"])) == [b"inner"]
+    store.machine.collect_garbage(run_id)
+    assert list(store.reader.values(run_id, scope, ["0.0"])) == [b"inner"]
     worker.finish(worker.claim())
     large = bytes(1_500_000)
     close(worker, worker.claim(), large)
-    store.free(run_id)
-    assert list(store.values(run_id, scope, ["0.0"])) == [None]
-    assert list(store.values(run_id, ROOT, ["0.0"])) == [large]
-    body_of = store.child_plans(run_id, [1])[0]
+    store.machine.collect_garbage(run_id)
+    assert list(store.reader.values(run_id, scope, ["0.0"])) == [None]
+    assert list(store.reader.values(run_id, ROOT, ["0.0"])) == [large]
+    body_of = store.reader.child_plans(run_id, [1])[0]
     assert body_of == (scope, b"sealed")
     assert worker.finish(worker.claim()).run == "done"
-    store.free(run_id)
-    assert list(store.values(run_id, ROOT, ["0.0"])) == [None]
+    store.machine.collect_garbage(run_id)
+    assert list(store.reader.values(run_id, ROOT, ["0.0"])) == [None]
 
 
 def test_what_is_staged_for_a_run_that_is_gone_is_not_written(redis_store: Any, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, GROWING)
     worker = Worker(redis_store, run_id)
     grant = worker.claim()
-    redis_store.delete(run_id)
+    redis_store.machine.delete(run_id)
     made = [Child(-1, plan=ChildPlan(1, PAIR, b"sealed"))]
-    assert redis_store.delegate(run_id, grant, made, worker.owner, "t", None).run == "gone"
+    assert redis_store.machine.delegate(run_id, grant, made, worker.owner, "t", None).run == "gone"
     assert not raw.exists(key(run_id, "g", 1))

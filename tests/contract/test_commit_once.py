@@ -6,7 +6,8 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
-from dagcelery.store.base import CLOSE, Grant, Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, Claim, Lost
 
 from .moves import Worker, body, chain, name, new_run, nothing, results, step
 
@@ -16,10 +17,10 @@ NESTED = [body([0], step(x="$xs", b=1)), body([0], step())]
 
 def picture(store: Store, run_id: str) -> object:
     """All that a verb might have changed, but for times."""
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     counts = {at: (c.total, c.running, c.done, c.failed) for at, c in progress.counts.items()}
-    events = [(e.kind, e.piece, e.hi, e.attempt) for e in store.events(run_id, "", 1000)]
+    events = [(e.kind, e.piece, e.hi, e.attempt) for e in store.reader.events(run_id, "", 1000)]
     return counts, progress.scopes, progress.ready, progress.record.state, events
 
 
@@ -32,14 +33,14 @@ def test_finishing_twice_commits_once(store: Store) -> None:
     reply = worker.finish(grant, values={"0.0": b"second"})
     assert (reply.state, reply.opened) == ("stale", [])
     assert picture(store, run_id) == before
-    assert store.values(run_id, "0", ["0.0"]) == [b"first"]
+    assert store.reader.values(run_id, "0", ["0.0"]) == [b"first"]
 
 
 def test_a_stale_attempt_changes_nothing_but_may_claim_the_next_piece(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
     lost = slow.claim()
-    assert store.sweep(run_id, Lost(["boot-s"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["boot-s"]), 1).released == 1
     again = fast.claim(focus="0/0")
     assert (lost.attempt, again.attempt) == (1, 2)
     before = picture(store, run_id)
@@ -47,26 +48,26 @@ def test_a_stale_attempt_changes_nothing_but_may_claim_the_next_piece(store: Sto
         assert slow.finish(forged, values={"0.0": b"old"}, failure=b"old").state == "stale"
     assert picture(store, run_id) == before
     reply = slow.finish(lost, slow.want())
-    assert (reply.state, reply.grant and name(reply.grant)) == ("stale", "1")
+    assert (reply.state, reply.claim and name(reply.claim)) == ("stale", "1")
     assert fast.finish(again, values={"0.0": b"new"}).state == "committed"
-    assert store.values(run_id, "0", ["0.0"]) == [b"new"]
+    assert store.reader.values(run_id, "0", ["0.0"]) == [b"new"]
 
 
 def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 8})
     sleeper, other = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
     items = sleeper.claim(ranges={"0.0": 4})
-    store.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
     assert sleeper.finish(items, blocks=results(items)).state == "committed"
     assert sleeper.finish(items, blocks=results(items)).state == "stale"
     done = [g for g in other.pieces(FAN, nothing) if g.lo >= 0]
     assert sum(g.hi - g.lo for g in done) == 4
     assert min(g.lo for g in done) == 4
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
     run_id = new_run(store, chain(1))
     sleeper = Worker(store, run_id, "boot-s:1")
     grant = sleeper.claim()
-    store.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
     assert sleeper.finish(grant).run == "done"
     assert Worker(store, run_id).nothing()
 
@@ -79,15 +80,15 @@ def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> 
         assert (items.lo, items.hi) == (0, 4)
         rest = other.claim(ranges={"0.0": 2}), other.claim(), other.claim()
         assert [g.hi for g in rest] == [6, 7, 8]
-        store.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
         taken = {"first": other.claim(ranges={"0.0": 2}), "second": other.claim(ranges={"0.0": 2})}
         for half in {"first", "second"} - set(others):
-            store.release(run_id, taken[half], other.owner)
+            store.machine.release(run_id, taken[half], other.owner)
         assert sleeper.finish(items, blocks=results(items)).state == "stale"
         for grant in (*rest, *(taken[half] for half in others)):
             assert other.finish(grant).state == "committed"
         list(other.pieces(FAN, nothing))
-        progress = store.progress(run_id)
+        progress = store.reader.progress(run_id)
         assert progress is not None
         assert (progress.counts[0, 0].done, progress.record.state) == (8, "done")
 
@@ -95,11 +96,11 @@ def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> 
 def test_two_claimers_never_get_the_same_piece(store: Store) -> None:
     size = 300
     run_id = new_run(store, [body(range(101), *(step() for _ in range(100)), step(x="$xs"))], lists={"$xs": size})
-    got: list[Grant] = []
+    got: list[Claim] = []
 
     def work(number: int) -> None:
         worker = Worker(store, run_id, f"boot-{number}:1")
-        while (grant := worker.ask(ranges={"0.100": 7}, slots=4).grant) is not None:
+        while (grant := worker.ask(ranges={"0.100": 7}, slots=4).claim) is not None:
             got.append(grant)
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
@@ -116,13 +117,13 @@ def test_a_released_piece_is_ready_again_and_spent_no_attempt(store: Store) -> N
     run_id = new_run(store, FAN, lists={"$xs": 10})
     worker = Worker(store, run_id)
     grant = worker.claim(ranges={"0.0": 4})
-    store.release(run_id, grant, worker.owner)
-    progress = store.progress(run_id)
+    store.machine.release(run_id, grant, worker.owner)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].running) == ({"cpu": 1}, 0)
     again = worker.claim(ranges={"0.0": 4})
     assert (again.lo, again.hi, again.attempt) == (0, 4, 1)
-    store.release(run_id, again, "boot-x:1")
+    store.machine.release(run_id, again, "boot-x:1")
     assert worker.finish(again).state == "committed", "nobody else releases a claim"
 
 
@@ -130,13 +131,13 @@ def test_a_released_step_may_be_claimed_by_another(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
     grant = worker.claim()
-    store.release(run_id, grant, worker.owner)
+    store.machine.release(run_id, grant, worker.owner)
     again = other.claim()
     assert (again.step, again.attempt) == (0, 1)
     assert worker.finish(grant).state == "stale"
     assert other.finish(again).state == "committed"
-    store.release(run_id, grant, worker.owner)
-    store.release(run_id, again, other.owner)
+    store.machine.release(run_id, grant, worker.owner)
+    store.machine.release(run_id, again, other.owner)
     assert other.claim().step == 1
 
 
@@ -147,11 +148,11 @@ def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> Non
     assert worker.finish(failing, worker.want(), failure=b"boom").run == "failed"
     assert worker.nothing()
     reply = other.finish(live, other.want(), values={"1.0": b"kept"})
-    assert (reply.state, reply.run, reply.grant) == ("committed", "failed", None)
-    assert store.values(run_id, "0", ["1.0"]) == [b"kept"]
-    assert store.failures(run_id) == {"0/0": b"boom"}
-    assert store.hint(run_id, "cpu", 8) == 0
-    assert store.sweep(run_id, Lost(["boot-a"]), 1).hints == []
+    assert (reply.state, reply.run, reply.claim) == ("committed", "failed", None)
+    assert store.reader.values(run_id, "0", ["1.0"]) == [b"kept"]
+    assert store.reader.failures(run_id) == {"0/0": b"boom"}
+    assert store.machine.wake_ups(run_id, "cpu", 8) == 0
+    assert store.machine.sweep(run_id, Lost(["boot-a"]), 1).wake_ups == []
 
 
 def test_the_first_failure_is_the_runs(store: Store) -> None:
@@ -160,21 +161,21 @@ def test_the_first_failure_is_the_runs(store: Store) -> None:
     first, second = worker.claim(), other.claim()
     worker.finish(first, failure=b"one")
     other.finish(second, failure=b"two")
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.failed) == ("failed", "0/0")
-    assert store.failures(run_id) == {"0/0": b"one", "0/1": b"two"}
+    assert store.reader.failures(run_id) == {"0/0": b"one", "0/1": b"two"}
 
 
 def test_each_verb_answers_a_repeated_call_as_before(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 20})
     worker = Worker(store, run_id)
     want = worker.want(ranges={"0.0": 5})
-    first = store.claim(run_id, want)
+    first = store.machine.claim(run_id, want)
     once = picture(store, run_id)
-    assert store.claim(run_id, want) == first
+    assert store.machine.claim(run_id, want) == first
     assert picture(store, run_id) == once, "the cursor moved once"
-    grant = first.grant
+    grant = first.claim
     assert grant is not None
     then = worker.want(ranges={"0.0": 5})
     reply = worker.finish(grant, then, blocks=results(grant))
@@ -182,10 +183,10 @@ def test_each_verb_answers_a_repeated_call_as_before(store: Store) -> None:
     for _ in range(2):
         assert worker.finish(grant, then, blocks=results(grant)) == reply
     assert picture(store, run_id) == once
-    assert reply.grant is not None
-    store.release(run_id, reply.grant, worker.owner)
+    assert reply.claim is not None
+    store.machine.release(run_id, reply.claim, worker.owner)
     once = picture(store, run_id)
-    store.release(run_id, reply.grant, worker.owner)
+    store.machine.release(run_id, reply.claim, worker.owner)
     assert picture(store, run_id) == once
 
 
@@ -206,8 +207,8 @@ def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) 
     grant, want = worker.claim(), worker.want()
     worker.finish(grant, want)
     again = worker.finish(grant, want)
-    assert again.grant is not None
-    progress = store.progress(run_id)
+    assert again.claim is not None
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width - 1}, 1)
 
@@ -220,15 +221,15 @@ def test_a_repeated_delegate_opens_once(store: Store) -> None:
     once = picture(store, run_id)
     assert worker.delegate(grant, want) == reply
     assert picture(store, run_id) == once
-    assert reply.grant is not None
-    done = worker.finish(reply.grant, worker.want())
-    assert done.grant is not None
-    assert done.grant.step == CLOSE
+    assert reply.claim is not None
+    done = worker.finish(reply.claim, worker.want())
+    assert done.claim is not None
+    assert done.claim.step == CLOSE
 
 
 def test_ending_again_changes_nothing(store: Store) -> None:
     run_id = new_run(store, chain(2))
-    assert store.end(run_id, "cancelled", "enough").run == "cancelled"
+    assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
     once = picture(store, run_id)
-    assert store.end(run_id, "timed_out", "late").run == "cancelled"
+    assert store.machine.end(run_id, "timed_out", "late").run == "cancelled"
     assert picture(store, run_id) == once

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from dagcelery.store.base import Grant, Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Claim, Lost
 
 from .moves import Worker, body, new_run, outliving, retry, step
 from .test_retries import counts, kinds
@@ -19,9 +20,9 @@ def die(store: Store, run_id: str, *boots: str, deaths: int = 3, limited: bool =
     """Each boot in turn claims what is first and dies of it; what is condemned then."""
     for boot in boots:
         Worker(store, run_id, f"{boot}:1").claim()
-        swept = store.sweep(run_id, Lost([boot], limited=limited), 1, deaths)
+        swept = store.machine.sweep(run_id, Lost([boot], limited=limited), 1, deaths)
         assert swept.released == 1
-    return list(swept.condemned)
+    return list(swept.poisoned)
 
 
 def test_a_piece_is_condemned_by_its_third_death(store: Store) -> None:
@@ -30,37 +31,37 @@ def test_a_piece_is_condemned_by_its_third_death(store: Store) -> None:
     assert die(store, run_id, "b3") == [("cpu", "0/0")]
     worker = Worker(store, run_id)
     grant = worker.claim()
-    assert (grant.condemned, grant.attempt) == ("died", 4)
+    assert (grant.poisoned, grant.attempt) == ("died", 4)
     assert worker.fail(grant).run == "failed"
-    assert not store.sweep(run_id, Lost(), 1).condemned
+    assert not store.machine.sweep(run_id, Lost(), 1).poisoned
 
 
 def test_what_is_condemned_is_told_no_inputs(store: Store) -> None:
     run_id = new_run(store, [body([0], step(needs=["$a"]))], values={"$a": b"a"})
     die(store, run_id, "b1", deaths=1)
     grant = Worker(store, run_id).claim()
-    assert (grant.condemned, dict(grant.values)) == ("died", {})
+    assert (grant.poisoned, dict(grant.values)) == ("died", {})
 
 
 def test_an_item_is_condemned_once_it_was_alone(store: Store) -> None:
     run_id = new_run(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 4})
     worker, boots = Worker(store, run_id), 0
     done: list[tuple[int, str]] = []
-    while (grant := worker.ask(ranges={"0.0": 4}).grant) is not None:
-        if grant.condemned:
+    while (grant := worker.ask(ranges={"0.0": 4}).claim) is not None:
+        if grant.poisoned:
             worker.fail(grant)
-            done.append((grant.lo, grant.condemned))
+            done.append((grant.lo, grant.poisoned))
         elif grant.lo <= 2 < grant.hi:
             # Whoever gets item 2 dies.
             boots += 1
-            store.release(run_id, grant, worker.owner)
+            store.machine.release(run_id, grant, worker.owner)
             Worker(store, run_id, f"b{boots}:1").claim(ranges={"0.0": 4})
-            store.sweep(run_id, Lost([f"b{boots}"]), 1, 2)
+            store.machine.sweep(run_id, Lost([f"b{boots}"]), 1, 2)
         else:
             worker.finish(grant)
             done += [(item, "") for item in range(grant.lo, grant.hi)]
     assert sorted(done) == [(0, ""), (1, ""), (2, "died"), (3, "")]
-    assert store.wait(run_id, 0) == "failed"
+    assert store.reader.wait(run_id, 0) == "failed"
     assert boots <= 4
 
 
@@ -68,32 +69,32 @@ def test_the_deaths_of_a_range_are_not_those_of_its_first_item(store: Store) -> 
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 64})
     for boot in ("b1", "b2", "b3"):
         Worker(store, run_id, f"{boot}:1").claim(ranges={"0.0": 30})
-        assert store.sweep(run_id, Lost([boot]), 1, 1).condemned == []
+        assert store.machine.sweep(run_id, Lost([boot]), 1, 1).poisoned == []
 
 
 def test_another_items_condemnation_is_its_own(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
     die(store, run_id, "b1", deaths=1)
     worker = Worker(store, run_id)
-    assert sorted((g.lo, g.condemned) for g in (worker.claim() for _ in range(3))) == [(0, "died"), (1, ""), (2, "")]
+    assert sorted((g.lo, g.poisoned) for g in (worker.claim() for _ in range(3))) == [(0, "died"), (1, ""), (2, "")]
 
 
 def test_two_condemned_items_are_named_as_one_step(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
     grants = [Worker(store, run_id, f"b:{pid}").claim() for pid in range(2)]
     assert [g.lo for g in grants] == [0, 1]
-    assert store.sweep(run_id, Lost(["b"]), 1, 1).condemned == [("cpu", "0/0")]
+    assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]
 
 
 def test_a_pause_that_was_taken_for_a_death_is_forgiven(store: Store) -> None:
     run_id = new_run(store, ONE)
     sleeper = Worker(store, run_id, "s:1")
     paused = sleeper.claim()
-    store.sweep(run_id, Lost(["s"]), 1)
+    store.machine.sweep(run_id, Lost(["s"]), 1)
     die(store, run_id, "boot-s")
     held = Worker(store, run_id, "other:1").claim()
     assert sleeper.finish(paused).state == "stale", "another attempt has begun since"
-    store.release(run_id, held, "other:1")
+    store.machine.release(run_id, held, "other:1")
     assert die(store, run_id, "b3") == [], "two have died"
     assert die(store, run_id, "b4") == [("cpu", "0/0")]
 
@@ -104,7 +105,7 @@ def test_nobody_is_forgiven_for_a_name_that_ends_alike(store: Store) -> None:
     speaker, holder = Worker(store, run_id, "s:1"), Worker(store, run_id, "x:1")
     held = holder.claim()
     assert speaker.finish(held).state == "stale"
-    store.release(run_id, held, holder.owner)
+    store.machine.release(run_id, held, holder.owner)
     assert die(store, run_id, "b2", deaths=2) == [("cpu", "0/0")]
 
 
@@ -113,26 +114,26 @@ def test_who_wakes_before_anybody_else_claimed_takes_its_condemnation_along(stor
         run_id = new_run(store, [body([0], step(x="$xs" if fan_out else "", s=[1]), step(1))], lists={"$xs": 1})
         sleeper = Worker(store, run_id, "b1:1")
         grant = sleeper.claim()
-        assert store.sweep(run_id, Lost(["b1"]), 1, 1).condemned == [("cpu", "0/0")]
+        assert store.machine.sweep(run_id, Lost(["b1"]), 1, 1).poisoned == [("cpu", "0/0")]
         assert sleeper.finish(grant).state == "committed"
-        assert not store.sweep(run_id, Lost(), 1).condemned
-        assert sleeper.claim().condemned == ""
+        assert not store.machine.sweep(run_id, Lost(), 1).poisoned
+        assert sleeper.claim().poisoned == ""
 
 
 def test_who_left_in_good_order_has_not_died_of_its_piece(store: Store) -> None:
     run_id = new_run(store, ONE)
     for boot in ("b1", "b2", "b3", "b4"):
         Worker(store, run_id, f"{boot}:1").claim()
-        swept = store.sweep(run_id, Lost(left=[boot]), 1, 1)
-        assert (swept.released, swept.condemned) == (1, [])
+        swept = store.machine.sweep(run_id, Lost(left=[boot]), 1, 1)
+        assert (swept.released, swept.poisoned) == (1, [])
     assert Worker(store, run_id).claim().attempt == 5
 
 
 def test_a_claim_that_nobody_vouches_for_is_no_death(store: Store) -> None:
     run_id = new_run(store, ONE)
     Worker(store, run_id, "unknown:1").claim()
-    swept = store.sweep(run_id, Lost(alive={}), 0, 1)
-    assert (swept.released, swept.condemned) == (1, [])
+    swept = store.machine.sweep(run_id, Lost(alive={}), 0, 1)
+    assert (swept.released, swept.poisoned) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -145,23 +146,23 @@ def test_a_live_boots_claim_whose_message_is_over_comes_back(
     run_id = new_run(store, ONE)
     Worker(store, run_id, "b:1").claim(message="message-1-and-more")
     alive = {"b": (time.time() + since, working)}
-    swept = store.sweep(run_id, Lost(alive=alive), 3600, 1)
-    assert (swept.released, swept.condemned) == (released, [])
+    swept = store.machine.sweep(run_id, Lost(alive=alive), 3600, 1)
+    assert (swept.released, swept.poisoned) == (released, [])
 
 
 def test_the_messages_that_work_on_a_run_are_known(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2, 3], step(), step(), step(), step())])
     workers = [Worker(store, run_id, f"b:{pid}") for pid in range(4)]
     grants = [w.claim(message=m) for w, m in zip(workers, ["m2", "m1", "", "m2"], strict=True)]
-    assert list(store.messages(run_id)) == ["m1", "m2"]
+    assert list(store.reader.messages(run_id)) == ["m1", "m2"]
     workers[1].finish(grants[1])
-    assert list(store.messages(run_id)) == ["m2"]
-    assert list(store.messages("nobody")) == []
+    assert list(store.reader.messages(run_id)) == ["m2"]
+    assert list(store.reader.messages("nobody")) == []
 
 
 def test_the_messages_that_a_worker_works_on_are_announced(store: Store) -> None:
-    store.announce("b", ["cpu"], 2, ["0123456789", "x"])
-    assert list(store.workers()["b"]["messages"]) == ["01234567", "x"]
+    store.fleet.heartbeat("b", ["cpu"], 2, ["0123456789", "x"])
+    assert list(store.fleet.workers()["b"]["messages"]) == ["01234567", "x"]
 
 
 # -- time limits --------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def test_a_piece_that_reached_its_hard_limit_is_condemned_at_once(store: Store) 
     assert die(store, run_id, "b1", limited=True) == [("cpu", "0/0")]
     worker = Worker(store, run_id)
     grant = worker.claim()
-    assert grant.condemned == "timeout"
+    assert grant.poisoned == "timeout"
     assert worker.fail(grant).run == "failed"
 
 
@@ -182,7 +183,7 @@ def test_a_policy_may_retry_what_reached_its_hard_limit(store: Store) -> None:
     assert Worker(store, run_id).nothing()
     time.sleep(0.04)
     assert die(store, run_id, "b2", limited=True) == [("cpu", "0/0")], "its calls are spent"
-    assert Worker(store, run_id).claim().condemned == "timeout"
+    assert Worker(store, run_id).claim().poisoned == "timeout"
 
 
 def test_calls_that_failed_and_calls_that_were_cut_off_are_counted_together(store: Store) -> None:
@@ -196,14 +197,14 @@ def test_a_death_before_the_limit_is_a_death(store: Store) -> None:
     run_id = new_run(store, [body([0], step(tl=1.0, r=retry(2, limit=True)))])
     assert die(store, run_id, "b1") == []
     assert die(store, run_id, "b2", deaths=2) == [("cpu", "0/0")]
-    assert Worker(store, run_id).claim().condemned == "died"
+    assert Worker(store, run_id).claim().poisoned == "died"
 
 
 def test_the_limit_of_another_step_is_a_death_to_this_one(store: Store) -> None:
     run_id = new_run(store, ONE)
     assert die(store, run_id, "b1", limited=True) == []
     assert die(store, run_id, "b2", deaths=2, limited=True) == [("cpu", "0/0")]
-    assert Worker(store, run_id).claim().condemned == "died"
+    assert Worker(store, run_id).claim().poisoned == "died"
 
 
 def test_items_with_a_time_limit_are_claimed_one_by_one(store: Store) -> None:
@@ -214,7 +215,7 @@ def test_items_with_a_time_limit_are_claimed_one_by_one(store: Store) -> None:
 
 # -- late starts --------------------------------------------------------------------------------------
 def late(store: Store, run_id: str) -> Sequence[tuple[str, str]]:
-    return store.sweep(run_id, Lost(), 1).condemned
+    return store.machine.sweep(run_id, Lost(), 1).poisoned
 
 
 @pytest.mark.parametrize("over", ["", "$xs"])
@@ -225,7 +226,7 @@ def test_what_nobody_began_in_time_is_condemned(store: Store, over: str) -> None
     assert late(store, run_id) == [("gpu", "0/0")]
     worker = Worker(store, run_id, queue="gpu")
     grant = worker.claim(focus="0/0", only=True)
-    assert grant.condemned == "start_within"
+    assert grant.poisoned == "start_within"
     assert worker.fail(grant).run == "failed"
 
 
@@ -237,12 +238,12 @@ def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> No
     time.sleep(0.03)
     assert late(store, run_id) == []
     worker.finish(grant)
-    done: Grant | None = worker.ask().grant
+    done: Claim | None = worker.ask().claim
     while done is not None:
-        assert done.condemned == ""
+        assert done.poisoned == ""
         worker.finish(done)
-        done = worker.ask().grant
-    assert store.wait(run_id, 0) == "done"
+        done = worker.ask().claim
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:
@@ -252,4 +253,4 @@ def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:
     time.sleep(0.04)
     worker.finish(grant)
     assert late(store, run_id) == []
-    assert worker.claim().condemned == ""
+    assert worker.claim().poisoned == ""

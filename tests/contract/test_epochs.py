@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from dagcelery.store.base import Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Lost
 
 from .moves import Worker, body, chain, drain, hooked, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
@@ -16,7 +17,7 @@ FAN = [body([0], step(x="$xs", s=[1]), step(1))]
 
 
 def epoch(store: Store, run_id: str) -> tuple[str, int]:
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     return record.state, record.epoch
 
@@ -27,18 +28,18 @@ def test_what_failed_is_ready_again_and_what_was_done_stays_done(store: Store) -
     worker = Worker(store, run_id)
     worker.finish(worker.claim(focus="0/0"), values={"0.0": b"kept"})
     worker.fail(worker.claim(focus="0/1"))
-    assert store.resume(run_id)
-    record = store.record(run_id)
+    assert store.machine.resume(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.epoch, record.failed, record.reason, record.ended) == ("running", 2, "", "", 0.0)
     assert counts(store, run_id, 1) == (0, 0, 0, 0, 0)
-    assert store.failures(run_id) == {"0/1@1": b"boom"}
+    assert store.reader.failures(run_id) == {"0/1@1": b"boom"}
     grant = worker.claim()
     assert (grant.step, grant.attempt) == (1, 2)
     worker.finish(grant)
     assert drain(store, run_id, topology) == ["2"]
     assert epoch(store, run_id) == ("done", 2)
-    assert store.values(run_id, "0", ["0.0"]) == [b"kept"]
+    assert store.reader.values(run_id, "0", ["0.0"]) == [b"kept"]
     assert [k for k, _, _ in kinds(store, run_id)] == [
         *("created", "done", "failed", "failed", "resumed", "done", "done", "done")
     ]
@@ -46,25 +47,25 @@ def test_what_failed_is_ready_again_and_what_was_done_stays_done(store: Store) -
 
 def test_only_a_run_that_is_over_and_not_done_can_be_resumed(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    assert not store.resume(run_id)
+    assert not store.machine.resume(run_id)
     worker = Worker(store, run_id)
     grant = worker.claim()
-    assert not store.resume(run_id)
+    assert not store.machine.resume(run_id)
     worker.finish(grant)
-    assert not store.resume(run_id)
-    assert not store.resume("nobody")
+    assert not store.machine.resume(run_id)
+    assert not store.machine.resume("nobody")
     assert epoch(store, run_id) == ("done", 1)
 
 
 def test_a_run_that_cannot_be_resumed_is_swept_as_before(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    assert not store.resume(run_id)
-    assert not store.resume("nobody")
-    assert list(store.due(10, 0)) == [run_id]
-    store.end(run_id, "cancelled", "enough")
-    assert list(store.due(10, 0)) == []
-    store.resume(run_id)
-    assert list(store.due(10, 0)) == [run_id]
+    assert not store.machine.resume(run_id)
+    assert not store.machine.resume("nobody")
+    assert list(store.fleet.due(10, 0)) == [run_id]
+    store.machine.end(run_id, "cancelled", "enough")
+    assert list(store.fleet.due(10, 0)) == []
+    store.machine.resume(run_id)
+    assert list(store.fleet.due(10, 0)) == [run_id]
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "timed_out"])
@@ -72,9 +73,9 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(store: Store, state: str)
     run_id = new_run(store, FAN, lists={"$xs": 6})
     worker = Worker(store, run_id)
     worker.finish(worker.claim(ranges={"0.0": 2}))
-    store.end(run_id, state, "enough")
+    store.machine.end(run_id, state, "enough")
     assert worker.nothing()
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert drain(store, run_id, FAN)[-1] == "1"
     assert counts(store, run_id) == (0, 6, 0, 0, 0)
     assert epoch(store, run_id) == ("done", 2)
@@ -84,12 +85,12 @@ def test_failures_of_a_run_that_was_cancelled_are_executed_again(store: Store) -
     run_id = new_run(store, [body([0, 1], step(s=[2], r=retry(3)), step(x="$xs", s=[2]), step(2))], lists={"$xs": 6})
     single, ranged = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
     one, some = single.claim(focus="0/0"), ranged.claim(focus="0/1", ranges={"0.1": 3})
-    store.end(run_id, "cancelled", "enough")
+    store.machine.end(run_id, "cancelled", "enough")
     single.fail(one, retryable=True)
     ranged.fail(some, at=1, blocks=results(some, 1))
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     found: dict[tuple[int, int], int] = {}
-    while (grant := single.ask(ranges={"0.1": 9}).grant) is not None:
+    while (grant := single.ask(ranges={"0.1": 9}).claim) is not None:
         found |= {(grant.step, item): grant.attempt for item in range(grant.lo, max(grant.hi, grant.lo + 1))}
         single.finish(grant)
     again = {(0, -1): 2, (1, 1): 2}
@@ -102,7 +103,7 @@ def test_live_pieces_of_the_last_epoch_commit_in_the_next(store: Store) -> None:
     worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
     live = other.claim(focus="0/1")
     worker.fail(worker.claim())
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert other.finish(live).state == "committed"
     worker.finish(worker.claim())
     assert worker.claim().step == 2
@@ -113,9 +114,9 @@ def test_claims_whose_owners_died_come_back_also_when_the_run_is_over(store: Sto
     worker = Worker(store, run_id)
     Worker(store, run_id, "boot-d:1").claim(focus="0/1")
     worker.fail(worker.claim())
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
     assert worker.nothing(), "the run is over"
-    store.resume(run_id)
+    store.machine.resume(run_id)
     assert drain(store, run_id, [body([0, 1], step(), step())]) == ["0", "1"]
 
 
@@ -125,22 +126,22 @@ def test_a_run_whose_last_live_pieces_committed_after_its_cancellation_ends_as_d
         worker = Worker(store, run_id)
         worker.finish(worker.claim())
         live = worker.claim()
-        store.end(run_id, ended, "enough")
+        store.machine.end(run_id, ended, "enough")
         assert worker.finish(live).run == ended
-        assert store.resume(run_id)
+        assert store.machine.resume(run_id)
         assert epoch(store, run_id) == ("done", 2)
-        assert store.wait(run_id, 0) == "done"
-        assert not store.resume(run_id)
+        assert store.reader.wait(run_id, 0) == "done"
+        assert not store.machine.resume(run_id)
 
 
 def test_a_resumed_run_that_is_done_at_once_calls_its_hooks(store: Store) -> None:
     run_id = new_run(store, hooked(*chain(1)))
     worker = Worker(store, run_id)
     live = worker.claim()
-    store.end(run_id, "cancelled", "enough")
+    store.machine.end(run_id, "cancelled", "enough")
     worker.finish(live)
-    store.resume(run_id)
-    assert store.sweep(run_id, Lost(), 1).hints == ["cpu"]
+    store.machine.resume(run_id)
+    assert store.machine.sweep(run_id, Lost(), 1).wake_ups == ["cpu"]
     assert worker.claim().step == -3
 
 
@@ -148,14 +149,14 @@ def test_a_run_resumed_twice_at_once_opens_one_epoch(store: Store) -> None:
     for _ in range(5):
         run_id = new_run(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 250})
         worker = Worker(store, run_id)
-        while (grant := worker.ask().grant) is not None:
+        while (grant := worker.ask().claim) is not None:
             worker.fail(grant)
         answers: list[bool] = []
         start = threading.Barrier(3)
 
         def resume(run_id: str = run_id, answers: list[bool] = answers, start: threading.Barrier = start) -> None:
             start.wait()
-            answers.append(store.resume(run_id))
+            answers.append(store.machine.resume(run_id))
 
         threads = [threading.Thread(target=resume) for _ in range(3)]
         for thread in threads:
@@ -176,21 +177,21 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
         assert worker.fail(worker.claim(focus="0/0"), retryable=True).state == "retried"
         for boot in ("b1", "b2"):
             Worker(store, run_id, f"{boot}:1").claim(focus="0/1")
-            assert store.sweep(run_id, Lost([boot]), 1).condemned == []
+            assert store.machine.sweep(run_id, Lost([boot]), 1).poisoned == []
         assert worker.fail(worker.claim(focus="0/0"), retryable=True).run == "failed"
-        assert store.resume(run_id), turn
+        assert store.machine.resume(run_id), turn
     assert worker.claim(focus="0/0").attempt == 5
 
 
 def test_what_was_condemned_is_called_again_in_the_next_epoch(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     Worker(store, run_id, "b:1").claim()
-    assert store.sweep(run_id, Lost(["b"]), 1, 1).condemned == [("cpu", "0/0")]
+    assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]
     worker = Worker(store, run_id)
     worker.fail(worker.claim(focus="0/1"))
-    store.resume(run_id)
-    assert not store.sweep(run_id, Lost(), 1).condemned
-    assert worker.claim().condemned == ""
+    store.machine.resume(run_id)
+    assert not store.machine.sweep(run_id, Lost(), 1).poisoned
+    assert worker.claim().poisoned == ""
 
 
 def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) -> None:
@@ -200,29 +201,29 @@ def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) 
     worker.fail(worker.claim(focus="0/1"))
     time.sleep(0.04)
     assert worker.nothing()
-    assert store.sweep(run_id, Lost(), 1).hints == []
-    store.resume(run_id)
+    assert store.machine.sweep(run_id, Lost(), 1).wake_ups == []
+    store.machine.resume(run_id)
     assert sorted((g.step, g.attempt) for g in worker.pieces([{}], lambda grant: {})) == [(0, 2), (1, 2)]
     assert epoch(store, run_id) == ("done", 2)
 
 
 def test_the_time_to_start_does_not_pass_while_a_run_is_over(store: Store) -> None:
     run_id = new_run(store, [body([0], step(sw=0.05))])
-    store.end(run_id, "cancelled", "enough")
+    store.machine.end(run_id, "cancelled", "enough")
     time.sleep(0.06)
-    store.resume(run_id)
-    assert not store.sweep(run_id, Lost(), 1).condemned
+    store.machine.resume(run_id)
+    assert not store.machine.sweep(run_id, Lost(), 1).poisoned
     time.sleep(0.06)
-    assert store.sweep(run_id, Lost(), 1).condemned == [("cpu", "0/0")]
+    assert store.machine.sweep(run_id, Lost(), 1).poisoned == [("cpu", "0/0")]
 
 
 def test_a_resumed_run_has_as_much_time_as_before_or_as_it_is_given(store: Store) -> None:
     run_id = new_run(store, chain(1), deadline_seconds=100.0)
 
     def left(deadline_seconds: float | None) -> float:
-        store.end(run_id, "timed_out", "late")
-        store.resume(run_id, deadline_seconds)
-        record = store.record(run_id)
+        store.machine.end(run_id, "timed_out", "late")
+        store.machine.resume(run_id, deadline_seconds)
+        record = store.reader.record(run_id)
         assert record is not None
         return record.deadline - time.time() if record.deadline else 0.0
 
@@ -231,14 +232,14 @@ def test_a_resumed_run_has_as_much_time_as_before_or_as_it_is_given(store: Store
     assert left(None) == pytest.approx(50, abs=1)
     assert left(0) == 0.0
     assert left(None) == 0.0
-    assert store.sweep(run_id, Lost(), 1).run == "running"
+    assert store.machine.sweep(run_id, Lost(), 1).run == "running"
 
 
 def test_a_run_that_was_resumed_before_it_began_has_begun(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    store.end(run_id, "cancelled", "enough")
-    store.resume(run_id)
-    record = store.record(run_id)
+    store.machine.end(run_id, "cancelled", "enough")
+    store.machine.resume(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert record.started == pytest.approx(time.time(), abs=1)
 
@@ -247,11 +248,11 @@ def test_who_waits_for_a_resumed_run_waits_for_its_next_end(store: Store) -> Non
     run_id = new_run(store, chain(1))
     worker = Worker(store, run_id)
     worker.fail(worker.claim())
-    store.resume(run_id)
-    assert store.wait(run_id, 0.01) == "running"
+    store.machine.resume(run_id)
+    assert store.reader.wait(run_id, 0.01) == "running"
     finisher = threading.Timer(0.05, lambda: worker.finish(worker.claim()))
     finisher.start()
-    assert store.wait(run_id, 5) == "done"
+    assert store.reader.wait(run_id, 5) == "done"
     finisher.join()
 
 
@@ -261,9 +262,9 @@ def test_a_failure_in_a_nested_scope_is_executed_again(store: Store) -> None:
     worker = Worker(store, run_id)
     failed, closed = 0, 0
     while epoch(store, run_id)[0] != "done":
-        grant = worker.ask().grant
+        grant = worker.ask().claim
         if grant is None:
-            assert store.resume(run_id)
+            assert store.machine.resume(run_id)
         elif grant.scope.body == 0:
             worker.delegate(grant)
         elif grant.attempt == 1 and grant.step == -2:
@@ -284,12 +285,12 @@ def test_a_zombie_of_the_last_epoch_does_not_take_back_what_has_failed_since(sto
         run_id = new_run(store, [body([0], step(x=over))], lists={"$xs": 1})
         zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
         old = zombie.claim()
-        store.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
         newer = zombie.claim()
-        store.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
         newest = zombie.claim()
         zombie.fail(newest)
-        store.resume(run_id)
+        store.machine.resume(run_id)
         for grant in (old, newer, newest):
             assert zombie.finish(grant, values={"0.0": b"old"}).state == "stale"
         again = worker.claim()
@@ -302,16 +303,16 @@ def test_attempts_never_fall_for_a_piece_that_may_have_a_zombie(store: Store) ->
         run_id = new_run(store, [body([0], step(x=over))], lists={"$xs": 1})
         zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
         lost = zombie.claim()
-        store.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
         for _ in range(3):
             grant = worker.claim()
             assert grant.attempt == lost.attempt + 1
-            store.release(run_id, grant, worker.owner)
-            store.release(run_id, grant, worker.owner)
-            store.release(run_id, lost, zombie.owner)
+            store.machine.release(run_id, grant, worker.owner)
+            store.machine.release(run_id, grant, worker.owner)
+            store.machine.release(run_id, lost, zombie.owner)
         grant = worker.claim()
         assert grant.attempt == lost.attempt + 1
-        store.release(run_id, lost, zombie.owner)
+        store.machine.release(run_id, lost, zombie.owner)
         assert zombie.finish(lost).state == "stale"
         assert worker.finish(grant).run == "done"
         assert zombie.finish(lost).state == "stale"
@@ -321,7 +322,7 @@ def test_what_is_given_back_of_a_range_is_fenced_against_those_that_had_it_befor
     run_id = new_run(store, FAN, lists={"$xs": 8})
     zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
     lost = zombie.claim(ranges={"0.0": 4})
-    store.sweep(run_id, Lost(["boot-z"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-z"]), 1)
     while (grant := worker.claim(ranges={"0.0": 2})).lo != 0:
         worker.finish(grant)
     assert (grant.hi, grant.attempt) == (2, 2)

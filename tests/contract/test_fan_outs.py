@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagcelery.store.base import CELL, RANGE_ITEMS, Block, Grant, Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CELL, RANGE_ITEMS, Block, Claim, Lost
 
 from .moves import Worker, body, drain, elements, name, new_run, results, step
 
@@ -14,7 +15,7 @@ def fan_out(size: int, **options: Any) -> list[dict[str, Any]]:
     return [body([0], step(s=[1], x="$xs", each=["$xs"], **options), step(1, needs=["0.0"]))]
 
 
-def produce(grant: Grant) -> Mapping[str, Any]:
+def produce(grant: Claim) -> Mapping[str, Any]:
     return {"blocks": results(grant)} if grant.lo >= 0 else {}
 
 
@@ -22,7 +23,7 @@ def collect(store: Store, run_id: str, token: str, size: int) -> bytes:
     """The elements of a list, of which the highest attempt holds; each is one byte here."""
     found = bytearray(size)
     made = [-1] * size
-    for block in store.blocks(run_id, "0", token, 0, size):
+    for block in store.reader.blocks(run_id, "0", token, 0, size):
         for i in range(block.lo, block.hi):
             if block.attempt >= made[i]:
                 found[i], made[i] = block.data[i - block.lo], block.attempt
@@ -67,7 +68,7 @@ def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Sto
 def test_an_empty_fan_out_is_one_empty_range(store: Store) -> None:
     run_id = new_run(store, fan_out(0), lists={"$xs": 0})
     assert drain(store, run_id, fan_out(0), produce=produce) == ["0[0:0]", "1"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> None:
@@ -76,7 +77,7 @@ def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> 
     pieces = drain(store, run_id, fan_out(size), produce=produce, ranges={"0.0": 10_000})
     assert len(pieces) < size / RANGE_ITEMS * 1.2 + 20
     assert collect(store, run_id, "0.0", size) == b"." * size
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert (progress.counts[0, 0].total, progress.counts[0, 0].done) == (size, size)
 
@@ -98,9 +99,9 @@ def test_the_failure_of_an_item_keeps_what_came_before_it(store: Store) -> None:
     worker = Worker(store, run_id)
     grant = worker.claim(ranges={"0.0": 5})
     reply = worker.finish(grant, worker.want(), done=3, blocks=results(grant, 3), failure=b"boom")
-    assert (reply.state, reply.run, reply.grant) == ("committed", "failed", None)
-    assert store.failures(run_id) == {"0/0/3": b"boom"}
-    progress = store.progress(run_id)
+    assert (reply.state, reply.run, reply.claim) == ("committed", "failed", None)
+    assert store.reader.failures(run_id) == {"0/0/3": b"boom"}
+    progress = store.reader.progress(run_id)
     assert progress is not None
     count = progress.counts[0, 0]
     assert (count.done, count.failed, count.running) == (3, 1, 0)
@@ -161,7 +162,7 @@ def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:
     assert (after.lo, after.hi) == (0, 1)
     worker.finish(after, blocks=results(after))
     drain(store, run_id, element_wise(need=2), produce=produce, ranges={"0.0": 3, "0.1": 2, "0.2": 9})
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
@@ -181,7 +182,7 @@ def test_a_gate_may_open_before_any_item_is_there(store: Store) -> None:
     keeper.finish(keeper.claim())
     assert worker.nothing(focus="0/2", only=True)
     drain(store, run_id, element_wise(gate=1), produce=produce)
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_empty_fan_outs_follow_each_other(store: Store) -> None:
@@ -189,7 +190,7 @@ def test_empty_fan_outs_follow_each_other(store: Store) -> None:
         run_id = new_run(store, element_wise(need, gate), lists={"$xs": 0})
         done = drain(store, run_id, element_wise(need, gate), produce=produce)
         assert sorted(done) == ["0[0:0]", "1[0:0]", "2[0:0]", "3", "4"]
-        assert store.wait(run_id, 0) == "done"
+        assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_two_fan_outs_over_one_list_do_not_disturb_each_other(store: Store) -> None:
@@ -215,7 +216,7 @@ def test_a_range_committed_again_overrides_by_its_attempt(store: Store) -> None:
     run_id = new_run(store, fan_out(4), lists={"$xs": 4})
     dead, alive = Worker(store, run_id, "boot-d:1"), Worker(store, run_id)
     lost = dead.claim(ranges={"0.0": 4})
-    store.sweep(run_id, Lost(["boot-d"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
     for grant in alive.pieces(fan_out(4), lambda g: {"blocks": results(g, data=b"2")} if g.lo >= 0 else {}):
         assert grant.attempt == (2 if 0 <= grant.lo < lost.hi else 1)
     assert dead.finish(lost, blocks=results(lost, data=b"1")).state == "stale"
@@ -227,15 +228,15 @@ def test_results_of_items_are_read_in_any_part(store: Store) -> None:
     run_id = new_run(store, fan_out(size), lists={"$xs": size})
     drain(store, run_id, fan_out(size), produce=produce, ranges={"0.0": 500})
     for lo, hi in ((0, 1), (CELL - 1, CELL + 1), (CELL, 2 * CELL), (size - 1, size), (5, 5)):
-        blocks = list(store.blocks(run_id, "0", "0.0", lo, hi))
+        blocks = list(store.reader.blocks(run_id, "0", "0.0", lo, hi))
         assert all(b.lo < hi and b.hi > lo for b in blocks)
         assert set(range(lo, hi)) <= {i for b in blocks for i in range(b.lo, b.hi)}
 
 
 def test_blocks_that_nobody_wrote_are_not_there(store: Store) -> None:
     run_id = new_run(store, fan_out(3), lists={"$xs": 3}, blocks=[Block("$xs", 1, 2, 0, b"b")])
-    assert [b.lo for b in store.blocks(run_id, "0", "$xs", 0, 3)] == [1]
-    assert list(store.blocks(run_id, "0", "$none", 0, 3)) == []
+    assert [b.lo for b in store.reader.blocks(run_id, "0", "$xs", 0, 3)] == [1]
+    assert list(store.reader.blocks(run_id, "0", "$none", 0, 3)) == []
 
 
 def test_names_of_ranges(store: Store) -> None:

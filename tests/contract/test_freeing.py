@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.base import CLOSE, ROOT, START, Block, Grant, Store, scope_id
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, scope_id
 
+from .between import between
 from .moves import Body, Worker, body, drain, new_run, results, step
 from .test_rewinds import Rewound, again
 
@@ -35,7 +37,7 @@ MAPPED = keeping_outputs(
 )
 
 
-def produce(grant: Grant) -> dict[str, Any]:
+def produce(grant: Claim) -> dict[str, Any]:
     """Every step puts out a whole value; the first one a list as well; scopes close into their items."""
     if grant.step == CLOSE:
         at = grant.scope.index
@@ -50,7 +52,7 @@ def produce(grant: Grant) -> dict[str, Any]:
 
 
 def there(store: Store, run_id: str, *tokens: str, scope: str = ROOT) -> list[bool]:
-    return [value is not None for value in store.values(run_id, scope, tokens)]
+    return [value is not None for value in store.reader.values(run_id, scope, tokens)]
 
 
 def test_what_its_last_reader_has_read_is_freed(store: Store) -> None:
@@ -58,9 +60,9 @@ def test_what_its_last_reader_has_read_is_freed(store: Store) -> None:
     worker = Worker(store, run_id)
     left = []
     for grant in worker.pieces(LINE, produce):
-        store.free(run_id)
+        store.machine.collect_garbage(run_id)
         left.append((grant.step, there(store, run_id, "0.0", "1.0", "2.0", "3.0")))
-    store.free(run_id)
+    store.machine.collect_garbage(run_id)
     assert left == [
         (0, [False, False, False, False]),
         (1, [True, False, False, False]),
@@ -74,9 +76,9 @@ def test_everything_is_kept_unless_the_run_says_otherwise(store: Store) -> None:
     topology = [body([0], *(LINE[0][str(number)] for number in range(4)))]
     run_id = new_run(store, topology)
     drain(store, run_id, topology, produce=produce)
-    store.free(run_id)
+    store.machine.collect_garbage(run_id)
     assert there(store, run_id, "0.0", "1.0", "2.0", "3.0") == [True] * 4
-    store.free("nobody")
+    store.machine.collect_garbage("nobody")
 
 
 def test_lists_are_freed_and_their_lengths_are_kept(store: Store) -> None:
@@ -84,10 +86,10 @@ def test_lists_are_freed_and_their_lengths_are_kept(store: Store) -> None:
     drain(store, run_id, MAPPED, produce=produce)
     inner = scope_id(run_id, ROOT, 2, 0)
     assert there(store, run_id, "0.0", "1.0", scope=inner) == [True, True]
-    store.free(run_id)
+    store.machine.collect_garbage(run_id)
     assert there(store, run_id, "0.0", "0.1#", "3.0") == [False, True, True]
     for token in ("0.1", "1.0", "2.0"):
-        assert not list(store.blocks(run_id, ROOT, token, 0, 2))
+        assert not list(store.reader.blocks(run_id, ROOT, token, 0, 2))
     assert there(store, run_id, "0.0", "1.0", scope=inner) == [False, False]
 
 
@@ -96,9 +98,9 @@ def test_what_an_open_scope_may_read_stays(store: Store) -> None:
     worker = Worker(store, run_id)
     for grant in worker.pieces(MAPPED, produce):
         if grant.scope.id != ROOT:
-            store.free(run_id)
+            store.machine.collect_garbage(run_id)
             assert there(store, run_id, "0.0") == [True]
-            assert list(store.blocks(run_id, ROOT, "1.0", 0, 2))
+            assert list(store.reader.blocks(run_id, ROOT, "1.0", 0, 2))
         if grant.step == CLOSE:
             assert there(store, run_id, "0.0", "1.0", scope=grant.scope.id) == [True, True]
 
@@ -108,61 +110,57 @@ def test_a_rewind_makes_again_what_was_freed_and_is_read(store: Store) -> None:
     drain(store, run_id, LINE, produce=produce)
     again(store, run_id, 3)
     assert drain(store, run_id, LINE, produce=produce) == ["3"], "nothing has been freed yet"
-    store.free(run_id)
+    store.machine.collect_garbage(run_id)
     again(store, run_id, 3)
     assert drain(store, run_id, LINE, produce=produce) == ["0", "1", "2", "3"]
     assert there(store, run_id, "0.0", "1.0", "2.0", "3.0") == [True] * 4
-    store.free(run_id)
+    store.machine.collect_garbage(run_id)
     assert there(store, run_id, "0.0", "1.0", "2.0", "3.0") == [False, False, False, True]
 
 
-def test_of_large_values_no_key_is_left(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_of_large_values_no_key_is_left(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, LINE)
     large = b"v" * 1_200_000
     drain(redis_store, run_id, LINE, produce=lambda grant: {"values": {f"{grant.step}.0": large}})
     before = _bytes(raw)
-    redis_store.free(run_id)
+    redis_store.machine.collect_garbage(run_id)
     assert {name for name in raw.scan_iter() if b":x:" in name} == {f"dagcelery:{{{run_id}}}:x:0:3.0@1".encode()}
     assert before - _bytes(raw) > 3_000_000
-    assert list(redis_store.values(run_id, ROOT, ["3.0"])) == [large]
+    assert list(redis_store.reader.values(run_id, ROOT, ["3.0"])) == [large]
 
 
 def _bytes(raw: redis.Redis) -> int:
     return sum(int(raw.memory_usage(name) or 0) for name in raw.scan_iter())
 
 
-def test_who_looked_before_a_rewind_frees_nothing_after_it(redis_store: RedisStore) -> None:
+def test_who_looked_before_a_rewind_frees_nothing_after_it(redis_store: Store) -> None:
     run_id = new_run(redis_store, LINE)
     drain(redis_store, run_id, LINE, produce=produce)
-    run = redis_store._run
+    turns = iter([True])
 
-    def slow(verb: str, *rest: Any) -> Any:
-        if verb == "free":
-            redis_store._run = run  # type: ignore[method-assign]
-            assert redis_store.rewind(run_id, [3])
-        return run(verb, *rest)
+    def slow(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb == "collect_garbage" and next(turns, False):
+            assert redis_store.machine.clear(run_id, [3])
+        return call()
 
-    redis_store._run = slow  # type: ignore[method-assign]
-    redis_store.free(run_id)
+    between(redis_store, slow).machine.collect_garbage(run_id)
     assert there(redis_store, run_id, "0.0", "1.0", "2.0") == [True] * 3
 
 
-def test_who_dies_amid_freeing_leaves_it_to_the_next(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_who_dies_amid_freeing_leaves_it_to_the_next(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, MAPPED)
     drain(redis_store, run_id, MAPPED, produce=produce)
-    run, left = redis_store._run, iter([1])
+    left = iter([1])
 
-    def mortal(verb: str, *rest: Any) -> Any:
-        if verb == "free" and next(left, None) is None:
+    def mortal(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb == "collect_garbage" and next(left, None) is None:
             raise InterruptedError
-        return run(verb, *rest)
+        return call()
 
-    redis_store._run = mortal  # type: ignore[method-assign]
     with pytest.raises(InterruptedError):
-        redis_store.free(run_id)
-    redis_store._run = run  # type: ignore[method-assign]
+        between(redis_store, mortal).machine.collect_garbage(run_id)
     assert [name for name in raw.scan_iter() if b":b:" in name]
-    redis_store.free(run_id)
+    redis_store.machine.collect_garbage(run_id)
     assert not [name for name in raw.scan_iter() if b":b:" in name]
 
 
@@ -182,14 +180,14 @@ class Freeing(Rewound):
 
     def claim(self) -> None:
         if self.choice.random() < 0.3:
-            self.store.free(self.run_id)
+            self.store.machine.collect_garbage(self.run_id)
         super().claim()
 
     def finish_as(self, owner: str) -> None:
         self.check_inputs(self.held[owner])
         super().finish_as(owner)
 
-    def check_inputs(self, grant: Grant) -> None:
+    def check_inputs(self, grant: Claim) -> None:
         """Every fan-out that the piece's step in the root scope reads has the results of all its items."""
         step = grant.step if grant.scope.id == ROOT else grant.scope.step
         if step in (START, CLOSE) or step < 0:
@@ -198,7 +196,7 @@ class Freeing(Rewound):
         for source in entries[str(step)].get("rd", ()):
             size = self.model.size(ROOT, source)
             if size > 0 and "b" not in entries[str(source)] and self.model.is_complete(ROOT, source):
-                blocks = self.store.blocks(self.run_id, ROOT, f"{source}.0", 0, size)
+                blocks = self.store.reader.blocks(self.run_id, ROOT, f"{source}.0", 0, size)
                 found = {item for block in blocks for item in range(block.lo, block.hi)}
                 assert found >= set(range(size)), f"{grant.piece} finds nothing of step {source}"
 
@@ -213,23 +211,19 @@ class Freeing(Rewound):
             found = super().closure(sorted(found | more))
 
     def freed(self) -> set[int]:
-        if isinstance(self.store, MemoryStore):
-            steps = self.store._runs[self.run_id].steps
-            return {step for (scope, step), state in steps.items() if scope == ROOT and state.freed}
-        assert isinstance(self.store, RedisStore)
-        fields = self.store._client.hkeys(f"dagcelery:{{{self.run_id}}}:s:0")
+        fields = self.store.server.client.hkeys(f"dagcelery:{{{self.run_id}}}:s:0")
         return {int(name[:-2]) for name in fields if name.endswith(b":x")}
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_freed_that_is_read_again(seed: int) -> None:
-    Freeing(MemoryStore(), random.Random(seed)).play()
+    Freeing(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_stores_free_alike(redis_store: RedisStore, seed: int) -> None:
+def test_both_stores_free_alike(redis_store: Store, seed: int) -> None:
     on_redis = Freeing(redis_store, random.Random(seed))
-    assert on_redis.play() == Freeing(MemoryStore(), random.Random(seed)).play()
-    redis_store.delete(on_redis.run_id)
+    assert on_redis.play() == Freeing(store_in_process(), random.Random(seed)).play()
+    redis_store.machine.delete(on_redis.run_id)

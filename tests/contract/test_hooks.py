@@ -6,19 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from dagcelery.store.base import HOOK, Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import HOOK, Lost
 
 from .moves import Worker, body, chain, drain, hooked, new_run, outliving, step
 
 ENDS: dict[str, Callable[[Store, str, Worker], object]] = {
     "done": lambda store, run_id, worker: worker.finish(worker.claim()),
     "failed": lambda store, run_id, worker: worker.fail(worker.claim()),
-    "cancelled": lambda store, run_id, worker: store.end(run_id, "cancelled", "enough"),
+    "cancelled": lambda store, run_id, worker: store.machine.end(run_id, "cancelled", "enough"),
 }
 
 
 def hook_of(store: Store, run_id: str) -> str:
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     return record.hook
 
@@ -32,10 +33,10 @@ def test_the_hook_is_claimed_after_any_end(store: Store, state: str) -> None:
     assert hook_of(store, run_id) == "gpu"
     assert worker.nothing()
     grant = caller.claim()
-    assert (grant.step, grant.lo, grant.attempt, grant.items, grant.condemned) == (HOOK, -1, 1, -1, "")
+    assert (grant.step, grant.lo, grant.attempt, grant.items, grant.poisoned) == (HOOK, -1, 1, -1, "")
     assert caller.nothing()
     reply = caller.finish(grant, caller.want())
-    assert (reply.state, reply.run, reply.grant) == ("committed", state, None)
+    assert (reply.state, reply.run, reply.claim) == ("committed", state, None)
     assert hook_of(store, run_id) == ""
     assert caller.nothing()
 
@@ -45,11 +46,11 @@ def test_the_call_that_ends_a_run_opens_its_hook_and_may_claim_it(store: Store) 
     worker = Worker(store, run_id)
     reply = worker.finish(worker.claim(), worker.want())
     assert (reply.run, [(o.step, o.queue, o.items) for o in reply.opened]) == ("done", [(HOOK, "cpu", -1)])
-    assert reply.grant is not None
-    assert reply.grant.step == HOOK
+    assert reply.claim is not None
+    assert reply.claim.step == HOOK
     run_id = new_run(store, hooked(*chain(1)))
-    assert [o.step for o in store.end(run_id, "cancelled", "enough").opened] == [HOOK]
-    assert not store.end(run_id, "cancelled", "enough").opened
+    assert [o.step for o in store.machine.end(run_id, "cancelled", "enough").opened] == [HOOK]
+    assert not store.machine.end(run_id, "cancelled", "enough").opened
 
 
 def test_a_hook_that_fails_changes_nothing(store: Store) -> None:
@@ -58,7 +59,7 @@ def test_a_hook_that_fails_changes_nothing(store: Store) -> None:
     worker.finish(worker.claim())
     reply = worker.fail(worker.claim(), retryable=True)
     assert (reply.state, reply.run) == ("committed", "done")
-    assert store.failures(run_id) == {}
+    assert store.reader.failures(run_id) == {}
     assert hook_of(store, run_id) == ""
 
 
@@ -66,28 +67,28 @@ def test_a_run_with_an_uncalled_hook_is_still_looked_after(store: Store) -> None
     run_id = new_run(store, hooked(*chain(1)))
     worker = Worker(store, run_id)
     worker.finish(worker.claim())
-    assert list(store.due(10, 0)) == [run_id]
-    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+    assert list(store.fleet.due(10, 0)) == [run_id]
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
     grant = Worker(store, run_id, "boot-d:1").claim()
-    assert store.sweep(run_id, Lost(["boot-d"]), 60).released == 1
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 60).released == 1
     again = worker.claim()
     assert (again.step, again.attempt) == (HOOK, grant.attempt + 1)
     worker.finish(again)
-    assert list(store.due(10, 0)) == []
+    assert list(store.fleet.due(10, 0)) == []
 
 
 def test_what_was_not_begun_before_the_end_deserves_no_hint(store: Store) -> None:
     run_id = new_run(store, hooked(body([0, 1], step(), step(q="gpu"))))
-    store.end(run_id, "cancelled", "enough")
-    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+    store.machine.end(run_id, "cancelled", "enough")
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
     Worker(store, run_id).claim()
     assert Worker(store, run_id, queue="gpu").nothing()
 
 
 def test_a_hook_of_a_run_that_a_sweep_ended_is_hinted_at(store: Store) -> None:
     run_id = new_run(store, hooked(*chain(1)), deadline_seconds=0.0)
-    swept = store.sweep(run_id, Lost(), 60)
-    assert (swept.run, swept.hints) == ("timed_out", ["cpu"])
+    swept = store.machine.sweep(run_id, Lost(), 60)
+    assert (swept.run, swept.wake_ups) == ("timed_out", ["cpu"])
 
 
 def test_a_hook_of_a_run_that_outlived_its_failures_is_called(store: Store) -> None:
@@ -106,9 +107,9 @@ def test_each_end_has_a_hook_of_its_own(store: Store) -> None:
     for _ in range(2):
         worker.fail(worker.claim())
         worker.finish(worker.claim())
-        store.resume(run_id)
+        store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "-3"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> None:
@@ -116,7 +117,7 @@ def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> No
     run_id = new_run(store, topology)
     worker = Worker(store, run_id)
     worker.fail(worker.claim())
-    store.resume(run_id)
+    store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "1", "-3"]
 
 
@@ -128,8 +129,8 @@ def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, wh
     worker.fail(worker.claim())
     old = caller.claim()
     if lost:
-        store.sweep(run_id, Lost(["boot-c"]), 1)
-    store.resume(run_id)
+        store.machine.sweep(run_id, Lost(["boot-c"]), 1)
+    store.machine.resume(run_id)
     again = worker.claim()
     if when == "running":
         assert caller.finish(old).state == "stale"
@@ -142,7 +143,7 @@ def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, wh
         assert caller.finish(old).state == "stale"
     assert worker.finish(grant).state == "committed"
     assert hook_of(store, run_id) == ""
-    assert store.hint(run_id, "cpu", 1) == 0
+    assert store.machine.wake_ups(run_id, "cpu", 1) == 0
 
 
 def test_a_claimed_hook_of_the_last_end_does_not_keep_a_run_open(store: Store) -> None:
@@ -150,6 +151,6 @@ def test_a_claimed_hook_of_the_last_end_does_not_keep_a_run_open(store: Store) -
     worker = Worker(store, run_id)
     worker.fail(worker.claim())
     Worker(store, run_id, "boot-c:1").claim()
-    store.resume(run_id)
-    assert store.hint(run_id, "cpu", 1) == 1, "no claim is left"
+    store.machine.resume(run_id)
+    assert store.machine.wake_ups(run_id, "cpu", 1) == 1, "no claim is left"
     assert worker.fail(worker.claim()).run == "failed"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import redis
 
-from dagcelery.store.base import CLOSE, Block, Grant, Lost, NewRun
-from dagcelery.store.redis import RedisStore, key
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, Block, Claim, Lost, NewRun
 
+from .between import between
 from .conftest import check_keys
 from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, step
 
@@ -30,7 +32,7 @@ ALL = [
 ALL[0]["start"]["s"] = [0, 1, 4, 5]
 
 
-def produce(grant: Grant) -> Mapping[str, Any]:
+def produce(grant: Claim) -> Mapping[str, Any]:
     """Outputs of all sizes."""
     if grant.step == CLOSE:
         scope = grant.scope
@@ -42,89 +44,91 @@ def produce(grant: Grant) -> Mapping[str, Any]:
     return {"values": {f"{grant.step}.0": b"v" * 700_000}, "lists": {f"{grant.step}.1": 0}}
 
 
-class Checked(RedisStore):
+class Checks:
     """Looks at all keys after every call of a script."""
 
-    raw: redis.Redis
-    calls = 0
+    def __init__(self, raw: redis.Redis) -> None:
+        self.raw = raw
+        self.calls = 0
 
-    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
-        answer = super()._run(verb, run_id, request, *payloads)
+    def __call__(self, call: Callable[[], Any], *_: Any) -> Any:
+        answer = call()
         check_keys(self.raw)
         self.calls += 1
         return answer
 
 
 @pytest.fixture
-def checked(server: Any, raw: redis.Redis) -> Checked:
-    store = Checked(server.url)
-    store.raw = raw
-    return store
+def checks(raw: redis.Redis) -> Checks:
+    return Checks(raw)
 
 
-def test_every_key_lives_for_a_time_after_every_verb(checked: Checked, raw: redis.Redis) -> None:
+@pytest.fixture
+def checked(redis_store: Store, checks: Checks) -> Store:
+    return between(redis_store, checks)
+
+
+def test_every_key_lives_for_a_time_after_every_verb(checked: Store, checks: Checks, raw: redis.Redis) -> None:
     run = {"values": {"$big": b"b" * 1_500_000}, "lists": {"$xs": 5}, "blocks": elements("$xs", [b"e"] * 5)}
     run_id = new_run(checked, ALL, **run)
     worker = Worker(checked, run_id)
     for focus in ("0/1", "0/5", "0/0"):
-        checked.release(run_id, worker.claim(focus=focus), worker.owner)
+        checked.machine.release(run_id, worker.claim(focus=focus), worker.owner)
     Worker(checked, run_id, "boot-d:1").claim(focus="0/1", ranges={"0.1": 4})
-    checked.hint(run_id, "cpu", 8)
-    checked.sweep(run_id, Lost(["boot-d"]), 1)
+    checked.machine.wake_ups(run_id, "cpu", 8)
+    checked.machine.sweep(run_id, Lost(["boot-d"]), 1)
     drain(checked, run_id, ALL, produce=produce, ranges={"0.1": 3, "0.2": 2, "0.3": 2})
-    assert checked.wait(run_id, 0) == "done"
-    assert checked.calls > 50
+    assert checked.reader.wait(run_id, 0) == "done"
+    assert checks.calls > 50
     failing = new_run(checked, ALL, **run)
     worker = Worker(checked, failing)
     worker.finish(worker.claim(), failure=b"boom")
-    checked.announce("boot-a", ["cpu"], 1)
+    checked.fleet.heartbeat("boot-a", ["cpu"], 1)
     check_keys(raw)
 
 
-def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Checked, raw: redis.Redis) -> None:
+def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Store, checks: Checks, raw: redis.Redis) -> None:
     policies: dict[str, Any] = {"r": retry(2, limit=True), "tl": 1.0, "sw": 0.001, "ms": 0.8}
     topology = hooked(*outliving(body([0, 1], step(x="$xs", **policies), step(r=retry(2)))))
     run_id = new_run(checked, topology, lists={"$xs": 5}, held="key", reservation="orders", ttl_seconds=1000)
-    checked.reserve("orders", run_id, 1000)
-    checked.admit(run_id)
+    checked.machine.reserve("orders", run_id, 1000)
+    checked.machine.admit(run_id)
     worker, dead = Worker(checked, run_id), Worker(checked, run_id, "boot-d:1")
     for limited in (False, True, True):
         dead.claim()
-        checked.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+        checked.machine.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
     for _ in range(2):
-        while (grant := worker.ask().grant) is not None:
+        while (grant := worker.ask().claim) is not None:
             marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")] if grant.lo >= 0 else []
             worker.fail(grant, markers=marker, retryable=True)
-        assert checked.wait(run_id, 0) == "failed"
-        assert checked.resume(run_id)
+        assert checked.reader.wait(run_id, 0) == "failed"
+        assert checked.machine.resume(run_id)
     drain(checked, run_id, topology)
-    assert checked.wait(run_id, 0) == "done"
+    assert checked.reader.wait(run_id, 0) == "done"
     assert {b"u", b"z", b"y", b"d", b"f"} <= raw.smembers(key(run_id, "k"))
 
 
-def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(700), ttl_seconds=1000, reservation="orders")
-    redis_store.reserve("orders", run_id, 1000)
+    redis_store.machine.reserve("orders", run_id, 1000)
     worker = Worker(redis_store, run_id)
     worker.fail(worker.claim())
-    redis_store.expire(run_id, 50)
+    redis_store.machine.expire(run_id, 50)
     names = [name for name in raw.scan_iter() if run_id.encode() in name or b"key:" in name]
     assert all(40 < raw.ttl(name) <= 50 for name in names)
-    redis_store.resume(run_id)
+    redis_store.machine.resume(run_id)
     assert all(raw.ttl(name) > 990 for name in names if raw.exists(name))
 
 
-def test_a_run_that_lost_its_key_to_another_leaves_it_alone(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_run_that_lost_its_key_to_another_leaves_it_alone(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(1), reservation="orders")
-    redis_store.reserve("orders", run_id, 1000)
-    redis_store.reserve("orders", "another", 1000, instead_of=run_id)
-    redis_store.expire(run_id, 50)
+    redis_store.machine.reserve("orders", run_id, 1000)
+    redis_store.machine.reserve("orders", "another", 1000, instead_of=run_id)
+    redis_store.machine.expire(run_id, 50)
     assert all(raw.ttl(name) > 990 for name in raw.scan_iter("dagcelery:key:*"))
 
 
-def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(
-    redis_store: RedisStore, raw: redis.Redis
-) -> None:
+def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, ALL, values={"$big": b"b" * 1_500_000}, lists={"$xs": 12})
     drain(redis_store, run_id, ALL, produce=produce, ranges={"0.1": 3})
     other = new_run(redis_store, chain(2))
@@ -132,22 +136,22 @@ def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(
     assert len(mine) > 30
     assert all(name.startswith(b"dagcelery:{%s}" % run_id.encode()) for name in mine)
     before = [name for name in raw.scan_iter() if other.encode() in name]
-    redis_store.delete(run_id)
+    redis_store.machine.delete(run_id)
     assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
     assert sorted(name for name in raw.scan_iter() if other.encode() in name) == sorted(before)
     assert raw.zscore("dagcelery:active", run_id) is None
 
 
-def test_what_is_written_for_a_deleted_run_is_nothing(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_what_is_written_for_a_deleted_run_is_nothing(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
     grant = worker.claim()
-    redis_store.delete(run_id)
+    redis_store.machine.delete(run_id)
     worker.finish(grant, values={"0.0": b"x" * 2_000_000}, blocks=elements("0.1", [b"y" * 600_000] * 3, attempt=1))
     assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
 
 
-def test_a_run_lives_for_the_time_that_it_was_given(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_run_lives_for_the_time_that_it_was_given(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(3), ttl_seconds=1000, values={"$n": b"1" * 600_000})
     worker = Worker(redis_store, run_id)
     worker.finish(worker.claim(), values={"0.0": b"v"})
@@ -155,51 +159,50 @@ def test_a_run_lives_for_the_time_that_it_was_given(redis_store: RedisStore, raw
     assert all(990 < left <= 1000 for left in times)
 
 
-def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(700), ttl_seconds=1000)
     names = [name for name in raw.scan_iter() if run_id.encode() in name]
-    redis_store.sweep(run_id, Lost(), 1)
+    redis_store.machine.sweep(run_id, Lost(), 1)
     for name in names:
         raw.expire(name, 400)
-    redis_store.sweep(run_id, Lost(), 1)
+    redis_store.machine.sweep(run_id, Lost(), 1)
     assert all(raw.ttl(name) > 990 for name in names)
     for name in names:
         raw.expire(name, 400)
-    redis_store.end(run_id, "cancelled", "enough")
-    redis_store.sweep(run_id, Lost(), 1)
+    redis_store.machine.end(run_id, "cancelled", "enough")
+    redis_store.machine.sweep(run_id, Lost(), 1)
     assert all(raw.ttl(name) <= 400 for name in names if not name.endswith(b":w"))
 
 
-def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redis_store: RedisStore) -> None:
+def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redis_store: Store) -> None:
     busy, idle = (new_run(redis_store, chain(2), ttl_seconds=1) for _ in range(2))
     worker = Worker(redis_store, busy)
     grant = worker.claim()
     for _ in range(6):
         time.sleep(0.25)
-        assert redis_store.sweep(busy, Lost(), 1).run == "running", "a claim is outstanding"
-        last = redis_store.sweep(idle, Lost(), 1)
-    assert (last.run, last.hints) == ("timed_out", [])
-    record = redis_store.record(idle)
+        assert redis_store.machine.sweep(busy, Lost(), 1).run == "running", "a claim is outstanding"
+        last = redis_store.machine.sweep(idle, Lost(), 1)
+    assert (last.run, last.wake_ups) == ("timed_out", [])
+    record = redis_store.reader.record(idle)
     assert record is not None
     assert (record.state, record.reason) == ("timed_out", "nothing happened for 1 seconds")
     assert worker.finish(grant).run == "running"
 
 
-def test_an_active_run_that_was_never_created_is_forgotten(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_an_active_run_that_was_never_created_is_forgotten(redis_store: Store, raw: redis.Redis) -> None:
     raw.zadd("dagcelery:active", {"half-made": 1})
     run_id = new_run(redis_store, chain(1))
-    assert list(redis_store.due(10, 0)) == [run_id]
+    assert list(redis_store.fleet.due(10, 0)) == [run_id]
     assert raw.zscore("dagcelery:active", "half-made") is None
 
 
-def test_a_run_is_known_as_active_before_it_exists(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_run_is_known_as_active_before_it_exists(redis_store: Store, raw: redis.Redis) -> None:
     known: list[bool] = []
 
-    class Watched(RedisStore):
-        def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
-            if verb == "create":
-                known.append(raw.zscore("dagcelery:active", run_id) is not None)
-            return super()._run(verb, run_id, request, *payloads)
+    def around(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb == "create":
+            known.append(raw.zscore("dagcelery:active", "early") is not None)
+        return call()
 
-    Watched(redis_store.url).create(NewRun("early", "early", b"p", "d", chain(1)))
+    between(redis_store, around).machine.create(NewRun("early", "early", b"p", "d", chain(1)))
     assert known == [True]

@@ -14,8 +14,10 @@ import pytest
 import redis
 
 from dagcelery.errors import StoreUnavailable
-from dagcelery.store.base import Child, Lost, NewRun, Outcome, Store
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Lost, NewRun, TaskResult, scope_id
+from dagcelery.store.redis import store_on_redis
 
 from .moves import Worker, body, chain, drain, elements, name, new_run, outliving, results, retry, step
 from .proxy import Proxy
@@ -33,40 +35,40 @@ def proxy(server: Server, raw: redis.Redis, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def deaf(proxy: Proxy) -> Iterator[RedisStore]:
+def deaf(proxy: Proxy) -> Iterator[Store]:
     """A store that talks through the proxy."""
-    store = RedisStore(proxy.url)
+    store = store_on_redis(proxy.url)
     yield store
     store.close()
 
 
-def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, redis_store: RedisStore) -> None:
+def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_store: Store) -> None:
     lose = proxy.swallow
     run = NewRun("r", "r", b"p", "d", TOPOLOGY, lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
     lose(b'"tokens"')
-    assert deaf.create(run).run == "pending"
+    assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
     lose()
     grant = worker.claim(ranges={"0.0": 2})
     assert (grant.lo, grant.hi) == (0, 2)
     lose()
     reply = worker.finish(grant, worker.want(ranges={"0.0": 2}), blocks=results(grant))
-    assert reply.grant is not None
-    assert (name(reply.grant), [o.step for o in reply.opened]) == ("0[2:4]", [2])
+    assert reply.claim is not None
+    assert (name(reply.claim), [o.step for o in reply.opened]) == ("0[2:4]", [2])
     lose()
-    deaf.release("r", reply.grant, worker.owner)
+    deaf.machine.release("r", reply.claim, worker.owner)
     lose()
-    assert deaf.hint("r", "cpu", 4) == 4
+    assert deaf.machine.wake_ups("r", "cpu", 4) == 4
     nested = worker.claim(focus="0/2")
     lose()
     assert len(worker.delegate(nested).opened) == 1
     lose()
-    assert deaf.sweep("r", Lost(["boot-x"]), 1).released == 0
+    assert deaf.machine.sweep("r", Lost(["boot-x"]), 1).released == 0
     lose(b"HGETALL")
-    assert deaf.record("r") is not None
+    assert deaf.reader.record("r") is not None
     assert proxy.swallowed == 8
     drain(redis_store, "r", TOPOLOGY)
-    progress = redis_store.progress("r")
+    progress = redis_store.reader.progress("r")
     assert progress is not None
     assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
         (0, 0): (8, 0, 8),
@@ -75,11 +77,11 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: RedisStore, proxy: Proxy, re
         (1, 0): (8, 0, 8),
     }
     lose()
-    assert deaf.end("r", "cancelled", "late").run == "done"
-    deaf.delete("r")
+    assert deaf.machine.end("r", "cancelled", "late").run == "done"
+    deaf.machine.delete("r")
 
 
-def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: RedisStore, proxy: Proxy) -> None:
+def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, [body([0], step(r=retry(3)))])
     worker = Worker(deaf, run_id)
     for attempt, expected in ((1, "retried"), (2, "retried"), (3, "committed")):
@@ -88,76 +90,74 @@ def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: RedisStore, proxy:
         proxy.swallow(b'"retry"')
         assert worker.fail(grant, retryable=True).state == expected
     assert proxy.swallowed == 3
-    assert sorted(deaf.failures(run_id)) == ["0/0", "0/0@1", "0/0@2"]
-    progress = deaf.progress(run_id)
+    assert sorted(deaf.reader.failures(run_id)) == ["0/0", "0/0@1", "0/0@2"]
+    progress = deaf.reader.progress(run_id)
     assert progress is not None
     assert (progress.counts[0, 0].failed, progress.counts[0, 0].retrying) == (1, 0)
 
 
-def test_a_skip_whose_reply_was_lost_is_counted_once(deaf: RedisStore, proxy: Proxy) -> None:
+def test_a_skip_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, [body([0], step(x="$xs", ms=0.5))], lists={"$xs": 2})
     worker = Worker(deaf, run_id)
     proxy.swallow(b'"retry"')
     assert worker.fail(worker.claim()).state == "skipped"
     assert worker.finish(worker.claim()).run == "done"
-    progress = deaf.progress(run_id)
+    progress = deaf.reader.progress(run_id)
     assert progress is not None
     assert (progress.counts[0, 0].skipped, proxy.swallowed) == (1, 1)
 
 
-def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: RedisStore, proxy: Proxy) -> None:
+def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, outliving(body([0], step(x="$xs"))), lists={"$xs": 150})
     worker = Worker(deaf, run_id)
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         worker.fail(grant)
     proxy.swallow(b'"deadline"')
-    assert deaf.resume(run_id)
-    record = deaf.record(run_id)
+    assert deaf.machine.resume(run_id)
+    record = deaf.reader.record(run_id)
     assert record is not None
     assert (record.state, record.epoch, proxy.swallowed) == ("running", 2, 1)
     assert sum(g.hi - g.lo for g in worker.pieces([{}], lambda _: {}, ranges={"0.0": 50})) == 150
 
 
-def test_a_resumption_that_ended_the_run_at_once_says_so_again(deaf: RedisStore, proxy: Proxy) -> None:
+def test_a_resumption_that_ended_the_run_at_once_says_so_again(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, chain(1))
     worker = Worker(deaf, run_id)
     live = worker.claim()
-    deaf.end(run_id, "cancelled", "enough")
+    deaf.machine.end(run_id, "cancelled", "enough")
     worker.finish(live)
     proxy.swallow(b'"deadline"')
-    assert deaf.resume(run_id)
-    record = deaf.record(run_id)
+    assert deaf.machine.resume(run_id)
+    record = deaf.reader.record(run_id)
     assert record is not None
     assert (record.state, record.epoch, proxy.swallowed) == ("done", 2, 1)
 
 
-def test_a_resumption_that_is_repeated_after_the_next_end_opens_no_other_epoch(redis_store: RedisStore) -> None:
+def test_a_resumption_that_is_repeated_after_the_next_end_opens_no_other_epoch(redis_store: Store) -> None:
     run_id = new_run(redis_store, chain(1))
     request = {"token": "t", "deadline": None}
     for _ in range(2):
-        redis_store.end(run_id, "cancelled", "enough")
-        assert b'"resumed":true' in redis_store._run("resume", run_id, request)[0]
-    record = redis_store.record(run_id)
+        redis_store.machine.end(run_id, "cancelled", "enough")
+        assert b'"resumed":true' in redis_store.server.run("resume", key(run_id), request)[0]
+    record = redis_store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.epoch) == ("cancelled", 2)
 
 
-def test_an_admission_and_a_reservation_whose_replies_were_lost_are_answered_alike(
-    deaf: RedisStore, proxy: Proxy
-) -> None:
+def test_an_admission_and_a_reservation_whose_replies_were_lost_are_answered_alike(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, chain(2), held="key")
     proxy.swallow(b'"still"')
-    assert [o.step for o in deaf.admit(run_id).opened] == [0]
+    assert [o.step for o in deaf.machine.admit(run_id).opened] == [0]
     proxy.swallow(b'"instead_of"')
-    assert deaf.reserve("orders", "a", 60) == "a"
+    assert deaf.machine.reserve("orders", "a", 60) == "a"
     proxy.swallow(b'"instead_of"')
-    assert deaf.reserve("orders", "b", 60, instead_of="a") == "b"
+    assert deaf.machine.reserve("orders", "b", 60, instead_of="a") == "b"
     proxy.swallow(b'"instead_of"')
-    assert deaf.reserve("orders", "c", 60, instead_of="a") == "b"
+    assert deaf.machine.reserve("orders", "c", 60, instead_of="a") == "b"
     assert proxy.swallowed == 4
 
 
-def test_a_lost_reply_amid_many_successors_loses_none(deaf: RedisStore, proxy: Proxy) -> None:
+def test_a_lost_reply_amid_many_successors_loses_none(deaf: Store, proxy: Proxy) -> None:
     width = 1700
     topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
     for number in range(1, 4):
@@ -171,7 +171,7 @@ def test_a_lost_reply_amid_many_successors_loses_none(deaf: RedisStore, proxy: P
     assert proxy.swallowed == 3
 
 
-def test_a_caller_that_gave_up_amid_its_successors_may_call_again(redis_store: RedisStore) -> None:
+def test_a_caller_that_gave_up_amid_its_successors_may_call_again(redis_store: Store) -> None:
     width = 1700
     run_id = new_run(redis_store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
     worker = Worker(redis_store, run_id)
@@ -182,22 +182,22 @@ def test_a_caller_that_gave_up_amid_its_successors_may_call_again(redis_store: R
     assert reply.ready == width - 1
 
 
-def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: RedisStore) -> None:
+def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: Store) -> None:
     width = 1700
     run_id = new_run(redis_store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
     worker = Worker(redis_store, run_id)
     _first_portion_only(redis_store, run_id, worker.claim().attempt, "t")
-    progress = redis_store.progress(run_id)
+    progress = redis_store.reader.progress(run_id)
     assert progress is not None
     assert progress.ready == {"cpu": 500}
-    redis_store.sweep(run_id, Lost(["boot-a"]), 1)
-    progress = redis_store.progress(run_id)
+    redis_store.machine.sweep(run_id, Lost(["boot-a"]), 1)
+    progress = redis_store.reader.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width}, 1)
-    assert redis_store.hint(run_id, "cpu", 8) == 8, "no claim is left"
+    assert redis_store.machine.wake_ups(run_id, "cpu", 8) == 8, "no claim is left"
 
 
-def _first_portion_only(store: RedisStore, run_id: str, attempt: int, token: str) -> None:
+def _first_portion_only(store: Store, run_id: str, attempt: int, token: str) -> None:
     """Commit step 0 as `boot-a:1` and die before the second portion of its successors."""
     request = {
         "owner": "boot-a:1",
@@ -217,39 +217,37 @@ def _first_portion_only(store: RedisStore, run_id: str, attempt: int, token: str
         "started": 1.0,
         "seconds": 1.0,
     }
-    store._run("finish", run_id, request | {"from": 0})
+    store.server.run("finish", key(run_id), request | {"from": 0})
 
 
-def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: RedisStore) -> None:
+def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: Store) -> None:
     topology = [body([0], step(x="$xs", b=1)), body([0], step())]
     run_id = new_run(redis_store, topology, lists={"$xs": 8})
     dead, alive = Worker(redis_store, run_id, "boot-d:1"), Worker(redis_store, run_id)
-    lost = dead.claim(ranges={"0.0": 4})
-    described, payloads = redis_store._describe(run_id, lost, [Child(0), Child(1)])
+    dead.claim(ranges={"0.0": 4})
     request = {"owner": dead.owner, "token": "t", "scope": "0", "step": 0, "lo": 0, "hi": 4, "attempt": 1}
-    redis_store._run(
-        "delegate",
-        run_id,
-        request | {"children": described, "from": 0, "last": False},
-        *payloads,
-    )
-    redis_store.sweep(run_id, Lost(["boot-d"]), 1)
+    children = [
+        {"id": scope_id(run_id, "0", 0, index), "index": index, "tokens": [], "lists": {}, "blocks": []}
+        for index in range(2)
+    ]
+    redis_store.server.run("delegate", key(run_id), request | {"children": children, "from": 0, "last": False})
+    redis_store.machine.sweep(run_id, Lost(["boot-d"]), 1)
     drain(redis_store, run_id, topology)
-    progress = redis_store.progress(run_id)
+    progress = redis_store.reader.progress(run_id)
     assert progress is not None
     assert (progress.record.state, progress.scopes) == ("done", {0: 1, 1: 8})
     assert {at: (c.running, c.done) for at, c in progress.counts.items()} == {(0, 0): (0, 8), (1, 0): (0, 8)}
     assert alive.nothing()
 
 
-def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
     raw.script_flush()
     grant = worker.claim()
     raw.script_flush()
     assert worker.finish(grant, values={"0.0": b"v"}).state == "committed"
-    assert redis_store.values(run_id, "0", ["0.0"]) == [b"v"]
+    assert redis_store.reader.values(run_id, "0", ["0.0"]) == [b"v"]
 
 
 def test_a_store_out_of_reach_is_said_to_be_so_without_its_password(tmp_path: Path) -> None:
@@ -258,18 +256,18 @@ def test_a_store_out_of_reach_is_said_to_be_so_without_its_password(tmp_path: Pa
         ("redis://me:secret@127.0.0.1:1/0", "redis://me:***@127.0.0.1:1/0"),
         (f"unix://{tmp_path}/none?password=secret", f"unix://{tmp_path}/none?password=***"),
     ):
-        _check_unreachable(RedisStore(url, retry=None), shown)
+        _check_unreachable(store_on_redis(url, retry=None), shown)
 
 
 def _check_unreachable(store: Store, shown: str) -> None:
     verbs: list[Callable[[], object]] = [
         store.ping,
-        lambda: store.record("r"),
-        lambda: store.end("r", "cancelled", ""),
-        lambda: store.wait("r", 1),
+        lambda: store.reader.record("r"),
+        lambda: store.machine.end("r", "cancelled", ""),
+        lambda: store.reader.wait("r", 1),
         lambda: Worker(store, "r").ask(),
-        lambda: store.due(1, 0),
-        store.workers,
+        lambda: store.fleet.due(1, 0),
+        store.fleet.workers,
     ]
     for verb in verbs:
         with pytest.raises(StoreUnavailable) as caught:
@@ -281,12 +279,12 @@ def _check_unreachable(store: Store, shown: str) -> None:
 def test_a_store_that_comes_back_is_used_again() -> None:
     with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
         server = Server(Path(folder)).start()
-        store = RedisStore(server.url)
-        store.create(NewRun("r", "r", b"p", "d", chain(1)))
+        store = store_on_redis(server.url)
+        store.machine.create(NewRun("r", "r", b"p", "d", chain(1)))
         server.stop()
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            store.record("r")
+            store.reader.record("r")
         with pytest.raises(StoreUnavailable):
             Worker(store, "r").ask()
         assert time.monotonic() - began < 60
@@ -298,14 +296,14 @@ def test_a_store_that_comes_back_is_used_again() -> None:
         server.stop()
 
 
-def _finish_in_child(store: RedisStore, run_id: str) -> None:
+def _finish_in_child(store: Store, run_id: str) -> None:
     worker = Worker(store, run_id, "boot-c:1")
     for _ in range(20):
         worker.finish(worker.claim())
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
-def test_a_forked_child_has_a_connection_of_its_own(redis_store: RedisStore) -> None:
+def test_a_forked_child_has_a_connection_of_its_own(redis_store: Store) -> None:
     run_id = new_run(redis_store, chain(41))
     worker = Worker(redis_store, run_id)
     worker.finish(worker.claim())
@@ -315,31 +313,31 @@ def test_a_forked_child_has_a_connection_of_its_own(redis_store: RedisStore) -> 
         child.start()
         # The parent talks all the while.
         while child.is_alive():
-            assert redis_store.end("nobody", "cancelled", "").run == "gone"
+            assert redis_store.machine.end("nobody", "cancelled", "").run == "gone"
         child.join()
         assert child.exitcode == 0
-    assert redis_store.wait(run_id, 0) == "done"
+    assert redis_store.reader.wait(run_id, 0) == "done"
 
 
-def test_threads_share_a_store(redis_store: RedisStore) -> None:
+def test_threads_share_a_store(redis_store: Store) -> None:
     run_id = new_run(redis_store, [body(range(200), *(step() for _ in range(200)))])
 
     def work(number: int) -> None:
         worker = Worker(redis_store, run_id, f"boot-{number}:1")
-        grant = worker.ask().grant
+        grant = worker.ask().claim
         while grant is not None:
             want = worker.want()
-            outcome = Outcome(values={f"{grant.step}.0": b"%d" % grant.step}, done=-1)
-            grant = redis_store.finish(run_id, grant, outcome, worker.owner, want.token, want).grant
+            outcome = TaskResult(values={f"{grant.step}.0": b"%d" % grant.step}, done=-1)
+            grant = redis_store.machine.finish(run_id, grant, outcome, worker.owner, want.token, want).claim
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert redis_store.wait(run_id, 0) == "done"
+    assert redis_store.reader.wait(run_id, 0) == "done"
     tokens = [f"{i}.0" for i in range(200)]
-    assert list(redis_store.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
+    assert list(redis_store.reader.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
 
 
 class Interrupted(Exception):
@@ -348,9 +346,9 @@ class Interrupted(Exception):
 
 # Redis's client may be interrupted while it connects, and then drops its socket without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_call_that_is_interrupted_leaves_no_reply_behind(redis_store: RedisStore) -> None:
+def test_a_call_that_is_interrupted_leaves_no_reply_behind(redis_store: Store) -> None:
     run_id = new_run(redis_store, chain(1), values={f"$v{i}": b"%d" % i for i in range(9)})
-    other = redis.Redis.from_url(redis_store.url)
+    other = redis.Redis.from_url(redis_store.server.url)
 
     def interrupt(*_: object) -> None:
         raise Interrupted
@@ -362,8 +360,8 @@ def test_a_call_that_is_interrupted_leaves_no_reply_behind(redis_store: RedisSto
             other.client_pause(60)
             signal.setitimer(signal.ITIMER_REAL, 0.02)
             with pytest.raises(Interrupted):
-                redis_store.values(run_id, "0", [f"$v{turn}"])
-            assert redis_store.values(run_id, "0", [f"$v{8 - turn}"]) == [b"%d" % (8 - turn)]
+                redis_store.reader.values(run_id, "0", [f"$v{turn}"])
+            assert redis_store.reader.values(run_id, "0", [f"$v{8 - turn}"]) == [b"%d" % (8 - turn)]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

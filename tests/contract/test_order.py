@@ -7,8 +7,8 @@ import os
 import pytest
 import redis
 
-from dagcelery.store.base import START, SUCCESSORS, NewRun, Store
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import START, SUCCESSORS, NewRun
 
 from .moves import Body, Worker, body, chain, drain, new_run, nothing, step
 
@@ -16,7 +16,7 @@ from .moves import Body, Worker, body, chain, drain, new_run, nothing, step
 def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
     run_id = new_run(store, chain(5))
     assert drain(store, run_id, chain(5)) == ["0", "1", "2", "3", "4"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_values_travel_from_step_to_step(store: Store) -> None:
@@ -28,7 +28,7 @@ def test_values_travel_from_step_to_step(store: Store) -> None:
     worker = Worker(store, run_id)
     first = worker.claim()
     assert first.values == {"$n": b"5"}
-    second = worker.finish(first, worker.want(), values={"0.0": b"six"}).grant
+    second = worker.finish(first, worker.want(), values={"0.0": b"six"}).claim
     assert second is not None
     assert second.values == {"0.0": b"six", "$n": b"5", "0.1": None}
 
@@ -50,7 +50,7 @@ def test_a_diamond_runs_both_sides_before_its_end(store: Store) -> None:
     topology = [body([0], step(s=[1, 2]), step(1, [3]), step(1, [3]), step(2))]
     run_id = new_run(store, topology)
     assert drain(store, run_id, topology) == ["0", "1", "2", "3"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_steps_on_other_queues_are_not_granted(store: Store) -> None:
@@ -78,10 +78,10 @@ def test_many_first_steps_are_announced_by_a_start_piece(store: Store) -> None:
     reply = worker.finish(start, worker.want())
     assert len(reply.opened) == 1200
     assert reply.ready == 1199
-    assert reply.grant is not None
-    worker.finish(reply.grant)
+    assert reply.claim is not None
+    worker.finish(reply.claim)
     assert drain(store, run_id, topology) == [str(i) for i in range(1, 1200)]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def wide(width: int) -> list[Body]:
@@ -98,8 +98,8 @@ def test_thirty_thousand_successors_are_announced_in_portions(store: Store) -> N
     reply = worker.finish(worker.claim(), worker.want())
     assert len(reply.opened) == width
     assert reply.ready == width - 1
-    assert reply.grant is not None
-    assert reply.grant.step == 1
+    assert reply.claim is not None
+    assert reply.claim.step == 1
 
 
 def check_join(store: Store, width: int) -> None:
@@ -108,7 +108,7 @@ def check_join(store: Store, width: int) -> None:
     assert [grant.step for grant in others] == list(range(width + 1))
     assert join.step == width + 1
     assert bool(join.values) == (width <= SUCCESSORS), "so many inputs are read apart"
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_join_opens_once_however_wide(store: Store) -> None:
@@ -121,7 +121,7 @@ def test_a_join_of_a_hundred_thousand(store: Store) -> None:
     check_join(store, 100_000)
 
 
-def test_an_arrival_costs_the_same_however_wide_the_join(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_an_arrival_costs_the_same_however_wide_the_join(redis_store: Store, raw: redis.Redis) -> None:
     def calls(width: int) -> int:
         run_id = new_run(redis_store, wide(width))
         worker = Worker(redis_store, run_id)
@@ -136,14 +136,14 @@ def test_an_arrival_costs_the_same_however_wide_the_join(redis_store: RedisStore
 
 
 def test_a_run_without_steps_is_done_at_once(store: Store) -> None:
-    assert store.wait(new_run(store, [body([])]), 0) == "done"
+    assert store.reader.wait(new_run(store, [body([])]), 0) == "done"
 
 
 def test_creating_a_run_again_changes_nothing(store: Store) -> None:
     run = NewRun("again", "test", b"plan", "d1", chain(2), values={"$n": b"1"})
-    first = store.create(run)
+    first = store.machine.create(run)
     Worker(store, "again").claim()
-    second = store.create(run)
+    second = store.machine.create(run)
     assert (first.digest, second.digest) == ("d1", "d1")
     assert (first.run, second.run) == ("pending", "running")
     assert Worker(store, "again", "boot-b:1").nothing()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.base import HOOK, Block, Grant, Lost, Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import HOOK, Block, Claim, Lost
 
 from .conftest import check_keys
 from .moves import Body, hooked, outliving, results, retry
@@ -42,25 +42,25 @@ class Troubled(Play):
         grant = self.held[owner]
         if grant.step == HOOK:
             self.call_hook(owner, grant)
-        elif grant.condemned or (self.trouble and self.choice.random() < 0.4):
+        elif grant.poisoned or (self.trouble and self.choice.random() < 0.4):
             self.fail(owner, grant)
         else:
             super().finish_as(owner)
 
-    def call_hook(self, owner: str, grant: Grant) -> None:
+    def call_hook(self, owner: str, grant: Claim) -> None:
         worker = replace_owner(self.worker(), owner)
         del self.held[owner]
         self.seen.append((worker.finish(grant).state, "hook"))
         self.hooks += 1
 
-    def fail(self, owner: str, grant: Grant) -> None:
+    def fail(self, owner: str, grant: Claim) -> None:
         """Fail at any item; the same call again is answered alike."""
         self.trouble -= self.trouble > 0
         del self.held[owner]
         worker = replace_owner(self.worker(), owner)
-        at = self.choice.randint(grant.lo, max(grant.lo, grant.hi - 1)) if not grant.condemned else grant.lo
+        at = self.choice.randint(grant.lo, max(grant.lo, grant.hi - 1)) if not grant.poisoned else grant.lo
         want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
-        said: dict[str, Any] = {"retryable": not grant.condemned and self.choice.random() < 0.7, "at": at}
+        said: dict[str, Any] = {"retryable": not grant.poisoned and self.choice.random() < 0.7, "at": at}
         said["token"] = want.token if want else f"x{len(self.seen)}/{self.run_id}"
         if grant.lo >= 0:
             said["blocks"] = results(grant, at)
@@ -82,26 +82,26 @@ class Troubled(Play):
         lost = [owner for owner in self.held if owner.split(":")[0] == boot]
         self.deaths += 1
         found = Lost([boot], limited=self.choice.random() < 0.3)
-        swept = self.store.sweep(self.run_id, found, 1, self.choice.randint(1, 3))
+        swept = self.store.machine.sweep(self.run_id, found, 1, self.choice.randint(1, 3))
         assert swept.released == len(lost)
-        self.seen.append(("died", swept.run, sorted(queue for queue, _ in swept.condemned)))
+        self.seen.append(("died", swept.run, sorted(queue for queue, _ in swept.poisoned)))
         for owner in lost:
             del self.held[owner]
             self.dead.add(owner)
 
     def cancel(self) -> None:
         if self.trouble and self.choice.random() < 0.05:
-            self.seen.append(("cancelled", self.store.end(self.run_id, "cancelled", "enough").run))
+            self.seen.append(("cancelled", self.store.machine.end(self.run_id, "cancelled", "enough").run))
 
     def resume(self) -> None:
         """What was claimed in the last epoch may still be committed in this one, but for its hook."""
         if self.state() in ("failed", "cancelled") and self.choice.random() < 0.3:
-            assert self.store.resume(self.run_id)
+            assert self.store.machine.resume(self.run_id)
             self.held = {owner: grant for owner, grant in self.held.items() if grant.step != HOOK}
             self.seen.append(("resumed", self.state()))
 
     def state(self) -> str:
-        record = self.store.record(self.run_id)
+        record = self.store.reader.record(self.run_id)
         assert record is not None
         return record.state
 
@@ -117,20 +117,18 @@ class Troubled(Play):
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_runs_full_of_failures_end_well(seed: int) -> None:
-    Troubled(MemoryStore(), random.Random(seed)).play()
+    Troubled(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_stores_answer_alike_amid_failures(redis_store: RedisStore, seed: int) -> None:
+def test_both_stores_answer_alike_amid_failures(redis_store: Store, seed: int) -> None:
     on_redis = Troubled(redis_store, random.Random(seed))
-    assert on_redis.play() == Troubled(MemoryStore(), random.Random(seed)).play()
-    redis_store.delete(on_redis.run_id)
+    assert on_redis.play() == Troubled(store_in_process(), random.Random(seed)).play()
+    redis_store.machine.delete(on_redis.run_id)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_runs_full_of_failures_leave_no_key_without_a_time_to_live(
-    redis_store: RedisStore, raw: Any, seed: int
-) -> None:
+def test_runs_full_of_failures_leave_no_key_without_a_time_to_live(redis_store: Store, raw: Any, seed: int) -> None:
     Troubled(redis_store, random.Random(seed)).play()
     check_keys(raw)

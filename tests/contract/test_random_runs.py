@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.base import CLOSE, START, Grant, Lost, Reply, Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, START, Claim, Lost, Response
 
 from .conftest import check_keys
 from .moves import Body, Worker, body, new_run, results, step
@@ -69,7 +69,7 @@ class Model:
         wanted = [(scope, number, i) for i in range(size)] if size > 0 else [(scope, number, -1)]
         return self.done.issuperset(wanted)
 
-    def may_run(self, grant: Grant) -> bool:
+    def may_run(self, grant: Claim) -> bool:
         """All that the granted piece waits for is committed."""
         scope = grant.scope.id
         steps = {int(name): e for name, e in self.topology[grant.scope.body].items() if name.isdigit()}
@@ -81,7 +81,7 @@ class Model:
             (scope, number, i) in self.done for number in beside for i in range(grant.lo, grant.hi)
         )
 
-    def commit(self, grant: Grant, until: int) -> None:
+    def commit(self, grant: Claim, until: int) -> None:
         """Everything is committed once."""
         scope, number = grant.scope.id, grant.step
         if number == START:
@@ -108,8 +108,8 @@ class Play:
         sizes = {"$xs": choice.randint(0, 5), "$ys": choice.choice([1, 3, 9]), "$none": 0}
         self.model = Model(self.topology, sizes)
         self.run_id = new_run(store, self.topology, lists=sizes)
-        self.held: dict[str, Grant] = {}
-        self.old: list[tuple[Worker, Grant]] = []
+        self.held: dict[str, Claim] = {}
+        self.old: list[tuple[Worker, Claim]] = []
         self.seen: list[tuple[Any, ...]] = []
         self.deaths = 0
         self.dead: set[str] = set()
@@ -129,8 +129,8 @@ class Play:
             "token": f"t{len(self.seen)}/{self.run_id}",
         }
 
-    def take(self, worker: Worker, reply: Reply) -> None:
-        grant = reply.grant
+    def take(self, worker: Worker, reply: Response) -> None:
+        grant = reply.claim
         shown = grant and (worker.owner, self.place(grant), grant.step, grant.lo, grant.hi, grant.attempt)
         self.seen.append((reply.state, reply.run, reply.ready, shown))
         if grant is None:
@@ -143,7 +143,7 @@ class Play:
             ), f"{grant.piece} is claimed twice"
         self.held[worker.owner] = grant
 
-    def place(self, grant: Grant) -> tuple[int, int]:
+    def place(self, grant: Claim) -> tuple[int, int]:
         """A scope without its run's id, so that two runs can be compared."""
         return grant.scope.step, grant.scope.index
 
@@ -152,9 +152,9 @@ class Play:
         if worker.owner in self.held:
             return
         want = worker.want(**self.wanted(worker))
-        reply = self.store.claim(self.run_id, want)
+        reply = self.store.machine.claim(self.run_id, want)
         if self.choice.random() < 0.2:
-            assert self.store.claim(self.run_id, want) == reply
+            assert self.store.machine.claim(self.run_id, want) == reply
         self.take(worker, reply)
 
     def finish(self) -> None:
@@ -196,7 +196,7 @@ class Play:
             owner = self.choice.choice(sorted(self.held))
             grant = self.held.pop(owner)
             for _ in range(self.choice.randint(1, 2)):
-                self.store.release(self.run_id, grant, owner)
+                self.store.machine.release(self.run_id, grant, owner)
 
     def die(self) -> None:
         boots = sorted({owner.split(":")[0] for owner in self.held})
@@ -204,7 +204,7 @@ class Play:
             boot = self.choice.choice(boots)
             lost = [owner for owner in self.held if owner.split(":")[0] == boot]
             self.deaths += 1
-            assert self.store.sweep(self.run_id, Lost([boot]), 1).released == len(lost)
+            assert self.store.machine.sweep(self.run_id, Lost([boot]), 1).released == len(lost)
             for owner in lost:
                 del self.held[owner]
                 self.dead.add(owner)
@@ -228,8 +228,8 @@ class Play:
                 break
             (self.choice.choice(moves) if turn < 2000 else self.choice.choice(moves[:5]))()
         assert self.model.is_over(), "nothing is left to claim, and the run is not done"
-        assert self.store.wait(self.run_id, 0) == "done"
-        progress = self.store.progress(self.run_id)
+        assert self.store.reader.wait(self.run_id, 0) == "done"
+        progress = self.store.reader.progress(self.run_id)
         assert progress is not None
         for (number, index), count in sorted(progress.counts.items()):
             self.seen.append((number, index, count.total, count.running, count.done, count.failed))
@@ -244,18 +244,18 @@ def replace_owner(worker: Worker, owner: str) -> Worker:
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_random_moves_on_random_graphs_end_well(seed: int) -> None:
-    Play(MemoryStore(), random.Random(seed)).play()
+    Play(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_stores_answer_alike(redis_store: RedisStore, seed: int) -> None:
+def test_both_stores_answer_alike(redis_store: Store, seed: int) -> None:
     on_redis = Play(redis_store, random.Random(seed))
-    assert on_redis.play() == Play(MemoryStore(), random.Random(seed)).play()
-    redis_store.delete(on_redis.run_id)
+    assert on_redis.play() == Play(store_in_process(), random.Random(seed)).play()
+    redis_store.machine.delete(on_redis.run_id)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_runs_leave_no_key_without_a_time_to_live(redis_store: RedisStore, raw: Any, seed: int) -> None:
+def test_random_runs_leave_no_key_without_a_time_to_live(redis_store: Store, raw: Any, seed: int) -> None:
     Play(redis_store, random.Random(seed)).play()
     check_keys(raw)

@@ -7,26 +7,27 @@ import time
 
 import pytest
 
-from dagcelery.store.base import Grant, NewRun, Outcome, Scope, Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Claim, NewRun, Scope, TaskResult
+from dagcelery.store.redis import store_on_redis
 
 from .moves import Worker, body, chain, drain, new_run, results, step
 
 
 def test_both_stores_keep_the_contract() -> None:
-    stores: list[Store] = [MemoryStore(), RedisStore("redis://localhost")]
+    stores: list[Store] = [store_in_process(), store_on_redis("redis://localhost")]
     assert len(stores) == 2
 
 
 def test_a_record_tells_a_runs_life(store: Store) -> None:
     run_id = new_run(store, chain(1), name="mine", digest="d7")
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.id, record.name, record.state, record.digest) == (run_id, "mine", "pending", "d7")
     assert (record.started, record.ended, record.epoch) == (0, 0, 1)
     drain(store, run_id, chain(1))
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert record.state == "done"
     assert time.time() - 60 < record.created <= record.started <= record.ended < time.time() + 60
@@ -34,37 +35,37 @@ def test_a_record_tells_a_runs_life(store: Store) -> None:
 
 def test_the_plan_is_given_back(store: Store) -> None:
     plan = bytes(range(256)) * 8000
-    assert store.plan(new_run(store, chain(1), plan=plan)) == plan
+    assert store.reader.plan(new_run(store, chain(1), plan=plan)) == plan
 
 
 def test_an_unknown_run_is_gone(store: Store) -> None:
     worker = Worker(store, "nobody")
-    grant = Grant(Scope("0"), 0, -1, -1, 1, -1)
+    grant = Claim(Scope("0"), 0, -1, -1, 1, -1)
     assert (worker.ask().state, worker.ask().run) == ("none", "gone")
     assert (worker.finish(grant).state, worker.finish(grant).run) == ("stale", "gone")
     assert (worker.delegate(grant).state, worker.delegate(grant).run) == ("stale", "gone")
-    store.release("nobody", grant, worker.owner)
-    assert store.record("nobody") is None
-    assert store.plan("nobody") is None
-    assert store.progress("nobody") is None
-    assert store.scope("nobody", "x") is None
-    assert list(store.values("nobody", "0", ["0.0", "^0.0"])) == [None, None]
-    assert list(store.blocks("nobody", "0", "0.0", 0, 10)) == []
-    assert store.failures("nobody") == {}
-    assert store.events("nobody", "", 10) == []
-    assert store.hint("nobody", "cpu", 4) == 0
-    assert store.end("nobody", "cancelled", "").run == store.wait("nobody", 1) == "gone"
-    store.delete("nobody")
+    store.machine.release("nobody", grant, worker.owner)
+    assert store.reader.record("nobody") is None
+    assert store.reader.plan("nobody") is None
+    assert store.reader.progress("nobody") is None
+    assert store.reader.scope("nobody", "x") is None
+    assert list(store.reader.values("nobody", "0", ["0.0", "^0.0"])) == [None, None]
+    assert list(store.reader.blocks("nobody", "0", "0.0", 0, 10)) == []
+    assert store.reader.failures("nobody") == {}
+    assert store.reader.events("nobody", "", 10) == []
+    assert store.machine.wake_ups("nobody", "cpu", 4) == 0
+    assert store.machine.end("nobody", "cancelled", "").run == store.reader.wait("nobody", 1) == "gone"
+    store.machine.delete("nobody")
 
 
 def test_a_deleted_run_is_gone_for_those_that_work_on_it(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
     grant = worker.claim()
-    store.delete(run_id)
+    store.machine.delete(run_id)
     reply = worker.finish(grant, worker.want(), values={"0.0": b"x" * 2_000_000})
-    assert (reply.state, reply.run, reply.grant) == ("stale", "gone", None)
-    assert store.record(run_id) is None
+    assert (reply.state, reply.run, reply.claim) == ("stale", "gone", None)
+    assert store.reader.record(run_id) is None
 
 
 def test_events_come_in_order_and_resume_after_any(store: Store) -> None:
@@ -73,7 +74,7 @@ def test_events_come_in_order_and_resume_after_any(store: Store) -> None:
     worker.finish(worker.claim(), started=12.5, seconds=0.25)
     worker.finish(worker.claim(), started=13.0, seconds=0.5)
     worker.finish(worker.claim(), failure=b"boom", done=1)
-    events = list(store.events(run_id, "", 100))
+    events = list(store.reader.events(run_id, "", 100))
     assert [(e.kind, e.piece, e.hi, e.attempt) for e in events] == [
         ("created", "", -1, 0),
         ("done", "0/0", -1, 1),
@@ -83,28 +84,28 @@ def test_events_come_in_order_and_resume_after_any(store: Store) -> None:
     ]
     assert (events[1].started, events[1].seconds) == (12.5, 0.25)
     for i, event in enumerate(events):
-        assert list(store.events(run_id, event.id, 100)) == events[i + 1 :]
-    assert list(store.events(run_id, "", 2)) == events[:2]
+        assert list(store.reader.events(run_id, event.id, 100)) == events[i + 1 :]
+    assert list(store.reader.events(run_id, "", 2)) == events[:2]
 
 
 def test_items_of_large_fan_outs_share_an_event_a_range(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 1001})
     worker = Worker(store, run_id)
     worker.finish(worker.claim(ranges={"0.0": 100}))
-    assert [(e.piece, e.hi) for e in store.events(run_id, "", 100)][1:] == [("0/0/0", 100)]
+    assert [(e.piece, e.hi) for e in store.reader.events(run_id, "", 100)][1:] == [("0/0/0", 100)]
 
 
-def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: RedisStore) -> None:
+def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Store) -> None:
     topology = [
         body([0, 1], step(s=[2]), step(s=[2, 3], x="$xs"), step(2, x="$xs", b=1), step(1, q="gpu")),
         body([0], step(s=[1]), step(1)),
     ]
     seen = []
-    for store in (MemoryStore(), redis_store):
+    for store in (store_in_process(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 7})
         worker, pictures = Worker(store, run_id), []
         for grant in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
-            progress = store.progress(run_id)
+            progress = store.reader.progress(run_id)
             assert progress is not None
             counts = {
                 at: (c.total, c.running, c.done, c.failed, c.started > 0, c.ended > 0)
@@ -122,7 +123,7 @@ def test_waiting_ends_with_the_run(store: Store) -> None:
     worker = Worker(store, run_id)
     grant = worker.claim()
     heard: list[tuple[str, float]] = []
-    waiting = threading.Thread(target=lambda: heard.append((store.wait(run_id, 30), time.monotonic())))
+    waiting = threading.Thread(target=lambda: heard.append((store.reader.wait(run_id, 30), time.monotonic())))
     waiting.start()
     time.sleep(0.1)
     ended = time.monotonic()
@@ -135,21 +136,21 @@ def test_waiting_ends_with_the_run(store: Store) -> None:
 @pytest.mark.parametrize("state", ["cancelled", "timed_out"])
 def test_waiting_ends_when_the_run_is_ended(store: Store, state: str) -> None:
     run_id = new_run(store, chain(1))
-    ending = threading.Timer(0.1, store.end, [run_id, state, "because"])
+    ending = threading.Timer(0.1, store.machine.end, [run_id, state, "because"])
     ending.start()
-    assert store.wait(run_id, 30) == state
+    assert store.reader.wait(run_id, 30) == state
     ending.join()
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.reason) == (state, "because")
 
 
 def test_waiting_ends_when_the_run_is_deleted(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    deleting = threading.Timer(0.1, store.delete, [run_id])
+    deleting = threading.Timer(0.1, store.machine.delete, [run_id])
     began = time.monotonic()
     deleting.start()
-    assert store.wait(run_id, 30) == "gone"
+    assert store.reader.wait(run_id, 30) == "gone"
     assert time.monotonic() - began < 2
     deleting.join()
 
@@ -157,7 +158,7 @@ def test_waiting_ends_when_the_run_is_deleted(store: Store) -> None:
 def test_waiting_is_over_when_the_time_is(store: Store) -> None:
     run_id = new_run(store, chain(1))
     began = time.monotonic()
-    assert store.wait(run_id, 0.2) == "pending"
+    assert store.reader.wait(run_id, 0.2) == "pending"
     assert 0.15 < time.monotonic() - began < 2
 
 
@@ -165,15 +166,15 @@ def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
     grant = worker.claim()
-    assert store.end(run_id, "cancelled", "enough").run == "cancelled"
+    assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
     assert worker.nothing()
-    reply = store.finish(run_id, grant, Outcome(failure=b"late"), worker.owner, "t", worker.want())
-    assert (reply.state, reply.run, reply.grant) == ("committed", "cancelled", None)
-    record = store.record(run_id)
+    reply = store.machine.finish(run_id, grant, TaskResult(failure=b"late"), worker.owner, "t", worker.want())
+    assert (reply.state, reply.run, reply.claim) == ("committed", "cancelled", None)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.reason, record.failed) == ("cancelled", "enough", "")
 
 
 def test_parameters_may_be_none_at_all(store: Store) -> None:
-    store.create(NewRun("bare", "bare", b"p", "d", chain(1)))
+    store.machine.create(NewRun("bare", "bare", b"p", "d", chain(1)))
     assert drain(store, "bare", chain(1)) == ["0"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +12,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.base import HOOK, ROOT, Block, Grant, Lost, Store, scope_id
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
+from dagcelery.store.redis import store_on_redis
 
-from .conftest import check_keys
+from .between import between
 from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, step
 from .server import Server
 from .test_lost_replies import _first_portion_only
@@ -28,18 +31,18 @@ MAPPED = [
 
 
 def again(store: Store, run_id: str, *steps: int) -> None:
-    assert store.rewind(run_id, steps)
-    assert store.resume(run_id)
+    assert store.machine.clear(run_id, steps)
+    assert store.machine.resume(run_id)
 
 
 def counts(store: Store, run_id: str) -> dict[tuple[int, int], tuple[int, int, int]]:
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     return {at: (c.total, c.running, c.done) for at, c in progress.counts.items() if c.total}
 
 
 def state(store: Store, run_id: str) -> str:
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     return record.state
 
@@ -51,8 +54,8 @@ def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: S
     again(store, run_id, 2)
     assert state(store, run_id) == "running"
     assert drain(store, run_id, chain(4)) == ["2", "3"]
-    assert store.wait(run_id, 0) == "done"
-    record = store.record(run_id)
+    assert store.reader.wait(run_id, 0) == "done"
+    record = store.reader.record(run_id)
     assert record is not None
     assert record.epoch == 2
 
@@ -67,7 +70,7 @@ def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
 def test_several_steps_are_rewound_together(store: Store) -> None:
     run_id = new_run(store, DIAMOND)
     drain(store, run_id, DIAMOND, focus="0/4")
-    store.end(run_id, "cancelled", "")
+    store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 1, 2)
     assert drain(store, run_id, DIAMOND) == ["1", "2", "3"]
 
@@ -80,7 +83,7 @@ def test_a_fan_out_is_executed_again_with_what_follows_its_items(store: Store) -
     again(store, run_id, 0)
     assert sorted(drain(store, run_id, MAPPED)) == sorted(first)
     assert counts(store, run_id) == before
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Store) -> None:
@@ -92,7 +95,7 @@ def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Sto
     pieces = list(Worker(store, run_id).pieces(topology, lambda grant: {}, ranges=ranges))
     assert {grant.step for grant in pieces} == {1}
     assert sorted(i for grant in pieces for i in range(grant.lo, grant.hi)) == list(range(700))
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
@@ -110,7 +113,7 @@ def test_an_incomplete_fan_out_begins_anew_with_what_follows_it(store: Store) ->
     run_id = new_run(store, topology, lists={"$xs": 2})
     worker = Worker(store, run_id)
     worker.finish(worker.claim(focus="0/0"))
-    store.end(run_id, "cancelled", "")
+    store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 1)
     assert sorted(drain(store, run_id, topology)) == ["0[0:1]", "0[1:2]", "1[0:1]", "1[1:2]"]
 
@@ -132,7 +135,7 @@ def test_many_first_steps_are_told_in_portions(store: Store) -> None:
     drain(store, run_id, topology)
     again(store, run_id, 3, 1099)
     assert drain(store, run_id, topology) == ["3", "1099"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 # -- what is gone ---------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def test_what_was_put_out_is_gone_and_the_rest_stays(store: Store) -> None:
     topology = [body([0], step(s=[1]), step(1, x="0.1", s=[2]), step(1))]
     run_id = new_run(store, topology)
 
-    def produce(grant: Grant) -> dict[str, Any]:
+    def produce(grant: Claim) -> dict[str, Any]:
         if grant.step == 1:
             return {"blocks": results(grant)}
         lists = {f"{grant.step}.1": 3}
@@ -148,37 +151,37 @@ def test_what_was_put_out_is_gone_and_the_rest_stays(store: Store) -> None:
         return {"values": {f"{grant.step}.0": b"v", f"{grant.step}.1#": b"3"}, "lists": lists, "blocks": made}
 
     drain(store, run_id, topology, produce=produce)
-    assert store.rewind(run_id, [1])
-    assert list(store.values(run_id, ROOT, ["0.0", "0.1#", "2.0", "2.1#"])) == [b"v", b"3", None, None]
-    assert [b.data for b in store.blocks(run_id, ROOT, "0.1", 0, 3)] == [b"abc"]
-    assert not list(store.blocks(run_id, ROOT, "1.0", 0, 3))
-    assert store.resume(run_id)
+    assert store.machine.clear(run_id, [1])
+    assert list(store.reader.values(run_id, ROOT, ["0.0", "0.1#", "2.0", "2.1#"])) == [b"v", b"3", None, None]
+    assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.1", 0, 3)] == [b"abc"]
+    assert not list(store.reader.blocks(run_id, ROOT, "1.0", 0, 3))
+    assert store.machine.resume(run_id)
     drain(store, run_id, topology, produce=produce)
-    assert list(store.values(run_id, ROOT, ["2.0"])) == [b"v"]
+    assert list(store.reader.values(run_id, ROOT, ["2.0"])) == [b"v"]
 
 
 def test_scopes_are_gone_with_the_step_that_opened_them(store: Store) -> None:
     run_id = new_run(store, MAPPED, lists={"$xs": 2})
     drain(store, run_id, MAPPED)
     inner = scope_id(run_id, ROOT, 2, 1)
-    assert store.scope(run_id, inner) is not None
-    assert store.rewind(run_id, [2])
-    assert store.scope(run_id, inner) is None
-    progress = store.progress(run_id)
+    assert store.reader.scope(run_id, inner) is not None
+    assert store.machine.clear(run_id, [2])
+    assert store.reader.scope(run_id, inner) is None
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert {at for at, c in progress.counts.items() if c.done} == {(0, 0), (0, 1)}
     assert not progress.scopes.get(1)
 
 
-def test_nothing_of_large_values_stays_behind(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_nothing_of_large_values_stays_behind(redis_store: Store, raw: redis.Redis) -> None:
     topology = [body([0], step(s=[1]), step(1))]
     run_id = new_run(redis_store, topology)
     large = b"v" * 1_300_000
     drain(redis_store, run_id, topology, produce=lambda grant: {"values": {f"{grant.step}.0": large}})
     before = set(raw.keys())
-    redis_store.rewind(run_id, [1])
+    redis_store.machine.clear(run_id, [1])
     assert before - set(raw.keys()) >= {f"dagcelery:{{{run_id}}}:x:0:1.0@1".encode()}
-    assert list(redis_store.values(run_id, ROOT, ["0.0"])) == [large]
+    assert list(redis_store.reader.values(run_id, ROOT, ["0.0"])) == [large]
 
 
 def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
@@ -188,7 +191,7 @@ def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
     worker.fail(worker.claim())
     assert state(store, run_id) == "failed"
     again(store, run_id, 0)
-    assert dict(store.failures(run_id)) == {"0/1@1": b"boom"}
+    assert dict(store.reader.failures(run_id)) == {"0/1@1": b"boom"}
     assert drain(store, run_id, chain(2)) == ["0", "1"]
     assert counts(store, run_id) == {(0, 0): (1, 0, 1), (0, 1): (1, 0, 1)}
 
@@ -198,33 +201,33 @@ def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
     run_id = new_run(store, topology)
     worker = Worker(store, run_id)
     worker.fail(worker.claim(), retryable=True)
-    store.end(run_id, "cancelled", "")
+    store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
     assert drain(store, run_id, topology) == ["0", "1", "2"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_nobody_waits_for_a_retry_that_does_not_come(store: Store) -> None:
     run_id = new_run(store, outliving(body([0], step(r=retry(3, 1000.0)))))
     worker = Worker(store, run_id)
     worker.fail(worker.claim(), retryable=True)
-    store.end(run_id, "cancelled", "")
+    store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
     worker.fail(worker.claim())
     assert state(store, run_id) == "failed"
 
 
-def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: RedisStore) -> None:
+def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: Store) -> None:
     width = 1200
     topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
     run_id = new_run(redis_store, topology)
     _first_portion_only(redis_store, run_id, Worker(redis_store, run_id).claim().attempt, "t")
-    redis_store.end(run_id, "cancelled", "")
+    redis_store.machine.end(run_id, "cancelled", "")
     again(redis_store, run_id, 7, 1100)
     assert sorted(map(int, drain(redis_store, run_id, topology))) == list(range(1, width + 1))
-    redis_store.sweep(run_id, Lost(["boot-a"]), 1)
+    redis_store.machine.sweep(run_id, Lost(["boot-a"]), 1)
     assert not drain(redis_store, run_id, topology)
-    assert redis_store.wait(run_id, 0) == "done"
+    assert redis_store.reader.wait(run_id, 0) == "done"
 
 
 # -- who comes late -------------------------------------------------------------------------------
@@ -234,14 +237,14 @@ def test_late_pieces_of_what_was_rewound_are_stale(store: Store) -> None:
     held = [(once, once.claim(focus="0/1")), (item, item.claim(focus="0/0"))]
     other = Worker(store, run_id)
     other.finish(other.claim(focus="0/0"))
-    store.sweep(run_id, Lost(["boot-z"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-z"]), 1)
     held.append((item, item.claim(focus="0/0")))
-    store.end(run_id, "cancelled", "")
+    store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0, 1)
     for worker, grant in held:
         assert worker.finish(grant).state == "stale"
     drain(store, run_id, MAPPED)
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
     assert inner.nothing()
 
 
@@ -254,15 +257,15 @@ def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
     late, deep = Worker(store, run_id, "boot-l:1"), Worker(store, run_id, "boot-l:2")
     worker.delegate(mapped)
     piece = deep.claim()
-    store.end(run_id, "cancelled", "")
-    assert store.rewind(run_id, [0])
+    store.machine.end(run_id, "cancelled", "")
+    assert store.machine.clear(run_id, [0])
     for _ in range(2):
         assert deep.finish(piece).state == "stale"
         assert late.delegate(mapped).state == "stale"
-        store.release(run_id, piece, deep.owner)
-        store.resume(run_id)
+        store.machine.release(run_id, piece, deep.owner)
+        store.machine.resume(run_id)
     drain(store, run_id, topology)
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_attempts_go_on_from_where_they_were(store: Store) -> None:
@@ -279,7 +282,7 @@ def test_attempts_go_on_from_where_they_were(store: Store) -> None:
     again(store, run_id, 0)
     worker = Worker(store, run_id, "boot-d:1")
     assert worker.claim().attempt == 3
-    store.sweep(run_id, Lost(["boot-d"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
     assert attempts() == [4, 3, 3, 3]
     again(store, run_id, 0)
     assert attempts() == [5, 4, 4, 4]
@@ -291,21 +294,21 @@ def test_who_works_on_something_else_may_commit_after_the_rewind(store: Store) -
     worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
     worker.finish(worker.claim(focus="0/0"))
     grant = other.claim(focus="0/1")
-    store.end(run_id, "cancelled", "")
-    assert store.rewind(run_id, [0])
+    store.machine.end(run_id, "cancelled", "")
+    assert store.machine.clear(run_id, [0])
     assert other.finish(grant).state == "committed"
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "2"]
 
 
 # -- when -----------------------------------------------------------------------------------------
 def test_a_run_that_goes_on_or_is_not_there_cannot_be_rewound(store: Store) -> None:
     run_id = new_run(store, chain(2))
-    assert not store.rewind(run_id, [0])
-    assert not store.rewind("nobody", [0])
+    assert not store.machine.clear(run_id, [0])
+    assert not store.machine.clear("nobody", [0])
     drain(store, run_id, chain(2))
-    assert not store.resume(run_id), "it is done"
-    assert not store.rewind(run_id, [])
+    assert not store.machine.resume(run_id), "it is done"
+    assert not store.machine.clear(run_id, [])
     assert state(store, run_id) == "done"
 
 
@@ -313,13 +316,13 @@ def test_a_run_that_was_rewound_is_cancelled_until_it_is_resumed(store: Store) -
     run_id = new_run(store, hooked(*chain(2)))
     drain(store, run_id, chain(2), only=True)
     drain(store, run_id, chain(2))
-    assert store.rewind(run_id, [0])
-    record = store.record(run_id)
+    assert store.machine.clear(run_id, [0])
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.hook) == ("cancelled", "")
     assert "resume()" in record.reason
     assert Worker(store, run_id).nothing()
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert drain(store, run_id, chain(2))[:2] == ["0", "1"]
 
 
@@ -327,18 +330,18 @@ def test_what_grants_say_of_the_era_rises(store: Store) -> None:
     run_id = new_run(store, chain(1), values={"$a": b"a"})
     worker = Worker(store, run_id)
     want = worker.want()
-    grant = store.claim(run_id, want).grant
+    grant = store.machine.claim(run_id, want).claim
     assert grant is not None
-    assert grant.era == 0
+    assert grant.generation == 0
     worker.finish(grant)
     for era in (1, 2):
         again(store, run_id, 0)
         want = worker.want()
-        reply = store.claim(run_id, want)
-        assert reply == store.claim(run_id, want)
-        assert reply.grant is not None
-        assert reply.grant.era == era
-        worker.finish(reply.grant)
+        reply = store.machine.claim(run_id, want)
+        assert reply == store.machine.claim(run_id, want)
+        assert reply.claim is not None
+        assert reply.claim.generation == era
+        worker.finish(reply.claim)
 
 
 # -- any graph, any moment ------------------------------------------------------------------------
@@ -359,7 +362,7 @@ class Rewound(Troubled):
         steps = sorted(int(name) for name in self.topology[0] if name.isdigit())
         wanted = self.choice.sample(steps, self.choice.choice([1, 1, min(2, len(steps))]))
         found = self.closure(wanted)
-        assert self.store.rewind(self.run_id, wanted)
+        assert self.store.machine.clear(self.run_id, wanted)
         self.model.done = {p for p in self.model.done if not (p[0] == ROOT and p[1] in found)}
         if any("b" in self.topology[0][str(number)] for number in found):
             self.model.done = {p for p in self.model.done if p[0] == ROOT}
@@ -368,7 +371,7 @@ class Rewound(Troubled):
                 self.old.append((replace_owner_of(self, owner), self.held.pop(owner)))
         self.seen.append(("rewound", sorted(found), self.state()))
 
-    def is_below(self, grant: Grant, found: set[int]) -> bool:
+    def is_below(self, grant: Claim, found: set[int]) -> bool:
         step = grant.step if grant.scope.id == ROOT else grant.scope.step
         return step in found
 
@@ -394,15 +397,15 @@ def replace_owner_of(play: Rewound, owner: str) -> Worker:
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_exactly_what_was_rewound_is_executed_again(seed: int) -> None:
-    Rewound(MemoryStore(), random.Random(seed)).play()
+    Rewound(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_stores_rewind_alike(redis_store: RedisStore, seed: int) -> None:
+def test_both_stores_rewind_alike(redis_store: Store, seed: int) -> None:
     on_redis = Rewound(redis_store, random.Random(seed))
-    assert on_redis.play() == Rewound(MemoryStore(), random.Random(seed)).play()
-    redis_store.delete(on_redis.run_id)
+    assert on_redis.play() == Rewound(store_in_process(), random.Random(seed)).play()
+    redis_store.machine.delete(on_redis.run_id)
 
 
 # -- whoever rewinds may die ----------------------------------------------------------------------
@@ -410,107 +413,108 @@ class Died(Exception):
     """The process that rewinds is gone."""
 
 
-class Mortal(RedisStore):
-    """A store whose rewinders die, before or after one of their calls, until they have done so often enough."""
+class Mortal:
+    """Lets those that clear a run die, before or after one of their calls, until they have done so often enough."""
 
-    choice: random.Random
-    deaths = 0
+    def __init__(self, choice: random.Random) -> None:
+        self.choice = choice
+        self.deaths = 4
 
-    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
-        if verb != "rewind":
-            return super()._run(verb, run_id, request, *payloads)
+    def __call__(self, call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb != "clear":
+            return call()
         is_last = self.deaths > 0 and self.choice.random() < 0.2
         before = self.choice.random() < 0.5
         if is_last and before:
             raise Died
-        answer = super()._run(verb, run_id, request, *payloads)
+        answer = call()
         if self.choice.random() < 0.2:
-            super()._run(verb, run_id, request, *payloads)  # the reply was lost
+            call()  # the reply was lost
         if is_last:
             raise Died
         return answer
 
-    def rewind(self, run_id: str, steps: Any) -> bool:
-        self.deaths = 4
+
+class Repeating:
+    """A machine that clears a run again when it has died of it."""
+
+    def __init__(self, store: Store, mortal: Mortal) -> None:
+        self._machine = store.machine
+        self._mortal = mortal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine, name)
+
+    def clear(self, run_id: str, steps: Any) -> bool:
+        self._mortal.deaths = 4
         while True:
             try:
-                return super().rewind(run_id, steps)
+                return self._machine.clear(run_id, steps)
             except Died:
-                self.deaths -= 1
-
-
-@pytest.fixture
-def mortal(server: Server, raw: redis.Redis) -> Any:
-    store = Mortal(server.url)
-    yield store
-    store.close()
-    check_keys(raw)
+                self._mortal.deaths -= 1
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_rewinding_that_was_cut_short_anywhere_is_ended_by_the_next(mortal: Mortal, seed: int) -> None:
-    mortal.choice = random.Random(-seed)
-    on_redis = Rewound(mortal, random.Random(seed))
-    assert on_redis.play() == Rewound(MemoryStore(), random.Random(seed)).play()
-    mortal.delete(on_redis.run_id)
+def test_a_rewinding_that_was_cut_short_anywhere_is_ended_by_the_next(redis_store: Store, seed: int) -> None:
+    mortal = Mortal(random.Random(-seed))
+    dying = between(redis_store, mortal)
+    machine: Any = Repeating(dying, mortal)
+    on_redis = Rewound(replace(dying, machine=machine), random.Random(seed))
+    assert on_redis.play() == Rewound(store_in_process(), random.Random(seed)).play()
+    redis_store.machine.delete(on_redis.run_id)
 
 
 @pytest.mark.parametrize("calls", range(1, 6))
-def test_resume_ends_a_rewinding_that_was_cut_short(redis_store: RedisStore, calls: int) -> None:
+def test_resume_ends_a_rewinding_that_was_cut_short(redis_store: Store, calls: int) -> None:
     run_id = new_run(redis_store, MAPPED, lists={"$xs": 2})
     first = drain(redis_store, run_id, MAPPED)
     first.remove("1")
     _cut_short(redis_store, run_id, 0, calls)
     assert state(redis_store, run_id) == "cancelled"
-    assert redis_store.resume(run_id)
+    assert redis_store.machine.resume(run_id)
     assert sorted(drain(redis_store, run_id, MAPPED)) == sorted(first)
-    assert redis_store.wait(run_id, 0) == "done"
+    assert redis_store.reader.wait(run_id, 0) == "done"
 
 
-def test_while_it_is_rewound_nothing_commits(redis_store: RedisStore) -> None:
+def test_while_it_is_rewound_nothing_commits(redis_store: Store) -> None:
     run_id = new_run(redis_store, DIAMOND)
     worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "boot-b:1")
     worker.finish(worker.claim())
     grant = other.claim(focus="0/1")
-    redis_store.end(run_id, "cancelled", "")
+    redis_store.machine.end(run_id, "cancelled", "")
     _cut_short(redis_store, run_id, 2, 3)
     assert other.finish(grant).state == "stale"
-    assert redis_store.resume(run_id)
-    assert redis_store.sweep(run_id, Lost(["boot-b"]), 1).released == 1
+    assert redis_store.machine.resume(run_id)
+    assert redis_store.machine.sweep(run_id, Lost(["boot-b"]), 1).released == 1
     assert sorted(drain(redis_store, run_id, DIAMOND)) == ["1", "2", "3"]
 
 
-def test_a_newer_rewinder_ends_an_older_one_which_does_it_again(redis_store: RedisStore, server: Server) -> None:
+def test_a_newer_rewinder_ends_an_older_one_which_does_it_again(redis_store: Store, server: Server) -> None:
     run_id = new_run(redis_store, chain(4))
     drain(redis_store, run_id, chain(4))
-    other = RedisStore(server.url)
+    other = store_on_redis(server.url)
     turns = iter([False, False, True])
-    run = redis_store._run
 
-    def disturbed(verb: str, *rest: Any) -> Any:
-        if verb == "rewind" and next(turns, False):
-            assert other.rewind(run_id, [1])
-        return run(verb, *rest)
+    def disturbed(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb == "clear" and next(turns, False):
+            assert other.machine.clear(run_id, [1])
+        return call()
 
-    redis_store._run = disturbed  # type: ignore[method-assign]
-    assert redis_store.rewind(run_id, [2])
-    assert redis_store.resume(run_id)
+    assert between(redis_store, disturbed).machine.clear(run_id, [2])
+    assert redis_store.machine.resume(run_id)
     assert drain(redis_store, run_id, chain(4)) == ["1", "2", "3"]
     other.close()
 
 
-def _cut_short(store: RedisStore, run_id: str, step: int, calls: int) -> None:
-    """Rewind a step, and die after so many calls."""
+def _cut_short(store: Store, run_id: str, step: int, calls: int) -> None:
+    """Clear a step, and die after so many calls."""
     left = iter(range(calls))
-    run = store._run
 
-    def mortal(verb: str, *rest: Any) -> Any:
+    def mortal(call: Callable[[], Any], *_: Any) -> Any:
         if next(left, None) is None:
             raise Died
-        return run(verb, *rest)
+        return call()
 
-    store._run = mortal  # type: ignore[method-assign]
     with pytest.raises(Died):
-        store.rewind(run_id, [step])
-    store._run = run  # type: ignore[method-assign]
+        between(store, mortal).machine.clear(run_id, [step])

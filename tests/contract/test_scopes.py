@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagcelery.store.base import CLOSE, ROOT, Block, Child, Grant, Lost, Scope, Store, scope_id
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Lost, Scope, scope_id
 
 from .moves import Worker, body, drain, elements, new_run, step
 
@@ -20,7 +21,7 @@ DEEP = [
 ]
 
 
-def produce(grant: Grant) -> Mapping[str, Any]:
+def produce(grant: Claim) -> Mapping[str, Any]:
     """A scope's CLOSE writes the item's result into the parent."""
     if grant.step != CLOSE:
         return {}
@@ -36,20 +37,20 @@ def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -
     assert reply.state == "committed"
     scopes = [scope_id(run_id, ROOT, 0, i) for i in range(2)]
     assert [(o.scope, o.step) for o in reply.opened] == [(scopes[0], 0), (scopes[1], 0)]
-    assert store.scope(run_id, scopes[1]) == Scope(scopes[1], ROOT, 0, 1, 1, 1)
+    assert store.reader.scope(run_id, scopes[1]) == Scope(scopes[1], ROOT, 0, 1, 1, 1)
     first = worker.claim()
     assert first.scope.id == scopes[0]
     assert first.values == {"$x": b"ex", "^$y": b"why"}
     reply = worker.finish(first, worker.want())
-    assert reply.grant is not None
-    reply = worker.finish(reply.grant, worker.want())
-    assert reply.grant is not None
-    assert (reply.grant.scope.id, reply.grant.step) == (scopes[0], CLOSE)
-    worker.finish(reply.grant, **produce(reply.grant))
+    assert reply.claim is not None
+    reply = worker.finish(reply.claim, worker.want())
+    assert reply.claim is not None
+    assert (reply.claim.scope.id, reply.claim.step) == (scopes[0], CLOSE)
+    worker.finish(reply.claim, **produce(reply.claim))
     done = drain(store, run_id, NESTED, produce=produce)
     assert done == ["0", "1", "close", "0[2:3]", "0", "1", "close", "1"]
-    assert [b.data for b in store.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r", b"r", b"r"]
-    assert store.wait(run_id, 0) == "done"
+    assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r", b"r", b"r"]
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_mapped_dag_without_items_is_done_when_delegated_or_finished(store: Store) -> None:
@@ -71,7 +72,7 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     )
     seen: list[Mapping[str, bytes | None]] = []
 
-    def produce_deep(grant: Grant) -> Mapping[str, Any]:
+    def produce_deep(grant: Claim) -> Mapping[str, Any]:
         if grant.scope.body == 2 and grant.step == 0:
             seen.append(grant.values)
         if grant.scope.body == 1 and grant.step == 0:
@@ -83,18 +84,18 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
 
     drain(store, run_id, DEEP, produce=produce_deep, ranges={"1.1": 2})
     assert seen == [{"^^$y": b"far", "^0.0": b"near", "$z": b"own"}] * 6
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
     inner = scope_id(run_id, scope_id(run_id, ROOT, 0, 1), 1, 2)
-    found = store.scope(run_id, inner)
+    found = store.reader.scope(run_id, inner)
     assert found is not None
     assert (found.depth, found.body, found.index) == (2, 2, 2)
-    assert list(store.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [
+    assert list(store.reader.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [
         b"far",
         b"near",
         b"own",
         None,
     ]
-    assert [b.lo for b in store.blocks(run_id, inner, "^^$ys", 0, 3)] == [0]
+    assert [b.lo for b in store.reader.blocks(run_id, inner, "^^$ys", 0, 3)] == [0]
 
 
 def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store) -> None:
@@ -113,13 +114,13 @@ def test_a_hundred_scopes_open_in_one_call(store: Store) -> None:
         worker.delegate(grant)
         grant = worker.claim(ranges={"0.0": 100}, focus="0/0", only=True)
     worker.delegate(grant)
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.scopes == {0: 1, 1: 100}
     assert progress.ready == {"cpu": 100}
     drain(store, run_id, NESTED, produce=produce)
-    assert store.wait(run_id, 0) == "done"
-    progress = store.progress(run_id)
+    assert store.reader.wait(run_id, 0) == "done"
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
         (0, 0): (100, 0, 100),
@@ -138,30 +139,30 @@ def test_scopes_with_many_first_steps_and_large_inputs_open_in_portions(store: S
         Child(i, {"$x": bytes([i]) * 200_000}, {"$l": 2}, [Block("$l", 0, 2, 1, b"ab")])
         for i in range(grant.lo, grant.hi)
     ]
-    reply = store.delegate(run_id, grant, children, worker.owner, "t1", None)
+    reply = store.machine.delegate(run_id, grant, children, worker.owner, "t1", None)
     assert (reply.state, len(reply.opened)) == ("committed", 1500)
     for i in range(5):
         scope = scope_id(run_id, ROOT, 0, i)
-        assert list(store.values(run_id, scope, ["$x"])) == [bytes([i]) * 200_000]
-        assert [b.data for b in store.blocks(run_id, scope, "$l", 0, 2)] == [b"ab"]
+        assert list(store.reader.values(run_id, scope, ["$x"])) == [bytes([i]) * 200_000]
+        assert [b.data for b in store.reader.blocks(run_id, scope, "$l", 0, 2)] == [b"ab"]
 
 
 def test_a_scope_without_steps_closes_at_once(store: Store) -> None:
     empty = [body([0], step(x="$xs", b=1)), body([])]
     run_id = new_run(store, empty, lists={"$xs": 2})
     assert drain(store, run_id, empty, produce=produce) == ["0[0:1]", "close", "0[1:2]", "close"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_scope_is_never_opened_twice(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 1})
     slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
     lost = slow.claim()
-    store.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
     fast.delegate(fast.claim(focus="0/0"), values={"$x": b"first"})
     assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
     assert fast.claim().values["$x"] == b"first"
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.scopes == {0: 1, 1: 1}
 
@@ -172,7 +173,7 @@ def test_a_failure_in_a_scope_fails_the_run(store: Store) -> None:
     worker.delegate(worker.claim(ranges={"0.0": 2}))
     inner = worker.claim()
     assert worker.finish(inner, failure=b"boom").run == "failed"
-    assert store.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
+    assert store.reader.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
 
 
 def test_scope_ids_depend_on_all_that_leads_to_them() -> None:
@@ -183,5 +184,5 @@ def test_scope_ids_depend_on_all_that_leads_to_them() -> None:
 
 def test_the_root_hangs_nowhere_and_unknown_scopes_are_none(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 0})
-    assert store.scope(run_id, ROOT) == Scope(ROOT)
-    assert store.scope(run_id, "nowhere") is None
+    assert store.reader.scope(run_id, ROOT) == Scope(ROOT)
+    assert store.reader.scope(run_id, "nowhere") is None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
-from dagcelery.store.base import CELL, Block, Child, Lost, Store, scope_id
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
+from dagcelery.store.staging import Staging
 
+from .between import between
 from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, step
-from .server import Server
 
 WRITES = (
     "hset",
@@ -32,15 +34,16 @@ WRITES = (
 """Commands that write one field, but for `hset` of a few."""
 
 
-class Measured(RedisStore):
+class Measures:
     """Knows what each script was sent, what it wrote and what it answered."""
 
-    raw: redis.Redis
-    most_bytes = most_writes = most_answered = 0
+    def __init__(self, raw: redis.Redis) -> None:
+        self.raw = raw
+        self.most_bytes = self.most_writes = self.most_answered = 0
 
-    def _run(self, verb: str, run_id: str, request: dict[str, Any], *payloads: bytes) -> Any:
+    def __call__(self, call: Callable[[], Any], verb: str, key: str, request: Any, *payloads: bytes) -> Any:
         before = self._writes()
-        answer = super()._run(verb, run_id, request, *payloads)
+        answer = call()
         self.most_writes = max(self.most_writes, self._writes() - before)
         self.most_bytes = max(self.most_bytes, len(repr(request)) + sum(map(len, payloads)))
         self.most_answered = max(self.most_answered, _size(answer))
@@ -58,14 +61,12 @@ def _size(answer: Any) -> int:
 
 
 @pytest.fixture
-def measured(server: Server, raw: redis.Redis) -> Iterator[Measured]:
-    store = Measured(server.url)
-    store.raw = raw
-    yield store
-    store.close()
-    assert store.most_bytes <= 1_150_000
-    assert store.most_writes <= 1_100
-    assert store.most_answered <= 2_200_000
+def measured(redis_store: Store, raw: redis.Redis) -> Iterator[Store]:
+    measures = Measures(raw)
+    yield between(redis_store, measures)
+    assert measures.most_bytes <= 1_150_000
+    assert measures.most_writes <= 1_100
+    assert measures.most_answered <= 2_200_000
 
 
 def test_large_parameters_and_outputs_are_read_back(store: Store) -> None:
@@ -75,11 +76,11 @@ def test_large_parameters_and_outputs_are_read_back(store: Store) -> None:
     worker = Worker(store, run_id)
     grant = worker.claim()
     assert grant.values == {"$p": None, "$q": b"small"}
-    assert list(store.values(run_id, "0", ["$q", "$p", "none"])) == [b"small", large, None]
+    assert list(store.reader.values(run_id, "0", ["$q", "$p", "none"])) == [b"small", large, None]
     reply = worker.finish(grant, worker.want(), values={"0.0": large[::-1], "0.1": b"v" * 65_536, "0.2": b""})
-    assert reply.grant is not None
-    assert reply.grant.values == {"0.0": None, "0.1": b"v" * 65_536, "$p": None}
-    assert list(store.values(run_id, "0", ["0.0"])) == [large[::-1]]
+    assert reply.claim is not None
+    assert reply.claim.values == {"0.0": None, "0.1": b"v" * 65_536, "$p": None}
+    assert list(store.reader.values(run_id, "0", ["0.0"])) == [large[::-1]]
 
 
 def test_inputs_travel_along_up_to_a_size(store: Store) -> None:
@@ -88,7 +89,7 @@ def test_inputs_travel_along_up_to_a_size(store: Store) -> None:
     run_id = new_run(store, [body([0], step(needs=needs))], values=values)
     found = Worker(store, run_id).claim().values
     assert [token for token, data in found.items() if data is None] == ["$b", "$d"]
-    assert list(store.values(run_id, "0", needs)) == list(values.values())
+    assert list(store.reader.values(run_id, "0", needs)) == list(values.values())
 
 
 def test_large_blocks_do_not_travel_along(store: Store) -> None:
@@ -108,20 +109,20 @@ def test_large_blocks_do_not_travel_along(store: Store) -> None:
     )
     grant = Worker(store, run_id).claim(ranges={"0.0": 3})
     assert set(grant.blocks) == {"$ys"}
-    assert [b.data for b in store.blocks(run_id, "0", "$xs", grant.lo, grant.hi)] == [b"x" * 30_000] * 3
+    assert [b.data for b in store.reader.blocks(run_id, "0", "$xs", grant.lo, grant.hi)] == [b"x" * 30_000] * 3
 
 
-def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: Measured) -> None:
+def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: Store) -> None:
     size = 1000 * CELL
     run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     worker = Worker(measured, run_id)
     split = elements("0.0", [b"12345678"] * size, attempt=1)
     worker.finish(worker.claim(), lists={"0.0": size}, blocks=iter(split))
-    assert list(measured.blocks(run_id, "0", "0.0", 0, size)) == split
+    assert list(measured.reader.blocks(run_id, "0", "0.0", 0, size)) == split
     assert worker.claim().items == size
 
 
-def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Measured) -> None:
+def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Store) -> None:
     data = [bytes([65 + i]) * 1_700_000 for i in range(3)]
     nested = [
         body([0, 1, 2], step(s=[3]), step(x="$xs", each=["$xs"]), step(x="$xs", b=1), step(1)),
@@ -134,47 +135,48 @@ def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Measured) 
     assert grant.blocks == {}
     worker.finish(grant, blocks=[Block("1.0", grant.lo, grant.hi, 1, data[2])])
     grant = worker.claim(focus="0/2")
-    assert measured.delegate(run_id, grant, _children(grant.lo, data), worker.owner, "t", None).opened[
+    assert measured.machine.delegate(run_id, grant, _children(grant.lo, data), worker.owner, "t", None).opened[
         0
     ].scope == scope_id(run_id, "0", 2, 0)
     for scope, token in (("0", "$xs"), ("0", "0.0"), (scope_id(run_id, "0", 2, 0), "$l")):
-        found = list(measured.blocks(run_id, scope, token, 0, 3))
+        found = list(measured.reader.blocks(run_id, scope, token, 0, 3))
         assert [b.data for b in found] == data
         assert [(b.lo, b.hi) for b in found] == [(0, 1), (1, 2), (2, 3)]
-    assert [b.data for b in measured.blocks(run_id, "0", "1.0", 0, 3)] == [data[2]]
+    assert [b.data for b in measured.reader.blocks(run_id, "0", "1.0", 0, 3)] == [data[2]]
 
 
 def _children(index: int, data: list[bytes]) -> list[Child]:
     return [Child(index, {"$v": data[0]}, {"$l": 3}, elements("$l", data, attempt=1, cell=1))]
 
 
-def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Measured) -> None:
+def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Store) -> None:
     run_id = new_run(measured, [body([0], step(x="$xs"))], lists={"$xs": 600})
     worker = Worker(measured, run_id)
     grant = worker.claim(ranges={"0.0": 300})
     blocks = [Block("0.0", i, i + 1, 1, b"r" * 10_000) for i in range(300)]
     worker.finish(grant, blocks=blocks)
-    assert list(measured.blocks(run_id, "0", "0.0", 0, 600)) == blocks
+    assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 600)) == blocks
 
 
-def test_what_a_dead_worker_staged_is_overridden(measured: Measured) -> None:
+def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
     run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     worker, dead = Worker(measured, run_id), Worker(measured, run_id, "boot-d:1")
     lost = dead.claim()
-    measured._staging.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
-    measured._staging.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
-    measured.sweep(run_id, Lost(["boot-d"]), 1)
+    staging = Staging(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
+    staging.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
+    staging.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
+    measured.machine.sweep(run_id, Lost(["boot-d"]), 1)
     grant = worker.claim()
     assert grant.attempt == 2
     new = elements("0.0", [b"new"] * 600, attempt=2)
     worker.finish(grant, values={"0.1": b"new" * 1_000_000}, lists={"0.0": 600}, blocks=new)
     dead.finish(lost, values={"0.1": b"old" * 1_000_000}, lists={"0.0": 1000})
-    assert list(measured.blocks(run_id, "0", "0.0", 0, 1000)) == new
-    assert list(measured.values(run_id, "0", ["0.1"])) == [b"new" * 1_000_000]
+    assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 1000)) == new
+    assert list(measured.reader.values(run_id, "0", ["0.1"])) == [b"new" * 1_000_000]
     assert worker.claim().items == 600
 
 
-def test_many_successors_roots_and_items_are_bounded(measured: Measured) -> None:
+def test_many_successors_roots_and_items_are_bounded(measured: Store) -> None:
     width = 3000
     topology = [
         body(
@@ -199,10 +201,10 @@ def test_many_successors_roots_and_items_are_bounded(measured: Measured) -> None
             produce=lambda grant: {"blocks": results(grant)},
             ranges={f"0.{i}": 10_000 for i in range(4)},
         )
-        assert measured.wait(run_id, 0) == "done"
+        assert measured.reader.wait(run_id, 0) == "done"
 
 
-def test_many_scopes_are_opened_in_bounded_portions(measured: Measured) -> None:
+def test_many_scopes_are_opened_in_bounded_portions(measured: Store) -> None:
     nested = [body([0], step(x="$xs", b=1)), body(range(30), *(step() for _ in range(30)))]
     run_id = new_run(measured, nested, lists={"$xs": 1000})
     worker = Worker(measured, run_id)
@@ -210,39 +212,39 @@ def test_many_scopes_are_opened_in_bounded_portions(measured: Measured) -> None:
     assert len(worker.delegate(grant).opened) == 500 * 30
 
 
-def test_many_inputs_are_read_in_portions(measured: Measured) -> None:
+def test_many_inputs_are_read_in_portions(measured: Store) -> None:
     tokens = [f"$p{i}" for i in range(2500)]
     run_id = new_run(
         measured, [body([0], step(needs=tokens))], values={token: token.encode() * 100 for token in tokens}
     )
     assert Worker(measured, run_id).claim().values == {}
-    assert list(measured.values(run_id, "0", tokens)) == [token.encode() * 100 for token in tokens]
+    assert list(measured.reader.values(run_id, "0", tokens)) == [token.encode() * 100 for token in tokens]
     middling = {f"$m{i}": b"m" * 300_000 for i in range(12)}
     run_id = new_run(measured, chain(1), values=middling)
-    assert list(measured.values(run_id, "0", list(middling))) == list(middling.values())
+    assert list(measured.reader.values(run_id, "0", list(middling))) == list(middling.values())
 
 
-def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Measured) -> None:
+def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store) -> None:
     size = 1000
     topology = outliving(body([0], step(x="$xs", s=[1], ms=0.999, r=retry(2), sw=60.0), step(1)))
     run_id = new_run(measured, topology, lists={"$xs": size})
     worker = Worker(measured, run_id)
-    grant = worker.ask(ranges={"0.0": 500}).grant
+    grant = worker.ask(ranges={"0.0": 500}).claim
     while grant is not None:
         marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")]
         want = worker.want(ranges={"0.0": 500})
-        grant = worker.fail(grant, want, failure=b"boom" * 100, markers=marker, retryable=True).grant
-    assert measured.wait(run_id, 0) == "failed"
-    assert measured.resume(run_id)
-    progress = measured.progress(run_id)
+        grant = worker.fail(grant, want, failure=b"boom" * 100, markers=marker, retryable=True).claim
+    assert measured.reader.wait(run_id, 0) == "failed"
+    assert measured.machine.resume(run_id)
+    progress = measured.reader.progress(run_id)
     assert progress is not None
     found = progress.counts[0, 0]
     assert (progress.record.epoch, found.failed, found.skipped, found.done) == (2, 0, 1, 0)
     assert drain(measured, run_id, topology, ranges={"0.0": 500})[-1] == "1"
-    assert measured.wait(run_id, 0) == "done"
+    assert measured.reader.wait(run_id, 0) == "done"
 
 
-def test_a_failure_behind_many_items_is_bounded(measured: Measured) -> None:
+def test_a_failure_behind_many_items_is_bounded(measured: Store) -> None:
     topology = [body([0], step(x="$xs", r=retry(2)))]
     run_id = new_run(measured, topology, lists={"$xs": 1000})
     worker = Worker(measured, run_id)
@@ -250,19 +252,19 @@ def test_a_failure_behind_many_items_is_bounded(measured: Measured) -> None:
     assert grant.hi == 500
     worker.fail(grant, at=499, blocks=results(grant, 499), retryable=True)
     drain(measured, run_id, topology, ranges={"0.0": 512})
-    assert measured.wait(run_id, 0) == "done"
+    assert measured.reader.wait(run_id, 0) == "done"
 
 
-def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Measured) -> None:
+def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Store) -> None:
     for limited in (False, True):
         topology = [body([0], step(x="$xs", tl=1.0, r=retry(2, limit=True)))]
         run_id = new_run(measured, topology, lists={"$xs": 300})
         dead, worker = Worker(measured, run_id, "boot-d:1"), Worker(measured, run_id)
         for _ in range(300):
             dead.claim()
-        swept = measured.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+        swept = measured.machine.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
         assert swept.released == 300
-        while (grant := worker.ask().grant) is not None:
-            assert grant.condemned == ("" if limited else "died")
+        while (grant := worker.ask().claim) is not None:
+            assert grant.poisoned == ("" if limited else "died")
             worker.finish(grant)
-        assert measured.wait(run_id, 0) == "done"
+        assert measured.reader.wait(run_id, 0) == "done"

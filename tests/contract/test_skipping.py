@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dagcelery.store.base import Block, Grant, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Block, Claim
 
 from .moves import Worker, body, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
 
 
-def marker(grant: Grant, item: int, data: bytes = b"-") -> list[Block]:
+def marker(grant: Claim, item: int, data: bytes = b"-") -> list[Block]:
     return [Block(f"{grant.step}.0", item, item + 1, grant.attempt, data)]
 
 
@@ -16,7 +17,7 @@ def play(store: Store, run_id: str, bad: set[int]) -> str:
     """Do every item, those in `bad` fail; what follows is finished. Answers the run's state."""
     worker = Worker(store, run_id)
     state = ""
-    while (grant := worker.ask(ranges={"0.0": 2}).grant) is not None:
+    while (grant := worker.ask(ranges={"0.0": 2}).claim) is not None:
         failing = sorted(bad & set(range(grant.lo, grant.hi))) if grant.lo >= 0 and grant.step == 0 else []
         if failing:
             at = failing[0]
@@ -28,7 +29,7 @@ def play(store: Store, run_id: str, bad: set[int]) -> str:
 
 
 def read(store: Store, run_id: str, items: int) -> bytes:
-    return b"".join(block.data for block in store.blocks(run_id, "0", "0.0", 0, items))
+    return b"".join(block.data for block in store.reader.blocks(run_id, "0", "0.0", 0, items))
 
 
 def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> None:
@@ -36,7 +37,7 @@ def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> N
     assert play(store, run_id, {1, 2, 7}) == "done"
     assert counts(store, run_id) == (0, 5, 0, 0, 3)
     assert read(store, run_id, 8) == b".--....-"
-    assert sorted(store.failures(run_id)) == ["0/0/1", "0/0/2", "0/0/7"], "why they were skipped is kept"
+    assert sorted(store.reader.failures(run_id)) == ["0/0/1", "0/0/2", "0/0/7"], "why they were skipped is kept"
     assert [(k, p) for k, p, _ in kinds(store, run_id) if k == "skipped"] == [
         ("skipped", f"0/0/{i}") for i in (1, 2, 7)
     ]
@@ -62,7 +63,7 @@ def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
     worker = Worker(store, run_id)
     states = []
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         states.append(worker.fail(grant, retryable=True, markers=marker(grant, grant.lo)).state)
     assert states == ["retried", "skipped"]
     assert read(store, run_id, 1) == b"-"
@@ -80,7 +81,7 @@ def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> No
             worker.finish(grant, blocks=results(grant))
     found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
     assert found == {0: b".", 1: b"-", 2: b"."}
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:
@@ -94,7 +95,7 @@ def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> 
         grant = worker.claim()
     assert grant.attempt == 2
     worker.fail(grant, markers=marker(grant, grant.lo))
-    while (grant := worker.ask().grant or first) is not first:
+    while (grant := worker.ask().claim or first) is not first:
         worker.finish(grant, blocks=results(grant))
     assert read(store, run_id, 2) == b"-."
 
@@ -109,7 +110,7 @@ def test_the_failing_of_an_empty_fan_out_is_not_skipped(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
     worker = Worker(store, run_id)
     assert worker.fail(worker.claim()).run == "failed"
-    store.resume(run_id)
+    store.machine.resume(run_id)
     assert worker.finish(worker.claim()).run == "done"
 
 
@@ -119,10 +120,10 @@ def test_an_item_that_was_skipped_stays_skipped_in_the_next_epoch(store: Store) 
     assert play(store, run_id, {1, 2}) == "failed"
     assert counts(store, run_id) == (0, 2, 1, 0, 1)
     for _ in range(2):
-        assert store.resume(run_id)
+        assert store.machine.resume(run_id)
         assert counts(store, run_id) == (0, 2, 0, 0, 1)
         assert play(store, run_id, {2}) == "failed", "the share is of all epochs"
-    assert store.resume(run_id)
+    assert store.machine.resume(run_id)
     assert play(store, run_id, set()) == "done"
     assert counts(store, run_id) == (0, 3, 0, 0, 1)
     assert read(store, run_id, 4) == b".-.."
@@ -137,5 +138,5 @@ def test_a_last_item_that_is_skipped_tells_many_successors(store: Store) -> None
     want = worker.want()
     reply = worker.fail(grant, want, markers=marker(grant, 0))
     assert (reply.state, len(reply.opened), reply.ready) == ("skipped", width, width - 1)
-    assert worker.fail(grant, want, markers=marker(grant, 0)).grant == reply.grant
+    assert worker.fail(grant, want, markers=marker(grant, 0)).claim == reply.claim
     assert counts(store, run_id) == (0, 0, 0, 0, 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 
-from dagcelery.store.base import Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Lost
 
 from .moves import Worker, body, chain, name, new_run, nothing, step
 
@@ -18,8 +19,8 @@ def test_a_dead_boots_claims_come_back_as_higher_attempts(store: Store) -> None:
     alive = Worker(store, run_id, "boot-dd:1")
     for worker in (*dead, alive):
         worker.claim()
-    assert store.sweep(run_id, Lost(["boot-d", "boot-x"]), 1).released == 2
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 0
+    assert store.machine.sweep(run_id, Lost(["boot-d", "boot-x"]), 1).released == 2
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 0
     grants = [alive.claim(), alive.claim()]
     assert [(g.step, g.attempt) for g in grants] == [(0, 2), (1, 2)]
     assert alive.nothing()
@@ -29,12 +30,12 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
     run_id = new_run(store, FAN, lists={"$xs": 32})
     worker, keeper = Worker(store, run_id, "boot-d:1"), Worker(store, run_id)
     seen = [worker.claim(ranges={"0.0": 16})]
-    while (rest := keeper.ask(ranges={"0.0": 99}).grant) is not None:
+    while (rest := keeper.ask(ranges={"0.0": 99}).claim) is not None:
         keeper.finish(rest)
     while seen[-1].hi > 1:
-        store.sweep(run_id, Lost(["boot-d"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-d"]), 1)
         seen.append(worker.claim(ranges={"0.0": 16}))
-        while (half := keeper.ask(ranges={"0.0": 99}).grant) is not None:
+        while (half := keeper.ask(ranges={"0.0": 99}).claim) is not None:
             keeper.finish(half)
     # Guided sizes make some of them smaller than half of what was lost.
     assert [(g.lo, g.attempt) for g in seen] == [(0, attempt) for attempt in range(1, len(seen) + 1)]
@@ -46,11 +47,11 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
 def test_a_dead_range_is_run_whole_again(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 21})
     Worker(store, run_id, "boot-d:1").claim(ranges={"0.0": 9})
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
     done = [g for g in Worker(store, run_id).pieces(FAN, nothing, ranges={"0.0": 9}) if g.lo >= 0]
     assert sorted(i for g in done for i in range(g.lo, g.hi)) == list(range(21))
     assert {g.attempt for g in done if g.lo < 9} == {2}
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:
@@ -58,83 +59,83 @@ def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:
     dead = Worker(store, run_id, "boot-d:1")
     for _ in range(350):
         dead.claim()
-    assert store.sweep(run_id, Lost(["boot-d"]), 1).released == 350
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 350
     assert len(list(Worker(store, run_id).pieces([{}], nothing))) == 350
 
 
 def test_ready_work_is_hinted_at_once_a_queue_with_a_growing_wait(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2], step(), step(), step(q="gpu"))])
-    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
-    assert store.sweep(run_id, Lost(), 0.05).hints == []
+    assert sorted(store.machine.sweep(run_id, Lost(), 0.05).wake_ups) == ["cpu", "gpu"]
+    assert store.machine.sweep(run_id, Lost(), 0.05).wake_ups == []
     time.sleep(0.06)
-    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
+    assert sorted(store.machine.sweep(run_id, Lost(), 0.05).wake_ups) == ["cpu", "gpu"]
     time.sleep(0.06)
-    assert store.sweep(run_id, Lost(), 0.05).hints == [], "the wait has doubled"
+    assert store.machine.sweep(run_id, Lost(), 0.05).wake_ups == [], "the wait has doubled"
     time.sleep(0.06)
-    assert sorted(store.sweep(run_id, Lost(), 0.05).hints) == ["cpu", "gpu"]
+    assert sorted(store.machine.sweep(run_id, Lost(), 0.05).wake_ups) == ["cpu", "gpu"]
 
 
 def test_what_came_back_is_hinted_at_at_once(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
-    store.sweep(run_id, Lost(), 60)
+    store.machine.sweep(run_id, Lost(), 60)
     Worker(store, run_id, "boot-d:1").claim()
-    assert store.sweep(run_id, Lost(), 60).hints == []
-    assert store.sweep(run_id, Lost(["boot-d"]), 60).hints == ["cpu"]
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
+    assert store.machine.sweep(run_id, Lost(["boot-d"]), 60).wake_ups == ["cpu"]
 
 
 def test_a_queue_without_ready_work_deserves_no_hint(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    store.sweep(run_id, Lost(), 60)
+    store.machine.sweep(run_id, Lost(), 60)
     grant = worker.claim()
-    assert store.sweep(run_id, Lost(), 60).hints == []
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
     worker.finish(grant)
-    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"], "what became ready later starts anew"
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"], "what became ready later starts anew"
 
 
 def test_a_sweep_says_how_the_run_is(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    assert store.sweep(run_id, Lost(), 1).run == "pending"
-    store.end(run_id, "cancelled", "enough")
-    assert store.sweep(run_id, Lost(), 1).run == "cancelled"
-    assert store.sweep("nobody", Lost(), 1).run == "gone"
+    assert store.machine.sweep(run_id, Lost(), 1).run == "pending"
+    store.machine.end(run_id, "cancelled", "enough")
+    assert store.machine.sweep(run_id, Lost(), 1).run == "cancelled"
+    assert store.machine.sweep("nobody", Lost(), 1).run == "gone"
 
 
 def test_a_queue_deserves_as_many_messages_as_pieces_and_free_slots(store: Store) -> None:
     run_id = new_run(store, [body(range(3), *(step() for _ in range(3)))])
-    assert store.hint(run_id, "cpu", 8) == 3
-    assert store.hint(run_id, "gpu", 8) == 0
+    assert store.machine.wake_ups(run_id, "cpu", 8) == 3
+    assert store.machine.wake_ups(run_id, "gpu", 8) == 0
     run_id = new_run(store, [body(range(3), *(step() for _ in range(3)))])
-    assert store.hint(run_id, "cpu", 2) == 2
-    assert store.hint(run_id, "cpu", 2) == 0, "two messages are under way"
+    assert store.machine.wake_ups(run_id, "cpu", 2) == 2
+    assert store.machine.wake_ups(run_id, "cpu", 2) == 0, "two messages are under way"
 
 
 def test_claims_and_messages_under_way_are_counted(store: Store) -> None:
     run_id = new_run(store, [body(range(9), *(step() for _ in range(9)))])
     worker = Worker(store, run_id)
     worker.claim()
-    assert store.hint(run_id, "cpu", 4) == 3
-    assert store.hint(run_id, "cpu", 5) == 1
+    assert store.machine.wake_ups(run_id, "cpu", 4) == 3
+    assert store.machine.wake_ups(run_id, "cpu", 5) == 1
     other = Worker(store, run_id, "boot-b:1")
     grant = other.claim(arrived=True)
-    assert store.hint(run_id, "cpu", 5) == 0, "what arrived has claimed"
+    assert store.machine.wake_ups(run_id, "cpu", 5) == 0, "what arrived has claimed"
     other.finish(grant)
-    assert store.hint(run_id, "cpu", 5) == 1
+    assert store.machine.wake_ups(run_id, "cpu", 5) == 1
 
 
 def test_a_message_that_does_not_arrive_counts_for_a_second(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    assert store.hint(run_id, "cpu", 1) == 1
-    assert store.hint(run_id, "cpu", 1) == 0
+    assert store.machine.wake_ups(run_id, "cpu", 1) == 1
+    assert store.machine.wake_ups(run_id, "cpu", 1) == 0
     time.sleep(1.05)
-    assert store.hint(run_id, "cpu", 1) == 1
+    assert store.machine.wake_ups(run_id, "cpu", 1) == 1
 
 
 def test_items_of_a_fan_out_count_as_pieces(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 3})
-    assert store.hint(run_id, "cpu", 16) == 3
+    assert store.machine.wake_ups(run_id, "cpu", 16) == 3
     run_id = new_run(store, FAN, lists={"$xs": 0})
-    assert store.hint(run_id, "cpu", 16) == 1, "an empty fan-out is one piece"
+    assert store.machine.wake_ups(run_id, "cpu", 16) == 1, "an empty fan-out is one piece"
 
 
 def test_only_items_that_may_be_claimed_count(store: Store) -> None:
@@ -142,35 +143,35 @@ def test_only_items_that_may_be_claimed_count(store: Store) -> None:
     run_id = new_run(store, topology, lists={"$xs": 100})
     worker = Worker(store, run_id)
     worker.finish(worker.claim(ranges={"0.0": 2}))
-    assert store.hint(run_id, "gpu", 16) == 2
+    assert store.machine.wake_ups(run_id, "gpu", 16) == 2
 
 
 def test_active_runs_are_looked_at_in_turn(store: Store) -> None:
     runs = [new_run(store, chain(1)) for _ in range(3)]
-    assert set(store.due(10, 0)) == set(runs)
-    assert store.due(10, 60) == []
-    assert len(store.due(2, 0)) == 2
-    store.end(runs[0], "cancelled", "enough")
-    store.delete(runs[1])
-    assert list(store.due(10, 0)) == [runs[2]]
+    assert set(store.fleet.due(10, 0)) == set(runs)
+    assert store.fleet.due(10, 60) == []
+    assert len(store.fleet.due(2, 0)) == 2
+    store.machine.end(runs[0], "cancelled", "enough")
+    store.machine.delete(runs[1])
+    assert list(store.fleet.due(10, 0)) == [runs[2]]
 
 
 def test_those_not_looked_at_longest_come_first(store: Store) -> None:
     runs = [new_run(store, chain(1)) for _ in range(4)]
-    assert [next(iter(store.due(1, 0))) for _ in range(8)] == runs * 2
+    assert [next(iter(store.fleet.due(1, 0))) for _ in range(8)] == runs * 2
 
 
 def test_workers_are_known_by_their_signs_of_life(store: Store) -> None:
-    assert store.workers() == {}
-    store.announce("boot-a", ["cpu", "gpu"], 4)
-    store.announce("boot-b", ["cpu"], 1)
-    found = store.workers()
+    assert store.fleet.workers() == {}
+    store.fleet.heartbeat("boot-a", ["cpu", "gpu"], 4)
+    store.fleet.heartbeat("boot-b", ["cpu"], 1)
+    found = store.fleet.workers()
     assert (found["boot-a"]["queues"], found["boot-a"]["slots"]) == (["cpu", "gpu"], 4)
     assert 0 <= found["boot-b"]["age"] < 5
     time.sleep(0.05)
-    store.announce("boot-b", ["cpu"], 1)
-    found = store.workers()
+    store.fleet.heartbeat("boot-b", ["cpu"], 1)
+    found = store.fleet.workers()
     assert found["boot-b"]["age"] < found["boot-a"]["age"]
-    store.retire("boot-a")
-    store.retire("boot-a")
-    assert set(store.workers()) == {"boot-b"}
+    store.fleet.retire("boot-a")
+    store.fleet.retire("boot-a")
+    assert set(store.fleet.workers()) == {"boot-b"}

@@ -8,10 +8,11 @@ import threading
 
 import redis
 
-from dagcelery.store.base import NewRun, Spot, Store, scope_id
-from dagcelery.store.connection import RUNS
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore, key
+from dagcelery.store.fleet import enroll
+from dagcelery.store.keys import RUNS, key
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import NewRun, Spot, scope_id
 
 from .moves import Worker, body, chain, new_run, results, retry, step
 
@@ -19,29 +20,29 @@ from .moves import Worker, body, chain, new_run, results, retry, step
 def test_a_listener_is_told_of_the_next_event(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    grant, last = worker.claim(), store.events(run_id, "", 10)[-1].id
-    with store.listening(run_id) as listen:
+    grant, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
+    with store.reader.listening(run_id) as listen:
         assert listen(0.01, last) == "running"
         finishing = threading.Timer(0.1, worker.finish, [grant])
         finishing.start()
         assert listen(30, last) == "running"
         finishing.join()
-    assert [event.piece for event in store.events(run_id, last, 10)] == ["0/0"]
+    assert [event.piece for event in store.reader.events(run_id, last, 10)] == ["0/0"]
 
 
 def test_a_listener_that_is_behind_is_told_at_once(store: Store) -> None:
     run_id = new_run(store, chain(1))
-    with store.listening(run_id) as listen:
+    with store.reader.listening(run_id) as listen:
         assert listen(30, "") == "pending"
 
 
 def test_a_listener_on_an_event_loop_hears_the_same(store: Store) -> None:
     run_id = new_run(store, chain(1))
     worker = Worker(store, run_id)
-    grant, last = worker.claim(), store.events(run_id, "", 10)[-1].id
+    grant, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
 
     async def heard() -> list[str]:
-        async with store.alistening(run_id) as listen:
+        async with store.reader.alistening(run_id) as listen:
             waiting = asyncio.create_task(listen(30, last))
             await asyncio.to_thread(worker.finish, grant)
             return [await waiting, await listen(30), await listen(0.01, last)]
@@ -53,7 +54,7 @@ def test_an_abandoned_listener_on_an_event_loop_ends(store: Store) -> None:
     run_id = new_run(store, chain(1))
 
     async def abandoned() -> bool:
-        async with store.alistening(run_id) as listen:
+        async with store.reader.alistening(run_id) as listen:
             waiting = asyncio.create_task(listen(1))
             await asyncio.sleep(0)
             waiting.cancel()
@@ -63,37 +64,37 @@ def test_an_abandoned_listener_on_an_event_loop_ends(store: Store) -> None:
     assert asyncio.run(abandoned())
 
 
-def test_events_that_are_not_kept_any_more_are_said_to_be_missed(redis_store: RedisStore, raw: redis.Redis) -> None:
+def test_events_that_are_not_kept_any_more_are_said_to_be_missed(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(4))
     worker = Worker(redis_store, run_id)
     for _ in range(4):
         worker.finish(worker.claim())
-    before = list(redis_store.events(run_id, "", 100))
+    before = list(redis_store.reader.events(run_id, "", 100))
     raw.xtrim(key(run_id, "e"), maxlen=2, approximate=False)
     for after in ("", before[1].id):
-        found = redis_store.events(run_id, after, 100)
+        found = redis_store.reader.events(run_id, after, 100)
         assert [event.kind for event in found] == ["missed", "done", "done"]
-    assert redis_store.events(run_id, before[-2].id, 100) == before[-1:]
-    assert redis_store.events(run_id, before[-1].id, 100) == []
+    assert redis_store.reader.events(run_id, before[-2].id, 100) == before[-1:]
+    assert redis_store.reader.events(run_id, before[-1].id, 100) == []
 
 
-def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: RedisStore) -> None:
+def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: Store) -> None:
     topology = [body([0, 1, 2], step(x="$xs"), step(r=retry(2, 3600.0)), step())]
     seen = []
-    for store in (MemoryStore(), redis_store):
+    for store in (store_in_process(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 3})
         worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
-        assert store.outstanding(run_id).claimed == []
+        assert store.reader.outstanding(run_id).claimed == []
         item = worker.claim(focus="0/0", only=True)
         once = other.claim(focus="0/1", only=True)
-        claimed = sorted(store.outstanding(run_id).claimed)
+        claimed = sorted(store.reader.outstanding(run_id).claimed)
         other.fail(once, retryable=True)
-        store.park(run_id, other.claim(focus="0/2", only=True), other.owner, 3600.0)
-        found = store.outstanding(run_id)
+        store.machine.block(run_id, other.claim(focus="0/2", only=True), other.owner, 3600.0)
+        found = store.reader.outstanding(run_id)
         worker.fail(item)
-        places = [[spot[:4] for spot in spots] for spots in (found.retrying, found.parked)]
-        are_due = all(spot.at > 0 for spot in (*found.retrying, *found.parked))
-        seen.append([claimed, *places, are_due, store.outstanding(run_id).failed])
+        places = [[spot[:4] for spot in spots] for spots in (found.retrying, found.blocked)]
+        are_due = all(spot.at > 0 for spot in (*found.retrying, *found.blocked))
+        seen.append([claimed, *places, are_due, store.reader.outstanding(run_id).failed])
     assert seen[0] == seen[1]
     assert seen[0] == [
         [Spot("0", 0, 0, 1), Spot("0", 1, -1, -1)],
@@ -104,18 +105,18 @@ def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: RedisStor
     ]
 
 
-def test_how_far_scopes_are_is_told_alike_by_both_stores(redis_store: RedisStore) -> None:
+def test_how_far_scopes_are_is_told_alike_by_both_stores(redis_store: Store) -> None:
     topology = [
         body([0], step(s=[1], x="$xs", b=1), step(1)),
         body([0], step(s=[1]), step(1, x="^$xs")),
     ]
     seen = []
-    for store in (MemoryStore(), redis_store):
+    for store in (store_in_process(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 2})
         worker, pictures = Worker(store, run_id), []
         scopes = {"0": [0, 1], **{scope_id(run_id, "0", 0, i): [0, 1] for i in (0, 1)}}
         for _ in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.scope.id != "0" else {}):
-            within = store.within(run_id, scopes)
+            within = store.reader.within(run_id, scopes)
             pictures.append(
                 [
                     [(at, c.total, c.done, c.skipped, c.ended > 0) for at, c in within[scope].items()]
@@ -130,34 +131,34 @@ def test_how_far_scopes_are_is_told_alike_by_both_stores(redis_store: RedisStore
 
 
 def test_nothing_is_outstanding_of_an_unknown_run(store: Store) -> None:
-    found = store.outstanding("nobody")
-    assert [*found.claimed, *found.failed, *found.retrying, *found.parked] == []
-    assert store.within("nobody", {"0": [0]}) == {}
+    found = store.reader.outstanding("nobody")
+    assert [*found.claimed, *found.failed, *found.retrying, *found.blocked] == []
+    assert store.reader.within("nobody", {"0": [0]}) == {}
 
 
 def test_runs_are_listed_newest_first(store: Store) -> None:
     made = [new_run(store, chain(1), name=name) for name in ("a", "b", "a")]
-    everything = store.runs("", math.inf, 10)
+    everything = store.fleet.runs("", math.inf, 10)
     assert [run.id for run in everything] == made[::-1]
     assert [run.record.name for run in everything if run.record] == ["a", "b", "a"]
-    assert [run.id for run in store.runs("a", math.inf, 10)] == [made[2], made[0]]
-    assert [run.id for run in store.runs("", everything[1].created, 1)] == [made[1]]
-    store.delete(made[2])
-    assert [run.id for run in store.runs("a", math.inf, 10)] == [made[0]]
-    assert store.runs("c", math.inf, 10) == []
+    assert [run.id for run in store.fleet.runs("a", math.inf, 10)] == [made[2], made[0]]
+    assert [run.id for run in store.fleet.runs("", everything[1].created, 1)] == [made[1]]
+    store.machine.delete(made[2])
+    assert [run.id for run in store.fleet.runs("a", math.inf, 10)] == [made[0]]
+    assert store.fleet.runs("c", math.inf, 10) == []
 
 
 def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
     first, second = new_run(store, chain(1)), new_run(store, chain(1))
-    store.create(NewRun(first, "test", b"plan", "d1", chain(1)))
-    assert [run.id for run in store.runs("", math.inf, 10)] == [second, first]
+    store.machine.create(NewRun(first, "test", b"plan", "d1", chain(1)))
+    assert [run.id for run in store.fleet.runs("", math.inf, 10)] == [second, first]
 
 
 def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
-    redis_store: RedisStore, raw: redis.Redis
+    redis_store: Store, raw: redis.Redis
 ) -> None:
-    redis_store.enroll("never-created", "a")
-    assert [run.record for run in redis_store.runs("", math.inf, 10)] == [None]
+    enroll(redis_store.server, "never-created", "a")
+    assert [run.record for run in redis_store.fleet.runs("", math.inf, 10)] == [None]
     raw.zadd(RUNS, {"never-created": 1.0})
-    assert redis_store.runs("", math.inf, 10)[0].record is None
-    assert redis_store.runs("", math.inf, 10) == []
+    assert redis_store.fleet.runs("", math.inf, 10)[0].record is None
+    assert redis_store.fleet.runs("", math.inf, 10) == []

@@ -52,7 +52,7 @@ local function take_range(scope, body, step, want)
   return lo, hi, attempt, items
 end
 
-local function why_condemned(piece, member) -- nil, or why a piece shall fail without being called
+local function why_poisoned(piece, member) -- nil, or why a piece shall fail without being called
   local why = call('HMGET', key('z'), piece, member)
   return why[1] or why[2] or nil
 end
@@ -65,7 +65,7 @@ local function pick(want)
   return first and first ~= '' and first or nil
 end
 
-local function grant(want)
+local function hand_out(want)
   local member = pick(want)
   if not member or (held and is_active()) then return nil end
   if state == 'pending' then
@@ -86,7 +86,7 @@ local function grant(want)
   count_claim(want.queue, 1)
   if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
-  if doomed then granted[8] = why_condemned(piece, member) end
+  if poisoned then granted[8] = why_poisoned(piece, member) end
   return granted
 end
 
@@ -140,11 +140,11 @@ local function inputs(g) -- what travels along with a grant: token names, small 
 end
 
 -- what is due ------------------------------------------------------------------------------------------------------
-local function condemn(piece, why)
+local function poison(piece, why)
   call('HSET', key('z'), piece, why)
   keep(key('z'))
-  doomed = '1'
-  call('HSET', R, 'doomed', doomed)
+  poisoned = '1'
+  call('HSET', R, 'poisoned', poisoned)
 end
 
 if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
@@ -168,7 +168,7 @@ local function retry_now(scope, body, step, lo, hi, attempts)
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
 end
 
-local function unpark(scope, step) -- what waited for others of its kind may try again
+local function unblock(scope, step) -- what waited for others of its kind may try again
   call('HINCRBY', R, 'waiting', -1)
   local body = place(scope).body
   local e = entry(body, step)
@@ -177,12 +177,12 @@ local function unpark(scope, step) -- what waited for others of its kind may try
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
 end
 
-local function check_start(scope, body, step) -- nobody has begun it for as long as its task allows?
+local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
   local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
   local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
   if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
-  if now < since + e.sw then return later('w/' .. member, since + e.sw) end -- nobody could, while it was held or over
-  if call('ZSCORE', key('r', e.q), member) then condemn(member, 'start_within') end
+  if now < since + e.sw then return later('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
+  if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
 end
 
 local function come_due()
@@ -194,7 +194,7 @@ local function come_due()
     if kind == 'r' then
       retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts))
     elseif kind == 'p' then
-      unpark(scope, step)
+      unblock(scope, step)
     else
       check_start(scope, body, step)
     end
@@ -226,7 +226,7 @@ local function repeated()
   local text = string.sub(last, #req.token + 2)
   local reply = cjson.decode(text)
   if reply.more and reply.more == (req.from or 0) then return nil end
-  return answer(text, reply.grant)
+  return answer(text, reply.claim)
 end
 
 local retry_seconds -- until the piece that failed is tried again
@@ -234,23 +234,23 @@ local function conclude(verdict, more)
   local reply = { state = verdict, more = more, digest = digest }
   local want = req.want
   if due and now >= due and is_active() then come_due() end
-  if want and not more and (is_active() or hook) then reply.grant = grant(want) end
+  if want and not more and (is_active() or hook) then reply.claim = hand_out(want) end
   if broken and is_active() and not more then end_if_quiet() end
   if want and not more then
     reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
     if want.arrived then
-      local hints = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
-      if hints > 0 then call('HSET', R, 'p:' .. want.queue, hints - 1) end
+      local wake_ups = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
+      if wake_ups > 0 then call('HSET', R, 'p:' .. want.queue, wake_ups - 1) end
     end
   end
   if #opened > 0 then reply.opened = opened end
   if #completed > 0 then reply.completed = completed end
   reply.run, reply.retry, reply.lasted = state, retry_seconds, lasted
-  if rewound and reply.grant then reply.era = tonumber(rewound) end
+  if generation and reply.claim then reply.generation = tonumber(generation) end
   settle()
   local text = cjson.encode(reply)
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
-  return answer(text, reply.grant)
+  return answer(text, reply.claim)
 end
 
 local function gone(verdict) return { cjson.encode({ state = verdict, run = 'gone' }) } end

@@ -6,8 +6,8 @@ local again = repeated()
 if again then return again end
 local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
 local piece, body = piece_name(scope, step, lo), place(scope).body
--- Steps are taken back: of what commits meanwhile nobody could say whether it was told to those who wait for it.
-if not is_active() and call('HEXISTS', R, 'rewinding') == 1 or not body then return conclude('stale') end
+-- Steps are being cleared: of what commits meanwhile it would not be known whether its successors were told of it.
+if not is_active() and call('HEXISTS', R, 'clearing') == 1 or not body then return conclude('stale') end
 local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
 if not done or done < lo then done = hi end
 
@@ -34,7 +34,7 @@ local function retaken()
   return true
 end
 
--- Who speaks lives: a pause that was taken for a death does not count as one.
+-- A worker that reports back is alive; do not count its pause as a death.
 local function forgive()
   local owners = call('HGET', key('y'), piece .. ':d')
   if owners then -- each with a comma behind it
@@ -46,7 +46,7 @@ end
 if not claim then
   forgive()
   if not retaken() then return conclude('stale') end
-  if doomed then call('HDEL', key('z'), piece) end
+  if poisoned then call('HDEL', key('z'), piece) end
 elseif claim.attempt ~= req.attempt or claim.owner ~= req.owner then
   forgive()
   return conclude('stale')

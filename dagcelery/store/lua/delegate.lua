@@ -1,7 +1,7 @@
 -- Open a scope for each claimed item of a mapped nested DAG, or for the one plan that a piece made, and drop the claim:
 -- from now on the pieces are as alive as their scopes. A worker that dies before this call has opened nothing; one that
--- dies between two portions has opened some, and whoever claims the items again skips those: a scope that exists is
--- never opened twice. A child plan and its topology were staged before, under a number that nobody else was given.
+-- dies between two portions has opened some, and the worker that claims the items again skips those: a scope that exists is
+-- never opened twice. A child plan and its topology were staged before, under a number of its own.
 -- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), want,
 --          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...].
 -- ARGV 2..: for each child its values, then its blocks. Answers in `more` how many children it has opened so far, if
@@ -34,8 +34,10 @@ local function store_inputs(child)
 end
 
 local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
-  local known, has, more = cjson.decode(call('HGET', R, 'queues')), {}, false
-  for _, queue in ipairs(known) do has[queue] = true end
+  local known, has, more = {}, {}, false
+  for i, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
+    known[i], has[queue] = queue, true
+  end
   for _, queue in ipairs(queues) do
     if not has[queue] then
       more = true

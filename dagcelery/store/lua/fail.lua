@@ -66,8 +66,8 @@ if step == '-3' then -- what is called at the end cannot change it
 end
 store_outputs()
 note_times()
-if doomed then call('HDEL', key('z'), name) end
-if lo >= 0 then commit_items() else call('HDEL', s, step .. ':l') end -- who has failed takes nothing back
+if poisoned then call('HDEL', key('z'), name) end
+if lo >= 0 then commit_items() else call('HDEL', s, step .. ':l') end -- a worker whose piece failed takes nothing back
 if retried() then return conclude_claim('retried') end
 remember(name)
 if is_tolerated() then return conclude_claim('skipped', skip()) end

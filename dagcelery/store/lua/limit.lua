@@ -1,7 +1,7 @@
--- Keep how many may be inside of something at once, runs of a DAG or pieces of a task, and who waits for a place.
--- Runs without a prelude: KEYS[1], the members by when they entered, belongs to no run; who waits stands beside it.
+-- Keep how many may be inside of something at once, runs of a DAG or pieces of a task, and what waits for a place.
+-- Runs without a prelude: KEYS[1], the members by when they entered, belongs to no run; the key of those that wait is beside it.
 -- request: verb "enter" {member, waiter, most, gone [members that are not there any more]}, or "leave" {member, most};
---          ttl. Answers to enter 1 or 0; to leave the waiters who may try now, they wait no longer.
+--          ttl. Answers to enter 1 or 0; to leave the waiters that may try now, they wait no longer.
 local req, call = cjson.decode(ARGV[1]), redis.call
 local inside, waiting = KEYS[1], KEYS[1] .. ':waiting'
 local clock = call('TIME')

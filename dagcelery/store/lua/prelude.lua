@@ -2,14 +2,14 @@
 -- share its hash tag. ARGV[1] is the request as JSON; ARGV[2..] are bytes that the request refers to by position.
 --
 -- below the run's key                          | what it holds
--- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> hints under way; h:, hw:<queue> sweeps;
---                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; doomed: z is in use;
---                                              | rewinding: "token [steps]" of whoever takes steps back; rewind_at: the call it is at; rewound: how often
+-- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
+--                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
+--                                              | clearing: "token [steps]" of the process that clears steps; clear_at: the call it is at; generation: how often parts of it were cleared
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
 --                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was rewound :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was generation :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
@@ -20,8 +20,8 @@
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
--- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" parked
--- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died, <piece>:g times it was given back alive; condemned pieces and why
+-- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
+-- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
@@ -35,9 +35,9 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'doomed', 'held', 'hook', 'rewound')
+local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation')
 local state, ttl, digest, due = run[1], tonumber(run[2] or req.ttl or 604800), run[3], tonumber(run[4])
-local broken, doomed, held, hook, rewound = run[5], run[6], run[7], run[8], run[9]
+local broken, poisoned, held, hook, generation = run[5], run[6], run[7], run[8], run[9]
 
 local function is_active() return state == 'running' or state == 'pending' end
 
@@ -160,7 +160,7 @@ local function arrive_items(scope, body, step, lo, hi)
   if not gate and e.n == 0 then
     open(scope, body, step, e)
   elseif gate and call('EXISTS', key('q', scope, step)) == 1 and make_ready(scope, step, e.q) == 1 then
-    -- Those who came for the first items have done them and gone: they are told again.
+    -- Workers that came for the first items have done them and gone: they are told again.
     opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
   end
 end

@@ -1,11 +1,11 @@
 -- Open a new epoch of a run that failed, was cancelled or timed out: what failed is ready again, with a fresh budget of
--- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. Whoever dies
+-- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. A process that dies
 -- between two portions leaves a run that is over and can be resumed again.
 -- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
 local function said(more) return { cjson.encode({ run = state or 'gone', more = more }) } end
 if state and call('HGET', R, 'resumed') == req.token then return { cjson.encode({ run = state, resumed = true }) } end
 if not state or state == 'done' or is_active() then return said() end
-if call('HEXISTS', R, 'rewinding') == 1 then return { cjson.encode({ run = state, rewinding = true }) } end
+if call('HEXISTS', R, 'clearing') == 1 then return { cjson.encode({ run = state, clearing = true }) } end
 
 local function back(piece, attempts)
   local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
@@ -34,8 +34,8 @@ if call('EXISTS', u) == 1 then return said(true) end
 
 local function forget_end()
   call('UNLINK', key('w'), key('y'), key('z'))
-  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'doomed', 'hook', 'deadline', 'span')
-  if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; whoever resumes it lets it start
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'hook', 'deadline', 'span')
+  if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
   if hook then call('ZREM', key('r', hook), '0/-3') end
   call('HDEL', key('s', '0'), '-3:l')
   if call('HEXISTS', key('c'), '0/-3') == 1 then drop_claim('0/-3', hook) end -- of the last end: the next has its own

@@ -1,27 +1,27 @@
--- Give back what dead boots had claimed, and name the queues whose ready work deserves a hint: one a queue, with a
+-- Give back what dead workers had claimed, and name the queues whose ready work deserves a wake-up: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A range comes
--- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is condemned when `deaths`
--- owners have died of it, or `returns` have given it back alive: whoever claims it lets it fail. What waited for its time becomes ready. A run that nobody
--- works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
--- request: dead, left [boots, or processes "boot:pid", that died, or went in good order], wait (seconds), alive {boot: [when
+-- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
+-- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for its time becomes ready. A run that no
+-- worker works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
+-- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive {worker: [when
 -- it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when they are old,
 -- limited (a time limit killed the dead), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
--- be renewed, and `condemned` [[queue, step]...].
+-- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
   return { cjson.encode({ run = state or 'gone', released = 0 }) }
 end
-local was_active, gone_boots, released, more = is_active(), {}, 0, false -- true: it died, false: it left in good order
-for _, boot in ipairs(req.left) do gone_boots[boot] = false end
-for _, owner in ipairs(req.dead) do gone_boots[owner] = true end
+local was_active, gone_workers, released, more = is_active(), {}, 0, false -- true: it died, false: it left in good order
+for _, worker in ipairs(req.left) do gone_workers[worker] = false end
+for _, owner in ipairs(req.dead) do gone_workers[owner] = true end
 
 local function is_lost(claim) -- and whether its owner has died of it, perhaps
-  local died = gone_boots[string.match(claim.owner, '^[^:]*:[^:]*')]
-  local boot = string.match(claim.owner, '^[^:]*')
-  if died == nil then died = gone_boots[boot] end
+  local died = gone_workers[string.match(claim.owner, '^[^:]*:[^:]*')]
+  local worker = string.match(claim.owner, '^[^:]*')
+  if died == nil then died = gone_workers[worker] end
   if died ~= nil then return true, died end
   if not req.alive then return false end
-  local started, sign = tonumber(claim.started), req.alive[boot]
+  local started, sign = tonumber(claim.started), req.alive[worker]
   if not sign then return now - started > req.wait, false end
   -- Its message is over, and it still has a claim: an error of its own, or an outage of the store, came in between.
   local works_on = sign[2]
@@ -43,13 +43,13 @@ local function count_death(piece, owner)
   call('HSET', key('y'), piece .. ':d', owners)
   keep(key('y'))
   local _, deaths = string.gsub(owners, ',', '')
-  if deaths >= (req.deaths or math.huge) then condemn(piece, 'died') end
+  if deaths >= (req.deaths or math.huge) then poison(piece, 'died') end
 end
 
-local function count_return(piece) -- nobody died, but a piece that is given back again and again may never be done
+local function count_return(piece) -- no worker died, but a piece that is given back again and again may never be done
   local returns = call('HINCRBY', key('y'), piece .. ':g', 1)
   keep(key('y'))
-  if returns >= (req.returns or math.huge) then condemn(piece, 'returned') end
+  if returns >= (req.returns or math.huge) then poison(piece, 'returned') end
 end
 
 local function ready_again(scope, step, e, lo, claim)
@@ -80,7 +80,7 @@ local function reissue(piece, claim, died)
   local overran = died and req.limited and e.tl
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
   if overran then
-    condemn(piece, 'timeout')
+    poison(piece, 'timeout')
   elseif claim.hi - lo < 2 then
     if died then count_death(piece, claim.owner) else count_return(piece) end
   end
@@ -104,7 +104,7 @@ local function reissue_lost()
   end
 end
 
-local function all_condemned() -- that may be claimed; one that was claimed or done after all is forgotten
+local function all_poisoned() -- that may be claimed; one that was claimed or done after all is forgotten
   local found = {}
   for _, piece in ipairs(call('HKEYS', key('z'))) do
     local member = string.match(piece, '^%w+/%-?%d+')
@@ -126,8 +126,8 @@ local function idle_seconds()
   return now - tonumber(string.match(last[1], '^%d+')) / 1000
 end
 
-local function due_hints()
-  local hints, is_fresh = {}, released > 0 or #opened > 0
+local function due_wake_ups()
+  local wake_ups, is_fresh = {}, released > 0 or #opened > 0
   local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
   for _, queue in ipairs(queues) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue)
@@ -136,10 +136,10 @@ local function due_hints()
     elseif not seen[1] or now >= tonumber(seen[1]) or is_fresh then
       local wait = (is_fresh or not seen[2]) and req.wait or math.min(600, tonumber(seen[2]) * 2)
       call('HSET', R, 'h:' .. queue, string.format('%.6f', now + wait), 'hw:' .. queue, wait)
-      hints[#hints + 1] = queue
+      wake_ups[#wake_ups + 1] = queue
     end
   end
-  return hints
+  return wake_ups
 end
 
 if #req.dead > 0 or #req.left > 0 or req.alive then reissue_lost() end
@@ -155,7 +155,7 @@ elseif is_active() and idle_seconds() > ttl then
 elseif broken and is_active() and not more then
   end_if_quiet()
 end
-local hints = (is_active() and not held or hook) and due_hints() or {}
-local condemned = doomed and is_active() and all_condemned() or nil
+local wake_ups = (is_active() and not held or hook) and due_wake_ups() or {}
+local found = poisoned and is_active() and all_poisoned() or nil
 local lapsing = was_active and call('PTTL', R) < ttl * 500
-return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, hints = #hints > 0 and hints or nil, condemned = condemned, held = held or nil, lasted = lasted }) }
+return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, wake_ups = #wake_ups > 0 and wake_ups or nil, poisoned = found, held = held or nil, lasted = lasted }) }

@@ -1,11 +1,11 @@
 -- Make steps of the root scope as if they had never been executed, one portion a call: removals first, then arrivals
--- from what stays done. The run is over and stays so; while R has `rewinding`, nothing commits and `resume` waits. Each
--- call has a number: one that comes again, or late, changes nothing. Whoever dies in between leaves `rewinding`, and
--- whoever begins again does everything again, as it would the first time, and ends a rewinder that has not died.
+-- from what stays done. The run is over and stays so; while R has `clearing`, nothing commits and `resume` waits. Each
+-- call has a number: one that comes again, or late, changes nothing. A process that dies in between leaves `clearing`,
+-- and the next one does everything again, as it would the first time, and overtakes one that has not died.
 -- request: token, number, act; begin {steps, epoch}; claims {pieces [[piece, body]...]}; tell_on {piece}; due {members};
 --          failures {pieces}; steps {places [[scope, body, step]...]}; keys {names}; counters {fields}; scopes {ids};
 --          arrive {steps}; items {step, lo, hi}; finish
-local mark = state and call('HGET', R, 'rewinding')
+local mark = state and call('HGET', R, 'clearing')
 local more
 local function said(about)
   settle()
@@ -14,7 +14,11 @@ local function said(about)
 end
 if not state then return said({}) end
 
-local function steps_of(text) return text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {} end
+local function steps_of(text) -- a list of our own: what was decoded may be decoded for others too
+  local steps = {}
+  for i, step in ipairs(text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {}) do steps[i] = step end
+  return steps
+end
 
 local acts = {}
 
@@ -23,8 +27,8 @@ function acts.begin()
   for _, step in ipairs(req.steps) do steps[#steps + 1] = step end
   if #steps == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return end
   mark = req.token .. ' ' .. cjson.encode(steps)
-  state = 'cancelled' -- else somebody might read results that are not there any more
-  call('HSET', R, 'rewinding', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
+  state = 'cancelled' -- else a client might read results that are not there any more
+  call('HSET', R, 'clearing', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
   call('HDEL', R, 'failed', 'hook')
   if hook then call('ZREM', key('r', hook), '0/-3') end
 end
@@ -36,7 +40,7 @@ function acts.claims()
   end
 end
 
-function acts.tell_on() -- for somebody who has committed, and not yet told all successors
+function acts.tell_on() -- for a worker that has committed, and not yet told all successors
   local scope, step, lo = string.match(req.piece, '^(%w+)/(%-?%d+)/?(%d*)$')
   local claim, body = read_claim(req.piece), place(scope).body
   if not (claim and claim.cursor) then return end
@@ -67,7 +71,7 @@ local function is_complete(s, step, e)
   return known[1] and known[2] and tonumber(known[2]) >= tonumber(known[1])
 end
 
-local function forget_outputs(scope, step) -- nobody here knows how many there are; they are numbered
+local function forget_outputs(scope, step) -- how many there are is not known here; they are numbered
   local o, s, at, removed = key('o', scope), key('s', scope), 0, 0
   repeat
     local values, lengths = {}, {}
@@ -119,17 +123,17 @@ end
 function acts.items() arrive_items('0', '0', tostring(req.step), req.lo, req.hi) end
 
 function acts.finish()
-  call('HDEL', R, 'rewinding')
-  call('HINCRBY', R, 'rewound', 1)
+  call('HDEL', R, 'clearing')
+  call('HINCRBY', R, 'generation', 1)
 end
 
 local is_mine = mark and string.sub(mark, 1, #req.token + 1) == req.token .. ' '
-local last, at = string.match(call('HGET', R, 'rewind_at') or '', '^(%S+) (%d+)$')
+local last, at = string.match(call('HGET', R, 'clear_at') or '', '^(%S+) (%d+)$')
 local is_done = last == req.token and tonumber(at) >= req.number
 if not is_done then
   if req.act ~= 'begin' and not is_mine then return said({ overtaken = true }) end
   acts[req.act]()
-  call('HSET', R, 'rewind_at', req.token .. ' ' .. req.number)
+  call('HSET', R, 'clear_at', req.token .. ' ' .. req.number)
 end
 if req.act == 'tell_on' then more = call('HEXISTS', key('c'), req.piece) == 1 end
 return said({ steps = req.act == 'begin' and mark and steps_of(mark) or nil })

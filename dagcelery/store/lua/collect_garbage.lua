@@ -1,12 +1,12 @@
--- Remove payloads that nobody reads any more; again, nothing changes. Nothing is freed of a run that is being rewound,
--- or was since it was looked at: what it had done may have to be done again. Whoever dies in between leaves the step
+-- Remove payloads that no step reads any more; again, nothing changes. Nothing is freed of a run that is being cleared,
+-- or was since it was looked at: what it had done may have to be done again. A worker that dies in between leaves the step
 -- marked, and the next one looks for its keys again.
--- request: era (in which it was looked at), steps (of the root scope, whose values go), names (of keys that go)
-if not state or call('HEXISTS', R, 'rewinding') == 1 or tonumber(rewound or 0) ~= req.era then
+-- request: generation (in which it was looked at), steps (of the root scope, whose values go), names (of keys that go)
+if not state or call('HEXISTS', R, 'clearing') == 1 or tonumber(generation or 0) ~= req.generation then
   return { cjson.encode({ stale = true }) }
 end
 
-local function free_values(step) -- the lengths of lists stay, whoever counts their items needs them
+local function free_values(step) -- the lengths of lists stay, they are needed to count items
   local o, at, found = key('o', '0'), 0, 0
   call('HSET', key('s', '0'), step .. ':x', 1)
   repeat

@@ -1,12 +1,12 @@
 -- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
--- processes of that queue already do or were told of. Hints that have not arrived after a second count as lost.
+-- processes of that queue already do or were told of. Wake-ups that have not arrived after a second count as lost.
 -- request: queue, slots, token (of this very call: repeated, it gets the same answer)
-if held or not is_active() then return { cjson.encode({ state = 'none', hints = 0 }) } end
+if held or not is_active() then return { cjson.encode({ state = 'none', wake_ups = 0 }) } end
 local queue, slots = req.queue, req.slots
 local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue, 'pc:' .. queue)
 local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)
 local last, said = string.match(numbers[4] or '', '^(.*) (%d+)$')
-if last == req.token then return { cjson.encode({ state = 'none', hints = tonumber(said) }) } end
+if last == req.token then return { cjson.encode({ state = 'none', wake_ups = tonumber(said) }) } end
 if now - at > 1 then pending = 0 end
 local free, pieces = slots - claims - pending, 0
 
@@ -23,8 +23,8 @@ end
 for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1) or {}) do
   if pieces < free then pieces = pieces + waiting(member) end
 end
-local hints = math.max(0, math.min(free, pieces))
-if hints > 0 then
-  call('HSET', R, 'p:' .. queue, pending + hints, 'pt:' .. queue, moment, 'pc:' .. queue, req.token .. ' ' .. hints)
+local wake_ups = math.max(0, math.min(free, pieces))
+if wake_ups > 0 then
+  call('HSET', R, 'p:' .. queue, pending + wake_ups, 'pt:' .. queue, moment, 'pc:' .. queue, req.token .. ' ' .. wake_ups)
 end
-return { cjson.encode({ state = 'none', hints = hints }) }
+return { cjson.encode({ state = 'none', wake_ups = wake_ups }) }

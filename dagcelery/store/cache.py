@@ -1,0 +1,132 @@
+"""Results of tasks that are kept for other runs: in this process, or on a server under keys that belong to no run."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from dagcelery.store import wire
+from dagcelery.store.keys import cache_key
+from dagcelery.store.protocol import Server
+from dagcelery.store.records import CHUNK_BYTES, INLINE_BYTES
+from dagcelery.store.wire import STAGED
+
+MEMORY_BYTES: Final = 64 * 1024 * 1024
+"""What a process keeps at most; then it drops what it has kept for longest."""
+_READ_AT_ONCE: Final = 50
+_KEPT_AT_ONCE: Final = 150
+"""Each costs up to five fields: a result, its name, that of its chunks, and two names of what has expired."""
+
+
+class MemoryCache:
+    """Keeps results in this process. It is no database of the host: a bound in bytes is nothing that a command has."""
+
+    def __init__(self, most_bytes: int = MEMORY_BYTES) -> None:
+        self._kept: dict[tuple[str, str], tuple[float, bytes]] = {}
+        self._left = most_bytes
+        self._lock = threading.Lock()
+
+    def get(self, task: str, entries: Sequence[str]) -> list[bytes | None]:
+        """Return the results of a task by name, None where there is none."""
+        with self._lock:
+            return [self._get((task, entry)) for entry in entries]
+
+    def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        """Keep results of a task for a time."""
+        with self._lock:
+            for entry, data in entries.items():
+                self._drop((task, entry))
+                self._kept[task, entry] = (time.monotonic() + ttl_seconds, data)
+                self._left -= len(data)
+            while self._left < 0:
+                self._drop(next(iter(self._kept)))
+
+    def delete(self, task: str) -> int:
+        """Drop all results of a task; answers how many there were."""
+        with self._lock:
+            found = [place for place in self._kept if place[0] == task]
+            for place in found:
+                self._drop(place)
+            return len(found)
+
+    def clear(self) -> None:
+        """Drop all results of all tasks."""
+        with self._lock:
+            for place in list(self._kept):
+                self._drop(place)
+
+    def _get(self, place: tuple[str, str]) -> bytes | None:
+        until, data = self._kept.get(place, (0.0, None))
+        if data is not None and until <= time.monotonic():
+            self._drop(place)
+            return None
+        return data
+
+    def _drop(self, place: tuple[str, str]) -> None:
+        _, data = self._kept.pop(place, (0.0, b""))
+        self._left += len(data)
+
+
+OF_THIS_PROCESS: Final = MemoryCache()
+"""What runs in memory share, however many stores they have."""
+
+
+class ServerCache:
+    """Keeps results on a server; large ones are written in chunks before they get their name."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def get(self, task: str, entries: Sequence[str]) -> list[bytes | None]:
+        at = cache_key(task)
+        with self._server.reachable():
+            reads = self._server.client.pipeline(transaction=False)
+            for portion in wire.portions(entries, _READ_AT_ONCE):
+                reads.mget([f"{at}:{entry}" for entry in portion])
+            found: list[bytes | None] = [data for row in reads.execute() for data in row]
+            return [self._whole(at, data) if data and data[:1] == STAGED else data for data in found]
+
+    def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        at, ttl, chunks = cache_key(task), max(1, int(ttl_seconds * 1000)), dict[str, str]()
+
+        def small() -> Iterator[tuple[str, bytes]]:
+            for entry, data in entries.items():
+                if len(data) > INLINE_BYTES:
+                    chunks[entry] = self._stage(at, entry, data, ttl)
+                    yield entry, STAGED + chunks[entry].encode()
+                else:
+                    yield entry, data
+
+        with self._server.reachable():
+            for bounded in wire.bounded(small()):
+                for portion in wire.portions(bounded, _KEPT_AT_ONCE):
+                    names = [entry for entry, _ in portion]
+                    staged = [chunks[name] for name in names if name in chunks]
+                    request = {"names": names, "chunks": staged, "ttl": ttl}
+                    self._server.run("cache_set", at, request, *(data for _, data in portion))
+
+    def delete(self, task: str) -> int:
+        dropped, names = 0, 1
+        with self._server.reachable():
+            while names:
+                names, results = self._server.run("cache_delete", cache_key(task), {})
+                dropped += int(results)
+        return dropped
+
+    def _stage(self, at: str, entry: str, data: bytes, ttl: int) -> str:
+        """Write chunks under a name of their own, so that two writers of the same result do not mix."""
+        name = f"x:{entry}:{uuid.uuid4().hex[:16]}"
+        for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
+            # In one transaction: no key is ever without a time to live.
+            writes = self._server.client.pipeline().hset(f"{at}:{name}", str(number), data[start : start + CHUNK_BYTES])
+            writes.pexpire(f"{at}:{name}", ttl).execute()
+        return name
+
+    def _whole(self, at: str, data: bytes) -> bytes | None:
+        """Read chunks; None where some are gone, since they are not promised to stay."""
+        name, client = f"{at}:{data[1:].decode()}", self._server.client
+        chunks = [client.hget(name, str(number)) for number in range(client.hlen(name))]
+        return None if not chunks or None in chunks else b"".join(chunks)

@@ -1,0 +1,305 @@
+"""The store's contract: what is remembered of a run, and the verbs that change it.
+
+Three sides: what moves a run (`RunMachine`), what reads it (`RunReader`), and what belongs to no run (`Fleet`). A
+`Store` bundles them, over one `Server`.
+
+The store decides. It holds the topology of a run (which step waits for how many others, and which steps wait for it),
+so a worker says only what it did to which piece, and is told what it may do next. Every verb is safe to repeat: a
+client library repeats a call by itself when a reply is lost, and a caller that got StoreUnavailable may call again with
+the same token: what had been done is answered, what had not is done.
+
+Words. A *scope* is where a step lives: ``ROOT``, one item of a mapped nested DAG, or a plan that a piece made. A
+*piece* is one execution of one step, ``(scope, step)`` or, of a fan-out, the items ``[lo, hi)`` that were claimed
+together. A *token* names a stored value ("3.0", "$n", "^3.0"; see `planner.plan`). A *block* is up to `CELL`
+consecutive elements of a list, stored and signed together; blocks never cross a multiple of `CELL`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dagcelery.store.records import (
+    Block,
+    Child,
+    Claim,
+    ClaimRequest,
+    Counts,
+    Event,
+    Listed,
+    Lost,
+    NewRun,
+    Outstanding,
+    Progress,
+    Response,
+    RunRecord,
+    Scope,
+    Swept,
+    TaskResult,
+)
+
+
+class Listen(Protocol):
+    """Waits until a run is over, there is an event after `after`, if that is given, or the time is over; its state."""
+
+    def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
+
+
+class AsyncListen(Protocol):
+    """`Listen` without blocking the event loop."""
+
+    async def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
+
+
+class Server(Protocol):
+    """What runs the scripts: a Redis or Valkey, or the host in this process."""
+
+    shown_url: str
+    """Where it is, without its password, as errors name it."""
+    is_in_process: bool
+    """Whether what it holds ends with the store."""
+    client: Any
+    """Commands, as redis-py spells them."""
+
+    def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
+        """Run the script of a verb on a key."""
+
+    def reachable(self) -> AbstractContextManager[None]:
+        """Raise StoreRefused and StoreUnavailable for what `client` raises within the block."""
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless it answers."""
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens new ones."""
+
+    def listening(self, run_id: str) -> AbstractContextManager[Listen]:
+        """Keep what is needed to wait for a run again and again."""
+
+    def alistening(self, run_id: str) -> AbstractAsyncContextManager[AsyncListen]:
+        """The same, for callers that must not block."""
+
+
+class RunMachine(Protocol):
+    """What moves a run. Each verb raises StoreUnavailable if the store is out of reach, after its own retries."""
+
+    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
+        """Make `run_id` the run of a reservation, unless there is one other than `instead_of`; answer which it is."""
+
+    def create(self, run: NewRun) -> Response:
+        """Remember a run; again with the same id changes nothing and answers alike."""
+
+    def admit(self, run_id: str, still: str = "") -> Response:
+        """Let a run that was held go on, answers what may start; or hold it, because of what `still` says in a word."""
+
+    def claim(self, run_id: str, request: ClaimRequest) -> Response:
+        """Claim one ready piece with its inputs; the same `request.token` gets the same claim again."""
+
+    def finish(
+        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
+    ) -> Response:
+        """Commit a piece once, tell its successors, and claim the next piece in the same call."""
+
+    def delegate(
+        self, run_id: str, claim: Claim, children: Sequence[Child], owner: str, token: str, request: ClaimRequest | None
+    ) -> Response:
+        """Open a scope for each item of a mapped nested DAG; the items end when their scopes close.
+
+        Blocks in `children` are kept with the attempt that they name, which is the claim's. A piece that made a plan
+        opens one scope for it, and ends when that closes: what closes it commits the piece's outputs.
+        """
+
+    def number(self, run_id: str, bodies: int) -> int:
+        """Give numbers to the bodies of a plan that a piece made; answers the first one. Raises RunNotFound."""
+
+    def release(self, run_id: str, claim: Claim, owner: str) -> None:
+        """Give a claimed piece back unrun: it is ready again, and no attempt was spent."""
+
+    def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
+        """Give a claimed piece back unrun; its step is ready again when it is unblocked, or in `seconds`."""
+
+    def unblock(self, run_id: str, step: str) -> Response:
+        """Make a blocked step, "scope/step", ready before its time."""
+
+    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
+        """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to."""
+
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
+        """Give back what was lost, and name the queues whose ready work deserves a wake-up; end what is past its time.
+
+        A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
+        once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive.
+        """
+
+    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+        """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
+
+        `deadline_seconds` is from now; None: as long as before, 0: none.
+        """
+
+    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
+        """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed.
+
+        The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
+        or by `resume`. Meanwhile nothing commits. False if the run is not over.
+        """
+
+    def collect_garbage(self, run_id: str) -> None:
+        """Remove payloads that no step reads any more, if the run's topology says that only its outputs are kept."""
+
+    def end(self, run_id: str, state: str, reason: str) -> Response:
+        """End a run that is not over as `state`; answers its state now, and what is to be called at its end."""
+
+    def expire(self, run_id: str, ttl_seconds: int) -> None:
+        """Let everything of a run live for `ttl_seconds` from now."""
+
+    def delete(self, run_id: str) -> None:
+        """Forget everything of a run."""
+
+
+class RunReader(Protocol):
+    """What reads a run. Each verb raises StoreUnavailable if the store is out of reach."""
+
+    def record(self, run_id: str) -> RunRecord | None:
+        """The run's record, or None."""
+
+    def plan(self, run_id: str) -> bytes | None:
+        """The run's sealed plan, or None."""
+
+    def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
+        """The scope and the sealed plan that begins with each of these bodies; None where none does."""
+
+    def scope(self, run_id: str, scope: str) -> Scope | None:
+        """Where a scope hangs, or None; the caller checks its id with `scope_id`."""
+
+    def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
+        """Sealed whole values, read in bounded portions; None where nothing is stored. Tokens may begin with ``^``."""
+
+    def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterable[Block]:
+        """Sealed blocks that overlap ``[lo, hi)``, in order of `lo`, read in bounded portions.
+
+        Where blocks overlap each other, the one of the highest attempt holds.
+        """
+
+    def failures(self, run_id: str) -> Mapping[str, bytes]:
+        """Sealed failures by piece."""
+
+    def progress(self, run_id: str) -> Progress | None:
+        """Counts by step, or None where there is no such run."""
+
+    def outstanding(self, run_id: str) -> Outstanding:
+        """What is claimed, has failed or waits for its time."""
+
+    def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
+        """How far these steps of these scopes are, by scope and step; a scope that was not opened is left out.
+
+        Only `total` (-1: not known yet), `done`, `skipped` and times: what is outstanding is told by `outstanding`.
+        """
+
+    def claimed(self, run_id: str, piece: str) -> str:
+        """The owner of an outstanding claim, "" if the piece is not claimed."""
+
+    def messages(self, run_id: str) -> Sequence[str]:
+        """The Celery messages that are working on a run."""
+
+    def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
+        """The run's events after the one with id `after` ("" from the start).
+
+        Begins with one of kind "missed" where what came next is not kept any more; the newest 10,000 are.
+        """
+
+    def wait(self, run_id: str, timeout_seconds: float) -> str:
+        """Wait until the run ends or the time is over; answer its state then."""
+
+    def listening(self, run_id: str) -> AbstractContextManager[Listen]:
+        """Keep what is needed to wait for a run again and again."""
+
+    def alistening(self, run_id: str) -> AbstractAsyncContextManager[AsyncListen]:
+        """The same, for callers that must not block."""
+
+
+class ResultCache(Protocol):
+    """Results of tasks that are kept for other runs."""
+
+    def get(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
+        """Results of a task that `set` has kept, by their names; None where there is none, or none any more."""
+
+    def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+        """Keep results of a task under names for a time, for every run. Each is whole, and the last one counts."""
+
+    def delete(self, task: str) -> int:
+        """Drop what was kept of a task's results; answers 0 if there was nothing."""
+
+
+class Fleet(Protocol):
+    """What belongs to no run, or to many: workers, limits, lists of runs, files, cached results."""
+
+    cache: ResultCache
+
+    def heartbeat(
+        self,
+        worker_id: str,
+        queues: Sequence[str],
+        slots: int,
+        messages: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Say that the worker `worker_id` is alive, serves `queues` with `slots` processes and works on `messages`.
+
+        `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
+        """
+
+    def retire(self, worker_id: str) -> None:
+        """Say that the worker `worker_id` has left in good order."""
+
+    def workers(self) -> Mapping[str, Mapping[str, Any]]:
+        """Workers by their ids: {"queues", "slots", "messages", "keys", "at", "age"}, of their last heartbeat."""
+
+    def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
+        """Let `member` in where at most so many may be inside, `gone` ones left out; else `waiter` waits its turn."""
+
+    def leave(self, limit: str, member: str, most: int) -> Sequence[str]:
+        """Let `member` out; answers the waiters that may try to enter now, in the order in which they came."""
+
+    def inside(self, limit: str) -> Sequence[str]:
+        """The members inside, the first 1,000."""
+
+    def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        """Name active runs that were not looked at for `wait_seconds`, and mark them looked at."""
+
+    def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
+        """Runs of the DAG `name` ("": of all) that were enrolled at `before` or earlier, newest first."""
+
+    def spills(self, run_id: str) -> None:
+        """Say that a run, which need not be there yet, is about to have files."""
+
+    def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
+        """Name runs that may have files and that were not looked at for `wait_seconds`; mark them looked at."""
+
+    def unspilled(self, run_id: str) -> None:
+        """Say that a run which is gone has no files any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """The three sides, over one server."""
+
+    server: Server
+    machine: RunMachine
+    reader: RunReader
+    fleet: Fleet
+
+    @property
+    def shown_url(self) -> str:
+        """Where the store is, without its password, as errors name it."""
+        return self.server.shown_url
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the store answers."""
+        self.server.ping()
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens new ones."""
+        self.server.close()
