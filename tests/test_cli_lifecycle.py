@@ -168,7 +168,7 @@ def test_submit_with_a_key_that_was_used_prints_the_same_id(cli: Cli) -> None:
 
 def test_submit_with_a_deadline_remembers_when_the_run_is_to_end(cli: Cli, cluster: Cluster) -> None:
     run_id = cli("submit", "cli_targets:squares", "-p", "n=3", "--deadline", "60").stdout.strip()
-    record = cluster.client.store.record(run_id)
+    record = cluster.client.store.reader.record(run_id)
     assert record is not None
     assert record.deadline - record.created == pytest.approx(60, abs=0.1)
     assert "deadline=0.0: is not a time" in cli("submit", "cli_targets:squares", "-p", "n=3", "--deadline", "0").stderr

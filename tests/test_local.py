@@ -267,7 +267,7 @@ def test_a_word_alone_is_one_queue(server: Server) -> None:
         with pytest.raises(DagceleryError, match="processes=0: is not a number of processes; give 1 or more"):
             local.start_worker(0)
         local.start_worker(queues="day")
-        assert {queue for word in local.client.store.workers().values() for queue in word["queues"]} == {"day"}
+        assert {queue for word in local.client.store.fleet.workers().values() for queue in word["queues"]} == {"day"}
 
 
 def test_a_worker_that_cannot_start_is_an_error_with_its_output(server: Server) -> None:

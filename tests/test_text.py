@@ -10,7 +10,7 @@ import pytest
 from dagcelery.errors import StoreUnavailable
 from dagcelery.payload.spill import Spill
 from dagcelery.settings import Settings
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.redis import store_on_redis
 from dagcelery.text import choices, masked, nearest, shown, word
 
 
@@ -136,7 +136,7 @@ def test_the_secret_of_an_option_is_in_no_word_of_ours(name: str, tmp_path: Path
 
 
 def test_the_password_of_a_certificate_is_not_in_the_error_of_a_store(tmp_path: Path) -> None:
-    store = RedisStore("rediss://127.0.0.1:1/0?ssl_password=SECRET&ssl_cert_reqs=none", retry=None)
+    store = store_on_redis("rediss://127.0.0.1:1/0?ssl_password=SECRET&ssl_cert_reqs=none", retry=None)
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
     assert "ssl_password=***" in caught.value.url

@@ -16,7 +16,7 @@ from dagcelery.errors import InvalidParameters, NotConfigured, Shortened, shorte
 from dagcelery.payload import functions
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
-from dagcelery.store.memory import MemoryStore
+from dagcelery.store.local import store_in_process
 from dagcelery.text import shown
 
 
@@ -85,9 +85,9 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
     try:
         at = _client(client)
     except NotConfigured:
-        return MemoryStore().forget(name)
+        return store_in_process().forget(name)
     is_eager = at.binding.app.conf.task_always_eager
-    return MemoryStore().forget(name) + (0 if is_eager else at.store.forget(name))
+    return store_in_process().forget(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
 
 
 def runs(

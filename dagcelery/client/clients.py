@@ -19,7 +19,8 @@ from dagcelery.runtime.eager import Mailbox
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.results import Causes, RunState
 from dagcelery.settings import Settings
-from dagcelery.store.base import NewRun, RunRecord, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import NewRun, RunRecord
 from dagcelery.text import shown
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Client:
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
         run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key, static=static)
-        reply = engine.store.create(run)
+        reply = engine.store.machine.create(run)
         if key is not None:
             return Run(self._first(run, key), client=self)
         if run.held:
@@ -205,7 +206,7 @@ class Client:
         store, winner = self.engine.store, self._reserved(run)
         if winner != run.id:
             self.engine.delete(run.id)
-        found = store.record(winner)
+        found = store.reader.record(winner)
         if found is not None and found.fingerprint and run.fingerprint not in ("", found.fingerprint):
             raise KeyReused(key, winner, run.name)
         if found is not None and found.held == "key":
@@ -215,12 +216,12 @@ class Client:
     def _admitted(self, run_id: str) -> None:
         """Let a run go on whose key is its own, unless it has to wait for others of its DAG."""
         if not self.engine.try_start(run_id):
-            self.engine.store.admit(run_id, still="limit")
+            self.engine.store.machine.admit(run_id, still="limit")
 
     def _reserved(self, run: NewRun) -> str:
         store, gone = self.engine.store, ""
-        while (winner := store.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
-            if _is_taken(store.record(winner)):
+        while (winner := store.machine.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
+            if _is_taken(store.reader.record(winner)):
                 return winner
             gone = winner
         if gone:
@@ -233,7 +234,7 @@ class Client:
         try:
             send(run_id)
         except Exception as error:
-            engine.store.end(run_id, "cancelled", f"{_UNSENT}: {error}")
+            engine.store.machine.end(run_id, "cancelled", f"{_UNSENT}: {error}")
             cancelled = f"run {run_id} was cancelled, because {_UNSENT}"
             if isinstance(error, BrokerUnavailable):
                 raise BrokerUnavailable(f"{cancelled}: {error.reason}", error.url) from error

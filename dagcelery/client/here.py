@@ -19,8 +19,8 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import Reader
 from dagcelery.runtime.results import Causes
 from dagcelery.settings import Settings
-from dagcelery.store.base import ROOT, NewRun, Scope
-from dagcelery.store.memory import MemoryStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.records import ROOT, NewRun, Scope
 
 _KEY = secrets.token_hex(16)
 """Of this process, so that its runs may take results of each other from the cache."""
@@ -32,7 +32,9 @@ class Here:
     def __init__(self, node: Node, settings: Settings) -> None:
         self.causes = Causes()
         self._mailbox = Mailbox()
-        self.engine = Engine(MemoryStore(), Keyring.parse(_KEY), patient(settings), self._mailbox, observer=self.causes)
+        self.engine = Engine(
+            store_in_process(), Keyring.parse(_KEY), patient(settings), self._mailbox, observer=self.causes
+        )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
         self._view = self.engine.adopt(self.run_id, self._plan, is_alone=True)
@@ -55,7 +57,7 @@ class Here:
         """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
         given = parameters.seal(self._view, params, self.engine.limits)
         run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), given.values, given.lists, given.blocks)
-        self._mailbox.start(self._view, self.engine.store.create(run).opened)
+        self._mailbox.start(self._view, self.engine.store.machine.create(run).opened)
         self._mailbox.deliver(self.engine)
 
     def result(self) -> Any:

@@ -17,7 +17,7 @@ from dagcelery.runtime import parameters
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
-from dagcelery.store.base import NewRun
+from dagcelery.store.records import NewRun
 
 _NOTHING: Final[Mapping[str, object]] = {}
 _PICKLING: Final = frozenset({"pickle", "dill"})

@@ -21,7 +21,8 @@ from dagcelery.runtime.lifecycle import Failure
 from dagcelery.runtime.pieces import is_executing
 from dagcelery.runtime.results import RunState, RunStatus
 from dagcelery.runtime.tree import TreeNode, tree
-from dagcelery.store.base import RunRecord, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import RunRecord
 from dagcelery.text import shown
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def listed(store: Store, name: str, state: RunState | None, limit: int) -> Itera
     """Yield up to `limit` runs of a DAG ("": of all) that are in this state, if one is given, newest first."""
     before, seen = math.inf, set[str]()
     while limit:
-        found = store.runs(name, before, _PORTION)
+        found = store.fleet.runs(name, before, _PORTION)
         new = [run for run in found if run.id not in seen]
         for run in new:
             if run.record is not None and state in (None, run.record.state) and limit:

@@ -87,7 +87,7 @@ class Patient:
     @cached_property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         """Live workers as they announce themselves in the store."""
-        known = self.binding.store.workers()
+        known = self.binding.store.fleet.workers()
         return {boot: word for boot, word in known.items() if word["age"] < self.settings.dead_seconds}
 
     @cached_property

@@ -13,7 +13,7 @@ from dagcelery.errors import UnknownKey
 from dagcelery.runtime import results
 from dagcelery.runtime.reasons import Worker, holds, of_other_keys
 from dagcelery.runtime.versions import COMMAND
-from dagcelery.store.base import TERMINAL
+from dagcelery.store.records import TERMINAL
 
 MOST_RUNS: Final = 50
 """How many runs, newest first, are looked at for the queues that they need."""
@@ -25,7 +25,7 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
     waiting: dict[str, set[str]] = defaultdict(set)
     strange: list[str] = []
     store = patient.binding.store
-    for listed in store.runs("", time.time() + 86400, MOST_RUNS):
+    for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
                 nodes = results.status(patient.binding.engine, listed.id).nodes

@@ -20,8 +20,9 @@ from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.reasons import live_slots
 from dagcelery.runtime.sending import sending_errors
 from dagcelery.settings import Settings
-from dagcelery.store.base import Opened, Store
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ReadyStep
+from dagcelery.store.redis import store_on_redis
 
 BOOT = "DAGCELERY_BOOT"
 """Environment variable by which a worker's children know their worker, forked or spawned."""
@@ -40,7 +41,7 @@ class Binding:
         self.keyring = Keyring.parse(settings.signing_key)
         self.imports = Modules(app, settings.imports)
         self.sender = Messages(self)
-        self.open_store: Callable[[str], Store] = RedisStore
+        self.open_store: Callable[[str], Store] = store_on_redis
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._pid = 0
@@ -108,7 +109,7 @@ class Messages:
         self._binding = binding
         self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
 
-    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
+    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._binding.later_priority if is_new else None
         program = view.program

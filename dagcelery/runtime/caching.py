@@ -157,7 +157,7 @@ class Recollection:
         """Keep what is new for others."""
         if self._new:
             with _Harmless(self.memo.task):
-                self._view.store.memorize(self.memo.task, self._new, self.memo.ttl_seconds)
+                self._view.store.fleet.cache.set(self.memo.task, self._new, self.memo.ttl_seconds)
 
     def _entry(self, arguments: Arguments) -> str | Exception | None:
         """Name a result; an error of the user's function is raised for the piece that it hit."""
@@ -170,7 +170,7 @@ class Recollection:
         names = list(dict.fromkeys(entry for entry in self._entries if isinstance(entry, str)))
         found: Sequence[bytes | None] = ()
         with _Harmless(self.memo.task):
-            found = self._view.store.recall(self.memo.task, names) if names else ()
+            found = self._view.store.fleet.cache.get(self.memo.task, names) if names else ()
         return {name: data for name, data in zip(names, found, strict=False) if data is not None}
 
     def _find(self, entry: str) -> Any:

@@ -15,7 +15,7 @@ from celery.canvas import Signature
 
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.shape import join_of, straight_run
-from dagcelery.store.base import Opened
+from dagcelery.store.records import ReadyStep
 
 VISIT = "dagcelery.visit"
 LINK = "dagcelery.link"
@@ -44,7 +44,7 @@ class Canvas:
         self._slots = slots
         self._options = {} if priority is None else {"priority": priority}
 
-    def build(self, opened: Sequence[Opened]) -> list[Signature]:
+    def build(self, opened: Sequence[ReadyStep]) -> list[Signature]:
         """The canvas that brings workers to these steps."""
         made: list[Signature] = []
         singles: dict[str, int] = {}
@@ -64,7 +64,7 @@ class Canvas:
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
         return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue, **self._options)
 
-    def fan_out(self, step: Opened) -> Signature:
+    def fan_out(self, step: ReadyStep) -> Signature:
         """A chord: header messages claim items, the body is the step that follows the join.
 
         A group where no single step follows, or where the result backend cannot count chords cheaply.
@@ -78,7 +78,7 @@ class Canvas:
         body = self.visit(plan.bodies[number].steps[join].queue, f"{step.scope}/{join}")
         return chord(header, body, app=self._app)
 
-    def straight(self, step: Opened, runs: Sequence[Sequence[int]]) -> Signature:
+    def straight(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> Signature:
         """A chain: one message for neighbours on one queue, the next queue's message linked to it."""
         runs = runs[:MOST_LINKS]
         links = self._links(step, runs)
@@ -87,7 +87,7 @@ class Canvas:
             links = self._links(step, runs)
         return chain(*links, app=self._app)
 
-    def _links(self, step: Opened, runs: Sequence[Sequence[int]]) -> list[Signature]:
+    def _links(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> list[Signature]:
         links: list[Signature] = []
         plan, number = self._home(step.body) or (None, 0)
         if plan is None:
@@ -104,7 +104,7 @@ class Canvas:
                 links.append(self._app.signature(LINK, kwargs=kwargs, immutable=True, queue=queue))
         return links
 
-    def _straight(self, step: Opened) -> list[list[int]]:
+    def _straight(self, step: ReadyStep) -> list[list[int]]:
         plan, number = self._home(step.body) or (None, 0)
         return straight_run(plan, number, step.step, groups=MOST_LINKS, steps=MOST_STEPS) if plan else []
 

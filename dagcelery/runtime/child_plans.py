@@ -11,7 +11,7 @@ from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Plan
 from dagcelery.runtime.program import Program
-from dagcelery.store.base import Store
+from dagcelery.store.protocol import Store
 
 _NUMBERS = 64
 """Bodies that are given numbers at once."""
@@ -58,7 +58,7 @@ class ChildPlans:
     def scopes_of(self, bodies: Sequence[int]) -> Iterator[tuple[int, str]]:
         """The scopes whose plans begin with one of these bodies, with that body; their plans are at hand then."""
         unknown = [body for body in bodies if not self.program.knows(body)]
-        found = dict(zip(unknown, self.store.child_plans(self.run_id, unknown), strict=True))
+        found = dict(zip(unknown, self.store.reader.child_plans(self.run_id, unknown), strict=True))
         for body in bodies:
             made = found.get(body)
             scope = self._owners.get(body) if made is None else self._take_in(body, *made)
@@ -66,7 +66,7 @@ class ChildPlans:
                 yield body, scope
 
     def _read(self, body: int) -> str | None:
-        found = self.store.child_plans(self.run_id, [body])[0]
+        found = self.store.reader.child_plans(self.run_id, [body])[0]
         return None if found is None else self._take_in(body, *found)
 
     def _take_in(self, body: int, scope: str, sealed: bytes) -> str:
@@ -91,7 +91,7 @@ class ChildPlans:
         with self._lock:
             if self._free < bodies:
                 self._free = max(bodies, _NUMBERS)
-                self._next = self.store.number(self.run_id, self._free)
+                self._next = self.store.machine.number(self.run_id, self._free)
             self._next, self._free = self._next + bodies, self._free - bodies
             return self._next - bodies
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
-from dagcelery.store.base import Opened
+from dagcelery.store.records import ReadyStep
 
 _FOR_EVER = 1e10
 """Seconds."""
@@ -24,7 +24,7 @@ class Mailbox:
         self._waiting: deque[tuple[str, str]] = deque()
         self._later: list[tuple[float, str, str]] = []
 
-    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
+    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """One visit a queue is enough where one worker does everything."""
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))

@@ -32,7 +32,8 @@ from dagcelery.runtime.telling import quiet_logger, tell_apart
 from dagcelery.runtime.visits import Visit
 from dagcelery.runtime.watch import Watch
 from dagcelery.settings import Settings
-from dagcelery.store.base import Grant, Opened, Reply, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Claim, ReadyStep, Response
 
 log = quiet_logger(__name__)
 
@@ -40,7 +41,7 @@ log = quiet_logger(__name__)
 class Sender(Protocol):
     """Brings workers to a run."""
 
-    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
+    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
 
     def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
@@ -56,10 +57,10 @@ class Sender(Protocol):
 class Observer(Protocol):
     """Is told of each piece, so that Celery's events and signals can be fired."""
 
-    def listener(self, view: RunView, grant: Grant) -> Listener | None:
+    def listener(self, view: RunView, grant: Claim) -> Listener | None:
         """Who is to be told of the calls of a grant's pieces while they are made; None: nobody."""
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
         """A piece was executed, and the store said `reply`; answers whether its error is kept, frames and all."""
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
@@ -69,11 +70,11 @@ class Observer(Protocol):
 class Unobserved:
     """Nobody listens."""
 
-    def listener(self, view: RunView, grant: Grant) -> Listener | None:
+    def listener(self, view: RunView, grant: Claim) -> Listener | None:
         """Nobody."""
         return None
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
         """Nothing to tell, and nothing to keep."""
         return False
 
@@ -144,7 +145,7 @@ class Engine:
     def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
-        folder = self.spill.folder(run_id, partial(self.store.spills, run_id)) if self.spill is not None else None
+        folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
         view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
         self._views[run_id] = view
@@ -152,7 +153,7 @@ class Engine:
 
     def _program(self, run_id: str) -> tuple[Program, str]:
         """The run's program, and the id of the key that sealed its plan."""
-        stored = self.store.plan(run_id)
+        stored = self.store.reader.plan(run_id)
         if stored is None:
             raise RunNotFound(run_id)
         _, body = values.open_bytes(self.keyring, addresses.plan(run_id), stored)
@@ -182,7 +183,7 @@ class Engine:
             with noted(), view.visited():
                 Visit(self, view, queue, "").fail(step)
 
-    def ended(self, run_id: str, opened: Sequence[Opened], state: str = "", lasted: float | None = None) -> None:
+    def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
         """A run is over: what is to be called then is sent for, and its keys live as long as results do.
 
         Who has ended it, and so knows how long it `lasted`, tells the observer.
@@ -191,7 +192,7 @@ class Engine:
             self.tell_end(run_id, state, lasted)
         for step in opened:
             self.sender.visit(run_id, step.queue, 1)
-        self.store.expire(run_id, self.settings.result_ttl_seconds)
+        self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self._met(run_id)
         if view is not None:
             self.free(view, is_over=True)
@@ -208,7 +209,7 @@ class Engine:
         view = self._met(run_id)
         if view is None or not self.quotas.enter(view):
             return False
-        self.sender.start(view, self.store.admit(run_id).opened, is_new=True)
+        self.sender.start(view, self.store.machine.admit(run_id).opened, is_new=True)
         return True
 
     def free(self, view: RunView, *, is_over: bool = False) -> None:
@@ -220,7 +221,7 @@ class Engine:
         if not view.program.frees or (began < self._free_after.get(view.run_id, 0.0) and not is_over):
             return
         try:
-            self.store.free(view.run_id)
+            self.store.machine.collect_garbage(view.run_id)
         except StoreUnavailable:
             return  # whoever is next does it
         if len(self._free_after) >= _KEPT_RUNS:
@@ -230,7 +231,7 @@ class Engine:
 
     def delete(self, run_id: str) -> None:
         """Forget everything of a run. Whoever dies before its files are gone leaves them to a sweep."""
-        self.store.delete(run_id)
+        self.store.machine.delete(run_id)
         if self.spill is not None:
             self.spill.remove(run_id)
 

@@ -13,7 +13,7 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.results import prefixes
 from dagcelery.runtime.waiting import GLANCE_SECONDS, notice_deadline
-from dagcelery.store.base import TERMINAL, Event, Scope
+from dagcelery.store.records import TERMINAL, Event, Scope
 from dagcelery.text import shown
 
 _PAGE = 500
@@ -73,10 +73,10 @@ class Feed:
     def page(self) -> list[RunEvent]:
         """The next events, perhaps none. Raises RunNotFound."""
         # The record first: what is written after it was read is on the next page at the latest.
-        record = self._engine.store.record(self._run_id)
+        record = self._engine.store.reader.record(self._run_id)
         if record is None:
             raise RunNotFound(self._run_id)
-        found = self._engine.store.events(self._run_id, self.position, _PAGE)
+        found = self._engine.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not found
         if found:
             self.position = found[-1].id
@@ -109,7 +109,7 @@ class Feed:
                 break
             if found.body == body:
                 return found
-            view.enter(view.era)  # what is known of it may be from before a rewind
+            view.enter(view.generation)  # what is known of it may be from before a rewind
         self._gone.add((scope, body))
         return None
 
@@ -126,7 +126,7 @@ class Feed:
 def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
     """Yield what has happened since `after` and, if it shall `follow`, what happens until the run is over."""
     feed = Feed(engine, run_id, after)
-    with engine.store.listening(run_id) as listen:
+    with engine.store.reader.listening(run_id) as listen:
         while True:
             yield from (page := feed.page())
             if feed.is_over or not (page or follow):
@@ -138,7 +138,7 @@ def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator
 async def aevents(engine: Engine, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
     """`events` without blocking the event loop; while it waits it takes no thread."""
     feed = Feed(engine, run_id, after)
-    async with engine.store.alistening(run_id) as listen:
+    async with engine.store.reader.alistening(run_id) as listen:
         while True:
             for event in (page := await asyncio.to_thread(feed.page)):
                 yield event

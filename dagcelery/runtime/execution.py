@@ -25,7 +25,7 @@ from dagcelery.runtime.pieces import Contexts, enter
 from dagcelery.runtime.policies import PUT_BACK, died, is_retryable, verdict
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
-from dagcelery.store.base import CLOSE, HOOK, START, Block, Child, Grant, Outcome, scope_id
+from dagcelery.store.records import CLOSE, HOOK, START, Block, Child, Claim, TaskResult, scope_id
 
 RANGE_SECONDS = 0.1
 """A claimed range that takes longer than this is cut: what is done is committed, the rest goes back."""
@@ -35,7 +35,7 @@ RANGE_SECONDS = 0.1
 class Executed:
     """What came of a piece. `children` are scopes to open instead of an outcome; `seconds` is per item."""
 
-    outcome: Outcome
+    outcome: TaskResult
     children: Sequence[Child] | None = None
     error: BaseException | None = None
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Executor:
         self._teller: Teller | None = None
         self._contexts = Contexts()
 
-    def execute(self, grant: Grant, listener: Listener | None = None) -> Executed:
+    def execute(self, grant: Claim, listener: Listener | None = None) -> Executed:
         """Execute a piece; whatever it raises, short of the end of the process, becomes a failure.
 
         Each call has a context of its own, a copy of the one in which this is called, and so has what is read and
@@ -68,17 +68,17 @@ class Executor:
             if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
                 leave_child()
 
-    def _execute(self, grant: Grant) -> Executed:
+    def _execute(self, grant: Claim) -> Executed:
         started, clock = time.time(), time.perf_counter()
         try:
             self.view.trust(grant.scope)
-            if grant.condemned:
+            if grant.poisoned:
                 return self._failed(grant, self._verdict(grant), started, clock)
             if grant.step == START:
-                return Executed(Outcome(started=started))
+                return Executed(TaskResult(started=started))
             if grant.step == HOOK:
                 call_dag_hook(self.view)
-                return Executed(Outcome(started=started))
+                return Executed(TaskResult(started=started))
             if grant.step == CLOSE:
                 outcome = self._close(grant)
             elif grant.lo >= 0:
@@ -103,45 +103,45 @@ class Executor:
             return error.url == self.view.store.shown_url
         return is_leaving(error)
 
-    def _failed(self, grant: Grant, error: BaseException, started: float, clock: float) -> Executed:
+    def _failed(self, grant: Claim, error: BaseException, started: float, clock: float) -> Executed:
         failure = self._failure(grant, error, grant.lo)
         seconds = time.perf_counter() - clock
         return Executed(replace(failure, done=grant.lo, started=started, seconds=seconds), error=error, seconds=seconds)
 
-    def _failure(self, grant: Grant, error: BaseException, index: int) -> Outcome:
+    def _failure(self, grant: Claim, error: BaseException, index: int) -> TaskResult:
         """What the store is told of an error: sealed, with what its task would do about it."""
         text = failures.encode(error) if self._teller is None else self._teller.failed(index, error)
         piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
         address = addresses.failure(self.view.run_id, piece)
         sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, text)
         if grant.step < 0:
-            return Outcome(failure=sealed)
+            return TaskResult(failure=sealed)
         program, body = self.view.program, grant.scope.body
         step = program.step(body, grant.step) if program.knows(body) else None
         options, is_missing = step.options if step else {}, step is not None and program.is_missing(step, error)
-        return Outcome(
+        return TaskResult(
             failure=sealed,
-            retryable=not grant.condemned and (is_missing or is_retryable(error, options)),
+            retryable=not grant.poisoned and (is_missing or is_retryable(error, options)),
             policy=PUT_BACK if is_missing else None,
             markers=self._markers(grant, text, index) if "min_success" in options else (),
         )
 
-    def _markers(self, grant: Grant, text: bytes, index: int) -> list[Block]:
+    def _markers(self, grant: Claim, text: bytes, index: int) -> list[Block]:
         described = failures.decode(text)
         skipped = Skipped(self._locate(grant, index), described["type"], described["message"])
         step = self.view.program.step(grant.scope.body, grant.step)
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         return [writer.skipped(f"{grant.step}.{at}", index, skipped) for at in range(len(step.outputs))]
 
-    def _verdict(self, grant: Grant) -> DagceleryError:
+    def _verdict(self, grant: Claim) -> DagceleryError:
         if grant.step < 0:
-            return died(grant.condemned, self._deaths)
+            return died(grant.poisoned, self._deaths)
         step = self.view.program.step(grant.scope.body, grant.step)
-        is_served = any(step.queue in word["queues"] for word in self.view.store.workers().values())
-        return verdict(grant.condemned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
+        is_served = any(step.queue in word["queues"] for word in self.view.store.fleet.workers().values())
+        return verdict(grant.poisoned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
 
     # -- steps that run once ----------------------------------------------------------------------
-    def _once(self, grant: Grant) -> Executed:
+    def _once(self, grant: Claim) -> Executed:
         step = self.view.program.step(grant.scope.body, grant.step)
         reader = Reader(self.view, grant.scope, grant)
         if not grant.values:
@@ -168,20 +168,20 @@ class Executor:
                 recollection.keep()
                 cached = recollection.hits()
             if self.view.program.may_grow and growing.is_graph(step, returned):
-                return Executed(Outcome(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
+                return Executed(TaskResult(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
         sealed = Sealed()
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         context.run(writer.step_outputs, sealed, grant.step, step, returned, culprit)
-        return Executed(Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
+        return Executed(TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
 
-    def _memo(self, grant: Grant) -> Memo | None:
+    def _memo(self, grant: Claim) -> Memo | None:
         program = self.view.program
         return caching.memo_of(program, grant.scope.body, grant.step) if program.caches else None
 
-    def _locate(self, grant: Grant, index: int) -> str:
+    def _locate(self, grant: Claim, index: int) -> str:
         return self.view.address(grant.scope, grant.step, index)
 
-    def _close(self, grant: Grant) -> Outcome:
+    def _close(self, grant: Claim) -> TaskResult:
         """Hand a scope's outputs to the step that opened it, as the results of one of its items."""
         scope, reader = grant.scope, Reader(self.view, grant.scope, grant)
         parent = self.view.scope(scope.parent)
@@ -195,10 +195,10 @@ class Executor:
             codec, token = self.view.program.codec(step.outputs[at].codec), f"{scope.step}.{at}"
             value = reader.evaluate(expr)
             blocks.append(writer.block(token, codec, scope.index, [value], f"output '{name}' of '{culprit}'"))
-        return Outcome(blocks=blocks)
+        return TaskResult(blocks=blocks)
 
     # -- fan-outs ---------------------------------------------------------------------------------
-    def _range(self, grant: Grant, started: float) -> Executed:
+    def _range(self, grant: Claim, started: float) -> Executed:
         clock = time.perf_counter()
         step = self.view.program.step(grant.scope.body, grant.step)
         assert step.over is not None
@@ -208,7 +208,7 @@ class Executor:
             columns = Columns(Reader(self.view, grant.scope, grant), step, grant.lo, grant.hi)
             if step.kind == "dag" and grant.hi > grant.lo:
                 children = [self._child(grant, step, columns, index) for index in range(grant.lo, grant.hi)]
-                return Executed(Outcome(), children, seconds=(time.perf_counter() - clock) / len(children))
+                return Executed(TaskResult(), children, seconds=(time.perf_counter() - clock) / len(children))
             function = self.view.program.callee(step) if step.kind == "task" else None
             memo = self._memo(grant)
             if memo is not None:
@@ -230,7 +230,7 @@ class Executor:
         cached = recollection.hits(executed.outcome.done - grant.lo)
         return replace(executed, outcome=replace(executed.outcome, cached=cached))
 
-    def _grown_item(self, grant: Grant, step: Step, graph: Any, started: float, clock: float) -> Executed:
+    def _grown_item(self, grant: Claim, step: Step, graph: Any, started: float, clock: float) -> Executed:
         """An item, which was claimed alone, goes on as what it returned."""
         try:
             children = [growing.child_of(self.view, grant, step, graph, self._most_nodes)]
@@ -238,14 +238,14 @@ class Executor:
             if self._is_not_its_fault(error):
                 raise
             return self._failed(grant, error, started, clock)
-        return Executed(Outcome(), children, seconds=time.perf_counter() - clock)
+        return Executed(TaskResult(), children, seconds=time.perf_counter() - clock)
 
     def _call_items(
         self,
         function: Callable[..., Any],
         step: Step,
         columns: Columns,
-        grant: Grant,
+        grant: Claim,
         recollection: Recollection | None,
         kept: Callable[[int, Any], Any],
     ) -> tuple[list[Any], BaseException | None]:
@@ -275,14 +275,14 @@ class Executor:
             return returned, error
         return returned, None
 
-    def _keeper(self, grant: Grant, step: Step) -> Callable[[int, Any], Any]:
+    def _keeper(self, grant: Claim, step: Step) -> Callable[[int, Any], Any]:
         """What keeps the result of an item as it is now, for its range to be sealed: the next call may change it."""
         if "dynamic" in step.options:
             return lambda _, returned: returned  # it was claimed alone, and may have returned a graph
         writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
         return writer.keeper(step, partial(self._locate, grant))
 
-    def _check_size(self, grant: Grant, step: Step) -> None:
+    def _check_size(self, grant: Claim, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""
         assert step.over is not None
         if self.view.count(grant.scope.id, step.over) != grant.items:
@@ -294,7 +294,7 @@ class Executor:
 
     def _seal_range(
         self,
-        grant: Grant,
+        grant: Claim,
         step: Step,
         returned: list[Any],
         error: BaseException | None,
@@ -310,12 +310,12 @@ class Executor:
                 raise
             returned, blocks, error = self._sealable(writer, grant, step, returned, refused)
         done, seconds = grant.lo + len(returned), time.perf_counter() - clock
-        outcome = self._failure(grant, error, done) if error is not None else Outcome()
+        outcome = self._failure(grant, error, done) if error is not None else TaskResult()
         outcome = replace(outcome, blocks=blocks, done=done, started=started, seconds=seconds)
         return Executed(outcome, error=error, seconds=seconds / max(1, len(returned)))
 
     def _sealable(
-        self, writer: Writer, grant: Grant, step: Step, returned: list[Any], refused: BaseException
+        self, writer: Writer, grant: Claim, step: Step, returned: list[Any], refused: BaseException
     ) -> tuple[list[Any], list[Block], BaseException]:
         """Find the item whose result cannot be sealed; what stands before it is good."""
         for at, value in enumerate(returned):
@@ -328,7 +328,7 @@ class Executor:
                 return good, writer.items(grant.step, step, grant.lo, good, self._locate(grant, -1)), error
         raise refused
 
-    def _child(self, grant: Grant, step: Step, columns: Columns, index: int) -> Child:
+    def _child(self, grant: Claim, step: Step, columns: Columns, index: int) -> Child:
         """What one item's scope starts with: the values of the child body's own parameters."""
         body = self.view.program.body(step.target)
         scope = scope_id(self.view.run_id, grant.scope.id, grant.step, index)

@@ -19,7 +19,7 @@ from dagcelery.planner.topology import topology
 from dagcelery.runtime.linking import codec_identity, topology_from
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer
-from dagcelery.store.base import Child, ChildPlan, Grant, Outcome, scope_id
+from dagcelery.store.records import Child, ChildPlan, Claim, TaskResult, scope_id
 
 _KEPT_SHAPES = 256
 _shapes: dict[tuple[object, ...], tuple[object, Plan]] = {}
@@ -31,7 +31,7 @@ def is_graph(step: Step, returned: object) -> bool:
     return "dynamic" in step.options and hasattr(type(returned), "__dag__")
 
 
-def child_of(view: RunView, grant: Grant, step: Step, graph: object, most: int) -> Child:
+def child_of(view: RunView, grant: Claim, step: Step, graph: object, most: int) -> Child:
     """Plan a graph that a piece returned. Raises InvalidDag, and NotConfigured for what only signed plans may have."""
     plan = _planned(view, step, graph, most)
     scope = scope_id(view.run_id, grant.scope.id, grant.step, grant.lo)
@@ -82,7 +82,7 @@ def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functi
 _known = lru_cache(maxsize=1_000)(functions.describe)
 
 
-def close(view: RunView, grant: Grant, sizes: Limits) -> Outcome:
+def close(view: RunView, grant: Claim, sizes: Limits) -> TaskResult:
     """Hand what a child plan returns to the piece that made it, as if that had returned it."""
     scope = grant.scope
     parent = view.scope(scope.parent)
@@ -94,6 +94,6 @@ def close(view: RunView, grant: Grant, sizes: Limits) -> Outcome:
     writer, sealed = Writer(view, parent.id, grant.attempt, sizes), Sealed()
     culprit = view.address(parent, scope.step, scope.index)
     if scope.index >= 0:
-        return Outcome(blocks=writer.items(scope.step, step, scope.index, [value], culprit))
+        return TaskResult(blocks=writer.items(scope.step, step, scope.index, [value], culprit))
     writer.step_outputs(sealed, scope.step, step, value, culprit)
-    return Outcome(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)
+    return TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)

@@ -11,7 +11,7 @@ from dagcelery.payload import failures
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.store.base import CLOSE, Grant
+from dagcelery.store.records import CLOSE, Claim
 
 if TYPE_CHECKING:
     from dagcelery.runtime.execution import Executed
@@ -38,7 +38,7 @@ class Notice:
 
 def call_dag_hook(view: RunView) -> None:
     """Call what a DAG wants to be called at its end. An error of it is logged, and changes nothing."""
-    record = view.store.record(view.run_id)
+    record = view.store.reader.record(view.run_id)
     if record is None:
         return
     options = view.program.plan.options
@@ -50,7 +50,7 @@ def call_dag_hook(view: RunView) -> None:
     quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
 
 
-def call_task_hooks(view: RunView, grant: Grant, executed: Executed, state: str) -> None:
+def call_task_hooks(view: RunView, grant: Claim, executed: Executed, state: str) -> None:
     """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
 
     In the process that ran them, after the store knows: a process that dies in between calls nothing.
@@ -75,7 +75,7 @@ def call_task_hooks(view: RunView, grant: Grant, executed: Executed, state: str)
             quietly(hook, _of_piece(view, grant, done if grant.lo >= 0 else -1, state, executed.error))
 
 
-def _closed(view: RunView, grant: Grant) -> Grant:
+def _closed(view: RunView, grant: Claim) -> Claim:
     """The piece that is done when this scope closes, if it made the scope's plan itself."""
     scope = grant.scope
     parent = view.scope(scope.parent)
@@ -85,7 +85,7 @@ def _closed(view: RunView, grant: Grant) -> Grant:
     return replace(grant, scope=parent, step=scope.step, lo=scope.index, hi=upto)
 
 
-def _of_piece(view: RunView, grant: Grant, index: int, state: str, error: BaseException | None = None) -> Notice:
+def _of_piece(view: RunView, grant: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
     address = view.address(grant.scope, grant.step, index)
     message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
     return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)

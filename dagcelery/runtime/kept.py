@@ -11,17 +11,17 @@ from dagcelery.payload.codecs import AsPickle, codec_for
 from dagcelery.runtime.pieces import executing_view
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
-from dagcelery.store.keepers import FolderKeeper, Keeper, beside, elsewhere, forget_with
+from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, forget_with
 from dagcelery.text import shown
 
-__all__ = ["Keeper", "delete", "elsewhere", "in_folder", "read", "write"]
+__all__ = ["StageValues", "delete", "elsewhere", "in_folder", "read", "write"]
 
 # A string of Redis has at most 512 MB, its seal included.
 _LIMITS: Final = values.Limits(payload_bytes=512 * 1024 * 1024 - 1024)
 _CODEC: Final = codec_for(AsPickle())
 
 
-def write(name: str, value: object, keeper: Keeper | None = None) -> None:
+def write(name: str, value: object, keeper: StageValues | None = None) -> None:
     """Keep a value for all pieces of this run, beside the run or with a `keeper`; the last one written counts.
 
     Raises SerializationError, PayloadTooLarge; NotConfigured outside of a run, or without a signing key.
@@ -35,7 +35,7 @@ def write(name: str, value: object, keeper: Keeper | None = None) -> None:
     (keeper or beside(view.store)).put(view.run_id, name, data)
 
 
-def read(name: str, keeper: Keeper | None = None) -> Any:
+def read(name: str, keeper: StageValues | None = None) -> Any:
     """Return a copy of what was written under that name in this run. Raises NotKept, BadSignature."""
     view = _view(name)
     data = (keeper or beside(view.store)).get(view.run_id, name)
@@ -44,18 +44,18 @@ def read(name: str, keeper: Keeper | None = None) -> Any:
     return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {shown(name)}")
 
 
-def delete(name: str, keeper: Keeper | None = None) -> None:
+def delete(name: str, keeper: StageValues | None = None) -> None:
     """Forget what was written under that name in this run, if anything was."""
     view = _view(name)
     (keeper or beside(view.store)).drop(view.run_id, name)
 
 
-def in_folder(folder: str | os.PathLike[str] | None) -> Keeper:
+def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
     """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
     if not isinstance(folder, str | os.PathLike | None):
         raise InvalidParameters(f"directory={shown(folder)}", f"is of type {type(folder).__name__}", "give a path")
     chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
-    return FolderKeeper(os.path.abspath(chosen))
+    return ValuesInFolder(os.path.abspath(chosen))
 
 
 def _view(name: object) -> RunView:

@@ -21,7 +21,7 @@ from dagcelery.payload.code import code_hash, is_comparable, same_code, why_not_
 from dagcelery.planner.plan import FunctionSpec
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import Lost
+from dagcelery.store.records import Lost
 from dagcelery.text import nearest
 
 _ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
@@ -41,8 +41,8 @@ class Failure:
 
 def cancel(engine: Engine, run_id: str, reason: str, *, terminate: bool) -> str:
     """End a run that is not over as cancelled, and revoke the messages that work on it; answers its state."""
-    working = engine.store.messages(run_id)
-    reply = engine.store.end(run_id, "cancelled", reason)
+    working = engine.store.reader.messages(run_id)
+    reply = engine.store.machine.end(run_id, "cancelled", reason)
     if reply.run == "gone":
         raise RunNotFound(run_id)
     if reply.run == "cancelled":
@@ -53,7 +53,7 @@ def cancel(engine: Engine, run_id: str, reason: str, *, terminate: bool) -> str:
 
 def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow_code_change: bool) -> None:
     """Let a run that failed, was cancelled or timed out go on where it stopped. NotResumable, CodeMismatch."""
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     if not record.is_over or record.state == "done":
@@ -68,7 +68,7 @@ def retry_from(
     engine: Engine, run_id: str, node: str, deadline_seconds: float | None, *, allow_code_change: bool
 ) -> None:
     """Execute a node of a run that is over again, and all that depends on it. As `resume`, and InvalidParameters."""
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     view = engine.view(run_id)
@@ -77,7 +77,7 @@ def retry_from(
         raise NotResumable(run_id, record.state)
     if not allow_code_change and engine.settings.code_mismatch != "ignore":
         check_code(view, engine.imports)
-    if not engine.store.rewind(run_id, [step]):
+    if not engine.store.machine.clear(run_id, [step]):
         raise NotResumable(run_id, _state(engine, run_id))
     _go_on(engine, view, deadline_seconds)
 
@@ -96,7 +96,7 @@ def _root_step(view: RunView, node: str) -> int:
 
 
 def _state(engine: Engine, run_id: str) -> str:
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     return record.state
@@ -105,13 +105,15 @@ def _state(engine: Engine, run_id: str) -> str:
 def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> None:
     """Open a new epoch of a run, and send messages for what is ready then."""
     run_id = view.run_id
-    if not engine.store.resume(run_id, deadline_seconds):
+    if not engine.store.machine.resume(run_id, deadline_seconds):
         raise NotResumable(run_id, _state(engine, run_id))
     if not engine.quotas.enter(view):
-        engine.store.admit(run_id, still="limit")
-    swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
-    for queue in swept.hints:
-        engine.sender.visit(run_id, queue, max(1, engine.store.hint(run_id, queue, engine.sender.slots(queue))))
+        engine.store.machine.admit(run_id, still="limit")
+    swept = engine.store.machine.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+    for queue in swept.wake_ups:
+        engine.sender.visit(
+            run_id, queue, max(1, engine.store.machine.wake_ups(run_id, queue, engine.sender.slots(queue)))
+        )
 
 
 def check_code(view: RunView, imports: Collection[str]) -> None:
@@ -123,7 +125,7 @@ def check_code(view: RunView, imports: Collection[str]) -> None:
     a hash are dagcelery's own.
     """
     if view.program.may_grow:
-        progress = view.store.progress(view.run_id)
+        progress = view.store.reader.progress(view.run_id)
         grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
         deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
     for spec in view.program.functions:
@@ -146,13 +148,13 @@ def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str])
 
 def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
     """Every attempt that failed, those that were repeated too, as far as they are kept; oldest attempts first."""
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     view = engine.view(run_id)
     view.look(record.epoch)
     found = []
-    for name, stored in engine.store.failures(run_id).items():
+    for name, stored in engine.store.reader.failures(run_id).items():
         piece, _, repeated = name.partition("@")
         attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
         error = failures.decode(bytes(body))

@@ -20,7 +20,7 @@ from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.reports import report_piece, report_run
 from dagcelery.runtime.signals import Signals, shown_kwargs, shown_name, signals_of, uuid_of
-from dagcelery.store.base import Grant, Reply
+from dagcelery.store.records import Claim, Response
 
 ENABLED = "DAGCELERY_EVENTS"
 """Environment variable by which a worker's children know that it was started with ``-E``."""
@@ -36,11 +36,11 @@ class Announcer:
     def __init__(self, app: Celery) -> None:
         self._events = Batches(app) if os.environ.get(ENABLED) else None
 
-    def listener(self, view: RunView, grant: Grant) -> Signals | None:
+    def listener(self, view: RunView, grant: Claim) -> Signals | None:
         """What fires the signals of a grant's pieces; None where nobody listens."""
         return signals_of(view, grant)
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
         """Log, and send events of, what was committed, has failed, or will be tried again."""
         report_piece(view, grant, executed, reply)
         is_silent = self._events is None or reply.state == "stale" or not view.program.knows(grant.scope.body)
@@ -87,7 +87,7 @@ class Batches:
 
 
 def events_of(
-    view: RunView, grant: Grant, executed: Executed, *, is_retried: bool = False
+    view: RunView, grant: Claim, executed: Executed, *, is_retried: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a piece, or of each item of a range: received, started, and how it ended."""
     received = executed.outcome.started

@@ -10,7 +10,7 @@ from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Body, Param
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.writing import Sealed, Writer, as_taken
-from dagcelery.store.base import ROOT, Scope
+from dagcelery.store.records import ROOT, Scope
 from dagcelery.text import nearest, shown, word
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagcelery.runtime.reading import RunView
-    from dagcelery.store.base import Grant
+    from dagcelery.store.records import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Piece:
     deadline: float | None = None
 
 
-Place = tuple["RunView", "Grant", int]
+Place = tuple["RunView", "Claim", int]
 """The piece that a call executes: run, grant and the item's index, -1 where it runs once. A `Piece` is made only when
 it is asked for; a tuple is the cheapest for the items of a fan-out."""
 

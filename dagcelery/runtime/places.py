@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, ValueFreed
 from dagcelery.planner.topology import topology
-from dagcelery.store.base import ROOT
+from dagcelery.store.records import ROOT
 
 if TYPE_CHECKING:
     from dagcelery.runtime.reading import RunView

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.planner.options import is_time_limit_retried
-from dagcelery.store.base import RETURNS_A_DEATH
+from dagcelery.store.records import RETURNS_A_DEATH
 
 PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was

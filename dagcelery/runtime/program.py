@@ -18,7 +18,7 @@ from dagcelery.planner.topology import topology
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.linking import Numbers, codec_identity, identity, linked
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.store.base import CLOSE, HOOK, RANGE_ITEMS, START
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START
 
 if TYPE_CHECKING:
     from dagcelery.runtime.caching import Memo

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import Grant, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Claim
 
 if TYPE_CHECKING:
     from dagcelery.runtime.engine import Sender
@@ -35,57 +36,57 @@ class Quotas:
         if quota is None:
             return True
         limit, most = quota
-        entered = self._store.enter(limit, view.run_id, view.run_id, most)
+        entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most)
         if not entered and (gone := self._runs_gone(limit)):
-            entered = self._store.enter(limit, view.run_id, view.run_id, most, gone)
+            entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most, gone)
         return entered
 
     def leave(self, view: RunView) -> Sequence[str]:
         """A run is over; answers the runs that may try to become active."""
         quota = view.program.run_quota
-        return () if quota is None else self._store.leave(quota[0], view.run_id, quota[1])
+        return () if quota is None else self._store.fleet.leave(quota[0], view.run_id, quota[1])
 
     def _runs_gone(self, limit: str) -> list[str]:
-        records = {run_id: self._store.record(run_id) for run_id in self._store.inside(limit)}
+        records = {run_id: self._store.reader.record(run_id) for run_id in self._store.fleet.inside(limit)}
         return [run_id for run_id, record in records.items() if record is None or record.is_over]
 
     # -- pieces -----------------------------------------------------------------------------------
-    def take(self, quota: Quota, view: RunView, grant: Grant, queue: str, owner: str) -> bool:
+    def take(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
         """Take a place for a claimed piece; where there is none the piece is given back, and its step is parked."""
         step = f"{grant.scope.id}/{grant.step}"
         if self._taken(quota, view, grant, queue, owner):
             return True
-        self._store.park(view.run_id, grant, owner, self._patience)
+        self._store.machine.block(view.run_id, grant, owner, self._patience)
         # A place that was given back before the step was parked woke nobody.
-        if self._store.enter(quota[0], _member(view, grant, owner), _waiter(view, queue, step), quota[1]):
+        if self._store.fleet.enter(quota[0], _member(view, grant, owner), _waiter(view, queue, step), quota[1]):
             self.give(quota, view, grant, owner)
             self._wake(_waiter(view, queue, step))
         return False
 
-    def _taken(self, quota: Quota, view: RunView, grant: Grant, queue: str, owner: str) -> bool:
+    def _taken(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
         limit, most = quota
         member, waiter = _member(view, grant, owner), _waiter(view, queue, f"{grant.scope.id}/{grant.step}")
-        if self._store.enter(limit, member, waiter, most):
+        if self._store.fleet.enter(limit, member, waiter, most):
             return True
-        gone = [other for other in self._store.inside(limit) if not self._is_held(other)]
-        return bool(gone) and self._store.enter(limit, member, waiter, most, gone)
+        gone = [other for other in self._store.fleet.inside(limit) if not self._is_held(other)]
+        return bool(gone) and self._store.fleet.enter(limit, member, waiter, most, gone)
 
     def _is_held(self, member: str) -> bool:
         run_id, piece, owner = member.split("|")
-        return self._store.claimed(run_id, piece) == owner
+        return self._store.reader.claimed(run_id, piece) == owner
 
-    def give(self, quota: Quota, view: RunView, grant: Grant, owner: str) -> None:
+    def give(self, quota: Quota, view: RunView, grant: Claim, owner: str) -> None:
         """Give a place back, and wake who waits for one."""
-        for waiter in self._store.leave(quota[0], _member(view, grant, owner), quota[1]):
+        for waiter in self._store.fleet.leave(quota[0], _member(view, grant, owner), quota[1]):
             self._wake(waiter)
 
     def _wake(self, waiter: str) -> None:
         run_id, queue, step = waiter.split("|")
-        if self._store.wake(run_id, step).opened:
+        if self._store.machine.unblock(run_id, step).opened:
             self._sender.visit(run_id, queue, 1)
 
 
-def _member(view: RunView, grant: Grant, owner: str) -> str:
+def _member(view: RunView, grant: Claim, owner: str) -> str:
     return f"{view.run_id}|{grant.piece}|{owner}"
 
 

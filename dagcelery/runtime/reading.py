@@ -20,7 +20,8 @@ from dagcelery.runtime.child_plans import ChildPlans
 from dagcelery.runtime.operations import choice, copied, part_of
 from dagcelery.runtime.places import located, missing
 from dagcelery.runtime.program import Program
-from dagcelery.store.base import CELL, ROOT, Block, Grant, RunRecord, Scope, Store, scope_id
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CELL, ROOT, Block, Claim, RunRecord, Scope, scope_id
 
 _RECORD_SECONDS = 5.0
 _FANOUTS = 64
@@ -54,18 +55,18 @@ class RunView(ChildPlans):
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
-        self.era = self._epoch = 0
+        self.generation = self._epoch = 0
 
     def enter(self, era: int) -> None:
         """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
-        self.era, self._counts = era, {}
+        self.generation, self._counts = era, {}
         self._forget_scopes()
 
     def look(self, epoch: int) -> None:
         """Begin to look at the run in this epoch: what was seen in an earlier one may have been rewound since."""
         if epoch != self._epoch:
             self._epoch = epoch
-            self.enter(self.era)
+            self.enter(self.generation)
 
     def deadline(self) -> float | None:
         """When the run will be ended, in seconds since the epoch; None if it may take its time.
@@ -73,7 +74,7 @@ class RunView(ChildPlans):
         A resumed run has another one: what is known is asked for again now and then.
         """
         if self._record is None or time.monotonic() - self._recorded > _RECORD_SECONDS:
-            self._record, self._recorded = self.store.record(self.run_id), time.monotonic()
+            self._record, self._recorded = self.store.reader.record(self.run_id), time.monotonic()
         return self._record.deadline or None if self._record else None
 
     def meet(self, body: int, step: int) -> None:
@@ -93,7 +94,7 @@ class RunView(ChildPlans):
         """Where a scope hangs; its name proves it."""
         found = self._scopes.get(name)
         if found is None:
-            record = self.store.scope(self.run_id, name)
+            record = self.store.reader.scope(self.run_id, name)
             if record is None:
                 raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
             found = self.trust(record)
@@ -178,7 +179,7 @@ class RunView(ChildPlans):
         counts = self._counts  # what is read now belongs to this era, whatever this view enters meanwhile
         found = counts.get((scope, token))
         if found is None:
-            stored = self.store.values(self.run_id, scope, [token + "#"])[0]
+            stored = self.store.reader.values(self.run_id, scope, [token + "#"])[0]
             if stored is None:
                 raise missing(self, scope, token)
             try:
@@ -220,7 +221,7 @@ class RunView(ChildPlans):
 class Reader:
     """The values of one scope, as an expression reads them. `grant` saves the reading of what came with a claim."""
 
-    def __init__(self, view: RunView, scope: Scope, grant: Grant | None = None) -> None:
+    def __init__(self, view: RunView, scope: Scope, grant: Claim | None = None) -> None:
         self.view = view
         self.scope = scope
         self._grant = grant
@@ -230,7 +231,7 @@ class Reader:
         """Read the whole values of expressions together, if they are so many that none travelled with the claim."""
         wanted = [token for expr in exprs for token, reading in tokens(expr) if reading == "whole"]
         if len(wanted) > MOST_INPUTS:
-            found = self.view.store.values(self.view.run_id, self.scope.id, wanted)
+            found = self.view.store.reader.values(self.view.run_id, self.scope.id, wanted)
             self._ahead = dict(zip(wanted, found, strict=True))
 
     # -- whole values -----------------------------------------------------------------------------
@@ -256,7 +257,7 @@ class Reader:
         if stored is None:
             stored = self._ahead.get(token)
         if stored is None:
-            stored = self.view.store.values(self.view.run_id, scope, [name])[0]
+            stored = self.view.store.reader.values(self.view.run_id, scope, [name])[0]
         if stored is None:
             raise missing(self.view, scope, name)
         return stored
@@ -288,7 +289,7 @@ class Reader:
         """Yield elements cell by cell, so that a list of any length takes the memory of a few blocks."""
         at = lo
         pending: list[Block] = []
-        for block in self.view.store.blocks(self.view.run_id, scope, token, lo, hi):
+        for block in self.view.store.reader.blocks(self.view.run_id, scope, token, lo, hi):
             if pending and block.lo >= max(b.hi for b in pending):
                 upto = min(hi, max(b.hi for b in pending))
                 yield from self._overlay(scope, token, at, upto, pending)

@@ -10,7 +10,8 @@ from dagcelery.errors import BadSignature
 from dagcelery.planner.topology import topology
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import RunRecord, Spot, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import RunRecord, Spot
 
 if TYPE_CHECKING:
     from dagcelery.runtime.results import NodeStatus
@@ -133,11 +134,11 @@ def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surr
                     found.setdefault((body, successor), []).append(place)
             if entry.get("b", -1) > 0:
                 parents.setdefault(body - number + entry["b"], place)
-    outstanding = engine.store.outstanding(view.run_id)
+    outstanding = engine.store.reader.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):
         due[place] = min(at, due.get(place, at))
-    parked = frozenset(place for place, _ in _placed(view, outstanding.parked))
+    parked = frozenset(place for place, _ in _placed(view, outstanding.blocked))
     slots: dict[str, int] = {}
     strangers: dict[str, list[Worker]] = {}
     for queue, worker in _consumers(engine.store, engine.settings.dead_seconds):
@@ -158,7 +159,7 @@ def live_slots(store: Store, dead_seconds: float) -> dict[str, int]:
 
 def _consumers(store: Store, dead_seconds: float) -> Iterator[tuple[str, Worker]]:
     """Each live worker with each queue that it consumes."""
-    for worker in store.workers().values():
+    for worker in store.fleet.workers().values():
         if worker["age"] < dead_seconds:
             yield from ((queue, worker) for queue in worker["queues"])
 

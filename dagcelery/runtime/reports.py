@@ -15,14 +15,14 @@ from dagcelery.runtime.canvas import LINK, VISIT
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.store.base import CLOSE, Completed, Grant, Reply, Scope
+from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
 
 log = quiet_logger(__name__)
 
 _CELERYS: Final = ("celery.worker.strategy", "celery.app.trace")
 
 
-def report_piece(view: RunView, grant: Grant, executed: Executed, reply: Reply) -> None:
+def report_piece(view: RunView, grant: Claim, executed: Executed, reply: Response) -> None:
     """Say that a piece failed, or that a node has ended with it."""
     if reply.state == "stale":
         return
@@ -50,7 +50,7 @@ def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
     log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
 
 
-def _report_failure(view: RunView, grant: Grant, executed: Executed, error: BaseException, reply: Reply) -> None:
+def _report_failure(view: RunView, grant: Claim, executed: Executed, error: BaseException, reply: Response) -> None:
     index = executed.outcome.done if grant.lo >= 0 else -1
     node, summary = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
     about = _about(view, grant.scope, grant.step, node, index, grant.attempt)
@@ -92,7 +92,7 @@ def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attemp
     return about | {"attempt": attempt, "queue": queue}
 
 
-def _address(view: RunView, grant: Grant, index: int) -> str:
+def _address(view: RunView, grant: Claim, index: int) -> str:
     return view.address(grant.scope, grant.step, index) if view.program.knows(grant.scope.body) else grant.piece
 
 

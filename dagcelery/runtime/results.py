@@ -15,7 +15,8 @@ from dagcelery.runtime.engine import Engine, Unobserved
 from dagcelery.runtime.execution import Executed
 from dagcelery.runtime.reading import Reader, RunView
 from dagcelery.runtime.reasons import HELD, explained
-from dagcelery.store.base import HOOK, ROOT, Counts, Grant, Progress, Reply, Scope, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import HOOK, ROOT, Claim, Counts, Progress, Response, Scope
 
 
 class RunState(StrEnum):
@@ -129,7 +130,7 @@ class Causes(Unobserved):
     def __init__(self) -> None:
         self.first: BaseException | None = None
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
         """Keep the first error after which nothing was tried; the one of a hook fails no run."""
         if self.first is None and reply.state == "committed" and grant.step != HOOK:
             self.first = executed.error
@@ -138,7 +139,7 @@ class Causes(Unobserved):
 
 def state(store: Store, run_id: str) -> RunState:
     """The run's state. Raises RunNotFound."""
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     return RunState(record.state)
@@ -167,13 +168,13 @@ def outcome(
 
 
 def _reason(store: Store, run_id: str) -> str:
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     return record.reason if record else ""
 
 
 def returned(view: RunView) -> Any:
     """What a finished run gives back: the shape that the body returned, or outputs by name."""
-    view.enter(view.era)  # this process may have read results of it before it was rewound
+    view.enter(view.generation)  # this process may have read results of it before it was rewound
     body, reader = view.program.body(0), Reader(view, Scope(ROOT))
     if body.returns is not None:
         reader.read_ahead([body.returns])
@@ -186,7 +187,7 @@ def returned(view: RunView) -> Any:
 
 def failure(engine: Engine, run_id: str) -> NodeFailed:
     """The error that failed a run, verified; no class is imported because stored data names it."""
-    record, stored = engine.store.record(run_id), engine.store.failures(run_id)
+    record, stored = engine.store.reader.record(run_id), engine.store.reader.failures(run_id)
     if record is None or record.failed not in stored:
         raise RunNotFound(run_id)
     address = addresses.failure(run_id, record.failed)
@@ -198,7 +199,7 @@ def failure(engine: Engine, run_id: str) -> NodeFailed:
 
 def status(engine: Engine, run_id: str) -> RunStatus:
     """How far every node is, in O(nodes). Raises RunNotFound."""
-    progress = engine.store.progress(run_id)
+    progress = engine.store.reader.progress(run_id)
     if progress is None:
         raise RunNotFound(run_id)
     view, record = engine.view(run_id), progress.record

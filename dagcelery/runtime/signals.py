@@ -11,7 +11,7 @@ from celery import signals
 from celery.app.task import Context
 
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import Grant
+from dagcelery.store.records import Claim
 
 _SIGNALS = (
     signals.task_prerun,
@@ -44,7 +44,7 @@ class Sender(str):
 class Signals:
     """Fires the signals of the pieces of one grant; they hold no value."""
 
-    def __init__(self, view: RunView, grant: Grant) -> None:
+    def __init__(self, view: RunView, grant: Claim) -> None:
         self._view = view
         self._grant = grant
         self._name = shown_name(view, grant)
@@ -101,25 +101,25 @@ class Signals:
         return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
 
 
-def signals_of(view: RunView, grant: Grant) -> Signals | None:
+def signals_of(view: RunView, grant: Claim) -> Signals | None:
     """What fires a grant's signals; None where nobody listens, or no function is called."""
     if grant.step < 0 or not any(signal.receivers for signal in _SIGNALS):
         return None
     return Signals(view, grant) if view.program.step(grant.scope.body, grant.step).kind == "task" else None
 
 
-def shown_name(view: RunView, grant: Grant) -> str:
+def shown_name(view: RunView, grant: Claim) -> str:
     """``dag.node``: few different names, because they are labels of metrics too."""
     return f"{view.program.plan.name}.{view.program.node_name(grant.scope.body, grant.step)}"
 
 
-def uuid_of(view: RunView, grant: Grant, index: int) -> str:
+def uuid_of(view: RunView, grant: Claim, index: int) -> str:
     """An id for one execution of a piece."""
     item = "" if index < 0 else f"-{index}"
     return f"{view.run_id}-{grant.scope.id}-{grant.step}{item}-{grant.attempt}"
 
 
-def shown_kwargs(view: RunView, grant: Grant, index: int) -> dict[str, Any]:
+def shown_kwargs(view: RunView, grant: Claim, index: int) -> dict[str, Any]:
     """What is shown as a piece's arguments: run, node and index, never a value."""
     about: dict[str, Any] = {"run": view.run_id, "node": view.address(grant.scope, grant.step)}
     return about if index < 0 else about | {"index": index}

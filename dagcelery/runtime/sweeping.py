@@ -8,7 +8,7 @@ from dagcelery.errors import SpillUnavailable, StoreUnavailable
 from dagcelery.runtime.binding import Binding
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.store.base import TERMINAL, Lost, Swept
+from dagcelery.store.records import TERMINAL, Lost, Swept
 
 log = quiet_logger(__name__)
 
@@ -21,10 +21,10 @@ _FILES_SECONDS = 3600.0
 def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is condemned."""
     settings, sender = binding.settings, binding.sender
-    swept = binding.store.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
-    for queue in swept.hints:
+    swept = binding.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
+    for queue in swept.wake_ups:
         sender.visit(run_id, queue, 1)
-    for queue, step in swept.condemned:
+    for queue, step in swept.poisoned:
         binding.engine.condemn(run_id, queue, step)
     if swept.run in TERMINAL:
         binding.engine.ended(run_id, (), swept.run, swept.lasted)
@@ -45,14 +45,14 @@ def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
     Answers how many there were.
     """
     store, settings = binding.store, binding.settings
-    workers = store.workers()
+    workers = store.fleet.workers()
     for boot, word in workers.items():
         if word["age"] > _FORGOTTEN_SECONDS:
-            store.retire(boot)
+            store.fleet.retire(boot)
     dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
     alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
     lost = Lost(dead, left, alive)
-    runs = store.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
+    runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
     for run_id in runs:
         try:
             look_after(binding, run_id, lost)
@@ -71,11 +71,11 @@ def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:
     """
     if engine.spill is None:
         return
-    for run_id in engine.store.spilled(_MOST_RUNS, wait_seconds):
-        if engine.store.record(run_id) is None:
+    for run_id in engine.store.fleet.spilled(_MOST_RUNS, wait_seconds):
+        if engine.store.reader.record(run_id) is None:
             try:
                 engine.spill.remove(run_id)
             except SpillUnavailable as error:
                 log.warning("run %s: %s", run_id, error, extra={"action": "sweep_failed", "run": run_id})
             else:
-                engine.store.unspilled(run_id)
+                engine.store.fleet.unspilled(run_id)

@@ -12,7 +12,7 @@ from typing import Any
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import ROOT, Counts, Outstanding, Spot, scope_id
+from dagcelery.store.records import ROOT, Counts, Outstanding, Spot, scope_id
 
 _SPOTS = 200
 
@@ -45,7 +45,7 @@ class TreeNode:
 
 def tree(engine: Engine, run_id: str, items: int, most: int) -> TreeNode:
     """Show up to `items` items of each mapped DAG, and up to `most` nodes in all. Raises RunNotFound."""
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is None:
         raise RunNotFound(run_id)
     view = engine.view(run_id)
@@ -76,11 +76,11 @@ class _Growth:
         self._counts: dict[str, Mapping[int, Counts]] = {}
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
-        self._note(engine.store.outstanding(view.run_id))
+        self._note(engine.store.reader.outstanding(view.run_id))
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
-            self._counts |= engine.store.within(view.run_id, wanted)
+            self._counts |= engine.store.reader.within(view.run_id, wanted)
             level = [inner for scope in level for inner in self._open(scope)]
 
     def _steps(self, scope: str) -> range:

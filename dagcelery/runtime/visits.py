@@ -21,7 +21,7 @@ from dagcelery.runtime.execution import Executed, Executor
 from dagcelery.runtime.interrupts import is_leaving
 from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.telling import quiet_logger, tell_apart
-from dagcelery.store.base import HOOK, TERMINAL, Grant, Opened, Reply, Want
+from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, ReadyStep, Response
 
 if TYPE_CHECKING:
     from dagcelery.runtime.engine import Engine
@@ -57,13 +57,13 @@ class Visit:
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
-        self._fanouts: list[Opened] = []
+        self._fanouts: list[ReadyStep] = []
         self._is_over = False
         self._lock = threading.Lock()
 
     def work(self, focus: str) -> None:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
-        grant = self._claimed(self._store.claim(self._run, self._want(focus, arrived=True)))
+        grant = self._claimed(self._store.machine.claim(self._run, self._want(focus, arrived=True)))
         while grant is not None:
             more = time.perf_counter() < self._until
             grant = self._claimed(self._advance(grant, self._want(focus) if more else None))
@@ -73,7 +73,7 @@ class Visit:
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
         for step in steps:
-            grant = self._claimed(self._store.claim(self._run, self._want(step, only=True)))
+            grant = self._claimed(self._store.machine.claim(self._run, self._want(step, only=True)))
             if grant is None:
                 return
             self._claimed(self._advance(grant, None))
@@ -81,17 +81,17 @@ class Visit:
     def fail(self, step: str) -> None:
         """Claim what is condemned at this step, as long as there is some; give back what is not, after all."""
         while True:
-            grant = self._store.claim(self._run, self._want(step, only=True)).grant
+            grant = self._store.machine.claim(self._run, self._want(step, only=True)).claim
             if grant is None:
                 return
-            if not grant.condemned:
-                self._store.release(self._run, grant, self._owner)
+            if not grant.poisoned:
+                self._store.machine.release(self._run, grant, self._owner)
                 return
             self._claimed(self._advance(grant, None))
 
-    def _want(self, focus: str, *, only: bool = False, arrived: bool = False) -> Want:
+    def _want(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
         engine = self._engine
-        return Want(
+        return ClaimRequest(
             queue=self._queue,
             owner=self._owner,
             token=engine.token(),
@@ -112,12 +112,12 @@ class Visit:
                 found[name] = size
         return found
 
-    def _advance(self, grant: Grant, want: Want | None) -> Reply:
+    def _advance(self, grant: Claim, want: ClaimRequest | None) -> Response:
         engine, view = self._engine, self._view
         is_known = view.program.knows(grant.scope.body) or self._find_plan(grant)
-        quota = view.program.quota(grant.scope.body, grant.step) if is_known and not grant.condemned else None
+        quota = view.program.quota(grant.scope.body, grant.step) if is_known and not grant.poisoned else None
         if quota is not None and not engine.quotas.take(quota, view, grant, self._queue, self._owner):
-            return self._store.claim(self._run, want) if want else Reply("none", "running")
+            return self._store.machine.claim(self._run, want) if want else Response("none", "running")
         clock_key = view.program.clock_key(grant.scope.body, grant.step) if is_known else "unknown"
         known = engine.durations.longest(clock_key)
         if self._ready and (known is None or known >= engine.settings.heartbeat_seconds):
@@ -142,7 +142,7 @@ class Visit:
             engine.free(view)
         return reply
 
-    def _tell_of(self, grant: Grant, executed: Executed, reply: Reply, listener: Listener | None) -> None:
+    def _tell_of(self, grant: Claim, executed: Executed, reply: Response, listener: Listener | None) -> None:
         """Tell listeners, hooks and the observer what came of a piece; what it held in memory is free then."""
         program, error = self._view.program, executed.error
         if listener is not None and error is not None and program.may_retry:
@@ -153,7 +153,7 @@ class Visit:
         if error is not None and not is_kept:
             failures.release(error)
 
-    def _find_plan(self, grant: Grant) -> bool:
+    def _find_plan(self, grant: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
         try:
             self._view.trust(grant.scope)
@@ -163,21 +163,21 @@ class Visit:
             return False
         return True
 
-    def _commit(self, grant: Grant, executed: Executed, want: Want | None) -> Reply:
+    def _commit(self, grant: Claim, executed: Executed, want: ClaimRequest | None) -> Response:
         """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
         token = want.token if want else self._engine.token()
         until = time.monotonic() + self._engine.settings.dead_seconds
         while True:
             try:
                 if executed.children is not None:
-                    return self._store.delegate(self._run, grant, executed.children, self._owner, token, want)
-                return self._store.finish(self._run, grant, executed.outcome, self._owner, token, want)
+                    return self._store.machine.delegate(self._run, grant, executed.children, self._owner, token, want)
+                return self._store.machine.finish(self._run, grant, executed.outcome, self._owner, token, want)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_OUTAGE_SECONDS)
 
-    def _claimed(self, reply: Reply) -> Grant | None:
+    def _claimed(self, reply: Response) -> Claim | None:
         """Take note of what a reply says; pass on what belongs to other queues, and what is due on this one."""
         self._ready = reply.ready
         elsewhere = []
@@ -197,16 +197,16 @@ class Visit:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
             self._tell()
-        if reply.grant is not None and reply.grant.era != self._view.era:
-            self._view.enter(reply.grant.era)
-        return reply.grant
+        if reply.claim is not None and reply.claim.generation != self._view.generation:
+            self._view.enter(reply.claim.generation)
+        return reply.claim
 
     # -- telling others ---------------------------------------------------------------------------
     def _tell(self) -> None:
         """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as visits."""
         with self._lock:
             self._told_at = time.perf_counter()
-            count = self._store.hint(self._run, self._queue, self._engine.sender.slots(self._queue))
+            count = self._store.machine.wake_ups(self._run, self._queue, self._engine.sender.slots(self._queue))
             if not count:
                 return
             fanouts, self._fanouts = self._fanouts, []
@@ -216,7 +216,7 @@ class Visit:
                 with self._losing_messages():
                     self._engine.sender.visit(self._run, self._queue, count)
 
-    def _start(self, opened: Sequence[Opened]) -> None:
+    def _start(self, opened: Sequence[ReadyStep]) -> None:
         with self._losing_messages():
             self._engine.sender.start(self._view, opened)
 

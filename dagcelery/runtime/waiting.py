@@ -8,7 +8,7 @@ import time
 
 from dagcelery.errors import RunNotFound
 from dagcelery.runtime.engine import Engine
-from dagcelery.store.base import TERMINAL, Lost
+from dagcelery.store.records import TERMINAL, Lost
 
 GLANCE_SECONDS = 5.0
 """How long nobody looks whether a deadline has passed."""
@@ -41,9 +41,9 @@ class Patience:
 
 def notice_deadline(engine: Engine, run_id: str) -> None:
     """End a run that is past its deadline."""
-    record = engine.store.record(run_id)
+    record = engine.store.reader.record(run_id)
     if record is not None and record.deadline and not record.is_over:
-        swept = engine.store.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
+        swept = engine.store.machine.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
         if swept.lasted is not None:
             engine.tell_end(run_id, swept.run, swept.lasted)
 
@@ -51,7 +51,7 @@ def notice_deadline(engine: Engine, run_id: str) -> None:
 def wait(engine: Engine, run_id: str, timeout: float | None) -> str:
     """Wait up to `timeout` seconds (None: for ever) until a run is over; its state then. Raises RunNotFound."""
     patience = Patience(engine, run_id, timeout)
-    with engine.store.listening(run_id) as listen:
+    with engine.store.reader.listening(run_id) as listen:
         while not patience.is_exhausted(state := listen(patience.seconds)):
             pass
     return state
@@ -60,7 +60,7 @@ def wait(engine: Engine, run_id: str, timeout: float | None) -> str:
 async def await_end(engine: Engine, run_id: str, timeout: float | None) -> str:
     """`wait` without blocking the event loop; while it waits it takes no thread."""
     patience = Patience(engine, run_id, timeout)
-    async with engine.store.alistening(run_id) as listen:
+    async with engine.store.reader.alistening(run_id) as listen:
         while not await asyncio.to_thread(patience.is_exhausted, state := await listen(patience.seconds)):
             pass
     return state

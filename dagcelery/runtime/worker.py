@@ -29,7 +29,7 @@ from dagcelery.runtime.paths import search_here
 from dagcelery.runtime.reports import lower_own_messages
 from dagcelery.runtime.sweeping import look_after, sweep_once
 from dagcelery.runtime.telling import quiet_logger
-from dagcelery.store.base import Lost
+from dagcelery.store.records import Lost
 
 log = quiet_logger(__name__)
 
@@ -163,13 +163,13 @@ class Keeper:
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
         messages = [str(request.id) for request in list(state.reserved_requests)]
-        self._binding.store.announce(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
+        self._binding.store.fleet.heartbeat(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
 
     def stop(self) -> None:
         """Leave in good order: what its children had claimed is given back, and counts as no death."""
         self._broom.stop()
         self._voice.stop()
-        carefully(lambda: self._binding.store.retire(self._boot))
+        carefully(lambda: self._binding.store.fleet.retire(self._boot))
         carefully(lambda: sweep_once(self._binding, [self._boot]))
 
 

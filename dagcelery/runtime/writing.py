@@ -18,7 +18,7 @@ from dagcelery.payload.splitting import BLOCK_BYTES, SplitList
 from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Output, Path, Step
 from dagcelery.runtime.reading import RunView
-from dagcelery.store.base import CELL, Block
+from dagcelery.store.records import CELL, Block
 from dagcelery.text import shown
 
 

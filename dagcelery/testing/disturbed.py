@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from celery import Celery
 
-from dagcelery.store.base import Store
+from dagcelery.store.protocol import Store
 from dagcelery.testing.ledger import Ledger
 
 VARIABLE = "DAGCELERY_FAULTS"

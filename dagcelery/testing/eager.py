@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dagcelery.client import Client
 from dagcelery.local.cluster import default_client
 from dagcelery.settings import Settings
-from dagcelery.store.cached import OF_THIS_PROCESS
+from dagcelery.store.cache import OF_THIS_PROCESS
 
 if TYPE_CHECKING:
     from dagcelery.runtime.binding import Binding

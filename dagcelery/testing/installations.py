@@ -12,7 +12,7 @@ from dagcelery.client import Client, Run, set_default
 from dagcelery.errors import RunNotFound
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
-from dagcelery.store.connection import ACTIVE, WORKERS
+from dagcelery.store.keys import ACTIVE, WORKERS
 from dagcelery.testing import faults
 
 PROCESSES = 2

@@ -12,8 +12,8 @@ from celery.app.utils import find_app
 
 from dagcelery.errors import NotConfigured
 from dagcelery.runtime.binding import binding_of
-from dagcelery.store.base import Store
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 from dagcelery.testing.disturbed import VARIABLE, Disturbance, disturb, mortal_store
 
 
@@ -29,7 +29,7 @@ def disturbed_app() -> Celery:
     mortal = disturb(found, wanted)
 
     def opened(url: str) -> Store:
-        return mortal_store(RedisStore(url), mortal)
+        return mortal_store(store_on_redis(url), mortal)
 
     binding_of(found).open_store = opened
     return found

@@ -23,7 +23,7 @@ def where(definition: Any, **params: Any) -> dict[str, str]:
 
 def consumed(at: Cluster) -> set[str]:
     """The queues that workers consume, once one has said that it is alive."""
-    words = eventually(lambda: at.client.store.workers())
+    words = eventually(lambda: at.client.store.fleet.workers())
     return {queue for word in words.values() for queue in word["queues"]}
 
 

@@ -7,28 +7,29 @@ from typing import Any
 
 import pytest
 
-from dagcelery.store.base import Lost, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Lost
 
 from .moves import Worker, body, drain, new_run, outliving, results, retry, step
 
 
 def counts(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int, int]:
     """Of a step of body 0: running, done, failed, retrying, skipped."""
-    progress = store.progress(run_id)
+    progress = store.reader.progress(run_id)
     assert progress is not None
     found = progress.counts[0, number]
     return found.running, found.done, found.failed, found.retrying, found.skipped
 
 
 def kinds(store: Store, run_id: str) -> list[tuple[str, str, int]]:
-    return [(e.kind, e.piece, e.attempt) for e in store.events(run_id, "", 1000)]
+    return [(e.kind, e.piece, e.attempt) for e in store.reader.events(run_id, "", 1000)]
 
 
 def test_a_piece_that_may_be_retried_waits_for_its_time(store: Store) -> None:
     run_id = new_run(store, [body([0], step(s=[1], r=retry(3, 0.05)), step(1))])
     worker = Worker(store, run_id)
     reply = worker.fail(worker.claim(), worker.want(), retryable=True)
-    assert (reply.state, reply.run, reply.retry_seconds, reply.grant) == ("retried", "running", 0.05, None)
+    assert (reply.state, reply.run, reply.retry_seconds, reply.claim) == ("retried", "running", 0.05, None)
     assert counts(store, run_id) == (0, 0, 0, 1, 0)
     assert worker.nothing()
     time.sleep(0.06)
@@ -45,7 +46,7 @@ def test_a_piece_is_called_as_often_as_its_policy_says(store: Store) -> None:
     worker = Worker(store, run_id)
     verdicts = [worker.fail(worker.claim(), failure=b"%d" % n, retryable=True) for n in (1, 2, 3)]
     assert [(r.state, r.run) for r in verdicts] == [("retried", "running")] * 2 + [("committed", "failed")]
-    assert store.failures(run_id) == {"0/0@1": b"1", "0/0@2": b"2", "0/0": b"3"}
+    assert store.reader.failures(run_id) == {"0/0@1": b"1", "0/0@2": b"2", "0/0": b"3"}
 
 
 def test_waits_grow_by_the_factor_up_to_the_cap(store: Store) -> None:
@@ -82,7 +83,7 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
     assert worker.fail(grant, at=1, retryable=True, blocks=results(grant, 1)).state == "retried"
     assert counts(store, run_id) == (0, 1, 0, 1, 0)
     done = []
-    while (held := worker.ask(ranges={"0.0": 9}).grant) is not None:
+    while (held := worker.ask(ranges={"0.0": 9}).claim) is not None:
         done += [(item, held.attempt) for item in range(held.lo, held.hi)]
         worker.finish(held)
     assert sorted(done) == [(item, 1) for item in range(2, 8)]
@@ -90,7 +91,7 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
     held = worker.claim(ranges={"0.0": 9})
     assert (held.lo, held.hi, held.attempt) == (1, 2, 2)
     worker.finish(held)
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
     assert counts(store, run_id) == (0, 8, 0, 0, 0)
 
 
@@ -108,9 +109,9 @@ def test_what_is_due_is_found_by_a_sweep_that_names_its_queue(store: Store) -> N
     run_id = new_run(store, [body([0], step(r=retry(2, 0.03)))])
     worker = Worker(store, run_id)
     worker.fail(worker.claim(), retryable=True)
-    assert store.sweep(run_id, Lost(), 60).hints == []
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
     time.sleep(0.04)
-    assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+    assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
     assert worker.claim().attempt == 2
 
 
@@ -120,22 +121,22 @@ def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
         sleeper, worker = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
         lost = sleeper.claim()
-        store.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
         again = sleeper.claim()
         assert (lost.attempt, again.attempt) == (1, 2)
         sleeper.fail(again, retryable=True)
         for grant in (lost, again):
             assert sleeper.finish(grant).state == "stale"
         time.sleep(0.03)
-        assert worker.ask().grant is not None
+        assert worker.ask().claim is not None
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
         sleeper = Worker(store, run_id, "boot-s:1")
         sleeper.claim()
-        store.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
         again = sleeper.claim()
         sleeper.fail(again, retryable=True)
         time.sleep(0.03)
-        assert store.sweep(run_id, Lost(), 60).hints == ["cpu"]
+        assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
         assert sleeper.finish(again).state == "stale", "it is ready again, and who has failed takes nothing back"
 
 
@@ -148,7 +149,7 @@ def test_a_run_that_outlives_failures_waits_for_its_retries(store: Store) -> Non
     assert worker.ask().run == "running"
     time.sleep(0.06)
     assert worker.finish(worker.claim()).run == "failed"
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.failed, record.reason) == ("0/1", "0/1")
 
@@ -159,15 +160,15 @@ def test_a_run_that_outlives_failures_does_all_that_it_can(store: Store) -> None
     )
     run_id = new_run(store, topology, lists={"$xs": 4})
     worker, done = Worker(store, run_id), []
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         if grant.step == 0 or (grant.step == 2 and grant.lo == 1):
             assert worker.fail(grant).state == "committed"
         else:
             done.append((grant.step, grant.lo))
             worker.finish(grant)
     assert sorted(done) == [(1, -1), (2, 0), (2, 2), (2, 3), (4, -1), (6, -1)]
-    assert store.wait(run_id, 0) == "failed"
-    assert set(store.failures(run_id)) == {"0/0", "0/2/1"}
+    assert store.reader.wait(run_id, 0) == "failed"
+    assert set(store.reader.failures(run_id)) == {"0/0", "0/2/1"}
 
 
 def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) -> None:
@@ -175,7 +176,7 @@ def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) 
     run_id = new_run(store, topology, lists={"$xs": 3})
     worker = Worker(store, run_id)
     done = 0
-    while (grant := worker.ask().grant) is not None:
+    while (grant := worker.ask().claim) is not None:
         if grant.scope.body == 0 and grant.step == 0:
             worker.delegate(grant)
         elif grant.scope.index == 1 and grant.step == 0:
@@ -183,14 +184,14 @@ def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) 
         else:
             worker.finish(grant)
             done += 1
-    assert (done, store.wait(run_id, 0)) == (6, "failed")
+    assert (done, store.reader.wait(run_id, 0)) == (6, "failed")
 
 
 def test_a_run_that_outlives_failures_and_has_none_is_done(store: Store) -> None:
     topology = outliving(body([0], step(s=[1]), step(1)))
     run_id = new_run(store, topology)
     assert drain(store, run_id, topology) == ["0", "1"]
-    assert store.wait(run_id, 0) == "done"
+    assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:
@@ -198,10 +199,10 @@ def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> N
     worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
     live = other.claim()
     assert worker.fail(worker.claim()).run == "running"
-    store.release(run_id, live, other.owner)
+    store.machine.release(run_id, live, other.owner)
     assert worker.ask(only=True, focus="0/9").run == "running", "what was given back is still to be done"
     other.claim()
-    assert store.sweep(run_id, Lost(["boot-b"]), 1).run == "running"
+    assert store.machine.sweep(run_id, Lost(["boot-b"]), 1).run == "running"
     assert worker.finish(worker.claim()).run == "failed"
 
 
@@ -209,9 +210,9 @@ def test_a_failure_that_comes_after_the_end_is_not_retried_now(store: Store) -> 
     run_id = new_run(store, [body([0], step(r=retry(3)))])
     worker = Worker(store, run_id)
     grant = worker.claim()
-    store.end(run_id, "cancelled", "enough")
+    store.machine.end(run_id, "cancelled", "enough")
     reply = worker.fail(grant, retryable=True)
     assert (reply.state, reply.run, reply.retry_seconds) == ("committed", "cancelled", None)
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert record.failed == ""

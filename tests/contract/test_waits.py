@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dagcelery.store.base import RETURNS_A_DEATH, Lost, Spot, Store
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import RETURNS_A_DEATH, Lost, Spot
 
 from .moves import Worker, body, new_run, outliving, retry, step
 
@@ -18,7 +19,7 @@ ITEMS = 12
 
 def waits(store: Store, run_id: str) -> list[float]:
     """How long the pieces of a run have to wait from now."""
-    return [spot.at - time.time() for spot in store.outstanding(run_id).retrying if isinstance(spot, Spot)]
+    return [spot.at - time.time() for spot in store.reader.outstanding(run_id).retrying if isinstance(spot, Spot)]
 
 
 def steps(count: int, **policies: Any) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def overran(store: Store, policy: dict[str, Any]) -> list[float]:
     run_id = new_run(store, steps(ITEMS, r=policy, tl=5.0))
     for pid in range(ITEMS):
         Worker(store, run_id, f"boot-a:{pid}").claim()
-    store.sweep(run_id, Lost(dead=["boot-a"], limited=True), 10)
+    store.machine.sweep(run_id, Lost(dead=["boot-a"], limited=True), 10)
     return waits(store, run_id)
 
 
@@ -81,40 +82,40 @@ def test_a_piece_that_live_workers_give_back_again_and_again_is_condemned(store:
     run_id = new_run(store, [body([0], shape)], lists={"$n": 1})
     for number in range(2 * RETURNS_A_DEATH):
         grant = Worker(store, run_id, f"boot-{number}:1").claim()
-        assert grant.condemned == ""
-        store.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
-    assert Worker(store, run_id).claim().condemned == "returned"
+        assert grant.poisoned == ""
+        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
+    assert Worker(store, run_id).claim().poisoned == "returned"
 
 
 def test_giving_back_is_counted_apart_from_dying(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     for number in range(2 * RETURNS_A_DEATH - 1):
         Worker(store, run_id, f"boot-{number}:1").claim()
-        store.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
+        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
     Worker(store, run_id, "boot-x:1").claim()
-    store.sweep(run_id, Lost(dead=["boot-x"]), 10, deaths=2)
+    store.machine.sweep(run_id, Lost(dead=["boot-x"]), 10, deaths=2)
     grant = Worker(store, run_id).claim()
-    assert grant.condemned == ""
+    assert grant.poisoned == ""
 
 
 def test_one_process_of_a_worker_may_leave_as_well(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     first, other = Worker(store, run_id, "boot-a:1"), Worker(store, run_id, "boot-a:2")
     first.claim()
-    assert store.sweep(run_id, Lost(left=["boot-a:2"]), 10, deaths=1).released == 0
-    assert store.sweep(run_id, Lost(left=["boot-a:1"]), 10, deaths=1).released == 1
-    assert other.claim().condemned == ""
+    assert store.machine.sweep(run_id, Lost(left=["boot-a:2"]), 10, deaths=1).released == 0
+    assert store.machine.sweep(run_id, Lost(left=["boot-a:1"]), 10, deaths=1).released == 1
+    assert other.claim().poisoned == ""
 
 
 def test_resume_forgives_what_was_given_back(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     for number in range(RETURNS_A_DEATH):
         Worker(store, run_id, f"boot-{number}:1").claim()
-        store.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=1)
+        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=1)
     worker = Worker(store, run_id)
     assert worker.fail(worker.claim()).run == "failed"
-    assert store.resume(run_id)
-    assert worker.claim().condemned == ""
+    assert store.machine.resume(run_id)
+    assert worker.claim().poisoned == ""
 
 
 def test_a_reply_says_which_fan_out_is_complete_and_how_long_the_run_took(store: Store) -> None:
@@ -131,10 +132,10 @@ def test_a_reply_says_which_fan_out_is_complete_and_how_long_the_run_took(store:
 
 def test_whoever_ends_a_run_is_told_how_long_it_took_and_nobody_else(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
-    assert store.end(run_id, "cancelled", "enough").lasted is not None
-    assert store.end(run_id, "cancelled", "again").lasted is None
+    assert store.machine.end(run_id, "cancelled", "enough").lasted is not None
+    assert store.machine.end(run_id, "cancelled", "again").lasted is None
     late = new_run(store, [body([0], step())], deadline_seconds=0.01)
     time.sleep(0.02)
-    swept = store.sweep(late, Lost(), 10)
+    swept = store.machine.sweep(late, Lost(), 10)
     assert (swept.run, swept.lasted is not None) == ("timed_out", True)
-    assert store.sweep(late, Lost(), 10).lasted is None
+    assert store.machine.sweep(late, Lost(), 10).lasted is None

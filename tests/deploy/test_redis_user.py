@@ -156,7 +156,7 @@ def test_workers_are_asked_queues_counted_and_events_read_as_that_user(at: Redis
         assert flower.llen("celery") == 0
     run = pipelines.map_reduce.submit(n=3)
     run.result(timeout=SECONDS)
-    assert default_client().store.events(run.id, "", 100)
+    assert default_client().store.reader.events(run.id, "", 100)
     assert not denials(at)
 
 

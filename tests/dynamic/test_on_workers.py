@@ -89,7 +89,7 @@ def test_a_dynamic_node_is_taken_back_with_all_that_it_made() -> None:
 
 
 def _two_plans(cluster: Cluster, run_id: str) -> tuple[bytes, str]:
-    found = [made for made in cluster.client.store.child_plans(run_id, range(1, 500)) if made]
+    found = [made for made in cluster.client.store.reader.child_plans(run_id, range(1, 500)) if made]
     return found[0][1], found[1][0]
 
 

@@ -14,7 +14,7 @@ import redis
 
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.runtime.urls import is_redis
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
 
 from .surroundings import CHOSEN, SURROUNDINGS
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dagcelery.client import set_default
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
 
 from .site import USERLAND, Site
 

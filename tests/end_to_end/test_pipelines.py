@@ -160,12 +160,12 @@ def test_two_runs_at_once_take_turns(at: Site, tmp_path: Path) -> None:
 def test_messages_that_come_three_times_do_no_harm(at: Site, node: Any, params: dict[str, Any]) -> None:
     engine = at.client.engine
     run = new_run(engine, plan_of(node), params, at.client.settings)
-    opened = engine.store.create(run).opened
+    opened = engine.store.machine.create(run).opened
     for _ in range(3):
         engine.sender.start(engine.view(run.id), opened)
         for queue in ("celery", "gpu"):
             engine.sender.visit(run.id, queue, 3)
     assert Run(run.id).result(timeout=SECONDS) == oracle(node, params)
-    events = engine.store.events(run.id, "", 100_000)
+    events = engine.store.reader.events(run.id, "", 100_000)
     times = Counter(event.piece for event in events if event.kind == "done" and event.piece)
     assert set(times.values()) == {1}

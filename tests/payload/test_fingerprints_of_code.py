@@ -26,8 +26,7 @@ import pytest
 
 from dagcelery import AsPickle, Cache, task
 from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
-from dagcelery.store import cached
-from dagcelery.store.cached import MemoryCache
+from dagcelery.store.cache import OF_THIS_PROCESS
 
 MODULE = """
     import dataclasses, enum, functools
@@ -230,7 +229,7 @@ def apply(fn: Annotated[Any, AsPickle()], x: int) -> Any:
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "OF_THIS_PROCESS", MemoryCache())
+    OF_THIS_PROCESS.clear()
 
 
 CALLED: dict[str, Callable[[Any], Any]] = {

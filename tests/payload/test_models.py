@@ -26,8 +26,7 @@ from dagcelery.payload.models import AsModels, named_by
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.build import plan
 from dagcelery.planner.plan import Plan
-from dagcelery.store import cached
-from dagcelery.store.cached import MemoryCache
+from dagcelery.store.cache import OF_THIS_PROCESS
 
 T = TypeVar("T")
 
@@ -377,7 +376,7 @@ def billed(o: Order) -> Receipt:
 
 
 def test_a_cached_result_is_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "OF_THIS_PROCESS", MemoryCache())
+    OF_THIS_PROCESS.clear()
     CALLS.clear()
     assert [billed.invoke(order()), billed.invoke(order())] == [receipt(), receipt()]
     assert CALLS == [1]

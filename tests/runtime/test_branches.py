@@ -15,9 +15,9 @@ from dagcelery.local import Server
 from dagcelery.planner.plan import Plan
 from dagcelery.runtime import lifecycle, results
 from dagcelery.runtime.tree import tree
-from dagcelery.store.base import Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from .worlds import World, latest, shuffled
 
@@ -29,12 +29,12 @@ CALLED: Counter[str] = Counter()
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     OUTSIDE.clear()
     CALLED.clear()
-    store: Store = MemoryStore()
+    store: Store = store_in_process()
     if request.param == "redis":
         server: Server = request.getfixturevalue("server")
-        store = RedisStore(server.url)
+        store = store_on_redis(server.url)
     yield World(store)
-    if isinstance(store, RedisStore):
+    if isinstance(store, Store):
         store.close()
 
 
@@ -199,7 +199,7 @@ def test_values_that_only_a_branch_reads_are_there_until_it_has_read_them(
     run_id = world.submit(lean, x=4)
     while world.post.waiting:
         world.deliver(world.post.waiting.pop(0))
-        world.store.free(run_id)
+        world.store.machine.collect_garbage(run_id)
     assert world.result(run_id) == expected
 
 

@@ -12,9 +12,7 @@ import pytest
 from dagcelery import AsPickle, Cache, Retry, Skipped, dag, static, task
 from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.runtime import results
-from dagcelery.store import cached
-from dagcelery.store.cached import MemoryCache
-from dagcelery.store.memory import MemoryStore
+from dagcelery.store.cache import OF_THIS_PROCESS
 
 from .worlds import World
 
@@ -24,7 +22,7 @@ BROKEN: list[int] = []
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "OF_THIS_PROCESS", MemoryCache())
+    OF_THIS_PROCESS.clear()
     CALLS.clear()
     BROKEN.clear()
 

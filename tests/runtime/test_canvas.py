@@ -11,7 +11,7 @@ from celery.canvas import Signature, _chain, group
 from dagcelery.client import plan_of
 from dagcelery.runtime import canvas
 from dagcelery.runtime.canvas import LINK, VISIT, Canvas
-from dagcelery.store.base import ROOT, Opened
+from dagcelery.store.records import ROOT, ReadyStep
 
 from . import flows
 from .worlds import World, celery_app
@@ -30,7 +30,7 @@ def canvas_of(
     plan = plan_of(node)
     index = next(i for i, found in enumerate(plan.bodies[0].steps) if found.name == step)
     built = Canvas(celery_app(backend), plan, "run-1", lambda queue: slots).build(
-        [Opened(scope, 0, index, plan.bodies[0].steps[index].queue, items)]
+        [ReadyStep(scope, 0, index, plan.bodies[0].steps[index].queue, items)]
     )
     assert len(built) == 1
     return built[0]
@@ -125,7 +125,7 @@ def test_a_straight_run_on_one_queue_is_one_plain_visit() -> None:
 
 def test_steps_that_start_together_share_as_many_messages_as_there_are_processes() -> None:
     plan = plan_of(flows.diamond)
-    opened = [Opened(ROOT, 0, 1, "celery", -1)] * 10
+    opened = [ReadyStep(ROOT, 0, 1, "celery", -1)] * 10
     built = Canvas(celery_app(), plan, "run-1", lambda queue: 3).build(opened)
     assert [signature.task for signature in built] == [VISIT] * 3
 

@@ -68,7 +68,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def failed(world: World, module: ModuleType) -> str:
     run_id = world.submit(module.pipeline, x=1)
     world.settle()
-    assert world.store.record(run_id).state == "failed"  # type: ignore[union-attr]
+    assert world.store.reader.record(run_id).state == "failed"  # type: ignore[union-attr]
     return run_id
 
 

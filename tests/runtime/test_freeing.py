@@ -14,9 +14,10 @@ from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
 from dagcelery.local import Server
 from dagcelery.runtime import lifecycle, results
 from dagcelery.runtime.reading import Reader
-from dagcelery.store.base import ROOT, Scope, Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ROOT, Scope
+from dagcelery.store.redis import store_on_redis
 
 from .worlds import World
 
@@ -28,12 +29,12 @@ outside: dict[str, Any] = {}
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     called.clear()
     outside.clear()
-    store: Store = MemoryStore()
+    store: Store = store_in_process()
     if request.param == "redis":
         server: Server = request.getfixturevalue("server")
-        store = RedisStore(server.url)
+        store = store_on_redis(server.url)
     yield World(store)
-    if isinstance(store, RedisStore):
+    if isinstance(store, Store):
         store.close()
 
 
@@ -179,7 +180,7 @@ def used(raw: redis.Redis) -> int:
 
 @pytest.mark.parametrize(("node", "is_lean"), [(wasteful, False), (lean, True), (lean_with_scopes, True)])
 def test_what_the_server_holds_in_the_end_is_little(server: Server, node: Any, is_lean: bool) -> None:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     with redis.Redis.from_url(server.url) as raw:
         world = World(store)
         run_id = world.submit(node, n=300)

@@ -17,8 +17,10 @@ from dagcelery.planner.plan import Body
 from dagcelery.runtime import child_plans
 from dagcelery.runtime.program import Program
 from dagcelery.settings import Settings
-from dagcelery.store.base import ROOT, scope_id
-from dagcelery.store.redis import RedisStore, key
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ROOT, scope_id
+from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import KEY, World, latest, shuffled
@@ -28,8 +30,8 @@ RESULT = {"sum": 15, "mapped": [x + 1 for x in range(6)]}
 
 
 @pytest.fixture
-def store(server: Server) -> Iterator[RedisStore]:
-    store = RedisStore(server.url)
+def store(server: Server) -> Iterator[Store]:
+    store = store_on_redis(server.url)
     yield store
     store.close()
 
@@ -49,39 +51,39 @@ def test_the_order_of_messages_does_not_matter(seed: int) -> None:
     assert len(set(world.committed(run_id))) == len(world.committed(run_id))
 
 
-def test_the_last_message_may_come_first(store: RedisStore) -> None:
+def test_the_last_message_may_come_first(store: Store) -> None:
     world = World(store, workers=3)
     run_id = world.submit(flows.halves_of, n=6)
     world.settle(latest)
     assert world.result(run_id) == RESULT
 
 
-def test_it_needs_no_key(store: RedisStore) -> None:
+def test_it_needs_no_key(store: Store) -> None:
     world = World(store, key=None, imports=(HERE,))
     assert world.run(flows.halves_of, n=6) == RESULT
 
 
-def test_a_workflow_needs_no_key_if_it_is_registered(store: RedisStore) -> None:
+def test_a_workflow_needs_no_key_if_it_is_registered(store: Store) -> None:
     world = World(store, key=None, imports=(HERE,))
     assert world.run(flows.shop, items=[1, 2]) == 9
     with pytest.raises(NotConfigured, match="argument 'self' of entrypoint is a literal of type Shop"):
         world.submit(flows.other_shop, items=[1])
 
 
-def test_without_a_key_nothing_that_was_made_may_need_pickle(store: RedisStore) -> None:
+def test_without_a_key_nothing_that_was_made_may_need_pickle(store: Store) -> None:
     world = World(store, key=None, imports=(HERE,))
     with pytest.raises(NodeFailed, match="argument 'x' of echo is a literal of type Shop, which needs pickle"):
         world.run(flows.needing_pickle, x=1)
 
 
-def test_workers_may_forget_plans_and_read_them_again(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_may_forget_plans_and_read_them_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_plans, "_PLANS", 0)
     world = World(store, slice_seconds=1e-9)
     assert world.run(flows.halves_of, n=6) == RESULT
     assert all(len(view._owners) < 10 for worker in world.workers for view in worker._views.values())
 
 
-def test_messages_stay_small_however_deep_the_graph(store: RedisStore) -> None:
+def test_messages_stay_small_however_deep_the_graph(store: Store) -> None:
     world = World(store, slice_seconds=1e-9)
     assert world.run(flows.countdown, n=60) == 0
     assert max(len(repr(message.kwargs)) for message in world.post.sent) < 120
@@ -94,7 +96,7 @@ def grown(world: World) -> tuple[str, str]:
     return run_id, scope_id(run_id, ROOT, 0, -1)
 
 
-def test_a_plan_that_was_changed_is_not_executed(store: RedisStore, raw: redis.Redis) -> None:
+def test_a_plan_that_was_changed_is_not_executed(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slice_seconds=1e-9)
     run_id, scope = grown(world)
     plan = raw.hget(key(run_id, "g", 1), "plan:0")
@@ -102,14 +104,14 @@ def test_a_plan_that_was_changed_is_not_executed(store: RedisStore, raw: redis.R
     raw.hset(key(run_id, "g", 1), "plan:0", plan.replace(b"chosen_total", b"gpu_echo"))
     world.workers = [world.engine("fresh")]
     world.settle()
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.failed.split("/")[0]) == ("failed", scope)
     with pytest.raises(BadSignature, match=f"of scope in scope {scope}"):
         world.result(run_id)
 
 
-def test_a_scope_cannot_be_given_the_plan_of_another(store: RedisStore, raw: redis.Redis) -> None:
+def test_a_scope_cannot_be_given_the_plan_of_another(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slice_seconds=1e-9)
     run_id, scope = grown(world)
     other, other_scope = grown(world)
@@ -119,7 +121,7 @@ def test_a_scope_cannot_be_given_the_plan_of_another(store: RedisStore, raw: red
     raw.hset(key(run_id, "g", 1), "plan:0", stolen)
     world.workers = [world.engine("fresh")]
     world.settle()
-    record = store.record(run_id)
+    record = store.reader.record(run_id)
     assert record is not None
     assert (record.state, record.failed.split("/")[0]) == ("failed", scope)
     with pytest.raises(BadSignature, match=f"of scope in scope {scope}"):
@@ -159,7 +161,7 @@ def called_rows(lengths: list[int]) -> list[int]:
     return rows(lengths)
 
 
-def test_any_piece_may_be_the_first_that_a_worker_sees_of_a_run(store: RedisStore) -> None:
+def test_any_piece_may_be_the_first_that_a_worker_sees_of_a_run(store: Store) -> None:
     world = World(store, slice_seconds=1e-9)
     run_id = world.submit(called_rows, lengths=[3, 4])
     while world.post.waiting:

@@ -13,9 +13,9 @@ from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
 from dagcelery.runtime import events, lifecycle, results, tree
 from dagcelery.runtime.engine import Engine
-from dagcelery.store.base import Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from .flows import echo
 from .worlds import World, shuffled
@@ -28,10 +28,10 @@ outside: dict[str, Any] = {}
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     outside.clear()
     if request.param == "memory":
-        yield MemoryStore()
+        yield store_in_process()
         return
     server: Server = request.getfixturevalue("server")
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     yield store
     store.close()
 

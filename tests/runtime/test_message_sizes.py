@@ -16,7 +16,7 @@ from dagcelery.client import Client
 from dagcelery.local import Server
 from dagcelery.runtime.canvas import LINK, MOST_STEPS, VISIT, Canvas
 from dagcelery.settings import Settings
-from dagcelery.store.base import Opened, scope_id
+from dagcelery.store.records import ReadyStep, scope_id
 
 from . import flows
 
@@ -74,7 +74,7 @@ def test_a_plain_visit_takes_less_than_one_and_a_half_kilobytes(wire: Wire) -> N
 
 
 def test_a_chords_header_message_carries_its_body_and_stays_small(wire: Wire) -> None:
-    wire.client.store.announce("worker", ["celery"], 8)
+    wire.client.store.fleet.heartbeat("worker", ["celery"], 8)
     wire.submit(flows.gpu_sum_of_squares, xs=list(range(100)))
     sent = wire.read("celery")
     assert len(sent) == 8
@@ -121,7 +121,7 @@ def test_a_chain_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire
     binding = wire.client.binding
     plan = binding.engine.view(wire.submit(wordy, x=1)).program.plan
     wire.raw.delete("a-queue-with-a-long-name-for-large-machines")
-    step = Opened(deep_scope(1_000), 0, 0, "a-queue-with-a-long-name-for-large-machines", -1)
+    step = ReadyStep(deep_scope(1_000), 0, 0, "a-queue-with-a-long-name-for-large-machines", -1)
     (chain,) = Canvas(binding.app, plan, "f" * 32, lambda queue: 1).build([step])
     chain.apply_async()
     (message,) = wire.read("a-queue-with-a-long-name-for-large-machines")
@@ -132,7 +132,7 @@ def test_a_chord_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire
     binding = wire.client.binding
     plan = binding.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan
     wire.raw.delete(*wire.raw.keys("celery*"))
-    step = Opened(deep_scope(1_000), 0, 0, "celery", 1_000_000)
+    step = ReadyStep(deep_scope(1_000), 0, 0, "celery", 1_000_000)
     (chord,) = Canvas(binding.app, plan, "f" * 32, lambda queue: 10_000).build([step])
     chord.apply_async()
     sent = wire.read("celery")
@@ -168,7 +168,7 @@ SECRET = "a-value-that-nobody-else-has"
     ids=["visit", "chain", "chord", "group"],
 )
 def test_no_parameters_value_is_in_any_message(wire: Wire, node: Any, params: dict[str, Any]) -> None:
-    wire.client.store.announce("worker", ["celery"], 4)
+    wire.client.store.fleet.heartbeat("worker", ["celery"], 4)
     wire.submit(node, **params)
     sent = wire.read("celery", "gpu")
     assert sent

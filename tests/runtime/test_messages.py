@@ -13,7 +13,7 @@ import pytest
 from dagcelery import dag, task
 from dagcelery.runtime.canvas import LINK, VISIT
 from dagcelery.runtime.engine import Engine
-from dagcelery.store.base import Lost
+from dagcelery.store.records import Lost
 
 from . import flows
 from .worlds import Message, World, latest, shuffled
@@ -77,11 +77,11 @@ def crowd(world: World, run_id: str) -> None:
     """Deliver messages from a thread for each worker until the run has ended."""
 
     def work(worker: Engine) -> None:
-        while world.store.record(run_id).state in ("pending", "running"):  # type: ignore[union-attr]
+        while world.store.reader.record(run_id).state in ("pending", "running"):  # type: ignore[union-attr]
             try:
                 message = world.post.waiting.pop()
             except IndexError:
-                world.store.wait(run_id, 0.001)
+                world.store.reader.wait(run_id, 0.001)
                 continue
             world.deliver(message, worker)
 
@@ -133,9 +133,9 @@ def test_a_message_for_a_queue_where_nothing_waits_is_harmless() -> None:
 def test_a_deleted_runs_messages_are_harmless() -> None:
     world = World()
     run_id = world.submit(flows.map_reduce, n=4)
-    world.store.delete(run_id)
+    world.store.machine.delete(run_id)
     world.settle()
-    assert world.store.record(run_id) is None
+    assert world.store.reader.record(run_id) is None
 
 
 def test_a_queue_that_ran_out_of_items_is_told_when_more_of_them_arrive() -> None:
@@ -233,12 +233,12 @@ def test_a_stale_attempt_changes_nothing() -> None:
     world = World()
     run_id = world.submit(gate, x=5)
     sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.sweep(run_id, Lost(["worker0"]), 0.0)
+    world.store.machine.sweep(run_id, Lost(["worker0"]), 0.0)
     second, opens = started(world, world.workers[1], run_id)
     wakes.set()
     sleeper.join()
     assert world.committed(run_id) == []
-    assert world.store.record(run_id).state == "running"  # type: ignore[union-attr]
+    assert world.store.reader.record(run_id).state == "running"  # type: ignore[union-attr]
     opens.set()
     second.join()
     assert world.result(run_id) == 5
@@ -251,7 +251,7 @@ def test_a_sleeper_that_wakes_before_anybody_has_claimed_its_piece_still_commits
     world = World()
     run_id = world.submit(gate, x=5)
     sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.sweep(run_id, Lost(["worker0"]), 0.0)
+    world.store.machine.sweep(run_id, Lost(["worker0"]), 0.0)
     wakes.set()
     sleeper.join()
     assert world.result(run_id) == 5
@@ -275,11 +275,11 @@ def test_a_run_that_was_ended_meanwhile_still_takes_the_commit_of_a_living_piece
     world = World()
     run_id = world.submit(gate, x=5)
     first, opens = started(world, world.workers[0], run_id)
-    world.store.end(run_id, "cancelled", "enough")
+    world.store.machine.end(run_id, "cancelled", "enough")
     opens.set()
     first.join()
     assert world.committed(run_id) == ["0/0"]
-    assert world.store.record(run_id).state == "cancelled"  # type: ignore[union-attr]
+    assert world.store.reader.record(run_id).state == "cancelled"  # type: ignore[union-attr]
 
 
 def test_a_message_that_cannot_be_sent_does_not_cost_the_piece_in_hand(caplog: pytest.LogCaptureFixture) -> None:

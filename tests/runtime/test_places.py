@@ -11,7 +11,7 @@ from dagcelery.errors import BadSignature, DagceleryError, DeserializationError,
 from dagcelery.runtime import results
 from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.reading import Reader
-from dagcelery.store.base import ROOT, Scope
+from dagcelery.store.records import ROOT, Scope
 
 from .worlds import World
 

@@ -12,9 +12,9 @@ from dagcelery import dag, task
 from dagcelery.errors import DagceleryError, InvalidParameters, NodeFailed, NotResumable, RunNotFound
 from dagcelery.local import Server
 from dagcelery.runtime import lifecycle, results
-from dagcelery.store.base import Store
-from dagcelery.store.memory import MemoryStore
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from .worlds import World
 
@@ -27,12 +27,12 @@ called: Counter[str] = Counter()
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     outside.clear()
     called.clear()
-    store: Store = MemoryStore()
+    store: Store = store_in_process()
     if request.param == "redis":
         server: Server = request.getfixturevalue("server")
-        store = RedisStore(server.url)
+        store = store_on_redis(server.url)
     yield World(store)
-    if isinstance(store, RedisStore):
+    if isinstance(store, Store):
         store.close()
 
 
@@ -206,18 +206,18 @@ def test_what_was_executing_when_the_run_was_taken_back_changes_nothing(world: W
     run_id = world.submit(outer)
     late = world.engine("late")
     begun: list[str] = []
-    store, finish = world.store, world.store.finish
+    store, finish = world.store, world.store.machine.finish
 
     def finish_late(*arguments: Any) -> Any:
         """Somebody ends the run and takes it back just before the first item of `scaled` is committed."""
         if not begun and called["scaled"]:
             begun.append(run_id)
-            store.end(run_id, "cancelled", "")
+            store.machine.end(run_id, "cancelled", "")
             outside.update(scale=5)
             lifecycle.retry_from(late, run_id, "sizes", None, allow_code_change=False)
         return finish(*arguments)
 
-    store.finish = finish_late  # type: ignore[method-assign]
+    store.machine.finish = finish_late  # type: ignore[method-assign]
     world.settle()
     assert begun
     assert world.result(run_id) == 5 + 10 + 3 + 1000

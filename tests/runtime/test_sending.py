@@ -14,7 +14,7 @@ from dagcelery.doctor import Patient, examine
 from dagcelery.doctor.servers import check_broker
 from dagcelery.errors import BrokerUnavailable, NotSent, StoreUnavailable
 from dagcelery.local import Server
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.fleet import FleetAdapter
 
 NOBODY = "redis://:SECRET@127.0.0.1:1/0"
 
@@ -115,7 +115,7 @@ def test_a_store_that_goes_away_at_sending_is_not_the_broker(server: Server, mon
     def gone(store: object) -> Any:
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(RedisStore, "workers", gone)
+    monkeypatch.setattr(FleetAdapter, "workers", gone)
     with pytest.raises(StoreUnavailable, match="gone"):
         client.submit(spread, {"xs": [1, 2]})
 

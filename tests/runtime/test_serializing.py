@@ -13,8 +13,8 @@ import redis
 from dagcelery import AsJSON, AsPickle, Serialize, dag, invoke, task
 from dagcelery.errors import LimitExceeded, NodeFailed, PayloadTooLarge, SerializationError
 from dagcelery.local import Server
-from dagcelery.store.base import CHUNK_BYTES
-from dagcelery.store.redis import RedisStore
+from dagcelery.store.records import CHUNK_BYTES
+from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import World
@@ -148,7 +148,7 @@ def test_a_key_that_a_result_lacks_is_named_with_those_it_has() -> None:
 @pytest.fixture
 def redis_world(server: Server) -> Iterator[World]:
     """A world whose store is Redis."""
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     yield World(store)
     store.close()
 

@@ -17,8 +17,8 @@ from dagcelery.runtime import results
 from dagcelery.runtime.lifecycle import retry_from
 from dagcelery.runtime.sweeping import sweep_files
 from dagcelery.settings import Settings
-from dagcelery.store.base import Grant, Lost, Outcome, Reply, Want
-from dagcelery.store.memory import MemoryStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
 
 from .worlds import World
 
@@ -116,7 +116,7 @@ def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
 
 
 def test_the_store_holds_little_of_what_is_large(disk: Shelf) -> None:
-    store = MemoryStore()
+    store = store_in_process()
     disk.world(store).run(book, count=20, size=100_000)
     (ledger,) = store._runs.values()
     kept = sum(map(len, ledger.values.values()))
@@ -160,16 +160,16 @@ def test_a_sweep_removes_the_files_of_runs_that_are_gone_and_of_no_others(shelf:
     world = shelf.world()
     lapsed, there = (world.submit(book, count=3, size=2000) for _ in range(2))
     world.settle()
-    world.store.delete(lapsed)  # as if its keys had expired, or the process had died that deleted it
+    world.store.machine.delete(lapsed)  # as if its keys had expired, or the process had died that deleted it
     sweep_files(world.client, wait_seconds=0)
     assert world.result(there)["total"] == 12000
     assert all(there in name for name in shelf.files())
-    assert world.store.spilled(10, 0) == [there]
+    assert world.store.fleet.spilled(10, 0) == [there]
 
 
 def test_a_sweep_leaves_the_files_of_a_run_alone_that_is_about_to_be_submitted(shelf: Shelf) -> None:
     world = shelf.world()
-    folder = world.client.spill and world.client.spill.folder("r", lambda: world.store.spills("r"))
+    folder = world.client.spill and world.client.spill.folder("r", lambda: world.store.fleet.spills("r"))
     assert folder is not None
     folder.put(b"address", 0, BytesIO(b"large"))
     sweep_files(world.client)
@@ -183,7 +183,9 @@ class Deadly(MemoryStore):
 
     before = after = 0
 
-    def finish(self, run_id: str, grant: Grant, outcome: Outcome, owner: str, token: str, want: Want | None) -> Reply:
+    def finish(
+        self, run_id: str, grant: Claim, outcome: TaskResult, owner: str, token: str, want: ClaimRequest | None
+    ) -> Response:
         if self.before and list(outcome.blocks):
             self.before -= 1
             raise SystemExit
@@ -203,7 +205,7 @@ def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(s
     while store.before or store.after:
         with pytest.raises(SystemExit):
             world.settle()
-        for queue in store.sweep(run_id, Lost(dead=["worker0"]), 10).hints:
+        for queue in store.machine.sweep(run_id, Lost(dead=["worker0"]), 10).wake_ups:
             world.post.visit(run_id, queue, 1)
     world.settle()
     assert world.result(run_id)["total"] == 12000

@@ -23,7 +23,7 @@ from dagcelery.runtime.reading import RunView
 from dagcelery.runtime.signals import Signals, signals_of
 from dagcelery.runtime.telling import quiet_logger
 from dagcelery.runtime.visits import Visit
-from dagcelery.store.base import Grant, Lost, Reply
+from dagcelery.store.records import Claim, Lost, Response
 
 from . import flows
 from .worlds import World, celery_app
@@ -64,9 +64,9 @@ def condemned(world: World, why: str) -> str:
     worker = world.workers[0]
     visit = Visit(worker, worker.view(run_id), "celery", "")
     for _ in range(3 if why == "died" else 1):
-        grant = world.store.claim(run_id, visit._want("")).grant
+        grant = world.store.machine.claim(run_id, visit._want("")).claim
         assert grant is not None
-        world.store.sweep(run_id, Lost(dead=["worker0"], limited=why == "timeout"), 10)
+        world.store.machine.sweep(run_id, Lost(dead=["worker0"], limited=why == "timeout"), 10)
     world.settle()
     return run_id
 
@@ -164,10 +164,10 @@ class Broken(Unobserved):
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
 
-    def listener(self, view: RunView, grant: Grant) -> Signals | None:
+    def listener(self, view: RunView, grant: Claim) -> Signals | None:
         raise self._error("no listener")
 
-    def ended(self, view: RunView, grant: Grant, executed: Executed, reply: Reply) -> bool:
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
         raise self._error("not told")
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
@@ -247,7 +247,7 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     run_id = world.submit(flows.echo, x=1)
     worker = world.workers[0]
     visit = Visit(worker, worker.view(run_id), "celery", "")
-    grant = world.store.claim(run_id, visit._want("")).grant
+    grant = world.store.machine.claim(run_id, visit._want("")).claim
     assert grant is not None
     assert signals_of(worker.view(run_id), grant) is None
     assert results.state(world.store, run_id) == "running"

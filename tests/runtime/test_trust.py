@@ -15,7 +15,8 @@ from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
 from dagcelery.local import Server
 from dagcelery.runtime import results
 from dagcelery.runtime.canvas import VISIT
-from dagcelery.store.redis import RedisStore, key
+from dagcelery.store.keys import key
+from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import Message, World
@@ -66,7 +67,7 @@ def raw(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def world(server: Server) -> Iterator[World]:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     yield World(store)
     store.close()
 
@@ -210,7 +211,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
 
 
 def test_an_items_result_that_was_copied_to_another_item_is_refused(server: Server, raw: redis.Redis) -> None:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     world = World(store, workers=1, slots=100)  # so many processes that each claims one item
     run_id = world.submit(flows.squares_of, xs=[1, 2, 3])
     world.settle()
@@ -223,7 +224,7 @@ def test_an_items_result_that_was_copied_to_another_item_is_refused(server: Serv
 
 
 def test_a_block_that_was_stretched_over_other_items_is_refused(server: Server, raw: redis.Redis) -> None:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     world = World(store, workers=1, slots=100)
     run_id = world.submit(flows.squares_of, xs=[1, 2, 3])
     world.settle()
@@ -277,7 +278,7 @@ def opened_scopes(world: World, raw: redis.Redis) -> str:
     ("part", "value"), [(0, "aaaaaaaaaaaaaaaa"), (1, "0"), (2, "7"), (3, "0")], ids=["parent", "step", "item", "body"]
 )
 def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, server: Server, raw: redis.Redis) -> None:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     world = World(store, slice_seconds=1e-9)
     run_id = opened_scopes(world, raw)
     for scope, record in raw.hgetall(key(run_id, "sc")).items():
@@ -309,7 +310,7 @@ def test_a_worker_whose_keys_do_not_fit_refuses_the_plan_and_leaves_the_run_to_o
 
 
 def test_a_key_is_changed_while_runs_go_on(server: Server) -> None:
-    store = RedisStore(server.url)
+    store = store_on_redis(server.url)
     old, both, new = (World(store, key=key) for key in ("old", "new,old", "new"))
     begun_with_the_old_key = old.submit(flows.across, n=3)
     for message in old.post.waiting:

@@ -12,7 +12,9 @@ from dagcelery import AsPickle, dag, task
 from dagcelery.errors import BadSignature, CodeUnknown, NodeFailed, NotConfigured
 from dagcelery.local import Server
 from dagcelery.runtime import lifecycle, results
-from dagcelery.store.redis import RedisStore, key
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import World
@@ -21,8 +23,8 @@ HERE = "runtime.flows"
 
 
 @pytest.fixture
-def store(server: Server) -> Iterator[RedisStore]:
-    store = RedisStore(server.url)
+def store(server: Server) -> Iterator[Store]:
+    store = store_on_redis(server.url)
     yield store
     store.close()
 
@@ -34,19 +36,19 @@ def raw(server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.mark.parametrize("allowed", [HERE, "runtime"])
-def test_functions_of_allowed_modules_and_packages_run(store: RedisStore, allowed: str) -> None:
+def test_functions_of_allowed_modules_and_packages_run(store: Store, allowed: str) -> None:
     world = World(store, key=None, imports=(allowed,))
     assert world.run(flows.across, n=3) == flows.across(3)
 
 
 @pytest.mark.parametrize("allowed", [(), ("runtime.flow",), ("flows",), ("runtime.flows.inner",)])
-def test_functions_of_other_modules_are_refused_with_both_remedies(store: RedisStore, allowed: tuple[str, ...]) -> None:
+def test_functions_of_other_modules_are_refused_with_both_remedies(store: Store, allowed: tuple[str, ...]) -> None:
     world = World(store, key=None, imports=allowed)
     with pytest.raises(NodeFailed, match=r"add runtime.flows to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY"):
         world.run(flows.echo, x=1)
 
 
-def test_a_module_that_is_not_allowed_is_not_even_imported(store: RedisStore, raw: redis.Redis) -> None:
+def test_a_module_that_is_not_allowed_is_not_even_imported(store: Store, raw: redis.Redis) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
     plan = raw.hget(key(run_id, "plan"), "0")
@@ -62,7 +64,7 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(store: RedisStore, ra
     assert "antigravity" not in sys.modules
 
 
-def test_functions_by_value_are_refused_when_the_run_is_submitted(store: RedisStore, raw: redis.Redis) -> None:
+def test_functions_by_value_are_refused_when_the_run_is_submitted(store: Store, raw: redis.Redis) -> None:
     world = World(store, key=None, imports=(HERE,))
     with pytest.raises(NotConfigured, match="DAGCELERY_SIGNING_KEY"):
         world.submit(task(lambda x: x), x=1)
@@ -85,7 +87,7 @@ def odd_literal() -> int:
 
 
 @pytest.mark.parametrize("node", [pickled, all_pickled, odd_literal], ids=["a task's", "a DAG's", "a literal's"])
-def test_pickle_is_refused_when_the_run_is_submitted(store: RedisStore, raw: redis.Redis, node: object) -> None:
+def test_pickle_is_refused_when_the_run_is_submitted(store: Store, raw: redis.Redis, node: object) -> None:
     world = World(store, key=None, imports=(HERE, __name__))
     with pytest.raises(NotConfigured, match="DAGCELERY_SIGNING_KEY"):
         world.submit(node, **({} if node is odd_literal else {"x": 1}))
@@ -93,7 +95,7 @@ def test_pickle_is_refused_when_the_run_is_submitted(store: RedisStore, raw: red
 
 
 def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
-    store: RedisStore, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+    store: Store, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
@@ -105,7 +107,7 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
     assert results.state(store, run_id) == "pending"
 
 
-def test_a_process_with_a_key_refuses_what_nobody_signed(store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_process_with_a_key_refuses_what_nobody_signed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     unsigned, signing = World(store, key=None, imports=(HERE,)), World(store)
     run_id = unsigned.submit(flows.echo, x=1)
     signing.deliver(unsigned.post.waiting[0])

@@ -57,7 +57,7 @@ def test_runs_take_turns_when_their_visits_are_short() -> None:
 
 
 def _is_done(world: World, run_id: str) -> bool:
-    record = world.store.record(run_id)
+    record = world.store.reader.record(run_id)
     return record is not None and record.state == "done"
 
 

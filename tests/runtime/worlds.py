@@ -17,8 +17,9 @@ from dagcelery.runtime.canvas import LINK, VISIT, Canvas
 from dagcelery.runtime.engine import Engine, Observer
 from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
-from dagcelery.store.base import Event, Opened, Store
-from dagcelery.store.memory import MemoryStore
+from dagcelery.store.local import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Event, ReadyStep
 
 KEY = "a key for tests"
 
@@ -66,7 +67,7 @@ class Post:
         self._slots = slots
         self._app = celery_app()
 
-    def start(self, view: RunView, opened: Sequence[Opened], *, is_new: bool = False) -> None:
+    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Take the messages of the canvas that workers would send."""
         program = view.program
         for signature in Canvas(self._app, program.plan, view.run_id, self.slots, home=program.home).build(opened):
@@ -102,7 +103,7 @@ class World:
         observer: Observer | None = None,
         **settings: Any,
     ) -> None:
-        self.store = store or MemoryStore()
+        self.store = store or store_in_process()
         self.settings = Settings(signing_key=key or "", **settings)
         self.post = Post(slots)
         self.client = self.engine("client")
@@ -117,7 +118,7 @@ class World:
     def submit(self, node: Any, **params: Any) -> str:
         """Remember a run and post its first messages; its id."""
         run = new_run(self.client, plan_of(node, settings=self.settings), params, self.settings)
-        reply = self.store.create(run)
+        reply = self.store.machine.create(run)
         self.post.start(self.client.view(run.id), reply.opened)
         return run.id
 
@@ -152,7 +153,7 @@ class World:
 
     def events(self, run_id: str) -> Sequence[Event]:
         """All that the run's stream tells."""
-        return self.store.events(run_id, "", 1_000_000)
+        return self.store.reader.events(run_id, "", 1_000_000)
 
     def committed(self, run_id: str) -> list[str]:
         """The pieces that were committed, as often as they were."""

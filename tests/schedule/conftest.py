@@ -16,7 +16,7 @@ from dagcelery import Run, attach
 from dagcelery.client import set_default
 from dagcelery.local import Server
 from dagcelery.schedule.beat import prepare
-from dagcelery.store.connection import ACTIVE
+from dagcelery.store.keys import ACTIVE
 
 
 class Beats:

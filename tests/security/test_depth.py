@@ -19,7 +19,7 @@ from dagcelery.local import Server
 from dagcelery.planner.plan import Plan
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
 
 DEPTHS = [1_000, 100_000]
 

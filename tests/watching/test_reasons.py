@@ -132,10 +132,10 @@ def test_a_run_that_waits_for_its_turn_says_so(tmp_path: Path) -> None:
 
 def test_a_worker_that_has_left_consumes_nothing(cluster: Cluster) -> None:
     store = cluster.client.store
-    store.announce("gone:1", ["nobody"], 2)
+    store.fleet.heartbeat("gone:1", ["nobody"], 2)
     run = stranded.submit(n=1)
     assert reasons(run)["elsewhere"] == "queue nobody: waits for one of 2 processes of it"
-    store.retire("gone:1")
+    store.fleet.retire("gone:1")
     assert reasons(run)["elsewhere"] == "queue nobody: no live worker consumes it"
     run.cancel()
 

@@ -9,7 +9,7 @@ import redis
 
 from dagcelery import Run, RunState, aruns, dag, errors, runs, task
 from dagcelery.local import Cluster
-from dagcelery.store.connection import runs_key
+from dagcelery.store.keys import runs_key
 
 from .conftest import SECONDS
 from .vocabulary import breaks, squares

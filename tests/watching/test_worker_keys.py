@@ -37,7 +37,7 @@ def of_key(client: Client, key: str) -> Client:
 def why(client: Client, *workers: tuple[str, int, list[str] | None]) -> str:
     """What a run waits for where workers of these queues, processes and keys live."""
     for number, (queues, slots, keys) in enumerate(workers):
-        client.store.announce(f"boot-{number}", queues.split(), slots, [], keys)
+        client.store.fleet.heartbeat(f"boot-{number}", queues.split(), slots, [], keys)
     run = client.submit(square, {"x": 2})
     return run.status().nodes[0].why
 
@@ -83,13 +83,13 @@ def test_a_run_says_that_the_workers_of_its_queue_have_another_key(
 def test_a_run_that_nobody_signed_says_that_workers_have_a_key(client: Client) -> None:
     unsigned = Client(replace(client.settings, signing_key="", imports=(square.fn.__module__,)))
     assert why(unsigned, ("celery", 1, [ID[OTHER]])) == f"{ONE} has a signing key, and this run has none"
-    unsigned.store.announce("boot-0", ["celery"], 1, [], [])
+    unsigned.store.fleet.heartbeat("boot-0", ["celery"], 1, [], [])
     assert why(unsigned) == "queue celery: waits for the one process of it"
 
 
 def test_of_a_run_the_key_counts_that_signed_it_whichever_the_process_signs_with_now(client: Client) -> None:
     run = client.submit(square, {"x": 2})
-    client.store.announce("boot-0", ["celery"], 1, [], [ID[OURS]])
+    client.store.fleet.heartbeat("boot-0", ["celery"], 1, [], [ID[OURS]])
     rotated = of_key(client, f"{OTHER},{OURS}")
     assert type(run)(run.id, client=rotated).status().nodes[0].why == "queue celery: waits for the one process of it"
     assert ID[OURS] in why(rotated)  # the worker lacks the key that is new
@@ -117,7 +117,7 @@ def test_the_doctor_finds_workers_that_cannot_read_what_this_process_signs(
 ) -> None:
     here = of_key(client, ",".join(ours))
     for number in range(2):
-        here.store.announce(f"boot-{number}", ["celery"], 1, [], [ID[key] for key in theirs])
+        here.store.fleet.heartbeat(f"boot-{number}", ["celery"], 1, [], [ID[key] for key in theirs])
     found = findings(here)
     assert [told in each for each in found if "2 of 2 workers of the queue 'celery'" in each] == [True] * bool(told)
 
@@ -125,9 +125,9 @@ def test_the_doctor_finds_workers_that_cannot_read_what_this_process_signs(
 def test_the_doctor_says_how_many_workers_of_which_queue_are_wrong_and_asks_none_of_an_older_version(
     client: Client,
 ) -> None:
-    client.store.announce("boot-0", ["celery", "gpu"], 1, [], [ID[OURS]])
-    client.store.announce("boot-1", ["gpu"], 1, [], [ID[OTHER]])
-    client.store.announce("boot-2", ["gpu"], 1, [])
+    client.store.fleet.heartbeat("boot-0", ["celery", "gpu"], 1, [], [ID[OURS]])
+    client.store.fleet.heartbeat("boot-1", ["gpu"], 1, [], [ID[OTHER]])
+    client.store.fleet.heartbeat("boot-2", ["gpu"], 1, [])
     (told,) = findings(client)
     assert told.startswith(f"1 of 2 workers of the queue 'gpu' has another signing key (id {ID[OTHER]})")
 
@@ -147,7 +147,7 @@ def test_the_id_of_a_key_says_nothing_of_the_key_and_stands_in_what_it_seals() -
 
 
 def test_a_worker_announces_the_ids_of_its_keys_as_it_starts(cluster: Cluster) -> None:
-    words = list(cluster.client.store.workers().values())
+    words = list(cluster.client.store.fleet.workers().values())
     assert words
     assert {tuple(word["keys"]) for word in words} == {cluster.client.binding.keyring.ids}
     assert cluster.signing_key not in str(words)

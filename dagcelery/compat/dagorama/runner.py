@@ -57,12 +57,12 @@ class Worker:
     def _has_work(self, run_id: str) -> bool:
         """Whether something of a run is ready for this worker, or may be soon: it is being done, or tried again."""
         store = self._client.store
-        before, found = store.progress(run_id), store.outstanding(run_id)
-        if before is None or found.claimed or found.retrying or found.parked:
+        before, found = store.reader.progress(run_id), store.reader.outstanding(run_id)
+        if before is None or found.claimed or found.retrying or found.blocked:
             return before is not None
         # If nothing was finished in between, nothing became ready either.
         is_ready = any(pieces and queue in self._queues for queue, pieces in before.ready.items())
-        return is_ready or store.progress(run_id) != before
+        return is_ready or store.reader.progress(run_id) != before
 
 
 @contextmanager

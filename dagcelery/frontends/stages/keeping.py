@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dagcelery.frontends.stages.definition import Stage
 
 if TYPE_CHECKING:
-    from dagcelery.runtime.kept import Keeper
+    from dagcelery.runtime.kept import StageValues
 
 
 class KeepingStage(Stage):
@@ -43,7 +43,7 @@ class KeepingStage(Stage):
             keeper.forget(run_id)
 
     @abstractmethod
-    def _keeper(self) -> Keeper | None:
+    def _keeper(self) -> StageValues | None:
         """Return who keeps the values; None means that they stand beside the run."""
 
 
@@ -53,7 +53,7 @@ class RedisStage(KeepingStage):
     With `redis_instance`, a client, they stand in that Redis instead, for a week.
     """
 
-    _elsewhere: Keeper | None = None
+    _elsewhere: StageValues | None = None
 
     def __init__(self, redis_instance: object = None) -> None:
         if redis_instance is not None:
@@ -61,7 +61,7 @@ class RedisStage(KeepingStage):
 
             self._elsewhere = kept.elsewhere(redis_instance)
 
-    def _keeper(self) -> Keeper | None:
+    def _keeper(self) -> StageValues | None:
         return self._elsewhere
 
 
@@ -72,14 +72,14 @@ class DiskCacheStage(KeepingStage):
     `submit` they stay.
     """
 
-    _folder: Keeper | None = None
+    _folder: StageValues | None = None
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         from dagcelery.runtime import kept
 
         self._folder = kept.in_folder(directory)
 
-    def _keeper(self) -> Keeper:
+    def _keeper(self) -> StageValues:
         if self._folder is None:  # a constructor that did not call this one's
             DiskCacheStage.__init__(self)
         assert self._folder is not None

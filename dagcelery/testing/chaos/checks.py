@@ -10,8 +10,9 @@ from typing import Any
 
 import redis
 
-from dagcelery.store.base import Event, Progress, Store
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import Event, Progress
 
 PORTION = 1000
 
@@ -19,7 +20,7 @@ PORTION = 1000
 def events_of(store: Store, run_id: str) -> list[Event]:
     """All events of a run's stream."""
     found: list[Event] = []
-    while portion := store.events(run_id, found[-1].id if found else "", PORTION):
+    while portion := store.reader.events(run_id, found[-1].id if found else "", PORTION):
         found += portion
     return found
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from dagcelery.settings import Settings
-from dagcelery.store.redis import key
+from dagcelery.store.keys import key
 from dagcelery.testing import faults
 from dagcelery.testing.chaos import checks
 from dagcelery.testing.chaos.graphs import linger

@@ -16,10 +16,10 @@ from dagcelery.testing.ledger import Moment, Place
 log = logging.getLogger(__name__)
 
 OF_CHILDREN = (
-    *("claim", "finish", "delegate", "number", "child_plans", "hint"),
+    *("claim", "finish", "delegate", "number", "child_plans", "wake_ups"),
     *("values", "blocks", "plan", "workers", "send"),
 )
-OF_MAINS = ("announce", "workers", "due", "sweep", "send")
+OF_MAINS = ("heartbeat", "workers", "due", "sweep", "send")
 """Calls at which processes of a pool and main processes of workers are made to die, before and after."""
 
 OUTSIDE = (

@@ -89,7 +89,7 @@ def _outcome(run: Run[Any], case: Case, until: float) -> str:
 
 def _examined(client: Client, raw: Any, trial: Trial) -> Iterator[str]:
     store, run_id = client.store, trial.run_id
-    events, progress = checks.events_of(store, run_id), store.progress(run_id)
+    events, progress = checks.events_of(store, run_id), store.reader.progress(run_id)
     assert progress is not None
     record = progress.record
     trial.pieces = sum(event.kind == "done" for event in events) - (record.state == "done")
