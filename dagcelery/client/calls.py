@@ -16,7 +16,7 @@ from dagcelery.errors import InvalidParameters, NotConfigured, Shortened, shorte
 from dagcelery.payload import functions
 from dagcelery.runtime import results
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
+from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.text import shown
 
 
@@ -85,9 +85,9 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
     try:
         at = _client(client)
     except NotConfigured:
-        return store_in_process().forget(name)
+        return OF_THIS_PROCESS.delete(name)
     is_eager = at.binding.app.conf.task_always_eager
-    return store_in_process().forget(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
+    return OF_THIS_PROCESS.delete(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
 
 
 def runs(

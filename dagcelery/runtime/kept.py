@@ -50,6 +50,13 @@ def delete(name: str, keeper: StageValues | None = None) -> None:
     (keeper or beside(view.store)).drop(view.run_id, name)
 
 
+def elsewhere(client: object) -> StageValues:
+    """Return a place in the Redis that a user's client speaks to. Raises InvalidDagType."""
+    from dagcelery.store.redis import values_in  # an `invoke` that needs no redis imports none
+
+    return values_in(client)
+
+
 def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
     """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
     if not isinstance(folder, str | os.PathLike | None):

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,10 +77,10 @@ def die(place: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class MortalStore:
-    """A store whose caller may die before or after any of its verbs."""
+class MortalSide:
+    """One side of a store whose caller may die before or after any of its verbs."""
 
-    def __init__(self, inner: Store, mortal: Mortal) -> None:
+    def __init__(self, inner: object, mortal: Mortal) -> None:
         self._inner = inner
         self._mortal = mortal
 
@@ -187,7 +187,8 @@ def disturb(app: Celery, wanted: Disturbance) -> Mortal:
 
 def mortal_store(inner: Store, mortal: Mortal) -> Store:
     """The same store, for a caller that may die at any of its verbs."""
-    return cast(Store, MortalStore(inner, mortal))
+    sides = {name: cast(Any, MortalSide(getattr(inner, name), mortal)) for name in ("machine", "reader", "fleet")}
+    return replace(inner, **sides)
 
 
 def skew_clock(seconds: float) -> None:

@@ -40,7 +40,8 @@ LAST = "compat"
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"runtime", "schedule", "local", "cli/apps", "testing"},
     "billiard": {"runtime"},
-    "redis": {"store", "testing"},
+    "redis": {"store/redis", "store/inspection", "testing"},
+    "lupa": {"store/local"},
     "cloudpickle": {"payload"},
     "dill": {"payload/serializers/dilled"},
     "msgpack": {"payload/serializers/message_pack"},
@@ -120,8 +121,14 @@ def loaded_after(statement: str) -> set[str]:
         "import dagcelery.compat.dagmate, dagcelery.compat.pydags.pipeline, dagcelery.compat.dagger.runtime.cli",
     ],
 )
-def test_celery_and_redis_are_loaded_late(statement: str) -> None:
-    assert not loaded_after(statement) & {"celery", "kombu", "redis"}
+def test_celery_redis_and_lupa_are_loaded_late(statement: str) -> None:
+    assert not loaded_after(statement) & {"celery", "kombu", "lupa", "redis"}
+
+
+def test_invoke_needs_neither_celery_nor_redis() -> None:
+    code = "from os.path import basename\nfrom dagcelery import task\nassert task(basename).invoke('a/b') == 'b'"
+    loaded = loaded_after(code)
+    assert loaded & {"celery", "kombu", "lupa", "redis"} == {"lupa"}
 
 
 @pytest.mark.parametrize("place", LATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 from dagcelery import AsPickle, Cache, Retry, Skipped, dag, static, task
 from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.runtime import results
-from dagcelery.store.cache import OF_THIS_PROCESS
+from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
+from dagcelery.store.local import LocalServer
+from dagcelery.store.protocol import Store
+from dagcelery.store.stores import assemble
 
 from .worlds import World
 
@@ -21,7 +25,7 @@ BROKEN: list[int] = []
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_kept() -> None:
     OF_THIS_PROCESS.clear()
     CALLS.clear()
     BROKEN.clear()
@@ -221,25 +225,30 @@ def test_a_piece_that_is_tried_again_may_find_what_another_run_kept_meanwhile() 
 
 
 # -- what may go wrong ---------------------------------------------------------------------------
-class Faulty(MemoryStore):
-    """A store whose cache does not work, in one way or another."""
-
-    kept: dict[str, bytes]
+class Faulty:
+    """A cache that does not work, in one way or another."""
 
     def __init__(self, reads: Exception | None = None, writes: Exception | None = None) -> None:
-        super().__init__()
         self.reads, self.writes = reads, writes
-        self.kept = {}
+        self.kept: dict[str, bytes] = {}
 
-    def recall(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
+    @property
+    def store(self) -> Store:
+        """A store that has this cache."""
+        return assemble(LocalServer(), self)
+
+    def get(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
         if self.reads is not None:
             raise self.reads
         return [self.kept.get(entry) for entry in entries]
 
-    def memorize(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
+    def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
         if self.writes is not None:
             raise self.writes
         self.kept.update(entries)
+
+    def delete(self, task: str) -> int:
+        return 0
 
 
 DOWN = StoreUnavailable("it is not there", "memory")
@@ -249,7 +258,7 @@ DOWN = StoreUnavailable("it is not there", "memory")
 def test_a_cache_that_does_not_answer_is_done_without(
     reads: Exception | None, writes: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = World(Faulty(reads, writes))
+    world = World(Faulty(reads, writes).store)
     with caplog.at_level(logging.WARNING, "dagcelery.runtime.caching"):
         assert [run(world, squares, xs=[1, 2])[0] for _ in range(2)] == [5, 5]
     assert sorted(CALLS) == [1, 1, 2, 2]
@@ -257,25 +266,25 @@ def test_a_cache_that_does_not_answer_is_done_without(
 
 
 def test_results_that_were_moved_or_changed_are_not_taken(caplog: pytest.LogCaptureFixture) -> None:
-    store = Faulty()
-    world = World(store)
+    cache = Faulty()
+    world = World(cache.store)
     run(world, squares, xs=[1, 2])
-    (a, b), (one_kept, two_kept) = zip(*store.kept.items(), strict=True)
+    (a, b), (one_kept, two_kept) = zip(*cache.kept.items(), strict=True)
     for forged in (
         {a: two_kept, b: one_kept},
         {a: one_kept[:-1] + b"7", b: two_kept[:-1]},
         {a: b"", b: b"\0" * 100},
     ):
-        store.kept |= forged
+        cache.kept |= forged
         CALLS.clear()
         assert run(world, squares, xs=[1, 2])[0] == 5
         assert sorted(CALLS) == [1, 2]
-        assert store.kept == {a: one_kept, b: two_kept}
+        assert cache.kept == {a: one_kept, b: two_kept}
     assert "signature" in caplog.text
 
 
 def test_who_has_another_key_takes_nothing() -> None:
-    store = Faulty()
+    store = Faulty().store
     run(World(store), one, x=3)
     run(World(store, key="another key"), one, x=3)
     assert CALLS == [3, 3]
@@ -324,28 +333,35 @@ def test_workers_that_compute_the_same_at_once_are_both_right() -> None:
 
 
 # -- what it costs -------------------------------------------------------------------------------
-class Counting(MemoryStore):
-    """Counts the calls of verbs that go over the wire."""
+class Counting(ServerCache):
+    """Counts the calls that go over the wire: scripts that a worker calls, and what it asks of this cache."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.calls: list[str] = []
+        server = LocalServer()
+        super().__init__(server)
+        store = assemble(server, self)
+        self.store = replace(store, machine=Told(store.machine, self.calls))
 
-    def claim(self, *args: Any) -> Any:
-        self.calls.append("claim")
-        return super().claim(*args)
+    def get(self, *args: Any) -> Any:
+        self.calls.append("get")
+        return super().get(*args)
 
-    def finish(self, *args: Any) -> Any:
-        self.calls.append("finish")
-        return super().finish(*args)
+    def set(self, *args: Any) -> Any:
+        self.calls.append("set")
+        return super().set(*args)
 
-    def recall(self, *args: Any) -> Any:
-        self.calls.append("recall")
-        return super().recall(*args)
 
-    def memorize(self, *args: Any) -> Any:
-        self.calls.append("memorize")
-        return super().memorize(*args)
+class Told:
+    """Tells what is called of something else."""
+
+    def __init__(self, inner: Any, calls: list[str]) -> None:
+        self._inner, self._calls = inner, calls
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("claim", "finish"):
+            self._calls.append(name)
+        return getattr(self._inner, name)
 
 
 @task
@@ -359,18 +375,18 @@ def mixed(x: int) -> int:
 
 
 def test_only_tasks_that_say_so_pay_for_it_one_read_and_one_write() -> None:
-    store = Counting()
-    world = World(store, workers=1)
+    server = Counting()
+    world = World(server.store, workers=1)
     run(world, mixed, x=1)
-    assert store.calls == ["claim", "finish", "recall", "memorize", "finish", "finish"]
-    store.calls.clear()
+    assert server.calls == ["claim", "finish", "get", "set", "finish", "finish"]
+    server.calls.clear()
     run(world, mixed, x=1)
-    assert store.calls == ["claim", "finish", "recall", "finish", "finish"]
+    assert server.calls == ["claim", "finish", "get", "finish", "finish"]
 
 
 def test_a_range_of_items_is_one_read_and_one_write() -> None:
-    store = Counting()
-    world = World(store, workers=1)
+    server = Counting()
+    world = World(server.store, workers=1)
     run(world, squares, xs=list(range(500)))
-    ranges = store.calls.count("recall")
-    assert ranges == store.calls.count("memorize") < 100
+    ranges = server.calls.count("get")
+    assert ranges == server.calls.count("set") < 100

@@ -15,6 +15,7 @@ from dagcelery.runtime.engine import Engine
 from dagcelery.runtime.observer import Announcer
 from dagcelery.runtime.reports import OwnMessages
 from dagcelery.runtime.waiting import notice_deadline
+from dagcelery.store.keys import key
 
 from . import flows
 from .worlds import World, celery_app
@@ -149,7 +150,7 @@ def test_whoever_ends_a_run_says_so_once(world: World, caplog: pytest.LogCapture
     assert f"run {cancelled} of runtime.flows:map_reduce ended as cancelled" in caplog.text
     caplog.clear()
     late = world.submit(flows.map_reduce, n=3)
-    world.store._runs[late].deadline = time.time() - DAY  # type: ignore[attr-defined]
+    world.store.server.client.hset(key(late), "deadline", str(time.time() - DAY))
     notice_deadline(engine_of(world), late)
     notice_deadline(engine_of(world), late)
     assert lines(caplog) == [("INFO", "run_ended", None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from dagcelery.runtime import results
 from dagcelery.runtime.lifecycle import retry_from
 from dagcelery.runtime.sweeping import sweep_files
 from dagcelery.settings import Settings
+from dagcelery.store.keys import ACTIVE, key
 from dagcelery.store.local import store_in_process
+from dagcelery.store.machine import MachineAdapter
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
 
 from .worlds import World
@@ -118,10 +121,11 @@ def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
 def test_the_store_holds_little_of_what_is_large(disk: Shelf) -> None:
     store = store_in_process()
     disk.world(store).run(book, count=20, size=100_000)
-    (ledger,) = store._runs.values()
-    kept = sum(map(len, ledger.values.values()))
-    kept += sum(len(block.data) for cells in ledger.blocks.values() for cell in cells.values() for block in cell)
-    assert kept < 20_000
+    ((active, _),) = store.server.client.zrange(ACTIVE, 0, -1, withscores=True)
+    run_id = active.decode()
+    values = [name.decode() for name in store.server.client.smembers(key(run_id, "k")) if name[:1] in b"obx"]
+    assert values
+    assert sum(map(len, (v for name in values for v in store.server.client.hvals(key(run_id, name))))) < 20_000
 
 
 def test_without_a_key_large_values_stand_in_files_too(shelf: Shelf) -> None:
@@ -178,31 +182,32 @@ def test_a_sweep_leaves_the_files_of_a_run_alone_that_is_about_to_be_submitted(s
     assert not shelf.files()
 
 
-class Deadly(MemoryStore):
-    """A store whose callers die before their commit, or after it, as often as told."""
+class Deadly(MachineAdapter):
+    """Its callers die before their commit, or after it, as often as told."""
 
     before = after = 0
 
     def finish(
-        self, run_id: str, grant: Claim, outcome: TaskResult, owner: str, token: str, want: ClaimRequest | None
+        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
     ) -> Response:
-        if self.before and list(outcome.blocks):
+        if self.before and list(result.blocks):
             self.before -= 1
             raise SystemExit
-        reply = super().finish(run_id, grant, outcome, owner, token, want)
-        if self.after and list(outcome.blocks):
+        response = super().finish(run_id, claim, result, owner, token, request)
+        if self.after and list(result.blocks):
             self.after -= 1
             raise SystemExit
-        return reply
+        return response
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(shelf: Shelf, moment: str) -> None:
-    store = Deadly()
-    world = shelf.world(store, workers=1)
+    store = store_in_process()
+    deadly = Deadly(store.server)
+    world = shelf.world(replace(store, machine=deadly), workers=1)
     run_id = world.submit(book, count=3, size=2000)
-    setattr(store, moment, 2)
-    while store.before or store.after:
+    setattr(deadly, moment, 2)
+    while deadly.before or deadly.after:
         with pytest.raises(SystemExit):
             world.settle()
         for queue in store.machine.sweep(run_id, Lost(dead=["worker0"]), 10).wake_ups:
