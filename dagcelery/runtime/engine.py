@@ -176,8 +176,8 @@ class Engine:
             with noted(), view.visited():
                 Visit(self, view, queue, message).work(focus)
 
-    def condemn(self, run_id: str, queue: str, step: str) -> None:
-        """Let what is condemned fail, where no worker of its queue may ever come to do so."""
+    def poison(self, run_id: str, queue: str, step: str) -> None:
+        """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
             with noted(), view.visited():

@@ -1,4 +1,4 @@
-"""What follows from a failure: whether its task would try again, and why a condemned piece fails."""
+"""What follows from a failure: whether its task would try again, and why a poisoned piece fails."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
     return not set(names).isdisjoint(policy["on"]) and set(names).isdisjoint(policy["give_up_on"])
 
 
-def verdict(condemned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
-    """The error that a condemned piece fails with."""
-    if condemned == "timeout":
+def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
+    """The error that a poisoned piece fails with."""
+    if poisoned == "timeout":
         return TimeLimitExceeded(options["timeout"][1])
-    if condemned == "start_within":
+    if poisoned == "start_within":
         return NotStarted(queue, options["start_within"], is_served)
-    return died(condemned, deaths)
+    return died(poisoned, deaths)
 
 
-def died(condemned: str, deaths: int) -> PieceDied:
+def died(poisoned: str, deaths: int) -> PieceDied:
     """The error of a piece that was lost as often as it may be, by deaths or alive."""
-    return PieceDied(deaths * RETURNS_A_DEATH, "returned") if condemned == "returned" else PieceDied(deaths)
+    return PieceDied(deaths * RETURNS_A_DEATH, "returned") if poisoned == "returned" else PieceDied(deaths)

@@ -23,7 +23,7 @@ _SIGNALS = (
 
 
 def _raised(error: BaseException) -> TracebackType | None:
-    """Return a traceback for an error that was never raised, as those of condemned pieces: listeners expect one."""
+    """Return a traceback for an error that was never raised, as those of poisoned pieces: listeners expect one."""
     with suppress(type(error)):
         raise error
     return error.__traceback__

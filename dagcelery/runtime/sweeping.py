@@ -19,13 +19,13 @@ _FILES_SECONDS = 3600.0
 
 
 def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
-    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is condemned."""
+    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is poisoned."""
     settings, sender = binding.settings, binding.sender
     swept = binding.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
     for queue in swept.wake_ups:
         sender.visit(run_id, queue, 1)
     for queue, step in swept.poisoned:
-        binding.engine.condemn(run_id, queue, step)
+        binding.engine.poison(run_id, queue, step)
     if swept.run in TERMINAL:
         binding.engine.ended(run_id, (), swept.run, swept.lasted)
     if swept.held == "limit":

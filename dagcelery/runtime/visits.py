@@ -79,7 +79,7 @@ class Visit:
             self._claimed(self._advance(grant, None))
 
     def fail(self, step: str) -> None:
-        """Claim what is condemned at this step, as long as there is some; give back what is not, after all."""
+        """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
         while True:
             grant = self._store.machine.claim(self._run, self._want(step, only=True)).claim
             if grant is None:

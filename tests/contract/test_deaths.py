@@ -1,4 +1,4 @@
-"""Deaths are counted by piece, and condemn it; whoever speaks again, or left in good order, has not died."""
+"""Deaths are counted by piece, and poison it; whoever speaks again, or left in good order, has not died."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE = [body([0], step())]
 
 
 def die(store: Store, run_id: str, *boots: str, deaths: int = 3, limited: bool = False) -> list[tuple[str, str]]:
-    """Each boot in turn claims what is first and dies of it; what is condemned then."""
+    """Each boot in turn claims what is first and dies of it; what is poisoned then."""
     for boot in boots:
         Worker(store, run_id, f"{boot}:1").claim()
         swept = store.machine.sweep(run_id, Lost([boot], limited=limited), 1, deaths)
@@ -25,7 +25,7 @@ def die(store: Store, run_id: str, *boots: str, deaths: int = 3, limited: bool =
     return list(swept.poisoned)
 
 
-def test_a_piece_is_condemned_by_its_third_death(store: Store) -> None:
+def test_a_piece_is_poisoned_by_its_third_death(store: Store) -> None:
     run_id = new_run(store, ONE)
     assert die(store, run_id, "b1", "b2") == []
     assert die(store, run_id, "b3") == [("cpu", "0/0")]
@@ -36,14 +36,14 @@ def test_a_piece_is_condemned_by_its_third_death(store: Store) -> None:
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
 
 
-def test_what_is_condemned_is_told_no_inputs(store: Store) -> None:
+def test_what_is_poisoned_is_told_no_inputs(store: Store) -> None:
     run_id = new_run(store, [body([0], step(needs=["$a"]))], values={"$a": b"a"})
     die(store, run_id, "b1", deaths=1)
     grant = Worker(store, run_id).claim()
     assert (grant.poisoned, dict(grant.values)) == ("died", {})
 
 
-def test_an_item_is_condemned_once_it_was_alone(store: Store) -> None:
+def test_an_item_is_poisoned_once_it_was_alone(store: Store) -> None:
     run_id = new_run(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 4})
     worker, boots = Worker(store, run_id), 0
     done: list[tuple[int, str]] = []
@@ -79,7 +79,7 @@ def test_another_items_condemnation_is_its_own(store: Store) -> None:
     assert sorted((g.lo, g.poisoned) for g in (worker.claim() for _ in range(3))) == [(0, "died"), (1, ""), (2, "")]
 
 
-def test_two_condemned_items_are_named_as_one_step(store: Store) -> None:
+def test_two_poisoned_items_are_named_as_one_step(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
     grants = [Worker(store, run_id, f"b:{pid}").claim() for pid in range(2)]
     assert [g.lo for g in grants] == [0, 1]
@@ -166,7 +166,7 @@ def test_the_messages_that_a_worker_works_on_are_announced(store: Store) -> None
 
 
 # -- time limits --------------------------------------------------------------------------------------
-def test_a_piece_that_reached_its_hard_limit_is_condemned_at_once(store: Store) -> None:
+def test_a_piece_that_reached_its_hard_limit_is_poisoned_at_once(store: Store) -> None:
     run_id = new_run(store, [body([0], step(tl=1.0, r=retry(5)))])
     assert die(store, run_id, "b1", limited=True) == [("cpu", "0/0")]
     worker = Worker(store, run_id)
@@ -219,7 +219,7 @@ def late(store: Store, run_id: str) -> Sequence[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("over", ["", "$xs"])
-def test_what_nobody_began_in_time_is_condemned(store: Store, over: str) -> None:
+def test_what_nobody_began_in_time_is_poisoned(store: Store, over: str) -> None:
     run_id = new_run(store, [body([0], step(x=over, sw=0.02, q="gpu"))], lists={"$xs": 3})
     assert late(store, run_id) == []
     time.sleep(0.03)

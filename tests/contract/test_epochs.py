@@ -183,7 +183,7 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
     assert worker.claim(focus="0/0").attempt == 5
 
 
-def test_what_was_condemned_is_called_again_in_the_next_epoch(store: Store) -> None:
+def test_what_was_poisoned_is_called_again_in_the_next_epoch(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     Worker(store, run_id, "b:1").claim()
     assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]

@@ -77,7 +77,7 @@ def test_a_wait_that_outgrows_all_numbers_is_its_cap(store: Store) -> None:
 
 
 @pytest.mark.parametrize("place", ["once", "item"])
-def test_a_piece_that_live_workers_give_back_again_and_again_is_condemned(store: Store, place: str) -> None:
+def test_a_piece_that_live_workers_give_back_again_and_again_is_poisoned(store: Store, place: str) -> None:
     shape = step(x="$n") if place == "item" else step()
     run_id = new_run(store, [body([0], shape)], lists={"$n": 1})
     for number in range(2 * RETURNS_A_DEATH):

@@ -62,7 +62,7 @@ def test_an_interrupt_is_tried_again_where_the_policy_says_so(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("node", "kind"), [("overruns", "TimeLimitExceeded"), ("dies", "PieceDied"), ("waits", "NotStarted")]
 )
-def test_a_listener_changes_no_error_of_a_condemned_piece(node: str, kind: str) -> None:
+def test_a_listener_changes_no_error_of_a_poisoned_piece(node: str, kind: str) -> None:
     assert failed(getattr(exits, node).submit()).type_name == f"dagcelery.errors.{kind}"
 
 

@@ -58,8 +58,8 @@ def late() -> str:
     return slow.options(timeout=5)()
 
 
-def condemned(world: World, why: str) -> str:
-    """A run whose piece was condemned; its id."""
+def poisoned(world: World, why: str) -> str:
+    """A run whose piece was poisoned; its id."""
     run_id = world.submit(late)
     worker = world.workers[0]
     visit = Visit(worker, worker.view(run_id), "celery", "")
@@ -72,7 +72,7 @@ def condemned(world: World, why: str) -> str:
 
 
 @pytest.mark.parametrize(("why", "said"), [("died", "PieceDied"), ("timeout", "TimeLimitExceeded")])
-def test_a_listener_hears_of_a_condemned_piece_and_leaves_its_error(why: str, said: str) -> None:
+def test_a_listener_hears_of_a_poisoned_piece_and_leaves_its_error(why: str, said: str) -> None:
     told: list[dict[str, Any]] = []
 
     def hear(**more: Any) -> None:
@@ -80,7 +80,7 @@ def test_a_listener_hears_of_a_condemned_piece_and_leaves_its_error(why: str, sa
 
     world = observed()
     with listening(hear):
-        run_id = condemned(world, why)
+        run_id = poisoned(world, why)
     with pytest.raises(NodeFailed, match=said):
         world.result(run_id)
     (heard,) = told
