@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from dagcelery.errors import SerializationError
+from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, values
 from dagcelery.planner.plan import Plan
@@ -66,8 +66,16 @@ def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str
     """
     codecs = {param.name: param.codec for param in view.program.body(0).params}
     parts = {name: _distinguished(view, codecs[name], value) for name, value in params.items()}
-    parts |= {name: portable_identity(value, _name) for name, value in static.items()}
+    parts |= {name: _recognised(name, value) for name, value in static.items()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _recognised(name: str, value: object) -> str:
+    identity = portable_identity(value, _name)
+    if identity is None:  # two such values would be one
+        wrong = "cannot be recognised when the key is used again, since it cannot be pickled"
+        raise InvalidParameters(f"static parameter {name!r}", wrong, "give a value that can be, or leave key= out")
+    return identity
 
 
 def _distinguished(view: RunView, number: int, value: object) -> object:

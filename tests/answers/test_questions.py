@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import operator
 import threading
 from collections.abc import Callable
@@ -50,6 +51,47 @@ def through(function: Callable[..., Any]) -> Callable[..., Any]:
 @asks
 def a_default(n: Any = None) -> Any:
     return echo("none" if n is None else "some")
+
+
+@asks
+def a_frozen_set(n: Any) -> Any:
+    return echo(n in frozenset({5}))
+
+
+@asks
+def a_set_of_a_list(n: Any) -> Any:
+    known = set([1, 2])  # noqa: C405
+    return echo("known" if n in known else "new")
+
+
+@asks
+def how_many_differ(n: Any) -> Any:
+    return echo(len({5, n}))
+
+
+@asks
+def the_types_of_some(n: Any) -> Any:
+    return echo([str(each) for each in map(type, [n])])
+
+
+@asks
+def the_texts_of_some(n: Any) -> Any:
+    return echo(",".join(map(repr, [n, double(n)])))
+
+
+@asks
+def a_text_of_a_tuple(n: Any) -> Any:
+    return echo(f"{(n,)}")
+
+
+@asks
+def a_text_of_a_library(n: Any) -> Any:
+    return echo(json.dumps({"n": 1, "found": 2}) + json.dumps(n, default=repr))
+
+
+@asks
+def an_order_by_text(n: Any) -> Any:
+    return echo(sorted([n, double(n)], key=repr))
 
 
 @asks

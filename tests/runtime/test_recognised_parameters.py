@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from dagcelery import AsParquet, AsPickle, dag, task
 from dagcelery.client.here import Here
 from dagcelery.client.submissions import new_run
 from dagcelery.client.targets import fixed, plan_of, static_of
+from dagcelery.errors import InvalidParameters
 from dagcelery.settings import Settings
 
 
@@ -160,6 +162,7 @@ def test_values_that_shape_the_dag_count_too() -> None:
 def test_other_processes_recognise_them() -> None:
     code = """
 import sys
+import threading
 sys.path.insert(0, "tests/runtime")
 import runtime.test_recognised_parameters as here
 print(here.recognised(here.pickled, x={"words": {"a", "b", "c"}, "order": here.Order(1, frozenset("xyz"))}))
@@ -170,3 +173,12 @@ print(here.recognised(here.pickled, x={"words": {"a", "b", "c"}, "order": here.O
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
         found.add(done.stdout)
     assert found == {recognised(pickled, x={"words": {"c", "b", "a"}, "order": Order(1, frozenset("xyz"))}) + "\n"}
+
+
+def test_a_static_value_that_cannot_be_recognised_is_refused_with_a_key() -> None:
+    @dag(static=("k",))
+    def chosen(x: Any, k: Any) -> Any:
+        return same(x) if k.locked() else same([x])
+
+    with pytest.raises(InvalidParameters, match="'k': cannot be recognised when the key is used again"):
+        recognised(chosen, x=1, k=threading.Lock())

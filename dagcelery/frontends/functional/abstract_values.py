@@ -207,6 +207,8 @@ def result_of_builtin(function: object, given: Sequence[AbstractValue]) -> Abstr
     """Return what a function of Python's own gives."""
     if function is builtins.zip:
         return Each(Fixed(tuple(map(item_of, given))))
+    if any(function is each for each in _TABLES):
+        return TABLE
     if not given:
         return PLAIN
     if function is builtins.enumerate:
@@ -249,4 +251,5 @@ def _around(function: types.FunctionType, name: str) -> AbstractValue:
 
 _COMPUTED: Final = (property, classmethod, staticmethod, types.MemberDescriptorType, types.GetSetDescriptorType)
 _CONSTANTS: Final = frozenset({bool, int, float, str, bytes, type(None)})
+_TABLES: Final = (builtins.set, builtins.frozenset, builtins.dict)
 _LISTS: Final = (builtins.list, builtins.tuple, builtins.sorted, builtins.reversed, builtins.iter)

@@ -142,14 +142,36 @@ class _Questions(Interpreter):
                     self._refuse_text(node, node.args[0], is_refused=function in (builtins.str, builtins.format))
                 elif not is_property:
                     self._refuse_output(node, node.args[0], about)
+        if function is builtins.len and node.args and isinstance(node.args[0], ast.Set):
+            for each in node.args[0].elts:
+                self._refuse_output(node, each, "how many values are left beside {}")
         if isinstance(node.func, ast.Attribute):
             self._ask_method(node, node.func)
+        if callee != PLAIN and not self._is_of_user(function):
+            self._ask_by_others(node)
+
+    def _is_of_user(self, function: object) -> bool:
+        return isinstance(function, Definition) or (
+            isinstance(function, types.FunctionType) and self.is_followed(function)
+        )
+
+    def _ask_by_others(self, node: ast.Call) -> None:
+        """Refuse a question that a library is to ask, as in ``map(type, [x])`` or ``json.dumps(x, default=repr)``."""
+        parts = [*node.args, *(each.value for each in node.keywords)]
+        values = [each.value for each in map(self.seen, parts) if isinstance(each, Known)]
+        about = next(
+            (about for about, asking in _ASKING.items() if any(v is each for v in values for each in asking)), ""
+        )
+        for part in parts if about else ():
+            if self.seen(part) == OUTPUT or holds_output(self.seen(part)):
+                self._refuse(node, part, about)
 
     def _ask_method(self, node: ast.Call, method: ast.Attribute) -> None:
         template = constant(method.value)
-        if isinstance(template, str) and method.attr == "format" and re.search(r"![ra]", template):
+        if isinstance(template, str) and method.attr == "format":
             for each in (*node.args, *(named.value for named in node.keywords)):
-                self._refuse_text(node, each)
+                if re.search(r"![ra]", template) or holds_output(self.seen(each)):
+                    self._refuse_text(node, each)
         elif method.attr in _LOOKUPS and is_table(self.seen(method.value)) and node.args:
             self._refuse_output(node, node.args[0], "what a dict or a set has for {}")
 
