@@ -35,7 +35,7 @@ def allowed(server: Server) -> Iterator[Callable[[str], Client]]:
 @pytest.mark.parametrize(
     ("rules", "missing"),
     [
-        ("~* &* +ping", "hgetall"),
+        ("~* &* +ping", "exists"),
         ("~* &* +@all -evalsha", "evalsha"),
         ("~elsewhere:* &* +@all", "access.* key"),
         ("~* &* +@all -ping", "ping"),
