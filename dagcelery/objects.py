@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import functools
+import inspect
 import io
 import marshal
 import pickle
@@ -340,6 +342,11 @@ def cell_contents(cell: types.CellType) -> list[Any]:
         return [cell.cell_contents]
     except ValueError:
         return []
+
+
+def is_routine(obj: object) -> bool:
+    """Whether an object is a function or a method; from Python 3.14 on `inspect` says so of partials, too."""
+    return inspect.isroutine(obj) and not isinstance(obj, functools.partial)
 
 
 def is_named(func: Any) -> bool:

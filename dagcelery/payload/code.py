@@ -5,7 +5,6 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
-import inspect
 import os
 import sys
 import types
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from dagcelery.objects import cell_contents, is_named
+from dagcelery.objects import cell_contents, is_named, is_routine
 
 _PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}.2"
 """What hashes are compared within: bytecode differs from version to version. The last number counts ours."""
@@ -87,7 +86,7 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
             if isinstance(unwrapped, types.FunctionType):
                 yield name
                 yield from _parts(unwrapped, depth + 1)
-    elif obj is not None and not inspect.isroutine(obj) and callable(obj):
+    elif obj is not None and not is_routine(obj) and callable(obj):
         yield from _parts(type(obj), depth + 1)
     elif obj is not None:
         yield getattr(obj, "__qualname__", type(obj).__qualname__)

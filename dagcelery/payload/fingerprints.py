@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
-import inspect
 import marshal
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from dagcelery.objects import ATOMS, CanonicalPickler, cell_contents
+from dagcelery.objects import ATOMS, CanonicalPickler, cell_contents, is_routine
 from dagcelery.payload.code import (
     UnknownCode,
     class_text,
@@ -109,7 +108,7 @@ def fingerprint_captures(func: Callable[..., Any]) -> bytes | None:
 def _may_hold(func: Callable[..., Any]) -> bool:
     if isinstance(func, types.FunctionType | types.MethodType) or is_bound_builtin(func):
         return True
-    return not isinstance(func, type) and not inspect.isroutine(func)
+    return not isinstance(func, type) and not is_routine(func)
 
 
 def _stand_in(*_: object) -> None:

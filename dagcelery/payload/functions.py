@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
+from dagcelery.objects import is_routine
 from dagcelery.payload import pickles, scripts
 from dagcelery.payload.code import code_hash, same_code
 from dagcelery.payload.signing import Keyring
@@ -246,7 +247,7 @@ def _innermost(obj: Any) -> list[Any]:
 
 
 def _is_function(obj: Any) -> bool:
-    return inspect.isroutine(obj) or isinstance(obj, type)
+    return is_routine(obj) or isinstance(obj, type)
 
 
 def _same_method(layer: Any, func: Any) -> bool:

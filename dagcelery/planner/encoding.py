@@ -19,10 +19,10 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator, Mapping
-from inspect import isroutine
 from typing import Any, cast
 
 from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
+from dagcelery.objects import is_routine
 from dagcelery.payload import functions
 from dagcelery.payload.models import AsModels
 from dagcelery.planner.expressions import SEQUENCES
@@ -294,7 +294,7 @@ def _pickle(value: object, by_value: tuple[str, ...] = ()) -> str:
     try:
         return base64.b64encode(functions.pickled(cast(Any, value), by_value=by_value)).decode()
     except SerializationError as error:
-        if isroutine(value):
+        if is_routine(value):
             raise
         remedy = "pass plain data, and open files, locks and connections where they are used"
         raise SerializationError(f"a literal of type {type(value).__name__}", error.reason, remedy) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -44,6 +45,13 @@ WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "lists in tuples": lambda value: ([value],),
     "both": lambda value: {"k": (value, [value])} if isinstance(value, int) else {"k": [value]},
 }
+
+
+def depth_of(value: Any) -> int:
+    levels = 0
+    while isinstance(value, list):
+        value, levels = value[0], levels + 1
+    return levels
 
 
 def circle() -> Any:
@@ -176,8 +184,11 @@ def test_pickle_carries_circles_and_large_ints_and_names_what_is_too_deep() -> N
     row = give_pickled.invoke("a circle")
     assert row[1]["rows"][0] is row
     assert give_pickled.invoke("an int") == [{"when": BIG}]
-    with pytest.raises(NodeFailed, match=r"cannot be pickled: .*deep recursion"):
-        give_pickled.invoke("depth")
+    try:  # how deep pickle goes is up to Python: 3.14 goes deeper
+        told = str(depth_of(give_pickled.invoke("depth")))
+    except NodeFailed as error:
+        told = str(error)
+    assert re.search(r"cannot be pickled: .*deep recursion|^5000$", told)
 
 
 @pytest.mark.parametrize("value", [BIG, [BIG], {BIG}, {"a": BIG}, {BIG: 1}, (BIG, {BIG, -BIG}), {(BIG,)}], ids=type)

@@ -143,8 +143,12 @@ class _Questions(Interpreter):
                 elif not is_property:
                     self._refuse_output(node, node.args[0], about)
         if function is builtins.len and node.args and isinstance(node.args[0], ast.Set):
-            for each in node.args[0].elts:
-                self._refuse_output(node, each, "how many values are left beside {}")
+            elements = node.args[0].elts
+            if any(
+                self.seen(each) != OUTPUT for each in elements
+            ):  # equal outputs are one in a set, which may be meant
+                for each in elements:
+                    self._refuse_output(node, each, "whether {} equals another value")
         if isinstance(node.func, ast.Attribute):
             self._ask_method(node, node.func)
         if callee != PLAIN and not self._is_of_user(function):
