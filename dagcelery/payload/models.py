@@ -20,6 +20,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -75,7 +76,7 @@ def named_by(func: Callable[..., Any], name: str) -> tuple[type, ...]:
     plain = inspect.unwrap(func)
     plain = getattr(plain, "__func__", plain)
     found: dict[type, None] = {}
-    hint = getattr(plain, "__annotations__", {}).get(name)
+    hint = _annotations(plain).get(name)
     _collect(_evaluated(hint, getattr(plain, "__globals__", {})), found, 0)
     return tuple(found) if any(map(is_model, found)) else ()
 
@@ -233,8 +234,18 @@ def _fields(kind: type) -> Iterator[Any]:
         return
     for base in kind.__mro__:
         scope = {**vars(sys.modules.get(base.__module__, types)), **vars(base)}
-        for hint in vars(base).get("__annotations__", {}).values():
+        for hint in _annotations(base).values():
             yield _evaluated(hint, scope)
+
+
+def _annotations(obj: Any) -> Mapping[str, Any]:
+    with suppress(Exception):  # they are evaluated here from Python 3.14 on, and raise what they like
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format, get_annotations
+
+            return get_annotations(obj, format=Format.FORWARDREF)
+        return inspect.get_annotations(obj)
+    return {}
 
 
 def _evaluated(hint: Any, scope: Mapping[str, Any]) -> Any:

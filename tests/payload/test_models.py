@@ -411,6 +411,30 @@ def test_modules_that_are_not_allowed_are_not_looked_at() -> None:
         codec.load(codec_of(Order).dump(order()))
 
 
+def test_annotations_that_are_evaluated_late_name_classes_too(tmp_path: Path) -> None:
+    row = "Row" if sys.version_info >= (3, 14) else "'Row'"
+    program = tmp_path / "late.py"
+    program.write_text(
+        dedent(f"""
+            import dataclasses
+            from typing import TYPE_CHECKING
+            from dagcelery import task
+            if TYPE_CHECKING:
+                from nowhere import Row
+            @dataclasses.dataclass
+            class Part: n: int
+            @dataclasses.dataclass
+            class Order: parts: list[Part]
+            @task
+            def checked(order: Order, row: {row} = None) -> Order:
+                assert type(order.parts[0]) is Part
+                return order
+            assert checked.invoke(Order([Part(1)])) == Order([Part(1)])
+        """)
+    )
+    subprocess.run([sys.executable, str(program)], check=True, cwd=Path(__file__).parents[2])
+
+
 def test_a_process_that_has_no_models_does_not_import_pydantic() -> None:
     code = dedent("""
         import dataclasses, sys
