@@ -7,7 +7,9 @@ import functools
 import inspect
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from operator import is_
 from types import FunctionType, MethodType
 from typing import Any, Final
@@ -22,6 +24,8 @@ if sys.version_info >= (3, 14):
     _LENIENT["annotation_format"] = Format.FORWARDREF
 """Annotations are evaluated lazily from 3.14 on; one that names what is imported for type checkers only would raise."""
 
+_ATTEMPTS: Final = 5
+_parsing = threading.Lock()
 _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
 
@@ -171,13 +175,26 @@ def _call_within(wrapper: Callable[..., Any]) -> ast.Call | None:
     return _calls_known[wrapper]
 
 
+def parsed(source: str) -> ast.Module:
+    """Return the syntax tree of a source. Raises SyntaxError, ValueError; SystemError where other threads parse, too.
+
+    Before Python 3.13 `ast.parse` counts how deep it is in one place for all threads, and fails when another one has
+    moved that. Ours wait for each other; one that met somebody else's tries again.
+    """
+    with _parsing:
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(SystemError):
+                return ast.parse(source)
+        return ast.parse(source)
+
+
 def _read_call(wrapper: FunctionType) -> ast.Call | None:
     cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True)
     wrapped = _wrapped_by(wrapper)
     names = {name for name, cell in cells if any(value is wrapped for value in cell_contents(cell))}
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(wrapper.__code__)))
-    except (OSError, SyntaxError, ValueError):
+        tree = parsed(textwrap.dedent(inspect.getsource(wrapper.__code__)))
+    except (OSError, SyntaxError, SystemError, ValueError):
         return None
     found = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
     return found.popitem()[1] if len(found) == 1 else None

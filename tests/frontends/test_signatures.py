@@ -7,6 +7,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
@@ -15,6 +16,7 @@ import pytest
 import dagcelery
 from dagcelery import AsPickle, build, dag, task
 from dagcelery.errors import InvalidDag, InvalidParameters
+from dagcelery.model.signatures import parsed
 
 
 def timed(fn: Callable[..., Any]) -> Any:
@@ -433,3 +435,10 @@ def test_whatever_python_calls_a_name_is_a_name(name: str) -> None:
     assert same.invoke(1) == 1
     assert uses.invoke(1) == {name: 1}
     assert list(build(uses).nodes) == [made.__name__]
+
+
+def test_threads_read_sources_side_by_side() -> None:
+    source = "def f(x):\n" + "".join(f"    x = [[({number}, x)], {{'a': lambda y: (y, x)}}]\n" for number in range(300))
+    with ThreadPoolExecutor(8) as threads:
+        trees = list(threads.map(lambda _: parsed(source), range(40)))
+    assert {len(tree.body) for tree in trees} == {1}

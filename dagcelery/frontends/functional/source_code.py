@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from dagcelery.model.signatures import parsed
+
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Place: TypeAlias = tuple[int, str]
 
@@ -50,9 +52,9 @@ def _module(
 ) -> tuple[dict[_Place, list[FunctionNode]], dict[_Place, list[types.CodeType]]] | None:
     """Return the functions of a module by the places where they begin, as written and as compiled."""
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
         made = compile(tree, "<source>", "exec", flags=flags, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # cells may hold more than Python
+    except (SyntaxError, SystemError, ValueError, RecursionError, MemoryError):  # cells may hold more than Python
         return None
     functions: dict[_Place, list[FunctionNode]] = {}
     for each in ast.walk(tree):
