@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
+import pytest
+
+from dagcelery.errors import BrokerUnavailable
+from dagcelery.testing.chaos.graphs import case
 from dagcelery.testing.chaos.harness import prove
 from dagcelery.testing.chaos.storm import STORM, WEATHERS
+from dagcelery.testing.chaos.trials import submitted
+from dagcelery.testing.faults import Arena
 
 SEED = 20
 RUNS = [number for number in range(24) if WEATHERS[number % len(WEATHERS)] is STORM]
@@ -13,3 +22,22 @@ def test_runs_end_right_whatever_dies() -> None:
     report = prove(RUNS, SEED, timeout=60)
     assert not report.violations, f"seed {SEED}: {report.violations}"
     assert len(report.trials) == len(RUNS)
+
+
+def test_a_submission_that_the_broker_missed_leaves_no_run_behind(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, sent = arena.client.engine.sender, []
+    start = sender.start
+
+    def missed_once(view: Any, ready: Any, **options: Any) -> None:
+        sent.append(view.run_id)
+        if len(sent) == 1:
+            raise BrokerUnavailable("it is away")
+        start(view, ready, **options)
+
+    monkeypatch.setattr(sender, "start", missed_once)
+    run = submitted(arena.client, case(SEED, 0), "missed", time.monotonic() + 30)
+    assert [arena.client.store.reader.record(run_id) is None for run_id in sent] == [True, False]
+    assert sent[1] == run.id
+    run.cancel()

@@ -143,9 +143,9 @@ class Harness:
         broken = {trial.run_id for trial in self.report.trials if trial.violations}
         with closing(checks.raw_client(arena.local.server.url)) as raw:
             found = list(checks.immortal_keys(raw, "dagcelery:*"))
-            names = (name.decode() for name in raw.scan_iter(match="dagcelery:{*", count=1000))
-            runs = {name.split("{")[1].split("}")[0] for name in names} - broken
-        return found + [f"the run {run_id} was deleted, or lost, and left keys" for run_id in sorted(runs)]
+            names = sorted(name.decode() for name in raw.scan_iter(match="dagcelery:{*", count=1000))
+            left = [name for name in names if name.split("{")[1].split("}")[0] not in broken]
+            return found + [f"{name} was left behind, for {raw.pttl(name)} ms" for name in left]
 
 
 def prove(

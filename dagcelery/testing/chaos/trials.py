@@ -42,16 +42,16 @@ def patiently(ask: Callable[[], T], until: float) -> T:
             time.sleep(0.05)
 
 
-def submitted(client: Client, case: Case, name: str, until: float) -> Run[Any]:
-    """Submit until it is known to be remembered; the key keeps a second try from being a second run."""
-    for again in range(1000):
+def submitted(client: Client, case: Case, key: str, until: float) -> Run[Any]:
+    """Submit until it is known to be remembered; the key keeps a second try from being a second run, and lets it take
+    the place of one that was cancelled because the broker was away.
+    """
+    while True:
         try:
-            key = f"{name}/{again}"
             return patiently(partial(client.submit, case.node, case.params, key=key), until)
         except BrokerUnavailable:
             if time.monotonic() > until:
                 raise
-    raise AssertionError("unreachable")
 
 
 def tried(client: Client, raw: Any, case: Case, name: str, timeout: float) -> Trial:
