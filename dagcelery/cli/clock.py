@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dagcelery.schedule import Scheduled
 
 
-@click.group()
+@click.group(name="schedule")
 def schedule() -> None:
     """See which DAGs Celery's beat submits, and when; `celery -A dagcelery beat` does it."""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+import typing
+from typing import Any, TypeAlias
 
 from dagcelery.planner.expressions import raised, substituted, tokens
 from dagcelery.planner.plan import Body, Expr, Output, Param, Path, Step
@@ -65,7 +66,7 @@ class StepDraft:
 
     body: BodyDraft
     name: str
-    kind: Literal["task", "dag", "gather"]
+    kind: typing.Literal["task", "dag", "gather"]
     target: int = -1
     queue: str = ""
     after: tuple[int, ...] = ()

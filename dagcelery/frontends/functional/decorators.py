@@ -8,7 +8,8 @@ task too, it calls the function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+import typing
+from typing import Any, ParamSpec, TypeVar, overload
 
 from dagcelery.errors import InvalidDag, shortened
 from dagcelery.frontends.functional.dag_function import DagFunction
@@ -42,7 +43,7 @@ def task(
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
     min_success: float | None = None,
-    on_item_failure: Literal["fail", "skip"] = "fail",
+    on_item_failure: typing.Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
     cache: Cache | None = None,
     on_success: Hook | None = None,
@@ -66,7 +67,7 @@ def task(
     timeout: Timeout | float | None = None,
     start_within: float | None = None,
     min_success: float | None = None,
-    on_item_failure: Literal["fail", "skip"] = "fail",
+    on_item_failure: typing.Literal["fail", "skip"] = "fail",
     max_concurrent: int | None = None,
     cache: Cache | None = None,
     on_success: Hook | None = None,
@@ -122,7 +123,7 @@ def dag(
     max_active_runs: int | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    keep: Literal["all", "outputs"] = "all",
+    keep: typing.Literal["all", "outputs"] = "all",
     schedule: str | None = None,
     timezone: str | None = None,
 ) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
@@ -139,7 +140,7 @@ def dag(
     max_active_runs: int | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    keep: Literal["all", "outputs"] = "all",
+    keep: typing.Literal["all", "outputs"] = "all",
     schedule: str | None = None,
     timezone: str | None = None,
 ) -> Any:

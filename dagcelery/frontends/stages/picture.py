@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+import typing
+from typing import Any
 
 from dagcelery.errors import InvalidLocation, NotConfigured
 from dagcelery.model.graph import DAG
@@ -88,7 +89,7 @@ class Picture:
         bundle = {"text/plain": str(self), "text/vnd.mermaid": self.mermaid}
         return bundle if self.svg is None else bundle | {"image/svg+xml": self.svg}
 
-    def _drawn(self, language: Literal["svg", "png"]) -> bytes | None:
+    def _drawn(self, language: typing.Literal["svg", "png"]) -> bytes | None:
         program = shutil.which("dot")
         if program is None:
             return None
