@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from dagcelery.client import invoke as invoke
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
+    from dagcelery.client.events import RunEvent as RunEvent
+    from dagcelery.client.results import NodeStatus as NodeStatus
+    from dagcelery.client.results import RunState as RunState
+    from dagcelery.client.results import RunStatus as RunStatus
+    from dagcelery.client.tree import TreeNode as TreeNode
+    from dagcelery.engine.execute import Notice as Notice
+    from dagcelery.engine.pieces import Piece as Piece
+    from dagcelery.engine.pieces import current as current
     from dagcelery.frontends.functional import DagFunction as DagFunction
     from dagcelery.frontends.functional import TaskFunction as TaskFunction
     from dagcelery.frontends.functional import build as build
@@ -58,23 +66,15 @@ if TYPE_CHECKING:
     from dagcelery.payload.serializers import AsDill as AsDill
     from dagcelery.payload.serializers import AsMessagePack as AsMessagePack
     from dagcelery.payload.serializers import AsParquet as AsParquet
-    from dagcelery.payload.skipped import Skipped as Skipped
-    from dagcelery.runtime.events import RunEvent as RunEvent
-    from dagcelery.runtime.hooks import Notice as Notice
-    from dagcelery.runtime.logs import PieceFilter as PieceFilter
-    from dagcelery.runtime.pieces import Piece as Piece
-    from dagcelery.runtime.pieces import current as current
-    from dagcelery.runtime.results import NodeStatus as NodeStatus
-    from dagcelery.runtime.results import RunState as RunState
-    from dagcelery.runtime.results import RunStatus as RunStatus
-    from dagcelery.runtime.tree import TreeNode as TreeNode
+    from dagcelery.payload.strict_json import Skipped as Skipped
+    from dagcelery.worker.heartbeat import PieceFilter as PieceFilter
 
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task", "when"),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "frontends.workflow": ("Workflow", "register_definition"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
-    "client.outputs": ("ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"),
+    "client.files": ("ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"),
     "model": (
         "Cache",
         "DAG",
@@ -95,14 +95,14 @@ _HOMES = {
     ),
     "payload.codecs": ("AsJSON", "AsPickle"),
     "payload.serializers": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
-    "payload.skipped": ("Skipped",),
-    "runtime.events": ("RunEvent",),
-    "runtime.hooks": ("Notice",),
-    "runtime.logs": ("PieceFilter",),
-    "runtime.pieces": ("Piece", "current"),
-    "runtime.results": ("NodeStatus", "RunState", "RunStatus"),
-    "runtime.tree": ("TreeNode",),
-    "runtime.own": ("app",),
+    "payload.strict_json": ("Skipped",),
+    "client.events": ("RunEvent",),
+    "engine.execute": ("Notice",),
+    "worker.heartbeat": ("PieceFilter",),
+    "engine.pieces": ("Piece", "current"),
+    "client.results": ("NodeStatus", "RunState", "RunStatus"),
+    "client.tree": ("TreeNode",),
+    "worker.own": ("app",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

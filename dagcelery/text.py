@@ -1,21 +1,29 @@
 """Words that all rooms use: any value as it is shown to people, secrets hidden in addresses, the names that were meant.
 
 Everybody may import this, as `errors`.
+
+The repr of a frozen value is the constructor call that makes it, without arguments that equal their defaults.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import itertools
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
+from types import FunctionType
 from typing import Any, Final
 
 # -- any value ----------------------------------------------------------------------------------
 _MOST_CHARACTERS: Final = 200
+
 _MOST_ITEMS: Final = 20
+
 _MOST_LEVELS: Final = 6
+
 _MOST_BITS: Final = 4000
 """Python may refuse to write longer ints, and their digits are of no use."""
 
@@ -81,15 +89,20 @@ _OWN: Final[Mapping[type, Any]] = {
     set: _Shown.repr_set,
     frozenset: _Shown.repr_frozenset,
 }
+
 _SHOWN: Final = _Shown()
 
 
 # -- secrets in addresses ------------------------------------------------------------------------
 _HIDDEN: Final = "***"
+
 _NEXT_URL: Final = re.compile(r"[;,](?=[\w+.-]+://)")
+
 _PAIR: Final = re.compile(r"(?<=[?&;])([^=&;?]*)=([^&]*)")
+
 _SECRET: Final = re.compile(r"pass(word|wd|phrase|code)?$|passw|pwd|secret|token|credential|signature|sig$|auth$|key$")
 """What the names of options end with, or have in them, whose values are secrets; letters only."""
+
 _PORT: Final = re.compile(r"\d*$|\d+,")
 
 
@@ -157,3 +170,42 @@ def listed(names: Iterable[str], last: str = "and", most: int = 12) -> str:
     if len(quoted) > most:
         quoted = [*quoted[:most], f"{len(quoted) - most} more"]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
+
+
+_PLAIN: Final = (str, bytes, int, float, bool, tuple, frozenset, type(None))
+
+
+def constructor_repr(value: object) -> str:
+    """Return the call that makes a value, without arguments that equal their defaults."""
+    return f"{type(value).__name__}({', '.join(constructor_arguments(value))})"
+
+
+def constructor_arguments(value: object) -> list[str]:
+    """Return the arguments that `constructor_repr` writes."""
+    kind: Any = type(value)
+    attributes = {name: (default, getattr(value, name, default)) for name, default in _defaults(kind).items()}
+    changed = {name: held for name, (default, held) in attributes.items() if not _is_default(held, default)}
+    return [
+        f"{name}={_repr(held)}" for name, held in changed.items() if name != "options" or constructor_arguments(held)
+    ]
+
+
+def _repr(value: object) -> str:
+    """Return the repr of an argument; a function is named, since its address in memory is of no use."""
+    if isinstance(value, FunctionType):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_repr(inner)}' for name, inner in value.items())}}}"
+    return repr(value)
+
+
+@functools.cache
+def _defaults(kind: type) -> dict[str, Any]:
+    return {each.name: each.default for each in inspect.signature(kind).parameters.values()}
+
+
+def _is_default(value: object, default: object) -> bool:
+    # Objects of users' classes are compared by identity: their __eq__ may return anything, or raise.
+    if value is default or (isinstance(value, Mapping | frozenset) and not value):
+        return True
+    return type(value) is type(default) and isinstance(value, _PLAIN) and value == default

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from dagcelery import Schedule, dag, task
-from dagcelery.schedule import ticks
+from dagcelery.worker import beat
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -37,7 +37,7 @@ def report(shop: str = "main") -> str:
 def due_after(day: str, schedule: Schedule) -> str:
     """When a schedule is due next, as a clock in Berlin shows it."""
     moment = datetime.fromisoformat(day).replace(tzinfo=BERLIN).astimezone(UTC)
-    return ticks.after(moment, schedule.numbers, BERLIN).astimezone(BERLIN).isoformat()
+    return beat.after(moment, schedule.numbers, BERLIN).astimezone(BERLIN).isoformat()
 
 
 if __name__ == "__main__":

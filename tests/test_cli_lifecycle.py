@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 import cli_targets
 from dagcelery import RunState
 from dagcelery.cli import dag
-from dagcelery.cli.progress import bar, counts
+from dagcelery.cli.running import bar, counts
 from dagcelery.client import Run
+from dagcelery.client.results import NodeStatus
 from dagcelery.errors import NodeFailed
 from dagcelery.local import Cluster
-from dagcelery.runtime.results import NodeStatus
 
 Cli = Callable[..., Result]
 SECONDS = 30.0

@@ -18,10 +18,10 @@ from rich.console import Console
 
 import cli_targets
 from dagcelery.cli import dag
-from dagcelery.cli.progress import branches, table
+from dagcelery.cli.running import branches, table
 from dagcelery.client import Run
+from dagcelery.client.results import NodeStatus, RunState, RunStatus
 from dagcelery.local import Cluster
-from dagcelery.runtime.results import NodeStatus, RunState, RunStatus
 
 Cli = Callable[..., Result]
 SECONDS = 30.0

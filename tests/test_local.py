@@ -18,11 +18,10 @@ import redis
 
 from dagcelery.client import Run, default_client, set_default
 from dagcelery.errors import DagceleryError, InvalidSetting, NotConfigured
-from dagcelery.local import Cluster, Server, cluster, guardian
+from dagcelery.local import Cluster, Server, cluster, supervisor
+from dagcelery.local.cluster import import_paths, is_told, tolerated_queues, worker_environment
 from dagcelery.local.processes import Guard
-from dagcelery.local.queues import tolerated_queues
 from dagcelery.local.server import find_binary
-from dagcelery.local.workers import import_paths, is_told, worker_environment
 
 PIPELINE = """
 import os
@@ -348,9 +347,9 @@ def test_a_guardian_without_its_parent_ends_what_ignores_it() -> None:
     with stubborn:
         assert stubborn.stdout
         stubborn.stdout.readline()
-        guardian.end({stubborn.pid})
+        supervisor.end({stubborn.pid})
         assert stubborn.wait(10) == -signal.SIGKILL
-    guardian.end({stubborn.pid})
+    supervisor.end({stubborn.pid})
 
 
 @pytest.mark.parametrize(
@@ -366,7 +365,7 @@ def test_a_guardian_cleans_up_unless_its_parent_did(
     read, write = os.pipe()
     os.write(write, commands)
     os.close(write)
-    guardian.watch(parent, str(directory), read)
+    supervisor.watch(parent, str(directory), read)
     os.close(read)
     assert directory.exists() is not is_removed
 

@@ -12,7 +12,7 @@ from dagcelery import RunState
 from dagcelery.client import Run
 from dagcelery.errors import NotConfigured, UnknownKey
 from dagcelery.local import cluster
-from dagcelery.local.keys import FILE, key_of
+from dagcelery.local.cluster import FILE, key_of
 
 
 def test_runs_of_before_can_be_read_when_the_same_directory_is_used_again(tmp_path: Path) -> None:

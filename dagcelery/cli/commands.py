@@ -2,6 +2,10 @@
 
 Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
 command line that makes no sense, and 1 for all else, told in one sentence.
+
+The options by which a command reads inputs from files and writes outputs to files.
+
+The verb that looks for what is wrong.
 """
 
 from __future__ import annotations
@@ -13,20 +17,87 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import lifecycle, machine, watching
-from dagcelery.cli.apps import add_option, plan_of, take_celerys
-from dagcelery.cli.clock import schedule
-from dagcelery.cli.config import config
-from dagcelery.cli.health import doctor
-from dagcelery.cli.located import located
-from dagcelery.cli.plain import plain
-from dagcelery.cli.progress import canvas_lines
-from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
-from dagcelery.cli.targets import Target, load, parameters
+from dagcelery.cli import machine, watching
+from dagcelery.cli.config import config, schedules
+from dagcelery.cli.running import as_json, canvas_lines, run_to_its_end, running, to_json
+from dagcelery.cli.targets import (
+    Target,
+    add_option,
+    chosen_name,
+    load,
+    parameters,
+    plain,
+    plan_of,
+    some_app,
+    take_celerys,
+)
 from dagcelery.errors import DagceleryError
-from dagcelery.runtime.paths import search_here
+from dagcelery.worker.app import search_here
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+
+def located(command: C) -> C:
+    """Give a command the options `node_name`, and as dicts by name `inputs` and `outputs`."""
+    options = [
+        click.option("--node-name", default="", metavar="A.B", help="Run this node of TARGET, or of a DAG within it."),
+        click.option(
+            "--input",
+            "inputs",
+            multiple=True,
+            callback=by_name,
+            metavar="NAME=FILE",
+            help="Read an input from a serialized file; a list may be a folder with a file for each element.",
+        ),
+        click.option(
+            "--output",
+            "outputs",
+            multiple=True,
+            callback=by_name,
+            metavar="NAME=FILE",
+            help="Write an output to a file that is not there yet; if one is named, all must be.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def by_name(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """Read ``name=file`` pairs."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not equals or not name or not file:
+            raise click.BadParameter(f"'{pair}' does not name a file; write NAME=FILE", ctx, param)
+        if name in found:
+            raise click.BadParameter(f"'{name}' is given twice; give it once", ctx, param)
+        found[name] = file
+    return found
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Look for what is wrong with servers, settings and workers, and say what would help.
+
+    The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
+    """
+    from dagcelery.doctor import CHECKS, Patient, Severity, examine  # late, since it imports Celery
+    from dagcelery.worker.context import binding_of
+
+    patient = Patient(binding_of(some_app()), name=chosen_name())
+    found = examine(patient)
+    patient.close()
+    serious = sum(finding.severity is Severity.SERIOUS for finding in found)
+    if as_json:
+        click.echo(to_json({"serious": serious, "findings": [finding.to_dict() for finding in found]}))
+    else:
+        for finding in found:
+            click.echo(plain(f"{finding.severity}: {finding.check}: {finding.what}\n    {finding.remedy}"))
+        click.echo(f"{len(CHECKS)} checks, {len(found)} findings, {serious} of them serious", err=True)
+    if serious:
+        raise click.exceptions.Exit(1)
 
 
 class Verbs(click.Group):
@@ -188,16 +259,22 @@ for verb in (
     watching.list_runs,
     watching.status,
     watching.watch,
-    lifecycle.cancel,
-    lifecycle.resume,
-    lifecycle.errors,
-    lifecycle.sweep,
-    lifecycle.cache,
+    watching.cancel,
+    watching.resume,
+    watching.errors,
+    watching.sweep,
+    watching.cache,
 ):
     dag.add_command(verb)
+
 dag.add_command(machine.worker)
+
 dag.add_command(machine.dev)
+
 dag.add_command(config)
-dag.add_command(schedule)
+
+dag.add_command(schedules)
+
 dag.add_command(doctor)
+
 add_option(dag)

@@ -1,4 +1,7 @@
-"""The verbs that are about a configuration file: check it, and run one of its workflows."""
+"""The verbs that are about a configuration file: check it, and run one of its workflows.
+
+The verbs that are about the clock: which DAGs beat submits, and when.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,61 @@ import glob
 import os
 import re
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dagcelery import draw
-from dagcelery.cli.apps import chosen_name, some_app
-from dagcelery.cli.clock import show_schedules
-from dagcelery.cli.plain import plain
-from dagcelery.cli.running import run_to_its_end, running
-from dagcelery.cli.targets import Target
+from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
+from dagcelery.cli.targets import Target, chosen_name, plain, some_app
 from dagcelery.frontends.yaml import Workflow, load
 from dagcelery.text import choices
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from dagcelery.worker.beat import Scheduled
+
+
+@click.group(name="schedule")
+def schedules() -> None:
+    """See which DAGs Celery's beat submits, and when; `celery -A dagcelery beat` does it."""
+
+
+@schedules.command(name="list")
+@as_json
+def list_schedules(as_json: bool) -> None:
+    """Print the DAGs with a schedule that beat would find: in the app's modules, DAGCELERY_IMPORTS and
+    DAGCELERY_WORKFLOWS.
+    """
+    from dagcelery.worker.beat import of_app
+    from dagcelery.worker.context import binding_of
+
+    found = some_app()
+    show_schedules(of_app(found, binding_of(found).settings), found, as_json=as_json)
+
+
+def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:
+    """Print a line for each DAG: when it is due next, its schedule, its name."""
+    from dagcelery.worker.beat import Clock
+
+    told: list[dict[str, Any]] = [
+        {
+            "dag": each.name,
+            "schedule": each.schedule.cron,
+            "timezone": each.schedule.timezone or str(app.timezone),
+            "next": Clock(each.schedule, app=app).next_tick().isoformat(),
+        }
+        for each in found
+    ]
+    if as_json:
+        click.echo(to_json(told))
+        return
+    if not told:
+        click.echo("no DAG has a schedule", err=True)
+    for line in told:
+        click.echo(plain("{next}  {schedule} {timezone}  {dag}".format(**line)))
 
 
 @click.group()
@@ -59,7 +106,7 @@ def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
 
     ARGUMENTS are those of `celery beat`, such as -s FILE for what it remembers; write -- before them.
     """
-    from dagcelery.schedule import of_files  # late, since it imports Celery
+    from dagcelery.worker.beat import of_files  # late, since it imports Celery
 
     show_schedules(of_files([glob.escape(file)]), some_app())
     if beat:

@@ -1,19 +1,176 @@
-"""A run from the command line: submitted, waited for, and its result printed; perhaps on workers of this machine."""
+"""A run from the command line: submitted, waited for, and its result printed; perhaps on workers of this machine.
+
+A run as a table that keeps itself up to date: a bar for each node, also of fan-outs whose size is not known yet.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from dagcelery import client
-from dagcelery.cli.progress import show_run
-from dagcelery.cli.targets import Target
+from dagcelery.cli.targets import Target, plain
+from dagcelery.client.results import NodeStatus, RunStatus
 from dagcelery.errors import DagceleryError
 from dagcelery.planner.routing import queues_of
+
+if TYPE_CHECKING:
+    from dagcelery.client import Run, Submittable
+
+
+POLL_SECONDS = 0.1
+
+BAR_WIDTH = 30
+
+MARGIN = 4
+"""Lines of the terminal that the table of nodes leaves to others."""
+
+STYLES = {
+    "pending": "dim",
+    "waiting": "dim",
+    "running": "cyan",
+    "retrying": "yellow",
+    "done": "green",
+    "cached": "dim",
+    "skipped": "yellow",
+    "failed": "bold red",
+    "cancelled": "yellow",
+    "timed_out": "yellow",
+}
+
+URGENCY = ("failed", "retrying", "running", "waiting", "done", "skipped")
+
+
+def show_run(run: Run[Any], plan: Submittable | None = None, console: Console | None = None) -> RunStatus:
+    """Show a run's progress until it has ended; with `plan` the canvas that it becomes first. Returns the last status.
+
+    Where the output is no terminal, the finished table is written once.
+    """
+    console = console or Console(stderr=True)
+    if plan is not None:
+        for line in canvas_lines(plan):
+            console.print(plain(line), highlight=False, markup=False, soft_wrap=True)
+    most = max(1, console.height - MARGIN)
+    status = run.status()
+    # Without a terminal Live would not end its last line.
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while not status.state.is_end:
+            if live:
+                live.update(table(status, most), refresh=True)
+            time.sleep(POLL_SECONDS)
+            status = run.status()
+        if live:
+            live.update(table(status, most), refresh=True)
+    if not console.is_terminal:
+        console.print(table(status, most))
+    return status
+
+
+def canvas_lines(node: Submittable) -> Iterator[str]:
+    """Yield the Celery canvas of a DAG, a line each, and the queues that its workers must consume."""
+    from dagcelery.cli.targets import plan_of
+    from dagcelery.planner.routing import queues_of
+    from dagcelery.worker.sender import describe
+
+    plan = plan_of(node)
+    yield plan.name
+    for line in describe(plan):
+        yield f"  {line}"
+    yield f"queues: {', '.join(sorted(queues_of(plan)))}"
+
+
+def table(status: RunStatus, most: int | None = None) -> Table:
+    """Draw a run: its state on top, a line for each node, at most `most` of them and the urgent ones first."""
+    told = Text.assemble(
+        plain(status.name), " ", (plain(status.id), "dim"), " ", (str(status.state), STYLES[status.state])
+    )
+    if words := status.failed or status.reason or status.why:
+        told.append(f": {plain(words)}")
+    drawn = Table(title=told, title_justify="left", box=None, show_header=False, pad_edge=False)
+    shown, left_out = chosen(branches(status.nodes), most)
+    names = indented(shown)
+    for node in shown:
+        drawn.add_row(names[node.name], bar(node), counts(node), Text(node.state, STYLES[node.state]), last_word(node))
+    if left_out:
+        states = Counter(node.state for node in left_out)
+        rest = ", ".join(f"{states[state]:,} {state}" for state in URGENCY if states[state])
+        drawn.add_row(Text(f"and {len(left_out):,} more", "dim"), "", "", Text(rest, "dim"))
+    return drawn
+
+
+def chosen(nodes: Sequence[NodeStatus], most: int | None) -> tuple[list[NodeStatus], list[NodeStatus]]:
+    """Choose the nodes to show, in their own order, and those to leave out."""
+    if most is None or len(nodes) <= most:
+        return list(nodes), []
+    by_urgency = sorted(range(len(nodes)), key=lambda at: URGENCY.index(nodes[at].state))
+    kept = set(by_urgency[:most])
+    return (
+        [node for at, node in enumerate(nodes) if at in kept],
+        [node for at, node in enumerate(nodes) if at not in kept],
+    )
+
+
+def branches(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """Put nodes within mapped DAGs, ``train[*]/fit``, right behind the node that maps."""
+    places = {node.name: at for at, node in enumerate(nodes)}
+
+    def path(node: NodeStatus) -> list[int]:
+        parts = node.name.split("[*]/")
+        return [places.get("[*]/".join(parts[: end + 1]), 0) for end in range(len(parts))]
+
+    return sorted(nodes, key=path)
+
+
+def indented(nodes: Sequence[NodeStatus]) -> dict[str, Text]:
+    """Name nodes below the one that maps by their last part, further in; all others in full."""
+    shown, found = {node.name for node in nodes}, {}
+    for node in nodes:
+        parent, _, last = node.name.rpartition("[*]/")
+        depth = node.name.count("[*]/")
+        found[node.name] = Text("  " * (depth - 1) + "└ " + last if parent in shown else node.name)
+    return found
+
+
+def bar(node: NodeStatus) -> ProgressBar:
+    """Draw how much of a node is done; a fan-out of nothing is done from the start."""
+    total, done = (node.total, node.done + node.skipped) if node.total else (1, int(node.state == "done"))
+    finished = "red" if node.failed else "yellow" if node.skipped else "green"
+    return ProgressBar(total, done, width=BAR_WIDTH, complete_style="cyan", finished_style=finished)
+
+
+def counts(node: NodeStatus) -> Text:
+    """Write how many pieces of a node are done, and how many are elsewhere."""
+    if not node.is_fan_out and node.total <= 1:
+        return Text("cached" if node.cached else "", STYLES["cached"])
+    total = f"{node.total:,}" if node.total or node.state == "done" else "?"
+    told = Text(f"{node.done:,}/{total}")
+    for word in ("running", "retrying", "cached", "skipped", "failed"):
+        if number := getattr(node, word):
+            told.append(f" {number:,} {word}", STYLES[word])
+    return told
+
+
+def last_word(node: NodeStatus) -> Text:
+    """Write why a node waits, or how long it took."""
+    return Text(plain(node.why), "yellow") if node.why else seconds(node)
+
+
+def seconds(node: NodeStatus) -> Text:
+    """Write how long a node took from its first piece's start to its last one's end."""
+    took = node.ended - node.started if node.started and node.ended else 0.0
+    return Text(f"{took:.2f} s" if took else "", "dim")
+
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -64,7 +221,7 @@ def run_to_its_end(
             click.echo(to_json(told["result"]))
 
 
-def workers_for(node: client.Node, processes: int) -> AbstractContextManager[object]:
+def workers_for(node: client.Submittable, processes: int) -> AbstractContextManager[object]:
     """Start workers on this machine that consume whatever a DAG needs."""
     from dagcelery.local import cluster
 

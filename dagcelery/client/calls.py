@@ -8,21 +8,21 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dagcelery.client.clients import Client, Run, default_client, run_here
-from dagcelery.client.outputs import Outputs, invoke_for
-from dagcelery.client.targets import Node
-from dagcelery.client.watching import RunSummary
-from dagcelery.errors import InvalidParameters, NotConfigured, Shortened, shortened
+from dagcelery.client import results
+from dagcelery.client.files import Outputs, invoke_for
+from dagcelery.client.run import Client, Run, RunSummary, default_client, run_here
+from dagcelery.client.submissions import Submittable
+from dagcelery.errors import InvalidParameters, NotConfigured
 from dagcelery.payload import functions
-from dagcelery.runtime import results
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.text import shown
+from dagcelery.tracebacks import Shortened, shortened
 
 
 @shortened
 def submit(
-    node: Node,
+    node: Submittable,
     params: Mapping[str, object] | None = None,
     *,
     key: str | None = None,
@@ -43,7 +43,7 @@ def submit(
 
 
 async def asubmit(
-    node: Node,
+    node: Submittable,
     params: Mapping[str, object] | None = None,
     *,
     key: str | None = None,
@@ -56,7 +56,7 @@ async def asubmit(
 
 
 @shortened
-def invoke(node: Node, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
+def invoke(node: Submittable, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
     """Run a DAG or a task in this process, without Celery and Redis, and return its value.
 
     With `outputs` it returns a mapping of outputs by name instead: to values, or to files that it writes.
@@ -91,7 +91,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
 
 
 def runs(
-    dag: Node | str | None = None,
+    dag: Submittable | str | None = None,
     *,
     state: str | None = None,
     limit: int = 20,
@@ -106,7 +106,7 @@ def runs(
 
 
 async def aruns(
-    dag: Node | str | None = None,
+    dag: Submittable | str | None = None,
     *,
     state: str | None = None,
     limit: int = 20,

@@ -1,25 +1,180 @@
-"""A plan and its parameters become a run that can be remembered."""
+"""A run's parameters are checked against its plan and sealed before anything is written.
+
+What users hand in, a decorated function, a DAG, a task, or the name of one, becomes a plan.
+
+A plan and its parameters become a run that can be remembered.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import uuid
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
 
-from dagcelery.errors import InvalidParameters, SerializationError
+from dagcelery import objects
+from dagcelery.engine.loop import Engine
+from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.writing import Sealed, Writer, as_taken
+from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
+from dagcelery.model import DAG, Buildable, Task
+from dagcelery.model.nodes import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
-from dagcelery.payload import addresses, values
-from dagcelery.planner.plan import Plan
+from dagcelery.payload import addresses, functions, values
+from dagcelery.payload.values import Limits
+from dagcelery.planner.compile import plan as make_plan
+from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
 from dagcelery.planner.topology import topology
-from dagcelery.runtime import parameters
-from dagcelery.runtime.engine import Engine
-from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
-from dagcelery.store.records import NewRun
+from dagcelery.store.records import ROOT, NewRun, Scope
+from dagcelery.text import nearest, shown, word
+
+
+def check(name: str, body: Body, given: Mapping[str, object]) -> None:
+    """Raise InvalidParameters unless `given` names what the DAG takes. Values are not compared with annotations."""
+    known = [param.name for param in body.params]
+    if not isinstance(given, Mapping):
+        raise InvalidParameters(f"parameters of '{name}'", f"are {shown(given)}, not a mapping", "give a dict by name")
+    for unknown in given:
+        if unknown not in known:
+            right = nearest(unknown, known) or _takes(known)
+            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", right)
+    missing = [param.name for param in body.params if param.required and param.name not in given]
+    if missing:
+        raise InvalidParameters(
+            f"parameters of '{name}'",
+            f"missing {missing}; expected {known}, got {shown(list(given))}",
+            "give every parameter that has no default",
+        )
+
+
+def settled(view: RunView, given: Mapping[str, object]) -> Mapping[str, object]:
+    """Return parameters that can be read more than once: what can be read only once becomes a list, as it travels."""
+    body = view.program.plan.bodies[0]
+    check(view.program.plan.name, body, given)
+    known = {param.name: param for param in body.params}
+
+    def one(param: Param, value: object) -> object:
+        if isinstance(value, Iterator) and param.split:
+            return objects.listed(value)
+        return as_taken(view.program.codec(param.codec), value)
+
+    return {name: one(known[name], value) for name, value in given.items()}
+
+
+def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
+    """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
+    plan = view.program.plan
+    body = plan.bodies[0]
+    check(plan.name, body, given)
+    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0, limits), Reader(view, Scope(ROOT))
+    for param in body.params:
+        if not (param.whole or param.split):
+            continue
+        default = param.default
+        value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
+        culprit, codec = f"parameter '{param.name}'", view.program.codec(param.codec)
+        if param.split and param.whole and isinstance(value, Iterator):
+            value = objects.listed(value)  # it can be read once
+        if param.whole:
+            writer.taken(sealed, f"${param.name}", codec, value, culprit)
+        if param.split:
+            writer.split(sealed, f"${param.name}", codec, value, culprit)
+    return sealed
+
+
+def _takes(known: list[str]) -> str:
+    return f"it takes {known}" if known else "it takes no parameters"
+
+
+Submittable = Buildable[..., Any] | DAG | Task | str
+
+
+def deadline_of(dag: DAG | Task) -> float | None:
+    """Seconds that a run of this DAG may take, or None."""
+    return dag.options.deadline if isinstance(dag, DAG) else None
+
+
+def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable, Mapping[str, object]]:
+    """Tell static parameters, which say what the DAG is, from those of the run."""
+    node = _found(node) if isinstance(node, str) else node
+    if isinstance(node, type) or not isinstance(params, Mapping):
+        return node, params  # which is refused where it is looked at
+    names = getattr(node, "static", ())
+    static = {name: params[name] for name in names if name in params}
+    if not static:
+        return node, params
+    dag: DAG = node.__dag__(**static)  # type: ignore[union-attr]
+    return dag, {name: value for name, value in params.items() if name not in static}
+
+
+def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of static parameters that were given, beside others or before."""
+    node = _found(node) if isinstance(node, str) else node
+    names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
+    return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
+
+
+def dag_of(node: Submittable) -> DAG | Task:
+    """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
+    if isinstance(node, str):
+        return dag_of(_found(node))
+    if isinstance(node, DAG | Task):
+        return node
+    if is_buildable(node):
+        return node.__dag__()
+    raise not_buildable(
+        node,
+        "it is neither a DAG nor a task",
+        "decorate the function with @dag or @task, or build a DAG(...)",
+    )
+
+
+def _found(text: str) -> Submittable:
+    """Import what ``"module:name"`` says."""
+    module, _, name = text.partition(":")
+    if not module.strip(".") or not name:
+        raise InvalidDagType(f"'{text}'", "it does not say where the DAG is", "write 'package.module:name'")
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:  # a module's body raises what it likes
+        wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
+        raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
+    return cast(Submittable, found)
+
+
+def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
+    """The plan of a DAG; made once for each DAG object, as long as workers find its functions as it says."""
+    dag, chosen = dag_of(node), settings or Settings()
+    terms = (queue, chosen.serializer, chosen.max_nodes)
+    known = _plans.get(id(dag))
+    if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
+        made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        while len(_plans) >= _KEPT_PLANS:
+            _plans.pop(next(iter(list(_plans))), None)  # other threads may have dropped it
+        known = _plans[id(dag)] = (dag, terms, made)
+    return known[2]
+
+
+def _is_so(spec: FunctionSpec) -> bool:
+    """Whether a function is still found as a plan says: its code may be another, and so may be what has its name."""
+    if spec.live is None:
+        return True
+    now = functions.describe(spec.live, by_value=spec.by_value)
+    return (now["module"], now["qualname"]) == (spec.module, spec.qualname) and spec.hash in ("", now["hash"])
+
+
+_KEPT_PLANS: Final = 128
+
+_plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
+
 
 _NOTHING: Final[Mapping[str, object]] = {}
+
 _PICKLING: Final = frozenset({"pickle", "dill"})
 """Codecs that write one value as other bytes in another process, sets for one."""
 
@@ -40,8 +195,8 @@ def new_run(
     run_id = run_id or uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
     if key is not None:
-        params = parameters.settled(view, params)
-    given = parameters.seal(view, params, engine.limits)
+        params = settled(view, params)
+    given = seal(view, params, engine.limits)
     return NewRun(
         id=run_id,
         name=plan.name,

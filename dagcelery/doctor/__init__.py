@@ -4,8 +4,7 @@ Each finding comes with its remedy. ``dagcelery doctor`` prints them, and is fit
 serious when they start.
 """
 
-from dagcelery.doctor.examination import CHECKS, examine, tell
-from dagcelery.doctor.findings import Finding, Severity
-from dagcelery.doctor.patient import Patient
+from dagcelery.doctor.checks import CHECKS, examine, tell
+from dagcelery.doctor.context import Finding, Patient, Severity
 
 __all__ = ["CHECKS", "Finding", "Patient", "Severity", "examine", "tell"]

@@ -2,32 +2,196 @@
 
 The workers are real: processes of their own with Celery's prefork pool, which import the user's modules as
 workers in production do. Nothing is left behind, however the block, or this process, ends.
+
+The signing key of an installation on this machine: that of its directory, where results of before are kept.
+
+The queues that a worker names to Celery so that it gets whatever its tolerations allow.
+
+Tasks with several taints wait on a queue of their own (see planner/routing.py), so a worker that tolerates
+gpu and ssd consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
+
+Starts Celery workers as child processes, which find the modules that this process finds.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import select
+import sys
+import sysconfig
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from dagcelery.errors import InvalidParameters
-from dagcelery.local.keys import key_of
-from dagcelery.local.processes import Process
-from dagcelery.local.queues import tolerated_queues
+from dagcelery.errors import DagceleryError, InvalidParameters, InvalidSetting, NotConfigured
+from dagcelery.local.processes import Guard, Process, tail
 from dagcelery.local.server import Server
-from dagcelery.local.workers import WorkerOptions, starting
 from dagcelery.model.options import words
+from dagcelery.planner.routing import DEFAULT, queue_for
 from dagcelery.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from dagcelery.client import Client
 
+
+FILE: Final = "signing.key"
+
+
+def key_of(directory: Path | None) -> str:
+    """Return the key that a directory keeps, which is made with the first use; a new one where nothing is kept."""
+    if directory is None:
+        return secrets.token_hex(32)
+    file = directory / FILE
+    if not os.path.lexists(file):
+        _make(file)
+    try:
+        found = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unfit(file, f"cannot be read: {error}") from error
+    if not found:
+        raise _unfit(file, "is empty")
+    return found
+
+
+def _make(file: Path) -> None:
+    """Write a new key, whole or not at all; of several that do so at once one wins."""
+    part = file.with_name(f".{FILE}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+            writer.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            pass
+        finally:
+            part.unlink()
+    except OSError as error:
+        raise _unfit(file, f"cannot be written: {error}") from error
+
+
+def _unfit(file: Path, wrong: str) -> NotConfigured:
+    right = "let this user read it, or remove it: another one is made, and what was signed with it cannot be read then"
+    return NotConfigured(f"the signing key in {file} {wrong}", right)
+
+
+# Every further toleration doubles the queues: eight make 256, which a Redis broker asks for in each read.
+MOST_TOLERATIONS: Final = 8
+
+
+def tolerated_queues(tolerations: Iterable[str], default: str = "") -> tuple[str, ...]:
+    """Return the default queue and one for each set of tolerated taints, the small sets first."""
+    taints = sorted(set(tolerations))
+    if len(taints) > MOST_TOLERATIONS:
+        raise InvalidSetting(
+            "tolerations",
+            f"name {len(taints)} taints, which would be {2 ** len(taints)} queues",
+            f"tolerate at most {MOST_TOLERATIONS}, or name the queues themselves",
+        )
+    sets: Iterable[Collection[str]] = chain.from_iterable(combinations(taints, size) for size in range(len(taints) + 1))
+    return tuple(queue_for(chosen, default=default or DEFAULT) for chosen in sets)
+
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What all workers of a cluster have in common."""
+
+    environment: Mapping[str, str]
+    """Variables on top of this process's own."""
+    app: str = "dagcelery"
+    """The Celery app, as ``celery -A`` takes it."""
+    modules: tuple[str, ...] = ()
+    """Modules that are imported before the first task."""
+    log: Path | int | None = None
+    """Where output goes: a file, or an open file descriptor; None means a file that goes with the cluster."""
+    log_level: str = "WARNING"
+    """The least level of Celery's log that is written."""
+    events: bool = False
+    """Whether workers send the events that Flower shows."""
+
+    def command(self, name: str, processes: int, queues: Iterable[str]) -> list[str]:
+        """Celery's command line for a worker."""
+        return [
+            *("-q", "-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
+            *("-P", "prefork", "-c", str(processes), "-Q", ",".join(queues)),
+            *(("-I", ",".join(self.modules)) if self.modules else ()),
+            # Without these workers do not get to know each other at the start, which takes a second.
+            *("--without-gossip", "--without-mingle"),
+            *(("-E",) if self.events else ("--without-heartbeat",)),
+        ]
+
+
+@contextmanager
+def starting(
+    guard: Guard, options: WorkerOptions, name: str, processes: int, queues: Iterable[str], timeout: float
+) -> Iterator[Process]:
+    """Start a worker, run the block while it boots, then wait until it consumes."""
+    log = guard.directory / f"{name}.log" if options.log is None else options.log
+    told, tell = os.pipe()
+    try:
+        try:
+            worker = guard.start(
+                [
+                    sys.executable,
+                    "-m",
+                    "dagcelery.local.worker",
+                    str(tell),
+                    *options.command(name, processes, queues),
+                ],
+                log=log,
+                environment=worker_environment({f"{PREFIX}LOG_LEVEL": options.log_level} | dict(options.environment)),
+                keep=(tell,),
+            )
+        finally:
+            os.close(tell)
+        yield worker
+        if not is_told(told, lambda: worker.is_alive, timeout):
+            worker.kill()
+            why = tail(log) if isinstance(log, Path) else "its output says why"
+            raise DagceleryError(f"Celery worker {name} of the local cluster", "did not start", why)
+    finally:
+        os.close(told)
+
+
+def is_told(pipe: int, is_alive: Callable[[], bool], timeout: float) -> bool:
+    """Wait for a byte on a pipe; give up when its writer has died, or after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    # A dead worker's children may hold the pipe open, so its end cannot be waited for.
+    while is_alive() and time.monotonic() < deadline:
+        if select.select([pipe], [], [], POLL_SECONDS)[0]:
+            return bool(os.read(pipe, 1))
+    return False
+
+
+def worker_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with its import path and `extra`."""
+    # Celery lets CELERY_BROKER_URL and CELERY_RESULT_BACKEND win over any configuration.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(import_paths()), **extra}
+
+
+def import_paths() -> list[str]:
+    """Return what a worker needs of this process's import path, the working directory first.
+
+    The interpreter's own folders are left out: a worker has them already, and a program of another Python
+    that a task starts must not get them.
+    """
+    library = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    here = os.getcwd()
+    wanted = [here, *(path or here for path in sys.path if not path.endswith(".zip"))]
+    return [path for path in dict.fromkeys(wanted) if not path.startswith(library)]
+
+
 READY_SECONDS = 60.0
+
 STOP_SECONDS = 5.0
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self, cast
 
-from dagcelery.local import guardian
+from dagcelery.local import supervisor
 
 
 class Process:
@@ -75,7 +75,7 @@ class Guard:
         self.directory = Path(tempfile.mkdtemp(prefix="dagcelery-"))
         self._processes: list[Process] = []
         self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), str(self.directory)],
+            [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid()), str(self.directory)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

@@ -14,8 +14,6 @@ import warnings
 from celery import signals
 from celery.__main__ import main as celery
 
-from dagcelery.runtime import worker as worker  # so that what it does when ready comes before what is done here
-
 
 def main() -> None:
     """Run Celery's own command line with this program's arguments but the first."""

@@ -1,14 +1,30 @@
 """What a DAG is: graph, sources, outputs, options, and the rules that every DAG keeps."""
 
-from dagcelery.model.buildable import Buildable
-from dagcelery.model.fanout import fan_source
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.options import DagOptions, TaskOptions
-from dagcelery.model.order import dependencies
-from dagcelery.model.outputs import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
-from dagcelery.model.policies import Cache, Retry, Timeout, Wait, as_timeout, exponential, static
+from dagcelery.model.nodes import (
+    Buildable,
+    FromKey,
+    FromPath,
+    FromProperty,
+    FromReturnValue,
+    TaskOutput,
+    dependencies,
+    fan_source,
+)
+from dagcelery.model.options import (
+    Cache,
+    DagOptions,
+    Retry,
+    Serialize,
+    Serializer,
+    TaskOptions,
+    Timeout,
+    Wait,
+    as_timeout,
+    exponential,
+    static,
+)
 from dagcelery.model.schedules import Schedule
-from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from dagcelery.errors import InvalidDag, shortened
+from dagcelery.errors import InvalidDag
 from dagcelery.model import rules
-from dagcelery.model.annotations import lazy_parameters
-from dagcelery.model.fanout import fan_source
-from dagcelery.model.frozen import Frozen, FrozenMapping
+from dagcelery.model.nodes import Frozen, FrozenMapping, TaskOutput, dependencies, fan_source, layers
 from dagcelery.model.options import DagOptions, TaskOptions, checked, words
-from dagcelery.model.order import dependencies, layers
-from dagcelery.model.outputs import TaskOutput
-from dagcelery.model.reprs import constructor_arguments
+from dagcelery.model.signatures import lazy_parameters
 from dagcelery.model.sources import Readable, Source
 from dagcelery.objects import same
+from dagcelery.text import constructor_arguments
+from dagcelery.tracebacks import shortened
 
 __all__ = ["DAG", "Node", "Task", "dependencies", "fan_source"]
 

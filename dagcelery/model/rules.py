@@ -2,21 +2,20 @@
 
 Task rules look at one task alone, DAG rules at a DAG and the nodes directly in it: a node was checked when it
 was made, so that no rule needs to look deeper.
+
+Rules for one source by itself, whatever it lies in: how it is made, and how deeply its value is nested.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model import fanout
-from dagcelery.model.branches import BRANCH_RULES
-from dagcelery.model.names import NAME_RULE, is_in, is_name
+from dagcelery.model import nodes
+from dagcelery.model.nodes import BRANCH_RULES, NAME_RULE, OUTPUTS, is_in, is_name
 from dagcelery.model.options import check_serializer
-from dagcelery.model.outputs import OUTPUTS
 from dagcelery.model.signatures import signature
-from dagcelery.model.source_rules import check_source
 from dagcelery.model.sources import (
     EMPTY,
     SOURCES,
@@ -24,6 +23,7 @@ from dagcelery.model.sources import (
     FromNodeOutput,
     FromParam,
     ListOf,
+    Literal,
     Part,
     Readable,
     Source,
@@ -38,6 +38,60 @@ from dagcelery.text import choices, listed, shown
 
 if TYPE_CHECKING:
     from dagcelery.model.graph import DAG, Node, Task
+
+
+MOST_LEVELS: Final = 100
+"""Values are planned, written and read by recursion, of which Python allows about 1,000 steps."""
+
+MOST_NESTED_DAGS: Final = 100
+
+_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
+
+
+def check_source(place: str, part: Source | Splice) -> None:
+    """Raise InvalidDag naming `place` for a source that is not made of tuples, or whose value is nested too deeply."""
+    if isinstance(part, FromParam | FromNodeOutput):
+        check_serializer(part.serializer)
+    value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
+    if fault := depth_fault(value):
+        raise InvalidDag(place, *fault)
+    held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
+    if not isinstance(held, tuple):
+        kind, wrong = type(part).__name__, f"is made of {shown(held)}, which is not a tuple"
+        raise InvalidDagType(f"{place}: {kind}", wrong, f"write {kind}((..., ...))")
+
+
+def depth_fault(value: object) -> tuple[str, str] | None:
+    """Return what is wrong with `value`, where, and what would be right; None if it is not nested too deeply."""
+    if type(value) not in _CONTAINERS:
+        return None
+    path: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(value, _parts(value))]
+    keys: list[Any] = []
+    while path:
+        key, part = next(path[-1][1], (None, None))
+        if part is None:
+            path.pop()
+            if keys:
+                keys.pop()
+            continue
+        keys.append(key)
+        if any(part is above for above, _ in path):
+            return f"contains itself at {_at(keys)}", "break the circle, or make it in a task"
+        if len(path) >= MOST_LEVELS:
+            wrong = f"is nested more than {MOST_LEVELS} levels deep, at {_at(keys[:3])}..."
+            return wrong, "make it flatter, or pass it as a parameter that is serialized with AsPickle()"
+        path.append((part, _parts(part)))
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the containers in a container, with their keys."""
+    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    return ((key, part) for key, part in pairs if type(part) in _CONTAINERS)
+
+
+def _at(keys: list[Any]) -> str:
+    return "".join(f"[{shown(key, 60)}]" for key in keys)
 
 
 def check_task(task: Task) -> None:
@@ -118,7 +172,7 @@ def split_input_exists(node: Node) -> None:
 
 def fan_outs_keep_whole_results(task: Task) -> None:
     split = [name for name, output in task.outputs.items() if output.is_partitioned]
-    if split and fanout.fan_source(task) is not None:
+    if split and nodes.fan_source(task) is not None:
         raise InvalidDag(
             f"output {split[0]!r} of {_title(task)}",
             "is partitioned, and so is the task itself",
@@ -198,19 +252,19 @@ def lists_are_kept_by_element(dag: DAG) -> None:
 
 
 def items_are_aligned(dag: DAG) -> None:
-    known = fanout.roots(dag)
+    known = nodes.roots(dag)
     for name, node in dag.nodes.items():
-        found = {fanout.root(source, known): source for source in fanout.fan_sources(node)}
+        found = {nodes.root(source, known): source for source in nodes.fan_sources(node)}
         if len(found) > 1:
             first, second = [_called(source) for source in list(found.values())[:2]]
             raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
 
 
 def splices_are_aligned(dag: DAG) -> None:
-    known = fanout.roots(dag)
+    known = nodes.roots(dag)
     for place, splice in _splices(dag):
-        own = fanout.root(splice.over, known)
-        found = {fanout.root(read, known): read for read in own_items(splice.template)}
+        own = nodes.root(splice.over, known)
+        found = {nodes.root(read, known): read for read in own_items(splice.template)}
         if not found:
             raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
         for other, read in found.items():
@@ -255,7 +309,9 @@ LIST_RULES: tuple[Callable[[DAG], None], ...] = (
 # --- what the rules are made of ---
 
 _READABLE = "FromParam(...) or FromNodeOutput(...)"
+
 _NAME = f"use {NAME_RULE}"
+
 _NEST = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
 
 
@@ -307,14 +363,14 @@ def _place(input_name: str, node_name: str) -> str:
 def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
     for input_name, source in node.inputs.items():
         for read in reads(source):
-            yield _place(input_name, name), fanout.named(read, input_name)
+            yield _place(input_name, name), nodes.named(read, input_name)
     if node.over is not None:
         yield f"over= of node {shown(name)}", node.over
 
 
 def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
     for name, node in dag.nodes.items():
-        for read in fanout.fan_sources(node):
+        for read in nodes.fan_sources(node):
             yield f"node {shown(name)}", read
     for place, splice in _splices(dag):
         yield place, splice.over
@@ -332,7 +388,7 @@ def _splices(dag: DAG) -> Iterator[tuple[str, Splice]]:
 
 def _is_split(node: Node, output: str) -> bool:
     # Results of a fan-out lie there by item; what a nested DAG gives back is taken apart when it is read.
-    return fanout.fan_source(node) is not None or getattr(node.outputs[output], "is_partitioned", True)
+    return nodes.fan_source(node) is not None or getattr(node.outputs[output], "is_partitioned", True)
 
 
 def _check_source(place: str, source: object) -> None:

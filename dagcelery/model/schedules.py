@@ -1,15 +1,121 @@
-"""When a DAG is run by the clock: five fields of cron, and the timezone whose clock they mean."""
+"""When a DAG is run by the clock: five fields of cron, and the timezone whose clock they mean.
+
+Five fields of cron, from the minute to the day of the week, as the numbers that they stand for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model.cron import Numbers, numbers_of, wrong_with
-from dagcelery.model.reprs import constructor_repr
-from dagcelery.text import choices, listed, shown
+from dagcelery.text import choices, constructor_repr, listed, shown
+
+REMEDY: Final = 'write five fields of cron, such as "*/5 * * * *"'
+
+_LONGEST: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What one field may hold: numbers from `low` to `high`, or `names` of them, in order from `low` on."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+    def wrong(self, text: str) -> str:
+        """Return what is wrong with the text of this field; nothing is an empty text."""
+        return next(filter(None, map(self._wrong_part, text.split(","))), "")
+
+    def numbers(self, text: str) -> frozenset[int]:
+        """Return the numbers that a text which is not wrong stands for."""
+        return frozenset(number for part in text.split(",") for number in self._numbers_of(part))
+
+    def _wrong_part(self, part: str) -> str:
+        span, slash, step = part.partition("/")
+        if slash and not (re.fullmatch("[0-9]{1,4}", step) and int(step)):
+            return f"has the step {step!r}, which is not a number above 0"
+        if span == "*":
+            return ""
+        ends = [self._number(end) for end in span.split("-", 1)]
+        if None in ends:
+            return f"has {span!r}, which is not a valid {self.name} from {self.low} to {self.high}"
+        if slash and len(ends) == 1:
+            return f"has {part!r}, which is a step from one number to nowhere"
+        return "" if ends == sorted(ends, key=lambda end: end or 0) else f"has {span!r}, which ends before it begins"
+
+    def _number(self, text: str) -> int | None:
+        if text.lower() in self.names:
+            return self.low + self.names.index(text.lower())
+        number = int(text) if re.fullmatch("[0-9]{1,2}", text) else -1
+        return number if self.low <= number <= self.high else None
+
+    def _numbers_of(self, part: str) -> Iterator[int]:
+        span, _, step = part.partition("/")
+        low, _, high = span.partition("-")
+        ends = (self.low, self.high) if span == "*" else (self._number(low), self._number(high or low))
+        yield from range(ends[0] or 0, (ends[1] or 0) + 1, int(step or 1))
+
+
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+FIELDS: Final = (
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of the month", 1, 31),
+    Field("month", 1, 12, _MONTHS),
+    Field("day of the week", 0, 7, _DAYS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What five fields stand for; of the days of the week 0 is Sunday.
+
+    `is_either` says that a day of the month or one of the week will do: cron's rule where both are named.
+    """
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    is_either: bool
+
+    @property
+    def is_hourly(self) -> bool:
+        """Whether every hour of a day is meant, also one that a day has twice."""
+        return len(self.hours) == 24
+
+
+def wrong_with(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with five fields of cron and what would be right, or None."""
+    parts = text.split()
+    if len(parts) != len(FIELDS):
+        names = ", ".join(field.name for field in FIELDS)
+        return "is not made of five fields", f'write {names}, such as "*/5 * * * *"'
+    for field, part in zip(FIELDS, parts, strict=True):
+        if wrong := field.wrong(part):
+            return wrong, REMEDY
+    found = numbers_of(text)
+    if not found.is_either and not any(day <= _LONGEST[month - 1] for month in found.months for day in found.days):
+        return "names a day that no month has", "write a day that comes"
+    return None
+
+
+def numbers_of(text: str) -> Numbers:
+    """Return the numbers of five fields of which none is wrong."""
+    parts = text.split()
+    minutes, hours, days, months, weekdays = (field.numbers(part) for field, part in zip(FIELDS, parts, strict=True))
+    is_either = not parts[2].startswith("*") and not parts[4].startswith("*")
+    return Numbers(minutes, hours, days, months, frozenset(day % 7 for day in weekdays), is_either)
 
 
 @dataclass(frozen=True, slots=True)

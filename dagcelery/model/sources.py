@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
-from dagcelery.model.reprs import constructor_repr
-from dagcelery.model.serializers import Serializer
+from dagcelery.model.options import Serializer
 from dagcelery.objects import same
+from dagcelery.text import constructor_repr
 
 
 class Empty:

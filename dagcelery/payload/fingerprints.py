@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from dagcelery.objects import ATOMS, CanonicalPickler, cell_contents, is_routine
-from dagcelery.payload.code import (
+from dagcelery.payload.functions import (
     UnknownCode,
     class_text,
     code_hash,
@@ -23,9 +23,9 @@ from dagcelery.payload.code import (
     is_class,
     is_installed,
     is_of_stdlib,
+    layers,
     name_of,
 )
-from dagcelery.payload.functions import layers
 from dagcelery.payload.lazy import LazyList
 
 _PROTOCOL: Final = 5

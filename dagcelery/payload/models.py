@@ -24,9 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from dagcelery.payload import scripts
-from dagcelery.payload.json_types import Marked, Unreadable
+from dagcelery.payload import pickles
 from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.strict_json import Marked, Unreadable
 
 Classes = Mapping[str, type]
 """The classes that data may choose among, by module and name."""
@@ -61,8 +61,10 @@ class AsModels:
         return self.__codec__().load(reader.read())
 
     def __codec__(self) -> Any:
-        from dagcelery.payload.codecs import AsJSON
-        from dagcelery.payload.models_codec import ModelsCodec  # only processes that touch values need codecs
+        from dagcelery.payload.codecs import (
+            AsJSON,
+            ModelsCodec,  # only processes that touch values need codecs
+        )
 
         return ModelsCodec(AsJSON(), lambda: dict(self.classes))
 
@@ -259,6 +261,6 @@ def _evaluated(hint: Any, scope: Mapping[str, Any]) -> Any:
 
 def _name(kind: type) -> str:
     module = kind.__module__
-    if module in scripts.SCRIPTS:
-        module = scripts.module_that_runs(module) or module
+    if module in pickles.SCRIPTS:
+        module = pickles.module_that_runs(module) or module
     return f"{module}:{kind.__qualname__}"

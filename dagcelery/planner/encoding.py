@@ -25,8 +25,7 @@ from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUns
 from dagcelery.objects import is_routine
 from dagcelery.payload import functions
 from dagcelery.payload.models import AsModels
-from dagcelery.planner.expressions import SEQUENCES
-from dagcelery.planner.plan import VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
+from dagcelery.planner.plan import SEQUENCES, VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
 
 _LARGE_BYTES = 1024 * 1024
 _PICKLING = {"pickle": "AsPickle", "dill": "AsDill"}

@@ -27,18 +27,33 @@ Expressions say how an argument is put together from tokens. They are nested tup
 
 All ``each`` of a step, outside of splices, are aligned with its `over`, which names what is counted: a
 split output of a plain step or a parameter, never a fan-out.
+
+Expressions are read and rewritten here, and nothing else knows how they are nested.
+
+A token is *read* in one of four manners:
+
+* ``"whole"``: the value, or all results of a fan-out;
+* ``"each"``: the element or result that belongs to the step's own item;
+* ``"spliced"``: an element per item of a splice, so in the end all of them;
+* ``"over"``: a splice counts its items.
+
+A literal of a DAG stands in the plan as it is where JSON keeps it, else taken apart, else as an object.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+from dagcelery.text import shown
 
 VERSION = 1
 
 Expr: TypeAlias = tuple[Any, ...]
+
 Path: TypeAlias = tuple[tuple[str, str | int], ...]
 
 
@@ -180,3 +195,116 @@ class Plan:
     def digest(self) -> str:
         """The SHA-256 of the encoded plan, in hexadecimal."""
         return hashlib.sha256(self.encode()).hexdigest()
+
+
+Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
+
+SEQUENCES = frozenset({"list", "tuple", "set"})
+
+
+def tokens(expr: Expr, *, spliced: bool = False) -> Iterator[tuple[str, Reading]]:
+    """Yield every token of `expr` with the manner in which it is read, in the order of the text."""
+    tag = expr[0]
+    if tag == "ref":
+        yield expr[1], "whole"
+    elif tag == "each":
+        yield expr[1], "spliced" if spliced else "each"
+    elif tag in SEQUENCES:
+        for item in expr[1]:
+            yield from tokens(item, spliced=spliced)
+    elif tag == "splice":
+        yield from tokens(expr[1], spliced=True)
+        yield expr[2], "over"
+    elif tag == "dict":
+        for key, value in expr[1]:
+            yield from tokens(key, spliced=spliced)
+            yield from tokens(value, spliced=spliced)
+    elif tag in ("part", "choice"):
+        yield from tokens(expr[1], spliced=spliced)
+    elif tag == "first":
+        for item in expr[1:]:
+            yield from tokens(item, spliced=spliced)
+
+
+def substituted(expr: Expr, replace: Callable[[Expr], Expr]) -> Expr:
+    """Return `expr` with every ``ref``, ``each`` and ``splice`` replaced, the innermost first."""
+    tag = expr[0]
+    if tag in ("ref", "each"):
+        return replace(expr)
+    if tag in SEQUENCES:
+        return (tag, tuple([substituted(item, replace) for item in expr[1]]))
+    if tag == "splice":
+        return replace(("splice", substituted(expr[1], replace), expr[2]))
+    if tag == "dict":
+        return (tag, tuple([(substituted(k, replace), substituted(v, replace)) for k, v in expr[1]]))
+    if tag == "part":
+        return (tag, substituted(expr[1], replace), expr[2])
+    if tag in ("choice", "first"):
+        return (tag, *[substituted(item, replace) for item in expr[1:]])
+    return expr
+
+
+def is_constant(expr: Expr) -> bool:
+    """Whether `expr` has the same value wherever it is read."""
+    return next(tokens(expr), None) is None
+
+
+def level(token: str) -> tuple[int, str]:
+    """Return how many scopes up `token` points, and what it is called there: ``"^^3.0"`` → (2, "3.0")."""
+    name = token.lstrip("^")
+    return len(token) - len(name), name
+
+
+def raised(token: str, levels: int) -> str:
+    """Return the name by which a scope `levels` further down calls `token`."""
+    return "^" * levels + token
+
+
+def step_of(token: str) -> int | None:
+    """Return the index of the step of this same scope that `token` belongs to; None for all others."""
+    if token[0] in "^$":
+        return None
+    return int(token[: token.index(".")])
+
+
+# Beyond this Python refuses to write an int in decimal.
+_INT_BITS: Final = 10_000
+
+_ATOMS: Final = (type(None), bool, str)
+
+
+def literal(value: object) -> Expr:
+    """Return the expression of a constant; only exact types count, a subclass might mean more."""
+    if _is_json(value):
+        return ("lit", value)
+    if type(value) is list:
+        return ("list", tuple(map(literal, value)))
+    if type(value) is tuple:
+        return ("tuple", tuple(map(literal, value)))
+    if type(value) is set:
+        # The order of a set changes from process to process, and the plan's digest must not.
+        return ("set", tuple(map(literal, sorted(value, key=_order))))
+    if type(value) is dict:
+        return ("dict", tuple([(literal(key), literal(item)) for key, item in value.items()]))
+    return ("live", value)
+
+
+def _order(value: object) -> str:
+    try:
+        return hex(value) if type(value) is int else repr(value)
+    except Exception:  # an int in it has too many digits, or its class cannot show it
+        return shown(value)
+
+
+def _is_json(value: object) -> bool:
+    if type(value) in _ATOMS:
+        return True
+    if type(value) is int:
+        return value.bit_length() < _INT_BITS
+    if type(value) is float:
+        return math.isfinite(value)
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
+    return False

@@ -12,7 +12,7 @@ from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 
 if TYPE_CHECKING:
-    from dagcelery.runtime.binding import Binding
+    from dagcelery.worker.context import Binding
 
 
 class EagerClient(Client):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dagcelery.local import Cluster, Process, cluster
-from dagcelery.local.workers import WorkerOptions, starting
+from dagcelery.local.cluster import WorkerOptions, starting
 from dagcelery.model.options import words
 from dagcelery.testing.disturbed import VARIABLE, Disturbance
 from dagcelery.testing.ledger import Ledger, Order

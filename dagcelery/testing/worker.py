@@ -11,10 +11,10 @@ from celery import Celery
 from celery.app.utils import find_app
 
 from dagcelery.errors import NotConfigured
-from dagcelery.runtime.binding import binding_of
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 from dagcelery.testing.disturbed import VARIABLE, Disturbance, disturb, mortal_store
+from dagcelery.worker.context import binding_of
 
 
 def disturbed_app() -> Celery:

@@ -22,7 +22,7 @@ from dagcelery.cli import dag as program
 from dagcelery.compat.dagmate import Dagmate
 from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
-from dagcelery.schedule.beat import prepare
+from dagcelery.worker.beat import prepare
 
 from .vocabulary import double, echo, map_reduce, total
 

@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from dagcelery.client import plan_of
-from dagcelery.client.here import Here
+from dagcelery.client.local_runs import Here
 from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from dagcelery import AsPickle, dag, invoke, task
-from dagcelery.client.here import Here
+from dagcelery.client.local_runs import Here
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.workflow import Workflow
 from dagcelery.model import DAG
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import decode, encode
 from dagcelery.settings import Settings
 

@@ -285,7 +285,7 @@ def test_serializers_that_are_equal_are_two_if_they_hold_other_values() -> None:
 
 
 def _codecs(d: Any) -> Any:
-    from dagcelery.planner.build import plan
+    from dagcelery.planner.compile import plan
 
     return plan(d.__dag__()).codecs
 

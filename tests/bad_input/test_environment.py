@@ -14,7 +14,7 @@ from dagcelery import attach, invoke, submit
 from dagcelery.client import set_default
 from dagcelery.errors import InvalidSetting, NotConfigured, NotSent, StoreUnavailable
 from dagcelery.local import Server
-from dagcelery.local.queues import tolerated_queues
+from dagcelery.local.cluster import tolerated_queues
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 

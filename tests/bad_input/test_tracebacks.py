@@ -166,7 +166,7 @@ def pickled(x: Any) -> Any:
 
 
 def test_what_is_ours_to_mend_keeps_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagcelery.client.here.plan_of", None)
+    monkeypatch.setattr("dagcelery.client.local_runs.plan_of", None)
 
     error, shown = lines(lambda: same.invoke(1))
 

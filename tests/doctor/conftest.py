@@ -15,11 +15,11 @@ from celery import Celery
 from dagcelery import attach
 from dagcelery.client import set_default
 from dagcelery.doctor import Patient, examine
-from dagcelery.doctor.examination import Check
+from dagcelery.doctor.checks import Check
 from dagcelery.local import Server
 from dagcelery.local.processes import Guard, tail
 from dagcelery.local.server import free_ports
-from dagcelery.runtime.binding import binding_of
+from dagcelery.worker.context import binding_of
 
 KEY = "0123456789abcdef"
 HEALTHY: dict[str, Any] = {"worker_prefetch_multiplier": 1}

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from dagcelery.cli import dag
 from dagcelery.client import Client, set_default
-from dagcelery.doctor import CHECKS, Patient, configuration, examine, workers
+from dagcelery.doctor import CHECKS, Patient, checks, examine
 from dagcelery.local import Cluster, Server, cluster
 from dagcelery.settings import Settings
 
@@ -40,14 +40,14 @@ SECONDS = 60.0
 def test_a_key_that_signs_nothing_or_can_be_guessed(
     patient: Make, key: str, imports: tuple[str, ...], expected: tuple[str, str] | None
 ) -> None:
-    told = found(patient(key=key, dagcelery_imports=imports), configuration.check_signing_key)
+    told = found(patient(key=key, dagcelery_imports=imports), checks.check_signing_key)
     assert [(severity, text.partition(",")[0]) for severity, text in told] == (
         [] if expected is None else [(expected[0], expected[1].partition(",")[0])]
     )
 
 
 def test_visibility_timeouts_that_are_short_or_differ_are_warnings(patient: Make) -> None:
-    check = configuration.check_visibility
+    check = checks.check_visibility
     assert found(patient(), check) == []
     assert found(patient(broker_transport_options={"visibility_timeout": 3600}), check) == []
     differing = patient(visibility_timeout=7200, broker_transport_options={"visibility_timeout": 60})
@@ -61,7 +61,7 @@ def test_visibility_timeouts_that_are_short_or_differ_are_warnings(patient: Make
 
 def test_a_visibility_timeout_that_is_no_number_is_serious(patient: Make) -> None:
     sick = patient(broker_transport_options={"visibility_timeout": "3600"})
-    assert found(sick, configuration.check_visibility) == [
+    assert found(sick, checks.check_visibility) == [
         (
             "serious",
             "broker_transport_options says visibility_timeout='3600', which is not a number of seconds; "
@@ -71,16 +71,16 @@ def test_a_visibility_timeout_that_is_no_number_is_serious(patient: Make) -> Non
 
 
 def test_rabbitmq_s_consumer_timeout_cannot_be_asked_and_is_always_said(patient: Make, server: Server) -> None:
-    check = configuration.check_consumer_timeout
+    check = checks.check_consumer_timeout
     assert found(patient(), check) == []
     rabbit = patient("amqp://nobody@127.0.0.1:1//", store=server.url)
     assert [severity for severity, _ in found(rabbit, check)] == ["note"]
-    assert found(rabbit, configuration.check_visibility) == []
+    assert found(rabbit, checks.check_visibility) == []
 
 
 def test_a_multiplier_that_lets_work_wait_is_a_warning(patient: Make) -> None:
-    assert found(patient(), configuration.check_prefetch) == []
-    ((severity, told),) = found(patient(worker_prefetch_multiplier=4), configuration.check_prefetch)
+    assert found(patient(), checks.check_prefetch) == []
+    ((severity, told),) = found(patient(worker_prefetch_multiplier=4), checks.check_prefetch)
     assert severity == "warning"
     assert told.endswith("start workers with --prefetch-multiplier 1")
 
@@ -132,7 +132,7 @@ def await_answer(hospital: Cluster) -> None:
 
 
 def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(hospital: Cluster) -> None:
-    ((severity, told),) = soon(hospital, workers.check_hoarders)
+    ((severity, told),) = soon(hospital, checks.check_hoarders)
     assert severity == "warning"
     assert re.match(r"worker worker-1@\S+ takes 4 messages for 1 processes, and work waits in its hands", told)
 
@@ -140,25 +140,25 @@ def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(hospital: Cluster)
 def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:
     from . import doctored
 
-    assert now(hospital, workers.check_queues) == []
+    assert now(hospital, checks.check_queues) == []
     run = hospital.client.submit(doctored.both)
-    ((severity, told),) = now(hospital, workers.check_queues)
+    ((severity, told),) = now(hospital, checks.check_queues)
     assert severity == "serious"
     assert told == (
         f"no worker consumes the queue 'gpu', which 1 unfinished run needs, such as {run.id}; "
         "start one: dagcelery worker --include-queue gpu"
     )
     run.cancel()
-    assert now(hospital, workers.check_queues) == []
+    assert now(hospital, checks.check_queues) == []
 
 
 def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
     await_answer(hospital)
-    assert now(hospital, workers.check_idle_workers) == []
+    assert now(hospital, checks.check_idle_workers) == []
     control = hospital.client.binding.app.control
     control.cancel_consumer("celery", reply=True, timeout=SECONDS, limit=1)
     try:
-        ((severity, told),) = soon(hospital, workers.check_idle_workers)
+        ((severity, told),) = soon(hospital, checks.check_idle_workers)
     finally:
         control.add_consumer("celery", reply=True, timeout=SECONDS, limit=1)
     assert severity == "warning"
@@ -166,7 +166,7 @@ def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
 
 
 def test_an_installation_without_workers_is_a_warning(patient: Make) -> None:
-    ((severity, told),) = found(patient(), workers.check_queues)
+    ((severity, told),) = found(patient(), checks.check_queues)
     assert severity == "warning"
     assert told.endswith("said within the last seconds that it is alive; start one: celery -A team worker")
 
@@ -174,9 +174,9 @@ def test_an_installation_without_workers_is_a_warning(patient: Make) -> None:
 def test_workers_with_different_code_are_a_warning(hospital: Cluster, folder: Path) -> None:
     (folder / "shelf.py").write_text("AGE = 22")
     await_answer(hospital)
-    assert now(hospital, workers.check_code) == []
+    assert now(hospital, checks.check_code) == []
     other = hospital.start_worker(1, queues=["other"])
-    ((severity, told),) = soon(hospital, workers.check_code)
+    ((severity, told),) = soon(hospital, checks.check_code)
     other.stop()
     assert severity == "warning"
     assert re.match(r"workers have different code of shelf: worker-\d@\S+ has \w{12}, worker-\d@\S+ has \w{12}; ", told)
@@ -205,7 +205,7 @@ def environment(hospital: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """The hospital's addresses, in this process's environment."""
     for name, value in hospital.environment.items():
         monkeypatch.setenv(name, value)
-    for name in [each for each in sys.modules if each in ("doctor.sound", "dagcelery.runtime.own")]:
+    for name in [each for each in sys.modules if each in ("doctor.sound", "dagcelery.worker.own")]:
         monkeypatch.delitem(sys.modules, name)
     replaced = set_default(None)
     yield

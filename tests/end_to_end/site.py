@@ -13,8 +13,8 @@ from pathlib import Path
 import redis
 
 from dagcelery.local import Cluster, Process, cluster
-from dagcelery.runtime.urls import is_redis
 from dagcelery.store.keys import key
+from dagcelery.worker.context import is_redis
 
 from .surroundings import CHOSEN, SURROUNDINGS
 

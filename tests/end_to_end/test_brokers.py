@@ -17,8 +17,8 @@ import redis
 from dagcelery import Run
 from dagcelery.client import Client, new_run, plan_of, set_default
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
-from dagcelery.runtime.urls import for_redis, is_redis
 from dagcelery.settings import Settings
+from dagcelery.worker.context import for_redis, is_redis
 
 from .site import Site
 

@@ -11,7 +11,7 @@ import pytest
 
 from dagcelery import ReturnDeserializedOutputs, StoreSerializedOutputsInPath, dag, invoke, task
 from dagcelery.client import invoke_with_locations
-from dagcelery.client.locations import Staging, read
+from dagcelery.client.files import Staging, read
 from dagcelery.errors import InvalidLocation
 from dagcelery.payload.codecs import AsJSON, codec_for
 

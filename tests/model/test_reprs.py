@@ -8,8 +8,7 @@ import pytest
 
 from dagcelery import AsPickle, Cache, Retry, build, dag, task
 from dagcelery.model import DAG, FromNodeOutput, FromParam, FromReturnValue, Literal, Task
-from dagcelery.model.options import DagOptions, TaskOptions
-from dagcelery.model.policies import Timeout
+from dagcelery.model.options import DagOptions, TaskOptions, Timeout
 from dagcelery.model.schedules import Schedule
 
 

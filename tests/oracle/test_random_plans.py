@@ -6,7 +6,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from dagcelery import DAG, FromNodeOutput, FromParam, invoke
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from tests.planner import interpreter
 
 from .comparison import as_json, search

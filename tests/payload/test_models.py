@@ -24,7 +24,7 @@ from dagcelery.errors import DeserializationError, FunctionNotAllowed, NodeFaile
 from dagcelery.payload import codecs
 from dagcelery.payload.models import AsModels, named_by
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.plan import Plan
 from dagcelery.store.cache import OF_THIS_PROCESS
 

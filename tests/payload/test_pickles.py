@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 import pytest
 
-from dagcelery.payload import pickles, scripts
+from dagcelery.payload import pickles
 
 SOURCE = """
 import enum
@@ -129,7 +129,7 @@ def test_what_stands_there_may_be_sent_by_value(running: types.ModuleType) -> No
 def test_a_module_that_is_run_beside_the_main_one_is_a_script(running: types.ModuleType) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
     names = runpy.run_module("shop_that_runs.program", run_name="__main__")
-    assert scripts.reference(names["Own"]) is None
+    assert pickles.reference(names["Own"]) is None
     assert type(pickles.loads(pickles.dumps(names["Own"]()))) is names["Own"]
 
 
@@ -139,4 +139,4 @@ def test_a_script_a_shell_and_an_archive_have_no_name(name: str | None, monkeypa
     if name is not None:
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     monkeypatch.setitem(sys.modules, "__main__", module)
-    assert scripts.module_that_runs() is None
+    assert pickles.module_that_runs() is None

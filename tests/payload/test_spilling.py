@@ -26,8 +26,16 @@ from dagcelery.payload import addresses
 from dagcelery.payload.codecs import AsJSON, AsPickle, codec_for
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder, Reference, Spill, Spilled
-from dagcelery.payload.splitting import split_blocks
-from dagcelery.payload.values import Limits, open_block, open_bytes, open_value, seal_block, seal_bytes, seal_value
+from dagcelery.payload.values import (
+    Limits,
+    open_block,
+    open_bytes,
+    open_value,
+    seal_block,
+    seal_bytes,
+    seal_value,
+    split_blocks,
+)
 from dagcelery.store.wire import STAGED
 
 json, keyring = codec_for(AsJSON()), Keyring.parse("key")

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 from dagcelery.errors import LimitExceeded, PayloadTooLarge, SerializationError
 from dagcelery.payload.codecs import AsJSON, AsPickle, codec_for
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.splitting import BLOCK_BYTES, SplitList, block_size, split_blocks
-from dagcelery.payload.values import Items, Limits, open_block, open_items
+from dagcelery.payload.values import (
+    BLOCK_BYTES,
+    Items,
+    Limits,
+    SplitList,
+    block_size,
+    open_block,
+    open_items,
+    split_blocks,
+)
 
 json = codec_for(AsJSON())
 keyring = Keyring.parse("key")

@@ -76,7 +76,7 @@ def test_it_is_named(function: Callable[..., Any], way: str) -> None:
 
 def test_it_is_named_where_a_run_is_submitted() -> None:
     from dagcelery.payload.signing import Keyring
-    from dagcelery.planner.build import plan
+    from dagcelery.planner.compile import plan
 
     made = plan(task(SHELL.through).__dag__())
 

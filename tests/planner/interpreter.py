@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagcelery.planner.expressions import level
-from dagcelery.planner.plan import Expr, Path, Plan, Step
+from dagcelery.planner.plan import Expr, Path, Plan, Step, level
 
 
 def run(plan: Plan, **params: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import dag, task
 from dagcelery.model import DAG, FromParam, ListOf, Literal
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.topology import topology
 
 from . import graphs

@@ -23,7 +23,7 @@ from dagcelery.model import (
     TaskOutput,
 )
 from dagcelery.payload.codecs import AsJSON, AsPickle
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.plan import Plan
 
 from .graphs import VALUE, each, graph, lister, nothing, numbers, out, placed, square, task

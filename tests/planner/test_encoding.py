@@ -30,9 +30,8 @@ from dagcelery.model import (
     TupleOf,
 )
 from dagcelery.payload.codecs import AsPickle
-from dagcelery.planner.build import plan
-from dagcelery.planner.literals import literal
-from dagcelery.planner.plan import VERSION, Plan
+from dagcelery.planner.compile import plan
+from dagcelery.planner.plan import VERSION, Plan, literal
 
 from .graphs import VALUE, each, graph, lister, map_reduce, nothing, numbers, out, placed, square, task
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dagcelery.planner.expressions import is_constant, level, raised, step_of, substituted, tokens
-from dagcelery.planner.plan import Expr
+from dagcelery.planner.plan import Expr, is_constant, level, raised, step_of, substituted, tokens
 
 ALL: Expr = (
     "dict",

@@ -21,10 +21,9 @@ from dagcelery.model import (
     TaskOptions,
     TupleOf,
 )
-from dagcelery.planner.build import plan
-from dagcelery.planner.drafts import BodyDraft, Given
+from dagcelery.planner.compile import plan
 from dagcelery.planner.plan import Output
-from dagcelery.planner.resolve import check_aligned
+from dagcelery.planner.resolve import BodyDraft, Given, check_aligned
 
 from .graphs import (
     VALUE,

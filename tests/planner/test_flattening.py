@@ -6,7 +6,7 @@ import pytest
 
 from dagcelery.errors import InvalidDag
 from dagcelery.model import DAG, DictOf, Each, FromNodeOutput, FromParam, ListOf, Literal, Part, Task
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.topology import topology
 
 from .graphs import (

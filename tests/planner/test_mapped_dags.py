@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagcelery.model import DAG, Each, FromNodeOutput, FromParam, ListOf, Literal
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.plan import Param
 from dagcelery.planner.topology import topology
 

@@ -22,7 +22,7 @@ from dagcelery.model import (
     exponential,
     static,
 )
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.wire import topology_fields

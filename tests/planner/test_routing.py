@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagcelery.model import TaskOptions
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.routing import queue_for, queues_of, tolerated
 
 from .graphs import graph, nothing, task

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dagcelery.model import DAG, FromParam, TaskOptions
-from dagcelery.planner.build import plan
-from dagcelery.planner.shape import join_of, straight_run
+from dagcelery.planner.compile import plan
+from dagcelery.planner.topology import join_of, straight_run
 
 from .graphs import add, each, graph, lister, map_reduce, nothing, numbers, out, square, task, total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dagcelery.model import DAG, DagOptions, Each, FromParam, ListOf, Literal, Splice, Task
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.frontier import ready, roots
 from dagcelery.planner.topology import topology
 

@@ -16,7 +16,7 @@ from dagcelery.errors import FunctionNotAllowed, InvalidSetting, NotConfigured
 from dagcelery.payload.functions import load
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.runtime.apps import Modules
+from dagcelery.worker.context import Modules
 
 REDIS = "redis://127.0.0.1:1/0"
 
@@ -199,7 +199,7 @@ def test_what_a_worker_adds_to_the_modules_of_its_app_is_not_allowed() -> None:
 
 
 def test_neither_our_modules_nor_celerys_are_a_teams() -> None:
-    app = made(include=["celery.app.builtins", "dagcelery.runtime.app"])  # as a worker adds them by itself
+    app = made(include=["celery.app.builtins", "dagcelery.worker.app"])  # as a worker adds them by itself
     attach(app)
     assert not [name for name in Modules(app, ()) if name.startswith(("celery", "dagcelery"))]
 

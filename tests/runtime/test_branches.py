@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from dagcelery import DAG, AsPickle, Skipped, dag, task, when
-from dagcelery.client import plan_of
+from dagcelery.client import lifecycle, plan_of, results
+from dagcelery.client.tree import tree
 from dagcelery.errors import InvalidParameters, NodeFailed
 from dagcelery.local import Server
 from dagcelery.planner.plan import Plan
-from dagcelery.runtime import lifecycle, results
-from dagcelery.runtime.tree import tree
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dagcelery import AsPickle, Cache, Retry, Skipped, dag, static, task
+from dagcelery.client import results
 from dagcelery.errors import NodeFailed, StoreUnavailable
-from dagcelery.runtime import results
 from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
 from dagcelery.store.local import LocalServer
 from dagcelery.store.protocol import Store
@@ -259,7 +259,7 @@ def test_a_cache_that_does_not_answer_is_done_without(
     reads: Exception | None, writes: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World(Faulty(reads, writes).store)
-    with caplog.at_level(logging.WARNING, "dagcelery.runtime.caching"):
+    with caplog.at_level(logging.WARNING, "dagcelery.engine.caching"):
         assert [run(world, squares, xs=[1, 2])[0] for _ in range(2)] == [5, 5]
     assert sorted(CALLS) == [1, 1, 2, 2]
     assert "it is not there" in caplog.text

@@ -9,9 +9,9 @@ from celery import chord
 from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import plan_of
-from dagcelery.runtime import canvas
-from dagcelery.runtime.canvas import LINK, VISIT, Canvas
 from dagcelery.store.records import ROOT, ReadyStep
+from dagcelery.worker import sender
+from dagcelery.worker.sender import LINK, VISIT, Canvas
 
 from . import flows
 from .worlds import World, celery_app
@@ -153,4 +153,4 @@ def test_a_join_that_no_canvas_can_say_goes_through_the_stores_arrival_counts() 
     ],
 )
 def test_the_canvas_can_be_described_to_people(node: Any, expected: str) -> None:
-    assert expected in [line.strip() for line in canvas.describe(plan_of(node), slots=2)]
+    assert expected in [line.strip() for line in sender.describe(plan_of(node), slots=2)]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
+from dagcelery.client import lifecycle
+from dagcelery.engine.loop import Engine
 from dagcelery.errors import CodeMismatch, CodeUnknown
 from dagcelery.payload import functions
-from dagcelery.payload.code import code_hash
-from dagcelery.runtime import lifecycle
-from dagcelery.runtime.engine import Engine
+from dagcelery.payload.functions import code_hash
 
 from .worlds import World
 

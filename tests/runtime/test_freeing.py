@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from dagcelery import dag, task
+from dagcelery.client import lifecycle, results
+from dagcelery.engine.reading import Reader
 from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
 from dagcelery.local import Server
-from dagcelery.runtime import lifecycle, results
-from dagcelery.runtime.reading import Reader
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, Scope

@@ -10,12 +10,12 @@ import redis
 
 from dagcelery import dag, task
 from dagcelery.client import plan_of
+from dagcelery.engine import program
+from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
 from dagcelery.local import Server
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
-from dagcelery.runtime import child_plans
-from dagcelery.runtime.program import Program
 from dagcelery.settings import Settings
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
@@ -77,7 +77,7 @@ def test_without_a_key_nothing_that_was_made_may_need_pickle(store: Store) -> No
 
 
 def test_workers_may_forget_plans_and_read_them_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_plans, "_PLANS", 0)
+    monkeypatch.setattr(program, "_PLANS", 0)
     world = World(store, slice_seconds=1e-9)
     assert world.run(flows.halves_of, n=6) == RESULT
     assert all(len(view._owners) < 10 for worker in world.workers for view in worker._views.values())

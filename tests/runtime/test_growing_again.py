@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dagcelery import Retry, task
+from dagcelery.client import events, lifecycle, results, tree
+from dagcelery.engine.loop import Engine
 from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
-from dagcelery.runtime import events, lifecycle, results, tree
-from dagcelery.runtime.engine import Engine
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis

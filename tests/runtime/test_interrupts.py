@@ -15,9 +15,9 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import state
 
 from dagcelery import AsPickle, Cache, Retry, current, dag, invoke, task
+from dagcelery.client import results
+from dagcelery.engine.interrupts import is_leaving, noted
 from dagcelery.errors import NodeFailed
-from dagcelery.runtime import results
-from dagcelery.runtime.interrupts import is_leaving, noted
 
 from .worlds import World
 

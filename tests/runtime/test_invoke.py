@@ -12,7 +12,7 @@ import pytest
 from dagcelery import current, dag, invoke, submit, task
 from dagcelery.errors import InvalidDagType, NodeFailed, NotConfigured
 from dagcelery.model import DAG, Task
-from dagcelery.model.outputs import FromReturnValue
+from dagcelery.model.nodes import FromReturnValue
 from dagcelery.model.sources import FromNodeOutput, FromParam
 
 from . import flows

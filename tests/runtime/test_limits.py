@@ -15,11 +15,11 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from dagcelery import Cache, Retry, Timeout, dag, exponential, invoke, static, submit, task
+from dagcelery.client import lifecycle
+from dagcelery.engine.attempts import limited
 from dagcelery.errors import DagceleryError, NodeFailed
 from dagcelery.errors import TimeLimitExceeded as HardLimit
-from dagcelery.model.policies import MOST_SECONDS
-from dagcelery.runtime import lifecycle
-from dagcelery.runtime.limits import limited
+from dagcelery.model.options import MOST_SECONDS
 
 seen: list[str] = []
 

@@ -14,7 +14,7 @@ from celery import signals
 
 from dagcelery import AsPickle, Cache, Retry, current, dag, invoke, task
 from dagcelery.errors import NodeFailed
-from dagcelery.runtime.observer import Announcer
+from dagcelery.worker.signals import Announcer
 
 from .worlds import World, celery_app
 

@@ -14,9 +14,9 @@ import redis
 from dagcelery import dag, task
 from dagcelery.client import Client
 from dagcelery.local import Server
-from dagcelery.runtime.canvas import LINK, MOST_STEPS, VISIT, Canvas
 from dagcelery.settings import Settings
 from dagcelery.store.records import ReadyStep, scope_id
+from dagcelery.worker.sender import LINK, MOST_STEPS, VISIT, Canvas
 
 from . import flows
 
@@ -148,7 +148,7 @@ def test_a_link_names_no_more_steps_than_fit_into_it() -> None:
         return flows.gpu_echo(x)
 
     from dagcelery.client import plan_of
-    from dagcelery.planner.shape import straight_run
+    from dagcelery.planner.topology import straight_run
 
     runs = straight_run(plan_of(straight), 0, 0, steps=MOST_STEPS)
     assert sum(map(len, runs)) <= MOST_STEPS

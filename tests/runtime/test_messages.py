@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.runtime.canvas import LINK, VISIT
-from dagcelery.runtime.engine import Engine
+from dagcelery.engine.loop import Engine
 from dagcelery.store.records import Lost
+from dagcelery.worker.sender import LINK, VISIT
 
 from . import flows
 from .worlds import Message, World, latest, shuffled

@@ -10,7 +10,7 @@ import pytest
 from dagcelery import dag, invoke, task
 from dagcelery.errors import NodeFailed
 from dagcelery.model import DAG, Task
-from dagcelery.model.outputs import FromReturnValue
+from dagcelery.model.nodes import FromReturnValue
 from dagcelery.model.sources import FromNodeOutput, FromParam
 
 from . import flows

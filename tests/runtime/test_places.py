@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
+from dagcelery.client import results
+from dagcelery.engine.loop import Engine
+from dagcelery.engine.reading import Reader
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, UnknownKey
-from dagcelery.runtime import results
-from dagcelery.runtime.engine import Engine
-from dagcelery.runtime.reading import Reader
 from dagcelery.store.records import ROOT, Scope
 
 from .worlds import World

@@ -20,9 +20,8 @@ import pandas as pd
 import pytest
 
 from dagcelery import AsParquet, AsPickle, dag, task
-from dagcelery.client.here import Here
-from dagcelery.client.submissions import new_run
-from dagcelery.client.targets import fixed, plan_of, static_of
+from dagcelery.client.local_runs import Here
+from dagcelery.client.submissions import fixed, new_run, plan_of, static_of
 from dagcelery.errors import InvalidParameters
 from dagcelery.settings import Settings
 

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from dagcelery import Retry, current, dag, task, when
+from dagcelery.client import lifecycle
+from dagcelery.client.results import notice_deadline
+from dagcelery.engine.loop import Engine
 from dagcelery.errors import NodeFailed
-from dagcelery.runtime import lifecycle
-from dagcelery.runtime.engine import Engine
-from dagcelery.runtime.observer import Announcer
-from dagcelery.runtime.reports import OwnMessages
-from dagcelery.runtime.waiting import notice_deadline
 from dagcelery.store.keys import key
+from dagcelery.worker.signals import Announcer, OwnMessages
 
 from . import flows
 from .worlds import World, celery_app

@@ -11,7 +11,7 @@ from celery import Celery, Task
 from dagcelery import Run, RunState, attach, dag, task
 from dagcelery.client import Client, set_default
 from dagcelery.doctor import Patient, examine
-from dagcelery.doctor.servers import check_broker
+from dagcelery.doctor.checks import check_broker
 from dagcelery.errors import BrokerUnavailable, NotSent, StoreUnavailable
 from dagcelery.local import Server
 from dagcelery.store.fleet import FleetAdapter

@@ -10,7 +10,7 @@ from celery import signals
 
 from dagcelery import Retry, current, dag, task
 from dagcelery.errors import NodeFailed
-from dagcelery.runtime.observer import Announcer
+from dagcelery.worker.signals import Announcer
 
 from . import flows
 from .worlds import World, celery_app

@@ -13,15 +13,15 @@ import fsspec
 import pytest
 
 from dagcelery import AsPickle, Run, dag, invoke, task
+from dagcelery.client import results
+from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
-from dagcelery.runtime import results
-from dagcelery.runtime.lifecycle import retry_from
-from dagcelery.runtime.sweeping import sweep_files
 from dagcelery.settings import Settings
 from dagcelery.store.keys import ACTIVE, key
 from dagcelery.store.local import store_in_process
 from dagcelery.store.machine import MachineAdapter
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
+from dagcelery.worker.heartbeat import sweep_files
 
 from .worlds import World
 

@@ -13,17 +13,15 @@ import pytest
 from celery import signals
 
 from dagcelery import Retry, Timeout, current, dag, invoke, task
+from dagcelery.client import results
+from dagcelery.engine.execute import Executed
+from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.loop import Unobserved, Visit
+from dagcelery.engine.reading import RunView
 from dagcelery.errors import NodeFailed
 from dagcelery.payload import failures
-from dagcelery.runtime import results
-from dagcelery.runtime.engine import Unobserved
-from dagcelery.runtime.execution import Executed
-from dagcelery.runtime.observer import Announcer
-from dagcelery.runtime.reading import RunView
-from dagcelery.runtime.signals import Signals, signals_of
-from dagcelery.runtime.telling import quiet_logger
-from dagcelery.runtime.visits import Visit
 from dagcelery.store.records import Claim, Lost, Response
+from dagcelery.worker.signals import Announcer, Signals, signals_of
 
 from . import flows
 from .worlds import World, celery_app

@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
+from dagcelery.client import results
 from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
 from dagcelery.local import Server
-from dagcelery.runtime import results
-from dagcelery.runtime.canvas import VISIT
 from dagcelery.store.keys import key
 from dagcelery.store.redis import store_on_redis
+from dagcelery.worker.sender import VISIT
 
 from . import flows
 from .worlds import Message, World

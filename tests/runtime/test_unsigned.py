@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
+from dagcelery.client import lifecycle, results
 from dagcelery.errors import BadSignature, CodeUnknown, NodeFailed, NotConfigured
 from dagcelery.local import Server
-from dagcelery.runtime import lifecycle, results
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.runtime.canvas import VISIT
-from dagcelery.runtime.engine import Engine
-from dagcelery.runtime.watch import Watch
+from dagcelery.engine.interrupts import Watch
+from dagcelery.engine.loop import Engine
+from dagcelery.worker.sender import VISIT
 
 from . import flows
 from .worlds import Message, World

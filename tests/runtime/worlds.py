@@ -10,16 +10,15 @@ from typing import Any
 from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
-from dagcelery.client import new_run, plan_of
+from dagcelery.client import new_run, plan_of, results
+from dagcelery.engine.loop import Engine, Observer
+from dagcelery.engine.reading import RunView
 from dagcelery.payload.signing import Keyring
-from dagcelery.runtime import results
-from dagcelery.runtime.canvas import LINK, VISIT, Canvas
-from dagcelery.runtime.engine import Engine, Observer
-from dagcelery.runtime.reading import RunView
 from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
+from dagcelery.worker.sender import LINK, VISIT, Canvas
 
 KEY = "a key for tests"
 

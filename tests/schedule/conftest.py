@@ -15,8 +15,8 @@ from celery.beat import PersistentScheduler, Scheduler
 from dagcelery import Run, attach
 from dagcelery.client import set_default
 from dagcelery.local import Server
-from dagcelery.schedule.beat import prepare
 from dagcelery.store.keys import ACTIVE
+from dagcelery.worker.beat import prepare
 
 
 class Beats:

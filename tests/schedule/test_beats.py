@@ -14,12 +14,11 @@ from celery import Celery
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
+from dagcelery.client.results import RunState
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
-from dagcelery.runtime.binding import binding_of
-from dagcelery.runtime.results import RunState
-from dagcelery.schedule import Clock, of_app
-from dagcelery.schedule.beat import Submitter, prepare
+from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
+from dagcelery.worker.context import binding_of
 
 from . import clockwork
 from .conftest import Beats

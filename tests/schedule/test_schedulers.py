@@ -19,9 +19,8 @@ from dagcelery import Run
 from dagcelery.cli import dag
 from dagcelery.local import Cluster, Process
 from dagcelery.local.processes import tail
-from dagcelery.runtime.binding import binding_of
-from dagcelery.schedule import of_app
-from dagcelery.schedule.beat import prepare
+from dagcelery.worker.beat import of_app, prepare
+from dagcelery.worker.context import binding_of
 
 from .conftest import Beats
 

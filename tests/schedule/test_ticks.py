@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dagcelery import Schedule, dag
 from dagcelery.errors import InvalidDag
-from dagcelery.schedule import ticks
+from dagcelery.worker import beat
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 29), datetime(2026, 10, 25)
@@ -23,7 +23,7 @@ def of_day(cron: str, day: datetime, zone: ZoneInfo = BERLIN) -> list[str]:
     moment = day.replace(tzinfo=zone).astimezone(UTC) - timedelta(seconds=1)
     end = (day + timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
     found = []
-    while (moment := ticks.after(moment, Schedule(cron).numbers, zone)) < end:
+    while (moment := beat.after(moment, Schedule(cron).numbers, zone)) < end:
         found.append(moment.astimezone(zone).strftime("%H:%M%z")[:-2])
     return found
 
@@ -82,7 +82,7 @@ def test_every_five_minutes_means_it_also_when_the_clock_is_changed() -> None:
     for day, hours in ((SPRING, 23), (AUTUMN, 25)):
         moment = day.replace(tzinfo=BERLIN).astimezone(UTC)
         for _ in range(hours * 12):
-            following = ticks.after(moment, Schedule("*/5 * * * *").numbers, BERLIN)
+            following = beat.after(moment, Schedule("*/5 * * * *").numbers, BERLIN)
             assert following - moment == timedelta(minutes=5)
             moment = following
 
@@ -94,10 +94,10 @@ def test_every_five_minutes_means_it_also_when_the_clock_is_changed() -> None:
 )
 def test_the_last_tick_before_the_next_one_is_the_last_one(cron: str, moment: datetime, zone: str) -> None:
     numbers = Schedule(cron).numbers
-    last, following = (find(moment, numbers, ZoneInfo(zone)) for find in (ticks.up_to, ticks.after))
+    last, following = (find(moment, numbers, ZoneInfo(zone)) for find in (beat.up_to, beat.after))
     assert last <= moment < following
-    assert ticks.after(last, numbers, ZoneInfo(zone)) == following
-    assert ticks.up_to(following - timedelta(microseconds=1), numbers, ZoneInfo(zone)) == last
+    assert beat.after(last, numbers, ZoneInfo(zone)) == following
+    assert beat.up_to(following - timedelta(microseconds=1), numbers, ZoneInfo(zone)) == last
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ from click.testing import CliRunner
 
 from dagcelery import errors, invoke, task
 from dagcelery.cli import dag as program
-from dagcelery.client import set_default
-from dagcelery.client.clients import Client
+from dagcelery.client import results, set_default
+from dagcelery.client.run import Client
 from dagcelery.local import Server
 from dagcelery.planner.plan import Plan
-from dagcelery.runtime import results
 from dagcelery.settings import Settings
 from dagcelery.store.keys import key
 

@@ -14,7 +14,7 @@ import redis
 from kombu import Connection, Producer
 
 from dagcelery.local import Cluster
-from dagcelery.runtime.canvas import LINK, VISIT
+from dagcelery.worker.sender import LINK, VISIT
 
 SECONDS = 60.0
 

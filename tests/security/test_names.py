@@ -12,11 +12,11 @@ from rich.console import Console
 
 from dagcelery import errors, submit
 from dagcelery.cli import dag as program
-from dagcelery.cli import plain, watching
-from dagcelery.cli.progress import table
+from dagcelery.cli import targets, watching
+from dagcelery.cli.running import table
 from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
-from dagcelery.model.names import is_name
+from dagcelery.model.nodes import is_name
 
 SECONDS = 60.0
 Cli = Callable[..., str]
@@ -41,9 +41,9 @@ def is_harmless(told: str) -> bool:
 
 def test_what_is_hidden_in_text_is_shown() -> None:
     assert not is_harmless(HOSTILE)
-    assert is_harmless(plain.plain(HOSTILE))
-    assert plain.plain("\x1b[2J") == "\\x1b[2J"
-    assert plain.plain("naïve 東京\n\tplain") == "naïve 東京\n\tplain"
+    assert is_harmless(targets.plain(HOSTILE))
+    assert targets.plain("\x1b[2J") == "\\x1b[2J"
+    assert targets.plain("naïve 東京\n\tplain") == "naïve 東京\n\tplain"
 
 
 def test_an_error_of_a_task_is_printed_as_text(cli: Cli) -> None:

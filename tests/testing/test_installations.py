@@ -12,7 +12,7 @@ import redis
 from dagcelery import Cache, Run, RunState, dag, invoke, submit, task
 from dagcelery.client import default_client, set_default
 from dagcelery.errors import NotConfigured, RunNotFound
-from dagcelery.local.workers import import_paths
+from dagcelery.local.cluster import import_paths
 from dagcelery.testing.eager import eager_client, in_process
 from dagcelery.testing.installations import KeptArena, KeptCluster, kept_arena, kept_cluster
 

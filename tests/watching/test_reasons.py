@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dagcelery import NodeStatus, Retry, Run, dag, task
+from dagcelery.client.results import Surroundings, reason
 from dagcelery.local import Cluster
-from dagcelery.runtime.reasons import Surroundings, reason
 
 from .conftest import SECONDS
 from .vocabulary import numbers, patient, row, square, stranded, total, waits

@@ -9,7 +9,7 @@ import pytest
 
 from dagcelery.client import Client
 from dagcelery.doctor import Patient, examine
-from dagcelery.doctor.workers import check_queues, check_worker_keys
+from dagcelery.doctor.checks import check_queues, check_worker_keys
 from dagcelery.local import Cluster, Server
 from dagcelery.payload.signing import Keyring, key_of
 from dagcelery.settings import Settings

@@ -13,9 +13,8 @@ from dagcelery.cli.machine import consumed
 from dagcelery.client import Client, Run, default_client, runs
 from dagcelery.compat.dagorama.decorators import QUEUES
 from dagcelery.errors import CodeMismatch, InvalidParameters
-from dagcelery.local.cluster import READY_SECONDS
+from dagcelery.local.cluster import READY_SECONDS, WorkerOptions, starting
 from dagcelery.local.processes import Guard, Process
-from dagcelery.local.workers import WorkerOptions, starting
 from dagcelery.model.options import words
 
 __all__ = ["CodeMismatchException", "Worker", "execute_worker", "execute_worker_async", "launch_workers"]

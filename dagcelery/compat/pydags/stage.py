@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from dagcelery.frontends import stages
+from dagcelery.frontends.stages import FunctionStage as DecoratorStage
 from dagcelery.frontends.stages import RedisStage, Stage, stage
-from dagcelery.frontends.stages.definition import FunctionStage as DecoratorStage
 
 __all__ = ["DecoratorStage", "DiskCacheStage", "RedisStage", "Stage", "stage"]
 

@@ -1,29 +1,35 @@
-"""Building runs the body of a DAG with symbolic parameters, and turns what it called into a DAG."""
+"""Building runs the body of a DAG with symbolic parameters, and turns what it called into a DAG.
+
+`when` chooses between two branches of a DAG by a value that only a run will know.
+
+A dynamic task is called for real, with real values; calls of tasks and DAGs in it make a graph that follows it.
+
+What such a call returns is a promise. It may be given to other calls, and returned, in lists, tuples, sets and dicts
+too. The body runs once, so its loops and branches are Python's own.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.frontends.functional.agreement import check_agreement
-from dagcelery.frontends.functional.calls import hint_of
-from dagcelery.frontends.functional.captures import Captures
-from dagcelery.frontends.functional.fold import folded
-from dagcelery.frontends.functional.graph import graph, lone
-from dagcelery.frontends.functional.output import Output
-from dagcelery.frontends.functional.probes import THREE, Probes, others
-from dagcelery.frontends.functional.refs import Parameter, Ref
-from dagcelery.frontends.functional.terms import Table
-from dagcelery.frontends.functional.trace import Trace
+from dagcelery.frontends.functional.assembly import Grown, graph, lone
+from dagcelery.frontends.functional.definition import name_of
+from dagcelery.frontends.functional.lowering import check_agreement, folded
+from dagcelery.frontends.functional.outputs import CONDITION, REFUSED, Captures, Output, Table, title, trace_of
+from dagcelery.frontends.functional.recorded import THREE, CalledDag, Parameter, Probes, Ref, Result, hint_of, others
+from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
-from dagcelery.model.source_rules import MOST_NESTED_DAGS
-from dagcelery.model.sources import FromParam, Literal, Source
+from dagcelery.model.rules import MOST_NESTED_DAGS
+from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.text import shown
 
 # What is being built in this context: a DAG that calls itself would never come to an end.
 _BUILDING: ContextVar[tuple[object, ...]] = ContextVar("dagcelery_building", default=())
@@ -191,3 +197,197 @@ def _explained(error: Exception, trace: Trace, name: str) -> Exception:
         wrong = f"uses an output as if it had a value: {error}"
         return InvalidDagType(f"DAG {name!r}", wrong, "compute in a task: pass the output to it as an argument")
     return error
+
+
+T = TypeVar("T")
+
+U = TypeVar("U")
+
+
+@overload
+def when(condition: object, then: Callable[[], T], otherwise: Callable[[], U]) -> T | U: ...
+
+
+@overload
+def when(condition: object, then: Callable[[], T], otherwise: None = None) -> T | None: ...
+
+
+def when(condition: object, then: Callable[[], Any], otherwise: Callable[[], Any] | None = None) -> Any:
+    """Return what `then` returns if the condition is true, else what `otherwise` does, None without one.
+
+    In a DAG's body the condition is an output or a parameter, and a worker decides. Both branches are read, so that it
+    is known what they call, and the nodes of one of them are skipped. Give functions without parameters, such as
+    ``lambda: train(x)``. A condition that has a value chooses at once, as it does outside of a body. Raises InvalidDag.
+    """
+    for name, branch in (("then", then), ("otherwise", otherwise)):
+        if branch is not None or name == "then":
+            _check_branch(name, branch)
+    trace = current()
+    if trace is None or not isinstance(condition, Output):
+        chosen = then if condition else otherwise
+        return None if chosen is None else chosen()
+    captures = Captures(trace, (then, otherwise))
+    branches = {"then": built_branch(then, captures, "the branch then= of when(...)")}
+    if otherwise is not None:
+        branches["otherwise"] = built_branch(otherwise, captures, "the branch otherwise= of when(...)")
+    return _recorded(trace, condition, captures, branches)
+
+
+def _recorded(trace: Trace, condition: Output, captures: Captures, branches: dict[str, Branch]) -> Output:
+    hints = [branch.hint for branch in branches.values()]
+    hint = hints[0] if len(hints) == 2 and hints[0] == hints[1] else None
+    callee = CalledDag("when", False, _dag(branches), hint)
+    call = trace.record(callee, {CONDITION: condition, **captures.outputs}, captures.upstream)
+    return trace.output(Ref(Result(call)))
+
+
+def _dag(branches: dict[str, Branch]) -> DAG:
+    """Return the DAG that a `when` becomes: a node for each branch that calls anything, and what is chosen of them."""
+    if not any(branch.nodes for branch in branches.values()):
+        raise InvalidDag("when(...)", "calls no task in any branch", "choose between values in a task")
+    inputs: dict[str, FromParam] = {CONDITION: FromParam()}
+    nodes: dict[str, DAG] = {}
+    given: dict[str, Source] = {"then": Literal(None), "otherwise": Literal(None)}
+    for name, branch in branches.items():
+        inputs |= {each: source for each, source in branch.inputs.items() if source.serializer or each not in inputs}
+        given[name] = branch.returns
+        if branch.nodes:
+            nodes[name] = _node(name, branch)
+            if branch.returns != Literal(None):
+                given[name] = FromNodeOutput(name, "return_value")
+    is_nothing = all(source == Literal(None) for source in given.values())
+    returns = Literal(None) if is_nothing else Choice(FromParam(CONDITION), given["then"], given["otherwise"])
+    outputs = {} if returns == Literal(None) else {"return_value": returns}
+    return DAG(nodes, inputs, outputs, name="when", returns=returns)
+
+
+def _node(name: str, branch: Branch) -> DAG:
+    inputs = {CONDITION: FromParam(CONDITION), **{each: FromParam(each) for each in branch.inputs}}
+    outputs = {} if branch.returns == Literal(None) else {"return_value": branch.returns}
+    return DAG(branch.nodes, inputs, outputs, name=name, only_if=(CONDITION, name == "then"))
+
+
+def _check_branch(name: str, branch: object) -> None:
+    if isinstance(branch, Output) or not callable(branch):
+        wrong = "is a value already, so that its nodes would belong to no branch"
+        raise InvalidDagType(f"{name}={shown(branch)} of when(...)", wrong, f"give a function: {name}=lambda: train(x)")
+    try:
+        inspect.signature(branch).bind()
+    except TypeError:
+        right = "use what is around it, as lambda: train(x) does"
+        raise InvalidDagType(f"{name}= of when(...)", "wants arguments, and gets none", right) from None
+    except ValueError:
+        return  # a built-in function that does not say what it takes
+
+
+_NO_PROBES: Final = Probes("real values", 1)
+
+
+def drive(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a dynamic task's function; returns its value, or its graph if it called tasks or DAGs."""
+    from dagcelery.frontends.functional.questions import check_questions_of_task  # here, as where DAGs are built
+
+    check_questions_of_task(function, arguments)
+    with Growth(name_of(function)) as growth:
+        returned = function(**arguments)
+        if not inspect.isawaitable(returned) or isinstance(returned, Output):
+            return growth.ended(returned)
+    return _awaited(growth, returned)
+
+
+async def _awaited(growth: Growth, returned: Awaitable[Any]) -> Any:
+    # The loop may run in another thread than the call.
+    with growth.resumed():
+        return growth.ended(await returned)
+
+
+class Promise(Output):
+    """What a call in a running dynamic task returns: the value that will be there, for others to take."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(f"{title(self)} has no attribute {name!r}")
+        _refuse(self, f"cannot be asked for its property {name!r}")
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        _refuse(self, "cannot be asked for what lies in it")
+
+    def __iter__(self) -> Iterator[Output]:
+        _refuse(self, "cannot be iterated or taken apart")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        _refuse(self, f"cannot be given the property {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        _refuse(self, f"cannot lose the property {name!r}")
+
+
+def _refuse(promise: Output, wrong: str, *, is_final: bool = True) -> NoReturn:
+    error = InvalidDagType(title(promise), f"{wrong}: it has no value yet in the task that called for it", _PASS_ON)
+    if is_final:  # it holds even if the task catches it
+        trace_of(promise).refused = trace_of(promise).refused or error
+    raise error
+
+
+_PASS_ON: Final = "pass it on to a task, as an argument or in a list, tuple, set or dict: there it is the value"
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: Promise, *_: object, **__: object) -> NoReturn:
+        # Python itself asks for a length, and goes on without one.
+        _refuse(self, REFUSED[name], is_final=name != "len")
+
+    return refuse
+
+
+for _name in REFUSED:
+    setattr(Promise, f"__{_name}__", _refusal(_name))
+
+
+class Growth(Trace):
+    """The calls of a running dynamic task, in their order; `name` is what its graph is called."""
+
+    is_growth = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_NO_PROBES, {}, Table())
+        self.name = name
+        self.place = "the running task"
+        self.home = name.rpartition(":")[2]
+        self._promises: list[Promise] = []
+
+    def __enter__(self) -> Growth:
+        super().__enter__()
+        return self
+
+    def output(self, ref: Ref) -> Output:
+        """Return the promise of a call."""
+        return Promise(self, ref)
+
+    def hash_of(self, ref: Ref) -> int:
+        """Return the hash of a promise: each is itself only."""
+        return hash(ref)
+
+    def title(self, ref: Ref) -> str:
+        """Return what to call a promise in an error."""
+        assert isinstance(ref.base, Result), "a running task has values, not parameters and elements"
+        return f"the promise of {self.calls[ref.base.call].callee.name!r}"
+
+    def resumed(self) -> Growth:
+        """Go on in the thread that this is called in."""
+        self.thread = threading.get_ident()
+        return self
+
+    def ended(self, returned: Any) -> Any:
+        """Return what the task returned, or the graph that it stands for if there were calls."""
+        # Whatever an iterator calls, it calls now; and it may give one object again and again, changed.
+        source = self.source(returned) if isinstance(returned, Iterator) else None
+        if self.refused is not None:
+            raise self.refused
+        if not self.calls:
+            return source.value if isinstance(source, Literal) else returned
+        returns = source or self.source(returned)
+        self.settle()
+        return Grown(self.name, self.calls, returns)

@@ -11,14 +11,14 @@ from operator import is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
-from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, Shortened, shortened
-from dagcelery.frontends.functional.output import Output, flat
+from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
+from dagcelery.frontends.functional.outputs import Output, flat
 from dagcelery.frontends.functional.trace import check_values, nothing_traced
-from dagcelery.model.annotations import hints
 from dagcelery.model.graph import DAG
-from dagcelery.model.signatures import says, signature
+from dagcelery.model.signatures import hints, says, signature
 from dagcelery.objects import is_named
 from dagcelery.text import choices, shown
+from dagcelery.tracebacks import Shortened, shortened
 
 if TYPE_CHECKING:
     from typing import Self

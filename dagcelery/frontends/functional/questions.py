@@ -32,11 +32,9 @@ from dagcelery.frontends.functional.abstract_values import (
     joined,
     known,
 )
-from dagcelery.frontends.functional.bytecode import questions
 from dagcelery.frontends.functional.definition import Definition, short_name
-from dagcelery.frontends.functional.expressions import GivenUp
-from dagcelery.frontends.functional.interpreter import Interpreter
-from dagcelery.frontends.functional.source_code import function_node
+from dagcelery.frontends.functional.interpreter import GivenUp, Interpreter
+from dagcelery.frontends.functional.source_code import function_node, questions
 
 
 def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
@@ -228,7 +226,7 @@ def _refused(where: str, asked: str, parameter: str, is_growth: bool) -> Invalid
     return InvalidDag(where, f"asks {asked}, but it has a value only {when}", f"{choosing} in a task{static}")
 
 
-_WHEN: Final = "dagcelery.frontends.functional.branching"
+_WHEN: Final = "dagcelery.frontends.functional.building"
 _LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _TEXT: Final = "how {} is written"
 _SAID_OF_OUTPUTS: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})

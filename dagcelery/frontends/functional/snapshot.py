@@ -20,8 +20,8 @@ from functools import partial
 from operator import is_
 from typing import Any, Final, TypeAlias, cast
 
-from dagcelery.frontends.functional.bytecode import reads
 from dagcelery.frontends.functional.definition import Definition, layers_of
+from dagcelery.frontends.functional.source_code import reads
 from dagcelery.model.graph import DAG
 from dagcelery.objects import ATOMS, cell_contents, identity
 

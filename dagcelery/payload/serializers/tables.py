@@ -3,26 +3,129 @@
 A mark in a table's schema says what it was, so that the same comes back; without one it comes back as a pyarrow Table.
 Lists of dicts are converted some thousand rows at a time, once to find the types of their columns and once to write
 them, and each batch is compared with what will be read.
+
+DataFrames of pandas as Arrow tables; a frame that would come back changed is refused before it is written.
+
+Tables as files of Arrow's own format, also called Feather: what is in memory is in the file.
+
+Tables as Parquet files: compressed by column, and read by nearly everything that reads tables.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
-from dagcelery.payload.serializers import frames
-from dagcelery.payload.serializers.refusals import is_same, listed, refused, short, type_name
+from dagcelery.payload.serializers.refusals import is_same, listed, reading, refused, short, type_name, writing
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
 
+
+_REMEDY: Final = "convert the column, as frame.convert_dtypes() does, or use AsPickle()"
+
+_NAMES: Final = "use str as names of columns"
+
+
+def to_table(frame: pandas.DataFrame) -> pyarrow.Table:
+    """Return `frame` as a table whose schema says how to make it a frame again; columns of numbers are not copied.
+
+    Raises SerializationError for what would come back otherwise: a column of another type or of mixed ones, other
+    names or another index. Missing values count as the same: NaN among objects comes back as None.
+    """
+    import pyarrow
+
+    if not frame.columns.is_unique:
+        raise refused((), "has two columns of one name", "rename one")
+    if frame.columns.nlevels == 1 and frame.columns.inferred_type.startswith("mixed"):
+        raise refused((), f"has names of several types as columns, {short(list(frame.columns))}", _NAMES)
+    try:
+        table = pyarrow.Table.from_pandas(frame)
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise refused((), f"has a column that Arrow cannot hold: {error}", _REMEDY) from error
+    _check_types(frame, to_frame(table.slice(0, 0)))
+    for name, values, column in _objects(frame, table):
+        _check_objects(name, values, column)
+    return table
+
+
+def to_frame(table: pyarrow.Table) -> pandas.DataFrame:
+    """Return the frame that `to_table` was given; its columns are copies and may be written to."""
+    import pandas
+
+    frame = table.to_pandas()
+    for at, kind in enumerate(frame.dtypes):
+        if isinstance(kind, pandas.CategoricalDtype):  # the only one that pyarrow does not copy
+            frame.isetitem(at, frame.iloc[:, at].copy())
+    return frame
+
+
+def refuse_other_frame(schema: pyarrow.Schema, back: pyarrow.Schema, form: str, remedy: str) -> None:
+    """Raise SerializationError for the first column that would be of another type if `form` keeps `back`."""
+    given, found = (to_frame(kept.empty_table()).dtypes for kept in (schema, back))
+    for name, kind, other in zip(given.index, given, found, strict=True):
+        if kind != other:
+            raise refused((name,), f"is a column of {kind}, which would come back from {form} as {other}", remedy)
+
+
+def _check_types(frame: pandas.DataFrame, back: pandas.DataFrame) -> None:
+    """Compare all but the values; `back` is what a table without rows becomes."""
+    for name, given, found in zip(frame.columns, frame.dtypes, back.dtypes, strict=False):
+        if given != found:
+            raise refused((name,), f"is a column of {given}, which would come back as {found}", _REMEDY)
+    if not frame.columns.equals(back.columns) or _described(frame.columns) != _described(back.columns):
+        reason = f"has columns {short(frame.columns)}, which would come back as {short(back.columns)}"
+        raise refused((), reason, _NAMES)
+    if _described(frame.index) != _described(back.index):
+        reason = f"has an index {_described(frame.index)}, which would come back as {_described(back.index)}"
+        raise refused((), reason, "make it columns with frame.reset_index()")
+    if frame.attrs != back.attrs:
+        raise refused((), "has attrs, which would be lost", "empty frame.attrs, or return them beside it")
+
+
+def _described(index: pandas.Index) -> tuple[Any, ...]:
+    levels = [index.get_level_values(level) for level in range(index.nlevels)]
+    # A range of numbers may become these numbers.
+    return type(index).__name__.removeprefix("Range"), list(index.names), [str(level.dtype) for level in levels]
+
+
+def _objects(frame: pandas.DataFrame, table: pyarrow.Table) -> Iterator[tuple[object, Any, pyarrow.ChunkedArray]]:
+    """Yield what may hold anything: columns and levels of the index that are of type object."""
+    for at, (name, kind) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
+        if str(kind) == "object":
+            yield name, frame.iloc[:, at], table.column(at)
+    if table.num_columns > len(frame.columns):
+        for level in range(frame.index.nlevels):
+            values = frame.index.get_level_values(level)
+            if str(values.dtype) == "object":
+                yield f"index {level}", values, table.column(len(frame.columns) + level)
+
+
+def _check_objects(name: object, values: Any, column: pyarrow.ChunkedArray) -> None:
+    import pandas
+
+    missing = pandas.isna(values)
+    for at, (value, found, is_missing) in enumerate(zip(values, column.to_pandas(), missing, strict=True)):
+        if not is_same(value, found) and not (is_missing and pandas.api.types.is_scalar(found) and pandas.isna(found)):
+            reason = f"is {short(value)} of type {type_name(value)}, which would come back as {short(found)}"
+            raise refused((name, at), f"{reason} of type {type_name(found)}", _REMEDY)
+
+
 NEEDS: Final = {"pyarrow": "dagcelery[arrow]", "pandas": "pandas"}
+
 REMEDY: Final = "give it a pandas DataFrame, a pyarrow Table or a list of dicts, each column of one type"
+
 BATCH_ROWS: Final = 8192
+
 _MARK: Final = b"dagcelery"
+
 _ROWS: Final = b"rows"
+
 _FRAME: Final = b"pandas"
 
 Batches = tuple["pyarrow.Schema", Iterator["pyarrow.RecordBatch"]]
@@ -41,7 +144,7 @@ def to_batches(value: Any) -> Batches:
         return value.schema, _cut(value, value.schema)
     pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it
     if pandas is not None and type(value) is pandas.DataFrame:
-        table = frames.to_table(value)
+        table = to_table(value)
         schema = _marked(table.schema, _FRAME)
         return schema, _cut(table, schema)
     rows = listed(value)
@@ -61,13 +164,13 @@ def from_batches(schema: pyarrow.Schema, batches: Iterable[pyarrow.RecordBatch])
     table = pyarrow.Table.from_batches(list(map(_valid, batches)), schema)
     if mark != _FRAME:
         return table
-    return frames.to_frame(table)
+    return to_frame(table)
 
 
 def refuse_other(schema: pyarrow.Schema, back: pyarrow.Schema, form: str, remedy: str) -> None:
     """Raise SerializationError for the first column that would be of another type if `form` keeps `back`."""
     if (schema.metadata or {}).get(_MARK) == _FRAME:
-        frames.refuse_other(schema, back, form, remedy)
+        refuse_other_frame(schema, back, form, remedy)
         return
     for field, found in zip(schema, back, strict=True):
         if not field.equals(found):
@@ -187,3 +290,100 @@ def _fails(array: Callable[..., Any], value: Any, kind: Any) -> bool:
     except Exception:
         return True
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class AsArrow:
+    """Serialize tables as Arrow IPC files: pandas DataFrames, pyarrow Tables and lists of dicts.
+
+    Each comes back as what it was, and what would come back changed is refused. `compression` is "lz4", "zstd" or
+    None. It needs the extra ``dagcelery[arrow]``, and pandas for DataFrames.
+    """
+
+    compression: str | None = None
+
+    kind: ClassVar[str] = "arrow"
+
+    @property
+    def extension(self) -> str:
+        """The extension of files that hold such bytes."""
+        return "arrow"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write a table, some thousand rows at a time; raises SerializationError naming what is no table's cell."""
+        with writing("Arrow", REMEDY, NEEDS):
+            from pyarrow import ipc
+
+            schema, batches = to_batches(value)
+            with ipc.new_file(writer, schema, options=ipc.IpcWriteOptions(compression=self.compression)) as file:
+                for batch in batches:
+                    file.write_batch(batch)
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote, or any such file as a Table; raises DeserializationError for anything else."""
+        with reading("Arrow", NEEDS):
+            import pyarrow
+            from pyarrow import ipc
+
+            # What lies in memory already is not copied once more.
+            source: Any = reader
+            if isinstance(reader, io.BytesIO) and reader.tell() == 0:
+                source = pyarrow.py_buffer(reader.getvalue())
+            file = ipc.open_file(source)
+            batches = (file.get_batch(number) for number in range(file.num_record_batches))
+            return from_batches(file.schema, batches)
+
+
+_BATCHES_A_GROUP: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AsParquet:
+    """Serialize tables as Parquet: pandas DataFrames, pyarrow Tables and lists of dicts.
+
+    Each comes back as what it was, and what would come back changed is refused: columns of seconds, for example, which
+    Parquet has as milliseconds. `compression` is "snappy", "zstd", "gzip", "brotli", "lz4" or None. It needs the extra
+    ``dagcelery[arrow]``, and pandas for DataFrames.
+    """
+
+    compression: str | None = "snappy"
+
+    kind: ClassVar[str] = "parquet"
+
+    @property
+    def extension(self) -> str:
+        """The extension of files that hold such bytes."""
+        return "parquet"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write a table, a group of rows at a time; raises SerializationError naming what is no table's cell."""
+        with writing("Parquet", REMEDY, NEEDS):
+            import pyarrow
+            from pyarrow import parquet
+
+            schema, batches = to_batches(value)
+            _refuse_changes(schema, len(value))
+            with parquet.ParquetWriter(writer, schema, compression=self.compression or "none") as file:
+                while group := list(islice(batches, _BATCHES_A_GROUP)):
+                    file.write_table(pyarrow.Table.from_batches(group, schema))
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote, or any such file as a Table; raises DeserializationError for anything else."""
+        with reading("Parquet", NEEDS):
+            from pyarrow import parquet
+
+            file = parquet.ParquetFile(reader)
+            return from_batches(file.schema_arrow, file.iter_batches(_BATCHES_A_GROUP * BATCH_ROWS))
+
+
+def _refuse_changes(schema: pyarrow.Schema, rows: int) -> None:
+    """Write no rows at all, to see what the schema comes back as."""
+    from pyarrow import parquet
+
+    trial = io.BytesIO()
+    parquet.write_table(schema.empty_table(), trial, compression="none")
+    trial.seek(0)
+    refuse_other(schema, parquet.read_schema(trial), "Parquet", "cast the column, or use AsArrow()")
+    if not rows:
+        # Categories are in the pages of rows.
+        refuse_categories(schema, "has categories and no rows, and Parquet forgets them", "use AsArrow()")

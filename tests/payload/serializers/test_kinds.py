@@ -18,7 +18,7 @@ from dagcelery.model import Serializer
 from dagcelery.payload.codecs import codec_for, from_spec, spec
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.build import plan
+from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import refuse_pickles
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.tables import codec_spec

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dagcelery import client
-from dagcelery.client.locations import PARTITIONS as PARTITION_MANIFEST_FILENAME
+from dagcelery.client.files import PARTITIONS as PARTITION_MANIFEST_FILENAME
 from dagcelery.compat.dagger.runtime.local import as_it_was, built
 from dagcelery.errors import NodeFailed
 from dagcelery.model import Buildable, Node

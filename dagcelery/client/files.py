@@ -1,0 +1,471 @@
+"""Values as serialized files: a value is one file, a list made by element is a folder with a file for each element.
+
+Such a folder also has ``partitions.json``, the list of its files' names in order. A folder without it is read in the
+order of its files' names, which are numbers then.
+
+One node of a DAG, however deep it is nested, becomes a DAG of its own: its inputs are the parameters.
+
+What `invoke` gives back where somebody says so: outputs by name, as values or as serialized files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from dagcelery.client.local_runs import Here
+from dagcelery.client.submissions import Submittable, dag_of, fixed
+from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
+from dagcelery.model import (
+    DAG,
+    EMPTY,
+    DagOptions,
+    Each,
+    FromNodeOutput,
+    FromParam,
+    Literal,
+    Node,
+    Serializer,
+    Source,
+    Task,
+    fan_source,
+)
+from dagcelery.model.sources import reads
+from dagcelery.payload.codecs import AsJSON, AsPickle, Codec
+from dagcelery.planner.tables import as_dag, output_serializer
+from dagcelery.settings import Settings
+from dagcelery.text import choices, shown
+
+PARTITIONS: Final = "partitions.json"
+
+
+class OutputFile(NamedTuple):
+    """An output in a file, and the serializer that reads it."""
+
+    filename: str
+    serializer: Serializer
+
+
+@dataclass(frozen=True)
+class PartitionedOutput:
+    """An output in a folder: iterating yields an `OutputFile` for each element, in order."""
+
+    filename: str
+    serializer: Serializer
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[OutputFile]:
+        return (OutputFile(os.path.join(self.filename, str(at)), self.serializer) for at in range(self.count))
+
+
+def read(codec: Codec, location: Path, culprit: str) -> Any:
+    """Return the value of a file, or the list of a folder. Raises InvalidLocation, DeserializationError."""
+    if not location.is_dir():
+        return _value(codec, location, culprit)
+    return [_value(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
+
+
+def _value(codec: Codec, file: Path, culprit: str) -> Any:
+    with _naming_location(f"{culprit}: {file}", "read", "name a file that can be"), open(file, "rb") as reader:
+        return codec.read(reader, f"{culprit}, which is read from {file},")
+
+
+def _names(folder: Path, culprit: str) -> list[str]:
+    """The names of a folder's files, in order; none of them leads out of it."""
+    manifest = folder / PARTITIONS
+    with _naming_location(f"{culprit}: {folder}", "read", "name a folder that can be"):
+        if not manifest.exists():
+            return _numbered((entry.name for entry in folder.iterdir() if _is_number(entry, culprit)), folder, culprit)
+        text = manifest.read_bytes()
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        raise InvalidLocation(f"{culprit}: {manifest}", f"is not JSON: {error}", 'write ["0", "1"]') from error
+    if not isinstance(names, list) or not all(_is_plain(name) for name in names):
+        right = 'write a list of names of files in this folder, such as ["0", "1"]'
+        raise InvalidLocation(f"{culprit}: {manifest}", "is not a list of the names of files beside it", right)
+    return names
+
+
+def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
+    """Sort names by the numbers that they are. Raises InvalidLocation where two are one number."""
+    known: dict[int, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(int(name), name)
+        if other != name:
+            wrong = f"{other} and {name} are one number, so their order is unknown"
+            raise InvalidLocation(f"{culprit}: {folder}", wrong, f"list the files' names in {PARTITIONS}")
+    return [known[number] for number in sorted(known)]
+
+
+def _is_number(entry: Path, culprit: str) -> bool:
+    if entry.is_file() and not entry.name.startswith(".") and not (entry.name.isascii() and entry.name.isdigit()):
+        right = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
+        raise InvalidLocation(f"{culprit}: {entry}", "is not named by a number, so its place is unknown", right)
+    return entry.is_file() and not entry.name.startswith(".")
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..", PARTITIONS) and not {"/", "\\", "\0"} & set(name)
+
+
+def path_of(location: object, culprit: str) -> Path:
+    """Return a location as a path. Raises InvalidLocation for what is none."""
+    path = os.fspath(location) if isinstance(location, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidLocation(f"{culprit}: {shown(location)}", "is not a path", "give a str or a Path")
+    return Path(path)
+
+
+def check_free(location: Path, culprit: str) -> None:
+    """Raise InvalidLocation unless something can be written at a location where nothing is."""
+    place = f"{culprit}: {location}"
+    if os.path.lexists(location):
+        raise InvalidLocation(place, "is there already", "remove it, or name another location")
+    if not location.parent.is_dir():
+        raise InvalidLocation(place, f"{location.parent} is not a folder", "make it first, or name another location")
+    if not os.access(location.parent, os.W_OK | os.X_OK):
+        raise InvalidLocation(place, f"nothing may be written in {location.parent}", "name another location")
+
+
+def _check_apart(location: Path, written: Iterable[Path]) -> None:
+    """Raise InvalidLocation where a location is a file that was just written: "a" and "A" are one on some machines."""
+    other = next((place for place in written if location.exists() and location.samefile(place)), None)
+    if other is not None:
+        wrong = f"this file system takes it for {other}, where another output goes"
+        raise InvalidLocation(f"output: {location}", wrong, "name another location, or another output")
+
+
+class Staging:
+    """Outputs that are written beside their locations, and moved there all together when all of them are complete."""
+
+    def __init__(self) -> None:
+        self._moves: list[tuple[Path, Path]] = []
+
+    def file(self, codec: Codec, location: Path, value: Any, culprit: str) -> OutputFile:
+        """Write a value to be moved to a location."""
+        with _naming_location(f"{culprit}: {location}", "written", "name another location"):
+            _write(codec, self._part(location), value, culprit)
+        return OutputFile(str(location), codec.serializer)
+
+    def folder(self, codec: Codec, location: Path, elements: Any, culprit: str) -> PartitionedOutput:
+        """Write elements, one after the other, to be moved to a location."""
+        if not isinstance(elements, Iterable):
+            wrong = f"is to be written by element, but it is of type {type(elements).__name__}, which is not iterable"
+            raise SerializationError(culprit, wrong, "return a list, or any other iterable")
+        names: list[str] = []
+        with _naming_location(f"{culprit}: {location}", "written", "name another location"):
+            part = self._part(location)
+            part.mkdir()
+            for at, element in enumerate(elements):
+                _write(codec, part / str(at), element, f"{culprit} at [{at}]")
+                names.append(str(at))
+            (part / PARTITIONS).write_text(json.dumps(names))
+        return PartitionedOutput(str(location), codec.serializer, len(names))
+
+    def _part(self, location: Path) -> Path:
+        part = location.with_name(f".{location.name[:100]}.{uuid.uuid4().hex}.part")
+        self._moves.append((part, location))
+        return part
+
+    def commit(self) -> None:
+        """Move everything to its location; where one cannot be moved, none is."""
+        for at, (part, location) in enumerate(self._moves):
+            try:
+                _check_apart(location, [moved for _, moved in self._moves[:at]])
+                check_free(location, "output")  # somebody else may have been faster
+                part.rename(location)
+            except OSError as error:
+                for back, moved in self._moves[:at]:
+                    moved.rename(back)
+                if isinstance(error, InvalidLocation):
+                    raise
+                raise InvalidLocation(str(location), f"cannot be written: {error}", "name another location") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        for part, _ in self._moves:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
+def _write(codec: Codec, file: Path, value: Any, culprit: str) -> None:
+    with codec.stream(value, culprit) as made, open(file, "xb") as writer:
+        shutil.copyfileobj(made, writer)
+
+
+@contextmanager
+def _naming_location(culprit: str, verb: str, right: str) -> Iterator[None]:
+    """Say which location it is that the operating system refuses."""
+    try:
+        yield
+    except InvalidLocation:
+        raise
+    except OSError as error:
+        raise InvalidLocation(culprit, f"cannot be {verb}: {error.strerror or error}", right) from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """A DAG in the place where it is used: `around` is the DAG that it is a node of."""
+
+    dag: DAG
+    around: Place | None = None
+
+    @property
+    def serializer(self) -> Serializer | None:
+        """The serializer of what names none; None is the one of the settings."""
+        return self.dag.options.serializer or (self.around.serializer if self.around else None)
+
+
+def found_at(node: Node, address: str) -> tuple[Node, Place | None]:
+    """Return the node that ``a.b`` names in a DAG, and where it stands. Raises InvalidParameters."""
+    place: Place | None = None
+    names = address.split(".")
+    for depth, name in enumerate(names):
+        culprit = f"node '{address}'"
+        if isinstance(node, Task):
+            inside = f"'{'.'.join(names[:depth])}'" if depth else "this"
+            raise InvalidParameters(culprit, f"{inside} is a task, which has no nodes within", "name the task itself")
+        if name not in node.nodes:
+            inside = f"DAG '{'.'.join(names[:depth])}'" if depth else "this DAG"
+            raise InvalidParameters(culprit, f"{inside} has no node '{name}'", choices(name, node.nodes))
+        place, node = Place(node, place), node.nodes[name]
+    return node, place
+
+
+def alone(node: Node, place: Place | None) -> DAG:
+    """Return a DAG that does what a node does, once. What it is given is read as the node's writers write it.
+
+    A literal, or the default of an input, is the default of its parameter.
+    """
+    if place is None:
+        return node if isinstance(node, DAG) else as_dag(node)
+    inputs = {name: _parameter(source, name, place) for name, source in node.inputs.items()}
+    if isinstance(node, DAG):
+        options = DagOptions(serializer=node.options.serializer or place.serializer)
+        return DAG(node.nodes, inputs, node.outputs, name=node.name, options=options, returns=node.returns)
+    made = as_dag(node)
+    options = DagOptions(serializer=place.serializer)
+    return DAG(made.nodes, inputs, made.outputs, name=made.name, options=options)
+
+
+def is_partitioned(source: Source, dag: DAG) -> bool:
+    """Whether an output of a DAG is a list that is made, or taken, by element."""
+    if not isinstance(source, FromNodeOutput):
+        return False
+    node = dag.nodes[source.node]
+    if fan_source(node) is not None:
+        return True
+    if isinstance(node, Task):
+        return node.outputs[source.output].is_partitioned
+    return is_partitioned(node.outputs[source.output], node)
+
+
+def _parameter(source: Source, name: str, place: Place) -> FromParam:
+    default = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
+    return FromParam(None, _serializer(source, name, place), default)
+
+
+def _serializer(source: Source, name: str, place: Place) -> Serializer | None:
+    """How the value of an input is written in its DAG; None is as the settings say."""
+    match source:
+        case FromParam() | FromNodeOutput() if source.serializer is not None:
+            return source.serializer
+        case FromParam():
+            return _of_parameter(source.name or name, place)
+        case FromNodeOutput():
+            return _of_output(source, place)
+        case Each():
+            return _serializer(source.source, name, place)
+        case _:
+            # A serializer for one kind of object says nothing about what holds such objects.
+            parts = [_serializer(read, name, place) for read in reads(source)]
+            is_plain = all(part in (None, AsJSON(), place.serializer) for part in parts)
+            return place.serializer if is_plain else AsPickle()
+
+
+def _of_parameter(name: str, place: Place) -> Serializer | None:
+    declared = place.dag.inputs.get(name)
+    if declared is None or isinstance(declared, Literal):
+        return place.serializer
+    if place.around is not None:
+        return _serializer(declared, name, place.around)
+    return getattr(declared, "serializer", None) or place.serializer
+
+
+def _of_output(source: FromNodeOutput, place: Place) -> Serializer | None:
+    node = place.dag.nodes[source.node]
+    if isinstance(node, Task):
+        return output_serializer(node.outputs[source.output], node.options) or place.serializer
+    return _serializer(node.outputs[source.output], source.output, Place(node, place))
+
+
+Stored = OutputFile | PartitionedOutput
+
+Location = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnDeserializedOutputs:
+    """Let `invoke` return a mapping of each output's name to its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSerializedOutputsInPath:
+    """Let `invoke` write each output to a file of its name in a folder, which is made if it is not there.
+
+    A list that is made by element, by a fan-out say, becomes a folder with a file for each element. `invoke` returns a
+    mapping of each output's name to an `OutputFile`, or a `PartitionedOutput`.
+    """
+
+    path: Location
+
+
+Outputs = ReturnDeserializedOutputs | StoreSerializedOutputsInPath
+
+
+def invoke_for(
+    node: Submittable, params: Mapping[str, object], outputs: Outputs, settings: Settings
+) -> Mapping[str, Any]:
+    """Run a DAG or a task in this process; its outputs as `outputs` says. Raises also InvalidLocation."""
+    if not isinstance(outputs, ReturnDeserializedOutputs | StoreSerializedOutputsInPath):
+        right = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
+        raise InvalidParameters(f"outputs={shown(outputs)}", "says nothing of outputs", right)
+    node, params = fixed(node, params)
+    dag = alone(dag_of(node), None)
+    here = Here(dag, settings)
+    if isinstance(outputs, StoreSerializedOutputsInPath):
+        return _stored(here, dag, params, _in_folder(dag, outputs.path))
+    here.run(params)
+    here.raise_failure()
+    return {name: here.output(name) for name in dag.outputs}
+
+
+def invoke_with_locations(
+    node: Submittable,
+    params: Mapping[str, object] | None = None,
+    *,
+    node_name: str = "",
+    inputs: Mapping[str, Location] | None = None,
+    outputs: Mapping[str, Location] | None = None,
+) -> Any:
+    """Run a DAG, or the node of it that ``a.b`` names, in this process, with inputs that are read from files.
+
+    With `outputs`, which must name all there are, these are written to files, all or none of them, and a mapping like
+    that of StoreSerializedOutputsInPath is returned; without, the value is. An input that is a folder is a list.
+
+    Raises InvalidParameters for names that are wrong or missing, InvalidLocation for what cannot be read or written,
+    DeserializationError, and what `invoke` raises.
+    """
+    node, params = fixed(node, {} if params is None else params)
+    if not isinstance(node_name, str):
+        raise InvalidParameters(
+            f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
+        )
+    dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
+    here = Here(dag, Settings.from_environment())
+    culprit = f"node '{node_name}'" if node_name else f"'{here.name}'"
+    found = _paths(inputs or {}, "input")
+    places = None if outputs is None else _paths(outputs, "output")
+    _check_inputs(here, culprit, params, found)
+    if places is not None:
+        _check_outputs(dag, culprit, places)
+    given = {**params, **_read(here, found)}
+    if places is not None:
+        return _stored(here, dag, given, places)
+    here.run(given)
+    return here.result()
+
+
+def _paths(given: object, kind: str) -> dict[str, Path]:
+    """The locations of inputs or outputs, by name."""
+    if not isinstance(given, Mapping):
+        right = "give a mapping of names to paths, such as {'x': 'x.json'}"
+        raise InvalidParameters(f"{kind}s={shown(given)}", f"does not say where each {kind} is", right)
+    return {name: path_of(location, f"{kind} '{name}'") for name, location in given.items()}
+
+
+def _check_inputs(here: Here, culprit: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
+    known = {param.name: param.required for param in here.body.params}
+    for name in found:
+        if name not in known:
+            raise InvalidParameters(f"input '{name}' of {culprit}", "there is no such input", choices(name, known))
+        if name in params:
+            raise InvalidParameters(
+                f"input '{name}' of {culprit}", "is given twice, as a value and as a file", "give one"
+            )
+    missing = [name for name, required in known.items() if required and name not in found and name not in params]
+    if missing:
+        wrong = f"missing {missing}; expected {list(known)}, got {sorted([*found, *map(str, params)])}"
+        raise InvalidParameters(
+            f"inputs of {culprit}", wrong, "say where each is that has no default: --input NAME=FILE"
+        )
+
+
+def _check_outputs(dag: DAG, culprit: str, places: Mapping[str, Path]) -> None:
+    for name, place in places.items():
+        if name not in dag.outputs:
+            raise InvalidParameters(
+                f"output '{name}' of {culprit}", "there is no such output", choices(name, dag.outputs)
+            )
+        check_free(place, f"output '{name}'")
+    missing = [name for name in dag.outputs if name not in places]
+    if missing:
+        wrong = f"missing {missing}; expected {list(dag.outputs)}, got {sorted(places)}"
+        raise InvalidParameters(f"outputs of {culprit}", wrong, "say where to write each of them: --output NAME=FILE")
+    taken: dict[str, str] = {}
+    for name, place in places.items():
+        other = taken.setdefault(os.path.realpath(place), name)
+        if other != name:
+            raise InvalidLocation(f"output '{name}': {place}", f"output '{other}' goes there too", "name another one")
+
+
+def _read(here: Here, found: Mapping[str, Path]) -> dict[str, Any]:
+    codecs = {param.name: here.codec(param.codec) for param in here.body.params}
+    return {name: read(codecs[name], location, f"input '{name}'") for name, location in found.items()}
+
+
+def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
+    """Where each output goes in a folder, which is made if it is not there."""
+    folder = path_of(path, "the folder for outputs")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        wrong = f"cannot be made: {error.strerror or error}"
+        raise InvalidLocation(f"the folder {folder} for outputs", wrong, "name another one") from error
+    places = {name: folder / name for name in dag.outputs}
+    for name, place in places.items():
+        check_free(place, f"output '{name}'")
+    return places
+
+
+def _stored(here: Here, dag: DAG, params: Mapping[str, object], places: Mapping[str, Path]) -> dict[str, Stored]:
+    here.run(params)
+    here.raise_failure()
+    codecs = {name: here.codec(number) for name, _, number in here.body.outputs}
+    made: dict[str, Stored] = {}
+    with Staging() as staging:
+        for name, place in places.items():
+            culprit = f"output '{name}'"
+            if is_partitioned(dag.outputs[name], dag):
+                made[name] = staging.folder(codecs[name], place, here.output(name, lazy=True), culprit)
+            else:
+                made[name] = staging.file(codecs[name], place, here.output(name), culprit)
+        staging.commit()
+    return made

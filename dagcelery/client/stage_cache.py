@@ -1,0 +1,81 @@
+"""Values that the pieces of one run hand to each other by name, outside of the graph; pickled and signed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from dagcelery.engine.pieces import executing_view
+from dagcelery.engine.reading import RunView
+from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
+from dagcelery.payload import addresses, values
+from dagcelery.payload.codecs import AsPickle, codec_for
+from dagcelery.settings import Settings
+from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, forget_with
+from dagcelery.text import shown
+
+__all__ = ["StageValues", "delete", "elsewhere", "in_folder", "read", "write"]
+
+# A string of Redis has at most 512 MB, its seal included.
+_LIMITS: Final = values.Limits(payload_bytes=512 * 1024 * 1024 - 1024)
+
+_CODEC: Final = codec_for(AsPickle())
+
+
+def write(name: str, value: object, keeper: StageValues | None = None) -> None:
+    """Keep a value for all pieces of this run, beside the run or with a `keeper`; the last one written counts.
+
+    Raises SerializationError, PayloadTooLarge; NotConfigured outside of a run, or without a signing key.
+    """
+    view = _view(name)
+    data = values.seal_value(
+        view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {shown(name)}", limits=_LIMITS
+    )
+    if keeper is not None:
+        forget_with(view.store, keeper, view.run_id)
+    (keeper or beside(view.store)).put(view.run_id, name, data)
+
+
+def read(name: str, keeper: StageValues | None = None) -> Any:
+    """Return a copy of what was written under that name in this run. Raises NotKept, BadSignature."""
+    view = _view(name)
+    data = (keeper or beside(view.store)).get(view.run_id, name)
+    if data is None:
+        raise NotKept(view.run_id, name)
+    return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {shown(name)}")
+
+
+def delete(name: str, keeper: StageValues | None = None) -> None:
+    """Forget what was written under that name in this run, if anything was."""
+    view = _view(name)
+    (keeper or beside(view.store)).drop(view.run_id, name)
+
+
+def elsewhere(client: object) -> StageValues:
+    """Return a place in the Redis that a user's client speaks to. Raises InvalidDagType."""
+    from dagcelery.store.redis import values_in  # an `invoke` that needs no redis imports none
+
+    return values_in(client)
+
+
+def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
+    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
+    if not isinstance(folder, str | os.PathLike | None):
+        raise InvalidParameters(f"directory={shown(folder)}", f"is of type {type(folder).__name__}", "give a path")
+    chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
+    return ValuesInFolder(os.path.abspath(chosen))
+
+
+def _view(name: object) -> RunView:
+    if not isinstance(name, str):
+        raise InvalidParameters(f"key {shown(name)}", f"is of type {type(name).__name__}", "give a str")
+    view = executing_view()
+    if view is None:
+        right = "read, write and delete in run(), while a pipeline executes the stage"
+        raise NotConfigured(f"the value {shown(name)} belongs to a run, and none is executed here", right)
+    view.keyring.require_key(f"the value {shown(name)}, which is pickled,")
+    return view
+
+
+def _address(view: RunView, name: str) -> bytes:
+    return addresses.record(view.run_id, f"kept {name.encode('utf-8', 'backslashreplace').decode()}")

@@ -1,0 +1,302 @@
+"""Time limits: a soft one raises in the function, a hard one ends its process, and what it ran fails.
+
+A limit is kept by the process itself. Celery's own limits are a message's, and many pieces share a message; its timers
+also stand still while the broker is away. The hard limit is the kernel's interval timer with SIGALRM's default action,
+so it ends a function too that never gives Python a chance to run a signal handler. The worker's main process sees how
+its child died.
+
+What follows from a failure: whether its task would try again, and why a poisoned piece fails.
+
+A user's function is called here: coroutines are run to their end, and an exit is an error like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import CoroutineType
+from typing import Any, Final, NoReturn, Protocol
+
+from dagcelery.engine.interrupts import tell, tell_apart
+from dagcelery.engine.loops import finished
+from dagcelery.engine.pieces import Place, enter
+from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
+from dagcelery.payload import failures
+from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.store.records import RETURNS_A_DEATH
+
+HARD_SIGNAL: Final = "SIGALRM"
+"""How a process ends that ran over a hard limit."""
+
+_AT_ONCE: Final = 1e-6
+
+Limit = tuple[float | None, float | None]
+"""Seconds: soft, hard; None where there is no limit."""
+
+
+def of(options: Any) -> Limit | None:
+    """The limits that a step's options set, or None."""
+    found: Sequence[float | None] | None = options.get("timeout")
+    return None if found is None else (found[0], found[1])
+
+
+@contextmanager
+def limited(limit: Limit) -> Iterator[None]:
+    """Keep the block within a limit.
+
+    In a child of a prefork pool a hard limit ends the process; in another main thread both limits raise, in turn. In
+    other threads, where a function cannot be interrupted, one that took too long fails when it has returned.
+    """
+    soft, hard = limit
+    started = time.monotonic()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+    elif _is_pool_child():
+        with _killed_after(hard), _told_after(soft):
+            yield
+    else:
+        with _interrupted_after(soft, hard):
+            yield
+    if hard is not None and time.monotonic() - started > hard:
+        raise TimeLimitExceeded(hard)
+
+
+def _is_pool_child() -> bool:
+    process = sys.modules.get("billiard.process")
+    return process is not None and type(process.current_process()).__name__ != "_MainProcess"
+
+
+@contextmanager
+def _alarmed(seconds: float, handler: Any) -> Iterator[None]:
+    """Set the kernel's timer for the time of the block; one that was set around it goes on after it."""
+    began = time.monotonic()
+    replaced, (outer, interval) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the outer one is not to meet this handler
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # may raise at once
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, replaced if replaced is not None else signal.SIG_DFL)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(_AT_ONCE, outer - (time.monotonic() - began)), interval)
+
+
+@contextmanager
+def _killed_after(seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+    else:
+        with _alarmed(seconds, signal.SIG_DFL):
+            yield
+
+
+@contextmanager
+def _told_after(seconds: float | None) -> Iterator[None]:
+    """Send this thread the signal that billiard raises SoftTimeLimitExceeded for."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+    timer.daemon = True
+    replaced = signal.signal(signal.SIGUSR1, _raiser(_soft_error))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, replaced if replaced is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def _interrupted_after(soft: float | None, hard: float | None) -> Iterator[None]:
+    """Raise at both limits, one after the other: a function may catch the soft one and go on."""
+    errors: dict[float, Callable[[], Exception]] = {}
+    if soft is not None:
+        errors[soft] = _soft_error
+    if hard is not None:
+        errors[hard] = lambda: TimeLimitExceeded(hard)
+    limits, began = sorted(errors), time.monotonic()
+
+    def interrupt(signum: int, frame: Any) -> None:
+        reached = limits.pop(0)
+        if limits:
+            signal.setitimer(signal.ITIMER_REAL, max(_AT_ONCE, began + limits[0] - time.monotonic()))
+        raise errors[reached]()
+
+    with _alarmed(limits[0], interrupt):
+        yield
+
+
+def _raiser(error: Callable[[], Exception]) -> Callable[[int, Any], None]:
+    def interrupt(signum: int, frame: Any) -> None:
+        raise error()
+
+    return interrupt
+
+
+def _soft_error() -> Exception:
+    from celery.exceptions import SoftTimeLimitExceeded
+
+    told: Exception = SoftTimeLimitExceeded()
+    return told
+
+
+PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}
+"""Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
+deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
+
+
+def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
+    """Whether a task's policy covers an error. Classes are told by name: none is imported for it.
+
+    dagcelery's own errors (a result that cannot be serialized, say) come again each time; they are retried only by a
+    policy that names them. A time limit counts as what it would be taken for where it had ended the process.
+    """
+    policy = options.get("retry")
+    if policy is None:
+        return False
+    if isinstance(error, TimeLimitExceeded):
+        return is_time_limit_retried(policy)
+    names = [f"{kind.__module__}:{kind.__qualname__}" for kind in type(error).__mro__]
+    if isinstance(error, DagceleryError):
+        names = [name for name in names if name.startswith("dagcelery.")]
+    return not set(names).isdisjoint(policy["on"]) and set(names).isdisjoint(policy["give_up_on"])
+
+
+def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
+    """The error that a poisoned piece fails with."""
+    if poisoned == "timeout":
+        return TimeLimitExceeded(options["timeout"][1])
+    if poisoned == "start_within":
+        return NotStarted(queue, options["start_within"], is_served)
+    return died(poisoned, deaths)
+
+
+def died(poisoned: str, deaths: int) -> PieceDied:
+    """The error of a piece that was lost as often as it may be, by deaths or alive."""
+    return PieceDied(deaths * RETURNS_A_DEATH, "returned") if poisoned == "returned" else PieceDied(deaths)
+
+
+class Listener(Protocol):
+    """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
+
+    def before(self, index: int) -> None:
+        """A function is about to be called."""
+
+    def after(self, index: int, error: BaseException | None) -> None:
+        """A function has returned, or raised."""
+
+    def failed(self, index: int, error: BaseException) -> None:
+        """A piece has failed, be it for an error that `after` was told of."""
+
+    def settled(self, state: str) -> None:
+        """What the store said to a failure; told of pieces whose task may try again."""
+
+
+class Teller:
+    """Notifies a listener, whose own errors change nothing; each error is encoded before a listener can change it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._sealed: tuple[BaseException, bytes] | None = None
+
+    def before(self, index: int) -> None:
+        """A function is about to be called, in this context."""
+        tell(self._listener.before, index)
+
+    def after(self, index: int, error: BaseException | None) -> None:
+        """A function has returned, or raised, in this context."""
+        if error is not None:
+            self.text(error)
+        tell(self._listener.after, index, error)
+
+    def failed(self, index: int, error: BaseException) -> bytes:
+        """A piece has failed; answers the error as text."""
+        text = self.text(error)
+        tell_apart(self._listener.failed, index, error)
+        return text
+
+    def text(self, error: BaseException) -> bytes:
+        """An error as text, of the time when it was first seen."""
+        if self._sealed is None or self._sealed[0] is not error:
+            self._sealed = error, failures.encode(error)
+        return self._sealed[1]
+
+
+def heard(
+    place: Place,
+    teller: Teller | None,
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    limit: Limit | None = None,
+) -> Any:
+    """`call` a function as a piece of this context, within its time limit, and notify listeners.
+
+    Listeners take none of that time.
+    """
+    enter(place)
+    if teller is None:
+        return call(function, arguments) if limit is None else _limited(function, arguments, limit)
+    teller.before(place[2])
+    try:
+        returned = call(function, arguments) if limit is None else _limited(function, arguments, limit)
+    except BaseException as error:
+        teller.after(place[2], error)
+        raise
+    teller.after(place[2], None)
+    return returned
+
+
+def _limited(function: Callable[..., Any], arguments: dict[str, Any], limit: Limit) -> Any:
+    with limited(limit):
+        return call(function, arguments)
+
+
+class _Forks:
+    """Identifies this process; a fork changes it. Asking the kernel would cost as much as a small call."""
+
+    self = object()
+
+
+def _forked() -> None:
+    _Forks.self = object()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Call a function; a coroutine that it returns is run to its end.
+
+    Where the function forks and the child returns as well, the child ends here: it holds no claim.
+    """
+    process = _Forks.self
+    try:
+        returned = function(**arguments)
+        if type(returned) is CoroutineType:
+            returned = finished(returned)
+    except BaseException as error:
+        if _Forks.self is not process:
+            leave_child(error)
+        raise
+    if _Forks.self is not process:
+        leave_child()
+    return returned
+
+
+def leave_child(error: BaseException | None = None) -> NoReturn:
+    """End a child that a task forked, as Python would end it, but for what it has inherited: that is its parent's."""
+    if isinstance(error, SystemExit):
+        os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
+    if error is not None:
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+    os._exit(int(error is not None))

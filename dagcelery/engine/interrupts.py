@@ -1,0 +1,216 @@
+"""Whether this process was asked to leave: an exception's class does not say whether a signal or a task raised it.
+
+So the handlers of the signals that end a process leave a note while messages are worked on. The road not taken: a look
+at the traceback, in which a KeyboardInterrupt that `asyncio.run` passes on looks like one that a task raised.
+
+Notifying listeners, hooks and log handlers: none of them can change an outcome.
+
+Whatever they raise, exits and interrupts too, is logged once and ends here; only a signal that ends the process passes.
+
+A thread that notices pieces which take longer than a heartbeat, while the thread that executes them cannot.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import Any, Final, ParamSpec, TypeVar
+
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+
+
+class _Note:
+    """What the handlers of this process's main thread have left; `is_kept` while they do so."""
+
+    is_kept = False
+    raised: BaseException | None = None
+
+
+_note = _Note()
+
+
+class _Noting:
+    """A handler that calls the one which it replaces, and notes that it raised."""
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self.handler = handler
+
+    def __call__(self, signum: int, frame: Any) -> Any:
+        try:
+            return self.handler(signum, frame)
+        except BaseException as error:
+            _note.raised = error
+            raise
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Let signals leave a note for the time of the block; the handlers stay whose they are."""
+    if _note.is_kept or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    replaced: list[tuple[int, _Noting]] = []
+    _note.is_kept = True
+    try:
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                noting = _Noting(handler)
+                signal.signal(number, noting)
+                replaced.append((number, noting))
+        yield
+    finally:
+        for given, noted_by in replaced:
+            is_there = signal.getsignal(given) is noted_by  # else a task or Celery has put another one there
+            if is_there:
+                signal.signal(given, noted_by.handler)
+        _note.is_kept, _note.raised = False, None
+
+
+def is_leaving(error: BaseException) -> bool:
+    """Whether an error ends this process, and not just the piece that it hit: the user interrupts it, or Celery stops
+    this worker. An error that a task raises itself, also an exit or an interrupt, is a failure of its piece.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False  # signals interrupt no other thread
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt | SystemExit):
+        if found is _note.raised:  # a handler may raise anything, and Celery's under the pool solo does
+            return True
+        found = found.__cause__
+    return found is not None and (_note.raised is not None or _is_pool_exit() or _is_worker_exit(found))
+
+
+def _is_pool_exit() -> bool:
+    # billiard's handler of SIGTERM may have been set after the note began to be kept.
+    pool = sys.modules.get("billiard.common")
+    return bool(pool and pool._should_have_exited[0])
+
+
+def _is_worker_exit(error: BaseException) -> bool:
+    # So may Celery's handlers: each shutdown that it begins replaces them by those of the next, harder one.
+    return type(error).__module__.startswith("celery.") and is_worker_stopping()
+
+
+def is_worker_stopping() -> bool:
+    """Whether the worker that this process is the main process of was told to stop."""
+    state = sys.modules.get("celery.worker.state")
+    asked = (state.should_stop, state.should_terminate) if state is not None else ()
+    return any(each is not None and each is not False for each in asked)
+
+
+P = ParamSpec("P")
+
+T = TypeVar("T")
+
+
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose handlers and filters cannot raise in the code that logs."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Leave `extra` as the call has it."""
+        return msg, kwargs
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, as if this method was not there."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        try:
+            super().log(level, msg, *args, **kwargs)
+        except BaseException as error:
+            if is_leaving(error):
+                raise
+            with suppress(Exception):  # where a log is broken, there is nowhere left to say so
+                _last_resort.handle(_record_of(self.name, error))
+
+
+_last_resort = logging.StreamHandler()
+
+
+def _record_of(name: str, error: BaseException) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, __file__, 0, "a log handler raised %r", (error,), None)
+
+
+def quiet_logger(name: str) -> QuietLogger:
+    """Return the logger of a module."""
+    return QuietLogger(logging.getLogger(name), {})
+
+
+log = quiet_logger(__name__)
+
+
+def tell(listener: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Call a listener here, in the context that it was called in; None if it raised."""
+    try:
+        return listener(*args, **kwargs)
+    except BaseException as error:
+        if is_leaving(error):
+            raise
+        log.exception("a listener raised, which changes nothing: %r", listener, extra={"action": "listener_failed"})
+        return None
+
+
+def tell_apart(listener: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Call a listener in a copy of the context, so that what it sets there is gone after it; None if it raised."""
+    return copy_context().run(lambda: tell(listener, *args, **kwargs))
+
+
+class Watch:
+    """Calls back, once each, for what is still going on after `seconds`. The thread starts with the first use."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._armed: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._busy = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` from the watch's thread if the block takes longer than the heartbeat.
+
+        A heartbeat that is longer than threads can wait means that there is nobody to tell, and needs no thread.
+        """
+        if self._seconds > threading.TIMEOUT_MAX:
+            yield
+            return
+        me = threading.get_ident()
+        self._armed[me] = (time.monotonic() + self._seconds, callback)
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+        self._busy.set()
+        try:
+            yield
+        finally:
+            self._armed.pop(me, None)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="dagcelery-watch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._busy.wait()
+            time.sleep(self._seconds)
+            now = time.monotonic()
+            if not self._armed:
+                self._busy.clear()
+                if self._armed:  # by somebody who came in between
+                    self._busy.set()
+            for thread, (at, callback) in list(self._armed.items()):
+                if now >= at and self._armed.pop(thread, None) is not None:
+                    _attempt(callback)
+
+
+def _attempt(callback: Callable[[], None]) -> None:
+    """Call back; an outage of store or broker must not end the watch."""
+    try:
+        callback()
+    except BaseException:  # in a thread of its own no signal raises
+        log.exception("others could not be told of ready work", extra={"action": "tell_failed"})

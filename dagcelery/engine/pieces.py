@@ -1,0 +1,88 @@
+"""Inside a task, `current()` says which piece is being executed."""
+
+from __future__ import annotations
+
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
+from decimal import setcontext
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dagcelery.engine.reading import RunView
+    from dagcelery.store.records import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One execution of one step. ``run_id + address`` is the idempotency token for effects outside.
+
+    `index` is the item's number in a fan-out, None elsewhere; `attempt` counts from 1; `deadline` is in seconds since
+    the epoch, None where the run has none.
+    """
+
+    run_id: str
+    address: str
+    index: int | None
+    attempt: int
+    deadline: float | None = None
+
+
+Place = tuple["RunView", "Claim", int]
+"""The piece that a call executes: run, grant and the item's index, -1 where it runs once. A `Piece` is made only when
+it is asked for; a tuple is the cheapest for the items of a fan-out."""
+
+_place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
+
+enter: Final = _place.set
+"""Make a place the piece of this context."""
+
+
+def current() -> Piece:
+    """The piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
+    found = executing_piece()
+    if found is None:
+        raise LookupError("current() was called outside of a running piece; call it inside a task that a run executes")
+    return found
+
+
+def executing_piece() -> Piece | None:
+    """The piece that is being executed, or None."""
+    place = _place.get()
+    if place is None:
+        return None
+    view, grant, index = place
+    address = view.address(grant.scope, grant.step, index)
+    return Piece(view.run_id, address, None if index < 0 else index, grant.attempt, view.deadline())
+
+
+def executing_view() -> RunView | None:
+    """What this process knows of the run that the executing piece belongs to, or None."""
+    place = _place.get()
+    return None if place is None else place[0]
+
+
+def is_executing() -> bool:
+    """Whether this thread executes a piece."""
+    return _place.get() is not None
+
+
+class Contexts:
+    """Makes a context for each call: a copy of the one in which this was made.
+
+    Whatever a call sets in it is gone with it; what it leaves running, a thread or an asyncio task, keeps it.
+    """
+
+    __slots__ = ("_base", "_decimal")
+
+    def __init__(self) -> None:
+        self._base = copy_context()
+        # A context of decimal numbers is one object, which is changed and not set anew: each call needs its own. Where
+        # there is none yet, each call makes its own by itself.
+        self._decimal: Any = next((value for var, value in self._base.items() if var.name == "decimal_context"), None)
+
+    def new(self) -> Context:
+        """Return a context for one call, or for what is done around calls; the call itself enters its piece."""
+        context = self._base.copy()
+        if self._decimal is not None:
+            context.run(setcontext, self._decimal.copy())
+        return context

@@ -1,0 +1,498 @@
+"""A plan that was made while a run goes on is fitted into the run's program: its numbers become the program's.
+
+A plan that was verified and made ready to run in this process: codecs built, functions found once.
+
+Plans that pieces make while a run goes on: read where they are first needed, and fitted into the run's program.
+
+Names of stored values for people: node, item and output, or parameter, with the storage address in parentheses.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dagcelery.engine.interrupts import is_leaving, quiet_logger
+from dagcelery.errors import (
+    BadSignature,
+    CodeMismatch,
+    DagceleryError,
+    DeserializationError,
+    FunctionNotFound,
+    ValueFreed,
+)
+from dagcelery.payload import addresses, codecs, functions, pickles, values
+from dagcelery.payload.codecs import Codec
+from dagcelery.payload.functions import code_hash, same_code
+from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
+from dagcelery.planner.topology import topology
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, ROOT, START
+
+if TYPE_CHECKING:
+    from dagcelery.engine.caching import Memo
+    from dagcelery.engine.reading import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a plan's own numbers are in the program: `functions` and `codecs` by place, bodies from `body` on."""
+
+    body: int
+    functions: Sequence[int]
+    codecs: Sequence[int]
+
+
+def linked(body: Body, numbers: Numbers) -> Body:
+    """Return a body with the program's numbers."""
+    codecs = numbers.codecs
+    return replace(
+        body,
+        params=tuple([replace(param, codec=codecs[param.codec]) for param in body.params]),
+        steps=tuple([_step(step, numbers) for step in body.steps]),
+        outputs=tuple([(name, expr, codecs[codec]) for name, expr, codec in body.outputs]),
+    )
+
+
+def _step(step: Step, numbers: Numbers) -> Step:
+    target = step.target
+    if step.kind == "task":
+        target = numbers.functions[target]
+    elif step.kind == "dag":
+        target += numbers.body
+    codecs = numbers.codecs
+    outputs = [out if codecs[out.codec] == out.codec else replace(out, codec=codecs[out.codec]) for out in step.outputs]
+    return replace(step, target=target, outputs=tuple(outputs), options=_options(step.options, numbers))
+
+
+def _options(options: Mapping[str, Any], numbers: Numbers) -> Mapping[str, Any]:
+    if "hooks" in options:
+        options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
+    if "dynamic" in options:
+        made = options["dynamic"]
+        made = made | {"f": numbers.functions[made["f"]], "c": numbers.codecs[made["c"]]}
+        options = {**options, "dynamic": made}
+    if "by" in options.get("cache", ()):
+        cache = options["cache"]
+        options = {**options, "cache": cache | {"by": numbers.functions[cache["by"]]}}
+    return options
+
+
+def topology_from(topology: Sequence[Mapping[str, Mapping[str, Any]]], body: int) -> list[dict[str, dict[str, Any]]]:
+    """Return a plan's topology where its bodies are numbered from `body` on."""
+    return [
+        {
+            name: {**entry, "b": entry["b"] + body} if entry.get("b", -1) >= 0 else dict(entry)
+            for name, entry in steps.items()
+        }
+        for steps in topology
+    ]
+
+
+def identity(spec: FunctionSpec) -> tuple[object, ...]:
+    """The identity of a function: those that travel by value are the same if their bytes are."""
+    if spec.module:
+        return "function", spec.module, spec.qualname, spec.hash
+    return "function", spec.qualname, spec.hash, spec.blob or id(spec.live)
+
+
+def codec_identity(spec: Mapping[str, Any]) -> object:
+    """The identity of a codec."""
+    if spec["k"] == "models":
+        return ("codec", json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True))
+    return ("codec", id(spec["live"]) if "live" in spec else json.dumps(spec, sort_keys=True))
+
+
+log = quiet_logger(__name__)
+
+DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workflow")
+"""Modules whose functions may call dynamic tasks in a run that is not signed."""
+
+
+def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> Codec | DeserializationError:
+    """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
+    try:
+        return codecs.from_spec(spec, keyring, imports)
+    except DeserializationError as error:
+        return error
+
+
+def _driven(driver: Callable[..., Any], function: Callable[..., Any], /, **arguments: Any) -> Any:
+    return driver(function, arguments)
+
+
+class Program:
+    """A plan with its codecs and functions, and the plans that were made while it runs. Bodies, functions and codecs
+    of all of them have one numbering. Functions are looked up when they are first called.
+    """
+
+    def __init__(self, plan: Plan, keyring: Keyring, imports: Collection[str] | None, mismatch: str = "ignore") -> None:
+        self.plan = plan
+        self.frees = plan.options.get("keep") == "outputs"
+        self.memos: dict[tuple[int, int], Memo | None] = {}
+        self._keyring = keyring
+        self._imports = imports
+        self._mismatch = mismatch
+        self._specs = list(plan.functions)
+        self._codec_specs = list(plan.codecs)
+        self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
+        self._bodies = dict(enumerate(plan.bodies))
+        self._homes = {number: (plan, number) for number in self._bodies}
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._numbers: dict[object, int] = {}
+        self._options: set[str] = set()
+        self._note_options(plan)
+
+    def _note_options(self, plan: Plan) -> None:
+        """Remember which options are in use at all, so that nobody asks each step for what no step has."""
+        self._options = self._options | {
+            option for body in plan.bodies for step in body.steps for option in step.options
+        }
+        self.may_skip, self.may_retry = "min_success" in self._options, "retry" in self._options
+        self.has_hooks, self.may_grow = "hooks" in self._options, "dynamic" in self._options
+        self._is_limited, self.caches = "max_concurrent" in self._options, "cache" in self._options
+
+    def own_copy(self) -> Program:
+        """The same program, free to grow: the one that was planned may be used for several runs."""
+        made = copy.copy(self)
+        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
+            setattr(made, name, copy.copy(getattr(self, name)))
+        made._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
+        made._numbers |= {codec_identity(spec): number for number, spec in enumerate(self._codec_specs)}
+        return made
+
+    def link(self, first: int, plan: Plan) -> None:
+        """Take in a plan that was made while this one runs; its bodies are numbered from `first` on.
+
+        Its bodies are known once all else is: other threads ask for them meanwhile.
+        """
+        numbers = Numbers(first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)])
+        made = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
+        self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
+        self._note_options(plan)
+        self._bodies.update(made)
+
+    def _function_number(self, spec: FunctionSpec) -> int:
+        number = self._numbers.setdefault(identity(spec), len(self._specs))
+        if number == len(self._specs):
+            self._specs.append(spec)
+        return number
+
+    def _codec_number(self, spec: Mapping[str, Any]) -> int:
+        number = self._numbers.setdefault(codec_identity(spec), len(self._codec_specs))
+        if number == len(self._codec_specs):
+            self._codec_specs.append(spec)
+            self._codecs.append(_codec(spec, self._keyring, self._imports))
+        return number
+
+    def knows(self, body: int) -> bool:
+        """Whether a body is at hand: those of plans made elsewhere have to be read first."""
+        return body in self._bodies
+
+    def home(self, body: int) -> tuple[Plan, int] | None:
+        """The plan that a body belongs to, and its number there; None if it is not at hand."""
+        return self._homes.get(body)
+
+    @property
+    def functions(self) -> Sequence[FunctionSpec]:
+        """How the functions are found that are known so far."""
+        return tuple(self._specs)
+
+    def function_spec(self, number: int) -> FunctionSpec:
+        """How a function is found."""
+        return self._specs[number]
+
+    def codec_spec(self, number: int) -> Mapping[str, Any]:
+        """The description of a codec."""
+        return self._codec_specs[number]
+
+    @property
+    def run_quota(self) -> tuple[str, int] | None:
+        """The limit of active runs of this DAG, if it has one: its name, and how many there may be."""
+        most = self.plan.options.get("max_active_runs")
+        return None if most is None else (f"runs of {self.plan.name}", int(most))
+
+    def quota(self, body: int, step: int) -> tuple[str, int] | None:
+        """The limit of pieces of a step's task that may run, if it has one: its name, and how many there may be."""
+        if step < 0 or not self._is_limited:
+            return None
+        found = self.step(body, step)
+        most = found.options.get("max_concurrent")
+        if most is None:
+            return None
+        spec = self._specs[found.target]
+        return f"pieces of {spec.module}:{spec.qualname}", int(most)
+
+    def codec(self, number: int) -> Codec:
+        """A codec of the plan. Raises DeserializationError where it cannot be had."""
+        found = self._codecs[number]
+        if isinstance(found, DeserializationError):
+            raise found
+        return found
+
+    def body(self, number: int) -> Body:
+        """The steps of one scope."""
+        return self._bodies[number]
+
+    def step(self, body: int, step: int) -> Step:
+        """One step of one body."""
+        return self._bodies[body].steps[step]
+
+    def function(self, target: int) -> Callable[..., Any]:
+        """The function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
+        found = self._functions.get(target)
+        if found is None:
+            spec = self._specs[target]
+            found = self._loaded(spec)
+            self._compare(spec, found)
+            self._functions[target] = found
+        return found
+
+    def _loaded(self, spec: FunctionSpec) -> Callable[..., Any]:
+        try:
+            return functions.load(spec, imports=self._imports, keyring=self._keyring)
+        except DagceleryError:
+            raise
+        except BaseException as error:  # of a module's body: an interrupt that is no signal's, say
+            if is_leaving(error):
+                raise
+            reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
+            raise FunctionNotFound(spec.module, spec.qualname, reason) from error
+
+    def is_missing(self, step: Step, error: BaseException) -> bool:
+        """Whether an error says that this process does not have the function of a task step."""
+        if not isinstance(error, FunctionNotFound) or step.kind != "task":
+            return False
+        spec = self._specs[step.target]
+        return (error.module, error.qualname) == (spec.module, spec.qualname)
+
+    def callee(self, step: Step) -> Callable[..., Any]:
+        """What a task step calls: its function, by way of what lets it return a graph, if it may."""
+        function = self.function(step.target)
+        if not self.may_grow or "dynamic" not in step.options:
+            return function
+        number = step.options["dynamic"]["f"]
+        driver = self._functions.get(number)
+        if driver is None:
+            spec = self._specs[number]
+            # A way to write DAGs is part of this library; whoever may call its functions may import it.
+            imports = self._imports
+            if imports is not None and spec.module in DRIVERS:
+                imports = (spec.module,)
+            driver = self._functions[number] = functions.load(spec, imports=imports, keyring=self._keyring)
+        return partial(_driven, driver, function)
+
+    def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
+        """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""
+        hash_here = code_hash(found)
+        if self._mismatch == "ignore" or same_code(spec.hash, hash_here):
+            return
+        is_refused = self._mismatch == "error"
+        wish = '"warn" lets it be called' if is_refused else '"error" refuses it'
+        remedy = f"DAGCELERY_CODE_MISMATCH={wish}"
+        mismatch = CodeMismatch(f"{spec.module}:{spec.qualname}", spec.hash, hash_here, remedy)
+        if is_refused:
+            raise mismatch
+        log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
+
+    def hook(self, options: Mapping[str, Any], event: str) -> Callable[..., Any] | None:
+        """What is to be called at an event, or None."""
+        number = options.get("hooks", {}).get(event)
+        return None if number is None else self.function(number)
+
+    def literal(self, text: str) -> Any:
+        """A literal that was pickled into the plan, loaded anew at each call."""
+        self._keyring.require_key("a literal that JSON would change")
+        return pickles.loads(base64.b64decode(text))
+
+    def clock_key(self, body: int, step: int) -> str:
+        """What durations are kept by: the function, or the step where there is none."""
+        if step < 0:
+            return {START: "start", HOOK: "hook"}.get(step) or f"close {self._place(body)}"
+        found = self.step(body, step)
+        if found.kind != "task":
+            return f"{found.kind} {self._place(body)}.{step}"
+        spec = self._specs[found.target]
+        return f"{spec.module}:{spec.qualname}:{spec.hash}"
+
+    def _place(self, body: int) -> str:
+        # Plans that are made by the thousand, by the same function, take as long as each other.
+        plan, number = self._homes[body]
+        return str(number) if plan is self.plan else f"{plan.name} {number}"
+
+    def most_items(self, body: int, step: int) -> int:
+        """How many items one claim may take, so that committing them stays one small script."""
+        found = self.step(body, step)
+        if "dynamic" in found.options:
+            return 1  # each of them may become a scope
+        if found.kind != "dag":
+            return RANGE_ITEMS
+        plan, number = self._homes[found.target]
+        child = topology(plan)[number]
+        return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
+
+    def is_branch(self, body: int, step: int) -> bool:
+        """Whether a step runs its DAG once or not at all, so that there is no item to be told."""
+        return step >= 0 and "branch" in self.step(body, step).options
+
+    def node_name(self, body: int, step: int) -> str:
+        """The node's name in its own scope."""
+        if step < 0:
+            return {START: "(start)", CLOSE: "(close)", HOOK: "(hook)"}[step]
+        return self.step(body, step).name
+
+
+_NUMBERS = 64
+"""Bodies that are given numbers at once."""
+
+_PLANS = 5_000
+"""Plans that one process keeps of one run."""
+
+
+class ChildPlans:
+    """The program of a run, which grows. A plan is signed for its scope, so nobody can give a scope another plan."""
+
+    def __init__(
+        self, store: Store, keyring: Keyring, program: Program, run_id: str, *, is_alone: bool = False
+    ) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.program = program
+        self.run_id = run_id
+        self.is_alone = is_alone
+        self.sealed_by = ""
+        """The id of the key that sealed the run's plan; none, if none did."""
+        self._planned = program
+        self._owners: dict[int, str] = {}
+        self._lock = threading.Lock()
+        self._next = self._free = self._visits = 0
+
+    def is_planned(self, body: int) -> bool:
+        """Whether a body belongs to the plan that was submitted."""
+        return body < len(self._planned.plan.bodies)
+
+    def scope_of(self, body: int) -> str | None:
+        """The scope whose plan begins with a body; None if none begins there."""
+        owner = self._owners.get(body)
+        if owner is None and not self.program.knows(body):
+            return self._read(body)
+        if owner is None:
+            with self._lock:  # another thread may be about to say whose it is
+                return self._owners.get(body)
+        return owner
+
+    def forget(self) -> None:
+        """Forget plans that were made while the run goes on."""
+        self.program, self._owners = self._planned, {}
+
+    def scopes_of(self, bodies: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """The scopes whose plans begin with one of these bodies, with that body; their plans are at hand then."""
+        unknown = [body for body in bodies if not self.program.knows(body)]
+        found = dict(zip(unknown, self.store.reader.child_plans(self.run_id, unknown), strict=True))
+        for body in bodies:
+            made = found.get(body)
+            scope = self._owners.get(body) if made is None else self._take_in(body, *made)
+            if scope is not None:
+                yield body, scope
+
+    def _read(self, body: int) -> str | None:
+        found = self.store.reader.child_plans(self.run_id, [body])[0]
+        return None if found is None else self._take_in(body, *found)
+
+    def _take_in(self, body: int, scope: str, sealed: bytes) -> str:
+        _, text = values.open_bytes(self.keyring, addresses.scope(self.run_id, scope), sealed)
+        self.link(scope, body, Plan.decode(text))
+        return scope
+
+    def link(self, scope: str, first: int, plan: Plan) -> None:
+        """Take in the plan of a scope, its bodies numbered from `first` on. BadSignature if others have those."""
+        with self._lock:
+            if self._owners.get(first) == scope:
+                return
+            if any(map(self.program.knows, range(first, first + len(plan.bodies)))):
+                raise BadSignature(f"scope {scope} of run {self.run_id}", "its plan is numbered like another")
+            if self.program is self._planned:
+                self.program = self._planned.own_copy()
+            self.program.link(first, plan)
+            self._owners[first] = scope
+
+    def number(self, bodies: int) -> int:
+        """Numbers for the bodies of a plan that a piece made, fetched some at a time; answers the first one."""
+        with self._lock:
+            if self._free < bodies:
+                self._free = max(bodies, _NUMBERS)
+                self._next = self.store.machine.number(self.run_id, self._free)
+            self._next, self._free = self._next + bodies, self._free - bodies
+            return self._next - bodies
+
+    @contextmanager
+    def visited(self) -> Iterator[None]:
+        """Be used by one more visit; when there was none, plans that are not needed now may be forgotten."""
+        with self._lock:
+            if not self._visits and len(self._owners) > _PLANS and not self.is_alone:
+                self.forget()
+            self._visits += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._visits -= 1
+
+
+E = TypeVar("E", bound=BadSignature | DeserializationError)
+
+
+def named(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> str:
+    """Name what a token right in a scope stands for, or its elements ``[lo, hi)``."""
+    place = view.scope(scope)
+    at = "" if lo < 0 else f"[{lo}]" if hi - lo == 1 else f"[{lo}:{hi}]"
+    if token.startswith("$"):
+        around = view.path(place).removesuffix("/")
+        owner = f" of node '{around}'" if around else ""
+        return f"parameter '{token[1:]}'{at}{owner}"
+    step, output = map(int, token.split("."))
+    found = view.program.step(place.body, step)
+    address, name = view.address(place, step), found.outputs[output].name
+    if found.over is not None:  # its items are pieces, which have addresses of their own
+        return f"output '{name}' of node '{address}{at}'"
+    return f"output '{name}'{at} of node '{address}'"
+
+
+def located(view: RunView, error: E, scope: str, token: str, lo: int = -1, hi: int = -1) -> E:
+    """Return the error of a stored value, with the name that people know it by in front of where it is stored.
+
+    It is made only for an error: the names are of no use as long as values can be read.
+    """
+    try:
+        place_name = f"{named(view, scope, token, lo, hi)} of run {view.run_id}"
+    except (DagceleryError, LookupError, ValueError):
+        return error  # a place that is not even in the plan
+    if isinstance(error, BadSignature):
+        return type(error)(f"{place_name} ({error.address})", error.reason)
+    return type(error)(f"{place_name} ({error.culprit})", error.reason, error.remedy)
+
+
+def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> DeserializationError:
+    """Return the error of a value that is not there, or not any more."""
+    culprit = f"value {token} of scope {scope}"
+    if _is_freed(view, scope, token):
+        wrong = 'it was freed when its last reader had finished, because its DAG says keep="outputs"'
+        found: DeserializationError = ValueFreed(culprit, wrong, "return it from the DAG, or keep everything")
+    else:
+        right = "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again"
+        found = DeserializationError(culprit, "it is not in the store", right)
+    return located(view, found, scope, token, lo, hi)
+
+
+def _is_freed(view: RunView, scope: str, token: str) -> bool:
+    if not view.program.frees or scope != ROOT:
+        return view.program.frees
+    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]

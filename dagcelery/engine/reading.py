@@ -1,0 +1,471 @@
+"""What expressions do with values that were read: they take parts of them, copy them, and choose by them.
+
+Stored bytes become values here: each is verified at its address before it is decoded.
+
+The arguments of a range of a fan-out's items, read together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+from dagcelery import objects
+from dagcelery.engine.program import ChildPlans, Program, located, missing
+from dagcelery.errors import BadSignature, DeserializationError, SerializationError
+from dagcelery.objects import ATOMS, copied
+from dagcelery.payload import addresses, values
+from dagcelery.payload.codecs import Codec
+from dagcelery.payload.lazy import LazyList
+from dagcelery.payload.signing import Keyring
+from dagcelery.payload.spill import Folder
+from dagcelery.payload.strict_json import Skipped
+from dagcelery.planner.plan import Body, Expr, Step, tokens
+from dagcelery.planner.topology import MOST_INPUTS
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import CELL, ROOT, Block, Claim, RunRecord, Scope, scope_id
+from dagcelery.text import shown
+
+
+def part_of(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
+    """What lies at `path` within a value; a step that is missing is named."""
+    if type(value) is Skipped:
+        return value
+    for kind, name in path:
+        try:
+            value = value[name] if kind == "key" else getattr(value, str(name))
+        except (LookupError, TypeError, AttributeError) as error:
+            raise DeserializationError(
+                "an argument",
+                f"it is read from a {type(value).__name__} without the {kind} {shown(name)}",
+                "return a value that has it, or read another part",
+            ) from error
+    return value
+
+
+def choice(condition: Any) -> tuple[list[bool], list[bool], Skipped | None]:
+    """Which branch is taken, as a list with one element and one with none; neither if the condition was skipped."""
+    if type(condition) is Skipped:
+        return [], [], condition
+    return ([True], [], None) if condition else ([], [True], None)
+
+
+def copied_value(value: Any) -> Any:
+    """A copy of a literal, so that no call sees what another one did to it."""
+    try:
+        return objects.copied(value)
+    except Exception as error:  # __deepcopy__ and __reduce__ methods raise what they like
+        right = "pass plain data, and open files, locks and connections where they are used"
+        culprit = f"a literal of type {type(value).__name__}"
+        raise SerializationError(culprit, f"cannot be copied: {error}", right) from error
+
+
+_RECORD_SECONDS = 5.0
+
+_FANOUTS = 64
+
+_PATH_CHARACTERS = 10_000_000
+
+UNREADABLE = (BadSignature, DeserializationError)
+"""Stored bytes that cannot be trusted, or not be decoded."""
+
+
+class RunView(ChildPlans):
+    """What this process knows of one run: its program, where its scopes hang, how long its lists are; and the folder
+    where large values stand in files, if they do.
+
+    Of a run that is `is_alone` no other process will ever know.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        program: Program,
+        run_id: str,
+        folder: Folder | None = None,
+        *,
+        is_alone: bool = False,
+    ) -> None:
+        super().__init__(store, keyring, program, run_id, is_alone=is_alone)
+        self.folder = folder
+        self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
+        self._paths: dict[str, str] = {ROOT: ""}
+        self._counts: dict[tuple[str, str], int] = {}
+        self._record: RunRecord | None = None
+        self._recorded = 0.0
+        self.fanouts: dict[str, tuple[str, int]] = {}
+        self.generation = self._epoch = 0
+
+    def enter(self, era: int) -> None:
+        """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
+        self.generation, self._counts = era, {}
+        self._forget_scopes()
+
+    def look(self, epoch: int) -> None:
+        """Begin to look at the run in this epoch: what was seen in an earlier one may have been rewound since."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.enter(self.generation)
+
+    def deadline(self) -> float | None:
+        """When the run will be ended, in seconds since the epoch; None if it may take its time.
+
+        A resumed run has another one: what is known is asked for again now and then.
+        """
+        if self._record is None or time.monotonic() - self._recorded > _RECORD_SECONDS:
+            self._record, self._recorded = self.store.reader.record(self.run_id), time.monotonic()
+        return self._record.deadline or None if self._record else None
+
+    def meet(self, body: int, step: int) -> None:
+        """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
+        name = f"{body}.{step}"
+        known = self.fanouts.pop(name, None)
+        if known is None:
+            if self.program.is_branch(body, step):  # it has one item at most
+                return
+            known = self.program.clock_key(body, step), self.program.most_items(body, step)
+            if len(self.fanouts) >= _FANOUTS:  # each claim names them all: those that were not met for longest go
+                self.fanouts.pop(next(iter(list(self.fanouts))), None)
+        self.fanouts[name] = known
+
+    # -- scopes, and plans that were made while the run goes on ------------------------------------
+    def scope(self, name: str) -> Scope:
+        """Where a scope hangs; its name proves it."""
+        found = self._scopes.get(name)
+        if found is None:
+            record = self.store.reader.scope(self.run_id, name)
+            if record is None:
+                raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
+            found = self.trust(record)
+        return found
+
+    def trust(self, scope: Scope) -> Scope:
+        """Check that a scope hangs where its record says, and have its plan at hand."""
+        known = self._scopes.get(scope.id)
+        if known is not None and known.body == scope.body:
+            return known
+        if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
+            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
+        if not self._has_own_plan(scope) and not self._is_entered(scope):
+            self._forget_scopes()  # those around it may be from before a rewind
+            if not self._is_entered(scope):
+                raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
+        if len(self._scopes) > 10_000:
+            self._scopes = {ROOT: self._scopes[ROOT]}
+        self._scopes[scope.id] = scope
+        return scope
+
+    def _is_entered(self, scope: Scope) -> bool:
+        """Whether the step that a scope hangs at enters its body."""
+        around = self.body(scope.parent).steps
+        return scope.step < len(around) and around[scope.step].target == scope.body
+
+    def body(self, scope: str) -> Body:
+        """The body that a scope runs. Whoever finds a scope may take in its plan, and have another program then."""
+        place = self.scope(scope)
+        return self.program.body(place.body)
+
+    def _forget_scopes(self) -> None:
+        self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}
+
+    def _has_own_plan(self, scope: Scope) -> bool:
+        """Whether a scope runs a plan that a piece made, and not a body of the plan around it."""
+        if self.is_planned(scope.body):
+            return False
+        owner = self.scope_of(scope.body)
+        if owner not in (None, scope.id):
+            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
+        return owner is not None
+
+    def forget(self) -> None:
+        """Forget plans that were made while the run goes on, and the scopes that run them."""
+        super().forget()
+        self._forget_scopes()
+
+    # -- addresses --------------------------------------------------------------------------------
+    def address(self, scope: Scope, step: int, index: int = -1) -> str:
+        """A piece's address as people read it: ``train[3]/fit[0]``."""
+        path = self.path(scope)
+        return path + self._name(scope, step, index) if step >= 0 else path.removesuffix("/")
+
+    def path(self, scope: Scope) -> str:
+        """What stands in front of the names of a scope's steps: ``train[3]/``."""
+        way = []
+        while scope.id not in self._paths:
+            way.append(scope)
+            scope = self.scope(scope.parent)
+        path = self._paths[scope.id]
+        for inner in reversed(way):
+            path += self._name(scope, inner.step, inner.index) + "/"
+            scope = inner
+            if len(self._paths) * len(path) > _PATH_CHARACTERS:
+                self._paths = {ROOT: ""}
+            self._paths[scope.id] = path
+        return path
+
+    def _name(self, scope: Scope, step: int, index: int) -> str:
+        name = self.program.node_name(scope.body, step)
+        return name if index < 0 or self.program.is_branch(scope.body, step) else f"{name}[{index}]"
+
+    def piece_address(self, piece: str) -> str:
+        """A piece's address as people read it, from its name in the store."""
+        scope, step, *index = piece.split("/")
+        return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
+
+    def count(self, scope: str, token: str) -> int:
+        """The signed length of a split list that `token` names in `scope`."""
+        scope, token = self.resolve(scope, token)
+        counts = self._counts  # what is read now belongs to this era, whatever this view enters meanwhile
+        found = counts.get((scope, token))
+        if found is None:
+            stored = self.store.reader.values(self.run_id, scope, [token + "#"])[0]
+            if stored is None:
+                raise missing(self, scope, token)
+            try:
+                found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+            except UNREADABLE as error:
+                raise located(self, error, scope, token) from error
+            if len(counts) > 10_000:
+                counts.clear()
+            counts[scope, token] = found
+        return found
+
+    def resolve(self, scope: str, token: str) -> tuple[str, str]:
+        """Follow the carets at the front of a token."""
+        while token.startswith("^"):
+            scope, token = self.scope(scope).parent, token[1:]
+        return scope, token
+
+    def codec(self, scope: str, token: str) -> Codec:
+        """The codec of a value that `token` names right in `scope`."""
+        body = self.body(scope)
+        if token.startswith("$"):
+            number = next(param.codec for param in body.params if param.name == token[1:])
+        else:
+            step, output = token.split(".")
+            number = body.steps[int(step)].outputs[int(output)].codec
+        return self.program.codec(number)
+
+    def list_over(self, scope: str, token: str) -> str | None:
+        """The token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
+        if token.startswith("$"):
+            return None
+        step_index, output = token.split(".")
+        step = self.body(scope).steps[int(step_index)]
+        if step.over is not None:
+            return step.over
+        return token if step.outputs[int(output)].split else None
+
+
+class Reader:
+    """The values of one scope, as an expression reads them. `grant` saves the reading of what came with a claim."""
+
+    def __init__(self, view: RunView, scope: Scope, grant: Claim | None = None) -> None:
+        self.view = view
+        self.scope = scope
+        self._grant = grant
+        self._ahead: Mapping[str, bytes | None] = {}
+
+    def read_ahead(self, exprs: Iterable[Expr]) -> None:
+        """Read the whole values of expressions together, if they are so many that none travelled with the claim."""
+        wanted = [token for expr in exprs for token, reading in tokens(expr) if reading == "whole"]
+        if len(wanted) > MOST_INPUTS:
+            found = self.view.store.reader.values(self.view.run_id, self.scope.id, wanted)
+            self._ahead = dict(zip(wanted, found, strict=True))
+
+    # -- whole values -----------------------------------------------------------------------------
+    def whole(self, token: str, *, lazy: bool = False) -> Any:
+        """A whole value, decoded anew at each call; of a fan-out or split output the list of its elements."""
+        scope, name = self.view.resolve(self.scope.id, token)
+        over = self.view.list_over(scope, name)
+        if over is not None:
+            return self._list(scope, name, self.view.count(scope, over), lazy)
+        codec, address = self.view.codec(scope, name), addresses.value(self.view.run_id, scope, name)
+        stored = self._stored(token, scope, name)
+        try:
+            value = values.open_value(self.view.keyring, codec, address, stored, folder=self.view.folder)
+        except UNREADABLE as error:
+            raise located(self.view, error, scope, name) from error
+        if value is values.SPLIT:
+            twin = self._split_twin(scope, name)
+            return self._list(scope, twin, self.view.count(scope, twin), lazy)
+        return value
+
+    def _stored(self, token: str, scope: str, name: str) -> bytes:
+        stored = self._grant.values.get(token) if self._grant else None
+        if stored is None:
+            stored = self._ahead.get(token)
+        if stored is None:
+            stored = self.view.store.reader.values(self.view.run_id, scope, [name])[0]
+        if stored is None:
+            raise missing(self.view, scope, name)
+        return stored
+
+    def _split_twin(self, scope: str, name: str) -> str:
+        if name.startswith("$"):
+            return name
+        step, output = name.split(".")
+        outputs = self.view.body(scope).steps[int(step)].outputs
+        path = outputs[int(output)].path
+        return f"{step}." + str(next(i for i, o in enumerate(outputs) if o.split and o.path == path))
+
+    def _list(self, scope: str, token: str, count: int, lazy: bool) -> Any:
+        fetch = partial(self._elements, scope, token)
+        return LazyList(count, fetch, CELL) if lazy else list(fetch(0, count))
+
+    # -- elements ---------------------------------------------------------------------------------
+    def column(self, token: str, lo: int, hi: int) -> list[Any]:
+        """Elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
+        if hi <= lo:
+            return []
+        scope, name = self.view.resolve(self.scope.id, token)
+        travelled = self._grant.blocks.get(token) if self._grant else None
+        if travelled is None:
+            return list(self._elements(scope, name, lo, hi))
+        return self._overlay(scope, name, lo, hi, travelled)
+
+    def _elements(self, scope: str, token: str, lo: int, hi: int) -> Iterator[Any]:
+        """Yield elements cell by cell, so that a list of any length takes the memory of a few blocks."""
+        at = lo
+        pending: list[Block] = []
+        for block in self.view.store.reader.blocks(self.view.run_id, scope, token, lo, hi):
+            if pending and block.lo >= max(b.hi for b in pending):
+                upto = min(hi, max(b.hi for b in pending))
+                yield from self._overlay(scope, token, at, upto, pending)
+                at, pending = upto, []
+            pending.append(block)
+        if at < hi:
+            yield from self._overlay(scope, token, at, hi, pending)
+
+    def _overlay(self, scope: str, token: str, lo: int, hi: int, blocks: Sequence[Block]) -> list[Any]:
+        """Decode blocks and lay those of later attempts over those of earlier ones."""
+        if len(blocks) == 1 and blocks[0].lo == lo and blocks[0].hi == hi:
+            return self._open(scope, token, blocks[0])
+        found: list[Any] = [_ABSENT] * (hi - lo)
+        for block in sorted(blocks, key=lambda b: b.attempt):
+            items = self._open(scope, token, block)
+            first, last = max(lo, block.lo), min(hi, block.hi)
+            if first < last:
+                found[first - lo : last - lo] = items[first - block.lo : last - block.lo]
+        if any(item is _ABSENT for item in found):
+            gap = found.index(_ABSENT)
+            raise missing(self.view, scope, token, lo + gap, lo + gap + 1)
+        return found
+
+    def _open(self, scope: str, token: str, block: Block) -> list[Any]:
+        view = self.view
+        codec, place = view.codec(scope, token), (view.run_id, scope, token, block.lo, block.hi)
+        try:
+            return values.open_block(view.keyring, codec, *place, block.data, folder=view.folder)
+        except UNREADABLE as error:
+            raise located(view, error, scope, token, block.lo, block.hi) from error
+
+    # -- expressions ------------------------------------------------------------------------------
+    def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
+        """The value of an expression; `element` answers what ``each`` means for one item."""
+        match expr[0]:
+            case "lit" | "live":
+                return copied_value(expr[1])
+            case "blob":
+                return self.view.program.literal(expr[1])
+            case "ref":
+                return self.whole(expr[1], lazy=lazy)
+            case "each":
+                assert element is not None, "an element is read within an item"
+                return element(expr[1])
+            case "part":
+                return part_of(self.evaluate(expr[1], element), expr[2])
+            case "choice":
+                return choice(self.evaluate(expr[1], element))
+            case "first":
+                found = list(self._items(expr[1][1], element))
+                return found[0] if found else self.evaluate(expr[2], element)
+            case "dict":
+                return {self.evaluate(k, element): self.evaluate(v, element) for k, v in expr[1]}
+            case "tuple":
+                return tuple(self._items(expr[1], element))
+            case "set":
+                return set(self._items(expr[1], element))
+            case _:
+                return list(self._items(expr[1], element))
+
+    def _items(self, items: Sequence[Expr], element: Callable[[str], Any] | None) -> Iterator[Any]:
+        for item in items:
+            if item[0] == "splice":
+                yield from self._splice(item[1], item[2])
+            else:
+                yield self.evaluate(item, element)
+
+    def _splice(self, template: Expr, over: str) -> Iterator[Any]:
+        """One element per item of `over`; the columns are read a cell at a time."""
+        count = self.view.count(self.scope.id, over)
+        names = sorted({token for token, reading in tokens(template, spliced=True) if reading == "spliced"})
+        for lo in range(0, count, CELL):
+            hi = min(lo + CELL, count)
+            # What travelled with a claim are the elements of the step's own items, and not those that are wanted here.
+            columns = {n: list(self._elements(*self.view.resolve(self.scope.id, n), lo, hi)) for n in names}
+            for at in range(hi - lo):
+                row = {name: column[at] for name, column in columns.items()}
+                yield self.evaluate(template, row.__getitem__)
+
+
+_ABSENT = object()
+
+
+class Columns:
+    """The arguments of a range of items. What is shared and could be changed by a call is read anew for each item."""
+
+    def __init__(self, reader: Reader, step: Step, lo: int, hi: int) -> None:
+        self._reader = reader
+        self._step = step
+        self.lo = lo
+        self._hi = hi
+        self._elements: dict[str, list[Any]] = {}
+        # A call that changes an argument must not change another one that is read from the same element.
+        read = Counter(token for _, expr in step.arguments for token, how in tokens(expr) if how == "each")
+        self._shared = frozenset(token for token, count in read.items() if count > 1)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The keyword arguments of each item, in order."""
+        names = [name for name, _ in self._step.arguments]
+        if not names:
+            yield from ({} for _ in range(self.lo, self._hi))
+            return
+        columns = [self._column(name, expr) for name, expr in self._step.arguments]
+        for row in zip(*columns, strict=False):
+            yield dict(zip(names, row, strict=True))
+
+    def item(self, index: int) -> dict[str, Any]:
+        """The keyword arguments of one item."""
+        element = partial(self._element, index)
+        return {name: self._reader.evaluate(expr, element) for name, expr in self._step.arguments}
+
+    def _element(self, index: int, token: str) -> Any:
+        return self._read(token)[index - self.lo]
+
+    def _read(self, token: str) -> list[Any]:
+        found = self._elements.get(token)
+        if found is None:
+            found = self._elements[token] = self._reader.column(token, self.lo, self._hi)
+        return found
+
+    def _column(self, name: str, expr: Expr) -> Iterator[Any]:
+        lazy = name in self._step.lazy
+        if expr[0] == "each":
+            column = self._read(expr[1])
+            return map(copied, column) if expr[1] in self._shared else iter(column)
+        if expr[0] in ("ref", "lit"):
+            value = self._reader.evaluate(expr, lazy=lazy)
+            if type(value) in ATOMS:
+                return repeat(value, self._hi - self.lo)
+        elements = (partial(self._own_element, index) for index in range(self.lo, self._hi))
+        return (self._reader.evaluate(expr, element, lazy=lazy) for element in elements)
+
+    def _own_element(self, index: int, token: str) -> Any:
+        element = self._element(index, token)
+        return copied(element) if token in self._shared else element

@@ -1,0 +1,479 @@
+"""While the body of a DAG runs, a reference stands for each value that only a run will know.
+
+References are sources with leaves of their own, so that arguments keep one shape from the call to the graph:
+`ListOf`, `DictOf` and the like hold them until the graph gives every leaf its place.
+
+A body is tried with lists of several lengths, chosen so that what depends on a length gives itself away.
+
+What a nested DAG returns is put together again at its call: containers with outputs in them.
+
+What an author's annotations promise about values: how many parts, of what type, in which bytes.
+
+A call in a DAG's body: of a task, or of a DAG that becomes nested; and what can be told of its values.
+
+Two calls are compared by what they mean; the first difference is told in words, or there is none.
+
+Names for nodes and outputs that nobody named: what made them, and a number where that is not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
+
+from dagcelery.errors import InvalidDag
+from dagcelery.model.graph import DAG
+from dagcelery.model.nodes import LONGEST, is_name, may_be_in_a_name
+from dagcelery.model.options import Serialize, Serializer, TaskOptions
+from dagcelery.model.signatures import Unread, bare, fields
+from dagcelery.model.sources import (
+    DictOf,
+    FromParam,
+    ListOf,
+    Literal,
+    PathStep,
+    SetOf,
+    Source,
+    Splice,
+    TupleOf,
+)
+from dagcelery.objects import copied, same
+from dagcelery.text import shown
+
+Path: TypeAlias = tuple[PathStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the DAG that is being built."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call returns; of a nested DAG the part at `leaf` of the shape that it returns."""
+
+    call: int
+    leaf: Path = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One of the few elements that an iterated source is given while the body runs."""
+
+    source: Ref
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ref(Source):
+    """A value, and what lies at `path` within it."""
+
+    base: Parameter | Result | Element
+    path: Path = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Source):
+    """In a list: neighbours made one for each element of `over`, before they are folded into one."""
+
+    items: tuple[Source, ...]
+    over: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced(Source):
+    """A `Run` once it is folded: the one of its items that stands for all."""
+
+    template: Source
+    over: Ref
+
+
+# The elements that a call or a value belongs to, outer ones first: it exists once for each of them.
+Context: TypeAlias = tuple[Element, ...]
+
+
+def mapped(source: Source, change: Callable[[Source], Source]) -> Source:
+    """Return `source` with `change` applied to the sources that it is directly made of."""
+    if isinstance(source, ListOf):
+        return ListOf(tuple(item if isinstance(item, Splice) else change(item) for item in source.items))
+    if isinstance(source, TupleOf | SetOf):
+        return type(source)(tuple(map(change, source.items)))
+    if isinstance(source, DictOf):
+        return DictOf(tuple((key, change(value)) for key, value in source.pairs))
+    if isinstance(source, Run):
+        return Run(tuple(map(change, source.items)), source.over)
+    if isinstance(source, Spliced):
+        return Spliced(change(source.template), source.over)
+    return source
+
+
+def within(source: Source) -> Iterator[Source]:
+    """Yield what `source` is directly made of."""
+    if isinstance(source, ListOf):
+        yield from (item for item in source.items if isinstance(item, Source))
+    elif isinstance(source, TupleOf | SetOf | Run):
+        yield from source.items
+    elif isinstance(source, DictOf):
+        yield from (value for _, value in source.pairs)
+    elif isinstance(source, Spliced):
+        yield source.template
+
+
+def everything(source: Source) -> Iterator[Source]:
+    """Yield `source` and all that it is made of, outer before inner."""
+    yield source
+    for part in within(source):
+        yield from everything(part)
+
+
+def leaves(source: Source) -> Iterator[Ref]:
+    """Yield the references within `source`; what its runs go through is not among them."""
+    for part in everything(source):
+        if isinstance(part, Ref):
+            yield part
+
+
+# How many loops a list lies in, and the how manieth it is among those that are iterated there.
+Position: TypeAlias = tuple[int, int]
+
+# Bodies that iterate more lists in one place have them tried in groups.
+_MOST_ALONE: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """How many elements iterated lists have while a body runs; `told` says so in an error.
+
+    All have `length`, but for the one at the position `odd`, if that is given: it has `odd_length`.
+    """
+
+    told: str
+    length: int
+    odd: Position | None = None
+    odd_length: int = 0
+
+    @property
+    def tells_elements_apart(self) -> bool:
+        """Whether a list of all elements looks different from a list of one."""
+        return self.length > 1
+
+    def of(self, position: Position) -> int:
+        """Return the length of the list at `position`."""
+        return self.odd_length if _grouped(position) == self.odd else self.length
+
+
+THREE: Final = Probes("three elements", 3)
+
+
+def others(positions: Collection[Position]) -> Iterator[Probes]:
+    """Yield what a body is tried with once more if it iterated lists at these positions."""
+    if not positions:
+        return
+    yield Probes("two elements", 2)
+    yield Probes("one element", 1)
+    yield Probes("no element", 0)
+    groups = sorted({_grouped(position) for position in positions})
+    for odd in groups:
+        yield Probes("five elements in one of its lists, two in others,", 2, odd, 5)
+        if len(groups) > 1:
+            yield Probes("no element in one of its lists, two in others,", 2, odd, 0)
+
+
+def _grouped(position: Position) -> Position:
+    depth, number = position
+    return depth, number % _MOST_ALONE
+
+
+def rebuilt(
+    returns: Source, arguments: Mapping[str, object], leaf: Callable[[Path], object], path: Path = ()
+) -> object:
+    """Return the value of shape `returns`: literals and arguments pass through, `leaf` makes the rest."""
+
+    def inner(source: Source, key: object) -> object:
+        step: PathStep = ("key", key if isinstance(key, int) else str(key))
+        return rebuilt(source, arguments, leaf, (*path, step))
+
+    if isinstance(returns, Literal):
+        return copied_literal(returns.value)
+    if isinstance(returns, FromParam) and returns.name is not None and returns.name in arguments:
+        return arguments[returns.name]
+    if isinstance(returns, DictOf):
+        return {key: inner(source, key) for key, source in returns.pairs}
+    if isinstance(returns, ListOf) and not _has_splice(returns):
+        return [inner(item, at) for at, item in enumerate(returns.items) if isinstance(item, Source)]
+    if isinstance(returns, TupleOf | SetOf):
+        kind = tuple if isinstance(returns, TupleOf) else set
+        return kind(inner(item, at) for at, item in enumerate(returns.items))
+    return leaf(path)
+
+
+def copied_literal(value: object) -> object:
+    """Return a copy of a literal of a DAG that was built already: the body that gets it may change it."""
+    try:
+        return copied(value)
+    except Exception:  # it cannot travel either, which is said where it should
+        return value
+
+
+def followed(returns: Source, path: Path) -> Source:
+    """Return the source that lies at `path` within the shape `returns`."""
+    for _, key in path:
+        if isinstance(returns, DictOf):
+            returns = next(source for name, source in returns.pairs if _same_key(name, key))
+        elif isinstance(returns, ListOf | TupleOf | SetOf):
+            found = returns.items[int(key)]
+            assert isinstance(found, Source)
+            returns = found
+    return returns
+
+
+def _has_splice(source: ListOf) -> bool:
+    return any(isinstance(item, Splice) for item in source.items)
+
+
+def _same_key(name: object, key: object) -> bool:
+    return name == key if isinstance(name, int) else str(name) == key
+
+
+def arity(hint: Any) -> int | None:
+    """Return how many values a fixed tuple or a named tuple has; None for whatever may have any number."""
+    hint = bare(hint)
+    if is_named_tuple(hint):
+        return len(vars(hint)["_fields"])
+    if get_origin(hint) is not tuple:
+        return None
+    args = get_args(hint)
+    return None if Ellipsis in args else len(args)
+
+
+def is_named_tuple(hint: object) -> Any:
+    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
+
+
+def element_of(hint: object) -> object:
+    """Return the type of what iterating a `hint` gives; None where the annotation does not say."""
+    hint = bare(hint)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return args[0] if len(args) == 2 and args[1] is Ellipsis else None
+    return args[0] if isinstance(origin, type) and issubclass(origin, Iterable) and args else None
+
+
+def at(hint: object, path: Path) -> object:
+    """Return the type of what lies at `path` within a `hint`; None where the annotation does not say."""
+    for step in path:
+        hint = _part(bare(hint), step)
+    return hint
+
+
+def serializer_of(hint: object) -> Serializer | Serialize | None:
+    """Return the serializer within ``Annotated[T, AsParquet()]``."""
+    if get_origin(hint) is not Annotated:
+        return None
+    return next((found for found in get_args(hint)[1:] if _is_serializer(found)), None)
+
+
+def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
+    """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
+    nearest = serializer_of(at(hint, path)) if path else None
+    if isinstance(nearest, Serializer):
+        return nearest
+    named = given or serializer_of(hint)
+    if isinstance(named, Serialize):
+        return (named.sub_output(str(path[0][1])) if len(path) == 1 else None) or named.root
+    return named
+
+
+def is_list(hint: object) -> bool:
+    """Whether an annotation says `list`, with or without its elements."""
+    hint = bare(hint)
+    return (get_origin(hint) or hint) is list
+
+
+def _part(hint: object, step: PathStep) -> object:
+    kind, name = step
+    if isinstance(hint, type) and kind == "property":
+        return _fields(hint).get(str(name))
+    if isinstance(hint, type) and hasattr(hint, "__total__"):
+        return _fields(hint).get(str(name))
+    if is_named_tuple(hint):
+        return _item(list(_fields(hint).values()), name)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple and Ellipsis not in args:
+        return _item(args, name)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and len(args) == 2:
+        return args[1]
+    return element_of(hint)
+
+
+def _item(items: Any, index: object) -> object:
+    return items[index] if isinstance(index, int) and -len(items) <= index < len(items) else None
+
+
+def _fields(cls: Any) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for base in _bases(cls):
+        found |= fields(base)
+    return found
+
+
+def _bases(cls: type) -> Iterator[type]:
+    yield from reversed(cls.__mro__)
+
+
+def _is_serializer(found: object) -> bool:
+    return not isinstance(found, type | Unread) and isinstance(found, Serializer | Serialize)
+
+
+@dataclass(frozen=True)
+class CalledTask:
+    """A task and its options; `returns` is its annotation, `outputs` how many values it said it returns."""
+
+    name: str
+    name_is_fixed: bool
+    func: Callable[..., Any]
+    options: TaskOptions
+    returns: object = None
+    outputs: int | None = None
+
+    def arity(self, path: Path) -> int | None:
+        """Return how many values lie at `path` of what is returned, if that is known."""
+        return self.outputs if not path and self.outputs is not None else arity(at(self.returns, path))
+
+
+@dataclass(frozen=True)
+class CalledDag:
+    """A DAG that was built already; here its parameters are given values."""
+
+    name: str
+    name_is_fixed: bool
+    dag: DAG
+    returns: object = None
+
+    def arity(self, path: Path) -> int | None:
+        """Return how many values lie at `path` of what is returned, if that is known."""
+        return arity(at(self.returns, path))
+
+
+Callee: TypeAlias = CalledTask | CalledDag
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call while a body runs: what with which arguments, after what, for which elements."""
+
+    callee: Callee
+    arguments: Mapping[str, Source]
+    after: Source
+    context: Context
+
+
+def context_of(ref: Ref, calls: Sequence[Call]) -> Context:
+    """Return the elements that `ref` exists once for each of."""
+    if isinstance(ref.base, Element):
+        return within_element(ref.base, calls)
+    return calls[ref.base.call].context if isinstance(ref.base, Result) else ()
+
+
+def within_element(element: Element, calls: Sequence[Call]) -> Context:
+    """Return the context of what is made for `element`."""
+    return (*context_of(element.source, calls), element)
+
+
+def hint_of(ref: Ref, calls: Sequence[Call], parameters: Mapping[str, object]) -> object:
+    """Return the annotation of what `ref` stands for, None where there is none."""
+    if isinstance(ref.base, Parameter):
+        return at(parameters.get(ref.base.name), ref.path)
+    if isinstance(ref.base, Element):
+        return at(element_of(hint_of(ref.base.source, calls, parameters)), ref.path)
+    return at(calls[ref.base.call].callee.returns, ref.base.leaf + ref.path)
+
+
+def between_calls(one: Call, other: Call) -> str | None:
+    """Return how two calls differ, apart from the elements that they are made for."""
+    if one.callee.name != other.callee.name:
+        return f"calls {one.callee.name!r} instead of {other.callee.name!r}"
+    if not is_same_callee(one.callee, other.callee):
+        return f"calls {one.callee.name!r} with other options"
+    if one.arguments.keys() != other.arguments.keys():
+        return f"calls {one.callee.name!r} with other arguments"
+    for name, source in one.arguments.items():
+        found = between(source, other.arguments[name])
+        if found:
+            return f"gives {name!r} of {one.callee.name!r} {found}"
+    return f"lets {one.callee.name!r} come after other nodes" if between(one.after, other.after) else None
+
+
+def between(one: Source, other: Source) -> str | None:
+    """Return how two sources differ."""
+    if type(one) is not type(other):
+        return f"{_source_text(one)} instead of {_source_text(other)}"
+    if isinstance(one, Literal) and isinstance(other, Literal):
+        return None if same(one.value, other.value) else f"{shown(one.value)} instead of {shown(other.value)}"
+    inner, others = list(within(one)), list(within(other))
+    if len(inner) != len(others) or not same(_keys(one), _keys(other)):
+        return "another number of values"
+    if not inner:
+        return None if one == other else "the value of another node or element"
+    if isinstance(one, Run | Spliced) and isinstance(other, Run | Spliced) and one.over != other.over:
+        return "the elements of another list"
+    return next((found for found in map(between, inner, others) if found), None)
+
+
+def is_same_callee(one: Callee, other: Callee) -> bool:
+    """Whether two calls are of the same task, or of DAGs that are alike."""
+    if isinstance(one, CalledTask) and isinstance(other, CalledTask):
+        known = replace(one, func=other.func, options=other.options)
+        return known == other and same(one.func, other.func) and same(one.options, other.options)
+    return one == other
+
+
+def _keys(source: Source) -> list[object]:
+    return [key for key, _ in source.pairs] if isinstance(source, DictOf) else []
+
+
+def _source_text(source: Source) -> str:
+    return shown(source.value) if isinstance(source, Literal) else "a value made by a node"
+
+
+class Names:
+    """The names that are given within one DAG; `taken` ones are not given again."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken: dict[str, int] = {}
+        for name in taken:
+            self.fix(name)
+
+    def fix(self, name: str) -> str:
+        """Give exactly `name`."""
+        if name in self._taken:
+            right = f"name another one, or leave the name out: it would become '{name}-2'"
+            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", right)
+        self._taken[name] = 1
+        return name
+
+    def give(self, base: str) -> str:
+        """Give `base` the first time, then ``base-2``, ``base-3``."""
+        name, number = base, self._taken.get(base, 0)
+        while name in self._taken:
+            number += 1
+            name = f"{base[: LONGEST - 8]}-{number}"
+        self._taken[base] = max(number, 1)
+        self._taken.setdefault(name, 1)
+        return name
+
+
+def output_name(path: Path) -> str:
+    """Return what to call the output at `path`: return_value, key_a, property_b, key_a_property_b."""
+    return valid("_".join(f"{kind}_{name}" for kind, name in path)) if path else "return_value"
+
+
+def valid(name: object) -> str:
+    """Return `name` with what no name may have replaced by underscores."""
+    text = str(name) if not isinstance(name, int) else shown(name)
+    if is_name(text):
+        return text
+    return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"

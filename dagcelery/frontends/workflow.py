@@ -1,0 +1,171 @@
+"""A workflow is a class: its decorated methods are nodes that call each other while the run goes on.
+
+An object whose methods are nodes travels with them: by the name it was registered with, else by value.
+
+`Workflow` is what classes of tasks derive from; each run of one begins with its `entrypoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.building import drive
+from dagcelery.frontends.functional.decorators import DagFunction, TaskFunction, task
+from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.trace import nothing_traced
+from dagcelery.model.graph import DAG
+from dagcelery.model.options import Serializer
+
+if TYPE_CHECKING:
+    from dagcelery.client import Run
+
+
+__all__ = ["Workflow", "register_definition"]
+
+
+T = TypeVar("T")
+
+_MARK: Final = "dagcelery definition"
+
+_registered: dict[str, Any] = {}
+
+
+def register_definition(definition: T, name: str | None = None) -> T:
+    """Let nodes of `definition` name it instead of carrying it; every worker must register it where it is imported.
+
+    It is called like its class, ``module:qualname``, unless a `name` tells several of one class apart. Returns it.
+    Raises InvalidDag if another object has the name.
+    """
+    known = _registered.setdefault(name or _default_name(definition), definition)
+    if known is not definition and type(known).__qualname__ != type(definition).__qualname__:
+        raise InvalidDag(f"definition {name!r}", f"is registered as {known!r}", "give another name")
+    if known is not definition and name is None and vars(known) != vars(definition):
+        raise InvalidDag(
+            f"definition {_default_name(definition)!r}", "is registered with another state", "give each a name"
+        )
+    return definition
+
+
+def named(definition: object) -> object:
+    """Return what stands for an object in an argument: a mark with its name if it was registered, else itself."""
+    name = next((name for name, known in _registered.items() if known is definition), None)
+    return definition if name is None else {_MARK: name}
+
+
+def drive_method(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a workflow's method with its object; calls of other methods in it make a graph."""
+    return drive(method, {name: _found(value) for name, value in arguments.items()})
+
+
+def _found(value: object) -> object:
+    if type(value) is not dict or value.keys() != {_MARK}:
+        return value
+    name = value[_MARK]
+    if name not in _registered:
+        raise InvalidDag(
+            f"definition {name!r}",
+            "is not registered in this worker",
+            "call register_definition(...) in a module that workers import, such as that of its class",
+        )
+    return _registered[name]
+
+
+def _default_name(definition: object) -> str:
+    return f"{type(definition).__module__}:{type(definition).__qualname__}"
+
+
+class Workflow:
+    """A graph that grows while it runs. Methods decorated with `task` become nodes when other decorated methods, or
+    the entrypoint, call them in a run; all others are plain methods.
+
+    ``class Crawl(Workflow, name="crawl", serializer=AsPickle())`` names the runs, and says how values travel that no
+    task's own `serializer` carries. An object keeps what its constructor gave it, in every node; what a node changes
+    in it nobody else sees.
+    """
+
+    workflow_name: ClassVar[str] = ""
+    workflow_serializer: ClassVar[Serializer | None] = None
+    entrypoint: Any
+
+    def __init_subclass__(cls, *, name: str | None = None, serializer: Serializer | None = None, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls.workflow_name = name or f"{cls.__module__}:{cls.__qualname__}"
+        cls.workflow_serializer = serializer or cls.workflow_serializer
+        for base in reversed(cls.__mro__):
+            if base is not Workflow:
+                _make_nodes(cls, base)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the entrypoint as plain Python, with all that it calls."""
+        return self._begin(*args, **kwargs)
+
+    def __dag__(self) -> DAG:
+        """Return the DAG whose only node is the entrypoint."""
+        return self._named(self._begin.__dag__())
+
+    def __definition__(self) -> object:
+        """Return what stands for this object in a node."""
+        return named(self)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+        """Start a run with the entrypoint's arguments on the workers, and return at once."""
+        from dagcelery import client
+
+        dag, params = self._prepared(args, kwargs)
+        with nothing_traced():
+            return client.submit(dag, params)
+
+    async def asubmit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+        """`submit` without blocking the event loop."""
+        from dagcelery import client
+
+        return await client.asubmit(*self._prepared(args, kwargs))
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it with the entrypoint's arguments in this process, and return the value."""
+        from dagcelery import client
+
+        dag, params = self._prepared(args, kwargs)
+        with nothing_traced():
+            return client.invoke(dag, params)
+
+    @property
+    def _begin(self) -> TaskFunction[..., Any] | DagFunction[..., Any]:
+        begin: Any = getattr(self, "entrypoint", None)
+        if not isinstance(begin, Definition):
+            right = "define a method entrypoint(self, ...), whose arguments are those of submit"
+            raise InvalidDag(f"workflow {type(self).__qualname__}", "has no entrypoint", right)
+        return begin  # type: ignore[return-value]
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[DAG, dict[str, Any]]:
+        node, params = self._begin._prepared(args, kwargs)
+        return self._named(node if isinstance(node, DAG) else node.__dag__()), params
+
+    def _named(self, dag: DAG) -> DAG:
+        options = dag.options
+        if self.workflow_serializer is not None and options.serializer is None:
+            options = replace(options, serializer=self.workflow_serializer)
+        name = self.workflow_name
+        return DAG(dag.nodes, dag.inputs, dag.outputs, name=name, options=options, returns=dag.returns)
+
+
+def _make_nodes(cls: type[Workflow], base: type) -> None:
+    """Make dynamic what a base class decorated; those of other classes, which may be no workflows, are copied."""
+    for name, found in list(vars(base).items()):
+        if (
+            isinstance(found, TaskFunction)
+            and found._options.driver is not drive_method
+            and found is getattr(cls, name)
+        ):
+            options = replace(found._options, driver=drive_method)
+            if base is cls:
+                found._options = options
+            else:
+                setattr(cls, name, found._changed(_options=options, _dags={}))
+        elif name == "entrypoint" and callable(found) and not isinstance(found, Definition) and base is cls:
+            entrypoint = task(found)
+            entrypoint._options = replace(entrypoint._options, driver=drive_method)
+            setattr(cls, name, entrypoint)

@@ -1,9 +1,0 @@
-"""dagcelery's own Celery app, configured from the environment: what ``celery -A dagcelery`` runs."""
-
-from __future__ import annotations
-
-from dagcelery.runtime.app import make_app
-from dagcelery.settings import Settings
-
-app = make_app(Settings.from_environment())
-app.set_default()  # for the shared tasks of the modules that its workers import; who only submits has an app of its own

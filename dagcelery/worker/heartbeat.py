@@ -1,0 +1,371 @@
+"""Log records of a task say which piece wrote them.
+
+Which code a worker has: noted when it starts, and answered through Celery's remote control.
+
+Looking for what was left undone: in a run whose worker lost a child, or in all of them, again and again or once.
+
+What a Celery worker does besides executing messages: it says that it lives, and looks for what was left undone.
+
+Both happen in a thread of the worker's main process: timers of its hub fall silent during broker outages and warm
+shutdowns, which is just when they are needed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+from billiard.exceptions import WorkerLostError
+from celery import Celery, _state, bootsteps, signals
+from celery.utils.imports import symbol_by_name
+from celery.worker import state
+from celery.worker.control import inspect_command
+from celery.worker.request import Request
+
+from dagcelery.engine.attempts import HARD_SIGNAL
+from dagcelery.engine.interrupts import is_worker_stopping, quiet_logger
+from dagcelery.engine.loop import Engine
+from dagcelery.engine.pieces import executing_piece
+from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
+from dagcelery.store.records import TERMINAL, Lost, Swept
+from dagcelery.worker import context as bindings
+from dagcelery.worker.app import search_here
+from dagcelery.worker.context import Binding, known_binding
+from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages
+
+FORMATS: Final = {
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s": (
+        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(message)s"
+    ),
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s": (
+        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(task_name)s[%(task_id)s]: %(message)s"
+    ),
+}
+"""Celery's own formats, and the same with the piece in them."""
+
+
+class PieceFilter(logging.Filter):
+    """Gives each record `run`, `node`, `index` and `attempt` of the piece that wrote it, and `piece`, all in one text.
+
+    Put it on a handler of your own: ``handler.addFilter(PieceFilter())``. `node` is an address such as
+    ``train[3]/fit[0]``, `index` the item's number or None. Outside of pieces the texts are empty and the numbers None;
+    what a record has already is left as it is.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        try:
+            found = executing_piece()
+        except Exception:  # its address may have to be read first, and the store may be out of reach
+            found = None
+        said: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
+        if found is not None:
+            text = f" [run={found.run_id} node={found.address} attempt={found.attempt}]"
+            said = {
+                "run": found.run_id,
+                "node": found.address,
+                "index": found.index,
+                "attempt": found.attempt,
+                "piece": text,
+            }
+        for name, value in said.items():
+            if name not in record.__dict__:
+                record.__dict__[name] = value
+        return True
+
+
+def show_pieces() -> None:
+    """Let the lines of this process's log say which piece wrote them, where they have Celery's own format.
+
+    A setting for the format would not do: Celery uses it where nobody fills in pieces, too.
+    """
+    for handler in (*logging.getLogger().handlers, *logging.getLogger("celery.task").handlers):
+        if not any(isinstance(known, PieceFilter) for known in handler.filters):
+            handler.addFilter(PieceFilter())
+        formatter = handler.formatter
+        if formatter is not None and formatter._fmt in FORMATS:
+            changed = copy.copy(formatter)
+            logging.Formatter.__init__(changed, FORMATS[formatter._fmt], formatter.datefmt)
+            handler.setFormatter(changed)
+
+
+COMMAND: Final = "dagcelery_versions"
+
+_noted: dict[int, dict[str, str]] = {}
+
+
+@inspect_command(name=COMMAND)
+def versions(state: Any) -> dict[str, str]:
+    """Versions of dagcelery, Celery and Python, and a hash of the file of each module that this worker was told of."""
+    found = {name: version(name) for name in ("dagcelery", "celery")}
+    return found | {"python": platform.python_version()} | _noted.get(id(state.app), {})
+
+
+def note(app: Celery) -> None:
+    """Note what the files of an app's modules hold as its worker starts: they may change while it runs."""
+    binding, loader = known_binding(app), app.loader
+    imports = () if binding is None else binding.settings.imports
+    names = {*imports, *map(str, getattr(loader, "task_modules", ()))}
+    digests = {name: _digest(name) for name in sorted(names)}
+    _noted[id(app)] = {name: digest for name, digest in digests.items() if digest}
+
+
+def _digest(name: str) -> str:
+    """A hash of a module's file, or "" where there is none."""
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.has_location or not spec.origin:
+            return ""
+        with open(spec.origin, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()[:12]
+    except (ImportError, ValueError, OSError):
+        return ""
+
+
+log = quiet_logger(__name__)
+
+_MOST_RUNS = 1000
+
+_FORGOTTEN_SECONDS = 3600.0
+
+_FILES_SECONDS = 3600.0
+"""A run's files may be there this long before the run itself is: a submitter writes large parameters first."""
+
+
+def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
+    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is poisoned."""
+    settings, sender = binding.settings, binding.sender
+    swept = binding.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
+    for queue in swept.wake_ups:
+        sender.visit(run_id, queue, 1)
+    for queue, step in swept.poisoned:
+        binding.engine.poison(run_id, queue, step)
+    if swept.run in TERMINAL:
+        binding.engine.ended(run_id, (), swept.run, swept.lasted)
+    if swept.held == "limit":
+        binding.engine.try_start(run_id)
+    if swept.released:
+        about = {"action": "swept", "run": run_id, "released": swept.released}
+        pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
+        # Nobody here can tell a crash from a time limit, or from a process that a cancelled run ended.
+        given_back = "run %s: %s given back, because the process or the worker that ran it has ended"
+        log.warning(given_back, run_id, pieces, extra=about)
+    return swept
+
+
+def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
+    """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
+
+    Answers how many there were.
+    """
+    store, settings = binding.store, binding.settings
+    workers = store.fleet.workers()
+    for boot, word in workers.items():
+        if word["age"] > _FORGOTTEN_SECONDS:
+            store.fleet.retire(boot)
+    dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
+    alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
+    lost = Lost(dead, left, alive)
+    runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
+    for run_id in runs:
+        try:
+            look_after(binding, run_id, lost)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
+    sweep_files(binding.engine)
+    return len(runs)
+
+
+def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:
+    """Remove the files of runs that are gone: deleted while somebody still wrote, or expired with their keys.
+
+    Who dies in between has removed some of them, and the next one removes the rest.
+    """
+    if engine.spill is None:
+        return
+    for run_id in engine.store.fleet.spilled(_MOST_RUNS, wait_seconds):
+        if engine.store.reader.record(run_id) is None:
+            try:
+                engine.spill.remove(run_id)
+            except SpillUnavailable as error:
+                log.warning("run %s: %s", run_id, error, extra={"action": "sweep_failed", "run": run_id})
+            else:
+                engine.store.fleet.unspilled(run_id)
+
+
+_CHILDREN_SECONDS = 1.0
+
+
+class Prepared(bootsteps.StartStopStep):
+    """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
+
+    POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        _ = bindings.binding_of(worker.app).engine
+        pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
+        if not pool.startswith(self.POOLS):
+            raise NotConfigured(
+                f"a worker with the pool '{pool}'",
+                "start it with --pool prefork, threads or solo; others are not supported",
+            )
+        os.environ[bindings.BOOT] = uuid.uuid4().hex[:12]
+        if worker.task_events:
+            os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
+        search_here()
+        lower_own_messages()
+        if _has_our_log(worker.app):
+            show_pieces()
+        if options.get("beat"):  # `celery worker -B`
+            symbol_by_name("dagcelery.worker.beat:prepare")(worker.app, worker.app.conf.beat_scheduler)
+        self._is_watching = False
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Look for dead children every second. The pool does so every five, or when the pipe of a dead one closes;
+        but children that were forked later hold that pipe open.
+        """
+        look = getattr(worker.pool, "maintain_pool", None)
+        if look is not None and not self._is_watching:
+            self._is_watching = True  # the hub keeps its timers when the consumer reconnects
+            hub.call_repeatedly(_CHILDREN_SECONDS, look)
+
+
+def _has_our_log(app: Any) -> bool:
+    """Whether the log is dagcelery's to shape: that of a team's app is the team's."""
+    return bool(app is not None and app.main == bindings.OUR_APP)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_child(**_: Any) -> None:
+    """A child that is spawned, and not forked, has set up a log of its own."""
+    lower_own_messages()
+    if _has_our_log(_state.get_current_app()):
+        show_pieces()
+
+
+class Reported(Request):
+    """A request whose child died: what it had claimed is given to others at once, without waiting for a sweep."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Runs in the worker's main process."""
+        error = exc_info.exception
+        found = getattr(error, "exc", error)
+        if isinstance(found, WorkerLostError):
+            self._give_back(limited=HARD_SIGNAL in str(found))
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        """A hard time limit of the app kills the child; a soft one does not."""
+        if not soft:
+            self._give_back(limited=False)
+        return super().on_timeout(soft, timeout)
+
+    def _give_back(self, *, limited: bool) -> None:
+        binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
+        process = [f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"]
+        # A worker that is being stopped ends its children; they died of nothing that they did.
+        lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
+        try:
+            look_after(binding, run_id, lost)
+        except Exception as error:  # of the store or the broker; a sweep finds what is left undone
+            log.warning("a child died: %s", error, extra={"action": "child_lost", "run": run_id})
+
+
+class Repeated(threading.Thread):
+    """Does something every few seconds until it is stopped; an outage of the store or the broker is waited out."""
+
+    def __init__(self, name: str, seconds: float, act: Callable[[], object]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._seconds = seconds
+        self._act = act
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Act, wait, and act again."""
+        while not self._over.wait(self._seconds):
+            carefully(self._act)
+
+    def stop(self, patience_seconds: float = 2.0) -> None:
+        """Act no more."""
+        self._over.set()
+        self.join(timeout=patience_seconds)
+
+
+def carefully(act: Callable[[], object]) -> None:
+    """Do something that the next time may make good."""
+    try:
+        act()
+    except StoreUnavailable as error:
+        log.warning("%s", error, extra={"action": "store_unavailable"})
+    except Exception:  # the broker's client raises what its transport raises
+        log.exception("a beat failed; the next one tries again", extra={"action": "beat_failed"})
+
+
+class Keeper:
+    """Says every few seconds that its worker lives, and sweeps: in threads apart, since a broker that does not answer
+    holds up whoever sends, and must not make this worker look dead.
+    """
+
+    def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
+        self._binding = binding
+        self._boot, self._queues, self._slots = boot, list(queues), slots
+        seconds = binding.settings.alive_seconds
+        self._voice = Repeated("dagcelery-alive", seconds, self.announce)
+        self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(binding))
+
+    def start(self) -> None:
+        """Announce at once, so that the first run finds the worker; then as long as it lives."""
+        carefully(self.announce)
+        self._voice.start()
+        self._broom.start()
+
+    def announce(self) -> None:
+        """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
+        messages = [str(request.id) for request in list(state.reserved_requests)]
+        self._binding.store.fleet.heartbeat(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
+
+    def stop(self) -> None:
+        """Leave in good order: what its children had claimed is given back, and counts as no death."""
+        self._broom.stop()
+        self._voice.stop()
+        carefully(lambda: self._binding.store.fleet.retire(self._boot))
+        carefully(lambda: sweep_once(self._binding, [self._boot]))
+
+
+_keepers: list[Keeper] = []
+
+
+@signals.worker_ready.connect(weak=False)
+def _begin(sender: Any = None, **_: Any) -> None:
+    binding = bindings.known_binding(sender.app)
+    if binding is not None and binding.settings.store_url:
+        queues = [queue.name for queue in sender.task_consumer.queues]
+        keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
+        _keepers.append(keeper)
+        keeper.start()
+        note(sender.app)
+        threading.Thread(target=_examine, args=(binding,), name="dagcelery-doctor", daemon=True).start()
+
+
+def _examine(binding: bindings.Binding) -> None:
+    """Say what is seriously wrong around this worker; it starts all the same."""
+    tell = symbol_by_name("dagcelery.doctor:tell")  # by name, as it stands above, and costs time to import
+    carefully(lambda: tell(binding))
+
+
+@signals.worker_shutdown.connect(weak=False)
+def _retire(sender: Any = None, **_: Any) -> None:
+    while _keepers:
+        _keepers.pop().stop()

@@ -1,0 +1,224 @@
+"""Errors at sending: the broker is unavailable, or the app is configured wrongly.
+
+Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others visits.
+
+Messages carry addresses only. None of them decides anything: the store does, when the message asks it for work.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+from celery.exceptions import OperationalError, QueueNotFound
+
+from dagcelery.errors import BrokerUnavailable, DagceleryError, NotSent
+from dagcelery.planner.plan import Plan
+from dagcelery.planner.topology import join_of, straight_run
+from dagcelery.store.records import ReadyStep
+from dagcelery.text import masked
+
+_ANY: Final = "messages go as those of the app's other tasks: look at its task_routes, task_annotations and base class"
+
+
+@contextmanager
+def sending_errors(app: Celery) -> Iterator[None]:
+    """Raise BrokerUnavailable or NotSent where Celery, its transport or the app's own code raises at sending."""
+    try:
+        yield
+    except DagceleryError:
+        raise
+    except Exception as error:  # a transport, and an app's own class of tasks, raise what they like
+        raise cause_of(app, error) from error
+
+
+def cause_of(app: Celery, error: Exception) -> BrokerUnavailable | NotSent:
+    """Return what an error at sending, or connecting, stands for."""
+    url = shown_broker(app)
+    if isinstance(error, _of_brokers(app)):
+        return BrokerUnavailable(str(error), url)
+    return NotSent(f"{type(error).__name__}: {error}", _remedy(app, error, url))
+
+
+def shown_broker(app: Celery) -> str:
+    """Return the address, or the addresses, of an app's broker with secrets hidden."""
+    found: Any = app.conf.broker_url or ""
+    return masked(found if isinstance(found, str) else ";".join(map(str, found)))
+
+
+def _of_brokers(app: Celery) -> tuple[type[BaseException], ...]:
+    """The errors by which a broker is unavailable, or refuses; none for an unknown transport."""
+    try:
+        connection: Any = app.connection_for_write()
+        known = (*connection.connection_errors, *connection.channel_errors)
+    except Exception:  # the transport's module raises what it likes
+        return ()
+    return (OperationalError, OSError, *known)
+
+
+def _remedy(app: Celery, error: Exception, url: str) -> str:
+    raised = traceback.extract_tb(error.__traceback__)[-1:]
+    place = raised[0].filename.replace("\\", "/") if raised else ""
+    conf: Any = app.conf
+    if isinstance(error, ImportError):
+        return f"install what provides the module {error.name!r}; the broker's address {url} may need it"
+    if place.endswith("kombu/compression.py"):
+        return f"task_compression is {conf.task_compression!r}: install the package that does it, or choose another"
+    if place.endswith("kombu/transport/__init__.py"):
+        return f"write DAGCELERY_BROKER_URL, or broker_url of the app, which is {url}, as Celery knows it"
+    if isinstance(error, QueueNotFound):
+        return "name the queue in task_queues of the app, or set task_create_missing_queues"
+    if isinstance(error, TypeError) and "multiple values" in str(error) and conf.task_routes:
+        return "task_routes of the app says what each message says itself; let its routes name queues only"
+    return f"it was raised in {place}, line {raised[0].lineno}; {_ANY}" if raised else _ANY
+
+
+VISIT = "dagcelery.visit"
+
+LINK = "dagcelery.link"
+
+MOST_HEADERS = 256
+
+MOST_LINKS = 4
+
+
+class Canvas:
+    """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have.
+
+    `home` answers the plan that a body belongs to, and its number there, where there is more than one plan.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        plan: Plan,
+        run_id: str,
+        slots: Callable[[str], int],
+        priority: int | None = None,
+        home: Callable[[int], tuple[Plan, int] | None] | None = None,
+    ) -> None:
+        self._app = app
+        self._home = home or partial(_at_home, plan)
+        self._run = run_id
+        self._slots = slots
+        self._options = {} if priority is None else {"priority": priority}
+
+    def build(self, opened: Sequence[ReadyStep]) -> list[Signature]:
+        """The canvas that brings workers to these steps."""
+        made: list[Signature] = []
+        singles: dict[str, int] = {}
+        for step in opened:
+            if step.items > 0:
+                made.append(self.fan_out(step))
+            elif step.step >= 0 and len(runs := self._straight(step)) > 1:
+                made.append(self.straight(step, runs))
+            else:
+                singles[step.queue] = singles.get(step.queue, 0) + 1
+        for queue, count in singles.items():
+            made += [self.visit(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
+        return made
+
+    def visit(self, queue: str, focus: str = "") -> Signature:
+        """One message: there is ready work of this run on `queue`, first of all `focus`."""
+        kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
+        return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue, **self._options)
+
+    def fan_out(self, step: ReadyStep) -> Signature:
+        """A chord: header messages claim items, the body is the step that follows the join.
+
+        A group where no single step follows, or where the result backend cannot count chords cheaply.
+        """
+        size = min(step.items, max(1, self._slots(step.queue)), MOST_HEADERS)
+        header = [self.visit(step.queue, f"{step.scope}/{step.step}") for _ in range(size)]
+        plan, number = self._home(step.body) or (None, 0)
+        join = join_of(plan, number, step.step) if plan else None
+        if plan is None or join is None or not counts_chords(self._app):
+            return group(header, app=self._app)
+        body = self.visit(plan.bodies[number].steps[join].queue, f"{step.scope}/{join}")
+        return chord(header, body, app=self._app)
+
+    def straight(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> Signature:
+        """A chain: one message for neighbours on one queue, the next queue's message linked to it."""
+        runs = runs[:MOST_LINKS]
+        links = self._links(step, runs)
+        while len(links) > 2 and _size(links) > MOST_BYTES:
+            runs = runs[:-1]
+            links = self._links(step, runs)
+        return chain(*links, app=self._app)
+
+    def _links(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> list[Signature]:
+        links: list[Signature] = []
+        plan, number = self._home(step.body) or (None, 0)
+        if plan is None:
+            return links
+        steps = plan.bodies[number].steps
+        for members, following in zip(runs, [*runs[1:], None], strict=True):
+            names = [f"{step.scope}/{member}" for member in members]
+            queue = steps[members[0]].queue
+            if following is None:
+                links.append(self.visit(queue, names[0]))
+            else:
+                then = f"{step.scope}/{following[0]}"
+                kwargs: dict[str, Any] = {"run": self._run, "queue": queue, "steps": names, "then": then}
+                links.append(self._app.signature(LINK, kwargs=kwargs, immutable=True, queue=queue))
+        return links
+
+    def _straight(self, step: ReadyStep) -> list[list[int]]:
+        plan, number = self._home(step.body) or (None, 0)
+        return straight_run(plan, number, step.step, groups=MOST_LINKS, steps=MOST_STEPS) if plan else []
+
+
+def _at_home(plan: Plan, body: int) -> tuple[Plan, int] | None:
+    return (plan, body) if body < len(plan.bodies) else None
+
+
+MOST_STEPS = 16
+"""Steps that one chain names, so that the message stays small."""
+
+MOST_BYTES = 2_900
+"""What a chain's message may take; one whose queues have long names gets fewer links."""
+
+
+def _size(links: Sequence[Signature]) -> float:
+    """What a chain's first message will take: its own arguments twice, the other links in base64 with two ids each."""
+    first, rest = links[0], links[1:]
+    return 1_000 + 7 / 3 * len(json.dumps(first.kwargs)) + 4 / 3 * (len(json.dumps(rest)) + 105 * len(rest))
+
+
+def counts_chords(app: Celery) -> bool:
+    """Whether the app's result backend counts chord members by itself; others poll, for ever if results are ignored."""
+    return type(app.backend).__module__ == "celery.backends.redis"
+
+
+def describe(plan: Plan, slots: int = 2) -> Iterator[str]:
+    """The canvas that a plan becomes, a line each: chains, chords, joins and queues, for people."""
+    for number, body in enumerate(plan.bodies):
+        if number:
+            yield f"scope of body {number}: opened on queue {body.queue_open}, closed on queue {body.queue_close}"
+        for index in range(len(body.steps)):
+            yield "  " * bool(number) + _line(plan, number, index, slots)
+
+
+def _line(plan: Plan, body: int, index: int, slots: int) -> str:
+    step = plan.bodies[body].steps[index]
+    if "branch" in step.options:
+        return f"{step.name}, if it is taken, on {step.queue}"
+    if step.over is not None:
+        join = join_of(plan, body, index)
+        header = f"[{step.name}[*] × min(items, {slots} slots, {MOST_HEADERS})] on {step.queue}"
+        if join is None:
+            return f"group({header})"
+        following = plan.bodies[body].steps[join]
+        return f"chord({header}, {following.name} on {following.queue})"
+    runs = straight_run(plan, body, index, groups=MOST_LINKS, steps=MOST_STEPS)
+    if len(runs) > 1:
+        steps = plan.bodies[body].steps
+        links = (f"{'+'.join(steps[i].name for i in members)} on {steps[members[0]].queue}" for members in runs)
+        return f"chain({', '.join(links)})"
+    return f"{step.name} on {step.queue}"

@@ -1,0 +1,348 @@
+"""What a worker's log says of the work: failures and retries of pieces, ends of nodes and of runs.
+
+A line names run and node and never shows an argument. Its ``extra`` has the same for programs: `run`, `dag`, `node`,
+`item` (and `index`, as `PieceFilter` has it), `attempt`, `queue` and `action`. No line asks the store for anything but
+the place of a scope, and none is made for a level that is off.
+
+Celery's signals for each piece, where anybody listens: Django closes stale connections there, tracers open spans.
+
+Pieces as Celery shows its tasks: events for Flower in batches, and signals.
+
+Many pieces share a message, so the message's own events would say little. Each piece gets its own: its name is
+``dag.node``, its kwargs name run, node and index and never hold a value. A fan-out of more than 1,000 items is shown
+range by range.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final
+
+from billiard.einfo import ExceptionInfo
+from celery import Celery, signals
+from celery.app.task import Context
+from celery.utils.nodenames import default_nodename
+
+from dagcelery.engine.execute import Executed
+from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.reading import RunView
+from dagcelery.payload import failures
+from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
+from dagcelery.worker.sender import LINK, VISIT
+
+log = quiet_logger(__name__)
+
+_CELERYS: Final = ("celery.worker.strategy", "celery.app.trace")
+
+
+def report_piece(view: RunView, grant: Claim, executed: Executed, reply: Response) -> None:
+    """Say that a piece failed, or that a node has ended with it."""
+    if reply.state == "stale":
+        return
+    if executed.error is not None:
+        _report_failure(view, grant, executed, executed.error, reply)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    for done in reply.completed:
+        _report_fan_out(view, view.scope(done.scope), done)
+    if executed.error is None and executed.children is None and view.program.knows(grant.scope.body):
+        scope, step = grant.scope, grant.step
+        if step == CLOSE:
+            scope, step, index = view.scope(scope.parent), scope.step, scope.index
+            is_once = index < 0
+        else:
+            is_once = grant.lo < 0 and step >= 0
+        if is_once:
+            _report_end(view, scope, step, f"in {executed.seconds:.3f} s", grant.attempt)
+
+
+def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
+    """Say that this process has ended a run."""
+    about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
+    how = state.replace("_", " ")
+    log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
+
+
+def _report_failure(view: RunView, grant: Claim, executed: Executed, error: BaseException, reply: Response) -> None:
+    index = executed.outcome.done if grant.lo >= 0 else -1
+    node, summary = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
+    about = _about(view, grant.scope, grant.step, node, index, grant.attempt)
+    if reply.state == "retried":
+        again = "run %s: %s failed in attempt %d (%s); attempt %d is due in %.1f s"
+        seconds = reply.retry_seconds or 0.0
+        extra = about | {"action": "retried", "retry_seconds": seconds}
+        log.warning(again, view.run_id, node, grant.attempt, summary, grant.attempt + 1, seconds, extra=extra)
+    elif reply.state == "skipped":
+        extra = about | {"action": "skipped"}
+        log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, summary, extra=extra)
+    else:
+        extra = about | {"action": "failed"}
+        failed = "run %s: %s failed in attempt %d (%s)"
+        log.error(failed, view.run_id, node, grant.attempt, summary, exc_info=error, extra=extra)
+
+
+def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:
+    left_out = f", {done.skipped} left out" if done.skipped else ""
+    _report_end(view, scope, done.step, f"{done.items} items{left_out}", None)
+
+
+def _report_end(view: RunView, scope: Scope, step: int, how: str, attempt: int | None) -> None:
+    """Say that a node has ended. Within an item of a mapped DAG this is logged at DEBUG."""
+    found = view.program.step(scope.body, step)
+    if found.kind not in ("task", "dag") or view.program.is_branch(scope.body, step):
+        return
+    node = view.address(scope, step)
+    level = logging.DEBUG if "[" in node else logging.INFO
+    if log.isEnabledFor(level):
+        extra = _about(view, scope, step, node, -1, attempt) | {"action": "node_done"}
+        log.log(level, "run %s: node %s is done (%s)", view.run_id, node, how, extra=extra)
+
+
+def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attempt: int | None) -> dict[str, Any]:
+    queue = view.program.step(scope.body, step).queue if step >= 0 and view.program.knows(scope.body) else ""
+    item = None if index < 0 else index
+    about = {"run": view.run_id, "dag": view.program.plan.name, "node": node, "item": item, "index": item}
+    return about | {"attempt": attempt, "queue": queue}
+
+
+def _address(view: RunView, grant: Claim, index: int) -> str:
+    return view.address(grant.scope, grant.step, index) if view.program.knows(grant.scope.body) else grant.piece
+
+
+class OwnMessages(logging.Filter):
+    """Lowers what Celery says of our two tasks to DEBUG: a message says little, since many pieces share it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all other records pass as they are."""
+        about = getattr(record, "data", None)
+        if record.levelno != logging.INFO or not isinstance(about, dict) or about.get("name") not in (VISIT, LINK):
+            return True
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+def lower_own_messages() -> None:
+    """Let Celery's own lines on our messages be DEBUG in this process, whatever the app."""
+    for name in _CELERYS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, OwnMessages) for known in logger.filters):
+            logger.addFilter(OwnMessages())
+
+
+_SIGNALS = (
+    signals.task_prerun,
+    signals.task_postrun,
+    signals.task_success,
+    signals.task_failure,
+    signals.task_retry,
+)
+
+
+def _raised(error: BaseException) -> TracebackType | None:
+    """Return a traceback for an error that was never raised, as those of poisoned pieces: listeners expect one."""
+    with suppress(type(error)):
+        raise error
+    return error.__traceback__
+
+
+class Sender(str):
+    """A piece as a signal's sender: it equals its name ``dag.node``, and has a task's name and request."""
+
+    __slots__ = ("request",)
+    request: Context
+
+    @property
+    def name(self) -> str:
+        """``dag.node``, as a Celery task has its name."""
+        return str(self)
+
+
+class Signals:
+    """Fires the signals of the pieces of one grant; they hold no value."""
+
+    def __init__(self, view: RunView, grant: Claim) -> None:
+        self._view = view
+        self._grant = grant
+        self._name = shown_name(view, grant)
+        self._told: BaseException | None = None
+        self._failed_at = -1
+        # Only the store knows whether it is tried again.
+        self._may_retry = "retry" in view.program.step(grant.scope.body, grant.step).options
+
+    def before(self, index: int) -> None:
+        """A function is about to be called."""
+        if signals.task_prerun.receivers:
+            sender, about = self._about(index)
+            signals.task_prerun.send(sender=sender, task=sender, **about)
+
+    def after(self, index: int, error: BaseException | None) -> None:
+        """A function has returned, or raised."""
+        if error is not None:
+            self.failed(index, error)
+        elif signals.task_success.receivers:
+            signals.task_success.send(sender=self._about(index)[0], result=None)
+        if signals.task_postrun.receivers:
+            sender, about = self._about(index)
+            state = "SUCCESS" if error is None else "RETRY" if self._may_retry else "FAILURE"
+            signals.task_postrun.send(sender=sender, task=sender, retval=None, state=state, **about)
+
+    def failed(self, index: int, error: BaseException) -> None:
+        """A piece has failed; not only functions fail, what they return may be refused. Each error is told once."""
+        if error is self._told:
+            return
+        self._told, self._failed_at = error, index
+        if not self._may_retry:
+            self._fire(error, index, "committed")
+
+    def settled(self, state: str) -> None:
+        """What the store made of a failure that may be retried: it stands, or the piece is "retried"."""
+        if self._told is not None and self._may_retry and state != "stale":
+            self._fire(self._told, self._failed_at, state)
+            self._told = None
+
+    def _fire(self, error: BaseException, index: int, state: str) -> None:
+        sender, about = self._about(index)
+        trace = error.__traceback__ or _raised(error)
+        einfo = ExceptionInfo((type(error), error, trace))
+        if state == "retried":
+            signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)
+        else:
+            signals.task_failure.send(sender=sender, exception=error, traceback=trace, einfo=einfo, **about)
+
+    def _about(self, index: int) -> tuple[Sender, dict[str, Any]]:
+        sender, kwargs = Sender(self._name), shown_kwargs(self._view, self._grant, index)
+        task_id = uuid_of(self._view, self._grant, index)
+        retries = self._grant.attempt - 1
+        sender.request = Context(id=task_id, task=self._name, args=(), kwargs=kwargs, retries=retries, is_eager=False)
+        return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
+
+
+def signals_of(view: RunView, grant: Claim) -> Signals | None:
+    """What fires a grant's signals; None where nobody listens, or no function is called."""
+    if grant.step < 0 or not any(signal.receivers for signal in _SIGNALS):
+        return None
+    return Signals(view, grant) if view.program.step(grant.scope.body, grant.step).kind == "task" else None
+
+
+def shown_name(view: RunView, grant: Claim) -> str:
+    """``dag.node``: few different names, because they are labels of metrics too."""
+    return f"{view.program.plan.name}.{view.program.node_name(grant.scope.body, grant.step)}"
+
+
+def uuid_of(view: RunView, grant: Claim, index: int) -> str:
+    """An id for one execution of a piece."""
+    item = "" if index < 0 else f"-{index}"
+    return f"{view.run_id}-{grant.scope.id}-{grant.step}{item}-{grant.attempt}"
+
+
+def shown_kwargs(view: RunView, grant: Claim, index: int) -> dict[str, Any]:
+    """What is shown as a piece's arguments: run, node and index, never a value."""
+    about: dict[str, Any] = {"run": view.run_id, "node": view.address(grant.scope, grant.step)}
+    return about if index < 0 else about | {"index": index}
+
+
+ENABLED = "DAGCELERY_EVENTS"
+"""Environment variable by which a worker's children know that it was started with ``-E``."""
+
+HOSTNAME = "DAGCELERY_HOSTNAME"
+
+_BATCH_EVENTS = 200
+
+_BATCH_SECONDS = 1.0
+
+_MOST_ITEMS_SHOWN = 1000
+
+
+class Announcer:
+    """Tells Celery's listeners of pieces."""
+
+    def __init__(self, app: Celery) -> None:
+        self._events = Batches(app) if os.environ.get(ENABLED) else None
+
+    def listener(self, view: RunView, grant: Claim) -> Signals | None:
+        """What fires the signals of a grant's pieces; None where nobody listens."""
+        return signals_of(view, grant)
+
+    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+        """Log, and send events of, what was committed, has failed, or will be tried again."""
+        report_piece(view, grant, executed, reply)
+        is_silent = self._events is None or reply.state == "stale" or not view.program.knows(grant.scope.body)
+        if self._events is not None and not is_silent and grant.step >= 0 and executed.children is None:
+            for event in events_of(view, grant, executed, is_retried=reply.state == "retried"):
+                self._events.add(*event)
+        return False
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """Log it."""
+        report_run(run_id, dag, state, seconds)
+
+
+class Batches:
+    """Events sent together, every second or 200: one by one they cost a child ten times as much."""
+
+    def __init__(self, app: Celery) -> None:
+        hostname = os.environ.get(HOSTNAME) or default_nodename("")
+        self._dispatcher = app.events.Dispatcher(
+            app.connection_for_write(),
+            hostname=hostname,
+            groups=["task"],
+            buffer_group={"task"},
+            buffer_limit=_BATCH_EVENTS,
+            buffer_while_offline=True,
+        )
+        self._lock = threading.Lock()
+        self._waiting = threading.Event()
+        threading.Thread(target=self._flush_regularly, name="dagcelery-events", daemon=True).start()
+
+    def add(self, kind: str, fields: dict[str, Any]) -> None:
+        """Send an event soon."""
+        with self._lock:
+            self._dispatcher.send(kind, **fields)
+        self._waiting.set()
+
+    def _flush_regularly(self) -> None:
+        while True:
+            self._waiting.wait()
+            time.sleep(_BATCH_SECONDS)
+            self._waiting.clear()
+            with self._lock:
+                self._dispatcher.flush()
+
+
+def events_of(
+    view: RunView, grant: Claim, executed: Executed, *, is_retried: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of a piece, or of each item of a range: received, started, and how it ended."""
+    received = executed.outcome.started
+    done, error = executed.outcome.done, executed.error
+    if grant.lo < 0:
+        rows = [(-1, executed.seconds, error)]
+    elif grant.items > _MOST_ITEMS_SHOWN:
+        rows = [(grant.lo, executed.seconds * (done - grant.lo), None)] if done > grant.lo else []
+        rows += [(done, executed.seconds, error)] if error is not None else []
+    else:
+        rows = [(index, executed.seconds, None) for index in range(grant.lo, done)]
+        rows += [(done, executed.seconds, error)] if error is not None else []
+    for index, seconds, failed in rows:
+        uuid = uuid_of(view, grant, index)
+        name, kwargs = shown_name(view, grant), repr(shown_kwargs(view, grant, index))
+        times = {"timestamp": received, "root_id": uuid, "parent_id": None}
+        yield (
+            "task-received",
+            {"uuid": uuid, "name": name, "args": "()", "kwargs": kwargs, "retries": 0, "eta": None, **times},
+        )
+        yield "task-started", {"uuid": uuid, "timestamp": received}  # the dispatcher adds the pid
+        ended = {"uuid": uuid, "timestamp": received + seconds}
+        if failed is None:
+            yield "task-succeeded", {**ended, "result": "", "runtime": seconds}
+        else:
+            yield (
+                "task-retried" if is_retried else "task-failed",
+                {**ended, "exception": type(failed).__name__, "traceback": ""},
+            )
