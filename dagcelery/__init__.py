@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.execute import Notice as Notice
     from dagcelery.engine.pieces import Piece as Piece
+    from dagcelery.engine.pieces import PieceFilter as PieceFilter
     from dagcelery.engine.pieces import current as current
     from dagcelery.frontends.functional import DagFunction as DagFunction
     from dagcelery.frontends.functional import TaskFunction as TaskFunction
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
     from dagcelery.payload.serializers import AsMessagePack as AsMessagePack
     from dagcelery.payload.serializers import AsParquet as AsParquet
     from dagcelery.payload.strict_json import Skipped as Skipped
-    from dagcelery.worker.heartbeat import PieceFilter as PieceFilter
 
 _HOMES = {
     "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task", "when"),
@@ -98,8 +98,7 @@ _HOMES = {
     "payload.strict_json": ("Skipped",),
     "client.events": ("RunEvent",),
     "engine.execute": ("Notice",),
-    "worker.heartbeat": ("PieceFilter",),
-    "engine.pieces": ("Piece", "current"),
+    "engine.pieces": ("Piece", "PieceFilter", "current"),
     "client.results": ("NodeStatus", "RunState", "RunStatus"),
     "client.tree": ("TreeNode",),
     "worker.own": ("app",),

@@ -1,7 +1,8 @@
-"""Inside a task, `current()` says which piece is being executed."""
+"""Inside a task, `current()` says which piece is being executed, and so do the records that it logs."""
 
 from __future__ import annotations
 
+import logging
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from decimal import setcontext
@@ -86,3 +87,33 @@ class Contexts:
         if self._decimal is not None:
             context.run(setcontext, self._decimal.copy())
         return context
+
+
+class PieceFilter(logging.Filter):
+    """Gives each record `run`, `node`, `index` and `attempt` of the piece that wrote it, and `piece`, all in one text.
+
+    Put it on a handler of your own: ``handler.addFilter(PieceFilter())``. `node` is an address such as
+    ``train[3]/fit[0]``, `index` the item's number or None. Outside of pieces the texts are empty and the numbers None;
+    what a record has already is left as it is.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        try:
+            found = executing_piece()
+        except Exception:  # its address may have to be read first, and the store may be out of reach
+            found = None
+        said: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
+        if found is not None:
+            text = f" [run={found.run_id} node={found.address} attempt={found.attempt}]"
+            said = {
+                "run": found.run_id,
+                "node": found.address,
+                "index": found.index,
+                "attempt": found.attempt,
+                "piece": text,
+            }
+        for name, value in said.items():
+            if name not in record.__dict__:
+                record.__dict__[name] = value
+        return True

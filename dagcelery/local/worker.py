@@ -14,6 +14,8 @@ import warnings
 from celery import signals
 from celery.__main__ import main as celery
 
+from dagcelery.worker import heartbeat as heartbeat  # so that what it does when ready comes before what is done here
+
 
 def main() -> None:
     """Run Celery's own command line with this program's arguments but the first."""

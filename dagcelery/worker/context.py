@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from celery import Celery
+from celery import Celery, _state, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
@@ -32,7 +32,7 @@ from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
 from dagcelery.worker.sender import sending_errors
-from dagcelery.worker.signals import Announcer
+from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
 
 log = logging.getLogger(__name__)
 
@@ -321,3 +321,18 @@ def bind(app: Celery, settings: Settings) -> Binding:
     """Tell an app of dagcelery."""
     _bindings[id(app)] = Binding(app, settings)
     return _bindings[id(app)]
+
+
+def shapes_log_of(app: Celery | None) -> bool:
+    """Whether the log is dagcelery's to shape: that of a team's app is the team's."""
+    return app is not None and bool(app.main == OUR_APP)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_child(**_: Any) -> None:
+    """A child that is spawned, and not forked, sets up a log of its own. It imports the app, and with it this module,
+    but not what a worker's main process does besides.
+    """
+    lower_own_messages()
+    if shapes_log_of(_state.get_current_app()):
+        show_pieces()

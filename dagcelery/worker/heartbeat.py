@@ -1,6 +1,4 @@
-"""Log records of a task say which piece wrote them.
-
-Which code a worker has: noted when it starts, and answered through Celery's remote control.
+"""Which code a worker has: noted when it starts, and answered through Celery's remote control.
 
 Looking for what was left undone: in a run whose worker lost a child, or in all of them, again and again or once.
 
@@ -12,10 +10,8 @@ shutdowns, which is just when they are needed.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import importlib.util
-import logging
 import os
 import platform
 import threading
@@ -25,7 +21,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from billiard.exceptions import WorkerLostError
-from celery import Celery, _state, bootsteps, signals
+from celery import Celery, bootsteps, signals
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 from celery.worker.control import inspect_command
@@ -34,69 +30,12 @@ from celery.worker.request import Request
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import is_worker_stopping, quiet_logger
 from dagcelery.engine.loop import Engine
-from dagcelery.engine.pieces import executing_piece
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker import context as bindings
 from dagcelery.worker.app import search_here
-from dagcelery.worker.context import Binding, known_binding
-from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages
-
-FORMATS: Final = {
-    "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s": (
-        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(message)s"
-    ),
-    "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s": (
-        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(task_name)s[%(task_id)s]: %(message)s"
-    ),
-}
-"""Celery's own formats, and the same with the piece in them."""
-
-
-class PieceFilter(logging.Filter):
-    """Gives each record `run`, `node`, `index` and `attempt` of the piece that wrote it, and `piece`, all in one text.
-
-    Put it on a handler of your own: ``handler.addFilter(PieceFilter())``. `node` is an address such as
-    ``train[3]/fit[0]``, `index` the item's number or None. Outside of pieces the texts are empty and the numbers None;
-    what a record has already is left as it is.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
-        try:
-            found = executing_piece()
-        except Exception:  # its address may have to be read first, and the store may be out of reach
-            found = None
-        said: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
-        if found is not None:
-            text = f" [run={found.run_id} node={found.address} attempt={found.attempt}]"
-            said = {
-                "run": found.run_id,
-                "node": found.address,
-                "index": found.index,
-                "attempt": found.attempt,
-                "piece": text,
-            }
-        for name, value in said.items():
-            if name not in record.__dict__:
-                record.__dict__[name] = value
-        return True
-
-
-def show_pieces() -> None:
-    """Let the lines of this process's log say which piece wrote them, where they have Celery's own format.
-
-    A setting for the format would not do: Celery uses it where nobody fills in pieces, too.
-    """
-    for handler in (*logging.getLogger().handlers, *logging.getLogger("celery.task").handlers):
-        if not any(isinstance(known, PieceFilter) for known in handler.filters):
-            handler.addFilter(PieceFilter())
-        formatter = handler.formatter
-        if formatter is not None and formatter._fmt in FORMATS:
-            changed = copy.copy(formatter)
-            logging.Formatter.__init__(changed, FORMATS[formatter._fmt], formatter.datefmt)
-            handler.setFormatter(changed)
-
+from dagcelery.worker.context import Binding, known_binding, shapes_log_of
+from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
 COMMAND: Final = "dagcelery_versions"
 
@@ -226,7 +165,7 @@ class Prepared(bootsteps.StartStopStep):
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
         lower_own_messages()
-        if _has_our_log(worker.app):
+        if shapes_log_of(worker.app):
             show_pieces()
         if options.get("beat"):  # `celery worker -B`
             symbol_by_name("dagcelery.worker.beat:prepare")(worker.app, worker.app.conf.beat_scheduler)
@@ -240,19 +179,6 @@ class Prepared(bootsteps.StartStopStep):
         if look is not None and not self._is_watching:
             self._is_watching = True  # the hub keeps its timers when the consumer reconnects
             hub.call_repeatedly(_CHILDREN_SECONDS, look)
-
-
-def _has_our_log(app: Any) -> bool:
-    """Whether the log is dagcelery's to shape: that of a team's app is the team's."""
-    return bool(app is not None and app.main == bindings.OUR_APP)
-
-
-@signals.worker_process_init.connect(weak=False)
-def _begin_child(**_: Any) -> None:
-    """A child that is spawned, and not forked, has set up a log of its own."""
-    lower_own_messages()
-    if _has_our_log(_state.get_current_app()):
-        show_pieces()
 
 
 class Reported(Request):

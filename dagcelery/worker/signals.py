@@ -15,6 +15,7 @@ range by range.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
@@ -31,6 +32,7 @@ from celery.utils.nodenames import default_nodename
 
 from dagcelery.engine.execute import Executed
 from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.pieces import PieceFilter
 from dagcelery.engine.reading import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
@@ -125,6 +127,32 @@ class OwnMessages(logging.Filter):
             return True
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+FORMATS: Final = {
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s": (
+        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(message)s"
+    ),
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s": (
+        "[%(asctime)s: %(levelname)s/%(processName)s]%(piece)s %(task_name)s[%(task_id)s]: %(message)s"
+    ),
+}
+"""Celery's own formats, and the same with the piece in them."""
+
+
+def show_pieces() -> None:
+    """Let the lines of this process's log say which piece wrote them, where they have Celery's own format.
+
+    A setting for the format would not do: Celery uses it where nobody fills in pieces, too.
+    """
+    for handler in (*logging.getLogger().handlers, *logging.getLogger("celery.task").handlers):
+        if not any(isinstance(known, PieceFilter) for known in handler.filters):
+            handler.addFilter(PieceFilter())
+        formatter = handler.formatter
+        if formatter is not None and formatter._fmt in FORMATS:
+            changed = copy.copy(formatter)
+            logging.Formatter.__init__(changed, FORMATS[formatter._fmt], formatter.datefmt)
+            handler.setFormatter(changed)
 
 
 def lower_own_messages() -> None:

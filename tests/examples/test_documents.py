@@ -187,7 +187,7 @@ def test_errors_and_actions_of_log_lines_that_the_readme_lists_are_there() -> No
     assert [name for name in named if not hasattr(errors, name)] == []
     table = re.findall(r"^\| (?:ERROR|WARNING|INFO) \|.*\| (.*) \|$", text, re.M)
     actions = {action for cell in table for action in re.findall(r"`(\w+)`", cell)}
-    source = "".join(path.read_text() for path in (ROOT / "dagcelery" / "runtime").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "dagcelery").rglob("*.py"))
     assert actions
     assert [action for action in actions if f'"action": "{action}"' not in source] == []
 
