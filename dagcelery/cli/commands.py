@@ -32,6 +32,7 @@ from dagcelery.cli.targets import (
     take_celerys,
 )
 from dagcelery.errors import DagceleryError
+from dagcelery.planner.encoding import encode_plan
 from dagcelery.worker.app import search_here
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -231,7 +232,7 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
     """
     node = target.dag(parameters(target, pairs, file))
     if as_json:
-        click.echo(plan_of(node).encode())
+        click.echo(encode_plan(plan_of(node)))
     else:
         click.echo(plain("\n".join(canvas_lines(node))))
 

@@ -25,6 +25,7 @@ from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.values import Limits
 from dagcelery.planner.compile import plan as make_plan
+from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
@@ -191,7 +192,7 @@ def new_run(
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
     """A run of a plan with its parameters, all sealed; nothing is written yet. `static` values shaped the plan."""
-    text = plan.encode(signed=engine.keyring.signed)
+    text = encode_plan(plan, signed=engine.keyring.signed)
     run_id = run_id or uuid.uuid4().hex
     view = engine.adopt(run_id, plan)
     if key is not None:

@@ -17,6 +17,7 @@ from dagcelery.engine.writing import Sealed, Writer
 from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.values import Limits
+from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.records import Child, ChildPlan, Claim, TaskResult, scope_id
@@ -37,7 +38,7 @@ def child_of(view: RunView, grant: Claim, step: Step, graph: object, most: int) 
     plan = _planned(view, step, graph, most)
     scope = scope_id(view.run_id, grant.scope.id, grant.step, grant.lo)
     # Nobody else ever reads the plan of a run that this process has to itself, lambdas and all.
-    text = b"" if view.is_alone else plan.encode(signed=view.keyring.signed)
+    text = b"" if view.is_alone else encode_plan(plan, signed=view.keyring.signed)
     sealed = values.seal_bytes(view.keyring, addresses.scope(view.run_id, scope), grant.attempt, text)
     first = view.number(len(plan.bodies))
     view.link(scope, first, plan)

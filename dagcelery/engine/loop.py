@@ -42,6 +42,7 @@ from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Spill
 from dagcelery.payload.values import Limits
+from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
@@ -495,7 +496,7 @@ class Engine:
                 self._programs.pop(next(iter(self._programs)))
             imports = None if self.keyring.signed else self.imports
             program = self._programs[digest] = Program(
-                Plan.decode(text), self.keyring, imports, self.settings.code_mismatch
+                decode_plan(text), self.keyring, imports, self.settings.code_mismatch
             )
         return program, values.key_of(stored)
 

@@ -32,6 +32,7 @@ from dagcelery.payload import addresses, codecs, functions, pickles, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.protocol import Store
@@ -409,7 +410,7 @@ class ChildPlans:
 
     def _take_in(self, body: int, scope: str, sealed: bytes) -> str:
         _, text = values.open_bytes(self.keyring, addresses.scope(self.run_id, scope), sealed)
-        self.link(scope, body, Plan.decode(text))
+        self.link(scope, body, decode_plan(text))
         return scope
 
     def link(self, scope: str, first: int, plan: Plan) -> None:

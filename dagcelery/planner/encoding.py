@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import gc
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -32,8 +33,41 @@ _PICKLING = {"pickle": "AsPickle", "dill": "AsDill"}
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
 
-def encode(plan: Plan) -> bytes:
-    """Return `plan` as JSON; the same plan gives the same bytes."""
+def encode_plan(plan: Plan, *, signed: bool = True) -> bytes:
+    """Return a plan as JSON; equal plans give equal bytes, and `live` objects are pickled, as they are now.
+
+    Raises `NotConfigured` if something would have to be pickled and the bytes will not be `signed`.
+    """
+    if not signed:
+        _refuse_pickles(plan)
+    if "encoded" in plan.memo:
+        data: bytes = plan.memo["encoded"]
+        return data
+    data = _encoded(plan)
+    if not _holds_live(plan):  # such as functions by value, with all that they hold
+        plan.memo["encoded"] = data
+    return data
+
+
+def digest(plan: Plan) -> str:
+    """Return the SHA-256 of the encoded plan, in hexadecimal."""
+    return hashlib.sha256(encode_plan(plan)).hexdigest()
+
+
+def decode_plan(data: bytes | memoryview) -> Plan:
+    """Return the plan that `data` holds; nothing is imported and nothing unpickled.
+
+    Raises PlanVersionUnsupported, and DeserializationError for what nobody encoded: unsigned plans can be written over.
+    """
+    try:
+        with _without_collector(len(data)):
+            return _plan(json.loads(bytes(data)))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = f"is none that dagcelery wrote: {type(error).__name__}: {error}"
+        raise DeserializationError("what stands in the store as a plan", reason, "submit the DAG again") from error
+
+
+def _encoded(plan: Plan) -> bytes:
     data: dict[str, Any] = {
         "v": plan.version,
         "n": plan.name,
@@ -44,19 +78,6 @@ def encode(plan: Plan) -> bytes:
     if plan.options:
         data["z"] = plan.options
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-def decode(data: bytes) -> Plan:
-    """Return the plan that `data` holds; nothing is imported and nothing unpickled.
-
-    Raises PlanVersionUnsupported, and DeserializationError for what nobody encoded: unsigned plans can be written over.
-    """
-    try:
-        with _without_collector(len(data)):
-            return _plan(json.loads(data))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        reason = f"is none that dagcelery wrote: {type(error).__name__}: {error}"
-        raise DeserializationError("what stands in the store as a plan", reason, "submit the DAG again") from error
 
 
 def _plan(plan: Any) -> Plan:
@@ -84,7 +105,7 @@ def _without_collector(size: int) -> Iterator[None]:
             gc.enable()
 
 
-def refuse_pickles(plan: Plan) -> None:
+def _refuse_pickles(plan: Plan) -> None:
     """Raise `NotConfigured` naming the first thing in `plan` that would travel as a pickle."""
     for function in plan.functions:
         if not function.module:
@@ -108,7 +129,7 @@ def refuse_pickles(plan: Plan) -> None:
             )
 
 
-def holds_live(plan: Plan) -> bool:
+def _holds_live(plan: Plan) -> bool:
     """Whether something in `plan` is pickled each time that it is encoded, and may have changed in between."""
     if any(not function.module and function.blob is None for function in plan.functions):
         return True

@@ -42,7 +42,6 @@ A literal of a DAG stands in the plan as it is where JSON keeps it, else taken a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -166,35 +165,6 @@ class Plan:
     version: int = VERSION
     options: Mapping[str, Any] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
-
-    def encode(self, *, signed: bool = True) -> bytes:
-        """Return the plan as JSON; equal plans give equal bytes, and `live` objects are pickled, as they are now.
-
-        Raises `NotConfigured` if something would have to be pickled and the bytes will not be `signed`.
-        """
-        from dagcelery.planner import encoding
-
-        if not signed:
-            encoding.refuse_pickles(self)
-        if "encoded" in self.memo:
-            data: bytes = self.memo["encoded"]
-            return data
-        data = encoding.encode(self)
-        if not encoding.holds_live(self):  # such as functions by value, with all that they hold
-            self.memo["encoded"] = data
-        return data
-
-    @staticmethod
-    def decode(data: bytes | memoryview) -> Plan:
-        """Return the plan that was encoded; raises `PlanVersionUnsupported`, and unpickles nothing."""
-        from dagcelery.planner import encoding
-
-        return encoding.decode(bytes(data))
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the encoded plan, in hexadecimal."""
-        return hashlib.sha256(self.encode()).hexdigest()
 
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from dagcelery.client import plan_of
 from dagcelery.client.local_runs import Here
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.settings import Settings
 
 
@@ -33,7 +33,7 @@ class Notebook:
 def sent(node: Any, **params: Any) -> Any:
     """What workers would make of the bytes that travel."""
     here = Here(node, Settings())
-    here._plan = Plan.decode(plan_of(node).encode())
+    here._plan = decode_plan(encode_plan(plan_of(node)))
     here._view = here.engine.adopt(here.run_id, here._plan)
     here.run(params)
     return here.result()

@@ -16,6 +16,7 @@ import pytest
 from dagcelery import build, dag, task
 from dagcelery.client import plan_of, submissions
 from dagcelery.frontends.functional import source_code
+from dagcelery.planner.encoding import encode_plan
 
 from . import settings_of_a_shop as shop
 from .notebook import Notebook, sent
@@ -355,7 +356,7 @@ def test_memory_stays_where_it_is_after_many_bodies() -> None:
         for number in range(count):
             names: dict[str, Any] = {"dag": dag, "echo": echo, "__name__": "a_cell"}
             exec(f"@dag\ndef d(x): return echo([x, {number}, 'text {number}'])", names)
-            plan_of(names["d"]).encode()
+            encode_plan(plan_of(names["d"]))
 
     run(600)  # caches are full
     gc.collect()

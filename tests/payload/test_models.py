@@ -25,7 +25,7 @@ from dagcelery.payload import codecs
 from dagcelery.payload.models import AsModels, named_by
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.store.cache import OF_THIS_PROCESS
 
 T = TypeVar("T")
@@ -385,12 +385,12 @@ def test_a_cached_result_is_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- in plans -----------------------------------------------------------------------------------
 def codecs_elsewhere(node: Any, imports: list[str]) -> list[codecs.Codec]:
     """The codecs of a plan that was encoded without a key, as a worker has them."""
-    decoded = Plan.decode(plan(node.__dag__()).encode(signed=False))
+    decoded = decode_plan(encode_plan(plan(node.__dag__()), signed=False))
     return [codecs.from_spec(spec, Keyring.parse(""), imports) for spec in decoded.codecs]
 
 
 def test_a_plan_names_functions_and_no_class_and_needs_no_key() -> None:
-    text = plan(shop.__dag__()).encode(signed=False)
+    text = encode_plan(plan(shop.__dag__()), signed=False)
     assert b"Receipt" not in text
     assert b"Order" not in text
     data = codec_of(Order).dump(order())

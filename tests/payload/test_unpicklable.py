@@ -13,6 +13,7 @@ import pytest
 from dagcelery import task
 from dagcelery.errors import SerializationError
 from dagcelery.payload.functions import pickled
+from dagcelery.planner.encoding import encode_plan
 
 SCRIPT = """
 import threading
@@ -81,7 +82,7 @@ def test_it_is_named_where_a_run_is_submitted() -> None:
     made = plan(task(SHELL.through).__dag__())
 
     with pytest.raises(SerializationError, match=r"function through: .*global 'helper', global 'LOCK'"):
-        made.encode(signed=Keyring(["key"]).signed)
+        encode_plan(made, signed=Keyring(["key"]).signed)
 
 
 def test_what_cannot_be_told_is_left_out() -> None:

@@ -24,7 +24,7 @@ from dagcelery.model import (
 )
 from dagcelery.payload.codecs import AsJSON, AsPickle
 from dagcelery.planner.compile import plan
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.encoding import decode_plan, encode_plan
 
 from .graphs import VALUE, each, graph, lister, nothing, numbers, out, placed, square, task
 
@@ -64,7 +64,7 @@ def test_a_serializer_of_the_users_own_stays_an_object_until_it_is_encoded() -> 
     node = Task(nothing, {}, {VALUE: FromReturnValue(serializer)})
     planned = plan(graph({"f": node, "g": node}, "f"))
     assert planned.codecs == ({"k": "json"}, {"k": "object", "live": serializer})
-    decoded = Plan.decode(planned.encode()).codecs[1]
+    decoded = decode_plan(encode_plan(planned)).codecs[1]
     assert isinstance(pickle.loads(base64.b64decode(decoded["b"])), AsColour)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from dagcelery.model import DAG, DagOptions, Each, FromParam, ListOf, Literal, Splice, Task
 from dagcelery.planner.compile import plan
-from dagcelery.planner.frontier import ready, roots
 from dagcelery.planner.topology import topology
 
 from .graphs import (
@@ -221,12 +220,3 @@ def test_what_a_mapped_dag_reads_from_outside_is_read_by_the_step_that_enters_it
     }
     found = table(graph(nodes, "in", "n", options=DagOptions(keep="outputs")))
     assert (found["in"]["rd"], found["in"]["rt"]) == ([0, 1], 1)
-
-
-def test_the_frontier_moves_as_steps_are_done() -> None:
-    planned = plan(aligned())
-    assert roots(planned) == [0]
-    assert ready(planned, 0, done=[0]) == [1]
-    assert ready(planned, 0, done=[0], started=[1]) == []
-    assert ready(planned, 0, done=[0, 1]) == [2]
-    assert ready(planned, 0, done=[0, 1, 2, 3]) == []

@@ -19,8 +19,7 @@ from dagcelery.payload.codecs import codec_for, from_spec, spec
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
-from dagcelery.planner.encoding import refuse_pickles
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.encoding import decode_plan, encode_plan, refuse_pickles
 from dagcelery.planner.tables import codec_spec
 
 keyed = Keyring.parse("key")
@@ -53,7 +52,7 @@ def test_a_plan_names_it_as_data(serializer: Any) -> None:
 @pytest.mark.parametrize("serializer", SAFE, ids=repr)
 def test_unsigned_plans_may_have_what_runs_no_code(serializer: Any) -> None:
     node = task(serializer=serializer)(rows)
-    planned = Plan.decode(plan(dagcelery.build(node)).encode())
+    planned = decode_plan(encode_plan(plan(dagcelery.build(node))))
     refuse_pickles(planned)
     assert serializer in [from_spec(told, keyless).serializer for told in planned.codecs]
 
