@@ -48,7 +48,7 @@ class Settings:
     """How long an unfinished run is remembered after its last activity."""
     result_ttl_seconds: int = 86400
     """How long a finished run is remembered."""
-    alive_seconds: float = 3.0
+    heartbeat_seconds: float = 3.0
     """How often a worker says that it is alive, and looks for what was left undone."""
     dead_seconds: float = 10.0
     """How long a worker may be silent before its work is given to others."""
@@ -56,7 +56,7 @@ class Settings:
     """How many processes may die while they run a piece until it fails."""
     slice_seconds: float = 0.4
     """How long a message starts new pieces before it hands on the rest, so that runs take turns."""
-    heartbeat_seconds: float = 0.010
+    handoff_seconds: float = 0.010
     """How long ready work may wait behind a running piece before it is offered to others."""
     max_payload_bytes: int = 512 * _MB
     """The largest value; a list counts whole."""
@@ -84,12 +84,12 @@ class Settings:
             wrong = check(getattr(self, name))
             if wrong:
                 raise InvalidSetting(name, *wrong)
-        if self.dead_seconds < 2 * self.alive_seconds:
+        if self.dead_seconds < 2 * self.heartbeat_seconds:
             raise InvalidSetting(
                 "dead_seconds",
-                f"is {self.dead_seconds:g}, less than two beats of {self.alive_seconds:g} s, "
+                f"is {self.dead_seconds:g}, less than two beats of {self.heartbeat_seconds:g} s, "
                 "so that workers would be taken for dead between them",
-                "make it at least twice alive_seconds",
+                "make it at least twice heartbeat_seconds",
             )
 
     @classmethod
@@ -272,7 +272,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], _Wrong]]] = {
     "code_mismatch": _one_of(_MISMATCHES),
     "log_level": _one_of(_LEVELS),
     **dict.fromkeys(("ttl_seconds", "result_ttl_seconds"), _positive(int)),
-    **dict.fromkeys(("alive_seconds", "dead_seconds", "slice_seconds", "heartbeat_seconds"), _positive(float)),
+    **dict.fromkeys(("heartbeat_seconds", "dead_seconds", "slice_seconds", "handoff_seconds"), _positive(float)),
     **dict.fromkeys(("max_payload_bytes", "max_items", "max_nodes", "max_deaths"), _positive(int)),
     **dict.fromkeys(("spool_bytes", "spill_bytes"), _positive(int)),
 }

@@ -62,7 +62,7 @@ def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.M
     [
         ("DAGCELERY_MAX_ITEMS", "many"),
         ("DAGCELERY_MAX_ITEMS", "0"),
-        ("DAGCELERY_ALIVE_SECONDS", "nan"),
+        ("DAGCELERY_HEARTBEAT_SECONDS", "nan"),
         ("DAGCELERY_SLICE_SECONDS", "inf"),
         ("DAGCELERY_SERIALIZER", "yaml"),
         ("DAGCELERY_CODE_MISMATCH", "shrug"),
@@ -93,7 +93,7 @@ def test_an_unknown_argument_is_refused() -> None:
 
 def test_workers_must_have_two_beats_before_they_are_dead() -> None:
     with pytest.raises(InvalidSetting, match="dead_seconds"):
-        Settings(alive_seconds=6, dead_seconds=10)
+        Settings(heartbeat_seconds=6, dead_seconds=10)
 
 
 def test_no_secret_is_shown() -> None:

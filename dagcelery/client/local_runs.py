@@ -74,7 +74,7 @@ def patient(settings: Settings) -> Settings:
 
     Its store is in memory and goes with it, and so would nobody remove files.
     """
-    return replace(settings, slice_seconds=_FOR_EVER, heartbeat_seconds=_FOR_EVER, spill_url="")
+    return replace(settings, slice_seconds=_FOR_EVER, handoff_seconds=_FOR_EVER, spill_url="")
 
 
 _KEY = secrets.token_hex(16)

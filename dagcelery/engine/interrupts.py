@@ -7,7 +7,7 @@ Notifying listeners, hooks and log handlers: none of them can change an outcome.
 
 Whatever they raise, exits and interrupts too, is logged once and ends here; only a signal that ends the process passes.
 
-A thread that notices pieces which take longer than a heartbeat, while the thread that executes them cannot.
+A thread that notices pieces which take longer than the hand-off time, while the thread that executes them cannot.
 """
 
 from __future__ import annotations
@@ -173,9 +173,9 @@ class Watch:
 
     @contextmanager
     def over(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` from the watch's thread if the block takes longer than the heartbeat.
+        """Call `callback` from the watch's thread if the block takes longer than the hand-off time.
 
-        A heartbeat that is longer than threads can wait means that there is nobody to tell, and needs no thread.
+        A hand-off time that is longer than threads can wait means that there is nobody to tell, and needs no thread.
         """
         if self._seconds > threading.TIMEOUT_MAX:
             yield

@@ -9,8 +9,8 @@ is taken away as soon as somebody else needs it. So a death holds up nobody for 
 One message's stay in a run: claim, execute, finish, until nothing is ready or its time is over.
 
 Who must tell others of ready work? Whoever made it ready, or leaves it ready behind. While a visit runs pieces that
-are known to be short it tells others every heartbeat; before one that is not, at once; and if one overruns, a timer
-thread does. So no ready piece waits longer than a heartbeat and a message while a worker is free.
+are known to be short it tells others once in each hand-off time; before one that is not, at once; and if one overruns,
+a timer thread does. So no ready piece waits longer than the hand-off time and a message while a worker is free.
 
 The engine: a message brings a worker to a run, where it claims, executes and finishes pieces until none is ready.
 
@@ -252,7 +252,7 @@ class Visit:
             return self._store.machine.claim(self._run, want) if want else Response("none", "running")
         clock_key = view.program.clock_key(grant.scope.body, grant.step) if is_known else "unknown"
         known = engine.durations.longest(clock_key)
-        if self._ready and (known is None or known >= engine.settings.heartbeat_seconds):
+        if self._ready and (known is None or known >= engine.settings.handoff_seconds):
             self._tell()
         if grant.lo >= 0 and is_known:
             view.meet(grant.scope.body, grant.step)
@@ -327,7 +327,7 @@ class Visit:
                 self._engine.ended(self._run, called, reply.run, reply.lasted)
         elif elsewhere:
             self._start(elsewhere)
-        if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.heartbeat_seconds:
+        if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:
             self._tell()
         if reply.claim is not None and reply.claim.generation != self._view.generation:
             self._view.enter(reply.claim.generation)
@@ -440,7 +440,7 @@ class Engine:
         self.observer = observer or Unobserved()
         self.durations = Durations()
         self.quotas = Quotas(store, sender, settings.dead_seconds)
-        self.watch = Watch(settings.heartbeat_seconds)
+        self.watch = Watch(settings.handoff_seconds)
         self.limits = Limits(
             payload_bytes=settings.max_payload_bytes,
             items=settings.max_items,

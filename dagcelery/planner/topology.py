@@ -4,8 +4,6 @@ It is one mapping a body, from the index of a step, as text, to
 
 ======  ===============================================================================================
 ``q``   the queue
-``k``   the kind: "task", "dag" or "gather"
-``f``   the index of the function, -1 where there is none
 ``b``   the index of the body that a "dag" step enters, else -1
 ``x``   the token that a fan-out counts the items of, "" for steps that run once
 ``n``   how many steps of this body must be complete before this one opens, the one that makes its list included
@@ -21,7 +19,6 @@ It is one mapping a body, from the index of a step, as text, to
 ``tl``  after how many seconds a call is cut off, the hard limit
 ``sw``  within how many seconds of being ready a piece must start
 ``ms``  which share of a fan-out's items must succeed
-``mc``  how many of its pieces may be executed at once
 ``br``  1 where the step enters a branch, once or not at all
 ``rd``  the steps whose outputs this one reads, in body 0 of a DAG that keeps nothing but its outputs
 ``rt``  1 where the DAG returns something of this step, there too
@@ -138,8 +135,6 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
     table = {
         str(index): {
             "q": step.queue,
-            "k": step.kind,
-            "f": step.target if step.kind == "task" else -1,
             "b": step.target if step.kind == "dag" else -1,
             "x": step.over or "",
             "n": len(waits[index].steps),
@@ -166,7 +161,7 @@ def _policies(step: Step) -> dict[str, Any]:
         found["r"] = {"m": retry["max"], "b": retry["base"], "f": retry["factor"], "c": retry["cap"]}
         found["r"] |= {"j": int(retry["jitter"]), "h": int(is_time_limit_retried(retry))}
     fields = {"tl": options.get("timeout", (None, None))[1]}
-    fields |= {"sw": options.get("start_within"), "ms": options.get("min_success"), "mc": options.get("max_concurrent")}
+    fields |= {"sw": options.get("start_within"), "ms": options.get("min_success")}
     fields |= {"br": 1 if options.get("branch") else None}
     return found | {name: value for name, value in fields.items() if value is not None}
 

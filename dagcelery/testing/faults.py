@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arena", "Messages", "Order", "arena"]
 
-QUICK = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 """Settings under which a death is noticed within a second or so; a harness has no time to wait for more."""
 READY_SECONDS = 60.0
 

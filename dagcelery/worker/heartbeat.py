@@ -114,7 +114,7 @@ def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
     dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
     alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
     lost = Lost(dead, left, alive)
-    runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.alive_seconds)
+    runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.heartbeat_seconds)
     for run_id in runs:
         try:
             look_after(binding, run_id, lost)
@@ -247,7 +247,7 @@ class Keeper:
     def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
         self._binding = binding
         self._boot, self._queues, self._slots = boot, list(queues), slots
-        seconds = binding.settings.alive_seconds
+        seconds = binding.settings.heartbeat_seconds
         self._voice = Repeated("dagcelery-alive", seconds, self.announce)
         self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(binding))
 

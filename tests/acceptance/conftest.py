@@ -20,7 +20,7 @@ from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 
 T = TypeVar("T")
-QUICK = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

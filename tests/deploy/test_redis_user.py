@@ -58,7 +58,7 @@ def at(private: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Red
         "DAGCELERY_BROKER_URL": private.url,
         "DAGCELERY_STORE_URL": private.url,
         "DAGCELERY_SIGNING_KEY": "a key",
-        "DAGCELERY_ALIVE_SECONDS": "0.2",
+        "DAGCELERY_HEARTBEAT_SECONDS": "0.2",
         "DAGCELERY_DEAD_SECONDS": "1",
         "NOTICES": str(tmp_path_factory.mktemp("noticed") / "notices"),
     }

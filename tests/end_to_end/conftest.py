@@ -63,7 +63,7 @@ def notices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def session_hard(notices: Path) -> Iterator[Cluster]:
     """Two processes and one for the queue solo, which sweep often and take a silent worker for dead after a second."""
-    quick = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1", "NOTICES": str(notices)}
+    quick = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1", "NOTICES": str(notices)}
     with SURROUNDINGS[CHOSEN]() as addresses, cluster(workers=0, environment=addresses | quick) as made:
         set_default(None)
         made.start_worker(2)

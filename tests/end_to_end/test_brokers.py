@@ -37,7 +37,7 @@ def test_a_message_with_a_countdown_comes_when_its_time_has_come(at: Site) -> No
 
 def test_what_a_killed_worker_had_in_hand_is_done_by_another(at: Site, tmp_path: Path) -> None:
     file = tmp_path / "go"
-    impatient = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+    impatient = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
     mortal = at.hire("mortal", "-c", "1", "-Q", "mortal", env=impatient)
     mortal.await_ready()
     run = pipelines.wait_for.options(queue="mortal").submit(path=str(file))

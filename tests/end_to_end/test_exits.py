@@ -17,7 +17,7 @@ from dagcelery.local import Cluster, cluster
 
 from .hard import SECONDS, eventually
 
-QUICK = {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")

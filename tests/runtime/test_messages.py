@@ -57,7 +57,7 @@ def test_messages_may_be_delivered_in_any_order_and_number_to_any_workers(seed: 
         workers=chance.randint(1, 5),
         slots=chance.randint(1, 6),
         slice_seconds=chance.choice([1e-9, 1e-4, 0.4]),
-        heartbeat_seconds=chance.choice([1e-6, 0.01, 1.0]),
+        handoff_seconds=chance.choice([1e-6, 0.01, 1.0]),
     )
     n = chance.choice([0, 1, 2, 5, 9])
     run_id = world.submit(node, n=n)

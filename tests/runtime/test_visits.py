@@ -22,7 +22,7 @@ SHORT = 1e-9
 
 
 def test_a_visit_does_a_whole_run_while_its_time_lasts() -> None:
-    world = World(slice_seconds=LONG, heartbeat_seconds=LONG, slots=1)
+    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
     run_id = world.submit(flows.map_reduce, n=50)
     world.deliver(world.post.waiting.pop())
     assert world.result(run_id) == flows.map_reduce(50)
@@ -62,7 +62,7 @@ def _is_done(world: World, run_id: str) -> bool:
 
 
 def test_a_visit_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
-    world = World(slice_seconds=LONG, heartbeat_seconds=LONG)
+    world = World(slice_seconds=LONG, handoff_seconds=LONG)
     run_id = world.submit(straight, x=7)
     world.settle()
     assert len(world.post.sent) == 1
@@ -70,7 +70,7 @@ def test_a_visit_carries_on_with_what_it_made_ready_instead_of_sending_it() -> N
 
 
 def test_work_for_another_queue_is_sent_there_at_once() -> None:
-    world = World(slice_seconds=LONG, heartbeat_seconds=LONG, slots=1)
+    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
     world.submit(flows.diamond, x=3)
     world.deliver(world.post.waiting.pop())
     assert [message.kwargs["queue"] for message in world.post.waiting] == ["gpu"]
@@ -105,7 +105,7 @@ def known_as(worker: Engine, world: World, run_id: str, step: str, seconds: floa
 
 
 def test_before_a_piece_that_is_not_known_to_be_short_others_are_told_of_what_is_ready() -> None:
-    world = World(workers=1, slots=4, heartbeat_seconds=LONG)
+    world = World(workers=1, slots=4, handoff_seconds=LONG)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     world.submit(held_map, xs=[1, 2, 3, 4])
@@ -115,7 +115,7 @@ def test_before_a_piece_that_is_not_known_to_be_short_others_are_told_of_what_is
 
 
 def test_before_a_piece_that_is_known_to_be_long_others_are_told() -> None:
-    world = World(workers=1, slots=4, heartbeat_seconds=0.5)
+    world = World(workers=1, slots=4, handoff_seconds=0.5)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     run_id = world.submit(held_map, xs=[1, 2, 3, 4])
@@ -126,7 +126,7 @@ def test_before_a_piece_that_is_known_to_be_long_others_are_told() -> None:
 
 
 def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
-    world = World(workers=1, slots=4, heartbeat_seconds=LONG)
+    world = World(workers=1, slots=4, handoff_seconds=LONG)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     run_id = world.submit(held_map, xs=list(range(100)))
@@ -138,7 +138,7 @@ def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
 
 def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None:
     told = threading.Event()
-    world = World(workers=1, slots=4, heartbeat_seconds=0.001)
+    world = World(workers=1, slots=4, handoff_seconds=0.001)
     send = world.post.visit
 
     def tell(run_id: str, queue: str, count: int) -> None:

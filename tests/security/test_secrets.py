@@ -120,7 +120,7 @@ def test_no_error_tells_one(talkative: Cluster) -> None:
         assert not is_in("".join(traceback.format_exception(told.value)), talkative)
 
 
-@pytest.mark.parametrize("setting", [{"signing_key": 3}, {"alive_seconds": "x"}, {"nonsense": 1}])
+@pytest.mark.parametrize("setting", [{"signing_key": 3}, {"heartbeat_seconds": "x"}, {"nonsense": 1}])
 def test_an_error_of_a_setting_does_not_tell_the_others(talkative: Cluster, setting: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidSetting) as told:
         Settings.from_environment(talkative.environment, **setting)

@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parent / "userland"))
 @pytest.fixture
 def quick() -> dict[str, str]:
     """Settings under which a death is noticed within a second or so."""
-    return {"DAGCELERY_ALIVE_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+    return {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def recoveries() -> list[Recovery]:
 def _recovery(death: str, workers: int, promised: float, kill: Callable[[Arena, int], None]) -> Recovery:
     default = Settings()
     times = {
-        "DAGCELERY_ALIVE_SECONDS": f"{default.alive_seconds:g}",
+        "DAGCELERY_HEARTBEAT_SECONDS": f"{default.heartbeat_seconds:g}",
         "DAGCELERY_DEAD_SECONDS": f"{default.dead_seconds:g}",
     }
     modules = [linger.__module__]
