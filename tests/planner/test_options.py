@@ -65,8 +65,8 @@ def entry(dag: DAG) -> Mapping[str, Any]:
     table = topology(planned)[0]
     name = str(len(planned.bodies[0].steps) - 1)
     stored = json.loads(dict(topology_fields(table))[name])
-    policies = {key: table[name][key] for key in ("r", "tl", "sw", "ms", "mc") if key in table[name]}
-    assert policies == {key: stored[key] for key in ("r", "tl", "sw", "ms", "mc") if key in stored}
+    policies = {key: table[name][key] for key in ("r", "tl", "sw", "ms") if key in table[name]}
+    assert policies == {key: stored[key] for key in ("r", "tl", "sw", "ms") if key in stored}
     return policies
 
 
@@ -155,7 +155,7 @@ def test_the_store_is_told_the_hard_limit_only(timeout: Any, carried: list[float
 def test_bounds_are_numbers() -> None:
     dag = mapped(TaskOptions(start_within=60, max_concurrent=4, min_success=0.5))
     assert the_step(dag).options == {"start_within": 60.0, "max_concurrent": 4, "min_success": 0.5}
-    assert entry(dag) == {"sw": 60.0, "mc": 4, "ms": 0.5}
+    assert entry(dag) == {"sw": 60.0, "ms": 0.5}
 
 
 def test_to_skip_items_that_fail_is_to_need_none() -> None:
