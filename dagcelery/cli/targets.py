@@ -22,7 +22,7 @@ import click
 from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.nodes import not_buildable
+from dagcelery.model.buildable import not_buildable
 from dagcelery.model.signatures import bare, hints
 from dagcelery.planner.routing import DEFAULT
 from dagcelery.settings import Settings

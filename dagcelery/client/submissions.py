@@ -20,7 +20,7 @@ from dagcelery.engine.reading import Reader, RunView
 from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.nodes import is_buildable, not_buildable
+from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.values import Limits

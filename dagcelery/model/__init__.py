@@ -1,16 +1,8 @@
 """What a DAG is: graph, sources, outputs, options, and the rules that every DAG keeps."""
 
-from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import (
-    Buildable,
-    FromKey,
-    FromPath,
-    FromProperty,
-    FromReturnValue,
-    TaskOutput,
-    dependencies,
-    fan_source,
-)
+from dagcelery.model.buildable import Buildable
+from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
+from dagcelery.model.nodes import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
 from dagcelery.model.options import (
     Cache,
     DagOptions,

@@ -1,22 +1,47 @@
-"""A DAG is nodes, inputs and outputs: a frozen value, valid once it exists."""
+"""A DAG is nodes, inputs and outputs: a frozen value, valid once it exists.
+
+The rules that make it valid are below the classes, one function a rule; a broken one raises InvalidDag. Rules of tasks
+look at one task alone, rules of DAGs at a DAG and the nodes directly in it: a node was checked when it was made, so no
+rule needs to look deeper.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from dagcelery.errors import InvalidDag
-from dagcelery.model import rules
-from dagcelery.model.nodes import Frozen, FrozenMapping, TaskOutput, dependencies, fan_source, layers
-from dagcelery.model.options import DagOptions, TaskOptions, checked, words
-from dagcelery.model.signatures import lazy_parameters
-from dagcelery.model.sources import Readable, Source
+from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.model.nodes import (
+    NAME_RULE,
+    OUTPUTS,
+    Frozen,
+    FrozenMapping,
+    TaskOutput,
+    is_in,
+    is_name,
+    layers,
+)
+from dagcelery.model.options import DagOptions, TaskOptions, check_serializer, checked, words
+from dagcelery.model.rules import READABLE, check_sources
+from dagcelery.model.signatures import lazy_parameters, signature
+from dagcelery.model.sources import (
+    EMPTY,
+    Choice,
+    Each,
+    FromNodeOutput,
+    FromParam,
+    Readable,
+    Source,
+    Splice,
+    own_items,
+    reads,
+    splices,
+    walk,
+)
 from dagcelery.objects import same
-from dagcelery.text import constructor_arguments
+from dagcelery.text import choices, constructor_arguments, listed, shown
 from dagcelery.tracebacks import shortened
-
-__all__ = ["DAG", "Node", "Task", "dependencies", "fan_source"]
 
 
 class Task(Frozen):
@@ -61,7 +86,7 @@ class Task(Frozen):
             after=words("after", after),
             over=over,
         )
-        rules.check_task(self)
+        check_task(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task) or not same(self.func, other.func):
@@ -126,12 +151,12 @@ class DAG(Frozen):
             only_if=only_if,
         )
         try:
-            rules.check_parts(self)
+            check_parts(self)
         except RecursionError as error:
             wrong = "nests lists or dicts of sources more deeply than Python can follow"
             raise InvalidDag(f"DAG {name!r}", wrong, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
-        rules.check_lists(self)
+        check_lists(self)
 
     def __repr__(self) -> str:
         names = ("nodes", "inputs", "outputs")
@@ -148,3 +173,425 @@ class DAG(Frozen):
 
 
 Node: TypeAlias = Task | DAG
+
+
+# --- what is read of nodes ---
+
+Root: TypeAlias = tuple[str, str]
+
+
+def fan_source(node: Node) -> Readable | None:
+    """Return the source that `node` runs once per item of; None if it runs once.
+
+    It may be the output of a fan-out: then `node` runs once per item of whatever that one runs over.
+    """
+    return next(fan_sources(node), None)
+
+
+def fan_sources(node: Node) -> Iterator[Readable]:
+    """Yield every source that `node` takes by item; all of them must have the same items."""
+    if node.over is not None:
+        yield node.over
+    for name, source in node.inputs.items():
+        if name == node.partition_by_input and not isinstance(source, Each):
+            if isinstance(source, FromParam | FromNodeOutput):
+                yield named(source, name)
+        else:
+            for read in own_items(source):
+                yield named(read, name)
+
+
+def named(read: Readable, input_name: str) -> Readable:
+    """Return `read` with the name that a nameless parameter takes from its input."""
+    if isinstance(read, FromParam) and read.name is None:
+        return replace(read, name=input_name)
+    return read
+
+
+def roots(dag: DAG) -> dict[str, Root]:
+    """Return for each fan-out of `dag` where its items come from: (node, output) or ("", parameter)."""
+    found: dict[str, Root] = {}
+    for layer in dag.node_execution_order:
+        for name in layer:
+            source = fan_source(dag.nodes[name])
+            if source is not None:
+                found[name] = root(source, found)
+    return found
+
+
+def root(source: Readable, known: Mapping[str, Root]) -> Root:
+    """Return where the items of `source` come from; `known` are the roots of the nodes before it."""
+    if isinstance(source, FromParam):
+        return "", source.name or ""
+    return known.get(source.node, (source.node, source.output))
+
+
+def dependencies(node: Node) -> set[str]:
+    """Return the names of the siblings that `node` waits for: those it reads, and those it comes after."""
+    return {read.node for read in read_by(node) if isinstance(read, FromNodeOutput)} | set(node.after)
+
+
+def read_by(node: Node) -> Iterator[Readable]:
+    """Yield every parameter and output that `node` reads."""
+    for source in node.inputs.values():
+        yield from reads(source)
+    if node.over is not None:
+        yield node.over
+
+
+def check_task(task: Task) -> None:
+    """Check what can be known of a task without its siblings."""
+    for rule in TASK_RULES:
+        rule(task)
+
+
+def check_parts(dag: DAG) -> None:
+    """Check that all that a DAG mentions exists and may stand where it stands."""
+    for rule in PART_RULES:
+        rule(dag)
+
+
+def check_lists(dag: DAG) -> None:
+    """Check fan-outs, once it is known that no node needs itself."""
+    for rule in LIST_RULES:
+        rule(dag)
+
+
+# --- a task alone ---
+
+
+def function_is_callable(task: Task) -> None:
+    if not callable(task.func):
+        raise InvalidDagType(f"func={shown(task.func)}", "cannot be called", "give a function")
+
+
+def names_are_valid(node: Node) -> None:
+    for kind, names in (("input", node.inputs), ("output", node.outputs)):
+        for name in names:
+            if not is_name(name):
+                raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _NAME)
+
+
+def inputs_are_sources(node: Node) -> None:
+    for name, source in node.inputs.items():
+        check_sources(f"input {shown(name)} of {_title(node)}", source)
+    if node.over is not None and not isinstance(node.over, FromParam | FromNodeOutput):
+        raise InvalidDagType(f"over={shown(node.over)} of {_title(node)}", "is not a list", f"give {READABLE}")
+
+
+def task_outputs_are_supported(task: Task) -> None:
+    for name, output in task.outputs.items():
+        if not isinstance(output, OUTPUTS):
+            raise InvalidDagType(
+                f"output {shown(name)} of {_title(task)}",
+                f"is of type {type(output).__name__!r}",
+                f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}",
+            )
+        check_serializer(output.serializer)
+        if not all(isinstance(step, str | int) for _, step in output.steps):
+            raise InvalidDagType(
+                f"output {shown(name)} of {_title(task)}", f"reads {shown(output)}", "name a key or a property"
+            )
+
+
+def inputs_fit_the_function(task: Task) -> None:
+    _check_call(_title(task), task.func, task)
+    if task.options.cache is not None and callable(task.options.cache.key):
+        _check_call(f"the cache key of {_title(task)}", task.options.cache.key, task)
+
+
+def split_input_exists(node: Node) -> None:
+    name = node.partition_by_input
+    if name is None:
+        return
+    if not is_in(name, node.inputs):
+        right = choices(name, node.inputs)
+        raise InvalidDag(f"partition_by_input={shown(name)} of {_title(node)}", "is none of its inputs", right)
+    if not isinstance(node.inputs[name], FromParam | FromNodeOutput | Each):
+        raise InvalidDagType(
+            f"input {shown(name)} of {_title(node)}, which it is partitioned by",
+            f"is a {type(node.inputs[name]).__name__}, not one list",
+            f"take it from {READABLE}",
+        )
+
+
+def fan_outs_keep_whole_results(task: Task) -> None:
+    split = [name for name, output in task.outputs.items() if output.is_partitioned]
+    if split and fan_source(task) is not None:
+        raise InvalidDag(
+            f"output {split[0]!r} of {_title(task)}",
+            "is partitioned, and so is the task itself",
+            "let a nested DAG that runs once per item hold this task and those that take its elements",
+        )
+
+
+# --- a DAG and its nodes ---
+
+
+def dag_name_is_text(dag: DAG) -> None:
+    if dag.name is not None and (not isinstance(dag.name, str) or not dag.name):
+        raise InvalidDagType(f"name={shown(dag.name)} of a DAG", "is not a str", "give a str, or leave it out")
+
+
+def there_are_nodes(dag: DAG) -> None:
+    if not dag.nodes:
+        raise InvalidDag(_title(dag), "has no node", "A DAG needs to contain at least one node")
+
+
+def node_names_are_valid(dag: DAG) -> None:
+    for name in dag.nodes:
+        if not is_name(name):
+            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _NAME)
+
+
+def nodes_are_nodes(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        if not _is_node(node):
+            raise InvalidDagType(f"node {shown(name)}", f"is of type {type(node).__name__!r}", "give a Task or a DAG")
+
+
+def outputs_are_sources(dag: DAG) -> None:
+    for place, source in _given_back(dag):
+        check_sources(place, source)
+        if any(own_items(source)):
+            raise InvalidDag(place, "takes one element, but a DAG gives back whole lists", "leave Each out")
+
+
+def inputs_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for place, read in _reads_of(name, node):
+            _check_read(place, read, dag)
+
+
+def outputs_exist(dag: DAG) -> None:
+    for place, source in _given_back(dag):
+        for read in reads(source):
+            _check_read(place, read, dag)
+
+
+def upstreams_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for upstream in node.after:
+            if not is_in(upstream, dag.nodes):
+                place = f"node {shown(name)} comes after {shown(upstream)}"
+                raise InvalidDag(place, "which is not a node of this DAG", choices(upstream, dag.nodes))
+
+
+def serializers_agree(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        for place, read in _reads_of(name, node):
+            _check_serializer(place, read, dag)
+    for place, source in _given_back(dag):
+        for read in reads(source):
+            _check_serializer(place, read, dag)
+
+
+def lists_are_kept_by_element(dag: DAG) -> None:
+    for place, read in _iterated(dag):
+        if isinstance(read, FromNodeOutput) and not _is_split(dag.nodes[read.node], read.output):
+            raise InvalidDag(
+                place,
+                f"iterates output {shown(read.output)} of node {shown(read.node)}, which is not partitioned",
+                "declare that output with is_partitioned=True",
+            )
+
+
+def items_are_aligned(dag: DAG) -> None:
+    known = roots(dag)
+    for name, node in dag.nodes.items():
+        found = {root(source, known): source for source in fan_sources(node)}
+        if len(found) > 1:
+            first, second = [_called(source) for source in list(found.values())[:2]]
+            raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
+
+
+def splices_are_aligned(dag: DAG) -> None:
+    known = roots(dag)
+    for place, splice in _splices(dag):
+        own = root(splice.over, known)
+        found = {root(read, known): read for read in own_items(splice.template)}
+        if not found:
+            raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
+        for other, read in found.items():
+            if other != own:
+                wrong = f"takes items of {_called(read)} while it goes through {_called(splice.over)}"
+                raise InvalidDag(place, wrong, _NEST)
+
+
+MAPPED_BRANCH: Final = "let a nested DAG that runs once per item hold it"
+
+
+def condition_is_an_input(dag: DAG) -> None:
+    if dag.only_if is None:
+        return
+    culprit = f"only_if={shown(dag.only_if)}"
+    if not isinstance(dag.only_if, tuple) or len(dag.only_if) != 2 or not isinstance(dag.only_if[1], bool):
+        raise InvalidDagType(culprit, "is not a condition", "give the name of an input, and True or False")
+    if not is_in(dag.only_if[0], dag.inputs):
+        raise InvalidDag(culprit, "names none of its inputs", choices(dag.only_if[0], dag.inputs))
+
+
+def branches_run_at_most_once(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        if getattr(node, "only_if", None) is not None and fan_source(node) is not None:
+            raise InvalidDag(f"node {shown(name)}", "runs only if a condition holds, and once per item", MAPPED_BRANCH)
+
+
+def choices_have_conditions(dag: DAG) -> None:
+    for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
+        for part in walk(source):
+            if isinstance(part, Choice) and not isinstance(part.condition, FromParam | FromNodeOutput):
+                _refuse_condition(part.condition)
+
+
+def _refuse_condition(condition: Source) -> None:
+    right = "give FromParam(...) or FromNodeOutput(...)"
+    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is not a value that a run makes", right)
+
+
+TASK_RULES: tuple[Callable[[Task], None], ...] = (
+    function_is_callable,
+    names_are_valid,
+    inputs_are_sources,
+    task_outputs_are_supported,
+    inputs_fit_the_function,
+    split_input_exists,
+    fan_outs_keep_whole_results,
+)
+
+PART_RULES: tuple[Callable[[DAG], None], ...] = (
+    dag_name_is_text,
+    there_are_nodes,
+    node_names_are_valid,
+    nodes_are_nodes,
+    names_are_valid,
+    inputs_are_sources,
+    split_input_exists,
+    outputs_are_sources,
+    inputs_exist,
+    outputs_exist,
+    upstreams_exist,
+    serializers_agree,
+    condition_is_an_input,
+    branches_run_at_most_once,
+    choices_have_conditions,
+)
+
+LIST_RULES: tuple[Callable[[DAG], None], ...] = (
+    lists_are_kept_by_element,
+    items_are_aligned,
+    splices_are_aligned,
+)
+
+
+# --- what the rules are made of ---
+
+_NAME = f"use {NAME_RULE}"
+
+_NEST = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
+
+
+def _title(node: Node) -> str:
+    func = getattr(node, "func", None)
+    if func is not None:
+        return f"task {getattr(func, '__name__', shown(func))!r}"
+    name = getattr(node, "name", None)
+    return f"DAG {shown(name)}" if name else "this DAG"
+
+
+def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
+    known = signature(func)
+    try:
+        if known is not None:
+            known.bind(**dict.fromkeys(task.inputs))
+    except TypeError as error:
+        right = f"give inputs that fit its signature {known}"
+        raise InvalidDagType(f"{title} with {_inputs(task)}", f"cannot be called: {error}", right) from None
+
+
+def _is_node(node: object) -> bool:
+    return all(hasattr(node, attribute) for attribute in ("inputs", "outputs", "after", "over"))
+
+
+def _inputs(task: Task) -> str:
+    if not task.inputs:
+        return "no inputs"
+    return f"input{'s' if len(task.inputs) > 1 else ''} {listed(task.inputs)}"
+
+
+def _called(read: Readable) -> str:
+    if isinstance(read, FromParam):
+        return f"parameter {shown(read.name)}"
+    return f"output {shown(read.output)} of node {shown(read.node)}"
+
+
+def _given_back(dag: DAG) -> Iterator[tuple[str, Source]]:
+    for name, source in dag.outputs.items():
+        yield f"output {shown(name)} of {_title(dag)}", source
+    if dag.returns is not None:
+        yield f"the returned value of {_title(dag)}", dag.returns
+
+
+def _place(input_name: str, node_name: str) -> str:
+    return f"Error validating input {input_name!r} of node {node_name!r}"
+
+
+def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
+    for input_name, source in node.inputs.items():
+        for read in reads(source):
+            yield _place(input_name, name), named(read, input_name)
+    if node.over is not None:
+        yield f"over= of node {shown(name)}", node.over
+
+
+def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
+    for name, node in dag.nodes.items():
+        for read in fan_sources(node):
+            yield f"node {shown(name)}", read
+    for place, splice in _splices(dag):
+        yield place, splice.over
+
+
+def _splices(dag: DAG) -> Iterator[tuple[str, Splice]]:
+    for name, node in dag.nodes.items():
+        for input_name, source in node.inputs.items():
+            for splice in splices(source):
+                yield _place(input_name, name), splice
+    for place, source in _given_back(dag):
+        for splice in splices(source):
+            yield place, splice
+
+
+def _is_split(node: Node, output: str) -> bool:
+    # Results of a fan-out lie there by item; what a nested DAG gives back is taken apart when it is read.
+    return fan_source(node) is not None or getattr(node.outputs[output], "is_partitioned", True)
+
+
+def _check_read(place: str, read: Readable, dag: DAG) -> None:
+    if isinstance(read, FromParam):
+        if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
+            wrong = f"reads parameter {shown(read.name)}, which this DAG does not have"
+            raise InvalidDag(place, wrong, choices(read.name, dag.inputs))
+    elif not is_in(read.node, dag.nodes):
+        raise InvalidDag(
+            place, f"reads node {shown(read.node)}, which this DAG does not have", choices(read.node, dag.nodes)
+        )
+    elif not is_in(read.output, dag.nodes[read.node].outputs):
+        wrong = f"reads output {shown(read.output)}, which node {shown(read.node)} does not have"
+        raise InvalidDag(place, wrong, choices(read.output, dag.nodes[read.node].outputs))
+
+
+def _check_serializer(place: str, read: Readable, dag: DAG) -> None:
+    if read.serializer is None:
+        return
+    if isinstance(read, FromNodeOutput):
+        given: object = dag.nodes[read.node].outputs[read.output]
+    else:
+        given = dag.inputs.get(read.name or "", read)
+    written = getattr(given, "serializer", None)
+    if written != read.serializer:
+        raise InvalidDag(
+            place,
+            f"reads with {shown(read.serializer)} what is written with {written or 'the default serializer'!r}",
+            "name the same serializer at both ends, or leave it out where it is read",
+        )

@@ -4,42 +4,22 @@ An output says which part of a task's returned value is kept, how, and whether b
 
 What is valid once stays valid: mappings and objects that refuse to change, saying so.
 
-Which list a node runs once per item of, and whether two such lists have the same items.
-
-The rules of branches: DAGs that run only if a condition holds. One function a rule, as in `rules`.
-
 Which nodes must have finished before a node may start, and the order that follows from it.
-
-What can be turned into a DAG, whatever frontend it was written with.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
+from dagcelery.errors import CyclicDependency, InvalidDagType
 from dagcelery.model.options import Serializer
 from dagcelery.model.sources import (
-    Choice,
-    Each,
-    FromNodeOutput,
-    FromParam,
     PathStep,
-    Readable,
-    Source,
-    own_items,
-    reads,
-    walk,
 )
-from dagcelery.text import choices, constructor_repr, shown
-
-if TYPE_CHECKING:
-    from dagcelery.model.graph import DAG, Node
-
+from dagcelery.text import constructor_repr, shown
 
 # Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
 NAME: Final = re.compile(r"\w[\w-]{0,63}")
@@ -199,106 +179,6 @@ class Frozen:
     __repr__ = constructor_repr
 
 
-Root: TypeAlias = tuple[str, str]
-
-
-def fan_source(node: Node) -> Readable | None:
-    """Return the source that `node` runs once per item of; None if it runs once.
-
-    It may be the output of a fan-out: then `node` runs once per item of whatever that one runs over.
-    """
-    return next(fan_sources(node), None)
-
-
-def fan_sources(node: Node) -> Iterator[Readable]:
-    """Yield every source that `node` takes by item; all of them must have the same items."""
-    if node.over is not None:
-        yield node.over
-    for name, source in node.inputs.items():
-        if name == node.partition_by_input and not isinstance(source, Each):
-            if isinstance(source, FromParam | FromNodeOutput):
-                yield named(source, name)
-        else:
-            for read in own_items(source):
-                yield named(read, name)
-
-
-def named(read: Readable, input_name: str) -> Readable:
-    """Return `read` with the name that a nameless parameter takes from its input."""
-    if isinstance(read, FromParam) and read.name is None:
-        return replace(read, name=input_name)
-    return read
-
-
-def roots(dag: DAG) -> dict[str, Root]:
-    """Return for each fan-out of `dag` where its items come from: (node, output) or ("", parameter)."""
-    found: dict[str, Root] = {}
-    for layer in dag.node_execution_order:
-        for name in layer:
-            source = fan_source(dag.nodes[name])
-            if source is not None:
-                found[name] = root(source, found)
-    return found
-
-
-def root(source: Readable, known: Mapping[str, Root]) -> Root:
-    """Return where the items of `source` come from; `known` are the roots of the nodes before it."""
-    if isinstance(source, FromParam):
-        return "", source.name or ""
-    return known.get(source.node, (source.node, source.output))
-
-
-MAPPED_BRANCH: Final = "let a nested DAG that runs once per item hold it"
-
-
-def condition_is_an_input(dag: DAG) -> None:
-    if dag.only_if is None:
-        return
-    culprit = f"only_if={shown(dag.only_if)}"
-    if not isinstance(dag.only_if, tuple) or len(dag.only_if) != 2 or not isinstance(dag.only_if[1], bool):
-        raise InvalidDagType(culprit, "is not a condition", "give the name of an input, and True or False")
-    if not is_in(dag.only_if[0], dag.inputs):
-        raise InvalidDag(culprit, "names none of its inputs", choices(dag.only_if[0], dag.inputs))
-
-
-def branches_run_at_most_once(dag: DAG) -> None:
-    for name, node in dag.nodes.items():
-        if getattr(node, "only_if", None) is not None and fan_source(node) is not None:
-            raise InvalidDag(f"node {shown(name)}", "runs only if a condition holds, and once per item", MAPPED_BRANCH)
-
-
-def choices_have_conditions(dag: DAG) -> None:
-    for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
-        for part in walk(source):
-            if isinstance(part, Choice) and not isinstance(part.condition, FromParam | FromNodeOutput):
-                _refuse(part.condition)
-
-
-def _refuse(condition: Source) -> None:
-    right = "give FromParam(...) or FromNodeOutput(...)"
-    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is not a value that a run makes", right)
-
-
-BRANCH_RULES: tuple[Callable[[DAG], None], ...] = (
-    condition_is_an_input,
-    branches_run_at_most_once,
-    choices_have_conditions,
-)
-
-
-def dependencies(node: Node) -> set[str]:
-    """Return the names of the siblings that `node` waits for: those it reads, and those it comes after."""
-    return {read.node for read in read_by(node) if isinstance(read, FromNodeOutput)} | set(node.after)
-
-
-def read_by(node: Node) -> Iterator[Readable]:
-    """Yield every parameter and output that `node` reads."""
-    for source in node.inputs.values():
-        yield from reads(source)
-    if node.over is not None:
-        yield node.over
-
-
 def layers(needs: Mapping[str, set[str]]) -> list[set[str]]:
     """Group names so that each needs only earlier groups; raise CyclicDependency if that cannot be."""
     needed_by: dict[str, list[str]] = {name: [] for name in needs}
@@ -333,31 +213,3 @@ def _circle(stuck: Mapping[str, set[str]]) -> list[str]:
         if following in path:
             return path[path.index(following) :]
         path.append(following)
-
-
-P = ParamSpec("P")
-
-R_co = TypeVar("R_co", covariant=True)
-
-
-@runtime_checkable
-class Buildable(Protocol[P, R_co]):
-    """A callable that keeps its signature and knows the DAG that it stands for."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    def __dag__(self) -> DAG: ...
-
-
-def is_buildable(found: object) -> bool:
-    """Whether `found` is a decorated function, and not its class."""
-    return isinstance(found, Buildable) and not isinstance(found, type)
-
-
-def not_buildable(found: object, wrong: str, right: str, culprit: str = "") -> InvalidDagType:
-    """Return the error for anything but a decorated function, which may lie beneath another decorator."""
-    beneath = inspect.unwrap(found, stop=is_buildable) if callable(found) else found
-    if is_buildable(beneath):
-        wrong = "is no longer what @task or @dag made of it, since another decorator stands above"
-        right = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
-    return InvalidDagType(culprit or shown(found), wrong, right)

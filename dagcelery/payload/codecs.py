@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import functions, models, pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
-from dagcelery.payload.models import Classes
+from dagcelery.payload.models import AsModels, Classes
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.serializers.refusals import VALUE
 from dagcelery.payload.signing import Keyring
@@ -251,15 +251,16 @@ class PickleCodec(BytesCodec):
             ) from error
 
 
-def codec_for(serializer: Serializer) -> Codec:
+def codec_for(serializer: Serializer | AsModels) -> Codec:
     """Return the codec of a serializer: a fast one for ours, else the general one, for subclasses too."""
     codec = _OURS.get(serializer) if type(serializer) in (AsJSON, AsPickle) else None
     if codec is not None:
         return codec
     if type(serializer) is AsJSON:
         return JsonCodec(serializer)
-    own: Codec | None = getattr(serializer, "__codec__", lambda: None)()
-    return own or Codec(serializer)
+    if isinstance(serializer, AsModels):
+        return ModelsCodec(AsJSON(), lambda: dict(serializer.classes))
+    return Codec(serializer)
 
 
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}

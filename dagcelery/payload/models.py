@@ -22,11 +22,11 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from dagcelery.payload import pickles
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.strict_json import Marked, Unreadable
+from dagcelery.payload.strict_json import Marked, Unreadable, is_plain
 
 Classes = Mapping[str, type]
 """The classes that data may choose among, by module and name."""
@@ -37,7 +37,10 @@ _DEEP: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class AsModels:
-    """Serialize as JSON, with objects of these dataclasses, pydantic models and enums."""
+    """Say that values are JSON with objects of these dataclasses, pydantic models and enums; codecs know how.
+
+    It has no codec of its own: planners name classes, and only processes that touch values need codecs.
+    """
 
     classes: tuple[tuple[str, type], ...]
     by_value: tuple[str, ...] = ()
@@ -51,22 +54,6 @@ class AsModels:
     def extension(self) -> str:
         """The extension of files that hold such bytes."""
         return "json"
-
-    def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError naming the path to what would change."""
-        writer.write(self.__codec__().dump(value))
-
-    def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote."""
-        return self.__codec__().load(reader.read())
-
-    def __codec__(self) -> Any:
-        from dagcelery.payload.codecs import (
-            AsJSON,
-            ModelsCodec,  # only processes that touch values need codecs
-        )
-
-        return ModelsCodec(AsJSON(), lambda: dict(self.classes))
 
 
 class NotCarried(Exception):
@@ -188,8 +175,6 @@ def _state_of_model(value: Any) -> dict[str, Any]:
 
 def _validated(value: Any, made: Marked) -> Marked:
     """Return a model as pydantic itself writes it, where JSON cannot say its state and the same comes back."""
-    from dagcelery.payload.strict_json import is_plain
-
     if is_plain(made):
         return made
     try:

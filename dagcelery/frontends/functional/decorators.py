@@ -35,8 +35,9 @@ from dagcelery.frontends.functional.recorded import (
 )
 from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.trace import Trace, current
+from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.nodes import Buildable, FromReturnValue, is_buildable, not_buildable
+from dagcelery.model.nodes import FromReturnValue
 from dagcelery.model.options import (
     Cache,
     DagOptions,
