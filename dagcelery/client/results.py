@@ -24,6 +24,7 @@ from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancell
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
+from dagcelery.store.fleet import live_consumers
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import (
     HOOK,
@@ -224,27 +225,12 @@ def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surr
     parked = frozenset(place for place, _ in _placed(view, outstanding.blocked))
     slots: dict[str, int] = {}
     strangers: dict[str, list[Worker]] = {}
-    for queue, worker in _consumers(engine.store, engine.settings.dead_seconds):
+    for queue, worker in live_consumers(engine.store.fleet, engine.settings.dead_seconds):
         if holds(worker, view.sealed_by):
             slots[queue] = slots.get(queue, 0) + worker["slots"]
         else:
             strangers.setdefault(queue, []).append(worker)
     return Surroundings(whole, by_item, parents, slots, strangers, view.sealed_by, parked, due)
-
-
-def live_slots(store: Store, dead_seconds: float) -> dict[str, int]:
-    """How many processes of live workers consume each queue."""
-    slots: dict[str, int] = {}
-    for queue, worker in _consumers(store, dead_seconds):
-        slots[queue] = slots.get(queue, 0) + worker["slots"]
-    return slots
-
-
-def _consumers(store: Store, dead_seconds: float) -> Iterator[tuple[str, Worker]]:
-    """Each live worker with each queue that it consumes."""
-    for worker in store.fleet.workers().values():
-        if worker["age"] < dead_seconds:
-            yield from ((queue, worker) for queue in worker["queues"])
 
 
 def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import ACTIVE, SPILLED, WORKERS, key, limit_key, runs_key
-from dagcelery.store.protocol import ResultCache, Server
+from dagcelery.store.protocol import Fleet, ResultCache, Server
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
@@ -37,6 +37,21 @@ def enroll(server: Server, run_id: str, name: str) -> None:
 def _moment(server: Server) -> float:
     seconds, micros = server.client.time()
     return float(seconds + micros / 1e6)
+
+
+def live_slots(fleet: Fleet, dead_seconds: float) -> dict[str, int]:
+    """Count for each queue the processes of live workers that consume it."""
+    slots: dict[str, int] = {}
+    for queue, worker in live_consumers(fleet, dead_seconds):
+        slots[queue] = slots.get(queue, 0) + worker["slots"]
+    return slots
+
+
+def live_consumers(fleet: Fleet, dead_seconds: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each live worker with each queue that it consumes."""
+    for worker in fleet.workers().values():
+        if worker["age"] < dead_seconds:
+            yield from ((queue, worker) for queue in worker["queues"])
 
 
 class FleetAdapter:

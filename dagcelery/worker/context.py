@@ -21,12 +21,12 @@ from celery import Celery, _state, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
-from dagcelery.client.results import live_slots
 from dagcelery.engine.loop import Engine
 from dagcelery.engine.reading import RunView
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
+from dagcelery.store.fleet import live_slots
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
@@ -281,7 +281,7 @@ class Messages:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""
         read_at, known = self._slots
         if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
-            known = live_slots(self._binding.store, self._binding.settings.dead_seconds)
+            known = live_slots(self._binding.store.fleet, self._binding.settings.dead_seconds)
             self._slots = (time.monotonic(), known)
         return max(1, known.get(queue, 0))
 

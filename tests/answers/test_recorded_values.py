@@ -20,7 +20,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.frontends.workflow import Workflow
 from dagcelery.model import DAG
 from dagcelery.planner.compile import plan
-from dagcelery.planner.encoding import decode, encode
+from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.settings import Settings
 
 P = AsPickle()
@@ -233,7 +233,7 @@ def test_what_workers_read_are_the_values_at_each_call(body: Callable[[int], Any
 def from_bytes(made: DAG) -> Any:
     """Run what another process would read of a DAG's plan."""
     here = Here(made, Settings())
-    here._plan = decode(encode(plan(made)))
+    here._plan = decode_plan(encode_plan(plan(made)))
     here._view = here.engine.adopt(here.run_id, here._plan, is_alone=True)
     here.run({})
     return here.result()

@@ -10,7 +10,7 @@ A term is a number for what a value is made of: values that are made alike, in w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.recorded import (
@@ -32,12 +32,36 @@ from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, Tupl
 from dagcelery.objects import ATOMS, Copies, Searching, cell_contents, identity, same
 from dagcelery.text import shown
 
-if TYPE_CHECKING:
-    from dagcelery.frontends.functional.trace import Trace
-
 
 class HiddenAttribute(InvalidDag, AttributeError):
     """Python's own ``__names__`` are no properties of a value; `hasattr` sees that there is none."""
+
+
+class Recorder(Protocol):
+    """What outputs ask of the trace in which they were made."""
+
+    calls: list[Call]
+    parameters: dict[str, object]
+    refused: InvalidDag | None
+    captures: Captures | None
+
+    def source_of(self, value: object) -> Source:
+        """Return the source for a value with outputs in it."""
+
+    def output(self, ref: Ref) -> Output:
+        """Return the one output that stands for `ref`."""
+
+    def iterate(self, ref: Ref) -> Iterator[Output]:
+        """Yield sample elements of a list."""
+
+    def hash_of(self, ref: Ref) -> int:
+        """Return a hash, for sets and the keys of dicts."""
+
+    def title(self, ref: Ref) -> str:
+        """Return what to call `ref` in an error."""
+
+    def is_within(self, other: Recorder) -> bool:
+        """Whether this is the body of a branch in `other`."""
 
 
 class Output:
@@ -45,9 +69,9 @@ class Output:
 
     __slots__ = ("__ref", "__trace", "__weakref__")
     __ref: Ref
-    __trace: Trace
+    __trace: Recorder
 
-    def __init__(self, trace: Trace, ref: Ref) -> None:
+    def __init__(self, trace: Recorder, ref: Ref) -> None:
         object.__setattr__(self, "_Output__trace", trace)
         object.__setattr__(self, "_Output__ref", ref)
 
@@ -110,9 +134,9 @@ def ref_of(output: Output) -> Ref:
     return ref
 
 
-def trace_of(output: Output) -> Trace:
+def trace_of(output: Output) -> Recorder:
     """The trace in which an output was made."""
-    trace: Trace = object.__getattribute__(output, "_Output__trace")
+    trace: Recorder = object.__getattribute__(output, "_Output__trace")
     return trace
 
 
@@ -229,7 +253,7 @@ class Captures:
     come after.
     """
 
-    def __init__(self, outer: Trace, branches: Sequence[object]) -> None:
+    def __init__(self, outer: Recorder, branches: Sequence[object]) -> None:
         self.outer = outer
         self._held = [value for branch in branches for value in _held(branch) if type(value) is list]
         self.outputs: dict[str, object] = {}
@@ -257,7 +281,7 @@ class Captures:
         self.outputs[name] = values
         return name
 
-    def is_list_from_around(self, values: list[object], branch: Trace) -> bool:
+    def is_list_from_around(self, values: list[object], branch: Recorder) -> bool:
         """Whether a list is of outputs from around the branch; one without elements may have some another time."""
         found = [trace_of(leaf) for leaf in flat(values) if isinstance(leaf, Output)]
         if not all(map(branch.is_within, found)):
@@ -266,7 +290,7 @@ class Captures:
             return bool(found) or not values
         return any(isinstance(value, Output) for value in values)
 
-    def handed_up(self, upstream: object, branch: Trace) -> list[object]:
+    def handed_up(self, upstream: object, branch: Recorder) -> list[object]:
         """Return what a node of `branch` comes after there; what is outside of it, all of the branch comes after."""
         found = list(flat(upstream))
         outside = [each for each in found if isinstance(each, Output) and branch.is_within(trace_of(each))]

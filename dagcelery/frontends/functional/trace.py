@@ -21,7 +21,17 @@ from typing import Any, Final, cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.outputs import FIRST, Captures, Output, Table, Terms, ref_of, title, trace_of
+from dagcelery.frontends.functional.outputs import (
+    FIRST,
+    Captures,
+    Output,
+    Recorder,
+    Table,
+    Terms,
+    ref_of,
+    title,
+    trace_of,
+)
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledTask,
@@ -393,6 +403,10 @@ class Trace:
                 raise self.refused
             self._undecided = self.refused
 
+    def source_of(self, value: object) -> Source:
+        """Return the source for a value with outputs in it."""
+        return source_of(value, self)
+
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
         with self._at("the returned value"):
@@ -458,7 +472,7 @@ class Trace:
             return self._elements(ref) if here is self else here._elements(here.adopted(self.output(ref)))
         return iter([self.output(Ref(ref.base, (*ref.path, ("key", index)))) for index in range(parts)])
 
-    def is_within(self, other: Trace) -> bool:
+    def is_within(self, other: Recorder) -> bool:
         """Whether this is the trace of a branch, or of a branch within a branch, of what `other` is the trace of."""
         outer = self.captures.outer if self.captures is not None else None
         return outer is not None and (outer is other or outer.is_within(other))
@@ -474,7 +488,7 @@ class Trace:
     def adopted_list(self, values: list[object]) -> Ref:
         """Return what stands in this branch for a list that was made around it."""
         assert self.captures is not None
-        name = self.captures.name_of_list(values, source_of(values, self.captures.outer))
+        name = self.captures.name_of_list(values, self.captures.outer.source_of(values))
         self.parameters.setdefault(name, None)
         return Ref(Parameter(name))
 

@@ -19,7 +19,8 @@ from dagcelery.payload.codecs import codec_for, from_spec, spec
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
-from dagcelery.planner.encoding import decode_plan, encode_plan, refuse_pickles
+from dagcelery.planner.encoding import _refuse_pickles as refuse_pickles
+from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.planner.tables import codec_spec
 
 keyed = Keyring.parse("key")
