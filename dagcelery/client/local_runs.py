@@ -19,7 +19,8 @@ from dagcelery.client import results, submissions
 from dagcelery.client.results import Causes
 from dagcelery.client.submissions import Submittable, plan_of
 from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body

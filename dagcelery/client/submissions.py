@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 
 from dagcelery import objects
 from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
 from dagcelery.model import DAG, Buildable, Task

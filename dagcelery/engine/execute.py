@@ -18,7 +18,8 @@ from dagcelery.engine.attempts import PUT_BACK, Listener, Teller, call, died, he
 from dagcelery.engine.caching import Memo, Recollection
 from dagcelery.engine.interrupts import is_leaving, quiet_logger
 from dagcelery.engine.pieces import Contexts, enter
-from dagcelery.engine.reading import Columns, Reader, RunView
+from dagcelery.engine.reading import Columns, Reader
+from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer
 from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
 from dagcelery.objects import ATOMS

@@ -36,7 +36,7 @@ from dagcelery.engine.attempts import Listener
 from dagcelery.engine.execute import Executed, Executor
 from dagcelery.engine.interrupts import Watch, is_leaving, noted, quiet_logger, tell_apart
 from dagcelery.engine.program import Program
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.signing import Keyring

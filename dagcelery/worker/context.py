@@ -23,7 +23,7 @@ from celery.utils.functional import maybe_list
 
 from dagcelery.client.results import live_slots
 from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings

@@ -59,7 +59,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pytest": {"testing"},
     "watchfiles": {"cli/machine"},
 }
-NEITHER_CELERY_NOR_REDIS = {"engine/loop", "engine/execute", "engine/reading", "engine/writing"}
+NEITHER_CELERY_NOR_REDIS = {"engine/loop", "engine/execute", "engine/reading", "engine/run_view", "engine/writing"}
 
 # What is a value in and a value out cannot differ from one process to the next.
 PURE = {"model", "planner", "frontends", "draw"}

@@ -17,7 +17,7 @@ from dagcelery.client import results
 from dagcelery.engine.execute import Executed
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.loop import Unobserved, Visit
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import NodeFailed
 from dagcelery.payload import failures
 from dagcelery.store.records import Claim, Lost, Response

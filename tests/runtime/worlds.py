@@ -12,7 +12,7 @@ from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import new_run, plan_of, results
 from dagcelery.engine.loop import Engine, Observer
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
