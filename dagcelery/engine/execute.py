@@ -13,8 +13,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dagcelery.engine import attempts, caching, growing
-from dagcelery.engine.attempts import PUT_BACK, Listener, Teller, call, died, heard, is_retryable, leave_child, verdict
+from dagcelery.engine import caching, growing
+from dagcelery.engine.attempts import (
+    PUT_BACK,
+    Listener,
+    Teller,
+    call,
+    died,
+    heard,
+    is_retryable,
+    leave_child,
+    limit_of,
+    verdict,
+)
 from dagcelery.engine.caching import Memo, Recollection
 from dagcelery.engine.interrupts import is_leaving, quiet_logger
 from dagcelery.engine.pieces import Contexts, enter
@@ -132,11 +143,14 @@ class Executed:
 class Executor:
     """Executes pieces of one run in this process."""
 
-    def __init__(self, view: RunView, sizes: Limits, deaths: int = 3, most_nodes: int = 100_000) -> None:
+    def __init__(
+        self, view: RunView, sizes: Limits, deaths: int, most_nodes: int, soft_time_limit: Callable[[], Exception]
+    ) -> None:
         self.view = view
         self.limits = sizes
         self._deaths = deaths
         self._most_nodes = most_nodes
+        self._soft_time_limit = soft_time_limit
         self._teller: Teller | None = None
         self._contexts = Contexts()
 
@@ -245,7 +259,7 @@ class Executor:
         if step.kind != "gather" and returned is None:
             function = self.view.program.callee(step)
             memo = self._memo(grant)
-            limit = attempts.of(step.options)
+            limit = limit_of(step.options, self._soft_time_limit)
             if memo is None:
                 returned = context.run(heard, place, self._teller, function, arguments, limit)
             else:
@@ -339,7 +353,11 @@ class Executor:
     ) -> tuple[list[Any], BaseException | None]:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
-        until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, attempts.of(step.options)
+        until, lo, limit = (
+            time.perf_counter() + RANGE_SECONDS,
+            columns.lo,
+            limit_of(step.options, self._soft_time_limit),
+        )
         view, teller, new_context = self.view, self._teller, self._contexts.new
         may_skip = view.program.may_skip
         try:

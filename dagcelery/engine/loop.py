@@ -26,7 +26,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -184,7 +184,8 @@ class Visit:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        self._executor = Executor(view, engine.limits, engine.settings.max_deaths, engine.settings.max_nodes)
+        settings = engine.settings
+        self._executor = Executor(view, engine.limits, settings.max_deaths, settings.max_nodes, engine.soft_time_limit)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
@@ -426,6 +427,7 @@ class Engine:
         settings: Settings,
         sender: Sender,
         *,
+        soft_time_limit: Callable[[], Exception],
         boot: str = "local",
         observer: Observer | None = None,
         imports: Collection[str] | None = None,
@@ -435,6 +437,7 @@ class Engine:
         self.settings = settings
         self.imports = settings.imports if imports is None else imports
         self.sender = sender
+        self.soft_time_limit = soft_time_limit
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.observer = observer or Unobserved()
         self.durations = Durations()

@@ -33,6 +33,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
+from dagcelery.worker.soft_limit import soft_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +222,7 @@ class Binding:
                 self.keyring,
                 self.settings,
                 self.sender,
+                soft_time_limit=soft_time_limit,
                 boot=boot,
                 observer=Announcer(self.app),
                 imports=self.imports,

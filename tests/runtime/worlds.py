@@ -19,6 +19,7 @@ from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
 from dagcelery.worker.sender import LINK, VISIT, Canvas
+from dagcelery.worker.soft_limit import soft_time_limit
 
 KEY = "a key for tests"
 
@@ -112,7 +113,9 @@ class World:
     def engine(self, boot: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
-        return Engine(self.store, keyring, self.settings, self.post, boot=boot, observer=observer)
+        return Engine(
+            self.store, keyring, self.settings, self.post, soft_time_limit=soft_time_limit, boot=boot, observer=observer
+        )
 
     def submit(self, node: Any, **params: Any) -> str:
         """Remember a run and post its first messages; its id."""
