@@ -18,9 +18,9 @@ from typing import Any
 from dagcelery.client import results, submissions
 from dagcelery.client.results import Causes
 from dagcelery.client.submissions import Submittable, plan_of
-from dagcelery.engine.loop import Engine
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body

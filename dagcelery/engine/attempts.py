@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Final, NoReturn, Protocol
 
+from dagcelery.engine.event_loops import finished
 from dagcelery.engine.interrupts import tell, tell_apart
-from dagcelery.engine.loops import finished
 from dagcelery.engine.pieces import Place, enter
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.payload import failures

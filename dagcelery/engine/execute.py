@@ -1,7 +1,4 @@
-"""What users want to be called with when something has happened: a DAG's end, or a task's success, failure or retry.
-
-A granted piece is executed here: inputs are read, the function called, outputs sealed; errors become outcomes.
-"""
+"""A claimed piece is executed: inputs are read, the function called, outputs sealed, and hooks told of the result."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
 from dagcelery.client.results import live_slots
-from dagcelery.engine.loop import Engine
 from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings

@@ -117,7 +117,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         "import dagcelery; from dagcelery import dag, task",
         "from dagcelery import DAG, Task, FromParam, AsJSON, invoke, submit, Run, errors",
-        "import dagcelery.engine.loop",
+        "import dagcelery.engine.worker_loop",
         "from dagcelery import Pipeline, RedisStage, DiskCacheStage, Stage, stage",
         "import dagcelery.frontends.yaml",
         "from dagcelery.compat.dagger import dsl; from dagcelery.compat.pydags.stage import stage",

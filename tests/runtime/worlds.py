@@ -11,8 +11,8 @@ from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import new_run, plan_of, results
-from dagcelery.engine.loop import Engine, Observer
 from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine, Observer
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
