@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dagcelery.client.results import GLANCE_SECONDS, notice_deadline, prefixes
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
 from dagcelery.store.records import TERMINAL, Event, Scope
 from dagcelery.text import shown

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import (
     BadSignature,
     CodeMismatch,

@@ -18,8 +18,9 @@ from typing import Any
 from dagcelery.client import results, submissions
 from dagcelery.client.results import Causes
 from dagcelery.client.submissions import Submittable, plan_of
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
@@ -27,6 +28,7 @@ from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
 from dagcelery.store.records import ROOT, NewRun, ReadyStep, Scope
+from dagcelery.worker.soft_limit import soft_time_limit
 
 _FOR_EVER = 1e10
 """Seconds."""
@@ -88,7 +90,12 @@ class Here:
         self.causes = Causes()
         self._mailbox = Mailbox()
         self.engine = Engine(
-            store_in_process(), Keyring.parse(_KEY), patient(settings), self._mailbox, observer=self.causes
+            store_in_process(),
+            Keyring.parse(_KEY),
+            patient(settings),
+            self._mailbox,
+            soft_time_limit=soft_time_limit,
+            observer=self.causes,
         )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)

@@ -18,8 +18,9 @@ from enum import StrEnum
 from typing import Any
 
 from dagcelery.engine.execute import Executed
-from dagcelery.engine.loop import Engine, Unobserved
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine, Unobserved
 from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step

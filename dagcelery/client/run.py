@@ -22,8 +22,8 @@ from dagcelery.client.local_runs import Here, Mailbox
 from dagcelery.client.results import Causes, RunState, RunStatus
 from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
 from dagcelery.client.tree import TreeNode, tree
-from dagcelery.engine.loop import Engine
 from dagcelery.engine.pieces import is_executing
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured, NotSent
 from dagcelery.model.options import MOST_SECONDS, is_number
 from dagcelery.settings import Settings

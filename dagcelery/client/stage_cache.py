@@ -6,7 +6,7 @@ import os
 from typing import Any, Final
 
 from dagcelery.engine.pieces import executing_view
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import AsPickle, codec_for

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from dagcelery import objects
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
 from dagcelery.model import DAG, Buildable, Task

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.store.records import ROOT, Counts, Outstanding, Spot, scope_id
 

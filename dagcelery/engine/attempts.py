@@ -1,13 +1,9 @@
-"""Time limits: a soft one raises in the function, a hard one ends its process, and what it ran fails.
+"""Calls of users' functions: within time limits, with listeners notified, and what follows from a failure.
 
 A limit is kept by the process itself. Celery's own limits are a message's, and many pieces share a message; its timers
 also stand still while the broker is away. The hard limit is the kernel's interval timer with SIGALRM's default action,
-so it ends a function too that never gives Python a chance to run a signal handler. The worker's main process sees how
+so it also ends a function that never gives Python a chance to run a signal handler. The worker's main process sees how
 its child died.
-
-What follows from a failure: whether its task would try again, and why a poisoned piece fails.
-
-A user's function is called here: coroutines are run to their end, and an exit is an error like any other.
 """
 
 from __future__ import annotations
@@ -20,11 +16,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Final, NoReturn, Protocol
 
+from dagcelery.engine.event_loops import finished
 from dagcelery.engine.interrupts import tell, tell_apart
-from dagcelery.engine.loops import finished
 from dagcelery.engine.pieces import Place, enter
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.payload import failures
@@ -36,14 +33,20 @@ HARD_SIGNAL: Final = "SIGALRM"
 
 _AT_ONCE: Final = 1e-6
 
-Limit = tuple[float | None, float | None]
-"""Seconds: soft, hard; None where there is no limit."""
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Seconds, None where there is no limit; `soft_error` makes the exception of the soft one."""
+
+    soft: float | None
+    hard: float | None
+    soft_error: Callable[[], Exception]
 
 
-def of(options: Any) -> Limit | None:
-    """The limits that a step's options set, or None."""
-    found: Sequence[float | None] | None = options.get("timeout")
-    return None if found is None else (found[0], found[1])
+def limit_of(options: Mapping[str, Any], soft_error: Callable[[], Exception]) -> Limit | None:
+    """Return the limits that a step's options set, or None."""
+    seconds: Sequence[float | None] | None = options.get("timeout")
+    return None if seconds is None else Limit(seconds[0], seconds[1], soft_error)
 
 
 @contextmanager
@@ -53,15 +56,15 @@ def limited(limit: Limit) -> Iterator[None]:
     In a child of a prefork pool a hard limit ends the process; in another main thread both limits raise, in turn. In
     other threads, where a function cannot be interrupted, one that took too long fails when it has returned.
     """
-    soft, hard = limit
+    hard = limit.hard
     started = time.monotonic()
     if threading.current_thread() is not threading.main_thread():
         yield
     elif _is_pool_child():
-        with _killed_after(hard), _told_after(soft):
+        with _killed_after(hard), _signalled_after(limit.soft, limit.soft_error):
             yield
     else:
-        with _interrupted_after(soft, hard):
+        with _interrupted_after(limit):
             yield
     if hard is not None and time.monotonic() - started > hard:
         raise TimeLimitExceeded(hard)
@@ -99,14 +102,14 @@ def _killed_after(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _told_after(seconds: float | None) -> Iterator[None]:
-    """Send this thread the signal that billiard raises SoftTimeLimitExceeded for."""
+def _signalled_after(seconds: float | None, error: Callable[[], Exception]) -> Iterator[None]:
+    """Send this thread the signal that a pool sends for a soft limit, and raise the error for it."""
     if seconds is None:
         yield
         return
     timer = threading.Timer(seconds, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
     timer.daemon = True
-    replaced = signal.signal(signal.SIGUSR1, _raiser(_soft_error))
+    replaced = signal.signal(signal.SIGUSR1, _raiser(error))
     timer.start()
     try:
         yield
@@ -116,11 +119,12 @@ def _told_after(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupted_after(soft: float | None, hard: float | None) -> Iterator[None]:
+def _interrupted_after(limit: Limit) -> Iterator[None]:
     """Raise at both limits, one after the other: a function may catch the soft one and go on."""
     errors: dict[float, Callable[[], Exception]] = {}
+    soft, hard = limit.soft, limit.hard
     if soft is not None:
-        errors[soft] = _soft_error
+        errors[soft] = limit.soft_error
     if hard is not None:
         errors[hard] = lambda: TimeLimitExceeded(hard)
     limits, began = sorted(errors), time.monotonic()
@@ -140,13 +144,6 @@ def _raiser(error: Callable[[], Exception]) -> Callable[[int, Any], None]:
         raise error()
 
     return interrupt
-
-
-def _soft_error() -> Exception:
-    from celery.exceptions import SoftTimeLimitExceeded
-
-    told: Exception = SoftTimeLimitExceeded()
-    return told
 
 
 PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}

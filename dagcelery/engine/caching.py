@@ -10,9 +10,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.program import Program
+from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Parts, as_taken, extract
 from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.payload import addresses, functions, values
@@ -21,11 +24,6 @@ from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
 from dagcelery.payload.functions import code_hash
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
-
-if TYPE_CHECKING:
-    from dagcelery.engine.program import Program
-    from dagcelery.engine.reading import RunView
-
 
 log = quiet_logger(__name__)
 
@@ -109,16 +107,21 @@ class Memo:
         return _joined(parts)
 
 
+_memos: WeakKeyDictionary[Program, dict[tuple[int, int], Memo | None]] = WeakKeyDictionary()
+"""Made once for each step of a program, since fingerprints of functions take time."""
+
+
 def memo_of(program: Program, body: int, step: int) -> Memo | None:
-    """How results of a step are kept, made once a process; None if they are not."""
-    place, found = (body, step), program.step(body, step)
-    if "cache" not in found.options:
+    """Return how results of a step are kept; None if they are not."""
+    place, cached = (body, step), program.step(body, step)
+    if "cache" not in cached.options:
         return None
-    if place not in program.memos:
-        program.memos[place] = None
-        with _Harmless(found.name):
-            program.memos[place] = Memo(program, found)
-    return program.memos[place]
+    memos = _memos.setdefault(program, {})
+    if place not in memos:
+        memos[place] = None
+        with _Harmless(cached.name):
+            memos[place] = Memo(program, cached)
+    return memos[place]
 
 
 class Recollection:

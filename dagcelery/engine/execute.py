@@ -1,7 +1,4 @@
-"""What users want to be called with when something has happened: a DAG's end, or a task's success, failure or retry.
-
-A granted piece is executed here: inputs are read, the function called, outputs sealed; errors become outcomes.
-"""
+"""A claimed piece is executed: inputs are read, the function called, outputs sealed, and hooks told of the result."""
 
 from __future__ import annotations
 
@@ -13,12 +10,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dagcelery.engine import attempts, caching, growing
-from dagcelery.engine.attempts import PUT_BACK, Listener, Teller, call, died, heard, is_retryable, leave_child, verdict
+from dagcelery.engine import caching, growing
+from dagcelery.engine.attempts import (
+    PUT_BACK,
+    Listener,
+    Teller,
+    call,
+    died,
+    heard,
+    is_retryable,
+    leave_child,
+    limit_of,
+    verdict,
+)
 from dagcelery.engine.caching import Memo, Recollection
 from dagcelery.engine.interrupts import is_leaving, quiet_logger
 from dagcelery.engine.pieces import Contexts, enter
-from dagcelery.engine.reading import Columns, Reader, RunView
+from dagcelery.engine.reading import Columns, Reader
+from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer
 from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
 from dagcelery.objects import ATOMS
@@ -131,11 +140,14 @@ class Executed:
 class Executor:
     """Executes pieces of one run in this process."""
 
-    def __init__(self, view: RunView, sizes: Limits, deaths: int = 3, most_nodes: int = 100_000) -> None:
+    def __init__(
+        self, view: RunView, sizes: Limits, deaths: int, most_nodes: int, soft_time_limit: Callable[[], Exception]
+    ) -> None:
         self.view = view
         self.limits = sizes
         self._deaths = deaths
         self._most_nodes = most_nodes
+        self._soft_time_limit = soft_time_limit
         self._teller: Teller | None = None
         self._contexts = Contexts()
 
@@ -244,7 +256,7 @@ class Executor:
         if step.kind != "gather" and returned is None:
             function = self.view.program.callee(step)
             memo = self._memo(grant)
-            limit = attempts.of(step.options)
+            limit = limit_of(step.options, self._soft_time_limit)
             if memo is None:
                 returned = context.run(heard, place, self._teller, function, arguments, limit)
             else:
@@ -338,7 +350,11 @@ class Executor:
     ) -> tuple[list[Any], BaseException | None]:
         """Call a function item by item, until one raises or the range has taken its time."""
         returned: list[Any] = []
-        until, lo, limit = time.perf_counter() + RANGE_SECONDS, columns.lo, attempts.of(step.options)
+        until, lo, limit = (
+            time.perf_counter() + RANGE_SECONDS,
+            columns.lo,
+            limit_of(step.options, self._soft_time_limit),
+        )
         view, teller, new_context = self.view, self._teller, self._contexts.new
         may_skip = view.program.may_skip
         try:

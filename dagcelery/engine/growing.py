@@ -12,7 +12,8 @@ from types import FunctionType
 from typing import Any
 
 from dagcelery.engine.program import codec_identity, topology_from
-from dagcelery.engine.reading import Reader, RunView
+from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer
 from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values

@@ -1,13 +1,8 @@
-"""Whether this process was asked to leave: an exception's class does not say whether a signal or a task raised it.
+"""What must not disturb a piece, and what must: listeners and logs cannot change a result; a signal ends the process.
 
-So the handlers of the signals that end a process leave a note while messages are worked on. The road not taken: a look
-at the traceback, in which a KeyboardInterrupt that `asyncio.run` passes on looks like one that a task raised.
-
-Notifying listeners, hooks and log handlers: none of them can change an outcome.
-
-Whatever they raise, exits and interrupts too, is logged once and ends here; only a signal that ends the process passes.
-
-A thread that notices pieces which take longer than the hand-off time, while the thread that executes them cannot.
+An exception's class does not say whether a signal or a task raised it, so the handlers of the signals that end a
+process leave a note while messages are worked on. The road not taken: a look at the traceback, in which a
+KeyboardInterrupt that `asyncio.run` passes on looks like one that a task raised.
 """
 
 from __future__ import annotations
@@ -162,7 +157,7 @@ def tell_apart(listener: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     return copy_context().run(lambda: tell(listener, *args, **kwargs))
 
 
-class Watch:
+class Watchdog:
     """Calls back, once each, for what is still going on after `seconds`. The thread starts with the first use."""
 
     def __init__(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from decimal import setcontext
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dagcelery.engine.reading import RunView
+    from dagcelery.engine.run_view import RunView
     from dagcelery.store.records import Claim
 
 

@@ -1,46 +1,34 @@
-"""A plan that was made while a run goes on is fitted into the run's program: its numbers become the program's.
-
-A plan that was verified and made ready to run in this process: codecs built, functions found once.
-
-Plans that pieces make while a run goes on: read where they are first needed, and fitted into the run's program.
-
-Names of stored values for people: node, item and output, or parameter, with the storage address in parentheses.
-"""
+"""A verified plan made ready to run in this process; plans that pieces make during the run are linked into it."""
 
 from __future__ import annotations
 
 import base64
 import copy
 import json
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from dagcelery.engine.interrupts import is_leaving, quiet_logger
 from dagcelery.errors import (
-    BadSignature,
     CodeMismatch,
     DagceleryError,
     DeserializationError,
     FunctionNotFound,
-    ValueFreed,
 )
-from dagcelery.payload import addresses, codecs, functions, pickles, values
+from dagcelery.payload import codecs, functions, pickles
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, ROOT, START
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START
 
-if TYPE_CHECKING:
-    from dagcelery.engine.caching import Memo
-    from dagcelery.engine.reading import RunView
+log = quiet_logger(__name__)
+
+DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workflow")
+"""Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +100,6 @@ def codec_identity(spec: Mapping[str, Any]) -> object:
     return ("codec", id(spec["live"]) if "live" in spec else json.dumps(spec, sort_keys=True))
 
 
-log = quiet_logger(__name__)
-
-DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workflow")
-"""Modules whose functions may call dynamic tasks in a run that is not signed."""
-
-
 def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> Codec | DeserializationError:
     """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
@@ -138,7 +120,6 @@ class Program:
     def __init__(self, plan: Plan, keyring: Keyring, imports: Collection[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self.frees = plan.options.get("keep") == "outputs"
-        self.memos: dict[tuple[int, int], Memo | None] = {}
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
@@ -164,7 +145,7 @@ class Program:
     def own_copy(self) -> Program:
         """The same program, free to grow: the one that was planned may be used for several runs."""
         made = copy.copy(self)
-        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
+        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions"):
             setattr(made, name, copy.copy(getattr(self, name)))
         made._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
         made._numbers |= {codec_identity(spec): number for number, spec in enumerate(self._codec_specs)}
@@ -349,151 +330,3 @@ class Program:
         if step < 0:
             return {START: "(start)", CLOSE: "(close)", HOOK: "(hook)"}[step]
         return self.step(body, step).name
-
-
-_NUMBERS = 64
-"""Bodies that are given numbers at once."""
-
-_PLANS = 5_000
-"""Plans that one process keeps of one run."""
-
-
-class ChildPlans:
-    """The program of a run, which grows. A plan is signed for its scope, so nobody can give a scope another plan."""
-
-    def __init__(
-        self, store: Store, keyring: Keyring, program: Program, run_id: str, *, is_alone: bool = False
-    ) -> None:
-        self.store = store
-        self.keyring = keyring
-        self.program = program
-        self.run_id = run_id
-        self.is_alone = is_alone
-        self.sealed_by = ""
-        """The id of the key that sealed the run's plan; none, if none did."""
-        self._planned = program
-        self._owners: dict[int, str] = {}
-        self._lock = threading.Lock()
-        self._next = self._free = self._visits = 0
-
-    def is_planned(self, body: int) -> bool:
-        """Whether a body belongs to the plan that was submitted."""
-        return body < len(self._planned.plan.bodies)
-
-    def scope_of(self, body: int) -> str | None:
-        """The scope whose plan begins with a body; None if none begins there."""
-        owner = self._owners.get(body)
-        if owner is None and not self.program.knows(body):
-            return self._read(body)
-        if owner is None:
-            with self._lock:  # another thread may be about to say whose it is
-                return self._owners.get(body)
-        return owner
-
-    def forget(self) -> None:
-        """Forget plans that were made while the run goes on."""
-        self.program, self._owners = self._planned, {}
-
-    def scopes_of(self, bodies: Sequence[int]) -> Iterator[tuple[int, str]]:
-        """The scopes whose plans begin with one of these bodies, with that body; their plans are at hand then."""
-        unknown = [body for body in bodies if not self.program.knows(body)]
-        found = dict(zip(unknown, self.store.reader.child_plans(self.run_id, unknown), strict=True))
-        for body in bodies:
-            made = found.get(body)
-            scope = self._owners.get(body) if made is None else self._take_in(body, *made)
-            if scope is not None:
-                yield body, scope
-
-    def _read(self, body: int) -> str | None:
-        found = self.store.reader.child_plans(self.run_id, [body])[0]
-        return None if found is None else self._take_in(body, *found)
-
-    def _take_in(self, body: int, scope: str, sealed: bytes) -> str:
-        _, text = values.open_bytes(self.keyring, addresses.scope(self.run_id, scope), sealed)
-        self.link(scope, body, decode_plan(text))
-        return scope
-
-    def link(self, scope: str, first: int, plan: Plan) -> None:
-        """Take in the plan of a scope, its bodies numbered from `first` on. BadSignature if others have those."""
-        with self._lock:
-            if self._owners.get(first) == scope:
-                return
-            if any(map(self.program.knows, range(first, first + len(plan.bodies)))):
-                raise BadSignature(f"scope {scope} of run {self.run_id}", "its plan is numbered like another")
-            if self.program is self._planned:
-                self.program = self._planned.own_copy()
-            self.program.link(first, plan)
-            self._owners[first] = scope
-
-    def number(self, bodies: int) -> int:
-        """Numbers for the bodies of a plan that a piece made, fetched some at a time; answers the first one."""
-        with self._lock:
-            if self._free < bodies:
-                self._free = max(bodies, _NUMBERS)
-                self._next = self.store.machine.number(self.run_id, self._free)
-            self._next, self._free = self._next + bodies, self._free - bodies
-            return self._next - bodies
-
-    @contextmanager
-    def visited(self) -> Iterator[None]:
-        """Be used by one more visit; when there was none, plans that are not needed now may be forgotten."""
-        with self._lock:
-            if not self._visits and len(self._owners) > _PLANS and not self.is_alone:
-                self.forget()
-            self._visits += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._visits -= 1
-
-
-E = TypeVar("E", bound=BadSignature | DeserializationError)
-
-
-def named(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> str:
-    """Name what a token right in a scope stands for, or its elements ``[lo, hi)``."""
-    place = view.scope(scope)
-    at = "" if lo < 0 else f"[{lo}]" if hi - lo == 1 else f"[{lo}:{hi}]"
-    if token.startswith("$"):
-        around = view.path(place).removesuffix("/")
-        owner = f" of node '{around}'" if around else ""
-        return f"parameter '{token[1:]}'{at}{owner}"
-    step, output = map(int, token.split("."))
-    found = view.program.step(place.body, step)
-    address, name = view.address(place, step), found.outputs[output].name
-    if found.over is not None:  # its items are pieces, which have addresses of their own
-        return f"output '{name}' of node '{address}{at}'"
-    return f"output '{name}'{at} of node '{address}'"
-
-
-def located(view: RunView, error: E, scope: str, token: str, lo: int = -1, hi: int = -1) -> E:
-    """Return the error of a stored value, with the name that people know it by in front of where it is stored.
-
-    It is made only for an error: the names are of no use as long as values can be read.
-    """
-    try:
-        place_name = f"{named(view, scope, token, lo, hi)} of run {view.run_id}"
-    except (DagceleryError, LookupError, ValueError):
-        return error  # a place that is not even in the plan
-    if isinstance(error, BadSignature):
-        return type(error)(f"{place_name} ({error.address})", error.reason)
-    return type(error)(f"{place_name} ({error.culprit})", error.reason, error.remedy)
-
-
-def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> DeserializationError:
-    """Return the error of a value that is not there, or not any more."""
-    culprit = f"value {token} of scope {scope}"
-    if _is_freed(view, scope, token):
-        wrong = 'it was freed when its last reader had finished, because its DAG says keep="outputs"'
-        found: DeserializationError = ValueFreed(culprit, wrong, "return it from the DAG, or keep everything")
-    else:
-        right = "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again"
-        found = DeserializationError(culprit, "it is not in the store", right)
-    return located(view, found, scope, token, lo, hi)
-
-
-def _is_freed(view: RunView, scope: str, token: str) -> bool:
-    if not view.program.frees or scope != ROOT:
-        return view.program.frees
-    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]

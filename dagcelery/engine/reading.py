@@ -1,13 +1,7 @@
-"""What expressions do with values that were read: they take parts of them, copy them, and choose by them.
-
-Stored bytes become values here: each is verified at its address before it is decoded.
-
-The arguments of a range of a fan-out's items, read together.
-"""
+"""Stored bytes become arguments: each is verified at its address, decoded, and put where an expression wants it."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,19 +9,15 @@ from itertools import repeat
 from typing import Any
 
 from dagcelery import objects
-from dagcelery.engine.program import ChildPlans, Program, located, missing
-from dagcelery.errors import BadSignature, DeserializationError, SerializationError
+from dagcelery.engine.run_view import UNREADABLE, RunView, located, missing
+from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.objects import ATOMS, copied
 from dagcelery.payload import addresses, values
-from dagcelery.payload.codecs import Codec
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.signing import Keyring
-from dagcelery.payload.spill import Folder
 from dagcelery.payload.strict_json import Skipped
-from dagcelery.planner.plan import Body, Expr, Step, tokens
+from dagcelery.planner.plan import Expr, Step, tokens
 from dagcelery.planner.topology import MOST_INPUTS
-from dagcelery.store.protocol import Store
-from dagcelery.store.records import CELL, ROOT, Block, Claim, RunRecord, Scope, scope_id
+from dagcelery.store.records import CELL, Block, Claim, Scope
 from dagcelery.text import shown
 
 
@@ -62,204 +52,6 @@ def copied_value(value: Any) -> Any:
         right = "pass plain data, and open files, locks and connections where they are used"
         culprit = f"a literal of type {type(value).__name__}"
         raise SerializationError(culprit, f"cannot be copied: {error}", right) from error
-
-
-_RECORD_SECONDS = 5.0
-
-_FANOUTS = 64
-
-_PATH_CHARACTERS = 10_000_000
-
-UNREADABLE = (BadSignature, DeserializationError)
-"""Stored bytes that cannot be trusted, or not be decoded."""
-
-
-class RunView(ChildPlans):
-    """What this process knows of one run: its program, where its scopes hang, how long its lists are; and the folder
-    where large values stand in files, if they do.
-
-    Of a run that is `is_alone` no other process will ever know.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        keyring: Keyring,
-        program: Program,
-        run_id: str,
-        folder: Folder | None = None,
-        *,
-        is_alone: bool = False,
-    ) -> None:
-        super().__init__(store, keyring, program, run_id, is_alone=is_alone)
-        self.folder = folder
-        self._scopes: dict[str, Scope] = {ROOT: Scope(ROOT)}
-        self._paths: dict[str, str] = {ROOT: ""}
-        self._counts: dict[tuple[str, str], int] = {}
-        self._record: RunRecord | None = None
-        self._recorded = 0.0
-        self.fanouts: dict[str, tuple[str, int]] = {}
-        self.generation = self._epoch = 0
-
-    def enter(self, era: int) -> None:
-        """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
-        self.generation, self._counts = era, {}
-        self._forget_scopes()
-
-    def look(self, epoch: int) -> None:
-        """Begin to look at the run in this epoch: what was seen in an earlier one may have been rewound since."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self.enter(self.generation)
-
-    def deadline(self) -> float | None:
-        """When the run will be ended, in seconds since the epoch; None if it may take its time.
-
-        A resumed run has another one: what is known is asked for again now and then.
-        """
-        if self._record is None or time.monotonic() - self._recorded > _RECORD_SECONDS:
-            self._record, self._recorded = self.store.reader.record(self.run_id), time.monotonic()
-        return self._record.deadline or None if self._record else None
-
-    def meet(self, body: int, step: int) -> None:
-        """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
-        name = f"{body}.{step}"
-        known = self.fanouts.pop(name, None)
-        if known is None:
-            if self.program.is_branch(body, step):  # it has one item at most
-                return
-            known = self.program.clock_key(body, step), self.program.most_items(body, step)
-            if len(self.fanouts) >= _FANOUTS:  # each claim names them all: those that were not met for longest go
-                self.fanouts.pop(next(iter(list(self.fanouts))), None)
-        self.fanouts[name] = known
-
-    # -- scopes, and plans that were made while the run goes on ------------------------------------
-    def scope(self, name: str) -> Scope:
-        """Where a scope hangs; its name proves it."""
-        found = self._scopes.get(name)
-        if found is None:
-            record = self.store.reader.scope(self.run_id, name)
-            if record is None:
-                raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
-            found = self.trust(record)
-        return found
-
-    def trust(self, scope: Scope) -> Scope:
-        """Check that a scope hangs where its record says, and have its plan at hand."""
-        known = self._scopes.get(scope.id)
-        if known is not None and known.body == scope.body:
-            return known
-        if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
-            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
-        if not self._has_own_plan(scope) and not self._is_entered(scope):
-            self._forget_scopes()  # those around it may be from before a rewind
-            if not self._is_entered(scope):
-                raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
-        if len(self._scopes) > 10_000:
-            self._scopes = {ROOT: self._scopes[ROOT]}
-        self._scopes[scope.id] = scope
-        return scope
-
-    def _is_entered(self, scope: Scope) -> bool:
-        """Whether the step that a scope hangs at enters its body."""
-        around = self.body(scope.parent).steps
-        return scope.step < len(around) and around[scope.step].target == scope.body
-
-    def body(self, scope: str) -> Body:
-        """The body that a scope runs. Whoever finds a scope may take in its plan, and have another program then."""
-        place = self.scope(scope)
-        return self.program.body(place.body)
-
-    def _forget_scopes(self) -> None:
-        self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}
-
-    def _has_own_plan(self, scope: Scope) -> bool:
-        """Whether a scope runs a plan that a piece made, and not a body of the plan around it."""
-        if self.is_planned(scope.body):
-            return False
-        owner = self.scope_of(scope.body)
-        if owner not in (None, scope.id):
-            raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
-        return owner is not None
-
-    def forget(self) -> None:
-        """Forget plans that were made while the run goes on, and the scopes that run them."""
-        super().forget()
-        self._forget_scopes()
-
-    # -- addresses --------------------------------------------------------------------------------
-    def address(self, scope: Scope, step: int, index: int = -1) -> str:
-        """A piece's address as people read it: ``train[3]/fit[0]``."""
-        path = self.path(scope)
-        return path + self._name(scope, step, index) if step >= 0 else path.removesuffix("/")
-
-    def path(self, scope: Scope) -> str:
-        """What stands in front of the names of a scope's steps: ``train[3]/``."""
-        way = []
-        while scope.id not in self._paths:
-            way.append(scope)
-            scope = self.scope(scope.parent)
-        path = self._paths[scope.id]
-        for inner in reversed(way):
-            path += self._name(scope, inner.step, inner.index) + "/"
-            scope = inner
-            if len(self._paths) * len(path) > _PATH_CHARACTERS:
-                self._paths = {ROOT: ""}
-            self._paths[scope.id] = path
-        return path
-
-    def _name(self, scope: Scope, step: int, index: int) -> str:
-        name = self.program.node_name(scope.body, step)
-        return name if index < 0 or self.program.is_branch(scope.body, step) else f"{name}[{index}]"
-
-    def piece_address(self, piece: str) -> str:
-        """A piece's address as people read it, from its name in the store."""
-        scope, step, *index = piece.split("/")
-        return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
-
-    def count(self, scope: str, token: str) -> int:
-        """The signed length of a split list that `token` names in `scope`."""
-        scope, token = self.resolve(scope, token)
-        counts = self._counts  # what is read now belongs to this era, whatever this view enters meanwhile
-        found = counts.get((scope, token))
-        if found is None:
-            stored = self.store.reader.values(self.run_id, scope, [token + "#"])[0]
-            if stored is None:
-                raise missing(self, scope, token)
-            try:
-                found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
-            except UNREADABLE as error:
-                raise located(self, error, scope, token) from error
-            if len(counts) > 10_000:
-                counts.clear()
-            counts[scope, token] = found
-        return found
-
-    def resolve(self, scope: str, token: str) -> tuple[str, str]:
-        """Follow the carets at the front of a token."""
-        while token.startswith("^"):
-            scope, token = self.scope(scope).parent, token[1:]
-        return scope, token
-
-    def codec(self, scope: str, token: str) -> Codec:
-        """The codec of a value that `token` names right in `scope`."""
-        body = self.body(scope)
-        if token.startswith("$"):
-            number = next(param.codec for param in body.params if param.name == token[1:])
-        else:
-            step, output = token.split(".")
-            number = body.steps[int(step)].outputs[int(output)].codec
-        return self.program.codec(number)
-
-    def list_over(self, scope: str, token: str) -> str | None:
-        """The token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
-        if token.startswith("$"):
-            return None
-        step_index, output = token.split(".")
-        step = self.body(scope).steps[int(step_index)]
-        if step.over is not None:
-            return step.over
-        return token if step.outputs[int(output)].split else None
 
 
 class Reader:

@@ -10,7 +10,7 @@ from types import GeneratorType
 from typing import Any, Final
 
 from dagcelery import objects
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import BytesCodec, Codec

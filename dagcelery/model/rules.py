@@ -80,6 +80,7 @@ READABLE = "FromParam(...) or FromNodeOutput(...)"
 
 
 def check_sources(place: str, source: object) -> None:
+    """Raise InvalidDag naming `place` for what is no source, or is made of parts that may not stand in it."""
     if not isinstance(source, SOURCES):
         raise InvalidDagType(
             place,

@@ -21,8 +21,8 @@ from celery import Celery, _state, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
-from dagcelery.engine.loop import Engine
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
@@ -33,6 +33,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
+from dagcelery.worker.soft_limit import soft_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +222,7 @@ class Binding:
                 self.keyring,
                 self.settings,
                 self.sender,
+                soft_time_limit=soft_time_limit,
                 boot=boot,
                 observer=Announcer(self.app),
                 imports=self.imports,

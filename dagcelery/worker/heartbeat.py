@@ -29,7 +29,7 @@ from celery.worker.request import Request
 
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import is_worker_stopping, quiet_logger
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker import context as bindings

@@ -33,7 +33,7 @@ from celery.utils.nodenames import default_nodename
 from dagcelery.engine.execute import Executed
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.pieces import PieceFilter
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
 from dagcelery.worker.sender import LINK, VISIT

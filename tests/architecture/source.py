@@ -24,7 +24,7 @@ class Module:
 
     @property
     def name(self) -> str:
-        """Where it is, below the package: ``engine/loop``."""
+        """Where it is, below the package: ``engine/worker_loop``."""
         return self.path.relative_to(PACKAGE).with_suffix("").as_posix()
 
     @property

@@ -44,7 +44,7 @@ LAST = "compat"
 # Who may import what others made; what is not named here may be imported by nobody.
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
-    "billiard": {"worker", "engine"},
+    "billiard": {"worker"},
     "redis": {"store/redis", "store/inspection", "testing"},
     "lupa": {"store/local"},
     "cloudpickle": {"payload"},
@@ -59,7 +59,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pytest": {"testing"},
     "watchfiles": {"cli/machine"},
 }
-NEITHER_CELERY_NOR_REDIS = {"engine/loop", "engine/execute", "engine/reading", "engine/writing"}
 
 # What is a value in and a value out cannot differ from one process to the next.
 PURE = {"model", "planner", "frontends", "draw"}
@@ -97,7 +96,6 @@ def test_what_others_made_is_imported_in_its_place_only(module: Module) -> None:
     for name in module.imports_when_run():
         if top := third_party(name):
             assert is_within(module.name, THIRD_PARTY.get(top, set())), f"{module.name} imports {top}"
-            assert not (module.name in NEITHER_CELERY_NOR_REDIS and top in ("celery", "redis"))
 
 
 @each_module()
@@ -119,7 +117,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         "import dagcelery; from dagcelery import dag, task",
         "from dagcelery import DAG, Task, FromParam, AsJSON, invoke, submit, Run, errors",
-        "import dagcelery.engine.loop",
+        "import dagcelery.engine.worker_loop",
         "from dagcelery import Pipeline, RedisStage, DiskCacheStage, Stage, stage",
         "import dagcelery.frontends.yaml",
         "from dagcelery.compat.dagger import dsl; from dagcelery.compat.pydags.stage import stage",

@@ -13,7 +13,7 @@ import pytest
 
 from dagcelery import dag, task
 from dagcelery.client import lifecycle
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch, CodeUnknown
 from dagcelery.payload import functions
 from dagcelery.payload.functions import code_hash

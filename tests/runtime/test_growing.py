@@ -10,7 +10,7 @@ import redis
 
 from dagcelery import dag, task
 from dagcelery.client import plan_of
-from dagcelery.engine import program
+from dagcelery.engine import run_view
 from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
 from dagcelery.local import Server
@@ -77,7 +77,7 @@ def test_without_a_key_nothing_that_was_made_may_need_pickle(store: Store) -> No
 
 
 def test_workers_may_forget_plans_and_read_them_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "_PLANS", 0)
+    monkeypatch.setattr(run_view, "_PLANS", 0)
     world = World(store, slice_seconds=1e-9)
     assert world.run(flows.halves_of, n=6) == RESULT
     assert all(len(view._owners) < 10 for worker in world.workers for view in worker._views.values())

@@ -10,7 +10,7 @@ import pytest
 
 from dagcelery import Retry, task
 from dagcelery.client import events, lifecycle, results, tree
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
 from dagcelery.store.local import store_in_process

@@ -16,7 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from dagcelery import Cache, Retry, Timeout, dag, exponential, invoke, static, submit, task
 from dagcelery.client import lifecycle
-from dagcelery.engine.attempts import limited
+from dagcelery.engine.attempts import Limit, limited
 from dagcelery.errors import DagceleryError, NodeFailed
 from dagcelery.errors import TimeLimitExceeded as HardLimit
 from dagcelery.model.options import MOST_SECONDS
@@ -91,17 +91,17 @@ def test_the_hard_limit_stands_behind_the_soft_one() -> None:
     [(0.01, None, SoftTimeLimitExceeded), (None, 0.01, HardLimit), (0.01, 0.02, SoftTimeLimitExceeded)],
 )
 def test_either_side_may_stand_alone(soft: float | None, hard: float | None, expected: type[Exception]) -> None:
-    with pytest.raises(expected), limited((soft, hard)):
+    with pytest.raises(expected), limited(Limit(soft, hard, SoftTimeLimitExceeded)):
         spin()
 
 
 def test_a_limit_within_a_limit_leaves_the_outer_one_in_force() -> None:
     def leave_another() -> None:
-        with limited((None, 30)):
+        with limited(Limit(None, 30, SoftTimeLimitExceeded)):
             pass
         spin()
 
-    with pytest.raises(HardLimit) as found, limited((None, 0.05)):
+    with pytest.raises(HardLimit) as found, limited(Limit(None, 0.05, SoftTimeLimitExceeded)):
         leave_another()
     assert found.value.seconds == 0.05
 

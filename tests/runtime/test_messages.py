@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.store.records import Lost
 from dagcelery.worker.sender import LINK, VISIT
 

@@ -8,8 +8,8 @@ import pytest
 
 from dagcelery import dag, task
 from dagcelery.client import results
-from dagcelery.engine.loop import Engine
 from dagcelery.engine.reading import Reader
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, UnknownKey
 from dagcelery.store.records import ROOT, Scope
 

@@ -11,7 +11,7 @@ import pytest
 from dagcelery import Retry, current, dag, task, when
 from dagcelery.client import lifecycle
 from dagcelery.client.results import notice_deadline
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NodeFailed
 from dagcelery.store.keys import key
 from dagcelery.worker.signals import Announcer, OwnMessages

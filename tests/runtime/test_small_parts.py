@@ -9,7 +9,7 @@ import pytest
 
 from dagcelery import invoke
 from dagcelery.client.results import NodeStatus, RunState
-from dagcelery.engine.loop import Durations
+from dagcelery.engine.worker_loop import Durations
 from dagcelery.errors import InvalidParameters
 from dagcelery.worker import context
 

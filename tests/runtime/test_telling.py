@@ -16,8 +16,8 @@ from dagcelery import Retry, Timeout, current, dag, invoke, task
 from dagcelery.client import results
 from dagcelery.engine.execute import Executed
 from dagcelery.engine.interrupts import quiet_logger
-from dagcelery.engine.loop import Unobserved, Visit
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Unobserved, WorkerLoop
 from dagcelery.errors import NodeFailed
 from dagcelery.payload import failures
 from dagcelery.store.records import Claim, Lost, Response
@@ -60,7 +60,7 @@ def poisoned(world: World, why: str) -> str:
     """A run whose piece was poisoned; its id."""
     run_id = world.submit(late)
     worker = world.workers[0]
-    visit = Visit(worker, worker.view(run_id), "celery", "")
+    visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
     for _ in range(3 if why == "died" else 1):
         grant = world.store.machine.claim(run_id, visit._want("")).claim
         assert grant is not None
@@ -244,7 +244,7 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     world = observed()
     run_id = world.submit(flows.echo, x=1)
     worker = world.workers[0]
-    visit = Visit(worker, worker.view(run_id), "celery", "")
+    visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
     grant = world.store.machine.claim(run_id, visit._want("")).claim
     assert grant is not None
     assert signals_of(worker.view(run_id), grant) is None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.engine.interrupts import Watch
-from dagcelery.engine.loop import Engine
+from dagcelery.engine.interrupts import Watchdog
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.worker.sender import VISIT
 
 from . import flows
@@ -185,7 +185,7 @@ def test_no_more_messages_are_sent_than_processes_could_use() -> None:
 
 # -- the watch ------------------------------------------------------------------------------------
 def test_the_watch_calls_back_once_for_what_takes_long() -> None:
-    watch, calls, called = Watch(0.001), list[int](), threading.Event()
+    watch, calls, called = Watchdog(0.001), list[int](), threading.Event()
 
     def overran() -> None:
         calls.append(1)
@@ -199,7 +199,7 @@ def test_the_watch_calls_back_once_for_what_takes_long() -> None:
 
 
 def test_the_watch_leaves_alone_what_ends_in_time() -> None:
-    watch, calls = Watch(LONG), list[int]()
+    watch, calls = Watchdog(LONG), list[int]()
     for _ in range(1_000):
         with watch.over(lambda: calls.append(1)):
             pass
@@ -207,7 +207,7 @@ def test_the_watch_leaves_alone_what_ends_in_time() -> None:
 
 
 def test_each_thread_is_watched_for_itself() -> None:
-    watch, outer, inner = Watch(0.001), threading.Event(), threading.Event()
+    watch, outer, inner = Watchdog(0.001), threading.Event(), threading.Event()
 
     def other() -> None:
         with watch.over(inner.set):
@@ -223,7 +223,7 @@ def test_each_thread_is_watched_for_itself() -> None:
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_the_watch_goes_on_after_a_callback_that_failed(times: int) -> None:
-    watch = Watch(0.001)
+    watch = Watchdog(0.001)
     for _ in range(times):
         called = threading.Event()
 

@@ -11,14 +11,15 @@ from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import new_run, plan_of, results
-from dagcelery.engine.loop import Engine, Observer
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine, Observer
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
 from dagcelery.worker.sender import LINK, VISIT, Canvas
+from dagcelery.worker.soft_limit import soft_time_limit
 
 KEY = "a key for tests"
 
@@ -112,7 +113,9 @@ class World:
     def engine(self, boot: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
-        return Engine(self.store, keyring, self.settings, self.post, boot=boot, observer=observer)
+        return Engine(
+            self.store, keyring, self.settings, self.post, soft_time_limit=soft_time_limit, boot=boot, observer=observer
+        )
 
     def submit(self, node: Any, **params: Any) -> str:
         """Remember a run and post its first messages; its id."""

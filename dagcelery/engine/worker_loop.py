@@ -1,21 +1,11 @@
-"""How long functions take in this process: the largest of the last 20 calls, so that a surprise is remembered.
+"""The engine: a message brings a worker to a run, where it claims, executes and finishes pieces until none is ready.
 
-How many runs of a DAG may be active, and how many pieces of a task may run, in all workers together.
-
-A place is taken in the store before, and given back after; whoever finds none waits there, and who gives one back
-wakes the first. A place is only as good as what took it: of a run that is over, or of a piece whose claim is gone, it
-is taken away as soon as somebody else needs it. So a death holds up nobody for longer than it takes to notice.
-
-One message's stay in a run: claim, execute, finish, until nothing is ready or its time is over.
-
-Who must tell others of ready work? Whoever made it ready, or leaves it ready behind. While a visit runs pieces that
-are known to be short it tells others once in each hand-off time; before one that is not, at once; and if one overruns,
-a timer thread does. So no ready piece waits longer than the hand-off time and a message while a worker is free.
-
-The engine: a message brings a worker to a run, where it claims, executes and finishes pieces until none is ready.
-
-It speaks to the store, and to a `Sender` for messages; it knows neither Celery nor Redis, so `invoke` and eager mode
-run the same engine.
+The engine speaks to the store, and to a `Sender` for messages, so `invoke` and eager mode run the same one. Whoever
+makes work ready, or leaves it ready behind, tells others: once in each hand-off time while pieces are known to be
+short, at once before a long one, and from the watchdog's thread if one overruns. So no ready piece waits longer than
+the hand-off time and a message while a worker is free. Places of limits are kept in the store; the place of a run that
+is over, or of a piece whose claim is gone, is taken away as soon as another needs it, so a death blocks others only
+until it is noticed.
 """
 
 from __future__ import annotations
@@ -26,7 +16,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -34,9 +24,9 @@ from typing import Protocol
 from dagcelery.engine import execute
 from dagcelery.engine.attempts import Listener
 from dagcelery.engine.execute import Executed, Executor
-from dagcelery.engine.interrupts import Watch, is_leaving, noted, quiet_logger, tell_apart
+from dagcelery.engine.interrupts import Watchdog, is_leaving, noted, quiet_logger, tell_apart
 from dagcelery.engine.program import Program
-from dagcelery.engine.reading import RunView
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.signing import Keyring
@@ -165,7 +155,7 @@ _HINTED_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
 
-class Visit:
+class WorkerLoop:
     """One message's stay in a run. A link of a chain does `steps` itself and leaves `then` to the chain."""
 
     def __init__(
@@ -185,7 +175,8 @@ class Visit:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        self._executor = Executor(view, engine.limits, engine.settings.max_deaths, engine.settings.max_nodes)
+        settings = engine.settings
+        self._executor = Executor(view, engine.limits, settings.max_deaths, settings.max_nodes, engine.soft_time_limit)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
@@ -427,6 +418,7 @@ class Engine:
         settings: Settings,
         sender: Sender,
         *,
+        soft_time_limit: Callable[[], Exception],
         boot: str = "local",
         observer: Observer | None = None,
         imports: Collection[str] | None = None,
@@ -436,11 +428,12 @@ class Engine:
         self.settings = settings
         self.imports = settings.imports if imports is None else imports
         self.sender = sender
+        self.soft_time_limit = soft_time_limit
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.observer = observer or Unobserved()
         self.durations = Durations()
         self.quotas = Quotas(store, sender, settings.dead_seconds)
-        self.watch = Watch(settings.handoff_seconds)
+        self.watch = Watchdog(settings.handoff_seconds)
         self.limits = Limits(
             payload_bytes=settings.max_payload_bytes,
             items=settings.max_items,
@@ -505,14 +498,14 @@ class Engine:
         view = self._met(run_id)
         if view is not None:
             with noted(), view.visited():
-                Visit(self, view, queue, message).work(focus)
+                WorkerLoop(self, view, queue, message).work(focus)
 
     def poison(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
             with noted(), view.visited():
-                Visit(self, view, queue, "").fail(step)
+                WorkerLoop(self, view, queue, "").fail(step)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
         """A run is over: what is to be called then is sent for, and its keys live as long as results do.
@@ -571,7 +564,7 @@ class Engine:
         view = self._met(run_id)
         if view is not None:
             with noted(), view.visited():
-                Visit(self, view, queue, message, steps, then).work_on(steps)
+                WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:
         """The run that a message names; one whose plan this worker may not read is left to others, unharmed."""
