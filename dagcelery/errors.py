@@ -41,489 +41,387 @@
     ├── NotSent
     └── PlanVersionUnsupported
 
-An error is a small record: its ``args`` are its constructor's arguments, so it survives pickle, copy and
-result backends that rebuild ``cls(*args)``. Its ``str()`` is one sentence: the culprit, what is wrong,
-what would be right.
-
-The top of the family of errors, and how its members put their sentences together.
-
-Errors of those who write a DAG or give it parameters.
-
-Errors of values on their way to bytes and back.
-
-Errors of a run, its pieces, and what was kept of them.
-
-Errors of what is around a run: settings, code, store, broker.
+An error is a record of the facts its constructor takes, and tells three things about them: the culprit, the problem
+and the remedy. `str()` joins these. ``args`` are the constructor's arguments, so it survives pickle, copy and result
+backends that rebuild ``cls(*args)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TypeVar, dataclass_transform
 
-__all__ = [
-    "BadSignature",
-    "BrokerUnavailable",
-    "CodeMismatch",
-    "CodeUnknown",
-    "CyclicDependency",
-    "DagceleryError",
-    "DeserializationError",
-    "FunctionNotAllowed",
-    "FunctionNotFound",
-    "InvalidConfig",
-    "InvalidDag",
-    "InvalidDagType",
-    "InvalidLocation",
-    "InvalidParameters",
-    "InvalidSetting",
-    "KeyReused",
-    "LimitExceeded",
-    "NodeFailed",
-    "NotConfigured",
-    "NotKept",
-    "NotResumable",
-    "NotSent",
-    "NotStarted",
-    "PayloadTooLarge",
-    "PieceDied",
-    "PlanVersionUnsupported",
-    "ResultTimeout",
-    "RunCancelled",
-    "RunNotFound",
-    "RunTimedOut",
-    "SerializationError",
-    "SpillDamaged",
-    "SpillUnavailable",
-    "StoreRefused",
-    "StoreUnavailable",
-    "TimeLimitExceeded",
-    "UnknownKey",
-    "ValueFreed",
-    "sentence",
-]
+_E = TypeVar("_E")
 
 
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def _record(cls: type[_E]) -> type[_E]:
+    """Make a dataclass of an error that is compared and shown as exceptions are."""
+    return dataclass(eq=False, repr=False)(cls)
+
+
+@_record
 class DagceleryError(Exception):
-    """The base of all errors of this package; ``str()`` joins the parts it was made of into a sentence."""
+    """The base of all errors of this package: the culprit, what is wrong with it, and what would be right."""
 
-    def __init_subclass__(cls) -> None:
-        # Where an error is written is nobody's business: it is called, pickled and shown by its public name.
-        if cls.__module__.startswith("dagcelery.errors."):
-            cls.__module__ = "dagcelery.errors"
+    culprit: str
+    problem: str = ""
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        self.args = tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def __str__(self) -> str:
-        return sentence(*map(str, self.args))
+        parts = [part.rstrip(". ") for part in (self.problem, self.remedy) if part]
+        return ": ".join(filter(None, (self.culprit.rstrip(". "), "; ".join(parts))))
 
 
-def sentence(*parts: str) -> str:
-    """Join culprit, what is wrong and what would be right into one; empty parts are left out."""
-    told = [part.rstrip(". ") for part in parts if part]
-    if len(told) < 2:
-        return "".join(told)
-    return f"{told[0]}: {'; '.join(told[1:])}"
+@_record
+class _Worded(DagceleryError):
+    """An error that is made of other facts, and has its own words for them."""
+
+    culprit: str = field(init=False)
+    problem: str = field(init=False)
+    remedy: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.culprit, self.problem, self.remedy = self._parts()
+
+    def _parts(self) -> tuple[str, str, str]:
+        """Return culprit, problem and remedy."""
+        raise NotImplementedError
 
 
-class InvalidDag(DagceleryError, ValueError):
+class _Refusal(DagceleryError):
+    """Something that was written or given cannot be taken; ``wrong`` and ``right`` are problem and remedy."""
+
+    @property
+    def wrong(self) -> str:
+        return self.problem
+
+    @property
+    def right(self) -> str:
+        return self.remedy
+
+
+class InvalidDag(_Refusal, ValueError):
     """A DAG breaks a rule; raised when it is built, never when it runs."""
-
-    def __init__(self, culprit: str, wrong: str = "", right: str = "") -> None:
-        super().__init__(culprit, wrong, right)
-        self.culprit = culprit
-        self.wrong = wrong
-        self.right = right
 
 
 class InvalidDagType(InvalidDag, TypeError):
     """A part of a DAG is of a type that cannot stand there."""
 
 
-class CyclicDependency(InvalidDag):
+@_record
+class CyclicDependency(_Worded, InvalidDag):
     """Nodes need each other in a circle; ``nodes`` are their names in that order, each once."""
 
-    def __init__(self, nodes: Sequence[str]) -> None:
-        circle = " -> ".join([*nodes, *nodes[:1]])
-        super().__init__(
-            f"nodes {circle}",
+    nodes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.nodes = tuple(self.nodes)
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"nodes {' -> '.join([*self.nodes, *self.nodes[:1]])}",
             "need each other in a circle, so none of them could start",
             "remove one of these dependencies",
         )
-        self.args = (nodes,)
-        self.nodes = tuple(nodes)
-
-    def __str__(self) -> str:
-        return sentence(self.culprit, self.wrong, self.right)
 
 
 class InvalidConfig(InvalidDag):
-    """A configuration says what no workflow can be made of; `line` counts from 1, None means that of no file."""
+    """A configuration cannot be made into a workflow; `line` counts from 1, and is None where there is no file."""
 
-    def __init__(self, file: str, line: int | None, key: str, wrong: str, right: str = "") -> None:
-        place = ", ".join(filter(None, (file, f"line {line}" if line else "", key)))
-        super().__init__(place, wrong, right)
-        self.args = (file, line, key, wrong, right)
+    def __init__(self, file: str, line: int | None, key: str, problem: str, remedy: str = "") -> None:
+        super().__init__(", ".join(filter(None, (file, f"line {line}" if line else "", key))), problem, remedy)
+        self.args = (file, line, key, problem, remedy)
         self.file = file
         self.line = line
         self.key = key
 
-    def __str__(self) -> str:
-        return sentence(self.culprit, self.wrong, self.right)
 
-
-class InvalidParameters(DagceleryError, ValueError):
+class InvalidParameters(_Refusal, ValueError):
     """The parameters given to a run do not fit its DAG."""
 
-    def __init__(self, culprit: str, wrong: str = "", right: str = "") -> None:
-        super().__init__(culprit, wrong, right)
-        self.culprit = culprit
-        self.wrong = wrong
-        self.right = right
 
-
-class KeyReused(InvalidParameters):
+@_record
+class KeyReused(_Worded, InvalidParameters):
     """A key stands for a run that was submitted with other parameters; that run is `run_id`."""
 
-    def __init__(self, key: str, run_id: str, name: str) -> None:
-        super().__init__(
-            f"key {key!r}",
-            f"stands for run {run_id} of '{name}', which was submitted with other parameters",
+    key: str
+    run_id: str
+    name: str
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"key {self.key!r}",
+            f"stands for run {self.run_id} of '{self.name}', which was submitted with other parameters",
             "use a key for one set of parameters only",
         )
-        self.args = (key, run_id, name)
-        self.key = key
-        self.run_id = run_id
-
-    def __str__(self) -> str:
-        return sentence(self.culprit, self.wrong, self.right)
 
 
-class BadSignature(DagceleryError):
-    """Stored bytes cannot be trusted, so they were not decoded; ``address`` says which."""
+class InvalidSetting(_Refusal, ValueError):
+    """A setting has a value that it cannot have; ``name`` is the environment variable or the argument."""
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address = address
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return sentence(f"the stored bytes of {self.address} were refused", self.reason)
+    @property
+    def name(self) -> str:
+        """Return the culprit."""
+        return self.culprit
 
 
-class UnknownKey(BadSignature):
-    """Stored bytes were sealed with a key that this process does not hold; one that does may read them."""
+class InvalidLocation(_Refusal, OSError):
+    """A file or folder cannot be read or written where it should be; nothing was left half-written."""
 
 
-class SerializationError(DagceleryError):
-    """A value cannot be turned into bytes without loss."""
+@_record
+class NotConfigured(DagceleryError):
+    """Something needs a setting that was not made."""
 
-    def __init__(self, culprit: str, reason: str = "", remedy: str = "") -> None:
-        super().__init__(culprit, reason, remedy)
-        self.culprit = culprit
-        self.reason = reason
-        self.remedy = remedy
+    problem: str = field(init=False, default="")
 
 
-class DeserializationError(DagceleryError):
-    """Stored bytes, though genuine, cannot be turned back into a value here."""
+@_record
+class FunctionNotAllowed(_Worded, NotConfigured):
+    """Unsigned data names a module outside the allow-list; the module was not imported."""
 
-    def __init__(self, culprit: str, reason: str = "", remedy: str = "") -> None:
-        super().__init__(culprit, reason, remedy)
-        self.culprit = culprit
-        self.reason = reason
-        self.remedy = remedy
+    module: str
+    qualname: str = ""
 
-
-class ValueFreed(DeserializationError):
-    """A value is not there any more, because its DAG keeps nothing but its outputs."""
-
-
-class SpillDamaged(DeserializationError):
-    """A value stands in a file that is missing, or holds other bytes than were written; nothing was decoded."""
-
-
-class LimitExceeded(DagceleryError):
-    """Something is larger than a setting allows; ``setting`` is the environment variable that says so."""
-
-    def __init__(self, culprit: str, amount: int, limit: int, unit: str, setting: str) -> None:
-        super().__init__(culprit, amount, limit, unit, setting)
-        self.culprit = culprit
-        self.amount = amount
-        self.limit = limit
-        self.unit = unit
-        self.setting = setting
-
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, str, str]:
         return (
-            f"{self.culprit} has {self.amount:,} {self.unit}, more than the {self.limit:,} that are allowed; "
-            f"make it smaller, or raise {self.setting}"
+            f"{_called(self.module, self.qualname)} was named by unsigned data, and module {self.module!r} is neither "
+            "in DAGCELERY_IMPORTS nor one in which the Celery app looks for its tasks",
+            "",
+            f"add {self.module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value on the client and "
+            "its workers; an app of your own may say them as app.conf.dagcelery_imports and "
+            "app.conf.dagcelery_signing_key",
         )
 
 
-class PayloadTooLarge(LimitExceeded):
-    """A value's bytes are more than may be stored; ``size`` may be a lower bound, counted until then."""
-
-    def __init__(self, culprit: str, size: int, limit: int) -> None:
-        super().__init__(culprit, size, limit, "bytes", "DAGCELERY_MAX_PAYLOAD_BYTES")
-        self.args = (culprit, size, limit)
-        self.size = size
-
-    def __str__(self) -> str:
-        return (
-            f"{self.culprit} takes {self.size:,} bytes or more, and {self.limit:,} are allowed; "
-            "keep large data in files or an object store and pass its address, "
-            "split it into elements, or raise DAGCELERY_MAX_PAYLOAD_BYTES"
-        )
-
-
-class NodeFailed(DagceleryError):
+@_record
+class NodeFailed(_Worded):
     """A node of a run raised; ``address`` is where, ``traceback`` the remote one as text.
 
     The original class is never imported: ``type_name`` is its qualified name. In process the original
     exception is ``__cause__``.
     """
 
-    def __init__(self, address: str, type_name: str, message: str = "", traceback: str = "") -> None:
-        super().__init__(address, type_name, message, traceback)
-        self.address = address
-        self.type_name = type_name
-        self.message = message
-        self.traceback = traceback
-        if traceback:
-            self.add_note(f"Traceback of {address}, where it ran:\n{traceback.rstrip()}")
+    address: str
+    type_name: str
+    message: str = ""
+    traceback: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.traceback:
+            self.add_note(f"Traceback of {self.address}, where it ran:\n{self.traceback.rstrip()}")
+
+    def _parts(self) -> tuple[str, str, str]:
+        return f"node {self.address} failed with {self.type_name}", self.message, ""
 
     def __str__(self) -> str:
-        told = f"node {self.address} failed with {self.type_name}"
-        return f"{told}: {self.message}" if self.message else told
+        # The message is not ours: nothing is stripped from it.
+        return f"{self.culprit}: {self.message}" if self.message else self.culprit
 
 
-class PieceDied(DagceleryError):
+@_record
+class PieceDied(_Worded):
     """The processes that ran a piece died, as often as DAGCELERY_MAX_DEATHS allows.
 
     Or they were stopped while they ran it and gave it back, ten times as often; `how` says which.
     """
 
-    def __init__(self, deaths: int, how: str = "died") -> None:
-        super().__init__(deaths, how)
-        self.deaths = deaths
-        self.how = how
+    deaths: int
+    how: str = "died"
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, str, str]:
         if self.how == "returned":
             return (
-                f"it was given back {self.deaths} times by processes that were stopped while they ran it; let workers "
-                "finish it (a warm shutdown does), or make it shorter, then resume the run"
+                "",
+                f"it was given back {self.deaths} times by processes that were stopped while they ran it",
+                "let workers finish it (a warm shutdown does), or make it shorter, then resume the run",
             )
         return (
-            f"{self.deaths} processes died while they ran it; look for what kills them in the logs of the workers "
-            "and of the kernel (memory, a crash in native code), then resume the run"
+            "",
+            f"{self.deaths} processes died while they ran it",
+            "look for what kills them in the logs of the workers and of the kernel (memory, a crash in native code), "
+            "then resume the run",
         )
 
 
-class TimeLimitExceeded(DagceleryError, TimeoutError):
+@_record
+class TimeLimitExceeded(_Worded, TimeoutError):
     """A piece took longer than its task's hard time limit, and was ended."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    seconds: float
 
-    def __str__(self) -> str:
-        return f"it ran longer than the {self.seconds:g} s of its time limit; raise timeout=, or make it faster"
+    def _parts(self) -> tuple[str, str, str]:
+        return "", f"it ran longer than the {self.seconds:g} s of its time limit", "raise timeout=, or make it faster"
 
 
-class NotStarted(DagceleryError):
+@_record
+class NotStarted(_Worded):
     """A piece was not started as soon as its task's `start_within` says."""
 
-    def __init__(self, queue: str, seconds: float, is_served: bool) -> None:
-        super().__init__(queue, seconds, is_served)
-        self.queue = queue
-        self.seconds = seconds
-        self.is_served = is_served
+    queue: str
+    seconds: float
+    is_served: bool
 
-    def __str__(self) -> str:
-        if not self.is_served:
-            return (
-                f"it was not started within {self.seconds:g} s, because no live worker consumes queue '{self.queue}'; "
-                f"start one: celery -A dagcelery worker -Q {self.queue}"
-            )
+    def _parts(self) -> tuple[str, str, str]:
+        late = f"it was not started within {self.seconds:g} s, because"
+        if self.is_served:
+            busy = f"{late} the workers of queue '{self.queue}' were busy"
+            return "", busy, "start more of them, or raise start_within="
         return (
-            f"it was not started within {self.seconds:g} s, because the workers of queue '{self.queue}' were busy; "
-            "start more of them, or raise start_within="
+            "",
+            f"{late} no live worker consumes queue '{self.queue}'",
+            f"start one: celery -A dagcelery worker -Q {self.queue}",
         )
 
 
-class NotResumable(DagceleryError):
+@_record
+class NotResumable(_Worded):
     """A run cannot be resumed in the state that it is in."""
 
-    def __init__(self, run_id: str, state: str) -> None:
-        super().__init__(run_id, state)
-        self.run_id = run_id
-        self.state = state
+    run_id: str
+    state: str
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, str, str]:
+        culprit = f"run {self.run_id} is {self.state}"
         if self.state == "done":
-            return f"run {self.run_id} is done: there is nothing to resume; say from where with retry_from()"
-        return f"run {self.run_id} is {self.state}: it goes on by itself; cancel it first, or wait for its end"
+            return culprit, "there is nothing to resume", "say from where with retry_from()"
+        return culprit, "it goes on by itself", "cancel it first, or wait for its end"
 
 
-class RunCancelled(DagceleryError):
+@_record
+class RunCancelled(_Worded):
     """A run was cancelled before it was done."""
 
-    def __init__(self, run_id: str, reason: str = "") -> None:
-        super().__init__(run_id, reason)
-        self.run_id = run_id
-        self.reason = reason
+    run_id: str
+    reason: str = ""
 
-    def __str__(self) -> str:
-        return sentence(f"run {self.run_id} was cancelled", self.reason)
+    def _parts(self) -> tuple[str, str, str]:
+        return f"run {self.run_id} was cancelled", self.reason, ""
 
 
-class RunTimedOut(DagceleryError):
+@_record
+class RunTimedOut(_Worded):
     """A run passed its deadline, or its data was about to expire, before it was done."""
 
-    def __init__(self, run_id: str, reason: str = "") -> None:
-        super().__init__(run_id, reason)
-        self.run_id = run_id
-        self.reason = reason
+    run_id: str
+    reason: str = ""
 
-    def __str__(self) -> str:
-        return sentence(f"run {self.run_id} timed out", self.reason)
+    def _parts(self) -> tuple[str, str, str]:
+        return f"run {self.run_id} timed out", self.reason, ""
 
 
-class ResultTimeout(DagceleryError, TimeoutError):
-    """A run was waited for in vain; it goes on."""
+@_record
+class ResultTimeout(_Worded, TimeoutError):
+    """A run had no result in the time that was waited for it; it goes on."""
 
-    def __init__(self, run_id: str, seconds: float) -> None:
-        super().__init__(run_id, seconds)
-        self.run_id = run_id
-        self.seconds = seconds
+    run_id: str
+    seconds: float
 
-    def __str__(self) -> str:
-        return (
-            f"run {self.run_id} had no result after {self.seconds:g} s; "
-            "it goes on: ask again, wait longer, or cancel it"
-        )
+    def _parts(self) -> tuple[str, str, str]:
+        problem = f"run {self.run_id} had no result after {self.seconds:g} s"
+        return "", problem, "it goes on: ask again, wait longer, or cancel it"
 
 
-class RunNotFound(DagceleryError, LookupError):
+@_record
+class RunNotFound(_Worded, LookupError):
     """The store knows no run of this id."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id)
-        self.run_id = run_id
+    run_id: str
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, str, str]:
         return (
-            f"run {self.run_id} is not in this store: it never was, it has expired, or it was deleted; "
-            "check the id and DAGCELERY_STORE_URL"
+            f"run {self.run_id} is not in this store",
+            "it never was, it has expired, or it was deleted",
+            "check the id and DAGCELERY_STORE_URL",
         )
 
 
-class NotKept(DagceleryError, KeyError):
+@_record
+class NotKept(_Worded, KeyError):
     """A stage reads a value that no stage of its run has written, or that was deleted."""
 
-    def __init__(self, run_id: str, key: str) -> None:
-        super().__init__(run_id, key)
-        self.run_id = run_id
-        self.key = key
+    run_id: str
+    key: str
 
-    def __str__(self) -> str:
-        return f"run {self.run_id} keeps no value called {self.key!r}; write it in a stage that comes before this one"
-
-
-class InvalidSetting(DagceleryError, ValueError):
-    """A setting has a value that it cannot have; ``name`` is the environment variable or the argument."""
-
-    def __init__(self, name: str, wrong: str, right: str = "") -> None:
-        super().__init__(name, wrong, right)
-        self.name = name
-        self.wrong = wrong
-        self.right = right
+    def _parts(self) -> tuple[str, str, str]:
+        problem = f"run {self.run_id} keeps no value called {self.key!r}"
+        return "", problem, "write it in a stage that comes before this one"
 
 
-class InvalidLocation(DagceleryError, OSError):
-    """A file or folder cannot be read or written where somebody said; nothing was left half-written."""
+@_record
+class BadSignature(_Worded):
+    """Stored bytes cannot be trusted, so they were not decoded; ``address`` says which."""
 
-    def __init__(self, culprit: str, wrong: str, right: str = "") -> None:
-        super().__init__(culprit)  # an OSError takes two and more for something else
-        self.args = (culprit, wrong, right)
-        self.culprit = culprit
-        self.wrong = wrong
-        self.right = right
+    address: str
+    reason: str
 
-
-class NotConfigured(DagceleryError):
-    """Something was asked for that needs a setting which nobody made."""
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
+    def _parts(self) -> tuple[str, str, str]:
+        return f"the stored bytes of {self.address} were refused", self.reason, ""
 
 
-class FunctionNotAllowed(NotConfigured):
-    """Unsigned data names a module outside the allow-list; the module was not imported."""
-
-    def __init__(self, module: str, qualname: str = "") -> None:
-        super().__init__(
-            f"{_called(module, qualname)} was named by unsigned data, and module {module!r} is neither in "
-            "DAGCELERY_IMPORTS nor one in which the Celery app looks for its tasks",
-            f"add {module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value on the client and its "
-            "workers; an app of your own may say them as app.conf.dagcelery_imports and app.conf.dagcelery_signing_key",
-        )
-        self.args = (module, qualname)
-        self.module = module
-        self.qualname = qualname
-
-    def __str__(self) -> str:
-        return sentence(self.what, self.remedy)
+class UnknownKey(BadSignature):
+    """Stored bytes were sealed with a key that this process does not hold; one that does may read them."""
 
 
-class CodeMismatch(DagceleryError):
-    """A function's code is not the code that the run was planned with; hashes are hexadecimal."""
+@_record
+class CodeMismatch(_Worded):
+    """A function's code is not the code that the run was planned with; hashes are hexadecimal.
 
-    def __init__(self, function: str, planned: str, found: str, remedy: str = "") -> None:
-        super().__init__(function, planned, found, remedy)
-        self.function = function
-        self.planned = planned
-        self.found = found
-        self.remedy = remedy
+    `advice` is what else would help.
+    """
 
-    def __str__(self) -> str:
-        told = (
+    function: str
+    planned: str
+    found: str
+    advice: str = ""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            "",
             f"function {self.function} has other code here ({self.found}) than when its run was planned "
-            f"({self.planned}); deploy the same version to clients and workers, or submit a new run"
+            f"({self.planned})",
+            _either("deploy the same version to clients and workers, or submit a new run", self.advice),
         )
-        return f"{told}; {self.remedy}" if self.remedy else told
 
 
 class CodeUnknown(CodeMismatch):
-    """The code of a function that a run was planned with cannot be compared here, so it may have been changed."""
+    """The code of a function cannot be compared with that of the plan, so it may have been changed.
 
-    def __init__(self, function: str, planned: str, reason: str, remedy: str = "") -> None:
-        super().__init__(function, planned, "", remedy)
-        self.args = (function, planned, reason, remedy)
-        self.reason = reason
+    `found` is why, in place of a hash.
+    """
 
-    def __str__(self) -> str:
-        return sentence(
+    def _parts(self) -> tuple[str, str, str]:
+        return (
             f"function {self.function} may have been changed since its run was planned: its code cannot be looked at "
             "here",
             self.reason,
-            f"do this where module {self.function.partition(':')[0]!r} is as the workers have it",
-            self.remedy,
+            _either(f"do this where module {self.function.partition(':')[0]!r} is as the workers have it", self.advice),
         )
 
+    @property
+    def reason(self) -> str:
+        """Return why there is no hash."""
+        return self.found
 
-class FunctionNotFound(DagceleryError):
+
+@_record
+class FunctionNotFound(_Worded):
     """A function that a plan names is not where the plan says."""
 
-    def __init__(self, module: str, qualname: str, reason: str = "") -> None:
-        super().__init__(module, qualname, reason)
-        self.module = module
-        self.qualname = qualname
-        self.reason = reason
+    module: str
+    qualname: str
+    reason: str = ""
 
-    def __str__(self) -> str:
-        return sentence(
+    def _parts(self) -> tuple[str, str, str]:
+        return (
             f"function {_called(self.module, self.qualname)} was not found",
             self.reason,
             "put its module on this worker's path in the version that the client has; "
@@ -531,16 +429,83 @@ class FunctionNotFound(DagceleryError):
         )
 
 
-class StoreUnavailable(DagceleryError):
-    """The store does not answer; ``url`` has its password hidden."""
+class SerializationError(DagceleryError):
+    """A value cannot be turned into bytes without loss."""
 
-    def __init__(self, reason: str, url: str = "") -> None:
-        super().__init__(reason, url)
-        self.reason = reason
-        self.url = url
+    @property
+    def reason(self) -> str:
+        """Return the problem."""
+        return self.problem
+
+
+class DeserializationError(DagceleryError):
+    """Stored bytes, though genuine, cannot be turned back into a value here."""
+
+    @property
+    def reason(self) -> str:
+        """Return the problem."""
+        return self.problem
+
+
+class SpillDamaged(DeserializationError):
+    """A value's file is missing, or holds other bytes than were written; nothing was decoded."""
+
+
+class ValueFreed(DeserializationError):
+    """A value is not there any more, because its DAG keeps nothing but its outputs."""
+
+
+@_record
+class LimitExceeded(_Worded):
+    """Something is larger than a setting allows; ``setting`` is the environment variable that says so."""
+
+    culprit: str = field()
+    amount: int
+    limit: int
+    unit: str
+    setting: str
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            self.culprit,
+            f"has {self.amount:,} {self.unit}, more than the {self.limit:,} that are allowed",
+            f"make it smaller, or raise {self.setting}",
+        )
 
     def __str__(self) -> str:
-        return sentence(
+        return f"{self.culprit} {self.problem}; {self.remedy}"
+
+
+@_record
+class PayloadTooLarge(LimitExceeded):
+    """A value's bytes are more than may be stored; ``size`` may be a lower bound, counted until then."""
+
+    unit: str = field(init=False, default="bytes")
+    setting: str = field(init=False, default="DAGCELERY_MAX_PAYLOAD_BYTES")
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            self.culprit,
+            f"takes {self.size:,} bytes or more, and {self.limit:,} are allowed",
+            "keep large data in files or an object store and pass its address, split it into elements, "
+            f"or raise {self.setting}",
+        )
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes."""
+        return self.amount
+
+
+@_record
+class StoreUnavailable(_Worded):
+    """The store does not answer; ``url`` has its password hidden."""
+
+    reason: str
+    url: str = ""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
             f"the store {_at(self.url)}does not answer",
             self.reason,
             "start it, or point DAGCELERY_STORE_URL at a Redis or Valkey that runs",
@@ -550,8 +515,8 @@ class StoreUnavailable(DagceleryError):
 class StoreRefused(StoreUnavailable):
     """The store answers, and refuses: it is full, read-only, or does not let this user in. Nothing was written."""
 
-    def __str__(self) -> str:
-        return sentence(
+    def _parts(self) -> tuple[str, str, str]:
+        return (
             f"the store {_at(self.url)}refuses",
             self.reason,
             "give it memory (maxmemory), name its primary, or check user and password of DAGCELERY_STORE_URL, and the "
@@ -559,64 +524,63 @@ class StoreRefused(StoreUnavailable):
         )
 
 
-class BrokerUnavailable(DagceleryError):
-    """The broker takes no messages; ``url`` has its password hidden."""
-
-    def __init__(self, reason: str, url: str = "") -> None:
-        super().__init__(reason, url)
-        self.reason = reason
-        self.url = url
-
-    def __str__(self) -> str:
-        return sentence(
-            f"the broker {_at(self.url)}takes no messages",
-            self.reason,
-            "start it, or point DAGCELERY_BROKER_URL at one that runs",
-        )
-
-
-class NotSent(DagceleryError):
-    """A message could not be sent, and the broker is not to blame; ``reason`` has the type of the original error."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(reason, remedy)
-        self.reason = reason
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return sentence("a message cannot be sent", self.reason, self.remedy)
-
-
-class SpillUnavailable(DagceleryError):
+@_record
+class SpillUnavailable(_Worded):
     """Files of large values cannot be written, read or removed, as ``verb`` says; ``url`` has its password hidden."""
 
-    def __init__(self, url: str, verb: str, reason: str) -> None:
-        super().__init__(url, verb, reason)
-        self.url = url
-        self.verb = verb
-        self.reason = reason
+    url: str
+    verb: str
+    reason: str
 
-    def __str__(self) -> str:
-        return sentence(
+    def _parts(self) -> tuple[str, str, str]:
+        return (
             f"files below {self.url} cannot be {self.verb}",
             self.reason,
             "let this process reach and write there, or point DAGCELERY_SPILL_URL elsewhere",
         )
 
 
-class PlanVersionUnsupported(DagceleryError):
+@_record
+class BrokerUnavailable(_Worded):
+    """The broker takes no messages; ``url`` has its password hidden."""
+
+    reason: str
+    url: str = ""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"the broker {_at(self.url)}takes no messages",
+            self.reason,
+            "start it, or point DAGCELERY_BROKER_URL at one that runs",
+        )
+
+
+@_record
+class NotSent(DagceleryError):
+    """A message could not be sent, and the broker is not to blame; ``reason`` has the type of the original error."""
+
+    culprit: str = field(init=False, default="a message cannot be sent")
+    problem: str = field()
+
+    @property
+    def reason(self) -> str:
+        """Return the problem."""
+        return self.problem
+
+
+@_record
+class PlanVersionUnsupported(_Worded):
     """A plan was written in a version of the format that this process does not read."""
 
-    def __init__(self, found: int, supported: int) -> None:
-        super().__init__(found, supported)
-        self.found = found
-        self.supported = supported
+    found: int
+    supported: int
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, str, str]:
         older = "workers" if self.found > self.supported else "client"
         return (
-            f"a plan of version {self.found} cannot be read by this dagcelery, which reads version "
-            f"{self.supported}; upgrade dagcelery on the {older}"
+            "",
+            f"a plan of version {self.found} cannot be read by this dagcelery, which reads version {self.supported}",
+            f"upgrade dagcelery on the {older}",
         )
 
 
@@ -626,3 +590,7 @@ def _called(module: str, qualname: str) -> str:
 
 def _at(url: str) -> str:
     return f"at {url} " if url else ""
+
+
+def _either(remedy: str, other: str) -> str:
+    return f"{remedy}; {other}" if other else remedy

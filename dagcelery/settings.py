@@ -129,7 +129,7 @@ class Settings:
             return cls(**values)
         except InvalidSetting as error:
             named = sources.get(error.name, error.name)
-            raise InvalidSetting(named, error.wrong, error.right) from None
+            raise InvalidSetting(named, error.problem, error.remedy) from None
 
     def __repr__(self) -> str:
         """Show what was set; the signing key is never shown, nor a URL's password."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from hypothesis import settings
 
+from dagcelery import attach
+from dagcelery.client import set_default
 from dagcelery.local import Cluster, Server
 
 # A checkout that is not installed has no entry points; where it is, pytest has loaded the plug-in already.
@@ -17,6 +21,12 @@ pytest_plugins = ["dagcelery.testing.plugin"]
 
 # The same examples every time: a change is blamed for what it breaks alone. HYPOTHESIS_PROFILE=default draws others.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure() -> None:
+    """Let SIGINT interrupt the tests and what they start, though a shell ignores it for jobs in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +55,17 @@ def dag_cluster_options() -> dict[str, Any]:
 def cluster(dag_cluster: Cluster) -> Cluster:
     """The plug-in's cluster by a shorter name: the default for the length of a test, and clean."""
     return dag_cluster
+
+
+@pytest.fixture
+def eager() -> Iterator[Celery]:
+    """A team's own app, to which dagcelery is attached: what `submit` sends is run at once, in this process."""
+    app = Celery("team", broker="memory://")
+    app.conf.task_always_eager = True
+    replaced = set_default(None)
+    attach(app)
+    yield app
+    set_default(replaced)
 
 
 @pytest.fixture(autouse=True)

@@ -59,8 +59,8 @@ def everything_of(error: BaseException) -> tuple[object, ...]:
 
 
 def test_every_error_class_has_an_example_here() -> None:
-    ours = {kind for kind in vars(errors).values() if isinstance(kind, type)}
-    assert {type(error) for error in EXAMPLES} == {kind for kind in ours if issubclass(kind, BaseException)}
+    public = {kind for name, kind in vars(errors).items() if isinstance(kind, type) and not name.startswith("_")}
+    assert {type(error) for error in EXAMPLES} == {kind for kind in public if issubclass(kind, BaseException)}
 
 
 @each
@@ -78,6 +78,12 @@ def test_an_error_survives_a_json_result_backend(error: errors.DagceleryError) -
     args = json.loads(json.dumps(error.args))
     assert everything_of(type(error)(*args)) == everything_of(type(error)(*error.args))
     assert str(type(error)(*args)) == str(error)
+
+
+@each
+def test_an_error_tells_three_things_in_its_sentence(error: errors.DagceleryError) -> None:
+    for part in (error.culprit, error.problem, error.remedy):
+        assert part.rstrip(". ") in str(error)
 
 
 @each

@@ -427,7 +427,7 @@ class Pipeline:
         try:
             return stage.node([called[id(other)] for other in stage.preceding_stages])
         except InvalidDag as error:
-            raise type(error)(f"stage {name!r}: {error.culprit}", error.wrong, error.right) from error
+            raise type(error)(f"stage {name!r}: {error.culprit}", error.problem, error.remedy) from error
 
     def _repr_svg_(self) -> str | None:
         return Picture(self.__dag__()).svg

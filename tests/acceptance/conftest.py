@@ -1,4 +1,4 @@
-"""An app that is always eager, workers that notice deaths soon, and a project for workflows in YAML."""
+"""Workers that notice deaths soon, and a project for workflows in YAML."""
 
 from __future__ import annotations
 
@@ -12,27 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from celery import Celery
 
-from dagcelery import attach
-from dagcelery.client import set_default
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 
 T = TypeVar("T")
 QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def eager() -> Iterator[Celery]:
-    """A team's own app, to which dagcelery is attached: what `submit` sends is run at once, in this process."""
-    app = Celery("team", broker="memory://")
-    app.conf.task_always_eager = True
-    replaced = set_default(None)
-    attach(app)
-    yield app
-    set_default(replaced)
 
 
 @pytest.fixture

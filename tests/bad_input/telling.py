@@ -37,15 +37,7 @@ def check(error: BaseException | None, culprit: str, wrong: str, right: str) -> 
 
 
 def parts(error: errors.DagceleryError) -> tuple[str, str, str]:
-    """The culprit, what is wrong and what would be right; not every class of errors calls them so."""
-    match error:
-        case errors.InvalidDag() | errors.InvalidParameters():
-            return error.culprit, error.wrong, error.right
-        case errors.InvalidSetting():
-            return error.name, error.wrong, error.right
-        case errors.SerializationError() | errors.DeserializationError():
-            return error.culprit, error.reason, error.remedy
-        case errors.LimitExceeded():
-            return error.culprit, f"{error.limit:,}", error.setting
-        case _:  # the classes with a sentence of their own
-            return str(error), str(error), str(error)
+    """The culprit, what is wrong and what would be right; an error that leaves one out tells all in its sentence."""
+    if error.culprit and error.problem and error.remedy:
+        return error.culprit, error.problem, error.remedy
+    return str(error), str(error), str(error)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from celery import Celery
 
 import dagcelery
-from dagcelery import AsPickle, attach, build, dag, task
-from dagcelery.client import set_default
+from dagcelery import AsPickle, build, dag, task
 from dagcelery.errors import DagceleryError, InvalidDag, NodeFailed, SerializationError
 from dagcelery.model import DAG, FromParam, Task
 
@@ -60,16 +59,6 @@ def lines(use: Callable[[], object]) -> tuple[BaseException, list[str]]:
     return caught.value, [frame.name for frame in shown.stack[1:]]
 
 
-@pytest.fixture
-def eager() -> Iterator[None]:
-    app = Celery("team", broker="memory://")
-    app.conf.task_always_eager = True
-    replaced = set_default(None)
-    attach(app)
-    yield
-    set_default(replaced)
-
-
 WAYS: list[Callable[[Any], object]] = [
     build,
     lambda found: found.__dag__(),
@@ -90,7 +79,7 @@ WAYS: list[Callable[[Any], object]] = [
     ],
 )
 def test_the_last_line_of_a_traceback_is_the_users(
-    use: Callable[[Any], object], found: Any, names: list[str], eager: None
+    use: Callable[[Any], object], found: Any, names: list[str], eager: Celery
 ) -> None:
     error, shown = lines(lambda: use(found))
 

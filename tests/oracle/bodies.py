@@ -11,6 +11,17 @@ from .literals import BY_JSON, BY_PICKLE, REFUSED_BY_JSON, Literals
 from .programs import Draw
 from .sessions import Session
 
+DAGS = """\
+@dag
+def inner(a, b={default}):
+    return [seen(a, b), [{literal}], b]
+
+@dag(static=('s',))
+def fixed(a, s={static}):
+    return {{'said': seen(a, [s, type(s).__name__]), 's': s}}
+
+"""
+"""DAGs that programs of every kind call."""
 HEAD = """\
 K = {k}
 CONFIG = {{'k': {config}, 'rows': []}}
@@ -22,14 +33,6 @@ def helper(x):
 @task
 def reads(x):
     return [x, K, CONFIG, ROWS, helper(0)]
-
-@dag
-def inner(a, b={default}):
-    return [seen(a, b), [{literal}], b]
-
-@dag(static=('s',))
-def fixed(a, s={static}):
-    return {{'said': seen(a, [s, type(s).__name__]), 's': s}}
 
 """
 IN_MODULE = """\
@@ -293,7 +296,9 @@ def sessions(draw: Draw, changes: int = 0, doubts: bool = False) -> Session:
         body.add_doubtful()
     returned = ", ".join(["v0", *body.held, body.literal()])
     shape = draw(st.sampled_from(("[{}]", "({})", "{{'all': [{}]}}")))
-    text = HEAD.format(**{name: body.literal() for name in ("k", "config", "row", "default", "literal", "static")})
+    text = (HEAD + DAGS).format(
+        **{name: body.literal() for name in ("k", "config", "row", "default", "literal", "static")}
+    )
     body.lines.append(f"return {shape.format(returned)}")
     place, indent = draw(st.sampled_from(((IN_MODULE, " " * 4), (IN_FACTORY, " " * 8))))
     text += place.format(cell=body.literal(), held=body.literal(), body=f"\n{indent}".join(body.lines))

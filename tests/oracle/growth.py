@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from .bodies import LOCALS, Body, call_of
+from .bodies import DAGS, LOCALS, Body, call_of
 from .literals import BY_JSON, BY_PICKLE
 from .programs import Draw
 from .sessions import Session
@@ -23,14 +23,8 @@ def helper(x):
 def reads(x):
     return [x, K, CONFIG, ROWS]
 
-@dag
-def inner(a, b={default}):
-    return [seen(a, b), [{literal}], b]
-
-@dag(static=('s',))
-def fixed(a, s={static}):
-    return {{'said': seen(a, [s, type(s).__name__]), 's': s}}
-
+"""
+GROW = """\
 @task(dynamic=True)
 def grow(x, depth=1):
     {grown}
@@ -236,7 +230,7 @@ def growths(draw: Draw, doubts: bool = False) -> Session:
         body.pick(Growing.STATEMENTS)(body)
     if doubts:
         body.add_doubtful()
-    text = HEAD.format(
+    text = (HEAD + DAGS + GROW).format(
         grown=body.pick(GROWN),
         **{name: body.literal() for name in ("k", "config", "row", "default", "literal", "static")},
     )

@@ -30,6 +30,7 @@ from dagcelery.model import (
     TupleOf,
 )
 from dagcelery.payload.codecs import AsPickle
+from dagcelery.planner import encoding
 from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import decode_plan, digest, encode_plan
 from dagcelery.planner.plan import VERSION, literal
@@ -170,9 +171,20 @@ def test_options_of_steps_survive() -> None:
     assert decode_plan(encode_plan(changed)) == changed
 
 
-def test_a_large_plan_is_decoded_without_the_collector_which_then_runs_again() -> None:
-    planned = plan(graph({f"n{i}": task(nothing, after=["n0"] if i else []) for i in range(20_000)}, "n0"))
+def test_a_large_plan_is_decoded_without_the_collector_which_then_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector_runs = list[bool]()
+
+    def observed(told: object) -> object:
+        collector_runs.append(gc.isenabled())
+        return decode(told)
+
+    decode = encoding._plan
+    planned = plan(map_reduce())
+    monkeypatch.setattr(encoding, "_plan", observed)
     assert decode_plan(encode_plan(planned)) == planned
+    monkeypatch.setattr(encoding, "_LARGE_BYTES", 0)  # a plan that is large takes long in a process that holds much
+    assert decode_plan(encode_plan(planned)) == planned
+    assert collector_runs == [True, False]
     assert gc.isenabled()
 
 

@@ -33,7 +33,7 @@ class _CalledTask(TaskFunction[P, R]):
         except InvalidDagType as error:
             given = f"the following arguments: args={args} kwargs={kwargs}"
             raise InvalidDagType(
-                f"You have invoked the task '{self.__name__}' with {given}", error.wrong, error.right
+                f"You have invoked the task '{self.__name__}' with {given}", error.problem, error.remedy
             ) from None
 
 

@@ -398,7 +398,7 @@ class Trace:
         now = set(refusal.elements)
         met = self._met.setdefault(frozenset(element.source for element in now), now)
         if self._undecided is None or self._undecided is self.refused:
-            self.refused = InvalidDag(refusal.culprit, refusal.wrong, NESTED if met & now else PAIRED)
+            self.refused = InvalidDag(refusal.culprit, refusal.problem, NESTED if met & now else PAIRED)
             if met != now:
                 raise self.refused
             self._undecided = self.refused

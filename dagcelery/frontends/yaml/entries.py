@@ -125,7 +125,7 @@ class Entry:
 
 def told_at(place: Place, error: InvalidDag) -> InvalidConfig:
     """Return what a rule of the model says, pointing into the configuration."""
-    return place.error(f"{error.culprit} {error.wrong}".strip(), error.right)
+    return place.error(f"{error.culprit} {error.problem}".strip(), error.remedy)
 
 
 class Counter:
