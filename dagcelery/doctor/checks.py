@@ -22,8 +22,7 @@ from dagcelery.doctor.context import Finding, Patient, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
 from dagcelery.worker import context
-from dagcelery.worker.context import Binding
-from dagcelery.worker.heartbeat import COMMAND
+from dagcelery.worker.context import COMMAND, Binding
 
 SHORTEST_KEY: Final = 16
 

@@ -19,8 +19,7 @@ from dagcelery.settings import Settings
 from dagcelery.store.inspection import Inspection
 from dagcelery.text import masked
 from dagcelery.worker import context
-from dagcelery.worker.context import OUR_APP, Binding
-from dagcelery.worker.heartbeat import COMMAND
+from dagcelery.worker.context import COMMAND, OUR_APP, Binding
 from dagcelery.worker.sender import sending_errors
 
 if TYPE_CHECKING:

@@ -167,6 +167,9 @@ BOOT = "DAGCELERY_BOOT"
 
 OUR_APP = "dagcelery"
 
+COMMAND: Final = "dagcelery_versions"
+"""What workers answer through Celery's remote control."""
+
 _LATER = 6
 """On Redis 0 is the highest priority, and what a message has that says nothing."""
 

@@ -18,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery, bootsteps, signals
@@ -34,10 +34,8 @@ from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker import context as bindings
 from dagcelery.worker.app import search_here
-from dagcelery.worker.context import Binding, known_binding, shapes_log_of
+from dagcelery.worker.context import COMMAND, Binding, known_binding, shapes_log_of
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
-
-COMMAND: Final = "dagcelery_versions"
 
 _noted: dict[int, dict[str, str]] = {}
 

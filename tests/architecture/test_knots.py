@@ -11,8 +11,8 @@ from .source import PACKAGE, Module, modules
 # What is imported by a name in a text, such as "dagcelery.cli:main".
 BY_TEXT = re.compile(rf"{PACKAGE.name}(\.\w+)+:\w+")
 
-# Celery takes these as texts only, and imports them in the processes that need them: a worker's steps and requests, the
-# scheduler of a beat, the app of a spawned child. The app that names them is below them, and web processes load neither.
+# Celery takes these as texts only, and imports them in the processes that need them: a worker's steps and requests,
+# the scheduler of a beat, the app of a spawned child. Web processes load the app that names them, and none of these.
 BY_CELERY = {"dagcelery.worker.heartbeat", "dagcelery.worker.beat", "dagcelery.worker.own"}
 
 Edges = Mapping[str, set[str]]
