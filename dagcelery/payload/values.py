@@ -166,26 +166,6 @@ def open_value(
     )
 
 
-def seal_block(
-    keyring: Keyring,
-    codec: Codec,
-    run_id: str,
-    scope: str,
-    token: str,
-    lo: int,
-    attempt: int,
-    items: Sequence[Any],
-    *,
-    culprit: str = "",
-    limits: Limits = DEFAULT_LIMITS,
-    folder: Folder | None = None,
-) -> bytes:
-    """Serialize and seal elements of a list from index `lo` on; how many is part of the signed address."""
-    address = addresses.block(run_id, scope, token, lo, lo + len(items))
-    body = dump_block(codec, items, lo, culprit or address, limits)
-    return seal_body(keyring, codec, address, attempt, body, folder)
-
-
 def dump_block(codec: Codec, items: Sequence[Any], lo: int, culprit: Culprit, limits: Limits) -> bytes:
     """Serialize elements of a list from index `lo` on, to be sealed together. Raises PayloadTooLarge."""
     return _bounded(codec.dump_many(items, culprit, lo), culprit, limits)

@@ -27,11 +27,13 @@ from dagcelery.payload.codecs import AsJSON, AsPickle, codec_for
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder, Reference, Spill, Spilled
 from dagcelery.payload.values import (
+    DEFAULT_LIMITS,
     Limits,
+    dump_block,
     open_block,
     open_bytes,
     open_value,
-    seal_block,
+    seal_body,
     seal_bytes,
     seal_value,
     split_blocks,
@@ -88,7 +90,9 @@ def test_only_what_is_large_goes_into_a_file(spill: Spill, folder: Folder) -> No
 
 def test_a_block_of_elements_comes_back(spill: Spill, folder: Folder) -> None:
     place = ("r1", "0", "3.0", 4)
-    stored = seal_block(keyring, json, *place, 1, [LARGE, 1, None], folder=folder)
+    address = addresses.block(*place, 7)
+    body = dump_block(json, [LARGE, 1, None], 4, address, DEFAULT_LIMITS)
+    stored = seal_body(keyring, json, address, 1, body, folder)
     assert len(files(spill)) == 1
     assert open_block(keyring, json, *place, 7, stored, folder=folder) == [LARGE, 1, None]
     assert stored[:1] != STAGED

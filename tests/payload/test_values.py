@@ -11,14 +11,16 @@ from dagcelery.payload import addresses
 from dagcelery.payload.codecs import AsJSON, AsPickle, codec_for
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.values import (
+    DEFAULT_LIMITS,
     SPLIT,
     Items,
     Limits,
+    dump_block,
     open_block,
     open_bytes,
     open_items,
     open_value,
-    seal_block,
+    seal_body,
     seal_bytes,
     seal_items,
     seal_split_mark,
@@ -34,6 +36,11 @@ elsewhere = addresses.value("r1", "0", "4.0")
 @pytest.fixture(params=["key", None], ids=["signed", "unsigned"])
 def keys(request: pytest.FixtureRequest) -> Keyring:
     return Keyring.parse(request.param)
+
+
+def sealed_block(keys: Keyring, codec: Any, lo: int, items: list[Any], limits: Limits = DEFAULT_LIMITS) -> bytes:
+    address = addresses.block("r1", "0", "3.0", lo, lo + len(items))
+    return seal_body(keys, codec, address, 1, dump_block(codec, items, lo, address, limits), None)
 
 
 @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, {"a": [1]}, "x" * 100_000])
@@ -101,18 +108,18 @@ def test_a_value_above_the_limit_is_refused() -> None:
 
 def test_a_block_above_the_limit_is_refused() -> None:
     with pytest.raises(PayloadTooLarge):
-        seal_block(keyring, json, "r1", "0", "3.0", 0, 1, ["x" * 100], limits=Limits(payload_bytes=100))
+        sealed_block(keyring, json, 0, ["x" * 100], Limits(payload_bytes=100))
 
 
 @pytest.mark.parametrize("serializer", [AsJSON(), AsPickle()], ids=["json", "pickle"])
 def test_a_block_comes_back(keys: Keyring, serializer: Any) -> None:
     codec = codec_for(serializer)
-    stored = seal_block(keys, codec, "r1", "0", "3.0", 256, 1, [None, 0, "a"])
+    stored = sealed_block(keys, codec, 256, [None, 0, "a"])
     assert open_block(keys, codec, "r1", "0", "3.0", 256, 259, stored) == [None, 0, "a"]
 
 
 def test_a_block_of_another_range_is_refused() -> None:
-    stored = seal_block(keyring, json, "r1", "0", "3.0", 256, 1, [1, 2, 3])
+    stored = sealed_block(keyring, json, 256, [1, 2, 3])
     for lo, hi in ((0, 3), (256, 258), (256, 260), (257, 259)):
         with pytest.raises(BadSignature):
             open_block(keyring, json, "r1", "0", "3.0", lo, hi, stored)
@@ -120,7 +127,7 @@ def test_a_block_of_another_range_is_refused() -> None:
 
 def test_an_unsigned_block_of_another_length_is_refused() -> None:
     keyless = Keyring.parse(None)
-    stored = seal_block(keyless, json, "r1", "0", "3.0", 0, 1, [1, 2, 3])
+    stored = sealed_block(keyless, json, 0, [1, 2, 3])
     with pytest.raises(DeserializationError):
         open_block(keyless, json, "r1", "0", "3.0", 0, 2, stored)
 
