@@ -1,4 +1,4 @@
--- Give a claimed piece back unrun, because too many of its kind run: its step is not ready until `wake`, or until
+-- Give a claimed piece back unrun, because too many of its kind run: its step is not ready until `unblock`, or until
 -- `seconds` are over. A worker that dies before this call leaves its claim to the sweep.
 -- request: owner, scope, step, lo, hi, attempt, seconds
 local scope, step = req.scope, tostring(req.step)
