@@ -1,6 +1,4 @@
-"""Words that all rooms use: any value as it is shown to people, secrets hidden in addresses, the names that were meant.
-
-Everybody may import this, as `errors`.
+"""Words that all rooms use: values as they are shown to people, secrets hidden in addresses, names that were meant.
 
 The repr of a frozen value is the constructor call that makes it, without arguments that equal their defaults.
 """

@@ -2,10 +2,6 @@
 
 Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
 command line that makes no sense, and 1 for all else, told in one sentence.
-
-The options by which a command reads inputs from files and writes outputs to files.
-
-The verb that looks for what is wrong.
 """
 
 from __future__ import annotations

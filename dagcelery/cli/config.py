@@ -1,7 +1,4 @@
-"""The verbs that are about a configuration file: check it, and run one of its workflows.
-
-The verbs that are about the clock: which DAGs beat submits, and when.
-"""
+"""The verbs that are about configuration files and the clock: check one, run its workflows, list what is due."""
 
 from __future__ import annotations
 

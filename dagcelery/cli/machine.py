@@ -1,7 +1,4 @@
-"""The verbs that start processes on this machine: worker, and dev with a whole installation.
-
-A worker that is started again when code changes: for development.
-"""
+"""The verbs that start processes on this machine: worker, reloaded when code changes, and dev, a whole installation."""
 
 from __future__ import annotations
 

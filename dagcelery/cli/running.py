@@ -1,7 +1,4 @@
-"""A run from the command line: submitted, waited for, and its result printed; perhaps on workers of this machine.
-
-A run as a table that keeps itself up to date: a bar for each node, also of fan-outs whose size is not known yet.
-"""
+"""A run from the command line: submitted, watched as a table of bars, and its result printed."""
 
 from __future__ import annotations
 

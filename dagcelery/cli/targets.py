@@ -1,10 +1,7 @@
 """What a command is about: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters.
 
-Text of others on its way to a terminal, which would obey what is hidden in it: colours, titles, other lines.
-
-The Celery app that a command is about: what ``-A`` names, or the app of ``celery -A shop dag``.
-
-Every verb takes it, behind its own name or before it, and the app's client is the default one while the verb runs.
+It is sent to the Celery app that ``-A`` names, or the app of ``celery -A shop dag``. Text of others on its way to a
+terminal loses what the terminal would obey: colours, titles, other lines.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The verbs that look at runs: list, status and watch. People see tables and bars, programs a line for each thing.
+"""The verbs that look at runs, change how they go on, or tell what went wrong in them.
 
-The verbs that change how a run goes on, or tell what went wrong in it; and sweep, and cache.
+People see tables and bars, programs a line for each thing.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 Such a folder also has ``partitions.json``, the list of its files' names in order. A folder without it is read in the
 order of its files' names, which are numbers then.
 
-One node of a DAG, however deep it is nested, becomes a DAG of its own: its inputs are the parameters.
-
-What `invoke` gives back where somebody says so: outputs by name, as values or as serialized files.
+One node of a DAG, however deep it is nested, is run as a DAG of its own: its inputs are the parameters.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The engine in this process: messages are a list, and a loop delivers them one by one, so no depth is too deep.
+"""A run in this process, on a store in memory: it is the workers' engine that works on it.
 
-A run in this process, on a store in memory: it is the workers' engine that works on it.
+Messages are a list, and a loop delivers them one by one, so no depth is too deep.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Waiting for the end of a run, blocking or not. Whoever waits notices its deadline: perhaps no worker is there to.
+"""What a run looks like from outside: its state, how far each node is, and what it gave back.
 
-Why a node waits, in a few words: for other nodes, for a worker of its queue, for its next attempt.
-
-A run's status as plain text for people, where neither colours nor bars are: ``print(run.status())``.
-
-What a run looks like from outside: its state, how far each node is, and what it gave back.
+Whoever waits for its end notices its deadline: perhaps no worker is there to. Why a node waits is told in a few words:
+for other nodes, for a worker of its queue, for its next attempt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""A run as it is watched: how far it is, what happens in it, when it is over; and which runs there are.
+"""A client knows where runs are submitted to; a `Run` is the handle of one: how far it is, and when it is over.
 
 What begins with an ``a`` does the same without blocking the event loop.
-
-A client knows where runs are submitted to; a Run is the handle of one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""A run's parameters are checked against its plan and sealed before anything is written.
+"""What users hand in, a decorated function, a DAG, a task, or a name, becomes a plan, and with parameters a run.
 
-What users hand in, a decorated function, a DAG, a task, or the name of one, becomes a plan.
-
-A plan and its parameters become a run that can be remembered.
+Parameters are checked against the plan and sealed before anything is written.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""What may be wrong with settings, Celery's and ours: nobody has to be asked for these.
+"""The doctor's checks: settings, which nobody has to be asked for; servers, and the way to them; workers.
 
-What may be wrong with the servers: Redis or Valkey as store and broker, and the way to them.
-
-What may be wrong with workers: whether they are there, what they consume, and which code they have.
-
-The examination: all checks, or those that cost a worker's start next to nothing.
+All of them are made, or those that cost a worker's start next to nothing.
 """
 
 from __future__ import annotations

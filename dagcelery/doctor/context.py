@@ -1,7 +1,4 @@
-"""What an examination finds: a small record with its remedy.
-
-What is examined: an app with its settings, its servers and its workers, each asked once and when it is needed.
-"""
+"""What the doctor looks at, an app with settings, servers and workers, each asked once; and what it may find."""
 
 from __future__ import annotations
 

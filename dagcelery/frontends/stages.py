@@ -1,12 +1,8 @@
 """Stages: objects that come `after` each other, collected in a pipeline, which is a DAG of the model.
 
-A stage is one node of a pipeline: a call of a function with literal arguments, or an object with a `run` method.
-
-Stages that hand values to each other by name, within one run: in Redis, or in files.
-
-A pipeline as a picture: SVG and PNG where Graphviz is installed, Mermaid, DOT and text everywhere.
-
-A pipeline is a list of stages; what came after what was said to the stages, and no two pipelines share anything.
+A stage is one node: a call of a function with literal arguments, or an object with a `run` method. Stages of one run
+may hand values to each other by name, in Redis or in files. What comes after what is said to the stages, and no two
+pipelines share anything. A pipeline is drawn as SVG or PNG where Graphviz is installed, else as text.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An object whose methods are nodes travels with them: by the name it was registered with, else by value.
 
-`Workflow` is what classes of tasks derive from; each run of one begins with its `entrypoint`.
+Each run of one begins with its `entrypoint`.
 """
 
 from __future__ import annotations

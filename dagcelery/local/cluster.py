@@ -3,14 +3,8 @@
 The workers are real: processes of their own with Celery's prefork pool, which import the user's modules as
 workers in production do. Nothing is left behind, however the block, or this process, ends.
 
-The signing key of an installation on this machine: that of its directory, where results of before are kept.
-
-The queues that a worker names to Celery so that it gets whatever its tolerations allow.
-
 Tasks with several taints wait on a queue of their own (see planner/routing.py), so a worker that tolerates
 gpu and ssd consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
-
-Starts Celery workers as child processes, which find the modules that this process finds.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""Names of nodes, inputs and outputs: what they may look like.
-
-An output says which part of a task's returned value is kept, how, and whether by element.
-
-What is valid once stays valid: mappings and objects that refuse to change, saying so.
-
-Which nodes must have finished before a node may start, and the order that follows from it.
-"""
+"""What nodes are made of: names, outputs, frozen values, and the order that follows from who waits for whom."""
 
 from __future__ import annotations
 

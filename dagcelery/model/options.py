@@ -1,8 +1,7 @@
 """Options say how a task or a DAG is to be run: where, when, how often, in which bytes; never what it means.
 
-A serializer turns values into bytes and back; `Serialize` names one for each part of a returned value.
-
-Policies say what happens where a task fails or takes too long: values, valid once they exist.
+Policies say what happens where a task fails or takes too long, serializers how values become bytes. All are values,
+valid once they exist.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""When a DAG is run by the clock: five fields of cron, and the timezone whose clock they mean.
-
-Five fields of cron, from the minute to the day of the week, as the numbers that they stand for.
-"""
+"""A schedule says when a DAG is run: five fields of cron, and the timezone whose clock they mean."""
 
 from __future__ import annotations
 

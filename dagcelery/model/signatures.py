@@ -1,6 +1,6 @@
-"""The signature of a function: that of its outermost wrapper which declares parameters, since that one is called.
+"""What a function says of itself: the signature of its outermost wrapper that declares parameters, and annotations.
 
-The annotations of functions; one that cannot be evaluated is ignored.
+An annotation that cannot be evaluated is ignored.
 """
 
 from __future__ import annotations

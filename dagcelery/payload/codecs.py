@@ -1,6 +1,6 @@
 """A serializer is what users choose; a codec is that choice made fast for one value and for many at once.
 
-JSON with objects of the classes that annotations name; readers look at annotations, and find no class by data.
+Objects of the classes that annotations name travel in JSON; readers look at annotations, and find no class by data.
 """
 
 from __future__ import annotations

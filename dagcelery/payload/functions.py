@@ -4,7 +4,7 @@ By name only if ``sys.modules[module]`` resolves the name to this very function,
 around it, and the module is not a script. By value it is pickled with what it captures, and only signed data
 may carry it.
 
-Hashes of the code of functions and classes: they change if it does something else, not if its file is moved.
+A hash of its code changes if the function does something else, not if its file is moved.
 """
 
 from __future__ import annotations

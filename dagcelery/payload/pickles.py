@@ -9,8 +9,6 @@ What runs as ``python -m package.module`` has a name that workers can import; a 
 Functions and classes say that they are of ``__main__`` then, which is another module in every process. In data they are
 named after the module that runs, and what is named so is, in the process that runs it, the module ``__main__`` itself:
 importing it a second time would make other classes of the same name.
-
-Which part of a function that travels by value cannot be pickled.
 """
 
 from __future__ import annotations

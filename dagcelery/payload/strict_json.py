@@ -4,10 +4,6 @@ Python's own encoder changes more: keys become text, enums and named tuples lose
 libraries become plain ones. What would change is refused, naming the path to it and the remedy. Dates and times,
 Decimal, UUID and `Skipped` are written as objects, and come back (`json_types`).
 
-What stands in the place of a result that there is not, because its item was skipped.
-
-Values that JSON has no form for: dates and times, Decimal, UUID and `Skipped`.
-
 Each is an object with one key, which is ours: ``{"dagcelery.value": ["date", "2024-01-02"]}``. A user's dict that looks
 like one is written as the pairs that it is made of, and so it comes back as that dict. Only exact types are carried,
 since a subclass would come back as its base.

@@ -1,6 +1,4 @@
-"""Sources become draft expressions here: names of parameters and nodes give way to who makes the value.
-
-While a plan is being made its parts may still change: a step learns from its readers what to store.
+"""Sources become draft expressions: names of parameters and nodes give way to the steps that make the values.
 
 A draft expression is an expression with a `Target` wherever the plan will have a token. Targets know who
 makes a value, not where it is read, so a draft expression means the same in every body. `write` turns it

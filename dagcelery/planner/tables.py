@@ -1,13 +1,9 @@
-"""Functions and serializers stand in a plan once each, and steps refer to them by number.
-
-The functions that read the parameters of a DAG, in nested ones too: their annotations say what they take.
-
-A task alone is planned as a DAG that has one node and takes the task's inputs as parameters.
-
-What options say to workers: those that neither chose a queue nor a codec, as data without classes and functions.
+"""Functions, serializers and options stand in a plan once each, and steps refer to them by number.
 
 Errors are named as ``"module:qualname"`` and matched against the names of an error's classes, so that no worker
 has to import them. Hooks are numbers of functions of the plan.
+
+A task alone is planned as a DAG that has one node and takes the task's inputs as parameters.
 """
 
 from __future__ import annotations

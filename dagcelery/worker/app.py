@@ -1,7 +1,4 @@
-"""Where the modules of users are looked for: in the working directory too, whichever program this is.
-
-Celery's side: our two tasks on an app, a team's or our own.
-"""
+"""Celery's side: our two tasks on an app, a team's or our own, and where the modules of users are looked for."""
 
 from __future__ import annotations
 

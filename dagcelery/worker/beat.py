@@ -3,18 +3,9 @@
 A tick is a time that a schedule names. Its run has a key made of the DAG's name and that time, so that several beats,
 or one that dies while it submits, start one run.
 
-The times that a schedule names, as moments; what a timezone's clock shows on the days when it is changed is decided
-here.
-
 Where the clock is put forward, what was due in the hour that is left out comes as long after midnight as on other days:
 02:30 at 03:30. Where it is put back, what was due in the hour that comes twice comes once, the first time. But a
 schedule of every hour knows no such days: it leaves out what is left out, and comes again in what comes again.
-
-A schedule as Celery's beat understands it: a crontab with a timezone of its own.
-
-Which DAGs have a schedule: those in modules that an app, or DAGCELERY_IMPORTS, names, and in files of workflows.
-
-What happens in the process of Celery's beat: its schedule gets our entries, and a due one submits a DAG right there.
 
 Beat submits and not a worker that it sends a message to: the tick is known here and now, nothing that could be forged
 says which DAG it is, and a message that waits behind others would start its run late.

@@ -1,8 +1,7 @@
-"""What dagcelery reads from a Celery app: settings in its configuration, and the modules of its tasks.
+"""What a Celery app was told of dagcelery: settings, a store, an engine a process, and how messages are sent.
 
-Celery and redis-py spell the addresses of Unix sockets and of TLS differently; here one becomes the other.
-
-What a Celery app was told of dagcelery: settings, a store, an engine a process, and how messages are sent.
+It reads the app's configuration and the modules of its tasks, and turns addresses of Unix sockets and TLS as Celery
+spells them into those of redis-py.
 """
 
 from __future__ import annotations

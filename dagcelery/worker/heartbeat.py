@@ -1,11 +1,9 @@
-"""Which code a worker has: noted when it starts, and answered through Celery's remote control.
-
-Looking for what was left undone: in a run whose worker lost a child, or in all of them, again and again or once.
-
-What a Celery worker does besides executing messages: it says that it lives, and looks for what was left undone.
+"""What a Celery worker does besides executing messages: it says that it lives, and looks for what was left undone.
 
 Both happen in a thread of the worker's main process: timers of its hub fall silent during broker outages and warm
 shutdowns, which is just when they are needed.
+
+It also answers, through Celery's remote control, which code it has.
 """
 
 from __future__ import annotations

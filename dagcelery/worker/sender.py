@@ -1,8 +1,8 @@
-"""Errors at sending: the broker is unavailable, or the app is configured wrongly.
-
-Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others visits.
+"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others visits.
 
 Messages carry addresses only. None of them decides anything: the store does, when the message asks it for work.
+
+An error at sending says whether the broker is unavailable or the app is configured wrongly.
 """
 
 from __future__ import annotations

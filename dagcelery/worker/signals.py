@@ -1,12 +1,8 @@
-"""What a worker's log says of the work: failures and retries of pieces, ends of nodes and of runs.
+"""What others are told of pieces: the worker's log, Celery's signals, and events for Flower.
 
 A line names run and node and never shows an argument. Its ``extra`` has the same for programs: `run`, `dag`, `node`,
 `item` (and `index`, as `PieceFilter` has it), `attempt`, `queue` and `action`. No line asks the store for anything but
 the place of a scope, and none is made for a level that is off.
-
-Celery's signals for each piece, where anybody listens: Django closes stale connections there, tracers open spans.
-
-Pieces as Celery shows its tasks: events for Flower in batches, and signals.
 
 Many pieces share a message, so the message's own events would say little. Each piece gets its own: its name is
 ``dag.node``, its kwargs name run, node and index and never hold a value. A fan-out of more than 1,000 items is shown

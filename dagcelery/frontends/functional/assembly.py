@@ -1,6 +1,6 @@
-"""A folded trace becomes a DAG: each level's nodes, what is read of them, what the body returned.
+"""Lowered calls become a DAG: nodes, what is read of them, what the body returned.
 
-What a running task called becomes a DAG. Graphs that differ only in values have one shape, and share one DAG.
+Graphs of dynamic tasks that differ only in values have one shape, and share one DAG.
 """
 
 from __future__ import annotations

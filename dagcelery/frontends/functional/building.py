@@ -1,6 +1,4 @@
-"""Building runs the body of a DAG with symbolic parameters, and turns what it called into a DAG.
-
-`when` chooses between two branches of a DAG by a value that only a run will know.
+"""Building runs a body with symbolic parameters, and turns what it called into a DAG; `when` chooses between branches.
 
 A dynamic task is called for real, with real values; calls of tasks and DAGs in it make a graph that follows it.
 

@@ -3,10 +3,6 @@
 What a call does depends on where it is made. While a DAG is built, in its body, it records a node and returns
 an `Output`; in a dynamic task that runs it does so too, and returns a `Promise`. Anywhere else, in any other running
 task too, it calls the function.
-
-A function that `@task` decorated: a node where a DAG is built, the plain function elsewhere.
-
-A function that `@dag` decorated: a DAG, a nested DAG in the body of another, plain Python elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A body is followed as it was written, statement by statement, with what its names stand for.
-
-Expressions of a body are followed as they were written, with what their names stand for.
-"""
+"""A body is followed as it was written, statement by statement, with what its names stand for."""
 
 from __future__ import annotations
 

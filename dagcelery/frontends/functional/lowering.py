@@ -1,11 +1,7 @@
-"""Folding a trace keeps, of calls that are alike but for the element, the one that stands for all of them.
+"""Traces of one body, folded and lowered: calls that are alike but for the element become one node over a list.
 
 A body is traced with three, two and one elements for whatever it iterates. It is a DAG only if all three say
 the same: then the number of elements did not matter, and may be known as late as the DAG runs.
-
-A body is a DAG only if it says the same for lists of all lengths, those with one element and none among them.
-
-A level is one DAG in the making: it gives every call a node, and every reference its source there.
 
 Calls for each element of a list become one node that runs once per item. Calls within two loops cannot: a
 node runs over one list. They move into a nested DAG that runs once per item of the outer list and takes the

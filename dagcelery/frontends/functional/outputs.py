@@ -2,9 +2,8 @@
 
 It has no public attribute and no public method: ``out.anything`` is always the user's own property.
 
-What a branch of `when` uses of the body around it: each such output becomes a parameter of the branch.
-
-A term is a number for what a value is made of: values that are made alike, in whichever trace, have one term.
+An output that a branch of `when` uses of the body around it becomes a parameter of the branch. Two values that are made
+alike have one *term*, in whichever trace.
 """
 
 from __future__ import annotations

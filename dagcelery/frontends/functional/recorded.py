@@ -1,19 +1,10 @@
-"""While the body of a DAG runs, a reference stands for each value that only a run will know.
+"""What a trace records: calls, and references to values that only a run will know.
 
 References are sources with leaves of their own, so that arguments keep one shape from the call to the graph:
 `ListOf`, `DictOf` and the like hold them until the graph gives every leaf its place.
 
-A body is tried with lists of several lengths, chosen so that what depends on a length gives itself away.
-
-What a nested DAG returns is put together again at its call: containers with outputs in them.
-
-What an author's annotations promise about values: how many parts, of what type, in which bytes.
-
-A call in a DAG's body: of a task, or of a DAG that becomes nested; and what can be told of its values.
-
-Two calls are compared by what they mean; the first difference is told in words, or there is none.
-
-Names for nodes and outputs that nobody named: what made them, and a number where that is not enough.
+Beside them are what their annotations promise, how two calls differ, the names of nodes that nobody named, and the
+sample lengths of lists with which a body is tried.
 """
 
 from __future__ import annotations

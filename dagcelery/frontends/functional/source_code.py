@@ -1,8 +1,7 @@
-"""The syntax tree of a function, where its source is there and is still what the function was made of.
+"""What a function was written as: its syntax tree where the source is there, and else its bytecode.
 
-What the bytecode of a function says: which names it reads, and, where there is no source, what it asks.
-
-What may change a list or a variable of a body elsewhere than where it is followed: then nothing is claimed of it.
+A tree is used only if it still is what the function was made of. What may change a list or a variable elsewhere than
+where it is followed is found here too: then nothing is claimed of it.
 """
 
 from __future__ import annotations

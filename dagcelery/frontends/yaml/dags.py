@@ -1,6 +1,6 @@
-"""The functions that a configuration names, found in modules by their dotted names or by the paths of their files.
+"""A workflow of a configuration becomes a DAG with a name, and perhaps a schedule.
 
-A workflow of a configuration: a DAG with a name, and perhaps a schedule.
+Its functions are found in modules, by dotted names or by the paths of files.
 """
 
 from __future__ import annotations

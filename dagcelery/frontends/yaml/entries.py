@@ -1,6 +1,4 @@
-"""A value of a configuration and the place where it stands, so that whatever is wrong with it can be pointed at.
-
-The two ways to write a configuration, told apart by the keys of their steps; both say the same of a workflow.
+"""A configuration as entries that know where they stand, in either of its two dialects, told apart by their keys.
 
 One names for each step its `module` and `function`, its `dependencies`, and what it gives back as `return`. The other
 one has `input` and `output`, and finds the function `step_fn` in the module ``project.workflow.step``.

@@ -1,9 +1,4 @@
-"""Comma-separated values: text that people and spreadsheets read, with types only where they are named.
-
-Pickle as dill writes it, for what cloudpickle cannot take.
-
-MessagePack: what JSON says, and bytes and keys that are no text, in fewer bytes.
-"""
+"""Serializers that each need a library, or none: comma-separated values, MessagePack, and pickle as dill writes it."""
 
 from __future__ import annotations
 

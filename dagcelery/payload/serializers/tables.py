@@ -1,14 +1,10 @@
-"""Arrow tables of what people have: lists of dicts, pandas DataFrames, and tables of pyarrow themselves.
+"""Tables: lists of dicts, pandas DataFrames and tables of pyarrow, as files of Arrow or of Parquet.
 
 A mark in a table's schema says what it was, so that the same comes back; without one it comes back as a pyarrow Table.
 Lists of dicts are converted some thousand rows at a time, once to find the types of their columns and once to write
 them, and each batch is compared with what will be read.
 
-DataFrames of pandas as Arrow tables; a frame that would come back changed is refused before it is written.
-
-Tables as files of Arrow's own format, also called Feather: what is in memory is in the file.
-
-Tables as Parquet files: compressed by column, and read by nearly everything that reads tables.
+A frame that would come back changed is refused before it is written.
 """
 
 from __future__ import annotations
