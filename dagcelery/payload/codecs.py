@@ -28,8 +28,6 @@ from dagcelery.payload.strict_json import Unreadable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-    from dagcelery.payload.signing import Keyring
-
 
 _SPOOL_BYTES: Final = 8 * 1024 * 1024
 

@@ -262,18 +262,6 @@ def is_installed(value: Any) -> bool:
     return any(part in file for part in _INSTALLED)
 
 
-__all__ = [
-    "Description",
-    "LargeCaptureWarning",
-    "Spec",
-    "code_hash",
-    "describe",
-    "layers",
-    "load",
-    "pickled",
-    "same_code",
-]
-
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The version whose bytecode is in a function that this process pickles."""
 
