@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from dagcelery.client.local_runs import Here
+from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.submissions import Submittable, dag_of, fixed
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
@@ -347,12 +347,12 @@ def invoke_for(
         raise InvalidParameters(f"outputs={shown(outputs)}", "says nothing of outputs", right)
     node, params = fixed(node, params)
     dag = alone(dag_of(node), None)
-    here = Here(dag, settings)
+    local_run = LocalRun(dag, settings)
     if isinstance(outputs, StoreSerializedOutputsInPath):
-        return _stored(here, dag, params, _in_folder(dag, outputs.path))
-    here.run(params)
-    here.raise_failure()
-    return {name: here.output(name) for name in dag.outputs}
+        return _stored(local_run, dag, params, _in_folder(dag, outputs.path))
+    local_run.run(params)
+    local_run.raise_failure()
+    return {name: local_run.output(name) for name in dag.outputs}
 
 
 def invoke_with_locations(
@@ -377,18 +377,18 @@ def invoke_with_locations(
             f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
         )
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
-    here = Here(dag, Settings.from_environment())
-    culprit = f"node '{node_name}'" if node_name else f"'{here.name}'"
+    local_run = LocalRun(dag, Settings.from_environment())
+    culprit = f"node '{node_name}'" if node_name else f"'{local_run.name}'"
     found = _paths(inputs or {}, "input")
     places = None if outputs is None else _paths(outputs, "output")
-    _check_inputs(here, culprit, params, found)
+    _check_inputs(local_run, culprit, params, found)
     if places is not None:
         _check_outputs(dag, culprit, places)
-    given = {**params, **_read(here, found)}
+    given = {**params, **_read(local_run, found)}
     if places is not None:
-        return _stored(here, dag, given, places)
-    here.run(given)
-    return here.result()
+        return _stored(local_run, dag, given, places)
+    local_run.run(given)
+    return local_run.result()
 
 
 def _paths(given: object, kind: str) -> dict[str, Path]:
@@ -399,8 +399,8 @@ def _paths(given: object, kind: str) -> dict[str, Path]:
     return {name: path_of(location, f"{kind} '{name}'") for name, location in given.items()}
 
 
-def _check_inputs(here: Here, culprit: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
-    known = {param.name: param.required for param in here.body.params}
+def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
+    known = {param.name: param.required for param in local_run.body.params}
     for name in found:
         if name not in known:
             raise InvalidParameters(f"input '{name}' of {culprit}", "there is no such input", choices(name, known))
@@ -434,8 +434,8 @@ def _check_outputs(dag: DAG, culprit: str, places: Mapping[str, Path]) -> None:
             raise InvalidLocation(f"output '{name}': {place}", f"output '{other}' goes there too", "name another one")
 
 
-def _read(here: Here, found: Mapping[str, Path]) -> dict[str, Any]:
-    codecs = {param.name: here.codec(param.codec) for param in here.body.params}
+def _read(local_run: LocalRun, found: Mapping[str, Path]) -> dict[str, Any]:
+    codecs = {param.name: local_run.codec(param.codec) for param in local_run.body.params}
     return {name: read(codecs[name], location, f"input '{name}'") for name, location in found.items()}
 
 
@@ -453,17 +453,19 @@ def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
     return places
 
 
-def _stored(here: Here, dag: DAG, params: Mapping[str, object], places: Mapping[str, Path]) -> dict[str, Stored]:
-    here.run(params)
-    here.raise_failure()
-    codecs = {name: here.codec(number) for name, _, number in here.body.outputs}
+def _stored(
+    local_run: LocalRun, dag: DAG, params: Mapping[str, object], places: Mapping[str, Path]
+) -> dict[str, Stored]:
+    local_run.run(params)
+    local_run.raise_failure()
+    codecs = {name: local_run.codec(number) for name, _, number in local_run.body.outputs}
     made: dict[str, Stored] = {}
     with Staging() as staging:
         for name, place in places.items():
             culprit = f"output '{name}'"
             if is_partitioned(dag.outputs[name], dag):
-                made[name] = staging.folder(codecs[name], place, here.output(name, lazy=True), culprit)
+                made[name] = staging.folder(codecs[name], place, local_run.output(name, lazy=True), culprit)
             else:
-                made[name] = staging.file(codecs[name], place, here.output(name), culprit)
+                made[name] = staging.file(codecs[name], place, local_run.output(name), culprit)
         staging.commit()
     return made

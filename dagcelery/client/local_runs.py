@@ -83,7 +83,7 @@ _KEY = secrets.token_hex(16)
 """Of this process, so that its runs may take results of each other from the cache."""
 
 
-class Here:
+class LocalRun:
     """A run that has not begun; it is signed with a key that nobody else knows, so every codec is allowed."""
 
     def __init__(self, node: Submittable, settings: Settings) -> None:

@@ -113,7 +113,7 @@ _SPOTS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Blockers:
     """What decides whether a node may go on: what it waits for, who serves which queue, what is parked or due.
 
     `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`.
@@ -136,29 +136,29 @@ def explained(
     if record.is_over or record.held or not any(_waits(node) for node in nodes.values()):
         yield from nodes.values()
         return
-    around = _surroundings(engine, view, nodes)
+    blockers = _blockers(engine, view, nodes)
     for place, node in nodes.items():
-        why = reason(place, nodes, around) if _waits(node) else ""
-        yield replace(node, why=why, due=around.due.get(place, 0.0))
+        why = reason(place, nodes, blockers) if _waits(node) else ""
+        yield replace(node, why=why, due=blockers.due.get(place, 0.0))
 
 
-def reason(place: Place, nodes: Mapping[Place, NodeStatus], around: Surroundings) -> str:
+def reason(place: Place, nodes: Mapping[Place, NodeStatus], blockers: Blockers) -> str:
     """Why a node waits of which something is neither done nor being done."""
     node = nodes[place]
-    missing = [nodes[other] for other in around.whole.get(place, ()) if nodes[other].state not in _OVER]
+    missing = [nodes[other] for other in blockers.whole.get(place, ()) if nodes[other].state not in _OVER]
     seen = node.done + node.running + node.failed + node.retrying + node.skipped
-    sources = [nodes[other] for other in around.by_item.get(place, ())]
+    sources = [nodes[other] for other in blockers.by_item.get(place, ())]
     missing += [other for other in sources if other.state not in _OVER and other.done + other.skipped <= seen]
     if missing:
         return f"waits for {_named(missing)}"
-    if not node.total and place[0] in around.parents:
-        parent = nodes[around.parents[place[0]]]
+    if not node.total and place[0] in blockers.parents:
+        parent = nodes[blockers.parents[place[0]]]
         return f"waits for {'items of' if parent.is_fan_out else 'the choice of'} {parent.name}"
     if node.retrying and not node.waiting:
         return "waits for its next attempt"
-    if place in around.parked:
+    if place in blockers.parked:
         return "as many of its pieces are executed as may be at once"
-    state = _of_queue(around.slots.get(node.queue, 0), around.strangers.get(node.queue, ()), around.key)
+    state = _of_queue(blockers.slots.get(node.queue, 0), blockers.strangers.get(node.queue, ()), blockers.key)
     return f"queue {node.queue}: {state}"
 
 
@@ -201,7 +201,7 @@ def _named(nodes: Sequence[NodeStatus]) -> str:
     return "; ".join(names) + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
 
 
-def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surroundings:
+def _blockers(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Blockers:
     whole: dict[Place, list[Place]] = {}
     by_item: dict[Place, list[Place]] = {}
     parents: dict[int, Place] = {}
@@ -228,7 +228,7 @@ def _surroundings(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Surr
             slots[queue] = slots.get(queue, 0) + worker["slots"]
         else:
             strangers.setdefault(queue, []).append(worker)
-    return Surroundings(whole, by_item, parents, slots, strangers, view.sealed_by, parked, due)
+    return Blockers(whole, by_item, parents, slots, strangers, view.sealed_by, parked, due)
 
 
 def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:

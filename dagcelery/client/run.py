@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client import events, lifecycle, results
 from dagcelery.client.events import RunEvent
 from dagcelery.client.lifecycle import Failure
-from dagcelery.client.local_runs import Here, Mailbox
+from dagcelery.client.local_runs import LocalRun, Mailbox
 from dagcelery.client.results import Causes, RunState, RunStatus
 from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
 from dagcelery.client.tree import TreeNode, tree
@@ -433,9 +433,9 @@ class Client:
 def run_here(node: Submittable, params: Mapping[str, object], settings: Settings) -> tuple[Engine, str, Causes]:
     """Run to the end on a store in memory."""
     node, params = fixed(node, params)
-    here = Here(node, settings)
-    here.run(params)
-    return here.engine, here.run_id, here.causes
+    local_run = LocalRun(node, settings)
+    local_run.run(params)
+    return local_run.engine, local_run.run_id, local_run.causes
 
 
 def _deliver(engine: Engine) -> None:

@@ -183,7 +183,7 @@ class Binding:
         self.settings = settings
         self.keyring = Keyring.parse(settings.signing_key)
         self.imports = Modules(app, settings.imports)
-        self.sender = Messages(self)
+        self.sender = CelerySender(self)
         self.open_store: Callable[[str], Store] = store_on_redis
         self._store: Store | None = None
         self._engine: Engine | None = None
@@ -246,7 +246,7 @@ class Binding:
             self._pid, self._store, self._engine = os.getpid(), None, None
 
 
-class Messages:
+class CelerySender:
     """A `Sender` over Celery."""
 
     def __init__(self, binding: Binding) -> None:

@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from dagcelery.client import plan_of
-from dagcelery.client.local_runs import Here
+from dagcelery.client.local_runs import LocalRun
 from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.settings import Settings
 
@@ -32,7 +32,7 @@ class Notebook:
 
 def sent(node: Any, **params: Any) -> Any:
     """What workers would make of the bytes that travel."""
-    here = Here(node, Settings())
+    here = LocalRun(node, Settings())
     here._plan = decode_plan(encode_plan(plan_of(node)))
     here._view = here.engine.adopt(here.run_id, here._plan)
     here.run(params)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from dagcelery import AsPickle, dag, invoke, task
-from dagcelery.client.local_runs import Here
+from dagcelery.client.local_runs import LocalRun
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.workflow import Workflow
 from dagcelery.model import DAG
@@ -232,7 +232,7 @@ def test_what_workers_read_are_the_values_at_each_call(body: Callable[[int], Any
 
 def from_bytes(made: DAG) -> Any:
     """Run what another process would read of a DAG's plan."""
-    here = Here(made, Settings())
+    here = LocalRun(made, Settings())
     here._plan = decode_plan(encode_plan(plan(made)))
     here._view = here.engine.adopt(here.run_id, here._plan, is_alone=True)
     here.run({})

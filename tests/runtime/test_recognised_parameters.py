@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from dagcelery import AsParquet, AsPickle, dag, task
-from dagcelery.client.local_runs import Here
+from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.submissions import fixed, new_run, plan_of, static_of
 from dagcelery.errors import InvalidParameters
 from dagcelery.settings import Settings
@@ -69,7 +69,7 @@ def shaped(x: Any, k: Any) -> Any:
 def recognised(d: Any, **params: Any) -> str:
     settings, static = Settings(), static_of(d, params)
     node, params = fixed(d, params)  # type: ignore[assignment]
-    engine = Here(node, settings).engine
+    engine = LocalRun(node, settings).engine
     return new_run(engine, plan_of(node), params, settings, key="k", static=static).fingerprint
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagcelery import NodeStatus, Retry, Run, dag, task
-from dagcelery.client.results import Surroundings, reason
+from dagcelery.client.results import Blockers, reason
 from dagcelery.local import Cluster
 
 from .conftest import SECONDS
@@ -149,10 +149,10 @@ def node(name: str, *, total: int = 1, done: int = 0, running: int = 0) -> NodeS
 )
 def test_an_element_wise_node_waits_for_items_only_if_it_has_seen_all_that_are_done(seen: int, why: str) -> None:
     nodes = {(0, 0): node("source", total=9, done=3), (0, 1): node("next", total=9, done=seen)}
-    assert reason((0, 1), nodes, Surroundings({}, {(0, 1): [(0, 0)]}, {}, {"cpu": 1})) == why
+    assert reason((0, 1), nodes, Blockers({}, {(0, 1): [(0, 0)]}, {}, {"cpu": 1})) == why
 
 
 def test_of_many_nodes_that_are_waited_for_a_few_are_named() -> None:
     nodes = {(0, at): node(f"n{at}") for at in range(6)}
-    around = Surroundings({(0, 5): [(0, at) for at in range(5)]}, {}, {}, {})
+    around = Blockers({(0, 5): [(0, at) for at in range(5)]}, {}, {}, {})
     assert reason((0, 5), nodes, around) == "waits for n0; n1; n2 and 2 more"
