@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.program import Program
@@ -107,21 +106,17 @@ class Memo:
         return _joined(parts)
 
 
-_memos: WeakKeyDictionary[Program, dict[tuple[int, int], Memo | None]] = WeakKeyDictionary()
-"""Made once for each step of a program, since fingerprints of functions take time."""
-
-
 def memo_of(program: Program, body: int, step: int) -> Memo | None:
     """Return how results of a step are kept; None if they are not."""
     place, cached = (body, step), program.step(body, step)
     if "cache" not in cached.options:
         return None
-    memos = _memos.setdefault(program, {})
-    if place not in memos:
-        memos[place] = None
+    if place not in program.memos:
+        program.memos[place] = None
         with _Harmless(cached.name):
-            memos[place] = Memo(program, cached)
-    return memos[place]
+            program.memos[place] = Memo(program, cached)
+    memo = program.memos[place]
+    return memo if isinstance(memo, Memo) else None
 
 
 class Recollection:

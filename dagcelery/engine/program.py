@@ -120,6 +120,8 @@ class Program:
     def __init__(self, plan: Plan, keyring: Keyring, imports: Collection[str] | None, mismatch: str = "ignore") -> None:
         self.plan = plan
         self.frees = plan.options.get("keep") == "outputs"
+        self.memos: dict[tuple[int, int], object] = {}
+        """What the cache makes once for each step, since fingerprints of functions take time."""
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
@@ -145,7 +147,7 @@ class Program:
     def own_copy(self) -> Program:
         """The same program, free to grow: the one that was planned may be used for several runs."""
         made = copy.copy(self)
-        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions"):
+        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
             setattr(made, name, copy.copy(getattr(self, name)))
         made._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
         made._numbers |= {codec_identity(spec): number for number, spec in enumerate(self._codec_specs)}
