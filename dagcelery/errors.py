@@ -94,19 +94,7 @@ class _Worded(DagceleryError):
         raise NotImplementedError
 
 
-class _Refusal(DagceleryError):
-    """Something that was written or given cannot be taken; ``wrong`` and ``right`` are problem and remedy."""
-
-    @property
-    def wrong(self) -> str:
-        return self.problem
-
-    @property
-    def right(self) -> str:
-        return self.remedy
-
-
-class InvalidDag(_Refusal, ValueError):
+class InvalidDag(DagceleryError, ValueError):
     """A DAG breaks a rule; raised when it is built, never when it runs."""
 
 
@@ -143,7 +131,7 @@ class InvalidConfig(InvalidDag):
         self.key = key
 
 
-class InvalidParameters(_Refusal, ValueError):
+class InvalidParameters(DagceleryError, ValueError):
     """The parameters given to a run do not fit its DAG."""
 
 
@@ -163,16 +151,11 @@ class KeyReused(_Worded, InvalidParameters):
         )
 
 
-class InvalidSetting(_Refusal, ValueError):
-    """A setting has a value that it cannot have; ``name`` is the environment variable or the argument."""
-
-    @property
-    def name(self) -> str:
-        """Return the culprit."""
-        return self.culprit
+class InvalidSetting(DagceleryError, ValueError):
+    """A setting has a value that it cannot have; ``culprit`` is the environment variable or the argument."""
 
 
-class InvalidLocation(_Refusal, OSError):
+class InvalidLocation(DagceleryError, OSError):
     """A file or folder cannot be read or written where it should be; nothing was left half-written."""
 
 
@@ -402,14 +385,9 @@ class CodeUnknown(CodeMismatch):
         return (
             f"function {self.function} may have been changed since its run was planned: its code cannot be looked at "
             "here",
-            self.reason,
+            self.found,
             _either(f"do this where module {self.function.partition(':')[0]!r} is as the workers have it", self.advice),
         )
-
-    @property
-    def reason(self) -> str:
-        """Return why there is no hash."""
-        return self.found
 
 
 @_record
@@ -432,19 +410,9 @@ class FunctionNotFound(_Worded):
 class SerializationError(DagceleryError):
     """A value cannot be turned into bytes without loss."""
 
-    @property
-    def reason(self) -> str:
-        """Return the problem."""
-        return self.problem
-
 
 class DeserializationError(DagceleryError):
     """Stored bytes, though genuine, cannot be turned back into a value here."""
-
-    @property
-    def reason(self) -> str:
-        """Return the problem."""
-        return self.problem
 
 
 class SpillDamaged(DeserializationError):
@@ -478,7 +446,7 @@ class LimitExceeded(_Worded):
 
 @_record
 class PayloadTooLarge(LimitExceeded):
-    """A value's bytes are more than may be stored; ``size`` may be a lower bound, counted until then."""
+    """A value's bytes are more than may be stored; ``amount`` may be a lower bound, counted until then."""
 
     unit: str = field(init=False, default="bytes")
     setting: str = field(init=False, default="DAGCELERY_MAX_PAYLOAD_BYTES")
@@ -486,15 +454,10 @@ class PayloadTooLarge(LimitExceeded):
     def _parts(self) -> tuple[str, str, str]:
         return (
             self.culprit,
-            f"takes {self.size:,} bytes or more, and {self.limit:,} are allowed",
+            f"takes {self.amount:,} bytes or more, and {self.limit:,} are allowed",
             "keep large data in files or an object store and pass its address, split it into elements, "
             f"or raise {self.setting}",
         )
-
-    @property
-    def size(self) -> int:
-        """Return the number of bytes."""
-        return self.amount
 
 
 @_record
@@ -557,15 +520,10 @@ class BrokerUnavailable(_Worded):
 
 @_record
 class NotSent(DagceleryError):
-    """A message could not be sent, and the broker is not to blame; ``reason`` has the type of the original error."""
+    """A message could not be sent, and the broker is not to blame; ``problem`` has the type of the original error."""
 
     culprit: str = field(init=False, default="a message cannot be sent")
     problem: str = field()
-
-    @property
-    def reason(self) -> str:
-        """Return the problem."""
-        return self.problem
 
 
 @_record

@@ -128,7 +128,7 @@ class Settings:
         try:
             return cls(**values)
         except InvalidSetting as error:
-            named = sources.get(error.name, error.name)
+            named = sources.get(error.culprit, error.culprit)
             raise InvalidSetting(named, error.problem, error.remedy) from None
 
     def __repr__(self) -> str:

@@ -78,7 +78,7 @@ def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.M
 def test_a_bad_value_is_refused_naming_the_variable(variable: str, text: str) -> None:
     with pytest.raises(InvalidSetting, match=variable) as caught:
         Settings.from_environment({variable: text})
-    assert caught.value.right
+    assert caught.value.remedy
 
 
 def test_a_bad_argument_is_refused_by_its_own_name() -> None:

@@ -419,7 +419,7 @@ class Client:
             if isinstance(error, BrokerUnavailable):
                 raise BrokerUnavailable(f"{cancelled}: {error.reason}", error.url) from error
             if isinstance(error, NotSent):
-                raise NotSent(f"{cancelled}: {error.reason}", error.remedy) from error
+                raise NotSent(f"{cancelled}: {error.problem}", error.remedy) from error
             raise
 
     def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:

@@ -332,7 +332,7 @@ def located(view: RunView, error: E, scope: str, token: str, lo: int = -1, hi: i
         return error  # a place that is not even in the plan
     if isinstance(error, BadSignature):
         return type(error)(f"{place_name} ({error.address})", error.reason)
-    return type(error)(f"{place_name} ({error.culprit})", error.reason, error.remedy)
+    return type(error)(f"{place_name} ({error.culprit})", error.problem, error.remedy)
 
 
 def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> DeserializationError:

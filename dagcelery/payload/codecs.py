@@ -118,7 +118,7 @@ class Codec:
         try:
             self.serializer.serialize(value, writer)  # type: ignore[arg-type]
         except SerializationError as error:
-            raise SerializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
+            raise SerializationError(_renamed(error, culprit), error.problem, error.remedy) from error.__cause__
         except DagceleryError:
             raise
         except Exception as error:
@@ -133,7 +133,7 @@ class Codec:
         try:
             return self.serializer.deserialize(reader)  # type: ignore[arg-type]
         except DeserializationError as error:
-            raise DeserializationError(_renamed(error, culprit), error.reason, error.remedy) from error.__cause__
+            raise DeserializationError(_renamed(error, culprit), error.problem, error.remedy) from error.__cause__
         except Exception as error:
             raise DeserializationError(named(culprit), *_failed(self.serializer, "deserialize", error)) from error
 

@@ -376,7 +376,7 @@ def _one_by_one(codec: Codec, values: Iterable[Any], spool: _Spool) -> None:
         except SerializationError as error:
             path = error.culprit[len(culprit) :].removeprefix(" at ")
             named = f"{culprit} at [{spool.count}]{path}"
-            raise SerializationError(named, error.reason, error.remedy) from error.__cause__
+            raise SerializationError(named, error.problem, error.remedy) from error.__cause__
 
 
 class _Spool:

@@ -317,4 +317,4 @@ def _pickle(value: object, by_value: tuple[str, ...] = ()) -> str:
         if is_routine(value):
             raise
         remedy = "pass plain data, and open files, locks and connections where they are used"
-        raise SerializationError(f"a literal of type {type(value).__name__}", error.reason, remedy) from error
+        raise SerializationError(f"a literal of type {type(value).__name__}", error.problem, remedy) from error

@@ -113,7 +113,7 @@ def test_row_099_decorated_code_keeps_its_types(tmp_path: Path, line: str, statu
 def test_row_100_specific_errors(body: Callable[..., Any], culprit: str, wrong: str, right: str) -> None:
     with pytest.raises(errors.InvalidDag) as refused:
         build(dag(body))
-    for part, told in ((refused.value.culprit, culprit), (refused.value.wrong, wrong), (refused.value.right, right)):
+    for part, told in ((refused.value.culprit, culprit), (refused.value.problem, wrong), (refused.value.remedy, right)):
         assert any(choice in part for choice in told.split("|")), part
 
 

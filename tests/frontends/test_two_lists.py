@@ -127,7 +127,7 @@ def test_a_loop_that_is_left_early_is_refused_nevertheless() -> None:
 def remedy(body: Callable[..., Any]) -> str:
     with pytest.raises(InvalidDag) as caught:
         build(dag(body))
-    blocks = re.findall(r"(?m)(?:^    .*\n|^\n)+", caught.value.right)
+    blocks = re.findall(r"(?m)(?:^    .*\n|^\n)+", caught.value.remedy)
     return textwrap.dedent("".join(blocks))
 
 

@@ -309,7 +309,7 @@ def refused(culprit: str, wrong: str, right: str, body: Any) -> None:
     with pytest.raises(InvalidDag) as caught:
         dag(body).__dag__()
     told = caught.value
-    assert (culprit in told.culprit, wrong in told.wrong, right in told.right) == (True, True, True), told
+    assert (culprit in told.culprit, wrong in told.problem, right in told.remedy) == (True, True, True), told
 
 
 def test_a_node_in_a_branch_cannot_be_read_outside_of_it() -> None:

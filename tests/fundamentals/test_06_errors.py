@@ -101,8 +101,8 @@ def test_a_dag_that_cannot_be_is_refused_when_it_is_built() -> None:
     with pytest.raises(errors.InvalidDag) as refused:
         build(hasty)
     assert refused.value.culprit == "the output of 'numbers'"
-    assert "no length" in refused.value.wrong
-    assert "in a task" in refused.value.right
+    assert "no length" in refused.value.problem
+    assert "in a task" in refused.value.remedy
 
 
 def test_parameters_are_checked_before_anything_runs() -> None:

@@ -21,8 +21,8 @@ def refused(make: Callable[[], object], culprit: str) -> None:
     with pytest.raises(InvalidDag) as caught:
         make()
     assert culprit in caught.value.culprit
-    assert caught.value.wrong
-    assert caught.value.right
+    assert caught.value.problem
+    assert caught.value.remedy
 
 
 def test_by_default_any_error_is_followed_by_two_more_calls_at_growing_distances() -> None:

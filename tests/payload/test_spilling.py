@@ -369,7 +369,7 @@ def test_a_place_that_cannot_be_written_is_named_without_its_password(tmp_path: 
 def test_a_url_that_nothing_opens_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="DAGCELERY_SPILL_URL: is nothing://there") as caught:
         Spill("nothing://there", 100)
-    assert "file:///var/dagcelery" in caught.value.right
+    assert "file:///var/dagcelery" in caught.value.remedy
 
 
 def test_a_url_whose_library_is_not_installed_says_what_to_install() -> None:
