@@ -25,7 +25,7 @@ T = TypeVar("T")
 ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
 """Types of immutable values that hold no others."""
 _INEXACT: Final = frozenset({float, complex})
-_PROTOCOL: Final = 5
+PROTOCOL: Final = 5
 
 Name = Callable[[Any], object]
 
@@ -192,7 +192,7 @@ class _Pickler(pickle.Pickler):
     def __init__(self) -> None:
         self._file = io.BytesIO()
         self._buffers: list[pickle.PickleBuffer] = []
-        super().__init__(self._file, _PROTOCOL, buffer_callback=self._buffers.append)
+        super().__init__(self._file, PROTOCOL, buffer_callback=self._buffers.append)
 
 
 class _Copier(_Pickler):
@@ -317,7 +317,7 @@ class _IdentityPickler(CanonicalPickler):
             return _reduced(obj)
         if type(obj) in copyreg.dispatch_table:
             return NotImplemented
-        reduced = obj.__reduce_ex__(_PROTOCOL)
+        reduced = obj.__reduce_ex__(PROTOCOL)
         # What is found by its name stands for itself: another object may have the name later.
         return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dagcelery import client
-from dagcelery.cli.targets import Target, plain
+from dagcelery.cli.targets import Target, plain, plan_of
 from dagcelery.client.results import NodeStatus, RunStatus
 from dagcelery.errors import DagceleryError
 from dagcelery.planner.routing import queues_of
@@ -76,8 +76,6 @@ def show_run(run: Run[Any], plan: Submittable | None = None, console: Console | 
 
 def canvas_lines(node: Submittable) -> Iterator[str]:
     """Yield the Celery canvas of a DAG, a line each, and the queues that its workers must consume."""
-    from dagcelery.cli.targets import plan_of
-    from dagcelery.planner.routing import queues_of
     from dagcelery.worker.sender import describe
 
     plan = plan_of(node)

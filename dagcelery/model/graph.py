@@ -346,7 +346,7 @@ def node_names_are_valid(dag: DAG) -> None:
 
 def nodes_are_nodes(dag: DAG) -> None:
     for name, node in dag.nodes.items():
-        if not _is_node(node):
+        if not isinstance(node, Task | DAG):
             raise InvalidDagType(f"node {shown(name)}", f"is of type {type(node).__name__!r}", "give a Task or a DAG")
 
 
@@ -507,10 +507,6 @@ def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
     except TypeError as error:
         right = f"give inputs that fit its signature {known}"
         raise InvalidDagType(f"{title} with {_inputs(task)}", f"cannot be called: {error}", right) from None
-
-
-def _is_node(node: object) -> bool:
-    return all(hasattr(node, attribute) for attribute in ("inputs", "outputs", "after", "over"))
 
 
 def _inputs(task: Task) -> str:

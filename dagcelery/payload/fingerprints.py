@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from dagcelery.objects import ATOMS, CanonicalPickler, cell_contents, is_routine
+from dagcelery.objects import ATOMS, PROTOCOL, CanonicalPickler, cell_contents, is_routine
 from dagcelery.payload.functions import (
     UnknownCode,
     class_text,
@@ -28,7 +28,6 @@ from dagcelery.payload.functions import (
 )
 from dagcelery.payload.lazy import LazyList
 
-_PROTOCOL: Final = 5
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _CODE: Final = (*_FUNCTIONS, types.ModuleType, types.CodeType)
 _ATOMS: Final = ATOMS - {type(NotImplemented)}  # which marshal cannot write
@@ -139,7 +138,7 @@ class _CodePickler(CanonicalPickler):
 
     def _object(self, value: Any) -> tuple[Any, ...]:
         reduce = copyreg.dispatch_table.get(type(value))
-        reduced = reduce(value) if reduce is not None else value.__reduce_ex__(_PROTOCOL)
+        reduced = reduce(value) if reduce is not None else value.__reduce_ex__(PROTOCOL)
         if isinstance(reduced, str):
             return _stand_in, ("name", *self._named(value, reduced))
         maker, arguments, *rest = reduced

@@ -30,7 +30,7 @@ def search_here() -> None:
 log = quiet_logger(__name__)
 
 BEAT = "dagcelery.worker.beat:Beat"
-"""By name: the clock stands above the runtime, and is imported by beat alone."""
+"""By name: it stands above the client, and is imported by beat alone."""
 
 
 def register(app: Celery, settings: Settings) -> Binding:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import recorded
-from dagcelery.frontends.functional import recorded as _calls
 from dagcelery.frontends.functional.outputs import Table, Terms
 from dagcelery.frontends.functional.recorded import (
     Call,
@@ -279,18 +278,18 @@ class Body:
 
     def context(self, ref: Ref) -> Context:
         """The elements of iterations that a ref depends on, the outermost first."""
-        return _calls.context_of(ref, self.calls)
+        return recorded.context_of(ref, self.calls)
 
     def within(self, source: Ref) -> Context:
         """Return the context of what is made for each element of `source`."""
-        return _calls.within_element(Element(source, 0), self.calls)
+        return recorded.within_element(Element(source, 0), self.calls)
 
     def split_name(self, ref: Ref, name: str) -> str:
         """Return the output by which the elements of `ref` are read.
 
         A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
         """
-        hint = _calls.hint_of(ref, self.calls, self.parameters)
+        hint = recorded.hint_of(ref, self.calls, self.parameters)
         if ref not in self.read_whole or is_list(hint):
             return name
         made = f"{name[: LONGEST - 6]}_items"
@@ -490,7 +489,7 @@ class Level:
     def _copied(self, source: ListOf, item: Spliced) -> Ref:
         """Return what `source` is a mere copy of: where nothing is called for its elements, no node makes it."""
         is_copy = item.template == Ref(Element(item.over, 0)) and len(source.items) == 1
-        if is_copy and is_list(_calls.hint_of(item.over, self.body.calls, self.body.parameters)):
+        if is_copy and is_list(recorded.hint_of(item.over, self.body.calls, self.body.parameters)):
             return item.over
         raise InvalidDag(
             "a list of the elements of another list, in a loop or of a part of a parameter,",

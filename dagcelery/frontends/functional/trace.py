@@ -98,15 +98,6 @@ class _TooDeep(Exception):
     """A value is nested more deeply than a DAG holds any."""
 
 
-def source_of(value: object, trace: Trace) -> Source:
-    """Return the source for a Python value: containers are taken apart where outputs are in them."""
-    try:
-        return _source(value, trace, MOST_LEVELS)
-    except _TooDeep:
-        wrong, right = depth_fault(value) or (f"is nested more than {MOST_LEVELS} levels deep", "make it flatter")
-        raise InvalidDag(f"a value in {trace.place}", wrong, right) from None
-
-
 def _source(value: object, trace: Trace, levels: int) -> Source:
     if isinstance(value, Output):
         return _ref(value, trace)
@@ -365,9 +356,9 @@ class Trace:
                 sources = {}
                 for name, value in arguments.items():
                     self._argument = f"argument {name!r} of "
-                    sources[name] = source_of(value, self)
+                    sources[name] = self.source_of(value)
                 self._argument = ""
-                call = Call(callee, sources, source_of(upstream, self), ())
+                call = Call(callee, sources, self.source_of(upstream), ())
                 self.calls.append(replace(call, context=self._context(call)))
                 self._note_defined(callee)
             except TwoLists as refusal:
@@ -404,13 +395,20 @@ class Trace:
             self._undecided = self.refused
 
     def source_of(self, value: object) -> Source:
-        """Return the source for a value with outputs in it."""
-        return source_of(value, self)
+        """Return the source for a Python value: containers are taken apart where outputs are in them."""
+        try:
+            return _source(value, self, MOST_LEVELS)
+        except _TooDeep:
+            problem, remedy = depth_fault(value) or (
+                f"is nested more than {MOST_LEVELS} levels deep",
+                "make it flatter",
+            )
+            raise InvalidDag(f"a value in {self.place}", problem, remedy) from None
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
         with self._at("the returned value"):
-            source = source_of(value, self)
+            source = self.source_of(value)
             if self.probes.tells_elements_apart and context_in(source, self):
                 raise InvalidDag(
                     f"{self.place} with {self.title(next(leaves(source)))}",
