@@ -19,7 +19,6 @@ from dagcelery.payload.codecs import codec_for, from_spec, spec
 from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
-from dagcelery.planner.encoding import _refuse_pickles as refuse_pickles
 from dagcelery.planner.encoding import decode_plan, encode_plan
 from dagcelery.planner.tables import codec_spec
 
@@ -54,14 +53,14 @@ def test_a_plan_names_it_as_data(serializer: Any) -> None:
 def test_unsigned_plans_may_have_what_runs_no_code(serializer: Any) -> None:
     node = task(serializer=serializer)(rows)
     planned = decode_plan(encode_plan(plan(dagcelery.build(node))))
-    refuse_pickles(planned)
+    encode_plan(planned, signed=False)
     assert serializer in [from_spec(told, keyless).serializer for told in planned.codecs]
 
 
 def test_unsigned_plans_may_not_have_dill() -> None:
     node = task(serializer=AsDill())(rows)
     with pytest.raises(NotConfigured, match=r"serializer AsDill .*DAGCELERY_SIGNING_KEY.*AsMessagePack"):
-        refuse_pickles(plan(dagcelery.build(node)))
+        encode_plan(plan(dagcelery.build(node)), signed=False)
     with pytest.raises(NotConfigured, match="AsDill"):
         spec(AsDill(), keyless)
     with pytest.raises(NotConfigured, match="AsDill"):
