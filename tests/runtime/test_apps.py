@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,3 +210,18 @@ def test_the_first_error_says_both_remedies() -> None:
         named(attach(made()), "stall.tasks")
     for remedy in ("DAGCELERY_IMPORTS", "DAGCELERY_SIGNING_KEY", "app.conf.dagcelery_imports"):
         assert remedy in str(caught.value)
+
+
+def test_a_spawned_child_shapes_its_log_with_what_the_app_alone_imports() -> None:
+    code = """if True:
+        import logging, sys
+        from celery import signals
+        from dagcelery import PieceFilter, app
+        app.set_current()
+        handler = logging.StreamHandler()
+        logging.getLogger().addHandler(handler)
+        signals.worker_process_init.send(sender=None)
+        assert any(isinstance(each, PieceFilter) for each in handler.filters), handler.filters
+        assert "dagcelery.worker.heartbeat" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
