@@ -29,8 +29,9 @@ def world(caplog: pytest.LogCaptureFixture) -> World:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any]]:
-    """Level, action and node of what was logged."""
-    return [(record.levelname, vars(record)["action"], vars(record).get("node")) for record in caplog.records]
+    """Level, action and node of what dagcelery logged (other libraries' threads may log at the same time)."""
+    own = [record for record in caplog.records if record.name.split(".")[0] == "dagcelery"]
+    return [(record.levelname, vars(record)["action"], vars(record).get("node")) for record in own]
 
 
 def test_a_failure_is_an_error_with_its_traceback(world: World, caplog: pytest.LogCaptureFixture) -> None:
