@@ -146,6 +146,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             del sys.modules[name]
 
 
+@pytest.mark.timeout(600)  # a README takes a minute, and more on a busy machine
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.exists()], ids=lambda path: path.name)
 def test_what_a_document_says_runs(document: Path, reader: Reader) -> None:
     reader.follow(document)

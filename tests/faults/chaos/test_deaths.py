@@ -13,7 +13,7 @@ from chaos.graphs import Case, bulky, growth, linger, map_reduce, nested_map, wi
 from chaos.storm import OF_CHILDREN, OF_MAINS, orders
 from dagcelery.testing.faults import FaultyCluster
 
-SECONDS = 20.0
+SECONDS = 60.0
 CALLED_BY: dict[str, tuple[Any, dict[str, Any]]] = {
     "blocks": (bulky, {"n": 2}),
     "values": (wide, {"width": 510, "x": 1}),
