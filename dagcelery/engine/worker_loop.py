@@ -419,7 +419,7 @@ class Engine:
         sender: Sender,
         *,
         soft_time_limit: Callable[[], Exception],
-        boot: str = "local",
+        worker_id: str = "local",
         observer: Observer | None = None,
         imports: Collection[str] | None = None,
     ) -> None:
@@ -439,7 +439,7 @@ class Engine:
             items=settings.max_items,
             spool_bytes=settings.spool_bytes,
         )
-        self._boot = boot
+        self._worker_id = worker_id
         self._calls = itertools.count(1)
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
@@ -448,7 +448,7 @@ class Engine:
     @property
     def owner(self) -> str:
         """This thread of this process, as claims name it."""
-        return f"{self._boot}:{os.getpid()}:{threading.get_ident()}"
+        return f"{self._worker_id}:{os.getpid()}:{threading.get_ident()}"
 
     def token(self) -> str:
         """A name for one claiming call that no other call has."""

@@ -18,7 +18,7 @@ from dagcelery import Run
 from dagcelery.client import Client, new_run, plan_of, set_default
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.worker.context import for_redis, is_redis
+from dagcelery.worker.app_context import for_redis, is_redis
 
 from .site import Site
 
@@ -62,7 +62,7 @@ def await_running(run: Run[Any]) -> None:
 def waiting_on(at: Site, queue: str) -> int:
     """How many messages RabbitMQ would deliver again, once it has noticed that a consumer is gone."""
     deadline = time.monotonic() + SECONDS
-    with at.client.binding.app.connection_for_read() as connection, connection.channel() as channel:
+    with at.client.app_context.app.connection_for_read() as connection, connection.channel() as channel:
         while not (found := channel.queue_declare(queue, passive=True).message_count) and time.monotonic() < deadline:
             time.sleep(0.02)
     return int(found)

@@ -91,7 +91,7 @@ class Post:
 
 
 class World:
-    """Workers that share a store; each has a boot id of its own, and works when a message is delivered to it."""
+    """Workers that share a store; each has a worker id of its own, and works when a message is delivered to it."""
 
     def __init__(
         self,
@@ -110,11 +110,17 @@ class World:
         self.workers = [self.engine(f"worker{number}", observer=observer) for number in range(workers)]
         self._turn = 0
 
-    def engine(self, boot: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
+    def engine(self, worker_id: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
         return Engine(
-            self.store, keyring, self.settings, self.post, soft_time_limit=soft_time_limit, boot=boot, observer=observer
+            self.store,
+            keyring,
+            self.settings,
+            self.post,
+            soft_time_limit=soft_time_limit,
+            worker_id=worker_id,
+            observer=observer,
         )
 
     def submit(self, node: Any, **params: Any) -> str:

@@ -48,7 +48,7 @@ def of_runs(raw: redis.Redis) -> set[str]:
 def test_a_forged_message_changes_nothing_and_the_worker_goes_on(talkative: Cluster, raw: redis.Redis) -> None:
     before, (pid,) = of_runs(raw), talkative.pids
     for name, kwargs in FORGED:
-        talkative.client.binding.app.send_task(name, kwargs=kwargs, queue="celery")
+        talkative.client.app_context.app.send_task(name, kwargs=kwargs, queue="celery")
     run = guarded.doubles.submit(xs=[1, 2])
     assert run.result(timeout=SECONDS) == [2, 4]
     assert raw.llen("celery") == 0
@@ -60,7 +60,7 @@ def test_a_forged_message_changes_nothing_and_the_worker_goes_on(talkative: Clus
 def test_a_forged_message_for_a_real_run_calls_what_the_plan_says_only(talkative: Cluster) -> None:
     run = guarded.doubles.submit(xs=[1, 2])
     for focus in ("0/0", "0/0:1", "7/7:7", "guarded:raises", "os:abort"):
-        talkative.client.binding.app.send_task(VISIT, kwargs={"run": run.id, "queue": "celery", "focus": focus})
+        talkative.client.app_context.app.send_task(VISIT, kwargs={"run": run.id, "queue": "celery", "focus": focus})
     assert run.result(timeout=SECONDS) == [2, 4]
     assert {node.name: node.done for node in run.status().nodes} == {"double": 2}
 
