@@ -46,7 +46,7 @@ class InMemoryBroker:
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Keep a message, until it is due."""
         if delay_seconds:
             heapq.heappush(self._later, (time.monotonic() + delay_seconds, run_id, queue))
@@ -64,7 +64,7 @@ class InMemoryBroker:
         """Deliver messages, and those that they cause, until there are none."""
         while self._waiting or self._later:
             if self._waiting:
-                engine.visit(*self._waiting.popleft())
+                engine.work(*self._waiting.popleft())
             else:
                 due, run_id, queue = heapq.heappop(self._later)
                 time.sleep(max(0.0, due - time.monotonic()))

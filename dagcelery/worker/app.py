@@ -58,15 +58,15 @@ def register(app: Celery, settings: Settings) -> AppContext:
         "shared": False,  # else Celery puts them, bound to this app, on every other app of the process too
     }
 
-    @app.task(name=sender.VISIT, **options)
-    def visit(self: Any, run: str, queue: str, focus: str = "") -> None:
+    @app.task(name=sender.WORK, **options)
+    def work(self: Any, run: str, queue: str, focus: str = "") -> None:
         """Work on a run until nothing is ready on the queue, or the message's time is over."""
-        _quietly(run, lambda: app_context.engine.visit(run, queue, focus, self.request.id or ""))
+        _quietly(run, lambda: app_context.engine.work(run, queue, focus, self.request.id or ""))
 
     @app.task(name=sender.LINK, **options)
     def link(self: Any, run: str, queue: str, steps: list[str], then: str) -> None:
         """Do one link of a chain."""
-        _quietly(run, lambda: app_context.engine.links(run, queue, steps, then, self.request.id or ""))
+        _quietly(run, lambda: app_context.engine.work_link(run, queue, steps, then, self.request.id or ""))
 
     return app_context
 

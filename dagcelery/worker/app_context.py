@@ -262,12 +262,12 @@ class CelerySender:
             with sending_errors(self._app_context.app):
                 _let_go(signature.apply_async())
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Send plain visits."""
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Send plain messages."""
         with sending_errors(self._app_context.app):
             for _ in range(count):
                 self._app_context.app.send_task(
-                    sender.VISIT,
+                    sender.WORK,
                     kwargs={"run": run_id, "queue": queue},
                     queue=queue,
                     ignore_result=True,

@@ -80,9 +80,9 @@ def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
     settings, sender = app_context.settings, app_context.sender
     swept = app_context.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
     for queue in swept.wake_ups:
-        sender.visit(run_id, queue, 1)
+        sender.wake_up(run_id, queue, 1)
     for queue, step in swept.poisoned:
-        app_context.engine.poison(run_id, queue, step)
+        app_context.engine.fail_poisoned(run_id, queue, step)
     if swept.run in TERMINAL:
         app_context.engine.ended(run_id, (), swept.run, swept.lasted)
     if swept.held == "limit":

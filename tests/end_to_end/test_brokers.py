@@ -30,7 +30,7 @@ def test_a_message_with_a_countdown_comes_when_its_time_has_come(at: Site) -> No
     run = new_run(engine, plan_of(pipelines.map_reduce), {"n": 5}, at.client.settings)
     engine.store.machine.create(run)
     sent = time.monotonic()
-    engine.sender.visit(run.id, "celery", 1, delay_seconds=1.0)
+    engine.sender.wake_up(run.id, "celery", 1, delay_seconds=1.0)
     assert Run(run.id).result(timeout=SECONDS) == 30
     assert time.monotonic() - sent >= 1.0
 

@@ -16,7 +16,7 @@ from dagcelery.client import Client
 from dagcelery.local import Server
 from dagcelery.settings import Settings
 from dagcelery.store.records import ReadyStep, scope_id
-from dagcelery.worker.sender import LINK, MOST_STEPS, VISIT, Canvas
+from dagcelery.worker.sender import LINK, MOST_STEPS, WORK, Canvas
 
 from . import flows
 
@@ -69,7 +69,7 @@ def deep_scope(levels: int) -> str:
 def test_a_plain_visit_takes_less_than_one_and_a_half_kilobytes(wire: Wire) -> None:
     wire.submit(flows.map_reduce, n=10)
     (message,) = wire.read("celery")
-    assert task_of(message) == VISIT
+    assert task_of(message) == WORK
     assert len(message) <= PIECE_BYTES
 
 
