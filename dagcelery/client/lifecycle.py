@@ -111,7 +111,7 @@ def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> Non
         engine.store.machine.admit(run_id, still="limit")
     swept = engine.store.machine.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
     for queue in swept.wake_ups:
-        engine.sender.visit(
+        engine.sender.wake_up(
             run_id, queue, max(1, engine.store.machine.wake_ups(run_id, queue, engine.sender.slots(queue)))
         )
 

@@ -17,8 +17,7 @@ from dagcelery.client.results import Worker, holds, of_other_keys
 from dagcelery.doctor.context import Finding, Patient, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker import context
-from dagcelery.worker.context import COMMAND, Binding
+from dagcelery.worker.app_context import COMMAND, AppContext, has_user, is_redis
 
 SHORTEST_KEY: Final = 16
 
@@ -31,7 +30,7 @@ def check_signing_key(patient: Patient) -> Iterator[Finding]:
     """What is stored is signed with a secret that cannot be guessed."""
     keys = [key.strip() for key in patient.settings.signing_key.split(",") if key.strip()]
     remedy = "DAGCELERY_SIGNING_KEY=$(openssl rand -hex 32), the same for clients and workers"
-    if not keys and not any(True for _ in patient.binding.imports):
+    if not keys and not any(True for _ in patient.app_context.imports):
         what = (
             "there is neither a signing key nor DAGCELERY_IMPORTS, and the app names no module of tasks, so workers "
             "may execute nothing"
@@ -47,7 +46,7 @@ def check_signing_key(patient: Patient) -> Iterator[Finding]:
 
 def check_visibility(patient: Patient) -> Iterator[Finding]:
     """Messages of long tasks are not delivered again while these still run; the three settings for it agree."""
-    if not context.is_redis(patient.broker_url):
+    if not is_redis(patient.broker_url):
         return
     conf = patient.app.conf
     said = {
@@ -118,7 +117,7 @@ def check_store(patient: Patient) -> Iterator[Finding]:
         yield Finding("store", Severity.SERIOUS, "there is no store, so nothing can be submitted or executed", remedy)
         return
     try:
-        patient.binding.store.ping()
+        patient.app_context.store.ping()
     except (StoreUnavailable, InvalidSetting) as error:
         wrong, _, remedy = str(error).rpartition("; ")
         yield Finding("store", Severity.SERIOUS, wrong, remedy)
@@ -264,11 +263,11 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
     served = {queue for word in patient.workers.values() for queue in word["queues"]}
     waiting: dict[str, set[str]] = defaultdict(set)
     strange: list[str] = []
-    store = patient.binding.store
+    store = patient.app_context.store
     for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
-                nodes = results.status(patient.binding.engine, listed.id).nodes
+                nodes = results.status(patient.app_context.engine, listed.id).nodes
             except UnknownKey:
                 strange.append(listed.id)
                 continue
@@ -298,7 +297,7 @@ def _worker(patient: Patient, queue: str = "") -> str:
 
 def check_worker_keys(patient: Patient) -> Iterator[Finding]:
     """Workers can read what this process signs, and it can read what they sign."""
-    ring = patient.binding.keyring.ids
+    ring = patient.app_context.keyring.ids
     ours: Worker = {"keys": ring}
     telling = [word for word in patient.workers.values() if word.get("keys") is not None]
     for queue in sorted({queue for word in telling for queue in word["queues"]}):
@@ -406,13 +405,13 @@ def _found(patient: Patient, checks: Iterable[Check]) -> Iterator[Finding]:
             log.debug("check %s: %s", name, error, extra={"action": "check_failed"})
 
 
-def tell(binding: Binding) -> None:
+def tell(app_context: AppContext) -> None:
     """Say in a starting worker's log what is serious, of what can be known at once.
 
     Servers are not asked as a user with a name: it has few rights on purpose, and what it is denied is logged there.
     """
-    patient = Patient(binding)
-    checks = OF_SETTINGS if context.has_user(binding.settings.store_url) else (*OF_SETTINGS, *OF_SERVERS)
+    patient = Patient(app_context)
+    checks = OF_SETTINGS if has_user(app_context.settings.store_url) else (*OF_SETTINGS, *OF_SERVERS)
     for finding in examine(patient, checks):
         if finding.severity is Severity.SERIOUS:
             log.error("%s", finding, extra={"action": "finding", "check": finding.check})

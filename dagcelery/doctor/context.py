@@ -15,8 +15,7 @@ from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUn
 from dagcelery.settings import Settings
 from dagcelery.store.inspection import Inspection
 from dagcelery.text import masked
-from dagcelery.worker import context
-from dagcelery.worker.context import COMMAND, OUR_APP, Binding
+from dagcelery.worker.app_context import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
 from dagcelery.worker.sender import sending_errors
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Patient:
     answer within `patience_seconds` are taken for absent. `name` is what Celery's command line knows the app by.
     """
 
-    binding: Binding
+    app_context: AppContext
     clock: Callable[[], float] = time.time
     patience_seconds: float = 1.5
     name: str = ""
@@ -66,7 +65,7 @@ class Patient:
     @property
     def app(self) -> Celery:
         """The Celery app."""
-        return self.binding.app
+        return self.app_context.app
 
     @property
     def is_ours(self) -> bool:
@@ -81,13 +80,13 @@ class Patient:
     @property
     def settings(self) -> Settings:
         """What dagcelery was told."""
-        return self.binding.settings
+        return self.app_context.settings
 
     @property
     def broker_url(self) -> str:
         """The broker's address as the app has it, password included."""
         conf = self.app.conf
-        return context.secured(str(conf.broker_url or ""), conf.broker_use_ssl)
+        return secured(str(conf.broker_url or ""), conf.broker_use_ssl)
 
     @property
     def shown_broker(self) -> str:
@@ -100,10 +99,10 @@ class Patient:
         found: dict[str, Inspection] = {}
         with suppress(InvalidSetting):  # whoever uses such an address says what is wrong with it
             if self.settings.store_url:
-                found["the store"] = Inspection(context.for_redis(self.settings.store_url))
+                found["the store"] = Inspection(for_redis(self.settings.store_url))
         with suppress(InvalidSetting):
-            if context.is_redis(self.broker_url):
-                found["the broker"] = Inspection(context.for_redis(self.broker_url))
+            if is_redis(self.broker_url):
+                found["the broker"] = Inspection(for_redis(self.broker_url))
         if len(found) == 2 and found["the store"].place == found["the broker"].place:
             found.pop("the broker").close()
             found = {"the server of store and broker": found["the store"]}
@@ -112,8 +111,8 @@ class Patient:
     @cached_property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         """Live workers as they announce themselves in the store."""
-        known = self.binding.store.fleet.workers()
-        return {boot: word for boot, word in known.items() if word["age"] < self.settings.dead_seconds}
+        known = self.app_context.store.fleet.workers()
+        return {worker_id: word for worker_id, word in known.items() if word["age"] < self.settings.dead_seconds}
 
     @cached_property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:

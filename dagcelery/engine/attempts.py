@@ -183,7 +183,7 @@ def died(poisoned: str, deaths: int) -> PieceDied:
 
 
 class Listener(Protocol):
-    """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
+    """Is told of the calls of one claim's pieces; `index` is -1 for a step that runs once."""
 
     def before(self, index: int) -> None:
         """A function is about to be called."""

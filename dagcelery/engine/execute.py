@@ -71,45 +71,45 @@ def call_dag_hook(view: RunView) -> None:
     quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
 
 
-def call_task_hooks(view: RunView, grant: Claim, executed: Executed, state: str) -> None:
+def call_task_hooks(view: RunView, claim: Claim, executed: Executed, state: str) -> None:
     """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
 
     In the process that ran them, after the store knows: a process that dies in between calls nothing.
     """
     if state == "stale" or executed.children is not None:
         return
-    if grant.step == CLOSE and executed.error is None:
-        grant = _closed(view, grant)
-        executed = replace(executed, outcome=replace(executed.outcome, done=grant.hi))
-    if grant.step < 0:
+    if claim.step == CLOSE and executed.error is None:
+        claim = _closed(view, claim)
+        executed = replace(executed, outcome=replace(executed.outcome, done=claim.hi))
+    if claim.step < 0:
         return
-    options = view.program.step(grant.scope.body, grant.step).options
+    options = view.program.step(claim.scope.body, claim.step).options
     done, hook = executed.outcome.done, view.program.hook(options, "success")
     if hook is not None:
-        succeeded = range(grant.lo, done) if grant.lo >= 0 else [] if executed.error else [-1]
+        succeeded = range(claim.lo, done) if claim.lo >= 0 else [] if executed.error else [-1]
         for index in succeeded:
-            quietly(hook, _of_piece(view, grant, index, "done"))
+            quietly(hook, _of_piece(view, claim, index, "done"))
     if executed.error is not None:
         state = "retried" if state == "retried" else "failed"
         hook = view.program.hook(options, "retry" if state == "retried" else "failure")
         if hook is not None:
-            quietly(hook, _of_piece(view, grant, done if grant.lo >= 0 else -1, state, executed.error))
+            quietly(hook, _of_piece(view, claim, done if claim.lo >= 0 else -1, state, executed.error))
 
 
-def _closed(view: RunView, grant: Claim) -> Claim:
+def _closed(view: RunView, claim: Claim) -> Claim:
     """The piece that is done when this scope closes, if it made the scope's plan itself."""
-    scope = grant.scope
+    scope = claim.scope
     parent = view.scope(scope.parent)
     if view.program.step(parent.body, scope.step).kind != "task":
-        return grant
+        return claim
     upto = scope.index + (scope.index >= 0)
-    return replace(grant, scope=parent, step=scope.step, lo=scope.index, hi=upto)
+    return replace(claim, scope=parent, step=scope.step, lo=scope.index, hi=upto)
 
 
-def _of_piece(view: RunView, grant: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
-    address = view.address(grant.scope, grant.step, index)
+def _of_piece(view: RunView, claim: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
+    address = view.address(claim.scope, claim.step, index)
     message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
-    return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)
+    return Notice(view.run_id, view.program.plan.name, state, address, message, claim.attempt)
 
 
 def quietly(hook: Callable[..., Any], notice: Notice) -> None:
@@ -151,7 +151,7 @@ class Executor:
         self._teller: Teller | None = None
         self._contexts = Contexts()
 
-    def execute(self, grant: Claim, listener: Listener | None = None) -> Executed:
+    def execute(self, claim: Claim, listener: Listener | None = None) -> Executed:
         """Execute a piece; whatever it raises, short of the end of the process, becomes a failure.
 
         Each call has a context of its own, a copy of the one in which this is called, and so has what is read and
@@ -161,36 +161,36 @@ class Executor:
         self._teller = None if listener is None else Teller(listener)
         self._contexts = Contexts()
         try:
-            return self._contexts.new().run(self._execute, grant)
+            return self._contexts.new().run(self._execute, claim)
         finally:
             self._teller = None
             if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
                 leave_child()
 
-    def _execute(self, grant: Claim) -> Executed:
+    def _execute(self, claim: Claim) -> Executed:
         started, clock = time.time(), time.perf_counter()
         try:
-            self.view.trust(grant.scope)
-            if grant.poisoned:
-                return self._failed(grant, self._verdict(grant), started, clock)
-            if grant.step == START:
+            self.view.trust(claim.scope)
+            if claim.poisoned:
+                return self._failed(claim, self._verdict(claim), started, clock)
+            if claim.step == START:
                 return Executed(TaskResult(started=started))
-            if grant.step == HOOK:
+            if claim.step == HOOK:
                 call_dag_hook(self.view)
                 return Executed(TaskResult(started=started))
-            if grant.step == CLOSE:
-                outcome = self._close(grant)
-            elif grant.lo >= 0:
-                return self._range(grant, started)
+            if claim.step == CLOSE:
+                outcome = self._close(claim)
+            elif claim.lo >= 0:
+                return self._range(claim, started)
             else:
-                executed = self._once(grant)
+                executed = self._once(claim)
                 if executed.children is not None:
                     return replace(executed, seconds=time.perf_counter() - clock)
                 outcome = executed.outcome
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            return self._failed(grant, error, started, clock)
+            return self._failed(claim, error, started, clock)
         seconds = time.perf_counter() - clock
         return Executed(replace(outcome, started=started, seconds=seconds), seconds=seconds)
 
@@ -202,60 +202,60 @@ class Executor:
             return error.url == self.view.store.shown_url
         return is_leaving(error)
 
-    def _failed(self, grant: Claim, error: BaseException, started: float, clock: float) -> Executed:
-        failure = self._failure(grant, error, grant.lo)
+    def _failed(self, claim: Claim, error: BaseException, started: float, clock: float) -> Executed:
+        failure = self._failure(claim, error, claim.lo)
         seconds = time.perf_counter() - clock
-        return Executed(replace(failure, done=grant.lo, started=started, seconds=seconds), error=error, seconds=seconds)
+        return Executed(replace(failure, done=claim.lo, started=started, seconds=seconds), error=error, seconds=seconds)
 
-    def _failure(self, grant: Claim, error: BaseException, index: int) -> TaskResult:
+    def _failure(self, claim: Claim, error: BaseException, index: int) -> TaskResult:
         """What the store is told of an error: sealed, with what its task would do about it."""
         text = failures.encode(error) if self._teller is None else self._teller.failed(index, error)
-        piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
+        piece = f"{claim.scope.id}/{claim.step}" + (f"/{index}" if index >= 0 else "")
         address = addresses.failure(self.view.run_id, piece)
-        sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, text)
-        if grant.step < 0:
+        sealed = values.seal_bytes(self.view.keyring, address, claim.attempt, text)
+        if claim.step < 0:
             return TaskResult(failure=sealed)
-        program, body = self.view.program, grant.scope.body
-        step = program.step(body, grant.step) if program.knows(body) else None
+        program, body = self.view.program, claim.scope.body
+        step = program.step(body, claim.step) if program.knows(body) else None
         options, is_missing = step.options if step else {}, step is not None and program.is_missing(step, error)
         return TaskResult(
             failure=sealed,
-            retryable=not grant.poisoned and (is_missing or is_retryable(error, options)),
+            retryable=not claim.poisoned and (is_missing or is_retryable(error, options)),
             policy=PUT_BACK if is_missing else None,
-            markers=self._markers(grant, text, index) if "min_success" in options else (),
+            markers=self._markers(claim, text, index) if "min_success" in options else (),
         )
 
-    def _markers(self, grant: Claim, text: bytes, index: int) -> list[Block]:
+    def _markers(self, claim: Claim, text: bytes, index: int) -> list[Block]:
         described = failures.decode(text)
-        skipped = Skipped(self._locate(grant, index), described["type"], described["message"])
-        step = self.view.program.step(grant.scope.body, grant.step)
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        return [writer.skipped(f"{grant.step}.{at}", index, skipped) for at in range(len(step.outputs))]
+        skipped = Skipped(self._locate(claim, index), described["type"], described["message"])
+        step = self.view.program.step(claim.scope.body, claim.step)
+        writer = Writer(self.view, claim.scope.id, claim.attempt, self.limits)
+        return [writer.skipped(f"{claim.step}.{at}", index, skipped) for at in range(len(step.outputs))]
 
-    def _verdict(self, grant: Claim) -> DagceleryError:
-        if grant.step < 0:
-            return died(grant.poisoned, self._deaths)
-        step = self.view.program.step(grant.scope.body, grant.step)
+    def _verdict(self, claim: Claim) -> DagceleryError:
+        if claim.step < 0:
+            return died(claim.poisoned, self._deaths)
+        step = self.view.program.step(claim.scope.body, claim.step)
         is_served = any(step.queue in word["queues"] for word in self.view.store.fleet.workers().values())
-        return verdict(grant.poisoned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
+        return verdict(claim.poisoned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
 
     # -- steps that run once ----------------------------------------------------------------------
-    def _once(self, grant: Claim) -> Executed:
-        step = self.view.program.step(grant.scope.body, grant.step)
-        reader = Reader(self.view, grant.scope, grant)
-        if not grant.values:
+    def _once(self, claim: Claim) -> Executed:
+        step = self.view.program.step(claim.scope.body, claim.step)
+        reader = Reader(self.view, claim.scope, claim)
+        if not claim.values:
             reader.read_ahead(expr for _, expr in step.arguments)
         arguments = {name: reader.evaluate(expr, lazy=name in step.lazy) for name, expr in step.arguments}
-        culprit = self.view.address(grant.scope, grant.step)
+        culprit = self.view.address(claim.scope, claim.step)
         if step.kind == "gather":
             returned = next(iter(arguments.values()), None)
         else:
             returned = skipped_among(arguments) if self.view.program.may_skip else None
-        cached, context, place = 0, self._contexts.new(), (self.view, grant, -1)
+        cached, context, place = 0, self._contexts.new(), (self.view, claim, -1)
         context.run(enter, place)
         if step.kind != "gather" and returned is None:
             function = self.view.program.callee(step)
-            memo = self._memo(grant)
+            memo = self._memo(claim)
             limit = limit_of(step.options, self._soft_time_limit)
             if memo is None:
                 returned = context.run(heard, place, self._teller, function, arguments, limit)
@@ -267,27 +267,27 @@ class Executor:
                 recollection.keep()
                 cached = recollection.hits()
             if self.view.program.may_grow and growing.is_graph(step, returned):
-                return Executed(TaskResult(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
+                return Executed(TaskResult(), [growing.child_of(self.view, claim, step, returned, self._most_nodes)])
         sealed = Sealed()
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        context.run(writer.step_outputs, sealed, grant.step, step, returned, culprit)
+        writer = Writer(self.view, claim.scope.id, claim.attempt, self.limits)
+        context.run(writer.step_outputs, sealed, claim.step, step, returned, culprit)
         return Executed(TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
 
-    def _memo(self, grant: Claim) -> Memo | None:
+    def _memo(self, claim: Claim) -> Memo | None:
         program = self.view.program
-        return caching.memo_of(program, grant.scope.body, grant.step) if program.caches else None
+        return caching.memo_of(program, claim.scope.body, claim.step) if program.caches else None
 
-    def _locate(self, grant: Claim, index: int) -> str:
-        return self.view.address(grant.scope, grant.step, index)
+    def _locate(self, claim: Claim, index: int) -> str:
+        return self.view.address(claim.scope, claim.step, index)
 
-    def _close(self, grant: Claim) -> TaskResult:
+    def _close(self, claim: Claim) -> TaskResult:
         """Hand a scope's outputs to the step that opened it, as the results of one of its items."""
-        scope, reader = grant.scope, Reader(self.view, grant.scope, grant)
+        scope, reader = claim.scope, Reader(self.view, claim.scope, claim)
         parent = self.view.scope(scope.parent)
         step = self.view.program.step(parent.body, scope.step)
         if step.kind != "dag":
-            return growing.close(self.view, grant, self.limits)
-        writer = Writer(self.view, parent.id, grant.attempt, self.limits)
+            return growing.close(self.view, claim, self.limits)
+        writer = Writer(self.view, parent.id, claim.attempt, self.limits)
         culprit = self.view.address(parent, scope.step, scope.index)
         blocks = []
         for at, (name, expr, _) in enumerate(self.view.program.body(scope.body).outputs):
@@ -297,46 +297,46 @@ class Executor:
         return TaskResult(blocks=blocks)
 
     # -- fan-outs ---------------------------------------------------------------------------------
-    def _range(self, grant: Claim, started: float) -> Executed:
+    def _range(self, claim: Claim, started: float) -> Executed:
         clock = time.perf_counter()
-        step = self.view.program.step(grant.scope.body, grant.step)
+        step = self.view.program.step(claim.scope.body, claim.step)
         assert step.over is not None
         recollection = None
         try:
-            self._check_size(grant, step)
-            columns = Columns(Reader(self.view, grant.scope, grant), step, grant.lo, grant.hi)
-            if step.kind == "dag" and grant.hi > grant.lo:
-                children = [self._child(grant, step, columns, index) for index in range(grant.lo, grant.hi)]
+            self._check_size(claim, step)
+            columns = Columns(Reader(self.view, claim.scope, claim), step, claim.lo, claim.hi)
+            if step.kind == "dag" and claim.hi > claim.lo:
+                children = [self._child(claim, step, columns, index) for index in range(claim.lo, claim.hi)]
                 return Executed(TaskResult(), children, seconds=(time.perf_counter() - clock) / len(children))
             function = self.view.program.callee(step) if step.kind == "task" else None
-            memo = self._memo(grant)
+            memo = self._memo(claim)
             if memo is not None:
                 recollection = Recollection(self.view, memo, columns.rows())
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            return self._failed(grant, error, started, clock)
+            return self._failed(claim, error, started, clock)
         returned, raised = list[Any](), None
-        kept = self._keeper(grant, step)
+        kept = self._keeper(claim, step)
         if function is not None:
-            returned, raised = self._call_items(function, step, columns, grant, recollection, kept)
+            returned, raised = self._call_items(function, step, columns, claim, recollection, kept)
         if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
-            return self._grown_item(grant, step, returned[0], started, clock)
+            return self._grown_item(claim, step, returned[0], started, clock)
         if recollection is None:
-            return self._seal_range(grant, step, returned, raised, started, clock)
+            return self._seal_range(claim, step, returned, raised, started, clock)
         recollection.keep()
-        executed = self._seal_range(grant, step, returned, raised, started, clock)
-        cached = recollection.hits(executed.outcome.done - grant.lo)
+        executed = self._seal_range(claim, step, returned, raised, started, clock)
+        cached = recollection.hits(executed.outcome.done - claim.lo)
         return replace(executed, outcome=replace(executed.outcome, cached=cached))
 
-    def _grown_item(self, grant: Claim, step: Step, graph: Any, started: float, clock: float) -> Executed:
+    def _grown_item(self, claim: Claim, step: Step, graph: Any, started: float, clock: float) -> Executed:
         """An item, which was claimed alone, goes on as what it returned."""
         try:
-            children = [growing.child_of(self.view, grant, step, graph, self._most_nodes)]
+            children = [growing.child_of(self.view, claim, step, graph, self._most_nodes)]
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            return self._failed(grant, error, started, clock)
+            return self._failed(claim, error, started, clock)
         return Executed(TaskResult(), children, seconds=time.perf_counter() - clock)
 
     def _call_items(
@@ -344,7 +344,7 @@ class Executor:
         function: Callable[..., Any],
         step: Step,
         columns: Columns,
-        grant: Claim,
+        claim: Claim,
         recollection: Recollection | None,
         kept: Callable[[int, Any], Any],
     ) -> tuple[list[Any], BaseException | None]:
@@ -360,7 +360,7 @@ class Executor:
         try:
             for at, arguments in enumerate(columns.rows() if recollection is None else recollection.calls):
                 skipped = skipped_among(arguments) if may_skip else None
-                context, place = new_context(), (view, grant, lo + at)
+                context, place = new_context(), (view, claim, lo + at)
                 if recollection is not None:
                     memorable = partial(_memorable, recollection.memo, function)
                     call_it = partial(context.run, heard, place, teller, memorable, arguments, limit)
@@ -378,65 +378,65 @@ class Executor:
             return returned, error
         return returned, None
 
-    def _keeper(self, grant: Claim, step: Step) -> Callable[[int, Any], Any]:
+    def _keeper(self, claim: Claim, step: Step) -> Callable[[int, Any], Any]:
         """What keeps the result of an item as it is now, for its range to be sealed: the next call may change it."""
         if "dynamic" in step.options:
             return lambda _, returned: returned  # it was claimed alone, and may have returned a graph
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        return writer.keeper(step, partial(self._locate, grant))
+        writer = Writer(self.view, claim.scope.id, claim.attempt, self.limits)
+        return writer.keeper(step, partial(self._locate, claim))
 
-    def _check_size(self, grant: Claim, step: Step) -> None:
+    def _check_size(self, claim: Claim, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""
         assert step.over is not None
-        if self.view.count(grant.scope.id, step.over) != grant.items:
+        if self.view.count(claim.scope.id, step.over) != claim.items:
             raise SerializationError(
-                f"fan-out '{self.view.address(grant.scope, grant.step)}'",
+                f"fan-out '{self.view.address(claim.scope, claim.step)}'",
                 "the store counts other items than were signed",
                 "keep others from writing to the store",
             )
 
     def _seal_range(
         self,
-        grant: Claim,
+        claim: Claim,
         step: Step,
         returned: list[Any],
         error: BaseException | None,
         started: float,
         clock: float,
     ) -> Executed:
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        culprit = self.view.address(grant.scope, grant.step)
+        writer = Writer(self.view, claim.scope.id, claim.attempt, self.limits)
+        culprit = self.view.address(claim.scope, claim.step)
         try:
-            blocks = writer.items(grant.step, step, grant.lo, returned, culprit)
+            blocks = writer.items(claim.step, step, claim.lo, returned, culprit)
         except BaseException as refused:
             if self._is_not_its_fault(refused):
                 raise
-            returned, blocks, error = self._sealable(writer, grant, step, returned, refused)
-        done, seconds = grant.lo + len(returned), time.perf_counter() - clock
-        outcome = self._failure(grant, error, done) if error is not None else TaskResult()
+            returned, blocks, error = self._sealable(writer, claim, step, returned, refused)
+        done, seconds = claim.lo + len(returned), time.perf_counter() - clock
+        outcome = self._failure(claim, error, done) if error is not None else TaskResult()
         outcome = replace(outcome, blocks=blocks, done=done, started=started, seconds=seconds)
         return Executed(outcome, error=error, seconds=seconds / max(1, len(returned)))
 
     def _sealable(
-        self, writer: Writer, grant: Claim, step: Step, returned: list[Any], refused: BaseException
+        self, writer: Writer, claim: Claim, step: Step, returned: list[Any], refused: BaseException
     ) -> tuple[list[Any], list[Block], BaseException]:
         """Find the item whose result cannot be sealed; what stands before it is good."""
         for at, value in enumerate(returned):
             try:
-                writer.items(grant.step, step, grant.lo + at, [value], self._locate(grant, grant.lo + at))
+                writer.items(claim.step, step, claim.lo + at, [value], self._locate(claim, claim.lo + at))
             except BaseException as error:
                 if self._is_not_its_fault(error):
                     raise
                 good = returned[:at]
-                return good, writer.items(grant.step, step, grant.lo, good, self._locate(grant, -1)), error
+                return good, writer.items(claim.step, step, claim.lo, good, self._locate(claim, -1)), error
         raise refused
 
-    def _child(self, grant: Claim, step: Step, columns: Columns, index: int) -> Child:
+    def _child(self, claim: Claim, step: Step, columns: Columns, index: int) -> Child:
         """What one item's scope starts with: the values of the child body's own parameters."""
         body = self.view.program.body(step.target)
-        scope = scope_id(self.view.run_id, grant.scope.id, grant.step, index)
+        scope = scope_id(self.view.run_id, claim.scope.id, claim.step, index)
         writer, sealed = Writer(self.view, scope, 0, self.limits), Sealed()
-        culprit = self.view.address(grant.scope, grant.step, index)
+        culprit = self.view.address(claim.scope, claim.step, index)
         arguments = columns.item(index)
         for param in body.params:
             value, codec = arguments[param.name], self.view.program.codec(param.codec)

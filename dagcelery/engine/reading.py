@@ -55,12 +55,12 @@ def copied_value(value: Any) -> Any:
 
 
 class Reader:
-    """The values of one scope, as an expression reads them. `grant` saves the reading of what came with a claim."""
+    """The values of one scope, as an expression reads them. `claim` saves the reading of what came with a claim."""
 
-    def __init__(self, view: RunView, scope: Scope, grant: Claim | None = None) -> None:
+    def __init__(self, view: RunView, scope: Scope, claim: Claim | None = None) -> None:
         self.view = view
         self.scope = scope
-        self._grant = grant
+        self._grant = claim
         self._ahead: Mapping[str, bytes | None] = {}
 
     def read_ahead(self, exprs: Iterable[Expr]) -> None:

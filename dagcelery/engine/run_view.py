@@ -215,7 +215,7 @@ class RunView:
             return self._next_number - bodies
 
     @contextmanager
-    def visited(self) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         """Be used by one more visit; when there was none, plans that are not needed now may be forgotten."""
         with self._lock:
             if not self._handlers and len(self._owners) > _PLANS and not self.is_alone:

@@ -104,21 +104,21 @@ class Quotas:
         return [run_id for run_id, record in records.items() if record is None or record.is_over]
 
     # -- pieces -----------------------------------------------------------------------------------
-    def take(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
+    def take(self, quota: Quota, view: RunView, claim: Claim, queue: str, owner: str) -> bool:
         """Take a place for a claimed piece; where there is none the piece is given back, and its step is parked."""
-        step = f"{grant.scope.id}/{grant.step}"
-        if self._taken(quota, view, grant, queue, owner):
+        step = f"{claim.scope.id}/{claim.step}"
+        if self._taken(quota, view, claim, queue, owner):
             return True
-        self._store.machine.block(view.run_id, grant, owner, self._patience)
+        self._store.machine.block(view.run_id, claim, owner, self._patience)
         # A place that was given back before the step was parked woke nobody.
-        if self._store.fleet.enter(quota[0], _member(view, grant, owner), _waiter(view, queue, step), quota[1]):
-            self.give(quota, view, grant, owner)
+        if self._store.fleet.enter(quota[0], _member(view, claim, owner), _waiter(view, queue, step), quota[1]):
+            self.give(quota, view, claim, owner)
             self._wake(_waiter(view, queue, step))
         return False
 
-    def _taken(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
+    def _taken(self, quota: Quota, view: RunView, claim: Claim, queue: str, owner: str) -> bool:
         limit, most = quota
-        member, waiter = _member(view, grant, owner), _waiter(view, queue, f"{grant.scope.id}/{grant.step}")
+        member, waiter = _member(view, claim, owner), _waiter(view, queue, f"{claim.scope.id}/{claim.step}")
         if self._store.fleet.enter(limit, member, waiter, most):
             return True
         gone = [other for other in self._store.fleet.inside(limit) if not self._is_held(other)]
@@ -128,19 +128,19 @@ class Quotas:
         run_id, piece, owner = member.split("|")
         return self._store.reader.claimed(run_id, piece) == owner
 
-    def give(self, quota: Quota, view: RunView, grant: Claim, owner: str) -> None:
+    def give(self, quota: Quota, view: RunView, claim: Claim, owner: str) -> None:
         """Give a place back, and wake who waits for one."""
-        for waiter in self._store.fleet.leave(quota[0], _member(view, grant, owner), quota[1]):
+        for waiter in self._store.fleet.leave(quota[0], _member(view, claim, owner), quota[1]):
             self._wake(waiter)
 
     def _wake(self, waiter: str) -> None:
         run_id, queue, step = waiter.split("|")
         if self._store.machine.unblock(run_id, step).opened:
-            self._sender.visit(run_id, queue, 1)
+            self._sender.wake_up(run_id, queue, 1)
 
 
-def _member(view: RunView, grant: Claim, owner: str) -> str:
-    return f"{view.run_id}|{grant.piece}|{owner}"
+def _member(view: RunView, claim: Claim, owner: str) -> str:
+    return f"{view.run_id}|{claim.piece}|{owner}"
 
 
 def _waiter(view: RunView, queue: str, step: str) -> str:
@@ -151,7 +151,7 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
-_HINTED_SECONDS = 10.0
+_WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
 
@@ -186,33 +186,33 @@ class WorkerLoop:
 
     def work(self, focus: str) -> None:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
-        grant = self._claimed(self._store.machine.claim(self._run, self._want(focus, arrived=True)))
-        while grant is not None:
+        claim = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
+        while claim is not None:
             more = time.perf_counter() < self._until
-            grant = self._claimed(self._advance(grant, self._want(focus) if more else None))
+            claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
             if not more:
                 self._leave()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
         for step in steps:
-            grant = self._claimed(self._store.machine.claim(self._run, self._want(step, only=True)))
-            if grant is None:
+            claim = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
+            if claim is None:
                 return
-            self._claimed(self._advance(grant, None))
+            self._claimed(self._advance(claim, None))
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
         while True:
-            grant = self._store.machine.claim(self._run, self._want(step, only=True)).claim
-            if grant is None:
+            claim = self._store.machine.claim(self._run, self._request(step, only=True)).claim
+            if claim is None:
                 return
-            if not grant.poisoned:
-                self._store.machine.release(self._run, grant, self._owner)
+            if not claim.poisoned:
+                self._store.machine.release(self._run, claim, self._owner)
                 return
-            self._claimed(self._advance(grant, None))
+            self._claimed(self._advance(claim, None))
 
-    def _want(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
+    def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
         engine = self._engine
         return ClaimRequest(
             queue=self._queue,
@@ -235,94 +235,96 @@ class WorkerLoop:
                 found[name] = size
         return found
 
-    def _advance(self, grant: Claim, want: ClaimRequest | None) -> Response:
+    def _advance(self, claim: Claim, request: ClaimRequest | None) -> Response:
         engine, view = self._engine, self._view
-        is_known = view.program.knows(grant.scope.body) or self._find_plan(grant)
-        quota = view.program.quota(grant.scope.body, grant.step) if is_known and not grant.poisoned else None
-        if quota is not None and not engine.quotas.take(quota, view, grant, self._queue, self._owner):
-            return self._store.machine.claim(self._run, want) if want else Response("none", "running")
-        clock_key = view.program.clock_key(grant.scope.body, grant.step) if is_known else "unknown"
+        is_known = view.program.knows(claim.scope.body) or self._find_plan(claim)
+        quota = view.program.quota(claim.scope.body, claim.step) if is_known and not claim.poisoned else None
+        if quota is not None and not engine.quotas.take(quota, view, claim, self._queue, self._owner):
+            return self._store.machine.claim(self._run, request) if request else Response("none", "running")
+        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
         known = engine.durations.longest(clock_key)
         if self._ready and (known is None or known >= engine.settings.handoff_seconds):
             self._tell()
-        if grant.lo >= 0 and is_known:
-            view.meet(grant.scope.body, grant.step)
-        listener = tell_apart(engine.observer.listener, view, grant) if is_known else None
+        if claim.lo >= 0 and is_known:
+            view.meet(claim.scope.body, claim.step)
+        listener = tell_apart(engine.observer.listener, view, claim) if is_known else None
         if self._ready:
             with engine.watch.over(self._tell):
-                executed = self._executor.execute(grant, listener)
+                executed = self._executor.execute(claim, listener)
         else:
-            executed = self._executor.execute(grant, listener)
+            executed = self._executor.execute(claim, listener)
         engine.durations.add(clock_key, executed.seconds)
-        reply = self._commit(grant, executed, want)
+        response = self._commit(claim, executed, request)
         if quota is not None:
-            engine.quotas.give(quota, view, grant, self._owner)
-        self._tell_of(grant, executed, reply, listener)
-        if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
+            engine.quotas.give(quota, view, claim, self._owner)
+        self._tell_of(claim, executed, response, listener)
+        if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
-                engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
+                engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
         if view.program.frees:
             engine.free(view)
-        return reply
+        return response
 
-    def _tell_of(self, grant: Claim, executed: Executed, reply: Response, listener: Listener | None) -> None:
+    def _tell_of(self, claim: Claim, executed: Executed, response: Response, listener: Listener | None) -> None:
         """Tell listeners, hooks and the observer what came of a piece; what it held in memory is free then."""
         program, error = self._view.program, executed.error
         if listener is not None and error is not None and program.may_retry:
-            tell_apart(listener.settled, reply.state)
-        if program.has_hooks and program.knows(grant.scope.body):
-            tell_apart(execute.call_task_hooks, self._view, grant, executed, reply.state)
-        is_kept = tell_apart(self._engine.observer.ended, self._view, grant, executed, reply)
+            tell_apart(listener.settled, response.state)
+        if program.has_hooks and program.knows(claim.scope.body):
+            tell_apart(execute.call_task_hooks, self._view, claim, executed, response.state)
+        is_kept = tell_apart(self._engine.observer.ended, self._view, claim, executed, response)
         if error is not None and not is_kept:
             failures.release(error)
 
-    def _find_plan(self, grant: Claim) -> bool:
+    def _find_plan(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
         try:
-            self._view.trust(grant.scope)
+            self._view.trust(claim.scope)
         except StoreUnavailable:
             raise
         except DagceleryError:
             return False
         return True
 
-    def _commit(self, grant: Claim, executed: Executed, want: ClaimRequest | None) -> Response:
+    def _commit(self, claim: Claim, executed: Executed, request: ClaimRequest | None) -> Response:
         """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
-        token = want.token if want else self._engine.token()
+        token = request.token if request else self._engine.token()
         until = time.monotonic() + self._engine.settings.dead_seconds
         while True:
             try:
                 if executed.children is not None:
-                    return self._store.machine.delegate(self._run, grant, executed.children, self._owner, token, want)
-                return self._store.machine.finish(self._run, grant, executed.outcome, self._owner, token, want)
+                    return self._store.machine.delegate(
+                        self._run, claim, executed.children, self._owner, token, request
+                    )
+                return self._store.machine.finish(self._run, claim, executed.outcome, self._owner, token, request)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_OUTAGE_SECONDS)
 
-    def _claimed(self, reply: Response) -> Claim | None:
-        """Take note of what a reply says; pass on what belongs to other queues, and what is due on this one."""
-        self._ready = reply.ready
+    def _claimed(self, response: Response) -> Claim | None:
+        """Take note of what a response says; pass on what belongs to other queues, and what is due on this one."""
+        self._ready = response.ready
         elsewhere = []
-        for opened in reply.opened:
+        for opened in response.opened:
             if f"{opened.scope}/{opened.step}" in self._carried:
                 continue
             if opened.queue != self._queue or self._carried:
                 elsewhere.append(opened)
             elif opened.items >= 0:
                 self._fanouts.append(opened)
-        if reply.run in TERMINAL and not self._is_over:
+        if response.run in TERMINAL and not self._is_over:
             self._is_over = True
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
-                self._engine.ended(self._run, called, reply.run, reply.lasted)
+                self._engine.ended(self._run, called, response.run, response.lasted)
         elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:
             self._tell()
-        if reply.claim is not None and reply.claim.generation != self._view.generation:
-            self._view.enter(reply.claim.generation)
-        return reply.claim
+        if response.claim is not None and response.claim.generation != self._view.generation:
+            self._view.enter(response.claim.generation)
+        return response.claim
 
     # -- telling others ---------------------------------------------------------------------------
     def _tell(self) -> None:
@@ -337,7 +339,7 @@ class WorkerLoop:
                 self._start(fanouts)
             else:
                 with self._losing_messages():
-                    self._engine.sender.visit(self._run, self._queue, count)
+                    self._engine.sender.wake_up(self._run, self._queue, count)
 
     def _start(self, opened: Sequence[ReadyStep]) -> None:
         with self._losing_messages():
@@ -365,7 +367,7 @@ class Sender(Protocol):
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
 
     def slots(self, queue: str) -> int:
@@ -378,11 +380,11 @@ class Sender(Protocol):
 class Observer(Protocol):
     """Is told of each piece, so that Celery's events and signals can be fired."""
 
-    def listener(self, view: RunView, grant: Claim) -> Listener | None:
-        """Who is to be told of the calls of a grant's pieces while they are made; None: nobody."""
+    def listener(self, view: RunView, claim: Claim) -> Listener | None:
+        """Who is to be told of the calls of a claim's pieces while they are made; None: nobody."""
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
-        """A piece was executed, and the store said `reply`; answers whether its error is kept, frames and all."""
+    def ended(self, view: RunView, claim: Claim, executed: Executed, response: Response) -> bool:
+        """A piece was executed, and the store said `response`; answers whether its error is kept, frames and all."""
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """This process has ended a run, which took so long."""
@@ -391,11 +393,11 @@ class Observer(Protocol):
 class Unobserved:
     """Nobody listens."""
 
-    def listener(self, view: RunView, grant: Claim) -> Listener | None:
+    def listener(self, view: RunView, claim: Claim) -> Listener | None:
         """Nobody."""
         return None
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def ended(self, view: RunView, claim: Claim, executed: Executed, response: Response) -> bool:
         """Nothing to tell, and nothing to keep."""
         return False
 
@@ -419,7 +421,7 @@ class Engine:
         sender: Sender,
         *,
         soft_time_limit: Callable[[], Exception],
-        boot: str = "local",
+        worker_id: str = "local",
         observer: Observer | None = None,
         imports: Collection[str] | None = None,
     ) -> None:
@@ -439,7 +441,7 @@ class Engine:
             items=settings.max_items,
             spool_bytes=settings.spool_bytes,
         )
-        self._boot = boot
+        self._worker_id = worker_id
         self._calls = itertools.count(1)
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
@@ -448,7 +450,7 @@ class Engine:
     @property
     def owner(self) -> str:
         """This thread of this process, as claims name it."""
-        return f"{self._boot}:{os.getpid()}:{threading.get_ident()}"
+        return f"{self._worker_id}:{os.getpid()}:{threading.get_ident()}"
 
     def token(self) -> str:
         """A name for one claiming call that no other call has."""
@@ -493,18 +495,18 @@ class Engine:
             )
         return program, values.key_of(stored)
 
-    def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
+    def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message).work(focus)
 
-    def poison(self, run_id: str, queue: str, step: str) -> None:
+    def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, "").fail(step)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
@@ -515,7 +517,7 @@ class Engine:
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
         for step in opened:
-            self.sender.visit(run_id, step.queue, 1)
+            self.sender.wake_up(run_id, step.queue, 1)
         self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self._met(run_id)
         if view is not None:
@@ -559,11 +561,11 @@ class Engine:
         if self.spill is not None:
             self.spill.remove(run_id)
 
-    def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
+    def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:

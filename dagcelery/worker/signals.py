@@ -32,32 +32,32 @@ from dagcelery.engine.pieces import PieceFilter
 from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
-from dagcelery.worker.sender import LINK, VISIT
+from dagcelery.worker.sender import LINK, WORK
 
 log = quiet_logger(__name__)
 
 _CELERYS: Final = ("celery.worker.strategy", "celery.app.trace")
 
 
-def report_piece(view: RunView, grant: Claim, executed: Executed, reply: Response) -> None:
+def report_piece(view: RunView, claim: Claim, executed: Executed, response: Response) -> None:
     """Say that a piece failed, or that a node has ended with it."""
-    if reply.state == "stale":
+    if response.state == "stale":
         return
     if executed.error is not None:
-        _report_failure(view, grant, executed, executed.error, reply)
+        _report_failure(view, claim, executed, executed.error, response)
     if not log.isEnabledFor(logging.INFO):
         return
-    for done in reply.completed:
+    for done in response.completed:
         _report_fan_out(view, view.scope(done.scope), done)
-    if executed.error is None and executed.children is None and view.program.knows(grant.scope.body):
-        scope, step = grant.scope, grant.step
+    if executed.error is None and executed.children is None and view.program.knows(claim.scope.body):
+        scope, step = claim.scope, claim.step
         if step == CLOSE:
             scope, step, index = view.scope(scope.parent), scope.step, scope.index
             is_once = index < 0
         else:
-            is_once = grant.lo < 0 and step >= 0
+            is_once = claim.lo < 0 and step >= 0
         if is_once:
-            _report_end(view, scope, step, f"in {executed.seconds:.3f} s", grant.attempt)
+            _report_end(view, scope, step, f"in {executed.seconds:.3f} s", claim.attempt)
 
 
 def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
@@ -67,22 +67,22 @@ def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
     log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
 
 
-def _report_failure(view: RunView, grant: Claim, executed: Executed, error: BaseException, reply: Response) -> None:
-    index = executed.outcome.done if grant.lo >= 0 else -1
-    node, summary = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
-    about = _about(view, grant.scope, grant.step, node, index, grant.attempt)
-    if reply.state == "retried":
+def _report_failure(view: RunView, claim: Claim, executed: Executed, error: BaseException, response: Response) -> None:
+    index = executed.outcome.done if claim.lo >= 0 else -1
+    node, summary = _address(view, claim, index), f"{type(error).__qualname__}: {failures.message(error)}"
+    about = _about(view, claim.scope, claim.step, node, index, claim.attempt)
+    if response.state == "retried":
         again = "run %s: %s failed in attempt %d (%s); attempt %d is due in %.1f s"
-        seconds = reply.retry_seconds or 0.0
+        seconds = response.retry_seconds or 0.0
         extra = about | {"action": "retried", "retry_seconds": seconds}
-        log.warning(again, view.run_id, node, grant.attempt, summary, grant.attempt + 1, seconds, extra=extra)
-    elif reply.state == "skipped":
+        log.warning(again, view.run_id, node, claim.attempt, summary, claim.attempt + 1, seconds, extra=extra)
+    elif response.state == "skipped":
         extra = about | {"action": "skipped"}
         log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, summary, extra=extra)
     else:
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"
-        log.error(failed, view.run_id, node, grant.attempt, summary, exc_info=error, extra=extra)
+        log.error(failed, view.run_id, node, claim.attempt, summary, exc_info=error, extra=extra)
 
 
 def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:
@@ -109,8 +109,8 @@ def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attemp
     return about | {"attempt": attempt, "queue": queue}
 
 
-def _address(view: RunView, grant: Claim, index: int) -> str:
-    return view.address(grant.scope, grant.step, index) if view.program.knows(grant.scope.body) else grant.piece
+def _address(view: RunView, claim: Claim, index: int) -> str:
+    return view.address(claim.scope, claim.step, index) if view.program.knows(claim.scope.body) else claim.piece
 
 
 class OwnMessages(logging.Filter):
@@ -119,7 +119,7 @@ class OwnMessages(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let all other records pass as they are."""
         about = getattr(record, "data", None)
-        if record.levelno != logging.INFO or not isinstance(about, dict) or about.get("name") not in (VISIT, LINK):
+        if record.levelno != logging.INFO or not isinstance(about, dict) or about.get("name") not in (WORK, LINK):
             return True
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
@@ -188,16 +188,16 @@ class Sender(str):
 
 
 class Signals:
-    """Fires the signals of the pieces of one grant; they hold no value."""
+    """Fires the signals of the pieces of one claim; they hold no value."""
 
-    def __init__(self, view: RunView, grant: Claim) -> None:
+    def __init__(self, view: RunView, claim: Claim) -> None:
         self._view = view
-        self._grant = grant
-        self._name = shown_name(view, grant)
+        self._grant = claim
+        self._name = shown_name(view, claim)
         self._told: BaseException | None = None
         self._failed_at = -1
         # Only the store knows whether it is tried again.
-        self._may_retry = "retry" in view.program.step(grant.scope.body, grant.step).options
+        self._may_retry = "retry" in view.program.step(claim.scope.body, claim.step).options
 
     def before(self, index: int) -> None:
         """A function is about to be called."""
@@ -247,27 +247,27 @@ class Signals:
         return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
 
 
-def signals_of(view: RunView, grant: Claim) -> Signals | None:
-    """What fires a grant's signals; None where nobody listens, or no function is called."""
-    if grant.step < 0 or not any(signal.receivers for signal in _SIGNALS):
+def signals_of(view: RunView, claim: Claim) -> Signals | None:
+    """What fires a claim's signals; None where nobody listens, or no function is called."""
+    if claim.step < 0 or not any(signal.receivers for signal in _SIGNALS):
         return None
-    return Signals(view, grant) if view.program.step(grant.scope.body, grant.step).kind == "task" else None
+    return Signals(view, claim) if view.program.step(claim.scope.body, claim.step).kind == "task" else None
 
 
-def shown_name(view: RunView, grant: Claim) -> str:
+def shown_name(view: RunView, claim: Claim) -> str:
     """``dag.node``: few different names, because they are labels of metrics too."""
-    return f"{view.program.plan.name}.{view.program.node_name(grant.scope.body, grant.step)}"
+    return f"{view.program.plan.name}.{view.program.node_name(claim.scope.body, claim.step)}"
 
 
-def uuid_of(view: RunView, grant: Claim, index: int) -> str:
+def uuid_of(view: RunView, claim: Claim, index: int) -> str:
     """An id for one execution of a piece."""
     item = "" if index < 0 else f"-{index}"
-    return f"{view.run_id}-{grant.scope.id}-{grant.step}{item}-{grant.attempt}"
+    return f"{view.run_id}-{claim.scope.id}-{claim.step}{item}-{claim.attempt}"
 
 
-def shown_kwargs(view: RunView, grant: Claim, index: int) -> dict[str, Any]:
+def shown_kwargs(view: RunView, claim: Claim, index: int) -> dict[str, Any]:
     """What is shown as a piece's arguments: run, node and index, never a value."""
-    about: dict[str, Any] = {"run": view.run_id, "node": view.address(grant.scope, grant.step)}
+    about: dict[str, Any] = {"run": view.run_id, "node": view.address(claim.scope, claim.step)}
     return about if index < 0 else about | {"index": index}
 
 
@@ -289,16 +289,16 @@ class Announcer:
     def __init__(self, app: Celery) -> None:
         self._events = Batches(app) if os.environ.get(ENABLED) else None
 
-    def listener(self, view: RunView, grant: Claim) -> Signals | None:
-        """What fires the signals of a grant's pieces; None where nobody listens."""
-        return signals_of(view, grant)
+    def listener(self, view: RunView, claim: Claim) -> Signals | None:
+        """What fires the signals of a claim's pieces; None where nobody listens."""
+        return signals_of(view, claim)
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def ended(self, view: RunView, claim: Claim, executed: Executed, response: Response) -> bool:
         """Log, and send events of, what was committed, has failed, or will be tried again."""
-        report_piece(view, grant, executed, reply)
-        is_silent = self._events is None or reply.state == "stale" or not view.program.knows(grant.scope.body)
-        if self._events is not None and not is_silent and grant.step >= 0 and executed.children is None:
-            for event in events_of(view, grant, executed, is_retried=reply.state == "retried"):
+        report_piece(view, claim, executed, response)
+        is_silent = self._events is None or response.state == "stale" or not view.program.knows(claim.scope.body)
+        if self._events is not None and not is_silent and claim.step >= 0 and executed.children is None:
+            for event in events_of(view, claim, executed, is_retried=response.state == "retried"):
                 self._events.add(*event)
         return False
 
@@ -340,22 +340,22 @@ class Batches:
 
 
 def events_of(
-    view: RunView, grant: Claim, executed: Executed, *, is_retried: bool = False
+    view: RunView, claim: Claim, executed: Executed, *, is_retried: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a piece, or of each item of a range: received, started, and how it ended."""
     received = executed.outcome.started
     done, error = executed.outcome.done, executed.error
-    if grant.lo < 0:
+    if claim.lo < 0:
         rows = [(-1, executed.seconds, error)]
-    elif grant.items > _MOST_ITEMS_SHOWN:
-        rows = [(grant.lo, executed.seconds * (done - grant.lo), None)] if done > grant.lo else []
+    elif claim.items > _MOST_ITEMS_SHOWN:
+        rows = [(claim.lo, executed.seconds * (done - claim.lo), None)] if done > claim.lo else []
         rows += [(done, executed.seconds, error)] if error is not None else []
     else:
-        rows = [(index, executed.seconds, None) for index in range(grant.lo, done)]
+        rows = [(index, executed.seconds, None) for index in range(claim.lo, done)]
         rows += [(done, executed.seconds, error)] if error is not None else []
     for index, seconds, failed in rows:
-        uuid = uuid_of(view, grant, index)
-        name, kwargs = shown_name(view, grant), repr(shown_kwargs(view, grant, index))
+        uuid = uuid_of(view, claim, index)
+        name, kwargs = shown_name(view, claim), repr(shown_kwargs(view, claim, index))
         times = {"timestamp": received, "root_id": uuid, "parent_id": None}
         yield (
             "task-received",

@@ -19,7 +19,7 @@ from dagcelery.doctor.checks import Check
 from dagcelery.local import Server
 from dagcelery.local.processes import Guard, tail
 from dagcelery.local.server import free_ports
-from dagcelery.worker.context import binding_of
+from dagcelery.worker.app_context import app_context_of
 
 KEY = "0123456789abcdef"
 HEALTHY: dict[str, Any] = {"worker_prefetch_multiplier": 1}
@@ -37,7 +37,7 @@ def patient(server: Server) -> Iterator[Make]:
         app = Celery("team", broker=url or server.url, set_as_current=False)
         app.conf.update(HEALTHY | conf)
         attach(app, store_url=store or url or server.url, signing_key=key)
-        made.append(Patient(binding_of(app)))
+        made.append(Patient(app_context_of(app)))
         return made[-1]
 
     yield make

@@ -37,7 +37,7 @@ def test_a_broker_that_does_not_answer_is_serious(patient: Make, server: Server)
 
 
 def test_no_broker_at_all_is_serious(server: Server) -> None:
-    empty = Patient(Client(Settings(store_url=server.url)).binding)
+    empty = Patient(Client(Settings(store_url=server.url)).app_context)
     assert found(empty, checks.check_broker) == [
         (
             "serious",

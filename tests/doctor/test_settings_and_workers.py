@@ -108,7 +108,7 @@ def hospital(folder: Path) -> Iterator[Cluster]:
 
 def now(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
     """What a check finds at the worker and its servers."""
-    ill = Patient(hospital.client.binding, patience_seconds=0.5)
+    ill = Patient(hospital.client.app_context, patience_seconds=0.5)
     told = found(ill, check)
     ill.close()
     return told
@@ -127,7 +127,7 @@ def soon(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
 def await_answer(hospital: Cluster) -> None:
     """Wait until the worker answers, so that finding nothing says something."""
     until = time.monotonic() + SECONDS
-    while not hospital.client.binding.app.control.ping(timeout=1, limit=1):
+    while not hospital.client.app_context.app.control.ping(timeout=1, limit=1):
         assert time.monotonic() < until
 
 
@@ -155,7 +155,7 @@ def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Clust
 def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
     await_answer(hospital)
     assert now(hospital, checks.check_idle_workers) == []
-    control = hospital.client.binding.app.control
+    control = hospital.client.app_context.app.control
     control.cancel_consumer("celery", reply=True, timeout=SECONDS, limit=1)
     try:
         ((severity, told),) = soon(hospital, checks.check_idle_workers)
@@ -195,7 +195,7 @@ def test_the_worst_comes_first_and_what_does_not_answer_is_said_once(patient: Ma
 
 
 def test_an_app_without_anything_is_told_what_it_lacks() -> None:
-    empty = Patient(Client(Settings(broker_url="redis://127.0.0.1:1/0")).binding)
+    empty = Patient(Client(Settings(broker_url="redis://127.0.0.1:1/0")).app_context)
     told = {each.check: each.remedy for each in examine(empty)}
     assert told["store"] == "set DAGCELERY_STORE_URL to a Redis or Valkey"
 

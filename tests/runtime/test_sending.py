@@ -128,7 +128,7 @@ def test_a_store_that_goes_away_at_sending_is_not_the_broker(server: Server, mon
     ],
 )
 def test_the_doctor_says_the_same(server: Server, broker: str, told: str) -> None:
-    patient = Patient(attached(server, broker).binding)
+    patient = Patient(attached(server, broker).app_context)
     (finding,) = examine(patient, [check_broker])
     patient.close()
     assert finding.what.startswith(told)

@@ -211,7 +211,7 @@ def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(s
         with pytest.raises(SystemExit):
             world.settle()
         for queue in store.machine.sweep(run_id, Lost(dead=["worker0"]), 10).wake_ups:
-            world.post.visit(run_id, queue, 1)
+            world.post.wake_up(run_id, queue, 1)
     world.settle()
     assert world.result(run_id)["total"] == 12000
     Run(run_id, _engine=world.client).delete()

@@ -62,7 +62,7 @@ def poisoned(world: World, why: str) -> str:
     worker = world.workers[0]
     visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
     for _ in range(3 if why == "died" else 1):
-        grant = world.store.machine.claim(run_id, visit._want("")).claim
+        grant = world.store.machine.claim(run_id, visit._request("")).claim
         assert grant is not None
         world.store.machine.sweep(run_id, Lost(dead=["worker0"], limited=why == "timeout"), 10)
     world.settle()
@@ -245,7 +245,7 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     run_id = world.submit(flows.echo, x=1)
     worker = world.workers[0]
     visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
-    grant = world.store.machine.claim(run_id, visit._want("")).claim
+    grant = world.store.machine.claim(run_id, visit._request("")).claim
     assert grant is not None
     assert signals_of(worker.view(run_id), grant) is None
     assert results.state(world.store, run_id) == "running"

@@ -18,7 +18,7 @@ from dagcelery.settings import Settings
 from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
-from dagcelery.worker.sender import LINK, VISIT, Canvas
+from dagcelery.worker.sender import LINK, WORK, Canvas
 from dagcelery.worker.soft_limit import soft_time_limit
 
 KEY = "a key for tests"
@@ -73,9 +73,9 @@ class Post:
         for signature in Canvas(self._app, program.plan, view.run_id, self.slots, home=program.home).build(opened):
             self.put(*messages(signature))
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Take plain visits, at once."""
-        self.put(*[Message(VISIT, {"run": run_id, "queue": queue})] * count)
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Take plain messages, at once."""
+        self.put(*[Message(WORK, {"run": run_id, "queue": queue})] * count)
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Nothing is revoked that a test delivers by hand."""
@@ -91,7 +91,7 @@ class Post:
 
 
 class World:
-    """Workers that share a store; each has a boot id of its own, and works when a message is delivered to it."""
+    """Workers that share a store; each has a worker id of its own, and works when a message is delivered to it."""
 
     def __init__(
         self,
@@ -110,11 +110,17 @@ class World:
         self.workers = [self.engine(f"worker{number}", observer=observer) for number in range(workers)]
         self._turn = 0
 
-    def engine(self, boot: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
+    def engine(self, worker_id: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
         return Engine(
-            self.store, keyring, self.settings, self.post, soft_time_limit=soft_time_limit, boot=boot, observer=observer
+            self.store,
+            keyring,
+            self.settings,
+            self.post,
+            soft_time_limit=soft_time_limit,
+            worker_id=worker_id,
+            observer=observer,
         )
 
     def submit(self, node: Any, **params: Any) -> str:
@@ -130,9 +136,9 @@ class World:
             worker = self.workers[self._turn % len(self.workers)]
             self._turn += 1
         if message.task == LINK:
-            worker.links(**{("run_id" if name == "run" else name): v for name, v in message.kwargs.items()})
+            worker.work_link(**{("run_id" if name == "run" else name): v for name, v in message.kwargs.items()})
         else:
-            worker.visit(message.kwargs["run"], message.kwargs["queue"], message.kwargs.get("focus", ""))
+            worker.work(message.kwargs["run"], message.kwargs["queue"], message.kwargs.get("focus", ""))
         if message.chain:
             self.post.put(Message.of(message.chain))
 
