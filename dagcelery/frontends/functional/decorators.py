@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, ov
 from typing import Literal as Choice
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.building import built, drive, recursion_refused
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.outputs import Output, title
 from dagcelery.frontends.functional.recorded import (
@@ -29,7 +28,6 @@ from dagcelery.frontends.functional.recorded import (
     serializer_of,
     valid,
 )
-from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.trace import Trace, current
 from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG, Task
@@ -44,9 +42,9 @@ from dagcelery.model.options import (
     TaskOptions,
     Timeout,
     changed,
+    schedule_of,
     words,
 )
-from dagcelery.model.schedules import Schedule, check_given, schedule_of
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
@@ -54,6 +52,9 @@ from dagcelery.tracebacks import shortened
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from dagcelery.frontends.functional.snapshot import Dags
+    from dagcelery.model.schedules import Schedule
 
 
 P = ParamSpec("P")
@@ -191,6 +192,8 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
+        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
+
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
@@ -286,6 +289,9 @@ class DagFunction(Definition[P, R_co]):
     @shortened
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
+        from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
+        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+
         if not self._bound:
             self._refresh()
         values = self._known({**self._values, **static})
@@ -361,9 +367,11 @@ class DagFunction(Definition[P, R_co]):
         )
 
     def _built(self, values: Mapping[str, object]) -> DAG:
+        from dagcelery.frontends.functional.building import built
+
         known = self._hints()
         parameters = {
-            parameter.name: _declared(parameter, known.get(parameter.name))
+            parameter.name: _parameter(parameter, known.get(parameter.name))
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
@@ -404,6 +412,8 @@ class DagFunction(Definition[P, R_co]):
 
     def _check_parameters(self) -> None:
         if self._options.schedule is not None:
+            from dagcelery.model.schedules import check_given
+
             parameters = self._signature.parameters.values()
             check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
         for name in self._static:
@@ -414,12 +424,6 @@ class DagFunction(Definition[P, R_co]):
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
-
-
-def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:
-    default = EMPTY if parameter.default is parameter.empty else parameter.default
-    serializer = serializer_of(hint)
-    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
 
 
 def _defaults(dag: DAG) -> Iterator[tuple[str, object]]:
@@ -515,7 +519,11 @@ def task(
 def _driver(dynamic: bool) -> Hook | None:
     if not isinstance(dynamic, bool):
         raise InvalidDag(f"dynamic={shown(dynamic)}", "is neither true nor false", "give True or False")
-    return drive if dynamic else None
+    if not dynamic:
+        return None
+    from dagcelery.frontends.functional.building import drive
+
+    return drive
 
 
 @overload
