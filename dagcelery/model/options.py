@@ -9,11 +9,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias, TypedDict, TypeGuard, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.schedules import Schedule
 from dagcelery.text import choices, constructor_repr, shown
+
+if TYPE_CHECKING:
+    from dagcelery.model.schedules import Schedule
 
 
 @runtime_checkable
@@ -135,7 +149,7 @@ def static(seconds: float) -> Wait:
     return Wait(seconds, 1.0, seconds, jitter=False)
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Retry:
     """How often a function that raised is called again, after which waits and which errors.
 
@@ -176,7 +190,7 @@ class Retry:
                 raise InvalidDag(f"on={kind.__qualname__}", wrong, "name each error in one of them")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Timeout:
     """How many seconds one call may take.
 
@@ -200,7 +214,7 @@ class Timeout:
             raise InvalidDag(f"soft={shown(self.soft)}", wrong, "give a soft limit that is shorter than the hard one")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cache:
     """How long results of a task are kept for other calls, of any run, that would give the same.
 
@@ -244,7 +258,7 @@ def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
 Hook: TypeAlias = Callable[..., object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TaskOptions:
     """How one task is run.
 
@@ -307,7 +321,7 @@ class TaskOptions:
             raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DagOptions:
     """How one DAG is run: the default serializer of its values, and what holds for the run as a whole.
 
@@ -344,8 +358,8 @@ class DagOptions:
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
             raise InvalidDag(f"keep={shown(self.keep)}", "is nothing that could be kept", "give 'all' or 'outputs'")
-        if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise InvalidDag(f"schedule={shown(self.schedule)}", "is not a schedule", 'give Schedule("*/5 * * * *")')
+        if self.schedule is not None:
+            _check_schedule(self.schedule)
 
 
 class TaskUse(TypedDict, total=False):
@@ -482,6 +496,24 @@ def _check_items(min_success: object, on_item_failure: object) -> None:
             "contradict each other, since to skip means that no item must succeed",
             "give either",
         )
+
+
+def schedule_of(cron: str | None, timezone: str | None) -> Schedule | None:
+    """Return the schedule that two options of a decorator make; a timezone alone is refused."""
+    if cron is None:
+        if timezone is not None:
+            raise InvalidDag(f"timezone={shown(timezone)}", "has no schedule", 'give schedule="0 3 * * *" as well')
+        return None
+    from dagcelery.model.schedules import Schedule
+
+    return Schedule(cron, timezone)
+
+
+def _check_schedule(schedule: object) -> None:
+    from dagcelery.model.schedules import Schedule  # here, since few DAGs have one, and zoneinfo takes its time
+
+    if not isinstance(schedule, Schedule):
+        raise InvalidDag(f"schedule={shown(schedule)}", "is not a schedule", 'give Schedule("*/5 * * * *")')
 
 
 def _check_hooks(**hooks: object) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.building import built, drive, recursion_refused
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
 from dagcelery.frontends.functional.outputs import Output, title
 from dagcelery.frontends.functional.recorded import (
@@ -26,7 +25,6 @@ from dagcelery.frontends.functional.recorded import (
     serializer_of,
     valid,
 )
-from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG, Task
@@ -41,9 +39,9 @@ from dagcelery.model.options import (
     TaskUse,
     changed,
     check_keywords,
+    schedule_of,
     words,
 )
-from dagcelery.model.schedules import Schedule, check_given, schedule_of
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
@@ -51,6 +49,9 @@ from dagcelery.tracebacks import shortened
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from dagcelery.frontends.functional.snapshot import Dags
+    from dagcelery.model.schedules import Schedule
 
 
 P = ParamSpec("P")
@@ -182,6 +183,8 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
+        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
+
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
@@ -271,6 +274,9 @@ class DagFunction(Definition[P, R_co]):
     @shortened
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
+        from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
+        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+
         if not self._bound:
             self._refresh()
         values = self._known({**self._values, **static})
@@ -329,6 +335,8 @@ class DagFunction(Definition[P, R_co]):
         )
 
     def _built(self, values: Mapping[str, object]) -> DAG:
+        from dagcelery.frontends.functional.building import built
+
         known = self._hints()
         parameters = {
             parameter.name: _parameter(parameter, known.get(parameter.name))
@@ -372,6 +380,8 @@ class DagFunction(Definition[P, R_co]):
 
     def _check_parameters(self) -> None:
         if self._options.schedule is not None:
+            from dagcelery.model.schedules import check_given
+
             parameters = self._signature.parameters.values()
             check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
         for name in self._static:
@@ -410,12 +420,18 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
     dynamic = options.get("dynamic", False)
     if not isinstance(dynamic, bool):
         raise InvalidDag(f"dynamic={shown(dynamic)}", "is neither true nor false", "give True or False")
-    chosen = changed(TaskOptions(), {**options, "driver": drive if dynamic else None})
+    chosen = changed(TaskOptions(), {**options, "driver": _driver() if dynamic else None})
 
     def decorated(fn: Callable[..., Any]) -> TaskFunction[..., Any]:
         return TaskFunction(fn, chosen, options.get("outputs"), options.get("aliases", ()))
 
     return shortened(decorated) if fn is None else decorated(fn)
+
+
+def _driver() -> Callable[..., Any]:
+    from dagcelery.frontends.functional.building import drive
+
+    return drive
 
 
 @overload
