@@ -45,7 +45,7 @@ def is_in(name: object, known: Container[str]) -> bool:
     return isinstance(name, str) and name in known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromReturnValue:
     """The whole returned value."""
 
@@ -60,7 +60,7 @@ class FromReturnValue:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromKey:
     """The item at key `name` of the returned mapping."""
 
@@ -76,7 +76,7 @@ class FromKey:
         return (("key", self.name),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromProperty:
     """The attribute `name` of the returned object."""
 
@@ -92,7 +92,7 @@ class FromProperty:
         return (("property", self.name),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromPath:
     """What is found by following several keys and properties: ``out["a"].b[0]``."""
 

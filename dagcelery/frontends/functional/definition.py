@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.outputs import Output, flat
-from dagcelery.frontends.functional.trace import check_values, nothing_traced
+from dagcelery.frontends.functional.trace import Trace, check_values, current, nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.signatures import hints, says, signature
 from dagcelery.objects import is_named
@@ -58,9 +58,16 @@ class Definition(Generic[P, R_co]):
         self._mark()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        raise NotImplementedError
+        trace = current()
+        if trace is None:
+            return cast(R_co, self._called_plainly(args, kwargs))
+        return cast(R_co, self._recorded(trace, self._called_with(args, kwargs)))
 
     def __dag__(self) -> DAG:
+        raise NotImplementedError
+
+    def _recorded(self, trace: Trace, arguments: dict[str, Any]) -> object:
+        """Note a call in a body that is being built, and return what stands for its value."""
         raise NotImplementedError
 
     @property
