@@ -53,12 +53,12 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     )
 
     dynamic = step.options["dynamic"]
-    codec = view.program.codec_spec(dynamic["c"])
+    codec = view.program.codec_spec(dynamic["codec"])
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
     if shape is None:
         dag = graph.__dag__()  # type: ignore[attr-defined]
-        made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
+        made = plan(dag, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
         if made.bodies[0].params:
             wrong = (
                 f"was returned by a running task without a value for its parameter {made.bodies[0].params[0].name!r}"
@@ -66,12 +66,12 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
             raise InvalidDag(f"DAG '{made.name}'", wrong, "call it with arguments, and return what the call returns")
         return made
     dag, given = shape
-    key = id(dag), codec_identity(codec), dynamic["q"], most
+    key = id(dag), codec_identity(codec), dynamic["queue"], most
     known = _shapes.get(key)
     if known is None:
         if len(_shapes) >= _KEPT_SHAPES:
             _shapes.pop(next(iter(list(_shapes))), None)  # another thread may have dropped it
-        made = plan(dag, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
+        made = plan(dag, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
         known = _shapes[key] = dag, made
     return filled(known[1], given)
 

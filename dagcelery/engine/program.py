@@ -23,7 +23,7 @@ from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
 
@@ -67,21 +67,18 @@ def _options(options: Mapping[str, Any], numbers: Numbers) -> Mapping[str, Any]:
         options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
     if "dynamic" in options:
         made = options["dynamic"]
-        made = made | {"f": numbers.functions[made["f"]], "c": numbers.codecs[made["c"]]}
+        made = made | {"driver": numbers.functions[made["driver"]], "codec": numbers.codecs[made["codec"]]}
         options = {**options, "dynamic": made}
-    if "by" in options.get("cache", ()):
+    if "key_function" in options.get("cache", ()):
         cache = options["cache"]
-        options = {**options, "cache": cache | {"by": numbers.functions[cache["by"]]}}
+        options = {**options, "cache": cache | {"key_function": numbers.functions[cache["key_function"]]}}
     return options
 
 
-def topology_from(topology: Sequence[Mapping[str, Mapping[str, Any]]], body: int) -> list[dict[str, dict[str, Any]]]:
+def topology_from(topology: Topology, body: int) -> Topology:
     """Return a plan's topology where its bodies are numbered from `body` on."""
     return [
-        {
-            name: {**entry, "b": entry["b"] + body} if entry.get("b", -1) >= 0 else dict(entry)
-            for name, entry in steps.items()
-        }
+        {step: replace(entry, body=entry.body + body) if entry.body >= 0 else entry for step, entry in steps.items()}
         for steps in topology
     ]
 
@@ -263,7 +260,7 @@ class Program:
         function = self.function(step.target)
         if not self.may_grow or "dynamic" not in step.options:
             return function
-        number = step.options["dynamic"]["f"]
+        number = step.options["dynamic"]["driver"]
         driver = self._functions.get(number)
         if driver is None:
             spec = self._specs[number]
@@ -321,7 +318,7 @@ class Program:
             return RANGE_ITEMS
         plan, number = self._homes[found.target]
         child = topology(plan)[number]
-        return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
+        return max(1, 200 // (2 + len(child[START].successors) + len(self.body(found.target).params)))
 
     def is_branch(self, body: int, step: int) -> bool:
         """Whether a step runs its DAG once or not at all, so that there is no item to be told."""

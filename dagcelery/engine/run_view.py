@@ -15,7 +15,7 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
 from dagcelery.planner.encoding import decode_plan
-from dagcelery.planner.plan import Body, Plan
+from dagcelery.planner.plan import Body, Plan, step_of
 from dagcelery.planner.topology import topology
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, RunRecord, Scope, scope_id
@@ -350,4 +350,5 @@ def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -
 def _is_freed(view: RunView, scope: str, token: str) -> bool:
     if not view.program.frees or scope != ROOT:
         return view.program.frees
-    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]
+    step = step_of(token)
+    return step is not None and not topology(view.program.plan)[0][step].is_returned

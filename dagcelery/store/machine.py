@@ -18,6 +18,7 @@ from dagcelery.store.records import (
     CHUNK_BYTES,
     CLOSE,
     ROOT,
+    START,
     Child,
     Claim,
     ClaimRequest,
@@ -35,10 +36,10 @@ from dagcelery.store.staging import Staging
 
 def _options_of(run: NewRun) -> dict[str, Any]:
     """What the record says of a run beyond its name, where it says anything."""
-    start = run.topology[0]["start"] if run.topology else {}
+    first = run.topology[0]
     said = {
-        "outlives": 1 if start.get("ff") == 0 else None,
-        "hooks": run.topology[0]["close"]["q"] if start.get("hk") else None,
+        "outlives": None if first[START].fail_fast else 1,
+        "hooks": first[CLOSE].queue if first[START].has_hooks else None,
         "held": run.held or None,
         "reservation": run.reservation or None,
         "fingerprint": run.fingerprint or None,
@@ -64,7 +65,7 @@ class MachineAdapter:
             "name": run.name,
             "digest": run.digest,
             "ttl": run.ttl_seconds,
-            "queues": sorted({entry["q"] for body in run.topology for entry in body.values()}),
+            "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
             "tokens": list(values),
             "lists": dict(run.lists),
             "deadline": run.deadline_seconds,

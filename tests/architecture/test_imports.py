@@ -21,7 +21,7 @@ LAW: dict[str, set[str]] = {
     "store": set(),
     "frontends": {"model", "client"},
     "draw": {"model"},
-    "planner": {"model", "payload.functions", "payload.models"},
+    "planner": {"model", "payload.functions", "payload.models", "store.records"},
     # Not model, not frontends: a worker needs the plan, not the graph.
     "engine": {"planner", "payload", "store", "settings"},
     "worker": {"engine", "planner", "payload", "store", "settings"},
