@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.store.inspection import Inspection
+from dagcelery.store.redis import Inspection
 from dagcelery.text import masked
 from dagcelery.worker.app_context import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
 from dagcelery.worker.sender import sending_errors

@@ -17,10 +17,10 @@ from dagcelery.client import results
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import ACTIVE, key
-from dagcelery.store.local import store_in_process
-from dagcelery.store.machine import MachineAdapter
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
+from dagcelery.store.run_machine import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
 
 from .worlds import World

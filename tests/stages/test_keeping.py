@@ -107,7 +107,7 @@ def test_a_redis_of_one_s_own_keeps_values_for_a_week(tmp_path: Path, server: Se
 
 
 def test_what_is_no_redis_is_refused() -> None:
-    with pytest.raises(InvalidDagType, match="redis_instance='localhost': is no client of a Redis"):
+    with pytest.raises(InvalidDagType, match="redis_instance='localhost': is not a client of a Redis"):
         RedisStage.__init__(Deleter(), "localhost")
 
 
