@@ -46,7 +46,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
     "billiard": {"worker"},
     "redis": {"store/redis", "store/inspection", "testing"},
-    "lupa": {"store/local"},
+    "lupa": {"store/host"},
     "cloudpickle": {"payload"},
     "dill": {"payload/serializers/formats"},
     "msgpack": {"payload/serializers/formats"},

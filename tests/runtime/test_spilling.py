@@ -17,8 +17,8 @@ from dagcelery.client import results
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
+from dagcelery.store.host import store_in_process
 from dagcelery.store.keys import ACTIVE, key
-from dagcelery.store.local import store_in_process
 from dagcelery.store.machine import MachineAdapter
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
 from dagcelery.worker.heartbeat import sweep_files

@@ -15,7 +15,7 @@ from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine, Observer
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
+from dagcelery.store.host import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
 from dagcelery.worker.sender import LINK, VISIT, Canvas
