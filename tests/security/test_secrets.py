@@ -82,7 +82,7 @@ def test_no_process_has_one_among_its_arguments(talkative: Cluster, worked: Work
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             seen += process.read_bytes()
-    assert b"dagcelery.local.worker" in seen
+    assert b"dagcelery.local.ready_worker" in seen
     assert not is_in(seen, talkative)
 
 

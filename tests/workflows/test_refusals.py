@@ -111,7 +111,7 @@ def test_what_is_no_configuration_at_all_is_refused(text: str, told: str) -> Non
 @pytest.mark.usefixtures("project")
 def test_a_circle_is_told_with_its_steps() -> None:
     error = changed("input: null", "input: [{type: start, source: {step: [d]}}]", PLACED)
-    assert "nodes a -> d -> c -> a need each other in a circle" in str(error)
+    assert "nodes a -> d -> c -> a depend on each other in a cycle" in str(error)
     assert (error.line, error.key) == (3, "workflows[0]")
 
 
