@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 from dagcelery import Run, RunState, attach, dag, task
 from dagcelery.client import Client, set_default
-from dagcelery.doctor import Patient, examine
+from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import check_broker
 from dagcelery.errors import BrokerUnavailable, NotSent, StoreUnavailable
 from dagcelery.local import Server
@@ -128,7 +128,7 @@ def test_a_store_that_goes_away_at_sending_is_not_the_broker(server: Server, mon
     ],
 )
 def test_the_doctor_says_the_same(server: Server, broker: str, told: str) -> None:
-    patient = Patient(attached(server, broker).app_context)
-    (finding,) = examine(patient, [check_broker])
-    patient.close()
+    context = CheckContext(attached(server, broker).app_context)
+    (finding,) = run_checks(context, [check_broker])
+    context.close()
     assert finding.what.startswith(told)
