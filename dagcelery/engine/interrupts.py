@@ -32,7 +32,7 @@ class _Note:
 _note = _Note()
 
 
-class Process:
+class EngineProcess:
     """What the engine has to know of the process that it runs in; a worker's has more to say."""
 
     def soft_time_limit(self) -> Exception:
@@ -49,18 +49,18 @@ class Process:
 
 
 class _Here:
-    process = Process()
+    process = EngineProcess()
 
 
 _here = _Here()
 
 
-def run_in(process: Process) -> None:
+def run_in(process: EngineProcess) -> None:
     """Say what this process is."""
     _here.process = process
 
 
-def this_process() -> Process:
+def this_process() -> EngineProcess:
     """Return what this process is."""
     return _here.process
 

@@ -20,7 +20,16 @@ from functools import partial
 
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
-from dagcelery.engine.interrupts import Process, Watchdog, is_leaving, noted, quiet_logger, run_in, tell, tell_apart
+from dagcelery.engine.interrupts import (
+    EngineProcess,
+    Watchdog,
+    is_leaving,
+    noted,
+    quiet_logger,
+    run_in,
+    tell,
+    tell_apart,
+)
 from dagcelery.engine.limits import Quotas, Sender
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
@@ -287,7 +296,7 @@ class Engine:
         settings: Settings,
         sender: Sender,
         *,
-        process: Process,
+        process: EngineProcess,
         worker_id: str = "local",
         listener: Listener | None = None,
         imports: Collection[str] | None = None,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from dagcelery.engine.interrupts import Process
+from dagcelery.engine.interrupts import EngineProcess
 
 
-class CeleryProcess(Process):
+class CeleryProcess(EngineProcess):
     """A worker's main process, a child of its pool, or any other process."""
 
     def soft_time_limit(self) -> Exception:
