@@ -28,7 +28,7 @@ from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.records import ROOT, NewRun, ReadyStep, Scope
-from dagcelery.worker.soft_limit import soft_time_limit
+from dagcelery.worker.process import CeleryProcess
 
 _FOR_EVER = 1e10
 """Seconds."""
@@ -94,8 +94,8 @@ class LocalRun:
             Keyring.parse(_KEY),
             eager_settings(settings),
             self._broker,
-            soft_time_limit=soft_time_limit,
-            observer=self.causes,
+            process=CeleryProcess(),
+            listener=self.causes,
         )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
@@ -117,7 +117,7 @@ class LocalRun:
 
     def run(self, params: Mapping[str, object]) -> None:
         """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
-        given = submissions.seal(self._view, params, self.engine.limits)
+        given = submissions.seal(self._view, params)
         run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), given.values, given.lists, given.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
         self._broker.deliver(self.engine)

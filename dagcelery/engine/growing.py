@@ -6,7 +6,7 @@ here of ways to write one: the plan names the function that calls the task so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
@@ -14,14 +14,13 @@ from typing import Any
 from dagcelery.engine.program import codec_identity, topology_from
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.writing import Sealed, Writer
+from dagcelery.engine.writing import Writer
 from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values
-from dagcelery.payload.values import Limits
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.records import Child, ChildPlan, Claim, TaskResult, scope_id
+from dagcelery.store.records import Child, ChildPlan, Claim, scope_id
 
 _KEPT_SHAPES = 256
 
@@ -87,8 +86,8 @@ def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functi
 _known = lru_cache(maxsize=1_000)(functions.describe)
 
 
-def close(view: RunView, claim: Claim, sizes: Limits) -> TaskResult:
-    """Hand what a child plan returns to the piece that made it, as if that had returned it."""
+def close(view: RunView, claim: Claim) -> Mapping[str, Any]:
+    """Seal what a child plan returns as outputs of the piece that made it, as if that had returned it."""
     scope = claim.scope
     parent = view.scope(scope.parent)
     step, body = view.program.step(parent.body, scope.step), view.program.body(scope.body)
@@ -96,9 +95,8 @@ def close(view: RunView, claim: Claim, sizes: Limits) -> TaskResult:
     reader = Reader(view, scope, claim)
     reader.read_ahead([body.returns])
     value = reader.evaluate(body.returns)
-    writer, sealed = Writer(view, parent.id, claim.attempt, sizes), Sealed()
+    writer = Writer(view, parent.id, claim.attempt)
     culprit = view.address(parent, scope.step, scope.index)
     if scope.index >= 0:
-        return TaskResult(blocks=writer.items(scope.step, step, scope.index, [value], culprit))
-    writer.step_outputs(sealed, scope.step, step, value, culprit)
-    return TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)
+        return {"blocks": writer.items(scope.step, step, scope.index, [value], culprit)}
+    return writer.step_outputs(scope.step, step, value, culprit).outputs

@@ -1,11 +1,9 @@
 """The engine: a message brings a worker to a run, where it claims, executes and finishes pieces until none is ready.
 
-The engine speaks to the store, and to a `Sender` for messages, so `invoke` and eager mode run the same one. Whoever
-makes work ready, or leaves it ready behind, tells others: once in each hand-off time while pieces are known to be
+The engine speaks to the store, and to a `Sender` for messages, so `invoke` and eager mode run the same one. A process
+that makes work ready, or leaves it ready behind, tells others: once in each hand-off time while pieces are known to be
 short, at once before a long one, and from the watchdog's thread if one overruns. So no ready piece waits longer than
-the hand-off time and a message while a worker is free. Places of limits are kept in the store; the place of a run that
-is over, or of a piece whose claim is gone, is taken away as soon as another needs it, so a death blocks others only
-until it is noticed.
+the hand-off time and a message while a worker is free.
 """
 
 from __future__ import annotations
@@ -16,15 +14,23 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
-from dagcelery.engine import execute
-from dagcelery.engine.attempts import Listener
-from dagcelery.engine.execute import Executed, Executor
-from dagcelery.engine.interrupts import Watchdog, is_leaving, noted, quiet_logger, tell_apart
+from dagcelery.engine.execute import Execution
+from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
+from dagcelery.engine.interrupts import (
+    EngineProcess,
+    Watchdog,
+    is_leaving,
+    noted,
+    quiet_logger,
+    run_in,
+    tell,
+    tell_apart,
+)
+from dagcelery.engine.limits import Quotas, Sender
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
@@ -36,7 +42,7 @@ from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, ReadyStep, Response
+from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
 
 _KEPT = 20
 
@@ -70,83 +76,6 @@ class Durations:
         return max(1, min(most, int(RANGE_TARGET_SECONDS / max(longest, 1e-6))))
 
 
-Quota = tuple[str, int]
-"""The name of a limit, and how many may be inside."""
-
-
-class Quotas:
-    """Takes and gives places. `patience_seconds` is how long a parked step waits where nobody wakes it."""
-
-    def __init__(self, store: Store, sender: Sender, patience_seconds: float) -> None:
-        self._store = store
-        self._sender = sender
-        self._patience = patience_seconds
-
-    # -- runs -------------------------------------------------------------------------------------
-    def enter(self, view: RunView) -> bool:
-        """Let a run become active, or wait; a DAG without a limit lets all of its runs in."""
-        quota = view.program.run_quota
-        if quota is None:
-            return True
-        limit, most = quota
-        entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most)
-        if not entered and (gone := self._runs_gone(limit)):
-            entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most, gone)
-        return entered
-
-    def leave(self, view: RunView) -> Sequence[str]:
-        """A run is over; answers the runs that may try to become active."""
-        quota = view.program.run_quota
-        return () if quota is None else self._store.fleet.leave(quota[0], view.run_id, quota[1])
-
-    def _runs_gone(self, limit: str) -> list[str]:
-        records = {run_id: self._store.reader.record(run_id) for run_id in self._store.fleet.inside(limit)}
-        return [run_id for run_id, record in records.items() if record is None or record.is_over]
-
-    # -- pieces -----------------------------------------------------------------------------------
-    def take(self, quota: Quota, view: RunView, claim: Claim, queue: str, owner: str) -> bool:
-        """Take a place for a claimed piece; where there is none the piece is given back, and its step is parked."""
-        step = f"{claim.scope.id}/{claim.step}"
-        if self._taken(quota, view, claim, queue, owner):
-            return True
-        self._store.machine.block(view.run_id, claim, owner, self._patience)
-        # A place that was given back before the step was parked woke nobody.
-        if self._store.fleet.enter(quota[0], _member(view, claim, owner), _waiter(view, queue, step), quota[1]):
-            self.give(quota, view, claim, owner)
-            self._wake(_waiter(view, queue, step))
-        return False
-
-    def _taken(self, quota: Quota, view: RunView, claim: Claim, queue: str, owner: str) -> bool:
-        limit, most = quota
-        member, waiter = _member(view, claim, owner), _waiter(view, queue, f"{claim.scope.id}/{claim.step}")
-        if self._store.fleet.enter(limit, member, waiter, most):
-            return True
-        gone = [other for other in self._store.fleet.inside(limit) if not self._is_held(other)]
-        return bool(gone) and self._store.fleet.enter(limit, member, waiter, most, gone)
-
-    def _is_held(self, member: str) -> bool:
-        run_id, piece, owner = member.split("|")
-        return self._store.reader.claimed(run_id, piece) == owner
-
-    def give(self, quota: Quota, view: RunView, claim: Claim, owner: str) -> None:
-        """Give a place back, and wake who waits for one."""
-        for waiter in self._store.fleet.leave(quota[0], _member(view, claim, owner), quota[1]):
-            self._wake(waiter)
-
-    def _wake(self, waiter: str) -> None:
-        run_id, queue, step = waiter.split("|")
-        if self._store.machine.unblock(run_id, step).opened:
-            self._sender.wake_up(run_id, queue, 1)
-
-
-def _member(view: RunView, claim: Claim, owner: str) -> str:
-    return f"{view.run_id}|{claim.piece}|{owner}"
-
-
-def _waiter(view: RunView, queue: str, step: str) -> str:
-    return f"{view.run_id}|{queue}|{step}"
-
-
 log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
@@ -175,8 +104,6 @@ class WorkerLoop:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        settings = engine.settings
-        self._executor = Executor(view, engine.limits, settings.max_deaths, settings.max_nodes, engine.soft_time_limit)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
@@ -190,8 +117,8 @@ class WorkerLoop:
         while claim is not None:
             more = time.perf_counter() < self._until
             claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
-            if not more:
-                self._leave()
+            if not more:  # the message's time is over: hand on what is ready
+                self._tell()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -227,13 +154,13 @@ class WorkerLoop:
         )
 
     def _ranges(self) -> dict[str, int]:
-        """How many items to claim at once of the fan-outs that this visit met."""
-        found = {}
+        """How many items to claim at once of the fan-outs that this process has met."""
+        sizes = {}
         for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
             size = self._engine.durations.range_size(clock_key, most)
             if size > 1:
-                found[name] = size
-        return found
+                sizes[name] = size
+        return sizes
 
     def _advance(self, claim: Claim, request: ClaimRequest | None) -> Response:
         engine, view = self._engine, self._view
@@ -242,22 +169,23 @@ class WorkerLoop:
         if quota is not None and not engine.quotas.take(quota, view, claim, self._queue, self._owner):
             return self._store.machine.claim(self._run, request) if request else Response("none", "running")
         clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
-        known = engine.durations.longest(clock_key)
-        if self._ready and (known is None or known >= engine.settings.handoff_seconds):
+        longest = engine.durations.longest(clock_key)
+        if self._ready and (longest is None or longest >= engine.settings.handoff_seconds):
             self._tell()
         if claim.lo >= 0 and is_known:
             view.meet(claim.scope.body, claim.step)
-        listener = tell_apart(engine.observer.listener, view, claim) if is_known else None
+        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
+        execution = Execution(view, claim, engine.settings, engine.listener if is_heard else None)
         if self._ready:
             with engine.watch.over(self._tell):
-                executed = self._executor.execute(claim, listener)
+                result = execution.run()
         else:
-            executed = self._executor.execute(claim, listener)
-        engine.durations.add(clock_key, executed.seconds)
-        response = self._commit(claim, executed, request)
+            result = execution.run()
+        engine.durations.add(clock_key, seconds_each(claim, result))
+        response = self._commit(claim, result, request)
         if quota is not None:
             engine.quotas.give(quota, view, claim, self._owner)
-        self._tell_of(claim, executed, response, listener)
+        self._tell_of(claim, result, response)
         if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
                 engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
@@ -265,16 +193,14 @@ class WorkerLoop:
             engine.free(view)
         return response
 
-    def _tell_of(self, claim: Claim, executed: Executed, response: Response, listener: Listener | None) -> None:
-        """Tell listeners, hooks and the observer what came of a piece; what it held in memory is free then."""
-        program, error = self._view.program, executed.error
-        if listener is not None and error is not None and program.may_retry:
-            tell_apart(listener.settled, response.state)
+    def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
+        """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
+        program = self._view.program
         if program.has_hooks and program.knows(claim.scope.body):
-            tell_apart(execute.call_task_hooks, self._view, claim, executed, response.state)
-        is_kept = tell_apart(self._engine.observer.ended, self._view, claim, executed, response)
-        if error is not None and not is_kept:
-            failures.release(error)
+            tell_apart(call_task_hooks, self._view, claim, result, response.state)
+        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
+        if result.error is not None and not is_kept:
+            failures.release(result.error)
 
     def _find_plan(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
@@ -286,17 +212,15 @@ class WorkerLoop:
             return False
         return True
 
-    def _commit(self, claim: Claim, executed: Executed, request: ClaimRequest | None) -> Response:
+    def _commit(self, claim: Claim, result: TaskResult, request: ClaimRequest | None) -> Response:
         """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
-        token = request.token if request else self._engine.token()
+        machine, token = self._store.machine, request.token if request else self._engine.token()
         until = time.monotonic() + self._engine.settings.dead_seconds
         while True:
             try:
-                if executed.children is not None:
-                    return self._store.machine.delegate(
-                        self._run, claim, executed.children, self._owner, token, request
-                    )
-                return self._store.machine.finish(self._run, claim, executed.outcome, self._owner, token, request)
+                if result.children is not None:
+                    return machine.delegate(self._run, claim, result.children, self._owner, token, request)
+                return machine.finish(self._run, claim, result, self._owner, token, request)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
@@ -307,7 +231,7 @@ class WorkerLoop:
         self._ready = response.ready
         elsewhere = []
         for opened in response.opened:
-            if f"{opened.scope}/{opened.step}" in self._carried:
+            if self._carried and PieceId(opened.scope, opened.step).name in self._carried:
                 continue
             if opened.queue != self._queue or self._carried:
                 elsewhere.append(opened)
@@ -328,7 +252,7 @@ class WorkerLoop:
 
     # -- telling others ---------------------------------------------------------------------------
     def _tell(self) -> None:
-        """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as visits."""
+        """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as wake-ups."""
         with self._lock:
             self._told_at = time.perf_counter()
             count = self._store.machine.wake_ups(self._run, self._queue, self._engine.sender.slots(self._queue))
@@ -356,54 +280,6 @@ class WorkerLoop:
             about = {"action": "send_failed", "run": self._run}
             log.exception("run %s: a message could not be sent", self._run, extra=about)
 
-    def _leave(self) -> None:
-        """The message's time is over: hand on what is ready, and what this visit may have left so."""
-        self._tell()
-
-
-class Sender(Protocol):
-    """Brings workers to a run."""
-
-    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
-        """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
-
-    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
-
-    def slots(self, queue: str) -> int:
-        """How many processes consume a queue, at least 1."""
-
-    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
-        """Take back messages that have not been begun; `terminate` the processes of those that have."""
-
-
-class Observer(Protocol):
-    """Is told of each piece, so that Celery's events and signals can be fired."""
-
-    def listener(self, view: RunView, claim: Claim) -> Listener | None:
-        """Who is to be told of the calls of a claim's pieces while they are made; None: nobody."""
-
-    def ended(self, view: RunView, claim: Claim, executed: Executed, response: Response) -> bool:
-        """A piece was executed, and the store said `response`; answers whether its error is kept, frames and all."""
-
-    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """This process has ended a run, which took so long."""
-
-
-class Unobserved:
-    """Nobody listens."""
-
-    def listener(self, view: RunView, claim: Claim) -> Listener | None:
-        """Nobody."""
-        return None
-
-    def ended(self, view: RunView, claim: Claim, executed: Executed, response: Response) -> bool:
-        """Nothing to tell, and nothing to keep."""
-        return False
-
-    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """Nothing to tell."""
-
 
 _KEPT_RUNS = 64
 
@@ -420,9 +296,9 @@ class Engine:
         settings: Settings,
         sender: Sender,
         *,
-        soft_time_limit: Callable[[], Exception],
+        process: EngineProcess,
         worker_id: str = "local",
-        observer: Observer | None = None,
+        listener: Listener | None = None,
         imports: Collection[str] | None = None,
     ) -> None:
         self.store = store
@@ -430,9 +306,9 @@ class Engine:
         self.settings = settings
         self.imports = settings.imports if imports is None else imports
         self.sender = sender
-        self.soft_time_limit = soft_time_limit
+        run_in(process)
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
-        self.observer = observer or Unobserved()
+        self.listener = listener or Listener()
         self.durations = Durations()
         self.quotas = Quotas(store, sender, settings.dead_seconds)
         self.watch = Watchdog(settings.handoff_seconds)
@@ -472,7 +348,7 @@ class Engine:
         if len(self._views) >= _KEPT_RUNS:
             self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
-        view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
         self._views[run_id] = view
         return view
@@ -512,7 +388,7 @@ class Engine:
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
         """A run is over: what is to be called then is sent for, and its keys live as long as results do.
 
-        Who has ended it, and so knows how long it `lasted`, tells the observer.
+        The process that has ended it knows how long it `lasted`, and tells its listener.
         """
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
@@ -526,9 +402,9 @@ class Engine:
             self.try_start(waiting)
 
     def tell_end(self, run_id: str, state: str, seconds: float) -> None:
-        """Tell the observer that this process has ended a run."""
+        """Tell the listener that this process has ended a run."""
         view = self._met(run_id)
-        tell_apart(self.observer.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
+        tell_apart(self.listener.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
 
     def try_start(self, run_id: str) -> bool:
         """Start a run that was held, if as many of its DAG as may be active are not active already."""
@@ -549,14 +425,14 @@ class Engine:
         try:
             self.store.machine.collect_garbage(view.run_id)
         except StoreUnavailable:
-            return  # whoever is next does it
+            return  # the next process does it
         if len(self._free_after) >= _KEPT_RUNS:
             self._free_after.pop(next(iter(self._free_after)), None)
         ended = time.monotonic()
         self._free_after[view.run_id] = ended + max(_FREE_SECONDS, 20 * (ended - began))
 
     def delete(self, run_id: str) -> None:
-        """Forget everything of a run. Whoever dies before its files are gone leaves them to a sweep."""
+        """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""
         self.store.machine.delete(run_id)
         if self.spill is not None:
             self.spill.remove(run_id)

@@ -30,9 +30,9 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
+from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
-from dagcelery.worker.soft_limit import soft_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +224,9 @@ class AppContext:
                 self.keyring,
                 self.settings,
                 self.sender,
-                soft_time_limit=soft_time_limit,
+                process=CeleryProcess(),
                 worker_id=worker_id,
-                observer=Announcer(self.app),
+                listener=Announcer(self.app),
                 imports=self.imports,
             )
         return self._engine

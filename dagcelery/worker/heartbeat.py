@@ -26,12 +26,13 @@ from celery.worker.control import inspect_command
 from celery.worker.request import Request
 
 from dagcelery.engine.attempts import HARD_SIGNAL
-from dagcelery.engine.interrupts import is_worker_stopping, quiet_logger
+from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker.app import search_here
 from dagcelery.worker.app_context import COMMAND, WORKER_ID, AppContext, app_context_of, find_app_context, shapes_log_of
+from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
 _noted: dict[int, dict[str, str]] = {}

@@ -11,15 +11,16 @@ from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import new_run, plan_of, results
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine, Observer
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
+from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import LINK, WORK, Canvas
-from dagcelery.worker.soft_limit import soft_time_limit
 
 KEY = "a key for tests"
 
@@ -100,17 +101,17 @@ class World:
         key: str | None = KEY,
         workers: int = 2,
         slots: int = 2,
-        observer: Observer | None = None,
+        listener: Listener | None = None,
         **settings: Any,
     ) -> None:
         self.store = store or store_in_process()
         self.settings = Settings(signing_key=key or "", **settings)
         self.post = Post(slots)
         self.client = self.engine("client")
-        self.workers = [self.engine(f"worker{number}", observer=observer) for number in range(workers)]
+        self.workers = [self.engine(f"worker{number}", listener=listener) for number in range(workers)]
         self._turn = 0
 
-    def engine(self, worker_id: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
+    def engine(self, worker_id: str, *, key: str | None = None, listener: Listener | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
         return Engine(
@@ -118,9 +119,9 @@ class World:
             keyring,
             self.settings,
             self.post,
-            soft_time_limit=soft_time_limit,
+            process=CeleryProcess(),
             worker_id=worker_id,
-            observer=observer,
+            listener=listener,
         )
 
     def submit(self, node: Any, **params: Any) -> str:

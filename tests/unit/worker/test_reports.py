@@ -24,7 +24,7 @@ DAY = 86400.0
 @pytest.fixture
 def world(caplog: pytest.LogCaptureFixture) -> World:
     caplog.set_level(logging.INFO, "dagcelery")
-    return World(observer=Announcer(celery_app()))
+    return World(listener=Announcer(celery_app()))
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any]]:

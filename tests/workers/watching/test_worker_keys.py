@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dagcelery.client import Client
-from dagcelery.doctor import Patient, examine
+from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import check_queues, check_worker_keys
 from dagcelery.local import Cluster, Server
 from dagcelery.payload.signing import Keyring, key_of
@@ -96,9 +96,9 @@ def test_of_a_run_the_key_counts_that_signed_it_whichever_the_process_signs_with
 
 
 def findings(client: Client) -> list[str]:
-    patient = Patient(client.app_context)
-    found = [str(each) for each in examine(patient, [check_worker_keys, check_queues])]
-    patient.close()
+    context = CheckContext(client.app_context)
+    found = [str(each) for each in run_checks(context, [check_worker_keys, check_queues])]
+    context.close()
     return found
 
 
