@@ -129,6 +129,15 @@ def test_celery_redis_and_lupa_are_loaded_late(statement: str) -> None:
     assert not loaded_after(statement) & {"celery", "kombu", "lupa", "redis"}
 
 
+MOST_MODULES_TO_DECORATE = 20
+
+
+def test_decorating_loads_little() -> None:
+    loaded = loaded_after("from dagcelery import dag, task")
+    assert len([name for name in loaded if name.partition(".")[0] == "dagcelery"]) <= MOST_MODULES_TO_DECORATE
+    assert not loaded & {"asyncio", "difflib", "hashlib", "json", "zoneinfo"}
+
+
 def test_invoke_needs_neither_celery_nor_redis() -> None:
     code = "from os.path import basename\nfrom dagcelery import task\nassert task(basename).invoke('a/b') == 'b'"
     loaded = loaded_after(code)
