@@ -12,23 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.annotations import Path, serializer_at, serializer_of
 from dagcelery.frontends.functional.definition import Definition, name_of, short_name
-from dagcelery.frontends.functional.outputs import Output, title
-from dagcelery.frontends.functional.recorded import (
-    CalledDag,
-    CalledTask,
-    Path,
-    Ref,
-    Result,
-    rebuilt,
-    serializer_at,
-    serializer_of,
-    valid,
-)
-from dagcelery.frontends.functional.trace import Trace
+from dagcelery.frontends.functional.outputs import Output, Recorder, title
+from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
 from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.nodes import FromReturnValue
+from dagcelery.model.nodes import FromReturnValue, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
@@ -163,7 +153,7 @@ class TaskFunction(Definition[P, R_co]):
     def _node_name(self) -> str:
         return self._name or self._options.name or valid(short_name(self._fn))
 
-    def _recorded(self, trace: Trace, arguments: Mapping[str, object]) -> object:
+    def _recorded(self, trace: Recorder, arguments: Mapping[str, object]) -> object:
         returns = self._hints().get("return")
         callee = CalledTask(self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs)
         return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
@@ -313,7 +303,7 @@ class DagFunction(Definition[P, R_co]):
             _dags=self._dags if of_runs is self._options else {},
         )
 
-    def _recorded(self, trace: Trace, arguments: dict[str, Any]) -> object:
+    def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         inner = self.__dag__(**static)
         for name in self._object():

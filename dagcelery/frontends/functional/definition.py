@@ -12,8 +12,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
-from dagcelery.frontends.functional.outputs import Output, flat
-from dagcelery.frontends.functional.trace import Trace, check_values, current, nothing_traced
+from dagcelery.frontends.functional.outputs import Output, Recorder, check_values, current, flat, nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.signatures import hints, says, signature
 from dagcelery.objects import is_named
@@ -66,7 +65,7 @@ class Definition(Generic[P, R_co]):
     def __dag__(self) -> DAG:
         raise NotImplementedError
 
-    def _recorded(self, trace: Trace, arguments: dict[str, Any]) -> object:
+    def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
         """Note a call in a body that is being built, and return what stands for its value."""
         raise NotImplementedError
 
