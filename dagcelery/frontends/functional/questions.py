@@ -32,9 +32,10 @@ from dagcelery.frontends.functional.abstract_values import (
     joined,
     known,
 )
-from dagcelery.frontends.functional.definition import Definition, short_name
+from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.interpreter import GivenUp, Interpreter
 from dagcelery.frontends.functional.source_code import function_node, questions
+from dagcelery.model.nodes import short_name
 
 
 def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
