@@ -99,5 +99,4 @@ def test_a_notebook_shows_the_best_that_there_is(pipeline: Pipeline, dot: Path) 
     assert bundle.keys() == {"text/plain", "text/vnd.mermaid", "image/svg+xml"}
     dot.unlink()
     assert pipeline._repr_mimebundle_().keys() == {"text/plain", "text/vnd.mermaid"}
-    assert pipeline._repr_svg_() is None
     assert repr(pipeline) == "<pipeline mine of 2 stages>"
