@@ -145,6 +145,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             del sys.modules[name]
 
 
+@pytest.mark.timeout(600)  # the README runs some thirty programs
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.exists()], ids=lambda path: path.name)
 def test_what_a_document_says_runs(document: Path, reader: Reader) -> None:
     reader.follow(document)
