@@ -29,7 +29,7 @@ from celery.app.utils import find_app
 from dagcelery.errors import NotConfigured
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
-from dagcelery.worker.context import binding_of
+from dagcelery.worker.app_context import app_context_of
 
 VARIABLE = "DAGCELERY_FAULTS"
 """The environment variable in which a harness describes its workers' faults, as JSON."""
@@ -308,7 +308,7 @@ def faulty_app() -> Celery:
     def opened(url: str) -> Store:
         return faulty_store(store_on_redis(url), deaths)
 
-    binding_of(app).open_store = opened
+    app_context_of(app).open_store = opened
     return app
 
 

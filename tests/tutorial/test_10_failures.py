@@ -208,7 +208,7 @@ def test_a_plain_number_is_a_hard_limit() -> None:
     def hangs() -> None:
         time.sleep(10)
 
-    with pytest.raises(errors.NodeFailed, match=r"longer than the 0\.05 s of its time limit"):
+    with pytest.raises(errors.NodeFailed, match=r"longer than its time limit of 0\.05 s"):
         invoke(hangs)
 
 

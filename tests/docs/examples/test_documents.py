@@ -18,6 +18,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,21 +148,24 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             del sys.modules[name]
 
 
-@pytest.mark.timeout(600)  # a README takes a minute, and more on a busy machine
+@pytest.mark.timeout(600)  # the README runs some thirty programs
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.exists()], ids=lambda path: path.name)
 def test_what_a_document_says_runs(document: Path, reader: Reader) -> None:
     reader.follow(document)
 
 
-def test_the_table_of_variables_is_complete_and_its_defaults_are_true() -> None:
-    text = (ROOT / "README.md").read_text()
-    told = dict(re.findall(r"^\| `DAGCELERY_(\w+)` \|([^|]*)\|", text, re.M))
+def rows_of_settings() -> Iterator[str]:
+    """Yield a row of the README's table for each setting, in the order of their fields."""
     for setting in dataclasses.fields(Settings):
-        assert f"`DAGCELERY_{setting.name.upper()}`" in text, setting.name
-        shown = told.get(setting.name.upper())
-        if shown is not None:
-            default = "" if setting.default in ("", ()) else setting.default
-            assert shown.strip("` ") == str(default).removesuffix(".0"), setting.name
+        default = "" if setting.default in ("", ()) else str(setting.default).removesuffix(".0")
+        unit = next((unit for unit in ("seconds", "bytes") if setting.name.endswith(unit)), "")
+        cells = (f"`DAGCELERY_{setting.name.upper()}`", default, unit, setting.metadata["meaning"])
+        yield f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def test_the_table_of_settings_is_that_of_the_package() -> None:
+    rows = list(rows_of_settings())
+    assert "\n".join(rows) in (ROOT / "README.md").read_text(), "\n".join(["the table should be:", *rows])
 
 
 def test_the_table_of_examples_is_complete() -> None:
@@ -198,3 +203,19 @@ def test_errors_and_actions_of_log_lines_that_the_readme_lists_are_there() -> No
 def test_files_that_a_document_names_are_there(document: Path) -> None:
     for name in re.findall(r"`([\w/]+/[\w/.]*|[A-Z]+\.md)`", document.read_text()):
         assert (ROOT / name).exists() or (ROOT / "dagcelery" / name).exists(), name
+
+
+@pytest.mark.parametrize("document", [*(path for path in DOCUMENTS if path.exists())], ids=lambda path: path.name)
+def test_modules_names_and_headings_that_a_document_names_are_there(document: Path) -> None:
+    text = document.read_text()
+    for name in re.findall(r"`(dagcelery(?:\.\w+)+)", text):
+        module = name
+        while not find_spec(module):
+            module = module.rpartition(".")[0]
+        assert name == module or hasattr(import_module(module), name.removeprefix(f"{module}.")), name
+    headings = {
+        re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in re.findall(r"^##+ (.*)$", text, re.M)
+    }
+    assert [anchor for anchor in re.findall(r"\]\(#([\w-]+)\)", text) if anchor not in headings] == []
+    for target in re.findall(r"\]\(([\w/.]+)\)", text):
+        assert (document.parent / target).exists(), target

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 import dagcelery
 from dagcelery import AsPickle, Workflow, invoke, register_definition
 from dagcelery.client import Run, submit
-from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task, when
+from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
+from dagcelery.frontends.functional.building import when
 from dagcelery.model import (
     DAG,
     Buildable,

@@ -50,7 +50,7 @@ REFUSED = [
     ("RESULT_TTL_SECONDS", "0", "is 0", "above 0"),
     ("HEARTBEAT_SECONDS", "soon", "is 'soon', which is not a number", "write a number"),
     ("HEARTBEAT_SECONDS", "nan", "is nan", "above 0"),
-    ("DEAD_SECONDS", "1", "less than two beats of 3 s", "at least twice heartbeat_seconds"),
+    ("DEAD_SECONDS", "1", "less than two heartbeats of 3 s", "at least twice heartbeat_seconds"),
     ("SLICE_SECONDS", "inf", "is inf", "above 0"),
     ("HANDOFF_SECONDS", "-0.1", "is -0.1", "above 0"),
 ]

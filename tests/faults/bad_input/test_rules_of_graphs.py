@@ -133,17 +133,17 @@ REFUSED = {
     "18 nodes that need each other": Bad(
         lambda: DAG({"a": node(one, x=out("b")), "b": node(one, x=out("a"))}),
         "nodes a -> b -> a",
-        "in a circle",
+        "in a cycle",
         "remove one",
         CyclicDependency,
     ),
     "18 a node that needs itself": Bad(
-        lambda: DAG({"a": node(one, x=out("a"))}), "nodes a -> a", "in a circle", "remove one", CyclicDependency
+        lambda: DAG({"a": node(one, x=out("a"))}), "nodes a -> a", "in a cycle", "remove one", CyclicDependency
     ),
     "18 nodes in an impossible order": Bad(
         lambda: DAG({"a": Task(nothing, after=["b"]), "b": Task(nothing, after=["a"])}),
         "a -> b",
-        "in a circle",
+        "in a cycle",
         "remove one",
         CyclicDependency,
     ),

@@ -14,21 +14,21 @@ import redis
 from kombu import Connection, Producer
 
 from dagcelery.local import Cluster
-from dagcelery.worker.sender import LINK, VISIT
+from dagcelery.worker.sender import LINK, WORK
 
 SECONDS = 60.0
 
 FORGED: list[tuple[str, dict[str, Any]]] = [
-    (VISIT, {"run": "no-such-run", "queue": "celery"}),
-    (VISIT, {"run": "x}:y", "queue": "celery"}),
-    (VISIT, {"run": "*", "queue": "*"}),
-    (VISIT, {"run": "a'b\"c\n\0", "queue": "celery"}),
-    (VISIT, {"run": "r" * 1_000_000, "queue": "q" * 1_000_000}),
-    (VISIT, {"run": {"a": [1]}, "queue": ["celery"]}),
-    (VISIT, {"run": None, "queue": None, "focus": 3}),
-    (VISIT, {"run": "x", "queue": "celery", "focus": "0/0:-1:999999999999"}),
-    (VISIT, {"module": "os", "function": "abort"}),
-    (VISIT, {}),
+    (WORK, {"run": "no-such-run", "queue": "celery"}),
+    (WORK, {"run": "x}:y", "queue": "celery"}),
+    (WORK, {"run": "*", "queue": "*"}),
+    (WORK, {"run": "a'b\"c\n\0", "queue": "celery"}),
+    (WORK, {"run": "r" * 1_000_000, "queue": "q" * 1_000_000}),
+    (WORK, {"run": {"a": [1]}, "queue": ["celery"]}),
+    (WORK, {"run": None, "queue": None, "focus": 3}),
+    (WORK, {"run": "x", "queue": "celery", "focus": "0/0:-1:999999999999"}),
+    (WORK, {"module": "os", "function": "abort"}),
+    (WORK, {}),
     (LINK, {"run": "x", "queue": "celery", "steps": ["0/0", 7, None], "then": "gpu"}),
     (LINK, {"run": "x", "queue": "celery", "steps": {"a": 1}, "then": []}),
 ]
@@ -48,7 +48,7 @@ def of_runs(raw: redis.Redis) -> set[str]:
 def test_a_forged_message_changes_nothing_and_the_worker_goes_on(talkative: Cluster, raw: redis.Redis) -> None:
     before, (pid,) = of_runs(raw), talkative.pids
     for name, kwargs in FORGED:
-        talkative.client.binding.app.send_task(name, kwargs=kwargs, queue="celery")
+        talkative.client.app_context.app.send_task(name, kwargs=kwargs, queue="celery")
     run = guarded.doubles.submit(xs=[1, 2])
     assert run.result(timeout=SECONDS) == [2, 4]
     assert raw.llen("celery") == 0
@@ -60,7 +60,7 @@ def test_a_forged_message_changes_nothing_and_the_worker_goes_on(talkative: Clus
 def test_a_forged_message_for_a_real_run_calls_what_the_plan_says_only(talkative: Cluster) -> None:
     run = guarded.doubles.submit(xs=[1, 2])
     for focus in ("0/0", "0/0:1", "7/7:7", "guarded:raises", "os:abort"):
-        talkative.client.binding.app.send_task(VISIT, kwargs={"run": run.id, "queue": "celery", "focus": focus})
+        talkative.client.app_context.app.send_task(WORK, kwargs={"run": run.id, "queue": "celery", "focus": focus})
     assert run.result(timeout=SECONDS) == [2, 4]
     assert {node.name: node.done for node in run.status().nodes} == {"double": 2}
 
@@ -77,7 +77,7 @@ class Bomb:
 
 def test_a_message_that_is_a_pickle_is_not_read(talkative: Cluster, tmp_path: Path) -> None:
     body = pickle.dumps(((), {"run": Bomb(tmp_path / "exploded"), "queue": "celery"}, {}))
-    headers = {"task": VISIT, "id": "forged", "lang": "py", "root_id": "forged", "parent_id": None, "group": None}
+    headers = {"task": WORK, "id": "forged", "lang": "py", "root_id": "forged", "parent_id": None, "group": None}
     with Connection(talkative.broker_url) as connection:
         producer = Producer(connection)
         producer.publish(

@@ -82,7 +82,7 @@ def test_no_process_has_one_among_its_arguments(talkative: Cluster, worked: Work
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             seen += process.read_bytes()
-    assert b"dagcelery.local.worker" in seen
+    assert b"dagcelery.local.ready_worker" in seen
     assert not is_in(seen, talkative)
 
 
@@ -102,7 +102,7 @@ def test_what_is_stored_holds_none(talkative: Cluster, worked: Worked) -> None:
 
 def test_no_repr_shows_one(talkative: Cluster, worked: Worked) -> None:
     client = talkative.client
-    shown = [talkative, talkative.server, client, client.settings, client.binding, client.app, client.engine]
+    shown = [talkative, talkative.server, client, client.settings, client.app_context, client.app, client.engine]
     shown += [client.store, client.engine.keyring, Keyring.parse(talkative.signing_key), *worked, worked[0].status()]
     for each in shown:
         assert not is_in(f"{each!r} {each!s}", talkative), type(each)
@@ -144,7 +144,7 @@ def test_the_command_line_prints_none_not_even_with_a_traceback(talkative: Clust
 
 def test_workers_tell_none_to_who_asks_them(talkative: Cluster) -> None:
     """Whoever can write to the broker may ask."""
-    control = talkative.client.binding.app.control
+    control = talkative.client.app_context.app.control
     (worker,) = control.ping(limit=1, timeout=SECONDS)
     inspect = control.inspect(destination=list(worker), timeout=SECONDS)  # it waits for nobody else then
     for question in ("conf", "stats", "report", "registered", "active_queues"):

@@ -49,11 +49,11 @@ def test_resume_looks_at_the_code_in_the_working_directory(
     elsewhere.mkdir()
     told = script(cluster, elsewhere, "resume", cancelled.id)
     assert told.returncode == 1
-    assert "halves:half may have been changed since its run was planned" in told.stderr
+    assert "halves:half may have changed since its run was planned" in told.stderr
     (tmp_path / "halves.py").write_text(MODULE.replace("x // 2", "x / 2"))
     told = script(cluster, tmp_path, "resume", cancelled.id)
     assert told.returncode == 1
-    assert "halves:half has other code here" in told.stderr
+    assert "halves:half has different code here" in told.stderr
     assert "--allow-code-change" in told.stderr
     (tmp_path / "halves.py").write_text(MODULE)
     assert script(cluster, tmp_path, "resume", cancelled.id).returncode == 0

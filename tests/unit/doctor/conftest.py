@@ -14,30 +14,30 @@ from celery import Celery
 
 from dagcelery import attach
 from dagcelery.client import set_default
-from dagcelery.doctor import Patient, examine
+from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import Check
 from dagcelery.local import Server
 from dagcelery.local.processes import Guard, tail
 from dagcelery.local.server import free_ports
-from dagcelery.worker.context import binding_of
+from dagcelery.worker.app_context import app_context_of
 
 KEY = "0123456789abcdef"
 HEALTHY: dict[str, Any] = {"worker_prefetch_multiplier": 1}
 
-Make = Callable[..., Patient]
+Make = Callable[..., CheckContext]
 
 
 @pytest.fixture
-def patient(server: Server) -> Iterator[Make]:
+def context(server: Server) -> Iterator[Make]:
     """Make an app whose server is the embedded one, and let it be examined."""
     replaced = set_default(None)
-    made: list[Patient] = []
+    made: list[CheckContext] = []
 
-    def make(url: str = "", *, store: str = "", key: str = KEY, **conf: Any) -> Patient:
+    def make(url: str = "", *, store: str = "", key: str = KEY, **conf: Any) -> CheckContext:
         app = Celery("team", broker=url or server.url, set_as_current=False)
         app.conf.update(HEALTHY | conf)
         attach(app, store_url=store or url or server.url, signing_key=key)
-        made.append(Patient(binding_of(app)))
+        made.append(CheckContext(app_context_of(app)))
         return made[-1]
 
     yield make
@@ -56,9 +56,9 @@ def admin(server: Server) -> Iterator[redis.Redis]:
             client.config_set(name, before[name])
 
 
-def found(patient: Patient, check: Check) -> list[tuple[str, str]]:
+def found(context: CheckContext, check: Check) -> list[tuple[str, str]]:
     """What one check finds, as severities and sentences."""
-    return [(str(each.severity), str(each)) for each in examine(patient, [check])]
+    return [(str(each.severity), str(each)) for each in run_checks(context, [check])]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import redis
 
 from checkout import ROOT
 from dagcelery.client import Client
-from dagcelery.doctor import Patient, checks, examine
+from dagcelery.doctor import CheckContext, checks, run_checks
 from dagcelery.doctor.checks import OF_SERVERS
 from dagcelery.local import Server
 from dagcelery.settings import Settings
@@ -20,29 +20,29 @@ from .conftest import Make, found
 CONFIG = ROOT / "worker_config"
 
 
-def test_a_store_that_does_not_answer_is_serious_and_found_once(patient: Make, server: Server) -> None:
+def test_a_store_that_does_not_answer_is_serious_and_found_once(context: Make, server: Server) -> None:
     with Server() as other:
-        sick = patient(store=other.url)
+        broken = context(store=other.url)
         other.stop()
-        ((severity, told),) = found(sick, checks.check_store)
+        ((severity, told),) = found(broken, checks.check_store)
     assert severity == "serious"
     assert re.fullmatch(r"the store at redis://:\*\*\*@\S+ does not answer: .*; start it, or point .* that runs", told)
 
 
-def test_a_broker_that_does_not_answer_is_serious(patient: Make, server: Server) -> None:
-    ((severity, told),) = found(patient("redis://:secret@127.0.0.1:1/0", store=server.url), checks.check_broker)
+def test_a_broker_that_does_not_answer_is_serious(context: Make, server: Server) -> None:
+    ((severity, told),) = found(context("redis://:secret@127.0.0.1:1/0", store=server.url), checks.check_broker)
     assert severity == "serious"
     assert told.startswith("the broker at redis://:***@127.0.0.1:1/0 does not answer: ")
     assert "secret" not in told
 
 
 def test_no_broker_at_all_is_serious(server: Server) -> None:
-    empty = Patient(Client(Settings(store_url=server.url)).binding)
+    empty = CheckContext(Client(Settings(store_url=server.url)).app_context)
     assert found(empty, checks.check_broker) == [
         (
             "serious",
-            "there is no broker, so no worker hears of a run; "
-            "set DAGCELERY_BROKER_URL, or name the app that has one: dagcelery -A shop doctor",
+            "there is no broker, so workers do not hear of runs; "
+            "set DAGCELERY_BROKER_URL, or name an app that has one: dagcelery -A shop doctor",
         )
     ]
     empty.close()
@@ -57,59 +57,59 @@ def test_no_broker_at_all_is_serious(server: Server) -> None:
     ],
 )
 def test_an_address_that_reaches_no_store_is_serious_and_found_once(
-    patient: Make, server: Server, option: str, told: str
+    context: Make, server: Server, option: str, told: str
 ) -> None:
-    (finding,) = examine(
-        patient(server.url, store=server.url.removesuffix("0") + option), [checks.check_store, *OF_SERVERS]
+    (finding,) = run_checks(
+        context(server.url, store=server.url.removesuffix("0") + option), [checks.check_store, *OF_SERVERS]
     )
     assert (finding.check, finding.severity) == ("store", "serious")
     assert re.search(told, str(finding))
 
 
-def test_a_server_that_forgets_when_it_is_full_is_serious(patient: Make, admin: redis.Redis) -> None:
-    sick = patient()
-    assert found(sick, checks.check_eviction) == []
+def test_a_server_that_forgets_when_it_is_full_is_serious(context: Make, admin: redis.Redis) -> None:
+    broken = context()
+    assert found(broken, checks.check_eviction) == []
     admin.config_set("maxmemory-policy", "volatile-lru")
-    assert [severity for severity, _ in found(patient(), checks.check_eviction)] == ["warning"]
+    assert [severity for severity, _ in found(context(), checks.check_eviction)] == ["warning"]
     admin.config_set("maxmemory", "1gb")
-    ((severity, told),) = found(patient(), checks.check_eviction)
+    ((severity, told),) = found(context(), checks.check_eviction)
     assert severity == "serious"
     assert told == (
-        "the server of store and broker has maxmemory-policy volatile-lru: when it is full it forgets parts of runs, "
+        "the server of store and broker has maxmemory-policy volatile-lru: when it is full, it evicts parts of runs, "
         "and messages; set maxmemory-policy noeviction"
     )
 
 
-def test_the_broker_s_server_is_examined_as_the_store_s_is(patient: Make, server: Server) -> None:
+def test_the_broker_s_server_is_examined_as_the_store_s_is(context: Make, server: Server) -> None:
     with Server() as broker, redis.Redis.from_url(broker.url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        ((_, told),) = found(patient(broker.url, store=server.url), checks.check_eviction)
+        ((_, told),) = found(context(broker.url, store=server.url), checks.check_eviction)
     assert told.startswith("the broker has maxmemory-policy allkeys-lru")
 
 
-def test_a_server_without_room_is_serious(patient: Make, admin: redis.Redis) -> None:
-    assert found(patient(), checks.check_memory) == []
+def test_a_server_without_room_is_serious(context: Make, admin: redis.Redis) -> None:
+    assert found(context(), checks.check_memory) == []
     admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] * 1.01))
-    ((severity, told),) = found(patient(), checks.check_memory)
+    ((severity, told),) = found(context(), checks.check_memory)
     assert severity == "serious"
     assert re.search(r"uses \d+% of its maxmemory, and refuses writes when that is reached; give it more", told)
 
 
-def test_a_server_that_writes_nothing_down_is_a_warning(patient: Make, admin: redis.Redis) -> None:
-    assert found(patient(), checks.check_persistence) == []
+def test_a_server_that_writes_nothing_down_is_a_warning(context: Make, admin: redis.Redis) -> None:
+    assert found(context(), checks.check_persistence) == []
     admin.config_set("appendonly", "no")
-    ((severity, told),) = found(patient(), checks.check_persistence)
+    ((severity, told),) = found(context(), checks.check_persistence)
     assert severity == "warning"
     assert told.endswith("since its last snapshot is lost if it dies; set appendonly yes")
 
 
-def test_a_replica_is_serious(patient: Make, server: Server) -> None:
+def test_a_replica_is_serious(context: Make, server: Server) -> None:
     with Server() as replica, redis.Redis.from_url(replica.url) as client:
         client.replicaof("127.0.0.1", 1)
-        ((severity, told),) = found(patient(store=replica.url), checks.check_persistence)
+        ((severity, told),) = found(context(store=replica.url), checks.check_persistence)
         client.replicaof("NO", "ONE")
     assert severity == "serious"
-    assert "the store is a replica, which takes no writes" in told
+    assert "the store is a replica, which refuses writes" in told
 
 
 @pytest.mark.parametrize(
@@ -125,31 +125,31 @@ def test_a_replica_is_serious(patient: Make, server: Server) -> None:
     ],
 )
 def test_versions_with_a_known_hole_are_known(kind: str, version: tuple[int, ...], has_hole: bool) -> None:
-    assert checks._has_hole(version, checks.FIXED[kind]) is has_hole
+    assert checks._is_vulnerable(version, checks.FIXED[kind]) is has_hole
 
 
-def test_an_old_server_is_found(patient: Make, old_redis: str) -> None:
-    ((severity, told),) = found(patient(old_redis), checks.check_version)
+def test_an_old_server_is_found(context: Make, old_redis: str) -> None:
+    ((severity, told),) = found(context(old_redis), checks.check_version)
     assert severity == "warning"
-    assert re.match(r"the server of store and broker is Redis 7\.0\.\d+, in which who may send scripts can run", told)
+    assert re.match(r"the server of store and broker is Redis 7\.0\.\d+, in which scripts can run", told)
 
 
-def test_a_server_without_a_password_is_a_warning(patient: Make, old_redis: str) -> None:
-    ((severity, told),) = found(patient(old_redis), checks.check_rights)
+def test_a_server_without_a_password_is_a_warning(context: Make, old_redis: str) -> None:
+    ((severity, told),) = found(context(old_redis), checks.check_rights)
     assert severity == "warning"
-    assert "lets in everybody who reaches it, without a password; set requirepass" in told
+    assert "lets in anyone who can reach it, without a password; set requirepass" in told
 
 
-def test_a_user_that_lacks_a_right_is_serious(patient: Make, admin: redis.Redis, server: Server) -> None:
+def test_a_user_that_lacks_a_right_is_serious(context: Make, admin: redis.Redis, server: Server) -> None:
     admin.execute_command("ACL", "SETUSER", "meek", "on", ">secret", "~*", "&*", "+@all", "-evalsha", "-xadd")
     try:
         url = re.sub("//:.*@", "//meek:secret@", server.url)
-        ((severity, told),) = found(patient(url), checks.check_rights)
+        ((severity, told),) = found(context(url), checks.check_rights)
     finally:
         admin.acl_deluser("meek")
     assert severity == "serious"
     assert told == (
-        "the server of store and broker denies its user 'meek' 2 of the commands that are needed; "
+        "the server of store and broker denies 2 of the commands that are needed to its user 'meek'; "
         "ACL SETUSER meek +xadd +evalsha"
     )
 
@@ -159,36 +159,36 @@ def test_the_rights_that_are_looked_for_are_those_of_our_redis_conf() -> None:
     assert set(checks.RIGHTS.split()) == set(re.findall(r"\+(\S+)", rules))
 
 
-def test_what_a_user_may_not_ask_is_said(patient: Make, admin: redis.Redis, server: Server) -> None:
+def test_what_a_user_may_not_ask_is_said(context: Make, admin: redis.Redis, server: Server) -> None:
     rights = [f"+{each}" for each in checks.RIGHTS.split()]
     admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "&*", "-@all", *rights)
     try:
-        sick = patient(re.sub("//:.*@", "//few:secret@", server.url))
-        ((severity, told),) = found(sick, checks.check_openness)
+        broken = context(re.sub("//:.*@", "//few:secret@", server.url))
+        ((severity, told),) = found(broken, checks.check_openness)
         assert severity == "note"
-        assert "could not be looked at: its user may not ask INFO" in told
-        ((severity, told),) = found(sick, checks.check_keys)
+        assert "were not checked: its user may not call INFO" in told
+        ((severity, told),) = found(broken, checks.check_keys)
         assert severity == "note"
-        assert found(sick, checks.check_rights) == []
+        assert found(broken, checks.check_rights) == []
     finally:
         admin.acl_deluser("few")
 
 
-def test_clocks_that_differ_are_a_warning(patient: Make) -> None:
-    sick = patient()
-    assert found(sick, checks.check_clock) == []
-    sick.clock = lambda: time.time() - 60
-    ((severity, told),) = found(sick, checks.check_clock)
+def test_clocks_that_differ_are_a_warning(context: Make) -> None:
+    broken = context()
+    assert found(broken, checks.check_clock) == []
+    broken.clock = lambda: time.time() - 60
+    ((severity, told),) = found(broken, checks.check_clock)
     assert severity == "warning"
     assert re.match(r"the clock of the server of store and broker is (59|60|61) s ahead of this machine's", told)
 
 
-def test_keys_that_would_stay_for_ever_are_a_warning(patient: Make, admin: redis.Redis) -> None:
-    sick = patient()
+def test_keys_that_would_stay_for_ever_are_a_warning(context: Make, admin: redis.Redis) -> None:
+    broken = context()
     admin.set("dagcelery:good", "", ex=100)
     admin.set("somebody else's", "")
-    assert found(sick, checks.check_keys) == []
+    assert found(broken, checks.check_keys) == []
     admin.set("dagcelery:odd", "")
-    ((severity, told),) = found(sick, checks.check_keys)
+    ((severity, told),) = found(broken, checks.check_keys)
     assert severity == "warning"
     assert "has 1 keys without a time to live among the first 10,000: dagcelery:odd" in told

@@ -14,7 +14,7 @@ from dagcelery.client.tree import tree
 from dagcelery.errors import InvalidParameters, NodeFailed
 from dagcelery.local import Server
 from dagcelery.planner.encoding import decode_plan, encode_plan
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 

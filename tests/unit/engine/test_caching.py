@@ -14,7 +14,7 @@ from dagcelery import AsPickle, Cache, Retry, Skipped, dag, static, task
 from dagcelery.client import results
 from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
-from dagcelery.store.local import LocalServer
+from dagcelery.store.in_process import LocalServer
 from dagcelery.store.protocol import Store
 from dagcelery.store.stores import assemble
 

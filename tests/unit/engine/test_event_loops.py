@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -193,8 +192,7 @@ def test_a_task_that_cannot_be_cancelled_is_dropped_with_its_loop(monkeypatch: p
     assert seen == ["stays"]
     assert kept[1].is_closed()
     is_sound()
-    kept.clear()
-    gc.collect()  # asyncio complains of the task when it is collected: here, and not in the log of a later test
+    kept[0]._log_destroy_pending = False  # as asyncio.gather does: else it complains in the log of some later test
 
 
 class Client:

@@ -14,7 +14,7 @@ from dagcelery.client import lifecycle, results
 from dagcelery.engine.reading import Reader
 from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
 from dagcelery.local import Server
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, Scope
 from dagcelery.store.redis import store_on_redis

@@ -13,7 +13,7 @@ from dagcelery.client import events, lifecycle, results, tree
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 

@@ -16,8 +16,9 @@ from celery.worker import state
 
 from dagcelery import AsPickle, Cache, Retry, current, dag, invoke, task
 from dagcelery.client import results
-from dagcelery.engine.interrupts import is_leaving, noted
+from dagcelery.engine.interrupts import is_leaving, noted, run_in
 from dagcelery.errors import NodeFailed
+from dagcelery.worker.process import CeleryProcess
 
 from .worlds import World
 
@@ -219,6 +220,7 @@ def test_an_exit_that_celery_asked_for_is_told_from_a_task_s_own(monkeypatch: py
     billiard = types.ModuleType("billiard.common")
     billiard._should_have_exited = [False]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "billiard.common", billiard)
+    run_in(CeleryProcess())
     with noted():
         assert not any(is_leaving(kind()) for kind in RAISED)
         monkeypatch.setattr(state, "should_terminate", 0)

@@ -17,9 +17,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 from dagcelery import Cache, Retry, Timeout, dag, exponential, invoke, static, submit, task
 from dagcelery.client import lifecycle
 from dagcelery.engine.attempts import Limit, limited
+from dagcelery.engine.interrupts import run_in
 from dagcelery.errors import DagceleryError, NodeFailed
 from dagcelery.errors import TimeLimitExceeded as HardLimit
 from dagcelery.model.options import MOST_SECONDS
+from dagcelery.worker.process import CeleryProcess
 
 seen: list[str] = []
 
@@ -91,17 +93,18 @@ def test_the_hard_limit_stands_behind_the_soft_one() -> None:
     [(0.01, None, SoftTimeLimitExceeded), (None, 0.01, HardLimit), (0.01, 0.02, SoftTimeLimitExceeded)],
 )
 def test_either_side_may_stand_alone(soft: float | None, hard: float | None, expected: type[Exception]) -> None:
-    with pytest.raises(expected), limited(Limit(soft, hard, SoftTimeLimitExceeded)):
+    run_in(CeleryProcess())
+    with pytest.raises(expected), limited(Limit(soft, hard)):
         spin()
 
 
 def test_a_limit_within_a_limit_leaves_the_outer_one_in_force() -> None:
     def leave_another() -> None:
-        with limited(Limit(None, 30, SoftTimeLimitExceeded)):
+        with limited(Limit(None, 30)):
             pass
         spin()
 
-    with pytest.raises(HardLimit) as found, limited(Limit(None, 0.05, SoftTimeLimitExceeded)):
+    with pytest.raises(HardLimit) as found, limited(Limit(None, 0.05)):
         leave_another()
     assert found.value.seconds == 0.05
 

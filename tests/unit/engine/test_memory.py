@@ -121,7 +121,7 @@ TRYING = [tries, tries_deep, tries_async, tries_cached, tries_limited]
 def test_what_a_failed_attempt_held_is_gone_at_the_next_one(node: Any, is_heard: bool) -> None:
     def hear(**_: Any) -> None: ...
 
-    world = World(workers=1, observer=Announcer(celery_app()) if is_heard else None)
+    world = World(workers=1, listener=Announcer(celery_app()) if is_heard else None)
     if is_heard:
         signals.task_failure.connect(hear, weak=False)
         signals.task_retry.connect(hear, weak=False)

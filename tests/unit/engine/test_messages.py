@@ -13,7 +13,7 @@ import pytest
 from dagcelery import dag, task
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.store.records import Lost
-from dagcelery.worker.sender import LINK, VISIT
+from dagcelery.worker.sender import LINK, WORK
 
 from . import flows
 from .worlds import Message, World, latest, shuffled
@@ -107,7 +107,7 @@ def test_a_late_message_of_a_run_that_is_over_changes_nothing() -> None:
 @pytest.mark.parametrize("focus", ["", "0/99", "0/0", "nowhere/3"])
 def test_a_message_for_an_unknown_run_is_harmless(focus: str) -> None:
     world = World()
-    world.deliver(Message(VISIT, {"run": "unknown", "queue": "celery", "focus": focus}))
+    world.deliver(Message(WORK, {"run": "unknown", "queue": "celery", "focus": focus}))
     world.deliver(Message(LINK, {"run": "unknown", "queue": "celery", "steps": ["0/0"], "then": "0/1"}))
     assert not world.post.waiting
 
@@ -117,15 +117,15 @@ def test_a_message_with_a_focus_that_is_not_ready_does_other_work(focus: str) ->
     world = World()
     run_id = world.submit(flows.map_reduce, n=4)
     world.post.waiting.clear()
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "celery", "focus": focus}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "celery", "focus": focus}))
     assert world.result(run_id) == flows.map_reduce(4)
 
 
 def test_a_message_for_a_queue_where_nothing_waits_is_harmless() -> None:
     world = World()
     run_id = world.submit(flows.map_then_gpu, n=4)
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "gpu"}))
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "nobody's"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "gpu"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "nobody's"}))
     world.settle()
     check(world, run_id, flows.map_then_gpu, 4)
 
@@ -199,7 +199,7 @@ def test_a_doubled_link_finds_its_step_taken_and_returns() -> None:
 def test_a_link_whose_step_a_visit_took_leaves_the_rest_to_that_visit() -> None:
     world = World()
     run_id, first = chain_of(world, flows.zigzag, x=1)
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "celery"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}))
     sent_by_the_visit = list(world.post.waiting)
     world.deliver(first)
     assert sent_by_the_visit
@@ -223,7 +223,7 @@ def gate(x: int) -> int:
 
 def started(world: World, worker: Engine, run_id: str) -> tuple[threading.Thread, threading.Event]:
     """Let a worker begin with the gate; the thread that it runs in, and what opens the gate."""
-    visit = Message(VISIT, {"run": run_id, "queue": "celery"})
+    visit = Message(WORK, {"run": run_id, "queue": "celery"})
     thread = threading.Thread(target=world.deliver, args=(visit, worker))
     thread.start()
     return thread, entered.get(timeout=10)
@@ -263,7 +263,7 @@ def test_a_piece_that_is_being_executed_is_given_to_nobody_else() -> None:
     world = World()
     run_id = world.submit(gate, x=5)
     first, opens = started(world, world.workers[0], run_id)
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "celery"}), world.workers[1])
+    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}), world.workers[1])
     opens.set()
     first.join()
     with pytest.raises(Empty):
@@ -294,6 +294,6 @@ def test_a_message_that_cannot_be_sent_does_not_cost_the_piece_in_hand(caplog: p
     world.deliver(first)
     assert len(world.committed(run_id)) == 2
     assert "could not be sent" in caplog.text
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "gpu"}))
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "celery"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "gpu"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}))
     assert world.result(run_id) == 12

@@ -12,7 +12,7 @@ from dagcelery import dag, task
 from dagcelery.client import lifecycle, results
 from dagcelery.errors import DagceleryError, InvalidParameters, NodeFailed, NotResumable, RunNotFound
 from dagcelery.local import Server
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 

@@ -11,7 +11,7 @@ from dagcelery import invoke
 from dagcelery.client.results import NodeStatus, RunState
 from dagcelery.engine.worker_loop import Durations
 from dagcelery.errors import InvalidParameters
-from dagcelery.worker import context
+from dagcelery.worker.app_context import for_celery, for_redis, is_redis, secured
 
 from . import flows
 
@@ -56,14 +56,12 @@ def test_functions_are_told_apart() -> None:
     ],
 )
 def test_celery_and_redis_spell_sockets_differently(celery: str, redis: str) -> None:
-    assert context.for_redis(celery) == redis
-    assert context.for_celery(redis) == celery
+    assert for_redis(celery) == redis
+    assert for_celery(redis) == celery
 
 
 def test_celery_names_a_check_of_certificates_that_redis_py_knows_by_another_name() -> None:
-    assert (
-        context.for_redis("rediss://h/0?ssl_cert_reqs=CERT_OPTIONAL&db=1") == "rediss://h/0?ssl_cert_reqs=optional&db=1"
-    )
+    assert for_redis("rediss://h/0?ssl_cert_reqs=CERT_OPTIONAL&db=1") == "rediss://h/0?ssl_cert_reqs=optional&db=1"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_celery_names_a_check_of_certificates_that_redis_py_knows_by_another_nam
     ],
 )
 def test_celery_is_told_to_check_certificates_unless_the_address_says_otherwise(url: str, expected: str) -> None:
-    assert context.for_celery(url) == expected
+    assert for_celery(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -90,14 +88,14 @@ def test_celery_is_told_to_check_certificates_unless_the_address_says_otherwise(
     ],
 )
 def test_what_celery_is_told_of_tls_beside_the_address_goes_into_it(url: str, options: object, expected: str) -> None:
-    assert context.secured(url, options) == expected
+    assert secured(url, options) == expected
 
 
 @pytest.mark.parametrize(
     ("url", "expected"), [("redis://h", True), ("unix:///s", True), ("amqp://h", False), (None, False)]
 )
 def test_a_redis_is_known_by_its_scheme(url: str | None, expected: bool) -> None:
-    assert context.is_redis(url) is expected
+    assert is_redis(url) is expected
 
 
 # -- parameters -----------------------------------------------------------------------------------

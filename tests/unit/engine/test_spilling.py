@@ -17,10 +17,10 @@ from dagcelery.client import results
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import ACTIVE, key
-from dagcelery.store.local import store_in_process
-from dagcelery.store.machine import MachineAdapter
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
+from dagcelery.store.run_machine import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
 
 from .worlds import World
@@ -211,7 +211,7 @@ def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(s
         with pytest.raises(SystemExit):
             world.settle()
         for queue in store.machine.sweep(run_id, Lost(dead=["worker0"]), 10).wake_ups:
-            world.post.visit(run_id, queue, 1)
+            world.post.wake_up(run_id, queue, 1)
     world.settle()
     assert world.result(run_id)["total"] == 12000
     Run(run_id, _engine=world.client).delete()

@@ -14,14 +14,14 @@ from celery import signals
 
 from dagcelery import Retry, Timeout, current, dag, invoke, task
 from dagcelery.client import results
-from dagcelery.engine.execute import Executed
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Unobserved, WorkerLoop
+from dagcelery.engine.worker_loop import WorkerLoop
 from dagcelery.errors import NodeFailed
 from dagcelery.payload import failures
-from dagcelery.store.records import Claim, Lost, Response
-from dagcelery.worker.signals import Announcer, Signals, signals_of
+from dagcelery.store.records import Claim, Lost, Response, TaskResult
+from dagcelery.worker.signals import Announcer
 
 from . import flows
 from .worlds import World, celery_app
@@ -43,7 +43,7 @@ def listening(receive: Callable[..., object], *kinds: str) -> Iterator[None]:
 
 
 def observed() -> World:
-    return World(observer=Announcer(celery_app()))
+    return World(listener=Announcer(celery_app()))
 
 
 @task
@@ -62,7 +62,7 @@ def poisoned(world: World, why: str) -> str:
     worker = world.workers[0]
     visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
     for _ in range(3 if why == "died" else 1):
-        grant = world.store.machine.claim(run_id, visit._want("")).claim
+        grant = world.store.machine.claim(run_id, visit._request("")).claim
         assert grant is not None
         world.store.machine.sweep(run_id, Lost(dead=["worker0"], limited=why == "timeout"), 10)
     world.settle()
@@ -156,16 +156,27 @@ def in_time() -> int:
     return 1
 
 
-class Broken(Unobserved):
+class Broken(Listener):
     """Raises at whatever it is told."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
 
-    def listener(self, view: RunView, grant: Claim) -> Signals | None:
-        raise self._error("no listener")
+    def hears_calls(self, view: RunView, claim: Claim) -> bool:
+        if claim.step % 2:
+            raise self._error("not told")
+        return True
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def before(self, view: RunView, claim: Claim, index: int) -> None:
+        raise self._error("not told")
+
+    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
+        raise self._error("not told")
+
+    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
+        raise self._error("not told")
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         raise self._error("not told")
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
@@ -174,7 +185,7 @@ class Broken(Unobserved):
 
 @pytest.mark.parametrize("error", [OSError, SystemExit])
 def test_an_observer_may_fail_as_well(error: type[BaseException]) -> None:
-    world = World(observer=Broken(error))
+    world = World(listener=Broken(error))
     assert world.run(flows.map_reduce, n=4) == 14
     with pytest.raises(NodeFailed, match="no 1"):
         world.run(flows.fail_on, x=1, bad=1)
@@ -245,8 +256,8 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     run_id = world.submit(flows.echo, x=1)
     worker = world.workers[0]
     visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
-    grant = world.store.machine.claim(run_id, visit._want("")).claim
+    grant = world.store.machine.claim(run_id, visit._request("")).claim
     assert grant is not None
-    assert signals_of(worker.view(run_id), grant) is None
+    assert not worker.listener.hears_calls(worker.view(run_id), grant)
     assert results.state(world.store, run_id) == "running"
     assert failures.decode(failures.encode(ValueError("x")))["message"] == "x"

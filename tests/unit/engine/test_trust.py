@@ -16,7 +16,7 @@ from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
 from dagcelery.local import Server
 from dagcelery.store.keys import key
 from dagcelery.store.redis import store_on_redis
-from dagcelery.worker.sender import VISIT
+from dagcelery.worker.sender import WORK
 
 from . import flows
 from .worlds import Message, World
@@ -179,7 +179,7 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
     assert "refused" in caplog.text
     raw.hset(key(run_id, "plan"), "0", data)
     assert results.state(world.store, run_id) == "pending"
-    world.deliver(Message(VISIT, {"run": run_id, "queue": "celery"}))
+    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}))
     assert world.result(run_id) == flows.map_reduce(3)
 
 

@@ -11,7 +11,7 @@ import pytest
 from dagcelery import dag, task
 from dagcelery.engine.interrupts import Watchdog
 from dagcelery.engine.worker_loop import Engine
-from dagcelery.worker.sender import VISIT
+from dagcelery.worker.sender import WORK
 
 from . import flows
 from .worlds import Message, World
@@ -139,7 +139,7 @@ def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
 def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None:
     told = threading.Event()
     world = World(workers=1, slots=4, handoff_seconds=0.001)
-    send = world.post.visit
+    send = world.post.wake_up
 
     def tell(run_id: str, queue: str, count: int) -> None:
         send(run_id, queue, count)
@@ -149,8 +149,8 @@ def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None
     known_as(world.workers[0], world, run_id, "held", 0.0)
     known_as(world.workers[0], world, run_id, "echo", 0.0)
     # Nobody tells at a heartbeat of the visit's own: only the piece that waits for it shows whether the watch does.
-    visit = Message(VISIT, {"run": run_id, "queue": "celery"})
-    world.post.visit = tell  # type: ignore[method-assign]
+    visit = Message(WORK, {"run": run_id, "queue": "celery"})
+    world.post.wake_up = tell  # type: ignore[method-assign]
     hold["now"] = lambda: told.wait(10)
     world.deliver(visit)
     assert told.is_set()

@@ -11,15 +11,16 @@ from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
 from dagcelery.client import new_run, plan_of, results
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine, Observer
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, ReadyStep
-from dagcelery.worker.sender import LINK, VISIT, Canvas
-from dagcelery.worker.soft_limit import soft_time_limit
+from dagcelery.worker.process import CeleryProcess
+from dagcelery.worker.sender import LINK, WORK, Canvas
 
 KEY = "a key for tests"
 
@@ -73,9 +74,9 @@ class Post:
         for signature in Canvas(self._app, program.plan, view.run_id, self.slots, home=program.home).build(opened):
             self.put(*messages(signature))
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Take plain visits, at once."""
-        self.put(*[Message(VISIT, {"run": run_id, "queue": queue})] * count)
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Take plain messages, at once."""
+        self.put(*[Message(WORK, {"run": run_id, "queue": queue})] * count)
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Nothing is revoked that a test delivers by hand."""
@@ -91,7 +92,7 @@ class Post:
 
 
 class World:
-    """Workers that share a store; each has a boot id of its own, and works when a message is delivered to it."""
+    """Workers that share a store; each has a worker id of its own, and works when a message is delivered to it."""
 
     def __init__(
         self,
@@ -100,21 +101,27 @@ class World:
         key: str | None = KEY,
         workers: int = 2,
         slots: int = 2,
-        observer: Observer | None = None,
+        listener: Listener | None = None,
         **settings: Any,
     ) -> None:
         self.store = store or store_in_process()
         self.settings = Settings(signing_key=key or "", **settings)
         self.post = Post(slots)
         self.client = self.engine("client")
-        self.workers = [self.engine(f"worker{number}", observer=observer) for number in range(workers)]
+        self.workers = [self.engine(f"worker{number}", listener=listener) for number in range(workers)]
         self._turn = 0
 
-    def engine(self, boot: str, *, key: str | None = None, observer: Observer | None = None) -> Engine:
+    def engine(self, worker_id: str, *, key: str | None = None, listener: Listener | None = None) -> Engine:
         """One more process; with another key, if one is given."""
         keyring = Keyring.parse(self.settings.signing_key if key is None else key)
         return Engine(
-            self.store, keyring, self.settings, self.post, soft_time_limit=soft_time_limit, boot=boot, observer=observer
+            self.store,
+            keyring,
+            self.settings,
+            self.post,
+            process=CeleryProcess(),
+            worker_id=worker_id,
+            listener=listener,
         )
 
     def submit(self, node: Any, **params: Any) -> str:
@@ -130,9 +137,9 @@ class World:
             worker = self.workers[self._turn % len(self.workers)]
             self._turn += 1
         if message.task == LINK:
-            worker.links(**{("run_id" if name == "run" else name): v for name, v in message.kwargs.items()})
+            worker.work_link(**{("run_id" if name == "run" else name): v for name, v in message.kwargs.items()})
         else:
-            worker.visit(message.kwargs["run"], message.kwargs["queue"], message.kwargs.get("focus", ""))
+            worker.work(message.kwargs["run"], message.kwargs["queue"], message.kwargs.get("focus", ""))
         if message.chain:
             self.post.put(Message.of(message.chain))
 

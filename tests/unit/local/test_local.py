@@ -19,7 +19,7 @@ import redis
 from dagcelery.client import Run, default_client, set_default
 from dagcelery.errors import DagceleryError, InvalidSetting, NotConfigured
 from dagcelery.local import Cluster, Server, cluster, supervisor
-from dagcelery.local.cluster import import_paths, is_told, tolerated_queues, worker_environment
+from dagcelery.local.cluster import import_paths, is_reported, tolerated_queues, worker_environment
 from dagcelery.local.processes import Guard
 from dagcelery.local.server import find_binary
 
@@ -286,9 +286,9 @@ def test_a_log_gets_the_workers_output(tmp_path: Path) -> None:
 
 def test_a_worker_that_never_gets_ready_is_given_up() -> None:
     told, tell = os.pipe()
-    assert not is_told(told, lambda: True, timeout=0.01)
+    assert not is_reported(told, lambda: True, timeout=0.01)
     os.write(tell, b"+")
-    assert is_told(told, lambda: True, timeout=1)
+    assert is_reported(told, lambda: True, timeout=1)
     os.close(tell)
     os.close(told)
 
@@ -338,7 +338,7 @@ def test_an_error_in_the_block_ends_the_cluster_and_gets_out(tmp_path: Path) -> 
     assert not directory.exists()
 
 
-def test_a_guardian_without_its_parent_ends_what_ignores_it() -> None:
+def test_a_supervisor_without_its_parent_ends_what_ignores_it() -> None:
     stubborn = subprocess.Popen(
         ["/bin/sh", "-c", "trap '' TERM; echo; while :; do sleep 0.05; done"],
         stdout=subprocess.PIPE,
@@ -357,7 +357,7 @@ def test_a_guardian_without_its_parent_ends_what_ignores_it() -> None:
     [(os.getppid(), b"+1\n-1\n", True), (os.getppid(), b"done\n", False), (-1, b"", True)],
     ids=["the pipe broke", "all was done", "the parent changed"],
 )
-def test_a_guardian_cleans_up_unless_its_parent_did(
+def test_a_supervisor_cleans_up_unless_its_parent_did(
     tmp_path: Path, parent: int, commands: bytes, is_removed: bool
 ) -> None:
     directory = tmp_path / "cluster"
@@ -370,10 +370,10 @@ def test_a_guardian_cleans_up_unless_its_parent_did(
     assert directory.exists() is not is_removed
 
 
-def test_a_guard_removes_its_directory_even_without_its_guardian() -> None:
+def test_a_guard_removes_its_directory_even_without_its_supervisor() -> None:
     with Guard() as guard:
-        os.kill(guard._guardian.pid, signal.SIGKILL)
-        guard._guardian.wait()
+        os.kill(guard._supervisor.pid, signal.SIGKILL)
+        guard._supervisor.wait()
         process = guard.start(["sleep", "60"], log=subprocess.DEVNULL)
         assert [running.pid for running in guard.processes] == [process.pid]
     assert not guard.directory.exists()

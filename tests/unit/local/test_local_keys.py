@@ -12,7 +12,7 @@ from dagcelery import RunState
 from dagcelery.client import Run
 from dagcelery.errors import NotConfigured, UnknownKey
 from dagcelery.local import cluster
-from dagcelery.local.cluster import FILE, key_of
+from dagcelery.local.cluster import KEY_FILE, key_of
 
 
 def test_runs_of_before_can_be_read_when_the_same_directory_is_used_again(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_the_key_is_its_users_alone_and_no_two_directories_share_one(tmp_path: P
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert key_of(tmp_path / "a") == key_of(tmp_path / "a") != key_of(tmp_path / "b")
-    assert stat.S_IMODE((tmp_path / "a" / FILE).stat().st_mode) == 0o600
-    assert [path.name for path in (tmp_path / "a").iterdir()] == [FILE]
+    assert stat.S_IMODE((tmp_path / "a" / KEY_FILE).stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [KEY_FILE]
     assert key_of(None) != key_of(None)
 
 
@@ -63,7 +63,7 @@ def test_of_many_that_make_a_key_at_once_all_get_the_same(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content", ["", "\n", "\u00e9"])
 def test_a_key_that_is_damaged_is_refused_and_not_replaced(tmp_path: Path, content: str) -> None:
-    (tmp_path / FILE).write_text(content, "utf-8")
+    (tmp_path / KEY_FILE).write_text(content, "utf-8")
     with pytest.raises(NotConfigured, match=r"the signing key in .*signing\.key (is empty|cannot be read).*remove it"):
         key_of(tmp_path)
-    assert (tmp_path / FILE).read_text("utf-8") == content
+    assert (tmp_path / KEY_FILE).read_text("utf-8") == content

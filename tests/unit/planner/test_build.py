@@ -91,7 +91,7 @@ def test_a_plan_means_what_the_functions_body_says(function: Any, n: int) -> Non
 
 def test_a_chain_in_a_comprehension_has_no_barrier() -> None:
     entries = topology(plan(no_barrier.__dag__()))[0]
-    assert [entry.get("e") for entry in entries.values()] == [0, 0, 1, None, None]
+    assert [entry.item_waits for entry in entries.values()] == [0, 0, 1, 0, 0]
 
 
 def test_a_plan_is_called_like_its_dag() -> None:

@@ -108,7 +108,7 @@ def test_between_wide_nested_dags_one_barrier_stands_for_all_edges() -> None:
     planned = plan(graph({"first": wide, "second": later}, "second"))
     barrier = planned.bodies[0].steps[100]
     assert (barrier.name, barrier.kind, len(barrier.after)) == ("second.start", "gather", 100)
-    assert topology(planned)[0]["100"]["s"] == list(range(101, 201))
+    assert topology(planned)[0][100].successors == list(range(101, 201))
 
 
 def test_an_output_of_a_nested_dag_may_be_put_together() -> None:

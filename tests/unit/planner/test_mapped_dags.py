@@ -140,7 +140,7 @@ def test_the_results_of_a_fan_out_outside_are_counted_by_its_own_list() -> None:
     step = planned.bodies[1].steps[0]
     assert (step.over, step.arguments[0]) == ("^0.0", ("x", ("each", "^1.0")))
     # All of square is complete before the first scope opens.
-    assert topology(planned)[0]["2"]["n"] == 2
+    assert topology(planned)[0][2].waits == 2
     assert run(planned, n=3) == [[0, 1, 4], [1, 2, 5], [2, 3, 6]]
 
 

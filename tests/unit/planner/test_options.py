@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -26,7 +25,8 @@ from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import decode_plan, digest, encode_plan
 from dagcelery.planner.plan import Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.wire import topology_fields
+from dagcelery.store.records import START, StepEntry
+from dagcelery.store.wire import topology_fields, topology_of
 
 from .graphs import each, graph, lister, map_reduce, numbers, placed, square, task
 
@@ -60,23 +60,21 @@ def the_step(dag: DAG | Task) -> Step:
 
 
 def entry(dag: DAG) -> Mapping[str, Any]:
-    """What the topology says of the last step, and whether the store is told the very same."""
+    """What the topology says of the last step, and whether the store keeps the very same."""
     planned = plan(dag)
-    table = topology(planned)[0]
-    name = str(len(planned.bodies[0].steps) - 1)
-    stored = json.loads(dict(topology_fields(table))[name])
-    policies = {key: table[name][key] for key in ("r", "tl", "sw", "ms") if key in table[name]}
-    assert policies == {key: stored[key] for key in ("r", "tl", "sw", "ms") if key in stored}
-    return policies
+    step, table = len(planned.bodies[0].steps) - 1, topology(planned)[0]
+    kept = topology_of(dict(topology_fields(table)))
+    names = ("retry", "hard_limit", "start_within", "min_success")
+    told, stored = ({name: getattr(body[step], name) for name in names} for body in (table, kept))
+    assert told == stored
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def start(dag: DAG, body: int = 0) -> Mapping[str, Any]:
-    """What the store is told of a scope's start, but for queue and successors."""
-    table = topology(plan(dag))[body]
-    stored = json.loads(dict(topology_fields(table))["-1"])
-    found = {key: value for key, value in table["start"].items() if key not in ("q", "s")}
-    assert found == {key: stored[key] for key in ("ff", "hk", "kp") if key in stored}
-    return found
+    """What the store is told of the run at a scope's start."""
+    names = ("fail_fast", "has_hooks", "keeps_outputs_only")
+    default, said = StepEntry(""), topology(plan(dag))[body][START]
+    return {name: getattr(said, name) for name in names if getattr(said, name) != getattr(default, name)}
 
 
 @pytest.mark.parametrize("options", [TaskOptions(), TaskOptions(taints=("gpu",), by_value=("m",), min_success=1)])
@@ -99,12 +97,14 @@ def test_a_retry_is_its_numbers_and_the_names_of_its_errors() -> None:
         "on": ["builtins:OSError", f"{__name__}:OutOfStock"],
         "give_up_on": ["builtins:ValueError"],
     }
-    assert entry(dag) == {"r": {"m": 5, "b": 2.0, "f": 3.0, "c": 30.0, "j": 0, "h": 0}}
+    assert entry(dag) == {
+        "retry": {"max": 5, "base": 2.0, "factor": 3.0, "cap": 30.0, "jitter": False, "time_limit": False}
+    }
 
 
 def test_a_static_wait_has_the_factor_one() -> None:
-    retry = entry(once(TaskOptions(retry=Retry(wait=static(5)))))["r"]
-    assert retry == {"m": 3, "b": 5.0, "f": 1.0, "c": 5.0, "j": 0, "h": 1}
+    retry = entry(once(TaskOptions(retry=Retry(wait=static(5)))))["retry"]
+    assert retry == {"max": 3, "base": 5.0, "factor": 1.0, "cap": 5.0, "jitter": False, "time_limit": True}
 
 
 def test_the_names_of_an_error_are_those_that_an_instance_of_it_has_on_a_worker() -> None:
@@ -135,14 +135,14 @@ def limits() -> tuple[type[Exception], type[Exception]]:
     ],
 )
 def test_a_hard_limit_is_retried_where_the_errors_say_so(retry: Retry, retried: int) -> None:
-    assert entry(once(TaskOptions(retry=retry)))["r"]["h"] == retried
+    assert entry(once(TaskOptions(retry=retry)))["retry"]["time_limit"] == retried
 
 
 @pytest.mark.parametrize(
     ("timeout", "carried", "limit"),
     [
-        (5, [None, 5.0], {"tl": 5.0}),
-        (Timeout(2, 5), [2.0, 5.0], {"tl": 5.0}),
+        (5, [None, 5.0], {"hard_limit": 5.0}),
+        (Timeout(2, 5), [2.0, 5.0], {"hard_limit": 5.0}),
         (Timeout(soft=2), [2.0, None], {}),
     ],
 )
@@ -155,11 +155,11 @@ def test_the_store_is_told_the_hard_limit_only(timeout: Any, carried: list[float
 def test_bounds_are_numbers() -> None:
     dag = mapped(TaskOptions(start_within=60, max_concurrent=4, min_success=0.5))
     assert the_step(dag).options == {"start_within": 60.0, "max_concurrent": 4, "min_success": 0.5}
-    assert entry(dag) == {"sw": 60.0, "ms": 0.5}
+    assert entry(dag) == {"start_within": 60.0, "min_success": 0.5}
 
 
 def test_to_skip_items_that_fail_is_to_need_none() -> None:
-    assert entry(mapped(TaskOptions(on_item_failure="skip"))) == {"ms": 0.0}
+    assert entry(mapped(TaskOptions(on_item_failure="skip"))) == {"min_success": 0.0}
 
 
 @pytest.mark.parametrize("options", [TaskOptions(min_success=0.5), TaskOptions(on_item_failure="skip")])
@@ -193,13 +193,13 @@ def test_the_options_of_the_dag_are_those_of_the_plan() -> None:
         "hooks": {"success": 1, "failure": 2},
     }
     assert plan(dag).options == expected
-    assert start(dag) == {"ff": 0, "hk": 1, "kp": 1}
+    assert start(dag) == {"fail_fast": False, "has_hooks": True, "keeps_outputs_only": True}
 
 
 @pytest.mark.parametrize("hook", ["on_success", "on_failure"])
 def test_the_store_is_told_of_a_dags_hooks(hook: Literal["on_success", "on_failure"]) -> None:
     hooks: dict[str, Callable[..., object]] = {hook: told}
-    assert start(once(TaskOptions(), options=DagOptions(**hooks))) == {"hk": 1}  # type: ignore[arg-type]
+    assert start(once(TaskOptions(), options=DagOptions(**hooks))) == {"has_hooks": True}  # type: ignore[arg-type]
 
 
 def test_options_of_nested_dags_are_ignored_but_not_those_of_their_tasks() -> None:
@@ -226,7 +226,7 @@ def test_a_mapped_dags_scopes_start_as_ever() -> None:
     inner = placed(map_reduce(), n=each("numbers"))
     nodes = {"numbers": lister(numbers, n=FromParam()), "inner": inner}
     dag = graph(nodes, "inner", "n", options=DagOptions(fail_fast=False))
-    assert (start(dag), start(dag, 1)) == ({"ff": 0}, {})
+    assert (start(dag), start(dag, 1)) == ({"fail_fast": False}, {})
 
 
 def test_a_task_alone_keeps_its_options() -> None:
@@ -247,11 +247,11 @@ def test_options_survive_encoding_and_count_in_the_digest() -> None:
     [
         (Cache(60), {"ttl": 60.0, "max": 16 * 1024 * 1024}),
         (Cache(0.5, key="v2", max_bytes=100), {"ttl": 0.5, "max": 100, "key": "v2"}),
-        (Cache(60, key=keyed, max_bytes=100), {"ttl": 60.0, "max": 100, "by": 2}),
+        (Cache(60, key=keyed, max_bytes=100), {"ttl": 60.0, "max": 100, "key_function": 2}),
     ],
 )
 def test_a_cache_names_its_key_or_the_function_that_makes_one(cache: Cache, said: Mapping[str, Any]) -> None:
     planned = plan(mapped(TaskOptions(cache=cache)))
     again = decode_plan(encode_plan(planned))
     assert again.bodies[0].steps[-1].options == {"cache": said}
-    assert "by" not in said or again.functions[said["by"]].qualname == "keyed"
+    assert "key_function" not in said or again.functions[said["key_function"]].qualname == "keyed"

@@ -17,7 +17,7 @@ from dagcelery.errors import FunctionNotAllowed, InvalidSetting, NotConfigured
 from dagcelery.payload.functions import load
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.worker.context import Modules
+from dagcelery.worker.app_context import Modules
 
 REDIS = "redis://127.0.0.1:1/0"
 
@@ -185,7 +185,7 @@ def test_tasks_that_libraries_share_with_every_app_open_no_module() -> None:
         """Of this module, which the app was not told of."""
 
     assert shared.name in app.tasks
-    assert __name__ not in attach(app).binding.imports
+    assert __name__ not in attach(app).app_context.imports
 
 
 @pytest.mark.usefixtures("package")

@@ -11,7 +11,7 @@ from celery.canvas import Signature, _chain, group
 from dagcelery.client import plan_of
 from dagcelery.store.records import ROOT, ReadyStep
 from dagcelery.worker import sender
-from dagcelery.worker.sender import LINK, VISIT, Canvas
+from dagcelery.worker.sender import LINK, WORK, Canvas
 from unit.engine import flows
 from unit.engine.worlds import World, celery_app
 
@@ -67,7 +67,7 @@ def test_a_map_reduce_becomes_a_chord_whose_body_visits_the_join_on_the_joins_qu
     assert [dict(member.kwargs) for member in members(made)] == [
         {"run": "run-1", "queue": "celery", "focus": "0/0"}
     ] * 2
-    assert (made.body.task, made.body.options["queue"]) == (VISIT, "gpu")
+    assert (made.body.task, made.body.options["queue"]) == (WORK, "gpu")
     assert made.body.kwargs == {"run": "run-1", "queue": "gpu", "focus": "0/1"}
 
 
@@ -99,7 +99,7 @@ def test_steps_that_change_queues_become_a_chain_of_four_links_at_most() -> None
         (LINK, "celery", ["0/0"]),
         (LINK, "gpu", ["0/1"]),
         (LINK, "celery", ["0/2"]),
-        (VISIT, "gpu", ["0/3"]),
+        (WORK, "gpu", ["0/3"]),
     ]
 
 
@@ -107,7 +107,7 @@ def test_neighbours_on_one_queue_share_a_link() -> None:
     assert links(canvas_of(flows.neighbours, "echo")) == [
         (LINK, "celery", ["0/0", "0/1"]),
         (LINK, "gpu", ["0/2", "0/3", "0/4"]),
-        (VISIT, "celery", ["0/5"]),
+        (WORK, "celery", ["0/5"]),
     ]
 
 
@@ -118,7 +118,7 @@ def test_each_link_names_the_step_that_the_chain_sends_next() -> None:
 
 def test_a_straight_run_on_one_queue_is_one_plain_visit() -> None:
     made = canvas_of(flows.diamond, "echo")
-    assert made.task == VISIT
+    assert made.task == WORK
     assert made.kwargs == {"run": "run-1", "queue": "celery"}
 
 
@@ -126,11 +126,11 @@ def test_steps_that_start_together_share_as_many_messages_as_there_are_processes
     plan = plan_of(flows.diamond)
     opened = [ReadyStep(ROOT, 0, 1, "celery", -1)] * 10
     built = Canvas(celery_app(), plan, "run-1", lambda queue: 3).build(opened)
-    assert [signature.task for signature in built] == [VISIT] * 3
+    assert [signature.task for signature in built] == [WORK] * 3
 
 
 def test_an_empty_fan_out_is_one_plain_visit() -> None:
-    assert canvas_of(flows.sum_of_squares, "square", items=0).task == VISIT
+    assert canvas_of(flows.sum_of_squares, "square", items=0).task == WORK
 
 
 def test_a_join_that_no_canvas_can_say_goes_through_the_stores_arrival_counts() -> None:
@@ -138,7 +138,7 @@ def test_a_join_that_no_canvas_can_say_goes_through_the_stores_arrival_counts() 
     run_id = world.submit(flows.diamond, x=3)
     world.settle()
     kinds = {(message.task, message.kwargs["queue"]) for message in world.post.sent}
-    assert kinds == {(VISIT, "celery"), (VISIT, "gpu")}
+    assert kinds == {(WORK, "celery"), (WORK, "gpu")}
     assert world.result(run_id) == flows.diamond(3) == 12
 
 

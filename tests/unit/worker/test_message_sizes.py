@@ -16,7 +16,7 @@ from dagcelery.client import Client
 from dagcelery.local import Server
 from dagcelery.settings import Settings
 from dagcelery.store.records import ReadyStep, scope_id
-from dagcelery.worker.sender import LINK, MOST_STEPS, VISIT, Canvas
+from dagcelery.worker.sender import LINK, MOST_STEPS, WORK, Canvas
 from unit.engine import flows
 
 PIECE_BYTES = 1_500
@@ -68,7 +68,7 @@ def deep_scope(levels: int) -> str:
 def test_a_plain_visit_takes_less_than_one_and_a_half_kilobytes(wire: Wire) -> None:
     wire.submit(flows.map_reduce, n=10)
     (message,) = wire.read("celery")
-    assert task_of(message) == VISIT
+    assert task_of(message) == WORK
     assert len(message) <= PIECE_BYTES
 
 
@@ -117,22 +117,22 @@ def test_long_names_of_steps_and_queues_do_not_make_a_chain_large(wire: Wire) ->
 
 
 def test_a_chain_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire) -> None:
-    binding = wire.client.binding
-    plan = binding.engine.view(wire.submit(wordy, x=1)).program.plan
+    app_context = wire.client.app_context
+    plan = app_context.engine.view(wire.submit(wordy, x=1)).program.plan
     wire.raw.delete("a-queue-with-a-long-name-for-large-machines")
     step = ReadyStep(deep_scope(1_000), 0, 0, "a-queue-with-a-long-name-for-large-machines", -1)
-    (chain,) = Canvas(binding.app, plan, "f" * 32, lambda queue: 1).build([step])
+    (chain,) = Canvas(app_context.app, plan, "f" * 32, lambda queue: 1).build([step])
     chain.apply_async()
     (message,) = wire.read("a-queue-with-a-long-name-for-large-machines")
     assert len(message) <= MESSAGE_BYTES
 
 
 def test_a_chord_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire) -> None:
-    binding = wire.client.binding
-    plan = binding.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan
+    app_context = wire.client.app_context
+    plan = app_context.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan
     wire.raw.delete(*wire.raw.keys("celery*"))
     step = ReadyStep(deep_scope(1_000), 0, 0, "celery", 1_000_000)
-    (chord,) = Canvas(binding.app, plan, "f" * 32, lambda queue: 10_000).build([step])
+    (chord,) = Canvas(app_context.app, plan, "f" * 32, lambda queue: 10_000).build([step])
     chord.apply_async()
     sent = wire.read("celery")
     assert len(sent) == 256

@@ -24,7 +24,7 @@ DAY = 86400.0
 @pytest.fixture
 def world(caplog: pytest.LogCaptureFixture) -> World:
     caplog.set_level(logging.INFO, "dagcelery")
-    return World(observer=Announcer(celery_app()))
+    return World(listener=Announcer(celery_app()))
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any]]:
@@ -173,9 +173,9 @@ def test_in_process_nothing_is_logged_that_invoke_raises(caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("name", "level", "shown", "becomes"),
     [
-        ("dagcelery.visit", logging.INFO, logging.INFO, None),
+        ("dagcelery.work", logging.INFO, logging.INFO, None),
         ("dagcelery.link", logging.INFO, logging.DEBUG, "DEBUG"),
-        ("dagcelery.visit", logging.ERROR, logging.INFO, "ERROR"),
+        ("dagcelery.work", logging.ERROR, logging.INFO, "ERROR"),
         ("their.task", logging.INFO, logging.INFO, "INFO"),
     ],
 )

@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 from dagcelery import Run, RunState, attach, dag, task
 from dagcelery.client import Client, set_default
-from dagcelery.doctor import Patient, examine
+from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import check_broker
 from dagcelery.errors import BrokerUnavailable, NotSent, StoreUnavailable
 from dagcelery.local import Server
@@ -85,7 +85,7 @@ def test_what_is_not_the_brokers_fault_is_not_called_so(
     told = str(caught.value)
     assert cause in told
     assert remedy in told
-    assert "broker takes no messages" not in told
+    assert "broker does not take messages" not in told
     (listed,) = client.runs()
     assert listed.state is RunState.CANCELLED
 
@@ -93,7 +93,7 @@ def test_what_is_not_the_brokers_fault_is_not_called_so(
 @pytest.mark.parametrize("broker", [NOBODY, "amqp://me:SECRET@127.0.0.1:1//", "redis://:SECRET@nowhere.invalid:1/0"])
 def test_a_broker_that_is_not_there_is_called_so_without_its_password(server: Server, broker: str) -> None:
     client = attached(server, broker)
-    with pytest.raises(BrokerUnavailable, match="takes no messages") as caught:
+    with pytest.raises(BrokerUnavailable, match="does not take messages") as caught:
         client.submit(spread, {"xs": [1]})
     assert ":***@" in caught.value.url
     assert "SECRET" not in str(caught.value)
@@ -128,7 +128,7 @@ def test_a_store_that_goes_away_at_sending_is_not_the_broker(server: Server, mon
     ],
 )
 def test_the_doctor_says_the_same(server: Server, broker: str, told: str) -> None:
-    patient = Patient(attached(server, broker).binding)
-    (finding,) = examine(patient, [check_broker])
-    patient.close()
+    context = CheckContext(attached(server, broker).app_context)
+    (finding,) = run_checks(context, [check_broker])
+    context.close()
     assert finding.what.startswith(told)

@@ -36,7 +36,7 @@ def told() -> Iterator[Told]:
 
 @pytest.fixture
 def world() -> World:
-    return World(observer=Announcer(celery_app()))
+    return World(listener=Announcer(celery_app()))
 
 
 def kinds(told: Told) -> list[str]:

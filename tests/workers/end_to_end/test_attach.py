@@ -51,7 +51,7 @@ def test_attach_changes_no_setting_of_the_app() -> None:
     attach(app)
     set_default(replaced)
     assert app.conf.table(with_defaults=True, censored=False) == before
-    assert [name for name in app.tasks if name.startswith("dagcelery.")] == ["dagcelery.visit", "dagcelery.link"]
+    assert [name for name in app.tasks if name.startswith("dagcelery.")] == ["dagcelery.work", "dagcelery.link"]
 
 
 @pytest.mark.parametrize(

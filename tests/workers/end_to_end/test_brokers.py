@@ -18,7 +18,7 @@ from dagcelery import Run
 from dagcelery.client import Client, new_run, plan_of, set_default
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.worker.context import for_redis, is_redis
+from dagcelery.worker.app_context import for_redis, is_redis
 
 from .site import Site
 
@@ -30,7 +30,7 @@ def test_a_message_with_a_countdown_comes_when_its_time_has_come(at: Site) -> No
     run = new_run(engine, plan_of(pipelines.map_reduce), {"n": 5}, at.client.settings)
     engine.store.machine.create(run)
     sent = time.monotonic()
-    engine.sender.visit(run.id, "celery", 1, delay_seconds=1.0)
+    engine.sender.wake_up(run.id, "celery", 1, delay_seconds=1.0)
     assert Run(run.id).result(timeout=SECONDS) == 30
     assert time.monotonic() - sent >= 1.0
 
@@ -62,7 +62,7 @@ def await_running(run: Run[Any]) -> None:
 def waiting_on(at: Site, queue: str) -> int:
     """How many messages RabbitMQ would deliver again, once it has noticed that a consumer is gone."""
     deadline = time.monotonic() + SECONDS
-    with at.client.binding.app.connection_for_read() as connection, connection.channel() as channel:
+    with at.client.app_context.app.connection_for_read() as connection, connection.channel() as channel:
         while not (found := channel.queue_declare(queue, passive=True).message_count) and time.monotonic() < deadline:
             time.sleep(0.02)
     return int(found)

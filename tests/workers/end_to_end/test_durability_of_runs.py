@@ -153,7 +153,7 @@ def test_a_resumed_run_has_all_its_attempts_again(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_or_is_done_cannot_be_resumed(tmp_path: Path) -> None:
     run = hardships.held.submit(folder=str(tmp_path), x=1)
     eventually(lambda: traces(tmp_path))
-    with pytest.raises(NotResumable, match="is running: it goes on by itself"):
+    with pytest.raises(NotResumable, match="is running: it continues by itself"):
         run.resume()
     go(tmp_path)
     run.result(SECONDS)
@@ -204,7 +204,7 @@ def test_resume_refuses_changed_code_unless_it_is_allowed(
 def test_a_key_stands_for_one_set_of_parameters() -> None:
     first = hardships.journey.options(key="k1").submit(folder="a", n=0)
     assert hardships.journey.options(key="k1").submit(folder="a", n=0) == first
-    with pytest.raises(KeyReused, match=rf"key 'k1'.*stands for run {first.id}.*other parameters") as reused:
+    with pytest.raises(KeyReused, match=rf"key 'k1'.*belongs to run {first.id}.*other parameters") as reused:
         hardships.journey.options(key="k1").submit(folder="a", n=1)
     assert reused.value.run_id == first.id
 

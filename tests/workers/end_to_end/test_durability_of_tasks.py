@@ -120,7 +120,7 @@ def test_a_hard_limit_ends_the_process_and_fails_the_node(
     before = hard.pids
     error = failure(stubborn.submit(folder=str(tmp_path)))
     assert error.type_name == "dagcelery.errors.TimeLimitExceeded"
-    assert "longer than the 0.2 s of its time limit" in error.message
+    assert "longer than its time limit of 0.2 s" in error.message
     (pid,) = traces(tmp_path)
     assert not Path("/proc", pid).exists()
     assert hard.pids == before

@@ -103,4 +103,4 @@ def test_the_log_has_a_line_for_each_failure_node_and_run_and_none_for_messages(
     assert [line for line in lines(broken.id) if "raising failed in attempt 1" in line and ": ERROR/" in line]
     assert len([line for line in lines(retried.id) if ": WARNING/" in line and "is due in" in line]) == 2
     assert "SystemExit: by the task" in log.read_text()
-    assert "dagcelery.visit" not in log.read_text()
+    assert "dagcelery.work" not in log.read_text()

@@ -28,7 +28,7 @@ class Flower:
         self.events: list[Event] = []
         self._arrived = threading.Condition()
         is_listening = threading.Event()
-        app = at.client.binding.app
+        app = at.client.app_context.app
         self._connection = app.connection_for_read()
         self._receiver = app.events.Receiver(self._connection, handlers={"*": self._take})
         self._receiver.on_consume_ready = lambda *_, **__: is_listening.set()

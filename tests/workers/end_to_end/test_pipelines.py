@@ -164,7 +164,7 @@ def test_messages_that_come_three_times_do_no_harm(at: Site, node: Any, params: 
     for _ in range(3):
         engine.sender.start(engine.view(run.id), opened)
         for queue in ("celery", "gpu"):
-            engine.sender.visit(run.id, queue, 3)
+            engine.sender.wake_up(run.id, queue, 3)
     assert Run(run.id).result(timeout=SECONDS) == oracle(node, params)
     events = engine.store.reader.events(run.id, "", 100_000)
     times = Counter(event.piece for event in events if event.kind == "done" and event.piece)

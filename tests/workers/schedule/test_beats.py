@@ -17,8 +17,8 @@ from dagcelery.client import Client
 from dagcelery.client.results import RunState
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
+from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
-from dagcelery.worker.context import binding_of
 
 from . import clockwork
 from .conftest import Beats
@@ -146,16 +146,16 @@ def often_of(app: Celery) -> tuple[str, Submitter]:
 
 def submitter_of(app: Celery, node: object) -> tuple[str, Submitter]:
     """A DAG of the app, and who submits it when its beat says so."""
-    (found,) = (each for each in of_app(app, binding_of(app).settings) if each.node is node)
+    (found,) = (each for each in of_app(app, app_context_of(app).settings) if each.node is node)
     clocks = {found.name: Clock(found.schedule, app=app)}
-    return found.name, Submitter(Client(binding_of(app).settings, app), {found.name: found}, clocks)
+    return found.name, Submitter(Client(app_context_of(app).settings, app), {found.name: found}, clocks)
 
 
 # -- which DAGs ------------------------------------------------------------------------------------------
 
 
 def names(app: Celery) -> list[str]:
-    return [each.name for each in of_app(app, binding_of(app).settings)]
+    return [each.name for each in of_app(app, app_context_of(app).settings)]
 
 
 def test_dags_of_the_modules_that_are_named_count_and_no_variants_of_them(beats: Beats) -> None:

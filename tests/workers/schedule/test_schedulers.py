@@ -20,8 +20,8 @@ from dagcelery import Run
 from dagcelery.cli import dag
 from dagcelery.local import Cluster, Process
 from dagcelery.local.processes import tail
+from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.beat import of_app, prepare
-from dagcelery.worker.context import binding_of
 
 from .conftest import Beats
 
@@ -128,7 +128,7 @@ def test_redbeat_is_refused_what_it_cannot_write_down(beats: Beats) -> None:
 def test_workflows_of_the_files_that_a_setting_names_are_scheduled(beats: Beats, tmp_path: Path) -> None:
     (tmp_path / "shop.yml").write_text(WORKFLOWS)
     app = beats.app("json", dagcelery_workflows=(str(tmp_path / "*.yml"),))
-    (found,) = of_app(app, binding_of(app).settings)
+    (found,) = of_app(app, app_context_of(app).settings)
     assert (found.name, str(found.schedule)) == ("shop:nightly", "0 3 * * * Europe/Berlin")
     prepare(app)
     assert set(app.conf.beat_schedule) == {"dagcelery shop:nightly"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dagcelery.client import Client
-from dagcelery.doctor import Patient, examine
+from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import check_queues, check_worker_keys
 from dagcelery.local import Cluster, Server
 from dagcelery.payload.signing import Keyring, key_of
@@ -96,9 +96,9 @@ def test_of_a_run_the_key_counts_that_signed_it_whichever_the_process_signs_with
 
 
 def findings(client: Client) -> list[str]:
-    patient = Patient(client.binding)
-    found = [str(each) for each in examine(patient, [check_worker_keys, check_queues])]
-    patient.close()
+    context = CheckContext(client.app_context)
+    found = [str(each) for each in run_checks(context, [check_worker_keys, check_queues])]
+    context.close()
     return found
 
 
@@ -149,5 +149,5 @@ def test_the_id_of_a_key_says_nothing_of_the_key_and_stands_in_what_it_seals() -
 def test_a_worker_announces_the_ids_of_its_keys_as_it_starts(cluster: Cluster) -> None:
     words = list(cluster.client.store.fleet.workers().values())
     assert words
-    assert {tuple(word["keys"]) for word in words} == {cluster.client.binding.keyring.ids}
+    assert {tuple(word["keys"]) for word in words} == {cluster.client.app_context.keyring.ids}
     assert cluster.signing_key not in str(words)

@@ -65,7 +65,7 @@ def test_what_is_not_there_is_told_with_its_name(tmp_path: Path) -> None:
         chain(Writer(values={"key": 1}), Deleter(), reader).start()
     assert isinstance(failed.value.__cause__, NotKept)
     assert isinstance(failed.value.__cause__, KeyError)
-    assert "keeps no value called 'key'; write it in a stage that comes before this one" in str(failed.value)
+    assert "keeps no value called 'key'; write it in an earlier stage" in str(failed.value)
 
 
 def test_runs_do_not_see_each_other_s_values(tmp_path: Path, cluster: Cluster) -> None:
@@ -107,7 +107,7 @@ def test_a_redis_of_one_s_own_keeps_values_for_a_week(tmp_path: Path, server: Se
 
 
 def test_what_is_no_redis_is_refused() -> None:
-    with pytest.raises(InvalidDagType, match="redis_instance='localhost': is no client of a Redis"):
+    with pytest.raises(InvalidDagType, match="redis_instance='localhost': is not a client of a Redis"):
         RedisStage.__init__(Deleter(), "localhost")
 
 

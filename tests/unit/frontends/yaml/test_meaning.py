@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from dagcelery import invoke, submit
-from dagcelery.frontends.yaml import Workflow, load
+from dagcelery.frontends.yaml import ConfiguredWorkflow, load
 from dagcelery.local import cluster
 from dagcelery.model import DAG, Task
 
 from .conftest import NAMED, PLACED
 
 
-def only(text: str) -> Workflow:
+def only(text: str) -> ConfiguredWorkflow:
     Path("config.yml").write_text(text)
     (workflow,) = load("config.yml")
     return workflow
@@ -27,7 +27,7 @@ def as_dict() -> dict[str, Any]:
     return {"project": "ML", "workflows": [{"name": "w", "steps": [step]}]}
 
 
-def node(workflow: Workflow, name: str) -> Task:
+def node(workflow: ConfiguredWorkflow, name: str) -> Task:
     found = workflow.dag.nodes[name]
     assert isinstance(found, Task)
     return found

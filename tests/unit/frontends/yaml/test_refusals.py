@@ -58,7 +58,12 @@ def test_an_error_names_file_line_and_key() -> None:
         ("step: a, param: x1", "step: [a], param: x1", 19, "is a list, where a text is due"),
         ("step: a, param: x1", "step: b, param: x1", 19, "step 'b' has no output 'x1'; there is 'result'"),
         ("type: param, name: x2", "type: param, name: x1", 20, "parameter 'x1' is there twice"),
-        ("type: param, name: x2", "type: parm, name: x2", 20, "'parm' is none of param, order; did you mean 'param'?"),
+        (
+            "type: param, name: x2",
+            "type: parm, name: x2",
+            20,
+            "'parm' is not one of param, order; did you mean 'param'?",
+        ),
         ("type: param, name: x2", "type: param", 20, "the key 'name' is missing"),
         ("type: param, name: x2", "type: param, name: y", 15, "task 'step_fn' with inputs 'x1' and 'y' cannot be"),
         ("name: training", "name: train/ing", 3, "'train/ing' is not a name; use up to 64"),
@@ -111,7 +116,7 @@ def test_what_is_no_configuration_at_all_is_refused(text: str, told: str) -> Non
 @pytest.mark.usefixtures("project")
 def test_a_circle_is_told_with_its_steps() -> None:
     error = changed("input: null", "input: [{type: start, source: {step: [d]}}]", PLACED)
-    assert "nodes a -> d -> c -> a need each other in a circle" in str(error)
+    assert "nodes a -> d -> c -> a depend on each other in a cycle" in str(error)
     assert (error.line, error.key) == (3, "workflows[0]")
 
 

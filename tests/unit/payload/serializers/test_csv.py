@@ -70,7 +70,7 @@ def test_no_rows_keep_their_header_if_their_columns_have_names() -> None:
 
 REFUSED: list[tuple[AsCSV, Any, str]] = [
     (plain, {"a": "b"}, "the value: is of type dict, and CSV holds rows"),
-    (plain, [["a"]], r"at \[0\]: is of type list, and no dict.*header=False"),
+    (plain, [["a"]], r"at \[0\]: is of type list, not a dict.*header=False"),
     (plain, [{}], r"at \[0\]: has no keys"),
     (plain, [{"a": "b"}, {"b": "a"}], r"at \[1\]: has the keys \['b'\], and the columns are \['a'\]"),
     (plain, [{"a": "b"}, {"a": 1}], r"at \[1\]\['a'\]: is of type int.*AsCSV\(columns="),
@@ -78,7 +78,7 @@ REFUSED: list[tuple[AsCSV, Any, str]] = [
     (plain, [{1: "a"}], "is of type int in a column of str"),
     (plain, [{"a": "\ud800"}], r"at \[0\]\['a'\]: is a str with a lone surrogate"),
     (plain, [{"a": "x" * (csv.field_size_limit() + 1)}], r"csv.field_size_limit\(\)"),
-    (rows_only, [{"a": "b"}], r"at \[0\]: is of type dict, and no list"),
+    (rows_only, [{"a": "b"}], r"at \[0\]: is of type dict, not a list"),
     (rows_only, [["a", 1]], r"at \[0\]\[1\]: is of type int"),
     (typed, [{"name": "a", "age": True, "height": 1.0, "member": True}], r"at \[0\]\['age'\]: is of type bool"),
     (typed, [{"name": "a", "age": 1, "height": 1, "member": True}], r"at \[0\]\['height'\]: is of type int"),

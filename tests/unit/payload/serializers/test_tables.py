@@ -87,7 +87,7 @@ class Colour(enum.StrEnum):
 
 REFUSED: list[tuple[Any, str]] = [
     ("text", "the value: is of type str, which is not a table"),
-    ([1], r"at \[0\]: is 1 of type int, and no dict"),
+    ([1], r"at \[0\]: is 1 of type int, not a dict"),
     ([{}], r"at \[0\]: is {} of type dict"),
     ([{1: 2}], r"at \[0\]: is {1: 2}"),
     ([{"a": 1}, {"b": 1}], r"at \[1\]: has the keys \['b'\], and the rows before \['a'\]"),

@@ -8,16 +8,16 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.keys import key
+from dagcelery.store.lua import source
 from dagcelery.store.protocol import AsyncListen, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.scripts import source
 from dagcelery.store.stores import assemble
 
 _MOST_ARGUMENTS = 4_000
@@ -112,7 +112,7 @@ class LocalServer:
     is_in_process = True
 
     def __init__(self) -> None:
-        self.client = Client(self)
+        self.client = LocalClient(self)
         self._open()
 
     def _open(self) -> None:
@@ -141,9 +141,6 @@ class LocalServer:
     def _answered(self, name: str, *arguments: Any) -> Any:
         sent = (each.encode() if isinstance(each, str) else each for each in arguments)
         return self._host.plain(self._host.command(self._database, time.time() * 1000, name.encode(), *sent))
-
-    def reachable(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def ping(self) -> None:
         """This process answers."""
@@ -181,7 +178,7 @@ def _pairs(found: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return zip(found[::2], found[1::2], strict=True)
 
 
-class Client:
+class LocalClient:
     """Those commands of redis-py that the adapters use; a pipeline sends each at once."""
 
     def __init__(self, server: LocalServer) -> None:
@@ -194,8 +191,8 @@ class Client:
         """The host, to be entered by calls that belong together."""
         return self._server.entered()
 
-    def pipeline(self, transaction: bool = True) -> Pipeline:
-        return Pipeline(self)
+    def pipeline(self, transaction: bool = True) -> LocalPipeline:
+        return LocalPipeline(self)
 
     def time(self) -> tuple[int, int]:
         seconds, micros = self._server.command("TIME")
@@ -245,15 +242,15 @@ class Client:
         return [(member, float(score)) for member, score in _pairs(found)] if options.get("withscores") else found
 
 
-class Pipeline:
+class LocalPipeline:
     """Collects commands, and sends them together."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: LocalClient) -> None:
         self._client = client
         self._asked: list[Callable[[], Any]] = []
 
-    def __getattr__(self, command: str) -> Callable[..., Pipeline]:
-        def ask(*arguments: Any, **options: Any) -> Pipeline:
+    def __getattr__(self, command: str) -> Callable[..., LocalPipeline]:
+        def ask(*arguments: Any, **options: Any) -> LocalPipeline:
             self._asked.append(partial(getattr(self._client, command), *arguments, **options))
             return self
 

@@ -30,9 +30,9 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
+from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
-from dagcelery.worker.soft_limit import soft_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _respelled(url: str, scheme: str, database: str, new_scheme: str, new_databa
     return f"{new_scheme}://{parts.netloc}{parts.path}?{new_database}={number}"
 
 
-BOOT = "DAGCELERY_BOOT"
+WORKER_ID = "DAGCELERY_WORKER_ID"
 """Environment variable by which a worker's children know their worker, forked or spawned."""
 
 OUR_APP = "dagcelery"
@@ -175,7 +175,7 @@ _LATER = 6
 _SLOTS_KEPT_SECONDS = 2.0
 
 
-class Binding:
+class AppContext:
     """What an app was told of dagcelery: settings, and one engine a process."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
@@ -218,15 +218,15 @@ class Binding:
         self._after_fork()
         if self._engine is None:
             self._check_conf()
-            boot = os.environ.get(BOOT, f"client-{os.getpid()}")
+            worker_id = os.environ.get(WORKER_ID, f"client-{os.getpid()}")
             self._engine = Engine(
                 self.store,
                 self.keyring,
                 self.settings,
                 self.sender,
-                soft_time_limit=soft_time_limit,
-                boot=boot,
-                observer=Announcer(self.app),
+                process=CeleryProcess(),
+                worker_id=worker_id,
+                listener=Announcer(self.app),
                 imports=self.imports,
             )
         return self._engine
@@ -249,43 +249,43 @@ class Binding:
 class CelerySender:
     """A `Sender` over Celery."""
 
-    def __init__(self, binding: Binding) -> None:
-        self._binding = binding
+    def __init__(self, app_context: AppContext) -> None:
+        self._app_context = app_context
         self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
 
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
-        priority = self._binding.later_priority if is_new else None
+        priority = self._app_context.later_priority if is_new else None
         program = view.program
-        made = sender.Canvas(self._binding.app, program.plan, view.run_id, self.slots, priority, program.home)
+        made = sender.Canvas(self._app_context.app, program.plan, view.run_id, self.slots, priority, program.home)
         for signature in made.build(opened):
-            with sending_errors(self._binding.app):
+            with sending_errors(self._app_context.app):
                 _let_go(signature.apply_async())
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Send plain visits."""
-        with sending_errors(self._binding.app):
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Send plain messages."""
+        with sending_errors(self._app_context.app):
             for _ in range(count):
-                self._binding.app.send_task(
-                    sender.VISIT,
+                self._app_context.app.send_task(
+                    sender.WORK,
                     kwargs={"run": run_id, "queue": queue},
                     queue=queue,
                     ignore_result=True,
                     countdown=delay_seconds or None,
-                    priority=self._binding.later_priority,
+                    priority=self._app_context.later_priority,
                 )
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Workers that are offline miss it; the store refuses what they would claim."""
         if messages:
-            with sending_errors(self._binding.app):
-                self._binding.app.control.revoke(list(messages), terminate=terminate)
+            with sending_errors(self._app_context.app):
+                self._app_context.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:
         """Processes of live workers that consume a queue; 1 if nobody is known to."""
         read_at, known = self._slots
         if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
-            known = live_slots(self._binding.store.fleet, self._binding.settings.dead_seconds)
+            known = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
             self._slots = (time.monotonic(), known)
         return max(1, known.get(queue, 0))
 
@@ -308,23 +308,23 @@ def _let_go(result: Any) -> None:
         result = result.parent
 
 
-_bindings: dict[int, Binding] = {}
+_contexts: dict[int, AppContext] = {}
 
 
-def binding_of(app: Celery) -> Binding:
+def app_context_of(app: Celery) -> AppContext:
     """What this app was told of dagcelery."""
-    return _bindings[id(app)]
+    return _contexts[id(app)]
 
 
-def known_binding(app: Celery) -> Binding | None:
+def find_app_context(app: Celery) -> AppContext | None:
     """What this app was told of dagcelery, or None: workers of other apps run in the same process, in tests."""
-    return _bindings.get(id(app))
+    return _contexts.get(id(app))
 
 
-def bind(app: Celery, settings: Settings) -> Binding:
+def create_app_context(app: Celery, settings: Settings) -> AppContext:
     """Tell an app of dagcelery."""
-    _bindings[id(app)] = Binding(app, settings)
-    return _bindings[id(app)]
+    _contexts[id(app)] = AppContext(app, settings)
+    return _contexts[id(app)]
 
 
 def shapes_log_of(app: Celery | None) -> bool:
