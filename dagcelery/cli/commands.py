@@ -81,9 +81,9 @@ def doctor(as_json: bool) -> None:
     The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
     """
     from dagcelery.doctor import CHECKS, CheckContext, Severity, run_checks  # late, since it imports Celery
-    from dagcelery.worker.context import binding_of
+    from dagcelery.worker.app_context import app_context_of
 
-    context = CheckContext(binding_of(some_app()), name=chosen_name())
+    context = CheckContext(app_context_of(some_app()), name=chosen_name())
     findings = run_checks(context)
     context.close()
     serious = sum(finding.severity is Severity.SERIOUS for finding in findings)

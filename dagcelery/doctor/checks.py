@@ -17,7 +17,7 @@ from dagcelery.client.results import Worker, holds, of_other_keys
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker.context import COMMAND, Binding, has_user, is_redis
+from dagcelery.worker.app_context import COMMAND, AppContext, has_user, is_redis
 
 SHORTEST_KEY: Final = 16
 
@@ -30,7 +30,7 @@ def check_signing_key(context: CheckContext) -> Iterator[Finding]:
     """Check that stored data is signed with a secret that cannot be guessed."""
     keys = [key.strip() for key in context.settings.signing_key.split(",") if key.strip()]
     remedy = "DAGCELERY_SIGNING_KEY=$(openssl rand -hex 32), the same for clients and workers"
-    if not keys and not any(True for _ in context.binding.imports):
+    if not keys and not any(True for _ in context.app_context.imports):
         what = (
             "there is neither a signing key nor DAGCELERY_IMPORTS, and the app names no module of tasks, so workers "
             "may execute nothing"
@@ -117,7 +117,7 @@ def check_store(context: CheckContext) -> Iterator[Finding]:
         yield Finding("store", Severity.SERIOUS, "there is no store, so nothing can be submitted or executed", remedy)
         return
     try:
-        context.binding.store.ping()
+        context.app_context.store.ping()
     except (StoreUnavailable, InvalidSetting) as error:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding("store", Severity.SERIOUS, what, remedy)
@@ -263,11 +263,11 @@ def check_queues(context: CheckContext) -> Iterator[Finding]:
     served = {queue for beat in context.workers.values() for queue in beat["queues"]}
     waiting: dict[str, set[str]] = defaultdict(set)
     unreadable: list[str] = []
-    store = context.binding.store
+    store = context.app_context.store
     for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
-                nodes = results.status(context.binding.engine, listed.id).nodes
+                nodes = results.status(context.app_context.engine, listed.id).nodes
             except UnknownKey:
                 unreadable.append(listed.id)
                 continue
@@ -297,7 +297,7 @@ def _worker(context: CheckContext, queue: str = "") -> str:
 
 def check_worker_keys(context: CheckContext) -> Iterator[Finding]:
     """Check that workers can read what this process signs, and it can read what they sign."""
-    ring = context.binding.keyring.ids
+    ring = context.app_context.keyring.ids
     ours: Worker = {"keys": ring}
     beats = [beat for beat in context.workers.values() if beat.get("keys") is not None]
     for queue in sorted({queue for beat in beats for queue in beat["queues"]}):
@@ -406,14 +406,14 @@ def _findings(context: CheckContext, checks: Iterable[Check]) -> Iterator[Findin
             log.debug("check %s: %s", name, error, extra={"action": "check_failed"})
 
 
-def log_serious(binding: Binding) -> None:
+def log_serious(app_context: AppContext) -> None:
     """Log the serious findings of those checks that cost a starting worker next to nothing.
 
     Servers are not asked where the store's address names a user: it has few rights on purpose, and the server logs
     each command that it denies.
     """
-    context = CheckContext(binding)
-    checks = OF_SETTINGS if has_user(binding.settings.store_url) else (*OF_SETTINGS, *OF_SERVERS)
+    context = CheckContext(app_context)
+    checks = OF_SETTINGS if has_user(app_context.settings.store_url) else (*OF_SETTINGS, *OF_SERVERS)
     for finding in run_checks(context, checks):
         if finding.severity is Severity.SERIOUS:
             log.error("%s", finding, extra={"action": "finding", "check": finding.check})

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.store.inspection import Inspection
+from dagcelery.store.redis import Inspection
 from dagcelery.text import masked
-from dagcelery.worker import context
-from dagcelery.worker.context import COMMAND, OUR_APP, Binding
+from dagcelery.worker.app_context import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
 from dagcelery.worker.sender import sending_errors
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class CheckContext:
     absent. `name` is the app's name on Celery's command line.
     """
 
-    binding: Binding
+    app_context: AppContext
     clock: Callable[[], float] = time.time
     timeout_seconds: float = 1.5
     name: str = ""
@@ -71,7 +70,7 @@ class CheckContext:
     @property
     def app(self) -> Celery:
         """The Celery app."""
-        return self.binding.app
+        return self.app_context.app
 
     @property
     def is_ours(self) -> bool:
@@ -86,13 +85,13 @@ class CheckContext:
     @property
     def settings(self) -> Settings:
         """The settings of dagcelery."""
-        return self.binding.settings
+        return self.app_context.settings
 
     @property
     def broker_url(self) -> str:
         """The broker's address in the app's configuration, with its password."""
         conf = self.app.conf
-        return context.secured(str(conf.broker_url or ""), conf.broker_use_ssl)
+        return secured(str(conf.broker_url or ""), conf.broker_use_ssl)
 
     @property
     def shown_broker(self) -> str:
@@ -105,10 +104,10 @@ class CheckContext:
         servers: dict[str, Inspection] = {}
         with suppress(InvalidSetting):  # another check reports such an address
             if self.settings.store_url:
-                servers["the store"] = Inspection(context.for_redis(self.settings.store_url))
+                servers["the store"] = Inspection(for_redis(self.settings.store_url))
         with suppress(InvalidSetting):
-            if context.is_redis(self.broker_url):
-                servers["the broker"] = Inspection(context.for_redis(self.broker_url))
+            if is_redis(self.broker_url):
+                servers["the broker"] = Inspection(for_redis(self.broker_url))
         if len(servers) == 2 and servers["the store"].place == servers["the broker"].place:
             servers.pop("the broker").close()
             servers = {"the server of store and broker": servers["the store"]}
@@ -117,7 +116,7 @@ class CheckContext:
     @cached_property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         """The last heartbeats of live workers, by worker."""
-        heartbeats = self.binding.store.fleet.workers()
+        heartbeats = self.app_context.store.fleet.workers()
         return {worker: beat for worker, beat in heartbeats.items() if beat["age"] < self.settings.dead_seconds}
 
     @cached_property
