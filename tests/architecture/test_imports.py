@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from .source import Module, modules, third_party
+from .source import PACKAGE, Module, modules, third_party
 
 # Errors, text, objects and the like may be imported by all. A dot narrows the permission to one module of a room.
 LAW: dict[str, set[str]] = {
@@ -84,6 +85,19 @@ def test_a_room_imports_only_the_rooms_below_it(module: Module) -> None:
     allowed = LAW[module.room] | {"bounded", "errors", "objects", "text", "tracebacks", module.room} | wider
     ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
     assert not [name for name in ours if not is_within(name, allowed)]
+
+
+def test_architecture_md_states_this_law() -> None:
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    block = text.partition("may import")[2].partition("```text\n")[2].partition("```")[0]
+    stated = dict(re.findall(r"(\w+) +→ (\w[\w., ]*?)(?=  | \(|\n)", block))
+    laws = {room: set() if rooms == "nothing" else set(rooms.split(", ")) for room, rooms in stated.items()}
+    by_itself = {"bounded", "errors", "objects", "text", "tracebacks"}
+    assert {room: rooms for room, rooms in laws.items() if room in LAW} == {
+        room: rooms for room, rooms in LAW.items() if room not in by_itself
+    }
+    wider = re.findall(r"\((\S+) as well: ([^)]*)\)", block)
+    assert {room.replace(".", "/"): set(rooms.split(", ")) for room, rooms in wider} == WIDER
 
 
 @each_module()
