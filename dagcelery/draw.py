@@ -1,8 +1,8 @@
 """A DAG as a picture: Mermaid for documents, DOT for Graphviz, indented text for terminals.
 
-Fan-outs are marked ``[*]``, taints are in braces, queues follow ``@``. Nested DAGs are boxes around their nodes. `states`
-has the state to show for a node, by its path (``"train/fit"``): "done", "failed", "running 3/10". Special characters in
-names are escaped, literals are not shown.
+Fan-outs are marked ``[*]``, taints are in braces, queues follow ``@``. Nested DAGs are boxes around their nodes.
+`states` has the state to show for a node, by its path (``"train/fit"``): "done", "failed", "running 3/10". Special
+characters in names are escaped, literals are not shown.
 """
 
 from __future__ import annotations
