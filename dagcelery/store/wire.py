@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from dagcelery.store.records import (
     CHUNK_BYTES,
+    CLOSE,
     RETURNS_A_DEATH,
+    START,
     SUCCESSORS,
     Block,
     Claim,
@@ -28,6 +31,7 @@ from dagcelery.store.records import (
     RunRecord,
     Scope,
     Spot,
+    StepEntry,
     TaskResult,
 )
 
@@ -43,8 +47,31 @@ MESSAGE_CHARACTERS = 8
 FEW = 100
 """Values, or blocks, that travel with a request."""
 _FEW = 16
-_TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "br", "ff", "hk", "kp", "rd", "rt"})
-"""What an entry of the topology says as it is, if it says it at all."""
+LETTERS: Final = {
+    "queue": "q",
+    "over": "x",
+    "waits": "n",
+    "item_waits": "e",
+    "body": "b",
+    "item_successors": "se",
+    "retry": "r",
+    "hard_limit": "tl",
+    "start_within": "sw",
+    "min_success": "ms",
+    "is_branch": "br",
+    "reads": "rd",
+    "is_returned": "rt",
+    "keeps_outputs_only": "kp",
+}
+"""By which letters a topology keeps the fields of a `StepEntry`, all but the first four only where they say something.
+
+A step is read with each arrival, so that its entry has to be small: few successors are in it as ``s``, else ``more``
+counts the portions that follow the first one. Inputs are in it as ``i``, a text or 1 for one apart. START also has
+``c``, the number of steps. Nothing else spells these letters but the scripts.
+"""
+_ALWAYS: Final = {"queue", "over", "waits", "item_waits"}
+_UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.name in LETTERS.keys() - _ALWAYS}
+_FIELDS: Final = {letter: name for name, letter in LETTERS.items()}
 
 
 # -- requests ------------------------------------------------------------------------------------
@@ -61,10 +88,10 @@ def piece(claim: Claim) -> dict[str, Any]:
 
 def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
     """Say what the record says of a run at first; `tokens` names the values whose bytes come along."""
-    start = run.topology[0]["start"] if run.topology else {}
+    start, close = run.topology[0][START], run.topology[0][CLOSE]
     options = {
-        "outlives": 1 if start.get("ff") == 0 else None,
-        "hooks": run.topology[0]["close"]["q"] if start.get("hk") else None,
+        "outlives": None if start.fail_fast else 1,
+        "hooks": close.queue if start.has_hooks else None,
         "held": run.held,
         "reservation": run.reservation,
         "fingerprint": run.fingerprint,
@@ -73,7 +100,7 @@ def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
         "name": run.name,
         "digest": run.digest,
         "ttl": run.ttl_seconds,
-        "queues": sorted({entry["q"] for body in run.topology for entry in body.values()}),
+        "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
         "tokens": tokens,
         "lists": dict(run.lists),
         "deadline": run.deadline_seconds,
@@ -124,39 +151,47 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
     return about
 
 
-def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
     """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
 
-    More than a few successors stand in portions of their own; so do inputs, unless there are so many that no claim
+    More than a few successors are kept in portions of their own; so are inputs, unless there are so many that no claim
     can carry them.
     """
-    steps = sum(1 for name in body if name.isdigit())
-    for name, entry in body.items():
-        field = {"start": "-1", "close": "-2"}.get(name, name)
-        successors = list(entry.get("s") or ())
-        announced = list(portions(successors, SUCCESSORS))
-        inputs = [list(entry.get("in") or ()), list(entry.get("ea") or ())]
-        small = {k: v for k, v in entry.items() if k in _TOLD and v not in (None, [], ())}
-        small |= {
-            "q": entry["q"],
-            "x": entry.get("x") or "",
-            "e": entry.get("e") or 0,
-            "n": entry.get("n") or 0,
-        }
+    steps = sum(1 for step in body if step >= 0)
+    for step, entry in body.items():
+        small = {LETTERS[name]: getattr(entry, name) for name in _ALWAYS}
+        for name, unsaid in _UNSAID.items():
+            if (value := getattr(entry, name)) not in (unsaid, []):
+                small[LETTERS[name]] = value
+        announced = list(portions(entry.successors, SUCCESSORS))
         if len(announced) > 1:
             small["more"] = len(announced) - 1
-        if len(successors) <= _FEW:
-            small["s"], announced = successors, []
-        if any(inputs) and sum(map(len, inputs)) <= _FIELDS_A_SCRIPT:
-            small["i"] = _text(inputs).decode()
-            if sum(map(len, inputs)) > _FEW:
-                yield f"{field}:i", _text(inputs)
-                small["i"] = 1
-        if field == "-1":
+        if len(entry.successors) <= _FEW:
+            small["s"], announced = entry.successors, []
+        count = len(entry.inputs) + len(entry.item_inputs)
+        if 0 < count <= _FIELDS_A_SCRIPT:
+            inputs = _text([entry.inputs, entry.item_inputs])
+            small["i"] = inputs.decode() if count <= _FEW else 1
+            if count > _FEW:
+                yield f"{step}:i", inputs
+        if step == START:
             small["c"] = steps
-        yield field, _text(small)
+        yield str(step), _text(small)
         for number, portion in enumerate(announced):
-            yield f"{field}:{number}", _text(portion)
+            yield f"{step}:{number}", _text(portion)
+
+
+def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
+    """Return a body's topology as `topology_fields` laid it out, but for the steps' inputs."""
+    entries = {}
+    for name, text in texts.items():
+        if name.lstrip("-").isdigit():
+            kept = json.loads(text)
+            numbers = range(kept.get("more", 0) + 1) if "s" not in kept else ()
+            successors = kept.get("s") or [s for number in numbers for s in json.loads(texts[f"{name}:{number}"])]
+            said = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
+            entries[int(name)] = StepEntry(**said, successors=successors)
+    return entries
 
 
 def split_by_size(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:

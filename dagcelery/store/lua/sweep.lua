@@ -31,10 +31,10 @@ local function is_lost(claim) -- and whether its owner has died of it, perhaps
 end
 
 local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a time limit that killed its process
-  if not (e.r and e.r.h == 1) then return false end
+  if not (e.r and e.r.time_limit) then return false end
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
-  if tries >= e.r.m then return false end
+  if tries >= e.r.max then return false end
   retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true
