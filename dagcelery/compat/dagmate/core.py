@@ -19,8 +19,8 @@ class Dagmate:
         self, config_file: str | os.PathLike[str] | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
         if (config_file is None) == (config is None):
-            found = "there is none" if config is None else "there are two"
-            raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and {found}", "give either")
+            count = "none" if config is None else "two"
+            raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and got {count}", "give either")
         self._config = config if config_file is None else config_file
         self.workflows: Mapping[str, ConfiguredWorkflow] = {}
 

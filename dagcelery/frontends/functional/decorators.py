@@ -1,8 +1,7 @@
-"""`@task` and `@dag` keep a function what it is, and let it be a node or a graph of nodes as well.
+"""`@task` and `@dag`: decorators that keep a function callable, and make it a node or a graph of nodes as well.
 
-What a call does depends on where it is made. While a DAG is built, in its body, it records a node and returns
-an `Output`; in a dynamic task that runs it does so too, and returns a `Promise`. Anywhere else, in any other running
-task too, it calls the function.
+A call in the body of a DAG that is being built records a node and returns an `Output`; in a running dynamic task it
+does so too, and returns a `Promise`. Anywhere else, in any other running task too, it calls the function.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
-"""Options that are not a task's or a DAG's to keep, and are not None where they are left out."""
+"""Options that are no fields of TaskOptions and DagOptions, where their default is not None."""
 
 _OF_A_SUBMISSION: Final = ("key", "client")
 
@@ -119,7 +118,7 @@ class TaskFunction(Definition[P, R_co]):
 
     @property
     def __aliases__(self) -> tuple[str, ...]:
-        """The names, as "module:qualname", under which plans of before may ask for this task."""
+        """The former names, as "module:qualname", under which older plans may ask for this task."""
         return self._aliases
 
     @shortened
@@ -144,7 +143,10 @@ class TaskFunction(Definition[P, R_co]):
         return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
     def forget(self) -> int:
-        """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
+        """Drop the results that `cache=` has kept of this task, here and in the default client's store.
+
+        Returns how many they were.
+        """
         from dagcelery import client  # found late: writing a DAG needs no Celery
 
         return client.forget(self._fn)
@@ -162,7 +164,7 @@ class TaskFunction(Definition[P, R_co]):
         _, params = super()._prepared(args, kwargs)
         named = self._named()
         extra = params.keys() - named
-        # What comes in by **kwargs is a parameter of this run's DAG only.
+        # Arguments that **kwargs takes are parameters of this run's DAG only.
         return (self._alone(named | extra) if extra else self), params
 
     def _named(self) -> frozenset[str]:
@@ -178,20 +180,20 @@ class TaskFunction(Definition[P, R_co]):
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
-        # Which of its DAGs depends on the names, and on what the defaults hold, which are parameters of it.
+        # A DAG depends on the names, and on the defaults, which are parameters of it.
         return kept(self._dags, names, self._defaults, make) or make()
 
     def _made_alone(self, names: Iterable[str]) -> DAG:
-        known = self._hints()
+        hints = self._hints()
         parameters = self._signature.parameters
         own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
         names = list(names)
         inputs = {
-            each: _parameter(parameters[each], known.get(each)) if each in own else _parameter(None, known.get(rest))
+            each: _parameter(parameters[each], hints.get(each)) if each in own else _parameter(None, hints.get(rest))
             for each in names
         }
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
-        output = FromReturnValue(serializer_at(self._options.serializer, known.get("return"), ()))
+        output = FromReturnValue(serializer_at(self._options.serializer, hints.get("return"), ()))
         node = Task(
             self._fn,
             {**held, **{each: FromParam(each) for each in names}},
@@ -233,7 +235,6 @@ class DagFunction(Definition[P, R_co]):
         self._values: Mapping[str, object] = {}
         self._name = name
         self._node_name: str | None = None
-        self._submission: dict[str, object] = {}
         self._dags: Dags = {}
         self._check_parameters()
 
@@ -244,7 +245,7 @@ class DagFunction(Definition[P, R_co]):
 
     @property
     def static_values(self) -> Mapping[str, object]:
-        """The values of static parameters that this use of it was given."""
+        """The values that this use of it has for static parameters."""
         return self._values
 
     @property
@@ -269,7 +270,7 @@ class DagFunction(Definition[P, R_co]):
 
         if not self._bound:
             self._refresh()
-        values = self._known({**self._values, **static})
+        values = self._with_defaults({**self._values, **static})
         key = None if self._bound else key_of(values)
         values_key = key if key is not None else identity(values)
 
@@ -327,34 +328,34 @@ class DagFunction(Definition[P, R_co]):
     def _built(self, values: Mapping[str, object]) -> DAG:
         from dagcelery.frontends.functional.building import built
 
-        known = self._hints()
+        hints = self._hints()
         parameters = {
-            parameter.name: _parameter(parameter, known.get(parameter.name))
+            parameter.name: _parameter(parameter, hints.get(parameter.name))
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
         return built(
             self._fn,
             parameters,
-            known,
+            hints,
             known={**self._object(), **values},
             name=self._name or name_of(self._fn),
             options=self._options,
         )
 
-    def _known(self, values: Mapping[str, object]) -> dict[str, object]:
+    def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
         defaults = {n: parameters[n].default for n in self._static if parameters[n].default is not parameters[n].empty}
-        known = {**defaults, **values}
-        for name in known.keys() - set(self._static):
-            wrong = "is not a static parameter"
-            raise InvalidDag(f"{name!r} of DAG {short_name(self._fn)!r}", wrong, choices(name, self._static))
+        values = {**defaults, **static}
+        for name in values.keys() - set(self._static):
+            problem = "is not a static parameter"
+            raise InvalidDag(f"{name!r} of DAG {short_name(self._fn)!r}", problem, choices(name, self._static))
         for name in self._static:
-            if name not in known or isinstance(known[name], Output):
-                found = f"is {title(known[name])}" if name in known else "has no value"
-                right = f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
-                raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", found, right)
-        return known
+            if name not in values or isinstance(values[name], Output):
+                problem = f"is {title(values[name])}" if name in values else "has no value"
+                remedy = f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
+                raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", problem, remedy)
+        return values
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         _, params = super()._prepared(args, kwargs)
@@ -365,9 +366,6 @@ class DagFunction(Definition[P, R_co]):
         own = {"static": self._static, "name": self._node_name or self._name, **self._submission}
         return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
-    def _chosen(self) -> dict[str, Any]:
-        return self._submission
-
     def _check_parameters(self) -> None:
         if self._options.schedule is not None:
             from dagcelery.model.schedules import check_given
@@ -377,7 +375,7 @@ class DagFunction(Definition[P, R_co]):
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"
-                raise InvalidDag(culprit, "is none of its parameters", choices(name, self._signature.parameters))
+                raise InvalidDag(culprit, "is not one of its parameters", choices(name, self._signature.parameters))
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"

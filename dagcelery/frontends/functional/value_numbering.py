@@ -52,7 +52,7 @@ _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list
 
 
 class Table:
-    """Numbers for terms, and copies of what is recorded; traces that are to be compared share them."""
+    """Numbers for terms, and copies of recorded values; traces that are to be compared share them."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
@@ -62,11 +62,11 @@ class Table:
         self._unidentified: list[tuple[object, int]] = []
 
     def number(self, *term: Hashable) -> int:
-        """Return the number of a term that is made of others' numbers and of words."""
+        """Return the number of a term, which consists of words and others' numbers."""
         return self._numbers.setdefault(term, len(self._numbers))
 
     def literal(self, value: object) -> int:
-        """Return the number of a value that is known; a container is what its items are."""
+        """Return the number of a value that is known; that of a container is made of its items'."""
         kind = type(value)
         if isinstance(value, list | tuple) and kind in _CONTAINERS:
             return self.number(_CONTAINERS[kind], tuple(map(self.literal, value)))
@@ -80,17 +80,16 @@ class Table:
         return self._object(value)
 
     def callee(self, callee: Callee) -> int:
-        """Return the number of what is called, with its options."""
+        """Return the number of a task with its options, or of a DAG."""
         return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
 
     def _object(self, value: object) -> int:
-        known = self._objects.get(id(value))
-        if known is not None:
-            return known[1]
-        found = identity(value)
-        if found is not None:
+        if id(value) in self._objects:
+            return self._objects[id(value)][1]
+        same_as = identity(value)
+        if same_as is not None:
             # Recorded values do not change.
-            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
+            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, same_as)
             return self._objects[id(value)][1]
         return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
 
@@ -169,13 +168,13 @@ class Terms:
     def _ref(self, ref: Ref, places: Places) -> int:
         base = ref.base
         if isinstance(base, Parameter):
-            made = self._table.number("parameter", base.name)
+            number = self._table.number("parameter", base.name)
         elif isinstance(base, Element):
             index = places.get(base, base.index)
-            made = self._table.number("element", self._ref(base.source, places), index)
+            number = self._table.number("element", self._ref(base.source, places), index)
         else:
-            made = self._table.number("result", self.call(base.call, places), base.leaf)
-        return self._table.number("part", made, ref.path) if ref.path else made
+            number = self._table.number("result", self.call(base.call, places), base.leaf)
+        return self._table.number("part", number, ref.path) if ref.path else number
 
     def _instances(self, context: Context) -> Iterator[Places]:
         if self._lengths is None or not context:

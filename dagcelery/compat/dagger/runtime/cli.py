@@ -28,9 +28,9 @@ def invoke(dag: Node | Buildable[..., Any], argv: Sequence[str] | None = None) -
         parser.add_argument(
             f"--{name}", dest=f"{name}s", nargs=2, metavar=("NAME", "LOCATION"), action="append", default=[]
         )
-    given = parser.parse_args(argv)
-    node, inputs, outputs = built(dag), dict(given.inputs), dict(given.outputs)
+    arguments = parser.parse_args(argv)
+    node, inputs, outputs = built(dag), dict(arguments.inputs), dict(arguments.outputs)
     try:
-        client.invoke_with_locations(node, node_name=given.node_name, inputs=inputs, outputs=outputs)
+        client.invoke_with_locations(node, node_name=arguments.node_name, inputs=inputs, outputs=outputs)
     except NodeFailed as error:
         raise as_it_was(error, node) from error
