@@ -34,11 +34,11 @@ def list_schedules(as_json: bool) -> None:
     """Print the DAGs with a schedule that beat would find: in the app's modules, DAGCELERY_IMPORTS and
     DAGCELERY_WORKFLOWS.
     """
+    from dagcelery.worker.app_context import app_context_of
     from dagcelery.worker.beat import of_app
-    from dagcelery.worker.context import binding_of
 
     found = some_app()
-    show_schedules(of_app(found, binding_of(found).settings), found, as_json=as_json)
+    show_schedules(of_app(found, app_context_of(found).settings), found, as_json=as_json)
 
 
 def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, cast
 
+from dagcelery import bounded
 from dagcelery.errors import CyclicDependency, InvalidDag
 from dagcelery.frontends.functional.annotations import Path, element_of, hint_at, serializer_at, serializer_of
 from dagcelery.frontends.functional.lowering import Body, Folded, Level, LoweredNode
@@ -245,9 +246,7 @@ class Grown:
         shape = self._name, tuple([_call_shape(call, values) for call in self._calls]), _shape(self._returns, values)
         known = _shapes.get(shape)
         if known is None:
-            if len(_shapes) >= _KEPT_SHAPES:
-                _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
-            known = _shapes[shape] = self._opened(), self._calls
+            known = bounded.put(_shapes, shape, (self._opened(), self._calls), _KEPT_SHAPES)
         return known[0], values
 
     def _opened(self) -> DAG:
