@@ -14,23 +14,7 @@ from dagcelery.errors import InvalidDagType
 from dagcelery.frontends.functional import DagFunction, TaskFunction
 from dagcelery.frontends.functional import build as build_natively
 from dagcelery.frontends.functional.definition import name_of
-from dagcelery.model import (
-    Choice,
-    DagOptions,
-    DictOf,
-    Each,
-    FromNodeOutput,
-    ListOf,
-    Node,
-    Part,
-    Serialize,
-    Serializer,
-    SetOf,
-    Source,
-    Splice,
-    TaskOptions,
-    TupleOf,
-)
+from dagcelery.model import DagOptions, Node, Serialize, Serializer, Source, TaskOptions
 
 __all__ = ["DAG", "Serialize", "build", "task"]
 
@@ -111,7 +95,7 @@ def _node(node: Node, names: Mapping[str, str]) -> Node:
     split = rules.check_arguments(node)
     inputs = {name: _renamed(source, names) for name, source in node.inputs.items()}
     more: dict[str, Any] = {"after": [names[other] for other in node.after], "options": node.options}
-    if split is not None and isinstance(whole := inputs[split], Each):
+    if split is not None and isinstance(whole := inputs[split], model.Each):
         inputs[split] = whole.source
         more["partition_by_input"] = split
     if node.over is not None:
@@ -136,19 +120,19 @@ def _names_of(dag: model.DAG) -> dict[str, str]:
 def _renamed(source: Any, names: Mapping[str, str]) -> Any:
     """Return a source that reads the same outputs of nodes by other names."""
     match source:
-        case FromNodeOutput():
+        case model.FromNodeOutput():
             return replace(source, node=names[source.node])
-        case Each() | Part():
+        case model.Each() | model.Part():
             return replace(source, source=_renamed(source.source, names))
-        case ListOf() | TupleOf() | SetOf():
+        case model.ListOf() | model.TupleOf() | model.SetOf():
             return replace(source, items=tuple([_renamed(item, names) for item in source.items]))
-        case DictOf():
-            return DictOf(tuple([(key, _renamed(value, names)) for key, value in source.pairs]))
-        case Choice():
+        case model.DictOf():
+            return model.DictOf(tuple([(key, _renamed(value, names)) for key, value in source.pairs]))
+        case model.Choice():
             parts = (source.condition, source.then, source.otherwise)
-            return Choice(*[_renamed(part, names) for part in parts])
-        case Splice():
-            return Splice(_renamed(source.template, names), _renamed(source.over, names))
+            return model.Choice(*[_renamed(part, names) for part in parts])
+        case model.Splice():
+            return model.Splice(_renamed(source.template, names), _renamed(source.over, names))
         case _:
             return source
 

@@ -7,7 +7,7 @@ does so too, and returns a `Promise`. Anywhere else, in any other running task t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
@@ -93,17 +93,15 @@ class TaskFunction(Definition[P, R_co]):
     ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
-            raise InvalidDag(
-                f"outputs={shown(outputs)} of {short_name(fn)!r}", "is not a number of values", "give 1 or more"
-            )
+            culprit = f"outputs={shown(outputs)} of {short_name(fn)!r}"
+            raise InvalidDag(culprit, "is not a number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
         self._aliases = words("aliases", aliases)
         for alias in self._aliases:
             if not all(alias.partition(":")):
-                raise InvalidDag(
-                    f"aliases={shown(alias)} of {short_name(fn)!r}", "is not a former name", "give 'module:name'"
-                )
+                culprit = f"aliases={shown(alias)} of {short_name(fn)!r}"
+                raise InvalidDag(culprit, "is not a former name", "give 'module:name'")
         self._name: str | None = None
         self._dags: Dags = {}
 
@@ -183,31 +181,19 @@ class TaskFunction(Definition[P, R_co]):
         # A DAG depends on the names, and on the defaults, which are parameters of it.
         return kept(self._dags, names, self._defaults, make) or make()
 
-    def _made_alone(self, names: Iterable[str]) -> DAG:
-        hints = self._hints()
-        parameters = self._signature.parameters
+    def _made_alone(self, names: list[str]) -> DAG:
+        hints, parameters = self._hints(), self._signature.parameters
         own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
-        names = list(names)
         inputs = {
             each: _parameter(parameters[each], hints.get(each)) if each in own else _parameter(None, hints.get(rest))
             for each in names
         }
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
         output = FromReturnValue(serializer_at(self._options.serializer, hints.get("return"), ()))
-        node = Task(
-            self._fn,
-            {**held, **{each: FromParam(each) for each in names}},
-            {"return_value": output},
-            options=self._options,
-        )
+        arguments = {**held, **{each: FromParam(each) for each in names}}
+        node = Task(self._fn, arguments, {"return_value": output}, options=self._options)
         result = FromNodeOutput(self._node_name, "return_value")
-        return DAG(
-            {self._node_name: node},
-            inputs,
-            {"return_value": result},
-            name=name_of(self._fn),
-            returns=result,
-        )
+        return DAG({self._node_name: node}, inputs, {"return_value": result}, name=name_of(self._fn), returns=result)
 
 
 def _parameter(parameter: inspect.Parameter | None, hint: object) -> FromParam:
@@ -223,11 +209,7 @@ class DagFunction(Definition[P, R_co]):
     """
 
     def __init__(
-        self,
-        fn: Callable[P, R_co],
-        options: DagOptions,
-        static: tuple[str, ...] = (),
-        name: str | None = None,
+        self, fn: Callable[P, R_co], options: DagOptions, static: tuple[str, ...] = (), name: str | None = None
     ) -> None:
         super().__init__(fn)
         self._options = options
@@ -309,8 +291,7 @@ class DagFunction(Definition[P, R_co]):
         inner = self.__dag__(**static)
         for name in self._object():
             del arguments[name]
-        defaults = dict(_defaults(inner))
-        arguments = {**defaults, **arguments}
+        arguments = {**_defaults(inner), **arguments}
         name = self._node_name or valid(short_name(self._fn))
         callee = CalledDag(name, self._node_name is not None, inner, self._hints().get("return"))
         call = trace.record(callee, arguments, self._checked_upstream())
@@ -318,12 +299,9 @@ class DagFunction(Definition[P, R_co]):
         def leaf(path: Path) -> Output:
             return trace.output(Ref(Result(call, path)))
 
-        # A DAG that returns nothing still has an end, for others to come after.
-        return (
-            leaf(())
-            if trace.is_growth or inner.returns in (None, Literal(None))
-            else rebuilt(inner.returns, arguments, leaf)
-        )
+        if trace.is_growth or inner.returns in (None, Literal(None)):
+            return leaf(())  # the end, for others to come after, of a DAG that returns nothing
+        return rebuilt(inner.returns, arguments, leaf)
 
     def _built(self, values: Mapping[str, object]) -> DAG:
         from dagcelery.frontends.functional.building import built
@@ -334,14 +312,8 @@ class DagFunction(Definition[P, R_co]):
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
-        return built(
-            self._fn,
-            parameters,
-            hints,
-            known={**self._object(), **values},
-            name=self._name or name_of(self._fn),
-            options=self._options,
-        )
+        name, known = self._name or name_of(self._fn), {**self._object(), **values}
+        return built(self._fn, parameters, hints, known=known, name=name, options=self._options)
 
     def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
@@ -382,10 +354,9 @@ class DagFunction(Definition[P, R_co]):
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
 
 
-def _defaults(dag: DAG) -> Iterator[tuple[str, object]]:
-    for name, source in dag.inputs.items():
-        if isinstance(source, FromParam) and source.default_value is not EMPTY:
-            yield name, source.default_value
+def _defaults(dag: DAG) -> dict[str, object]:
+    sources = {name: source for name, source in dag.inputs.items() if isinstance(source, FromParam)}
+    return {name: each.default_value for name, each in sources.items() if each.default_value is not EMPTY}
 
 
 R = TypeVar("R")

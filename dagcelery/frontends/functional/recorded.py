@@ -120,12 +120,12 @@ def rebuilt(
         return rebuilt(source, arguments, leaf, (*path, step))
 
     if isinstance(returns, Literal):
-        return copied_literal(returns.value)
+        return _copied(returns.value)
     if isinstance(returns, FromParam) and returns.name is not None and returns.name in arguments:
         return arguments[returns.name]
     if isinstance(returns, DictOf):
         return {key: inner(source, key) for key, source in returns.pairs}
-    if isinstance(returns, ListOf) and not _has_splice(returns):
+    if isinstance(returns, ListOf) and not any(isinstance(item, Splice) for item in returns.items):
         return [inner(item, at) for at, item in enumerate(returns.items) if isinstance(item, Source)]
     if isinstance(returns, TupleOf | SetOf):
         kind = tuple if isinstance(returns, TupleOf) else set
@@ -133,7 +133,7 @@ def rebuilt(
     return leaf(path)
 
 
-def copied_literal(value: object) -> object:
+def _copied(value: object) -> object:
     """Return a copy of a literal of a DAG that was built already: the body that gets it may change it."""
     try:
         return copied(value)
@@ -151,10 +151,6 @@ def followed(returns: Source, path: Path) -> Source:
             assert isinstance(item, Source)
             returns = item
     return returns
-
-
-def _has_splice(source: ListOf) -> bool:
-    return any(isinstance(item, Splice) for item in source.items)
 
 
 def _same_key(name: object, key: object) -> bool:
