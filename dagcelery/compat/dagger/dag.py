@@ -19,7 +19,10 @@ __all__ = ["DAG", "CyclicDependencyError", "Node", "SupportedInputs", "Supported
 
 
 class DAG(model.DAG):
-    """Nodes that feed each other. Raises InvalidDag, which is a ValueError, or CyclicDependencyError."""
+    """Nodes that feed each other.
+
+    Raises InvalidDag, which is a ValueError, or CyclicDependencyError.
+    """
 
     def __init__(
         self,

@@ -49,7 +49,10 @@ def task(
     serializer: Serialize | Serializer | None = None,
     runtime_options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Make a function a task, as ``@task`` or ``@task()``. Raises InvalidDag, which is a ValueError."""
+    """Make a function a task, as ``@task`` or ``@task()``.
+
+    Raises InvalidDag, which is a ValueError.
+    """
 
     def decorated(func: Callable[..., Any]) -> TaskFunction[..., Any]:
         if runtime_options:
@@ -64,7 +67,10 @@ def DAG(fn: Callable[P, R], /) -> DagFunction[P, R]: ...
 @overload
 def DAG(*, runtime_options: Mapping[str, Any] | None = None) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
 def DAG(fn: Callable[..., Any] | None = None, /, *, runtime_options: Mapping[str, Any] | None = None) -> Any:
-    """Make a function the body of a DAG, as ``@DAG`` or ``@DAG()``. Raises InvalidDag, which is a ValueError."""
+    """Make a function the body of a DAG, as ``@DAG`` or ``@DAG()``.
+
+    Raises InvalidDag, which is a ValueError.
+    """
 
     def decorated(func: Callable[..., Any]) -> DagFunction[..., Any]:
         if runtime_options:

@@ -25,9 +25,11 @@ class Dagmate:
         self.workflows: Mapping[str, ConfiguredWorkflow] = {}
 
     def activate(self) -> Mapping[str, ConfiguredWorkflow]:
-        """Read the configuration, import its modules, and return its workflows by name. Raises InvalidConfig.
+        """Read the configuration, import its modules, and return its workflows by name.
 
         A workflow can be called, which runs it here, and given to `dagcelery.submit`, which runs it on workers.
+
+        Raises InvalidConfig.
         """
         assert self._config is not None
         self.workflows = {workflow.name: workflow for workflow in load(self._config)}

@@ -69,7 +69,9 @@ def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[lis
     """Run one worker with `n` processes for the length of a block, as a list of one.
 
     It serves the default queue and those that decorators of this program name. With `exit_on_completion` it can be
-    joined. Raises InvalidParameters, NotConfigured.
+    joined.
+
+    Raises InvalidParameters, NotConfigured.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidParameters(f"n={n!r}", "Must launch at least one worker", "give 1 or more")

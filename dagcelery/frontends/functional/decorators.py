@@ -130,7 +130,9 @@ class TaskFunction(Definition[P, R_co]):
         """Return this task with other options, for one use: a node's `name`, and those of `TaskOptions`.
 
         Options that are left out stay as they are, but a place takes the place of another, and so does what becomes
-        of items. Raises InvalidDag.
+        of items.
+
+        Raises InvalidDag.
         """
         check_keywords(options, TaskUse, f"{self.__name__}.options()")
         name, others = options.get("name"), {key: value for key, value in options.items() if key != "name"}
@@ -274,7 +276,9 @@ class DagFunction(Definition[P, R_co]):
 
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
         where to, `deadline` is in seconds from then. The others are those of `DagOptions`; options that are left out
-        stay as they are. Raises InvalidDag.
+        stay as they are.
+
+        Raises InvalidDag.
         """
         check_keywords(options, DagUse, f"{self.__name__}.options()")
         submission = {name: options[name] for name in _OF_A_SUBMISSION if options.get(name) is not None}
@@ -369,11 +373,13 @@ def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], TaskFunc
 @spelled_out(TaskKeywords, TaskOptions())
 @shortened
 def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords]) -> Any:
-    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``. Raises InvalidDag.
+    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
 
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``. `aliases` are names
     that it had, as "module:name", by which older runs find it. Calls of tasks and DAGs in a `dynamic` one that runs
     are nodes that follow it; what they return may only be passed on. `TaskOptions` says what the others mean.
+
+    Raises InvalidDag.
     """
     check_keywords(options, TaskKeywords, "@task")
     dynamic = options.get("dynamic", False)
@@ -406,7 +412,9 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords])
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
     `serializer` is the default of all values in it; `deadline` is in seconds. `schedule` is five fields of cron: beat
     submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. `DagOptions` says
-    what the others mean. Raises InvalidDag, also when built.
+    what the others mean.
+
+    Raises InvalidDag, also when built.
     """
     check_keywords(options, DagKeywords, "@dag")
     schedule = schedule_of(options.get("schedule"), options.get("timezone"))

@@ -220,7 +220,10 @@ class Outline:
 
 
 def outlines(top: Entry) -> list[Outline]:
-    """Return the workflows of a configuration. Raises InvalidConfig."""
+    """Return the workflows of a configuration.
+
+    Raises InvalidConfig.
+    """
     fields = top.fields(("project", "workflows"))
     project, workflows = fields["project"].name(), fields["workflows"].items("workflows")
     if not workflows:

@@ -19,8 +19,10 @@ def invoke(dag: Node | Buildable[..., Any], argv: Sequence[str] | None = None) -
     """Run what the command line says, by default that of this program.
 
     ``--input NAME LOCATION`` and ``--output NAME LOCATION``, for each one, are files; a list that is made by element is
-    a folder. ``--node-name a.b`` names a node in a nested DAG. Raises InvalidParameters, which is a ValueError,
-    InvalidLocation, which is an OSError, and what `runtime.local.invoke` raises.
+    a folder. ``--node-name a.b`` names a node in a nested DAG.
+
+    Raises InvalidParameters, which is a ValueError, InvalidLocation, which is an OSError, and what
+    `runtime.local.invoke` raises.
     """
     parser = argparse.ArgumentParser(description="Run a DAG or one of its nodes, with files as inputs and outputs.")
     parser.add_argument("--node-name", default="", help="a node, or one of a nested DAG: nested-dag.node")
