@@ -1,4 +1,4 @@
-"""`dagger.dag`: a DAG that keeps py-dagger's rules, and what is checked before it runs."""
+"""`dagger.dag`: a DAG that keeps py-dagger's rules, and the check of its parameters."""
 
 from __future__ import annotations
 

@@ -83,12 +83,12 @@ def serializer_of(hint: object) -> Serializer | Serialize | None:
     return next(filter(_is_serializer, get_args(hint)[1:]), None)
 
 
-def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
+def serializer_at(option: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
     """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
     nearest = serializer_of(hint_at(hint, path)) if path else None
     if isinstance(nearest, Serializer):
         return nearest
-    named = given or serializer_of(hint)
+    named = option or serializer_of(hint)
     if isinstance(named, Serialize):
         return (named.sub_output(str(path[0][1])) if len(path) == 1 else None) or named.root
     return named

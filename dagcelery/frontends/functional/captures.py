@@ -42,8 +42,8 @@ class Captures:
     def name_of_list(self, values: list[object], source: Source) -> str:
         """Return the name of a list in the branches, which `source` is in the body around."""
         is_held = any(values is held for held in self._held)
-        for known, other, name in self._lists:
-            if known is values if is_held else other == source:
+        for held, other, name in self._lists:
+            if held is values if is_held else other == source:
                 return name
         name = self._names.give("items")
         self._lists.append((values if is_held else None, source, name))

@@ -55,7 +55,7 @@ R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
-"""Options that are no fields of TaskOptions and DagOptions, where their default is not None."""
+"""The defaults, where they are not None, of options that TaskOptions and DagOptions do not have."""
 
 _OF_A_SUBMISSION: Final = ("key", "client")
 
@@ -147,7 +147,7 @@ class TaskFunction(Definition[P, R_co]):
 
         Returns how many they were.
         """
-        from dagcelery import client  # found late: writing a DAG needs no Celery
+        from dagcelery import client  # imported late: writing a DAG needs no Celery
 
         return client.forget(self._fn)
 
@@ -316,8 +316,8 @@ class DagFunction(Definition[P, R_co]):
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
-        name, known = self._name or name_of(self._fn), {**self._object(), **values}
-        return built(self._fn, parameters, hints, known=known, name=name, options=self._options)
+        arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
+        return built(self._fn, parameters, hints, known=arguments, name=name, options=self._options)
 
     def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
@@ -429,11 +429,15 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords])
 
 @shortened
 def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
-    """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
+    """Return the DAG of a decorated function; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
     if not is_buildable(fn):
         raise not_buildable(fn, "is not a decorated function", "decorate it with @dag or @task")
     if static:
-        raise InvalidDag(f"{shown(next(iter(static)))} of {shown(fn)}", "is not a static parameter", "a task has none")
+        raise InvalidDag(
+            f"{shown(next(iter(static)))} of {shown(fn)}",
+            "is not a static parameter",
+            "leave it out: only a DAG has static parameters",
+        )
     return fn.__dag__()

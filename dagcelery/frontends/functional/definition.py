@@ -68,7 +68,7 @@ class Definition(Generic[P, R_co]):
         raise NotImplementedError
 
     def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
-        """Note a call in a body that is being built, and return what stands for its value."""
+        """Record a call in a body that is being built, and return an output for its value."""
         raise NotImplementedError
 
     @property
@@ -87,7 +87,7 @@ class Definition(Generic[P, R_co]):
     @shortened
     def submit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run with these parameters on the workers, and return at once."""
-        from dagcelery import client  # found late: writing a DAG needs no Celery
+        from dagcelery import client  # imported late: writing a DAG needs no Celery
 
         node, params = self._prepared(args, kwargs)
         with nothing_traced():
@@ -246,7 +246,7 @@ class Definition(Generic[P, R_co]):
 
 
 def layers_of(fn: object) -> list[FunctionType]:
-    """Return the functions that `fn` consists of: the one that is called, what it wraps, what that wraps."""
+    """Return the functions that `fn` consists of: itself, the function that it wraps, and so on."""
     layers: list[FunctionType] = []
     while isinstance(fn, FunctionType) and fn not in layers:
         layers.append(fn)

@@ -1,4 +1,4 @@
-"""An `Output` stands in a DAG's body for a value that only a run will know, and refuses to be one.
+"""An `Output` represents, in a DAG's body, a value that only a run will know, and refuses to be used as one.
 
 It has no public attribute and no public method: ``out.anything`` is always the user's own property. Outputs belong to
 the trace of a body, and so do calls that are made while that body runs.
@@ -34,7 +34,7 @@ class Recorder(Protocol):
 
     @property
     def is_growth(self) -> bool:
-        """Whether what is called is called by a running task, and is executed after it."""
+        """Whether the calls are those of a running task, and executed after it."""
 
     @property
     def captures(self) -> object:
@@ -44,7 +44,7 @@ class Recorder(Protocol):
         """Return the source for a value with outputs in it."""
 
     def output(self, ref: Ref) -> Output:
-        """Return the one output that stands for `ref`."""
+        """Return the one output for `ref`."""
 
     def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
         """Note a call and return its number, for a `Result` to name."""
@@ -56,7 +56,7 @@ class Recorder(Protocol):
         """Return a hash, for sets and the keys of dicts."""
 
     def title(self, ref: Ref) -> str:
-        """Return what to call `ref` in an error."""
+        """Return a name of `ref` for errors."""
 
     def is_within(self, other: Recorder) -> bool:
         """Whether this is the body of a branch in `other`."""
@@ -139,18 +139,18 @@ def trace_of(output: Output) -> Recorder:
 
 
 def title(output: Output) -> str:
-    """Return what to call `output` in an error: "the output of 'split'['a']"."""
+    """Return a name of `output` for errors: "the output of 'split'['a']"."""
     return trace_of(output).title(ref_of(output))
 
 
 def part(output: Output, steps: Path) -> Output:
-    """Return the output that stands for what lies at `steps` within `output`."""
+    """Return the output for the value at `steps` within `output`."""
     ref = ref_of(output)
     return trace_of(output).output(Ref(ref.base, ref.path + steps))
 
 
 def flat(value: object) -> Iterator[object]:
-    """Yield what is in containers, and in those within them."""
+    """Yield the values in containers, and in those within them."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset):

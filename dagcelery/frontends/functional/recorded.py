@@ -59,7 +59,7 @@ class Unrolled(Source):
 
 @dataclass(frozen=True, slots=True)
 class Spliced(Source):
-    """A `Unrolled` once it is folded: the one of its items that stands for all."""
+    """An `Unrolled` once it is folded: one of its items, as a template for all."""
 
     template: Source
     over: Ref
@@ -169,7 +169,7 @@ class CalledTask:
     outputs: int | None = None
 
     def arity(self, path: Path) -> int | None:
-        """Return how many values lie at `path` of what is returned, if that is known."""
+        """Return how many values lie at `path` of the returned value, if that is known."""
         return self.outputs if not path and self.outputs is not None else arity(hint_at(self.returns, path))
 
 
@@ -183,7 +183,7 @@ class CalledDag:
     returns: object = None
 
     def arity(self, path: Path) -> int | None:
-        """Return how many values lie at `path` of what is returned, if that is known."""
+        """Return how many values lie at `path` of the returned value, if that is known."""
         return arity(hint_at(self.returns, path))
 
 
@@ -208,7 +208,7 @@ def context_of(ref: Ref, calls: Sequence[Call]) -> Context:
 
 
 def within_element(element: Element, calls: Sequence[Call]) -> Context:
-    """Return the context of what is made for `element`."""
+    """Return the context of calls for `element`."""
     return (*context_of(element.source, calls), element)
 
 

@@ -23,7 +23,7 @@ from dagcelery.objects import ATOMS, Copies, identity, same
 S = TypeVar("S")
 
 
-# Which element is meant by each that stands for all of its list.
+# The index of each element that represents all of its list.
 Places: TypeAlias = Mapping[Element, int]
 
 
@@ -81,7 +81,7 @@ class Table:
 
     def callee(self, callee: Callee) -> int:
         """Return the number of a task with its options, or of a DAG."""
-        return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
+        return _number_of(callee, self._callees, is_same_callee, lambda: self.number("callee", len(self._callees)))
 
     def _object(self, value: object) -> int:
         if id(value) in self._objects:
@@ -91,16 +91,16 @@ class Table:
             # Recorded values do not change.
             self._objects[id(value)] = value, self.number("object", type(value).__qualname__, same_as)
             return self._objects[id(value)][1]
-        return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
+        return _number_of(value, self._unidentified, same, lambda: self.number("unidentified", len(self._unidentified)))
 
 
-def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:
-    """Return the number of one of those that are known, to which `value` is added if it is like none of them."""
-    for other, found in known:
+def _number_of(value: S, others: list[tuple[S, int]], is_same: Callable[[S, S], bool], new: Callable[[], int]) -> int:
+    """Return the number of the same value among `others`, to which `value` is added if it is the first."""
+    for other, number in others:
         if is_same(other, value):
-            return found
-    known.append((value, number()))
-    return known[-1][1]
+            return number
+    others.append((value, new()))
+    return others[-1][1]
 
 
 class Terms:
