@@ -155,7 +155,7 @@ class _Body:
         except Exception as error:
             raise InvalidDag(
                 f"DAG {self.name!r}",
-                f"fails while it is built with {probes.told} instead of three: {type(error).__name__}: {error}",
+                f"fails while it is built with {probes.text} instead of three: {type(error).__name__}: {error}",
                 "indexes, len and slices of lists belong in a task that takes the whole list",
             ) from error
 

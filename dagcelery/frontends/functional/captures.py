@@ -42,8 +42,8 @@ class Captures:
     def name_of_list(self, values: list[object], source: Source) -> str:
         """Return the name of a list in the branches, which `source` is in the body around."""
         is_held = any(values is held for held in self._held)
-        for known, other, name in self._lists:
-            if known is values if is_held else other == source:
+        for held, other, name in self._lists:
+            if held is values if is_held else other == source:
                 return name
         name = self._names.give("items")
         self._lists.append((values if is_held else None, source, name))
@@ -52,19 +52,19 @@ class Captures:
 
     def is_list_from_around(self, values: list[object], branch: Recorder) -> bool:
         """Whether a list is of outputs from around the branch; one without elements may have some another time."""
-        found = [trace_of(leaf) for leaf in flat(values) if isinstance(leaf, Output)]
-        if not all(map(branch.is_within, found)):
+        traces = [trace_of(leaf) for leaf in flat(values) if isinstance(leaf, Output)]
+        if not all(map(branch.is_within, traces)):
             return False
         if any(values is held for held in self._held):
-            return bool(found) or not values
+            return bool(traces) or not values
         return any(isinstance(value, Output) for value in values)
 
     def handed_up(self, upstream: object, branch: Recorder) -> list[object]:
-        """Return what a node of `branch` comes after there; what is outside of it, all of the branch comes after."""
-        found = list(flat(upstream))
-        outside = [each for each in found if isinstance(each, Output) and branch.is_within(trace_of(each))]
-        self.upstream += [each for each in outside if not any(each is known for known in self.upstream)]
-        return [each for each in found if not any(each is other for other in outside)]
+        """Return the part of a node's upstream that is within `branch`; all of the branch comes after the rest."""
+        outputs = list(flat(upstream))
+        outside = [each for each in outputs if isinstance(each, Output) and branch.is_within(trace_of(each))]
+        self.upstream += [each for each in outside if not any(each is other for other in self.upstream)]
+        return [each for each in outputs if not any(each is other for other in outside)]
 
 
 def _held(branch: object) -> Iterator[object]:

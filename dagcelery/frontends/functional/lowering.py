@@ -230,7 +230,7 @@ def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
     if found:
         raise InvalidDag(
             "the DAG",
-            f"depends on how many elements a list has: with {trace.probes.told} instead of three the body {found}",
+            f"depends on how many elements a list has: with {trace.probes.text} instead of three the body {found}",
             "make it the same for any number: len, slices, range and if belong in a task that takes the "
             "list, and values that change from one time to the next are parameters",
         )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-# How many loops a list lies in, and the how manieth it is among those that are iterated there.
+# How many loops a list is in, and its number among those that are iterated there.
 Position: TypeAlias = tuple[int, int]
 
 
@@ -19,12 +19,12 @@ _MOST_ALONE: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """How many elements iterated lists have while a body runs; `told` says so in an error.
+    """How many elements iterated lists have while a body runs; `text` says so in an error.
 
     All have `length`, but for the one at the position `odd`, if that is given: it has `odd_length`.
     """
 
-    told: str
+    text: str
     length: int
     odd: Position | None = None
     odd_length: int = 0
@@ -43,7 +43,7 @@ THREE: Final = Probes("three elements", 3)
 
 
 def others(positions: Collection[Position]) -> Iterator[Probes]:
-    """Yield what a body is tried with once more if it iterated lists at these positions."""
+    """Yield the lengths for more trials of a body that iterated lists at these positions."""
     if not positions:
         return
     yield Probes("two elements", 2)

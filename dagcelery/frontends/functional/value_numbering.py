@@ -23,7 +23,7 @@ from dagcelery.objects import ATOMS, Copies, identity, same
 S = TypeVar("S")
 
 
-# Which element is meant by each that stands for all of its list.
+# The index of each element that represents all of its list.
 Places: TypeAlias = Mapping[Element, int]
 
 
@@ -52,7 +52,7 @@ _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list
 
 
 class Table:
-    """Numbers for terms, and copies of what is recorded; traces that are to be compared share them."""
+    """Numbers for terms, and copies of recorded values; traces that are to be compared share them."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
@@ -62,11 +62,11 @@ class Table:
         self._unidentified: list[tuple[object, int]] = []
 
     def number(self, *term: Hashable) -> int:
-        """Return the number of a term that is made of others' numbers and of words."""
+        """Return the number of a term, which consists of words and others' numbers."""
         return self._numbers.setdefault(term, len(self._numbers))
 
     def literal(self, value: object) -> int:
-        """Return the number of a value that is known; a container is what its items are."""
+        """Return the number of a value that is known; that of a container is made of its items'."""
         kind = type(value)
         if isinstance(value, list | tuple) and kind in _CONTAINERS:
             return self.number(_CONTAINERS[kind], tuple(map(self.literal, value)))
@@ -80,28 +80,27 @@ class Table:
         return self._object(value)
 
     def callee(self, callee: Callee) -> int:
-        """Return the number of what is called, with its options."""
-        return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
+        """Return the number of a task with its options, or of a DAG."""
+        return _number_of(callee, self._callees, is_same_callee, lambda: self.number("callee", len(self._callees)))
 
     def _object(self, value: object) -> int:
-        known = self._objects.get(id(value))
-        if known is not None:
-            return known[1]
-        found = identity(value)
-        if found is not None:
-            # Recorded values do not change.
-            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
+        if id(value) in self._objects:
             return self._objects[id(value)][1]
-        return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
+        same_as = identity(value)
+        if same_as is not None:
+            # Recorded values do not change.
+            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, same_as)
+            return self._objects[id(value)][1]
+        return _number_of(value, self._unidentified, same, lambda: self.number("unidentified", len(self._unidentified)))
 
 
-def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:
-    """Return the number of one of those that are known, to which `value` is added if it is like none of them."""
-    for other, found in known:
+def _number_of(value: S, others: list[tuple[S, int]], is_same: Callable[[S, S], bool], new: Callable[[], int]) -> int:
+    """Return the number of the same value among `others`, to which `value` is added if it is the first."""
+    for other, number in others:
         if is_same(other, value):
-            return found
-    known.append((value, number()))
-    return known[-1][1]
+            return number
+    others.append((value, new()))
+    return others[-1][1]
 
 
 class Terms:
@@ -169,13 +168,13 @@ class Terms:
     def _ref(self, ref: Ref, places: Places) -> int:
         base = ref.base
         if isinstance(base, Parameter):
-            made = self._table.number("parameter", base.name)
+            number = self._table.number("parameter", base.name)
         elif isinstance(base, Element):
             index = places.get(base, base.index)
-            made = self._table.number("element", self._ref(base.source, places), index)
+            number = self._table.number("element", self._ref(base.source, places), index)
         else:
-            made = self._table.number("result", self.call(base.call, places), base.leaf)
-        return self._table.number("part", made, ref.path) if ref.path else made
+            number = self._table.number("result", self.call(base.call, places), base.leaf)
+        return self._table.number("part", number, ref.path) if ref.path else number
 
     def _instances(self, context: Context) -> Iterator[Places]:
         if self._lengths is None or not context:
