@@ -119,7 +119,7 @@ class Copies:
         self._known: dict[int, tuple[object, _Copy]] = {}
         self._now: dict[int, Any] = {}
 
-    def later(self) -> None:
+    def outdate(self) -> None:
         """Say that objects may have changed since the last copy."""
         self._now.clear()
 

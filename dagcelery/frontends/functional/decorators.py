@@ -320,7 +320,7 @@ class DagFunction(Definition[P, R_co]):
         # A DAG that returns nothing still has an end, for others to come after.
         return (
             leaf(())
-            if trace.is_growth or inner.returns in (None, Literal(None))
+            if trace.is_dynamic or inner.returns in (None, Literal(None))
             else rebuilt(inner.returns, arguments, leaf)
         )
 
@@ -337,7 +337,7 @@ class DagFunction(Definition[P, R_co]):
             self._fn,
             parameters,
             known,
-            known={**self._object(), **values},
+            values={**self._object(), **values},
             name=self._name or name_of(self._fn),
             options=self._options,
         )
@@ -419,7 +419,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
 
 
 def _driver() -> Callable[..., Any]:
-    from dagcelery.frontends.functional.building import drive
+    from dagcelery.frontends.functional.dynamic import drive
 
     return drive
 
