@@ -97,7 +97,7 @@ def test_an_object_that_has_not_changed_is_copied_once() -> None:
     assert (second.v[3], first.v[3]) == (1, 0)
     with pytest.raises(Hidden) as hidden:
         copies.take(Box([secret := Secret()]))
-    assert hidden.value.found is secret
+    assert hidden.value.value is secret
 
 
 def test_functions_are_the_same_if_code_and_captures_are() -> None:

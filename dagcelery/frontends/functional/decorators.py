@@ -173,13 +173,13 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
-        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
+        from dagcelery.frontends.functional.snapshot import remembered  # only for tasks that run by themselves
 
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
         # Which of its DAGs depends on the names, and on what the defaults hold, which are parameters of it.
-        return kept(self._dags, names, self._defaults, make) or make()
+        return remembered(self._dags, names, self._defaults, make) or make()
 
     def _made_alone(self, names: Iterable[str]) -> DAG:
         known = self._hints()
@@ -265,7 +265,7 @@ class DagFunction(Definition[P, R_co]):
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
         from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
-        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+        from dagcelery.frontends.functional.snapshot import key_of, read_anew, remembered
 
         if not self._bound:
             self._refresh()
@@ -277,7 +277,7 @@ class DagFunction(Definition[P, R_co]):
             with recursion_refused((self._fn, values_key), name_of(self._fn)):
                 return self._built(values)
 
-        dag = kept(self._dags, key, (self._fn,), read)
+        dag = remembered(self._dags, key, (self._fn,), read)
         if dag is not None:
             return dag
         held = (*self._bound, *values.values()) if key is None else ()

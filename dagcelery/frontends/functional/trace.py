@@ -176,15 +176,15 @@ def _sources(values: Iterable[object], trace: Trace, levels: int) -> tuple[Sourc
 
 def _literal(sources: Collection[Source], container: Callable[[Iterable[object]], object]) -> Literal | None:
     """Return a copy of a container that holds no output: it may be changed after the call."""
-    known = [source.value for source in sources if isinstance(source, Literal)]
-    return Literal(container(known)) if len(known) == len(sources) else None
+    values = [source.value for source in sources if isinstance(source, Literal)]
+    return Literal(container(values)) if len(values) == len(sources) else None
 
 
 def _list(values: Any, trace: Trace, levels: int) -> Source:
     if trace.free_variables is not None:
         values = values if type(values) is list else list(values)
         if trace.free_variables.is_list_from_around(values, trace):
-            # As a whole: it may go through all elements of a list, of which one by one nobody could tell.
+            # As a whole: it may go through all elements of a list, which one by one would not show.
             return trace.adopted_list(values)
     items = _sources(_one_by_one(values, trace) if isinstance(values, Iterator) else values, trace, levels)
     return _literal(items, list) or ListOf(_with_runs(items, trace))
@@ -220,8 +220,8 @@ def _dict(values: Mapping[Any, object], trace: Trace, levels: int) -> Source:
             raise InvalidDag(title(key), "is a key of a dict, but has no value yet", "build the dict in a task")
     keys = [trace.copy_of(key) for key in values]
     items = _sources(values.values(), trace, levels)
-    known = _literal(items, lambda made: dict(zip(keys, made, strict=True)))
-    return known or DictOf(tuple(zip(keys, items, strict=True)))
+    literal = _literal(items, lambda values: dict(zip(keys, values, strict=True)))
+    return literal or DictOf(tuple(zip(keys, items, strict=True)))
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
@@ -377,7 +377,7 @@ class Trace:
             return self.numbering.copies.take(value)
         except objects.Hidden as hidden:
             raise InvalidDag(
-                f"{title(hidden.found)} in a {_kind(value)} ({self._argument}{self.place})",
+                f"{title(hidden.value)} in a {_kind(value)} ({self._argument}{self.place})",
                 "is out of reach, since only lists, tuples, sets and dicts are looked into",
                 "pass it as an argument of its own, or in a list, tuple, set or dict",
             ) from None
@@ -501,11 +501,11 @@ class Trace:
         return joined([*loops, *values], self)
 
     def _check_loops(self) -> None:
-        found: dict[Ref, Element] = {}
+        current: dict[Ref, Element] = {}
         for _, element in self._active:
-            if found.setdefault(element.source, element) != element:
-                wrong = f"pairs every element of {self.title(element.source)} with every other"
-                raise InvalidDag(self.place, wrong, NESTED)
+            if current.setdefault(element.source, element) != element:
+                problem = f"pairs every element of {self.title(element.source)} with every other"
+                raise InvalidDag(self.place, problem, NESTED)
 
     def context(self, ref: Ref) -> Context:
         """Return the elements that `ref` exists once for each of."""
