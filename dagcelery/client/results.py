@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from dagcelery.engine.execute import Executed
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine, Unobserved
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
@@ -36,6 +36,7 @@ from dagcelery.store.records import (
     RunRecord,
     Scope,
     Spot,
+    TaskResult,
 )
 
 GLANCE_SECONDS = 5.0
@@ -207,15 +208,16 @@ def _blockers(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Blockers
     parents: dict[int, Place] = {}
     for body in sorted({body for body, _ in nodes}):
         plan, number = view.program.home(body) or (view.program.plan, body)
-        for name, entry in topology(plan)[number].items():
-            if not name.isdigit():
+        for step, entry in topology(plan)[number].items():
+            if step < 0:  # START and CLOSE
                 continue
-            place = (body, int(name))
-            for kind, found in (("s", whole), ("se", by_item)):
-                for successor in entry.get(kind) or ():
-                    found.setdefault((body, successor), []).append(place)
-            if entry.get("b", -1) > 0:
-                parents.setdefault(body - number + entry["b"], place)
+            place = (body, step)
+            for successor in entry.successors:
+                whole.setdefault((body, successor), []).append(place)
+            for successor in entry.item_successors:
+                by_item.setdefault((body, successor), []).append(place)
+            if entry.body > 0:
+                parents.setdefault(body - number + entry.body, place)
     outstanding = engine.store.reader.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):
@@ -389,17 +391,17 @@ class RunStatus:
         return run_repr(self)
 
 
-class Causes(Unobserved):
+class Causes(Listener):
     """Keeps the first error of a run in this process that stands, so that it can be raised with its cause."""
 
     def __init__(self) -> None:
         self.first: BaseException | None = None
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Keep the first error after which nothing was tried; the one of a hook fails no run."""
-        if self.first is None and reply.state == "committed" and grant.step != HOOK:
-            self.first = executed.error
-        return executed.error is self.first
+        if self.first is None and response.state == "committed" and claim.step != HOOK:
+            self.first = result.error
+        return result.error is self.first
 
 
 def state(store: Store, run_id: str) -> RunState:

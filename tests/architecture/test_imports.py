@@ -22,7 +22,7 @@ LAW: dict[str, set[str]] = {
     "store": set(),
     "frontends": {"model", "client"},
     "draw": {"model"},
-    "planner": {"model", "payload.functions", "payload.models"},
+    "planner": {"model", "payload.functions", "payload.models", "store.records"},
     # Not model, not frontends: a worker needs the plan, not the graph.
     "engine": {"planner", "payload", "store", "settings"},
     "worker": {"engine", "planner", "payload", "store", "settings"},
@@ -46,8 +46,8 @@ LAST = "compat"
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
     "billiard": {"worker"},
-    "redis": {"store/redis", "store/inspection", "testing"},
-    "lupa": {"store/local"},
+    "redis": {"store/redis", "testing"},
+    "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
     "dill": {"payload/serializers/formats"},
     "msgpack": {"payload/serializers/formats"},
