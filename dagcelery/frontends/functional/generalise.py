@@ -200,10 +200,10 @@ def _changed(call: Call, change: Callable[[Source], Source], context: Context | 
     return Call(call.callee, arguments, change(call.after), call.context if context is None else context)
 
 
-def _unrolled(source: Source) -> Iterator[Unrolled]:
-    for part in everything(source):
-        if isinstance(part, Unrolled):
-            yield part
+def _unrolled(source: Source) -> list[Unrolled]:
+    if isinstance(source, Ref | Literal):
+        return []
+    return [part for part in everything(source) if isinstance(part, Unrolled)]
 
 
 def _is_left(ref: Ref, numbers: Collection[int]) -> bool:

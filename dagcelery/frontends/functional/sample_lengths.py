@@ -28,11 +28,6 @@ class SampleLengths:
     odd: Position | None = None
     odd_length: int = 0
 
-    @property
-    def tells_elements_apart(self) -> bool:
-        """Whether a list of all elements looks different from a list of one."""
-        return self.length > 1
-
     def of(self, position: Position) -> int:
         """Return the length of the list at `position`."""
         return self.odd_length if _grouped(position) == self.odd else self.length

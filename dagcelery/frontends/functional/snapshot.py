@@ -261,6 +261,8 @@ def key_of(values: Mapping[str, object]) -> Hashable | None:
 
     None if there are lists, which a body may change, or objects, whose classes may change: the body runs each time.
     """
+    if not values:
+        return ()
     return identity(sorted(values.items())) if all(map(_is_constant, values.values())) else None
 
 

@@ -13,7 +13,6 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from contextlib import contextmanager
 from dataclasses import replace
 from types import FunctionType
 from typing import Any, Final, cast
@@ -110,10 +109,8 @@ def _source(value: object, trace: Trace, levels: int) -> Source:
 
 def context_in(source: Source, trace: Trace) -> Context:
     """Return the elements that `source` belongs to; one that runs through all of them belongs to none."""
-    if isinstance(source, Ref):
-        return trace.context(source)
-    if isinstance(source, Unrolled):
-        return trace.context(source.over)
+    if isinstance(source, Ref | Unrolled):
+        return context_of(source if isinstance(source, Ref) else source.over, trace.calls)
     contexts = [context_in(part, trace) for part in within(source)]
     is_flat = len(contexts) > 1 and all(isinstance(part, Unrolled) for part in within(source))
     if is_flat and contexts[0] != contexts[1] and _lists(contexts[0]) == _lists(contexts[1]):
@@ -225,7 +222,7 @@ def _dict(values: Mapping[Any, object], trace: Trace, levels: int) -> Source:
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
-    if not trace.samples.tells_elements_apart:
+    if not trace.tells_elements_apart:
         return items
     contexts = [context_in(item, trace) for item in items]
     result: list[Source] = []
@@ -261,6 +258,7 @@ class Trace:
         free_variables: FreeVariables | None = None,
     ) -> None:
         self.samples = samples
+        self.tells_elements_apart = samples.length > 1  # else a list of one element may be a list of all
         self.parameters = parameters
         self.numbering = numbering
         self.free_variables = free_variables
@@ -300,20 +298,22 @@ class Trace:
         """Note a call and return its number, for a `Result` to name."""
         if self.free_variables is not None:
             upstream = self.free_variables.handed_up(upstream, self)
-        with self._at(f"the call of {callee.name!r}"):
-            try:
-                sources = {}
-                for name, value in arguments.items():
-                    self._argument = f"argument {name!r} of "
-                    sources[name] = self.source_of(value)
-                self._argument = ""
-                after = self.source_of(upstream) if upstream else _NOTHING
-                self.calls.append(Call(callee, sources, after, self._context((*sources.values(), after))))
-                self._note_defined(callee)
-            except TwoLists as refusal:
-                self._argument = ""
-                self._tell_apart(refusal)
-                self.calls.append(Call(callee, {}, _NOTHING, ()))
+        outer, self.place = self.place, f"the call of {callee.name!r}"
+        self.numbering.copies.outdate()
+        try:
+            sources = {}
+            for name, value in arguments.items():
+                self._argument = f"argument {name!r} of "
+                sources[name] = self.source_of(value)
+            self._argument = ""
+            after = self.source_of(upstream) if upstream else _NOTHING
+            self.calls.append(Call(callee, sources, after, self._context((*sources.values(), after))))
+            self._note_defined(callee)
+        except TwoLists as refusal:
+            self._tell_apart(refusal)
+            self.calls.append(Call(callee, {}, _NOTHING, ()))
+        finally:
+            self._argument, self.place = "", outer
         return len(self.calls) - 1
 
     def _note_defined(self, callee: Callee) -> None:
@@ -356,15 +356,16 @@ class Trace:
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
-        with self._at("the returned value"):
-            source = self.source_of(value)
-            if self.samples.tells_elements_apart and context_in(source, self):
-                raise InvalidDag(
-                    f"{self.place} with {self.title(next(leaves(source)))}",
-                    "belongs to one element of a list",
-                    "return the list of all results",
-                )
-            return source
+        self.place = "the returned value"
+        self.numbering.copies.outdate()
+        source = self.source_of(value)
+        if self.tells_elements_apart and context_in(source, self):
+            raise InvalidDag(
+                f"{self.place} with {self.title(next(leaves(source)))}",
+                "belongs to one element of a list",
+                "return the list of all results",
+            )
+        return source
 
     def copy_of(self, value: object) -> object:
         """Return a value as it is now: it is recorded, and may be changed before it travels.
@@ -391,15 +392,6 @@ class Trace:
         and would be one key, is known only when the DAG runs.
         """
         return hash(self._numbers_of_first.now(ref)) if self.context(ref) else hash(ref)
-
-    @contextmanager
-    def _at(self, place: str) -> Iterator[None]:
-        outer, self.place = self.place, place
-        self.numbering.copies.outdate()
-        try:
-            yield
-        finally:
-            self.place = outer
 
     def iterate(self, ref: Ref) -> Iterator[Output]:
         """Yield the parts of a tuple, if it is known to be one, else sample elements of a list."""
@@ -456,9 +448,8 @@ class Trace:
         return arity(hint_of(ref, self.calls, self.parameters))
 
     def _elements(self, source: Ref) -> Iterator[Output]:
-        # An element is active from when it is given out until the next is asked for, or until the loop is
-        # left and this generator closed: a call made meanwhile is made once per element, even if it does not
-        # use it.
+        # An element is active from when it is given out until the next is asked for, or the loop is left and this
+        # generator closed: a call made meanwhile is made once per element, even if it does not use it.
         loop = object()
         try:
             for index in range(self.length(source)):
@@ -493,12 +484,12 @@ class Trace:
                 return
 
     def _context(self, sources: Iterable[Source]) -> Context:
-        if not self.samples.tells_elements_apart:
-            return ()  # a single element in a list might be an element or all of them
+        if not self.tells_elements_apart:
+            return ()
         self._check_loops()
         loops = [within_element(element, self.calls) for _, element in self._active]
         values = [context_in(source, self) for source in sources if not isinstance(source, Literal)]
-        return joined([*loops, *values], self)
+        return joined([*loops, *values], self) if loops or values else ()
 
     def _check_loops(self) -> None:
         current: dict[Ref, Element] = {}

@@ -27,6 +27,8 @@ Places: TypeAlias = Mapping[Element, int]
 
 _NOWHERE: Final[Places] = {}
 
+_ONCE: Final[Iterable[Places]] = (_NOWHERE,)
+
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
 
 
@@ -111,18 +113,19 @@ class ValueNumbers:
         """Return the number of a call for the elements at `places`."""
         call = self._calls[index]
         key = index, *map(places.get, call.context)
-        if key not in self._of_calls:
+        number = self._of_calls.get(key)
+        if number is None:
             arguments = tuple([(name, self.of(source, places)) for name, source in call.arguments.items()])
             callee, after = self._numbering.callee(call.callee), self.of(call.after, places)
-            self._of_calls[key] = self._numbering["call", callee, arguments, after]
-        return self._of_calls[key]
+            number = self._of_calls[key] = self._numbering["call", callee, arguments, after]
+        return number
 
     def of_calls(self) -> list[tuple[int, int]]:
         """Return the index and the number of every call, those of a loop once for each element."""
         return [
             (index, self.of_call(index, places))
             for index, call in enumerate(self._calls)
-            for places in self._instances(call.context)
+            for places in (self._instances(call.context) if call.context and self._lengths is not None else _ONCE)
         ]
 
     def now(self, source: Source) -> int:
@@ -169,9 +172,7 @@ class ValueNumbers:
         return numbering["part", number, ref.path] if ref.path else number
 
     def _instances(self, context: Context) -> Iterable[Places]:
-        if self._lengths is None or not context:
-            return (_NOWHERE,)
-        outer = self._instances(context[:-1])
+        outer = self._instances(context[:-1]) if len(context) > 1 else _ONCE
         return [longer for places in outer for longer in self._each(context[-1].source, places)]
 
     def _each(self, source: Ref, places: Places) -> list[Places]:
