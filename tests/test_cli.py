@@ -19,10 +19,10 @@ from rich.console import Console
 import cli_targets
 from dagcelery.cli import dag, show_run
 from dagcelery.cli.commands import to_json
-from dagcelery.cli.machine import consumed, ended_by_signals, exit_code, stay
+from dagcelery.cli.processes import consumed, ended_by_signals, exit_code, stay
 from dagcelery.cli.running import bar, chosen, counts, seconds, table
 from dagcelery.client import set_default
-from dagcelery.client.results import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunState, RunStatus
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
 

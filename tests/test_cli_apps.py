@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 import cli_targets
 from dagcelery.cli import dag
-from dagcelery.cli.machine import consumed
+from dagcelery.cli.processes import consumed
 from dagcelery.client import Client, Run, set_default
 from dagcelery.local import Cluster, Server
 

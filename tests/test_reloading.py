@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from dagcelery.cli import dag
-from dagcelery.cli.machine import log_level
+from dagcelery.cli.processes import log_level
 from dagcelery.client import Client
 from dagcelery.local import Cluster, Process
 from dagcelery.local import cluster as local_cluster

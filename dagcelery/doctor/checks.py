@@ -12,8 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dagcelery.client import results
-from dagcelery.client.results import Worker, holds, of_other_keys
+from dagcelery.client.status import Worker, holds, of_other_keys, run_status
 from dagcelery.doctor.context import Finding, Patient, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
@@ -268,7 +267,7 @@ def check_queues(patient: Patient) -> Iterator[Finding]:
     for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
-                nodes = results.status(patient.binding.engine, listed.id).nodes
+                nodes = run_status(patient.binding.control, listed.id).nodes
             except UnknownKey:
                 strange.append(listed.id)
                 continue

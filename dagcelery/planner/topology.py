@@ -37,7 +37,7 @@ Two shapes in a plan can be sent as Celery canvas: fan-outs with one join, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -55,6 +55,31 @@ def topology(plan: Plan) -> Topology:
         plan.memo["topology"] = _topology(plan)
     found: Topology = plan.memo["topology"]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The steps of the same body that a step waits for as a whole, and those that it waits for item by item."""
+
+    steps: Sequence[int]
+    items: Sequence[int]
+
+
+def predecessors(plan: Plan, body: int) -> Sequence[Needs]:
+    """Return what each step of a body needs; worked out once."""
+    key = f"predecessors of {body}"
+    if key not in plan.memo:
+        steps: list[list[int]] = [[] for _ in plan.bodies[body].steps]
+        items: list[list[int]] = [[] for _ in plan.bodies[body].steps]
+        for index in range(len(steps)):
+            entry = topology(plan)[body][str(index)]
+            for following in entry["s"]:
+                steps[following].append(index)
+            for following in entry["se"]:
+                items[following].append(index)
+        plan.memo[key] = list(map(Needs, steps, items))
+    needs: Sequence[Needs] = plan.memo[key]
+    return needs
 
 
 @dataclass(slots=True)
@@ -241,7 +266,8 @@ def join_of(plan: Plan, body: int, step: int) -> int | None:
         return None
     if other["n"] == 1:
         return join
-    before, needed = _before(plan, body), {*_before(plan, body)[join]} - {step}
+    before = [[*needs.steps, *needs.items] for needs in predecessors(plan, body)]
+    needed = {*before[join]} - {step}
     return join if needed <= _ancestors(before, step, min(needed)) else None
 
 
@@ -277,19 +303,6 @@ def _only_successor(table: dict[str, dict[str, Any]], entry: dict[str, Any]) -> 
     following: int = entry["s"][0]
     other = table[str(following)]
     return following if other["n"] == 1 and not other["e"] and not other["x"] else None
-
-
-def _before(plan: Plan, body: int) -> list[list[int]]:
-    key = f"before {body}"
-    if key not in plan.memo:
-        table = topology(plan)[body]
-        before: list[list[int]] = [[] for _ in plan.bodies[body].steps]
-        for index in range(len(before)):
-            for following in (*table[str(index)]["s"], *table[str(index)]["se"]):
-                before[following].append(index)
-        plan.memo[key] = before
-    found: list[list[int]] = plan.memo[key]
-    return found
 
 
 def _ancestors(before: list[list[int]], step: int, least: int) -> set[int]:

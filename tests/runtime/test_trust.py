@@ -178,7 +178,7 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
     assert run_id in caplog.text
     assert "refused" in caplog.text
     raw.hset(key(run_id, "plan"), "0", data)
-    assert results.state(world.store, run_id) == "pending"
+    assert world.client.record(run_id).state == "pending"
     world.deliver(Message(VISIT, {"run": run_id, "queue": "celery"}))
     assert world.result(run_id) == flows.map_reduce(3)
 
@@ -206,7 +206,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
     one, two = world.submit(flows.echo, x="one"), world.submit(flows.square, x=2)
     raw.hset(key(two, "plan"), "0", raw.hget(key(one, "plan"), "0"))
     world.settle()
-    assert results.state(world.store, two) == "pending"
+    assert world.client.record(two).state == "pending"
     assert "refused" in caplog.text
 
 
@@ -304,7 +304,7 @@ def test_a_worker_whose_keys_do_not_fit_refuses_the_plan_and_leaves_the_run_to_o
     world.deliver(message, stranger)
     assert "refused" in caplog.text
     assert "DAGCELERY_SIGNING_KEY" in caplog.text
-    assert results.state(world.store, run_id) == "pending"
+    assert world.client.record(run_id).state == "pending"
     world.settle()
     assert world.result(run_id) == flows.map_reduce(3)
 

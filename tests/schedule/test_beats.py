@@ -14,7 +14,7 @@ from celery import Celery
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
-from dagcelery.client.results import RunState
+from dagcelery.client.status import RunState
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
 from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
