@@ -234,7 +234,8 @@ def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_ente
     is_branch = "branch" in step.options
     if step.over is not None and is_entered and not (counts.total or counts.skipped or counts.started):
         skips = 0  # its items are not known yet, or its condition is not decided: it is not skipped
-    is_untouched = is_branch and not counts.total  # whoever decided it has not begun what is in it
+    # Closing a branch that was not taken has a time too, but begins nothing.
+    is_untouched = is_branch and not (counts.done or counts.running or counts.retrying or counts.failed)
     return NodeStatus(
         prefix + step.name,
         step.queue,

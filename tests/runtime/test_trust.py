@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.client import results
 from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
 from dagcelery.local import Server
 from dagcelery.store.keys import key
@@ -286,7 +285,7 @@ def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, serv
         parts[part] = value
         raw.hset(key(run_id, "sc"), scope, "/".join(parts))
     world.settle()
-    assert results.state(store, run_id) != "done"
+    assert world.client.record(run_id).state != "done"
     with pytest.raises(BadSignature, match="its record names another"):
         world.result(run_id)
     store.close()
