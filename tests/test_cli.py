@@ -94,10 +94,10 @@ def test_parameters_come_from_a_file_and_single_ones_win(cli: Cli, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["squares"], "does not say which DAG of which module; write pkg.mod:name"),
-        (["./jobs/nightly.py:main"], "write its module's name: jobs.nightly:main"),
+        (["squares"], "does not name a module and an object in it; write 'package.module:name'"),
+        (["./jobs/nightly.py:main"], "write its module's name, 'jobs.nightly'"),
         (["cli_targets:squaress"], "module 'cli_targets' has no 'squaress'; did you mean 'squares' or 'square'?"),
-        (["no_such_module:x"], "No module named 'no_such_module'"),
+        (["no_such_module:x"], "there is no module 'no_such_module'; put its folder on Python's path"),
         (["cli_targets:squares", "-p", "n"], "'n' has no value; write n=VALUE"),
         (["cli_targets:squares", "-p", "n=four"], "for a text write -p 'n=\"four\"'"),
         (["cli_targets:squares", "--params", "-"], "<stdin> is not JSON"),
@@ -133,6 +133,7 @@ def test_a_module_that_cannot_be_imported_is_told_with_the_place(cli: Cli, broke
     told = sentence(cli("invoke", "broken_module:dag"))
     assert told.startswith("Error: module 'broken_module' cannot be imported: ")
     assert "line 2)" in told
+    assert told.endswith("; repair it, then try again")
 
 
 # -- running -----------------------------------------------------------------------------------------------

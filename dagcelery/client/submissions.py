@@ -6,7 +6,6 @@ Parameters are checked against the plan and sealed before anything is written.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +19,12 @@ from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import (
     BrokerUnavailable,
     InvalidDag,
-    InvalidDagType,
     InvalidParameters,
     KeyReused,
     NotSent,
     SerializationError,
 )
+from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
@@ -107,7 +106,7 @@ def deadline_of(dag: DAG | Task) -> float | None:
 
 def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable, Mapping[str, object]]:
     """Tell static parameters, which say what the DAG is, from those of the run."""
-    node = _found(node) if isinstance(node, str) else node
+    node = _imported(node) if isinstance(node, str) else node
     if isinstance(node, type) or not isinstance(params, Mapping):
         return node, params  # which is refused where it is looked at
     names = getattr(node, "static", ())
@@ -120,7 +119,7 @@ def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable,
 
 def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, object]:
     """Return the values of static parameters that were given, beside others or before."""
-    node = _found(node) if isinstance(node, str) else node
+    node = _imported(node) if isinstance(node, str) else node
     names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
     return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
 
@@ -128,7 +127,7 @@ def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, obje
 def dag_of(node: Submittable) -> DAG | Task:
     """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
     if isinstance(node, str):
-        return dag_of(_found(node))
+        return dag_of(_imported(node))
     if isinstance(node, DAG | Task):
         return node
     if is_buildable(node):
@@ -140,19 +139,11 @@ def dag_of(node: Submittable) -> DAG | Task:
     )
 
 
-def _found(text: str) -> Submittable:
-    """Import what ``"module:name"`` says."""
-    module, _, name = text.partition(":")
-    if not module.strip(".") or not name:
-        raise InvalidDagType(f"'{text}'", "it does not say where the DAG is", "write 'package.module:name'")
+def _imported(text: str) -> Submittable:
     try:
-        found: object = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # a module's body raises what it likes
-        wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
-        raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
-    return cast(Submittable, found)
+        return cast(Submittable, import_named(text))
+    except Unimportable as error:
+        raise InvalidDag(f"'{text}'", error.problem, error.remedy) from error.__cause__
 
 
 def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
