@@ -77,12 +77,12 @@ def _go_on(
     is_cleared = not cleared or machine.clear(run_id, cleared)
     if not is_cleared or not machine.resume(run_id, deadline_seconds):
         raise NotResumable(run_id, control.record(run_id).state)
-    if not control.activate(view):
+    if not control.quotas.enter(view):
         machine.admit(run_id, still="limit")
     swept = machine.sweep(run_id, Lost(), control.settings.dead_seconds, control.settings.max_deaths)
     for queue in swept.wake_ups:
         messages = machine.wake_ups(run_id, queue, control.sender.slots(queue))
-        control.sender.visit(run_id, queue, max(1, messages))
+        control.sender.wake_up(run_id, queue, max(1, messages))
 
 
 def _root_step(view: RunView, node: str) -> int:

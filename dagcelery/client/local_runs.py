@@ -18,18 +18,18 @@ from typing import Any
 from dagcelery.client import results, submissions
 from dagcelery.client.status import RunState
 from dagcelery.client.submissions import Submittable, plan_of
-from dagcelery.engine.execute import Executed
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine, Unobserved
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
-from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, Scope
-from dagcelery.worker.soft_limit import soft_time_limit
+from dagcelery.store.in_process import store_in_process
+from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, Scope, TaskResult
+from dagcelery.worker.process import CeleryProcess
 
 _FOR_EVER = 1e10
 """Seconds."""
@@ -47,7 +47,7 @@ class InMemoryBroker:
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Keep a message until it is due."""
         if delay_seconds:
             heapq.heappush(self._later, (time.monotonic() + delay_seconds, run_id, queue))
@@ -65,7 +65,7 @@ class InMemoryBroker:
         """Deliver messages, and those that they cause, until there are none."""
         while self._waiting or self._later:
             if self._waiting:
-                engine.visit(*self._waiting.popleft())
+                engine.work(*self._waiting.popleft())
             else:
                 due, run_id, queue = heapq.heappop(self._later)
                 time.sleep(max(0.0, due - time.monotonic()))
@@ -84,17 +84,17 @@ _KEY = secrets.token_hex(16)
 """Of this process, so that its runs may take results of each other from the cache."""
 
 
-class FirstError(Unobserved):
+class FirstError(Listener):
     """The first error of a run that stands; it becomes the cause of what the run raises."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Keep the first error after which nothing was tried; the one of a hook fails no run."""
-        if self.error is None and reply.state == "committed" and grant.step != HOOK:
-            self.error = executed.error
-        return executed.error is self.error
+        if self.error is None and response.state == "committed" and claim.step != HOOK:
+            self.error = result.error
+        return result.error is self.error
 
 
 class LocalRun:
@@ -108,8 +108,8 @@ class LocalRun:
             Keyring.parse(_KEY),
             eager_settings(settings),
             self._broker,
-            soft_time_limit=soft_time_limit,
-            observer=self._first,
+            process=CeleryProcess(),
+            listener=self._first,
         )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
@@ -136,7 +136,7 @@ class LocalRun:
 
     def run(self, params: Mapping[str, object]) -> None:
         """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
-        sealed = submissions.seal(self._view, params, self.engine.limits)
+        sealed = submissions.seal(self._view, params)
         run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), sealed.values, sealed.lists, sealed.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
         self.deliver()

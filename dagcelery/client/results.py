@@ -17,7 +17,7 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
-from dagcelery.store.records import ROOT, TERMINAL, Lost, Scope
+from dagcelery.store.records import ROOT, TERMINAL, Lost, PieceId, Scope
 
 GLANCE_SECONDS = 5.0
 """How often a process that waits looks whether the deadline has passed."""
@@ -156,11 +156,11 @@ def errors(control: RunControl, run_id: str) -> list[Failure]:
 
 
 def _attempt(view: RunView, name: str, stored: bytes) -> Failure:
-    piece, _, repeated = name.partition("@")
+    piece = PieceId.parse(name).name
     attempt, body = values.open_bytes(view.keyring, addresses.failure(view.run_id, piece), stored)
     error = failures.decode(bytes(body))
     try:
         address = view.piece_address(piece)
     except (BadSignature, IndexError):  # a rewind took its scope back, and there may be another graph now
         address = "(taken back)"
-    return Failure(address, attempt, error["type"], error["message"], error["traceback"], not repeated)
+    return Failure(address, attempt, error["type"], error["message"], error["traceback"], "@" not in name)

@@ -36,7 +36,7 @@ from dagcelery.tracebacks import Shortened, shortened
 if TYPE_CHECKING:
     from celery import Celery
 
-    from dagcelery.worker.context import Binding
+    from dagcelery.worker.app_context import AppContext
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -255,28 +255,28 @@ class Client:
 
     settings: Settings
     app: Celery | None = None
-    _binding: Binding | None = field(default=None, repr=False)
+    _app_context: AppContext | None = field(default=None, repr=False)
 
     @property
-    def binding(self) -> Binding:
+    def app_context(self) -> AppContext:
         """Our tasks on the app, made with the first use: until then neither Celery nor Redis is imported."""
-        if self._binding is None:
+        if self._app_context is None:
             from dagcelery.worker.app import make_app
-            from dagcelery.worker.context import binding_of
+            from dagcelery.worker.app_context import app_context_of
 
             self.app = self.app or make_app(self.settings)
-            self._binding = binding_of(self.app)
-        return self._binding
+            self._app_context = app_context_of(self.app)
+        return self._app_context
 
     @property
     def control(self) -> RunControl:
         """This process's access to runs."""
-        return self.binding.control
+        return self.app_context.control
 
     @property
     def store(self) -> Store:
         """The store of this client's runs."""
-        return self.binding.store
+        return self.app_context.store
 
     def submit(
         self,
@@ -292,7 +292,7 @@ class Client:
         _check_deadline(deadline)
         params = {} if params is None else params
         static, (node, params) = static_of(node, params), fixed(node, params)
-        app = self.binding.app
+        app = self.app_context.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
         control = self.control
@@ -460,7 +460,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
         at = _client(client)
     except NotConfigured:
         return OF_THIS_PROCESS.delete(name)
-    is_eager = at.binding.app.conf.task_always_eager
+    is_eager = at.app_context.app.conf.task_always_eager
     return OF_THIS_PROCESS.delete(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
 
 

@@ -16,7 +16,7 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.planner.plan import Plan, Step
-from dagcelery.planner.topology import predecessors
+from dagcelery.planner.topology import topology
 from dagcelery.store.fleet import live_consumers
 from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, Spot
 
@@ -400,13 +400,18 @@ def _blockers(control: RunControl, view: RunView, nodes: Iterable[Place]) -> Blo
     attempts: dict[Place, int] = {}
     for body in sorted({body for body, _ in nodes}):
         plan, number = view.program.home(body) or (view.program.plan, body)
-        for index, (step, needed) in enumerate(zip(plan.bodies[number].steps, predecessors(plan, number), strict=True)):
-            whole[body, index] = [(body, other) for other in needed.steps]
-            by_item[body, index] = [(body, other) for other in needed.items]
-            if step.kind == "dag":
-                parents.setdefault(body - number + step.target, (body, index))
-            if retry := step.options.get("retry"):
-                attempts[body, index] = retry["max"]
+        for step, entry in topology(plan)[number].items():
+            if step < 0:  # START and CLOSE
+                continue
+            place = (body, step)
+            for successor in entry.successors:
+                whole.setdefault((body, successor), []).append(place)
+            for successor in entry.item_successors:
+                by_item.setdefault((body, successor), []).append(place)
+            if entry.body > 0:
+                parents.setdefault(body - number + entry.body, place)
+            if entry.retry:
+                attempts[place] = entry.retry["max"]
     outstanding = control.store.reader.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
-from dagcelery import objects
+from dagcelery import bounded, objects
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
@@ -29,7 +29,6 @@ from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
-from dagcelery.payload.values import Limits
 from dagcelery.planner.compile import plan as make_plan
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
@@ -71,12 +70,12 @@ def settled(view: RunView, given: Mapping[str, object]) -> Mapping[str, object]:
     return {name: one(known[name], value) for name, value in given.items()}
 
 
-def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
+def seal(view: RunView, given: Mapping[str, object]) -> Sealed:
     """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
     plan = view.program.plan
     body = plan.bodies[0]
     check(plan.name, body, given)
-    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0, limits), Reader(view, Scope(ROOT))
+    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0), Reader(view, Scope(ROOT))
     for param in body.params:
         if not (param.whole or param.split):
             continue
@@ -153,9 +152,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     known = _plans.get(id(dag))
     if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
         made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
-        while len(_plans) >= _KEPT_PLANS:
-            _plans.pop(next(iter(list(_plans))), None)  # other threads may have dropped it
-        known = _plans[id(dag)] = (dag, terms, made)
+        known = bounded.put(_plans, id(dag), (dag, terms, made), _KEPT_PLANS)
     return known[2]
 
 
@@ -195,7 +192,7 @@ def new_run(
     view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
-    given = seal(view, params, control.limits)
+    given = seal(view, params)
     return NewRun(
         id=run_id,
         name=plan.name,

@@ -23,7 +23,7 @@ from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
 
@@ -32,7 +32,7 @@ DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workf
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbering:
     """What a plan's own numbers are in the program: `functions` and `codecs` by place, bodies from `body` on."""
 
     body: int
@@ -40,7 +40,7 @@ class Numbers:
     codecs: Sequence[int]
 
 
-def linked(body: Body, numbers: Numbers) -> Body:
+def linked(body: Body, numbers: Numbering) -> Body:
     """Return a body with the program's numbers."""
     codecs = numbers.codecs
     return replace(
@@ -51,7 +51,7 @@ def linked(body: Body, numbers: Numbers) -> Body:
     )
 
 
-def _step(step: Step, numbers: Numbers) -> Step:
+def _step(step: Step, numbers: Numbering) -> Step:
     target = step.target
     if step.kind == "task":
         target = numbers.functions[target]
@@ -62,26 +62,23 @@ def _step(step: Step, numbers: Numbers) -> Step:
     return replace(step, target=target, outputs=tuple(outputs), options=_options(step.options, numbers))
 
 
-def _options(options: Mapping[str, Any], numbers: Numbers) -> Mapping[str, Any]:
+def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any]:
     if "hooks" in options:
         options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
     if "dynamic" in options:
         made = options["dynamic"]
-        made = made | {"f": numbers.functions[made["f"]], "c": numbers.codecs[made["c"]]}
+        made = made | {"driver": numbers.functions[made["driver"]], "codec": numbers.codecs[made["codec"]]}
         options = {**options, "dynamic": made}
-    if "by" in options.get("cache", ()):
+    if "key_function" in options.get("cache", ()):
         cache = options["cache"]
-        options = {**options, "cache": cache | {"by": numbers.functions[cache["by"]]}}
+        options = {**options, "cache": cache | {"key_function": numbers.functions[cache["key_function"]]}}
     return options
 
 
-def topology_from(topology: Sequence[Mapping[str, Mapping[str, Any]]], body: int) -> list[dict[str, dict[str, Any]]]:
+def topology_from(topology: Topology, body: int) -> Topology:
     """Return a plan's topology where its bodies are numbered from `body` on."""
     return [
-        {
-            name: {**entry, "b": entry["b"] + body} if entry.get("b", -1) >= 0 else dict(entry)
-            for name, entry in steps.items()
-        }
+        {step: replace(entry, body=entry.body + body) if entry.body >= 0 else entry for step, entry in steps.items()}
         for steps in topology
     ]
 
@@ -158,7 +155,9 @@ class Program:
 
         Its bodies are known once all else is: other threads ask for them meanwhile.
         """
-        numbers = Numbers(first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)])
+        numbers = Numbering(
+            first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)]
+        )
         made = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
         self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
         self._note_options(plan)
@@ -263,7 +262,7 @@ class Program:
         function = self.function(step.target)
         if not self.may_grow or "dynamic" not in step.options:
             return function
-        number = step.options["dynamic"]["f"]
+        number = step.options["dynamic"]["driver"]
         driver = self._functions.get(number)
         if driver is None:
             spec = self._specs[number]
@@ -321,7 +320,7 @@ class Program:
             return RANGE_ITEMS
         plan, number = self._homes[found.target]
         child = topology(plan)[number]
-        return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(found.target).params)))
+        return max(1, 200 // (2 + len(child[START].successors) + len(self.body(found.target).params)))
 
     def is_branch(self, body: int, step: int) -> bool:
         """Whether a step runs its DAG once or not at all, so that there is no item to be told."""

@@ -6,9 +6,10 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Protocol
 
+from dagcelery import bounded
 from dagcelery.engine.interrupts import quiet_logger, tell_apart
+from dagcelery.engine.limits import Quotas, Sender
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
@@ -23,22 +24,6 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep, RunRecord
 
 log = quiet_logger(__name__)
-
-
-class Sender(Protocol):
-    """Brings workers to a run."""
-
-    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
-        """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
-
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
-
-    def slots(self, queue: str) -> int:
-        """How many processes consume a queue, at least 1."""
-
-    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
-        """Take back messages that have not been begun; `terminate` the processes of those that have."""
 
 
 _KEPT_RUNS = 64
@@ -73,6 +58,7 @@ class RunControl:
             items=settings.max_items,
             spool_bytes=settings.spool_bytes,
         )
+        self.quotas = Quotas(store, sender, settings.dead_seconds)
         self._on_end = on_end
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
@@ -91,20 +77,20 @@ class RunControl:
         return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
-        """Return a run with its verified plan. Raises RunNotFound, BadSignature, PlanVersionUnsupported."""
+        """Return a run with its verified plan.
+
+        Raises RunNotFound, BadSignature, PlanVersionUnsupported.
+        """
         view = self._views.get(run_id)
         if view is None:
             view = self._keep(run_id, *self._program(run_id))
         return view
 
     def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
-        if len(self._views) >= _KEPT_RUNS:
-            self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
-        view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
-        self._views[run_id] = view
-        return view
+        return bounded.put(self._views, run_id, view, _KEPT_RUNS)
 
     def _program(self, run_id: str) -> tuple[Program, str]:
         """Return a run's program, and the id of the key that sealed its plan."""
@@ -116,12 +102,9 @@ class RunControl:
         digest = hashlib.sha256(text).hexdigest()
         program = self._programs.get(digest)
         if program is None:
-            if len(self._programs) >= _KEPT_RUNS:
-                self._programs.pop(next(iter(self._programs)))
             imports = None if self.keyring.signed else self.imports
-            program = self._programs[digest] = Program(
-                decode_plan(text), self.keyring, imports, self.settings.code_mismatch
-            )
+            program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
+            bounded.put(self._programs, digest, program, _KEPT_RUNS)
         return program, values.key_of(stored)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
@@ -132,12 +115,12 @@ class RunControl:
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
         for step in opened:
-            self.sender.visit(run_id, step.queue, 1)
+            self.sender.wake_up(run_id, step.queue, 1)
         self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self.find_view(run_id)
         if view is not None:
             self.free(view, is_over=True)
-        for waiting in self._deactivate(view) if view else ():
+        for waiting in self.quotas.leave(view) if view else ():
             self.try_start(waiting)
 
     def tell_end(self, run_id: str, state: str, seconds: float) -> None:
@@ -148,7 +131,7 @@ class RunControl:
     def try_start(self, run_id: str) -> bool:
         """Start a run that was held, if its DAG's limit of active runs allows it."""
         view = self.find_view(run_id)
-        if view is None or not self.activate(view):
+        if view is None or not self.quotas.enter(view):
             return False
         self.sender.start(view, self.store.machine.admit(run_id).opened, is_new=True)
         return True
@@ -165,13 +148,11 @@ class RunControl:
             self.store.machine.collect_garbage(view.run_id)
         except StoreUnavailable:
             return  # the next process does it
-        if len(self._free_after) >= _KEPT_RUNS:
-            self._free_after.pop(next(iter(self._free_after)), None)
         ended = time.monotonic()
-        self._free_after[view.run_id] = ended + max(_FREE_SECONDS, 20 * (ended - began))
+        bounded.put(self._free_after, view.run_id, ended + max(_FREE_SECONDS, 20 * (ended - began)), _KEPT_RUNS)
 
     def delete(self, run_id: str) -> None:
-        """Forget everything of a run. A sweep removes its files if this process dies before it has."""
+        """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""
         self.store.machine.delete(run_id)
         if self.spill is not None:
             self.spill.remove(run_id)
@@ -185,24 +166,3 @@ class RunControl:
         except DagceleryError as error:
             log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
             return None
-
-    # -- limits of active runs --------------------------------------------------------------------
-    def activate(self, view: RunView) -> bool:
-        """Make a run one of the active ones of its DAG, unless max_active_runs already are."""
-        quota = view.program.run_quota
-        if quota is None:
-            return True
-        limit, most = quota
-        entered = self.store.fleet.enter(limit, view.run_id, view.run_id, most)
-        if not entered and (gone := self._runs_gone(limit)):
-            entered = self.store.fleet.enter(limit, view.run_id, view.run_id, most, gone)
-        return entered
-
-    def _deactivate(self, view: RunView) -> Sequence[str]:
-        """Let a run that is over make room; return the runs that may try to become active."""
-        quota = view.program.run_quota
-        return () if quota is None else self.store.fleet.leave(quota[0], view.run_id, quota[1])
-
-    def _runs_gone(self, limit: str) -> list[str]:
-        records = {run_id: self.store.reader.record(run_id) for run_id in self.store.fleet.inside(limit)}
-        return [run_id for run_id, record in records.items() if record is None or record.is_over]
