@@ -51,7 +51,7 @@ class Numbering(dict[Hashable, int]):
         return number
 
     def literal(self, value: object) -> int:
-        """Return the number of a value that is known; a container is what its items are."""
+        """Return the number of a value that is known; that of a container is made of its items'."""
         kind = type(value)
         if isinstance(value, list | tuple) and kind in _CONTAINERS:
             return self[_CONTAINERS[kind], tuple(map(self.literal, value))]
