@@ -447,7 +447,7 @@ def run_text(status: RunStatus) -> str:
     first = f"{status.name} {status.id} {status.state}"
     if words := status.failed or status.reason or status.why:
         first += f": {words}"
-    rows = [(node.name, _counts(node), node.state, _last_word(node)) for node in status.nodes]
+    rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in status.nodes]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
     return "\n".join([first, *(f"  {line}" for line in lines)])
@@ -455,7 +455,7 @@ def run_text(status: RunStatus) -> str:
 
 def node_text(node: NodeStatus) -> str:
     """Return a node's line, such as ``square 3/10 1 running  running``."""
-    return "  ".join(filter(None, (node.name, _counts(node), node.state, _last_word(node))))
+    return "  ".join(filter(None, (node.name, counts_text(node), node.state, last_word(node))))
 
 
 def run_repr(status: RunStatus) -> str:
@@ -466,10 +466,11 @@ def run_repr(status: RunStatus) -> str:
 
 def node_repr(node: NodeStatus) -> str:
     """Return what a node is in a few words."""
-    return f"<NodeStatus {' '.join(filter(None, (node.name, _counts(node), node.state)))}>"
+    return f"<NodeStatus {' '.join(filter(None, (node.name, counts_text(node), node.state)))}>"
 
 
-def _counts(node: NodeStatus) -> str:
+def counts_text(node: NodeStatus) -> str:
+    """Return how many pieces of a node are done, and how many are elsewhere: ``3/10 1 running``."""
     if not node.is_fan_out and node.total <= 1:
         return "cached" if node.cached else ""
     total = f"{node.total:,}" if node.total or node.state == "done" else "?"
@@ -477,7 +478,8 @@ def _counts(node: NodeStatus) -> str:
     return " ".join([f"{node.done:,}/{total}", *others])
 
 
-def _last_word(node: NodeStatus) -> str:
+def last_word(node: NodeStatus) -> str:
+    """Return why a node waits, or how long it took from its first piece's start to its last one's end."""
     if node.why:
         return node.why
     return f"{node.ended - node.started:.2f} s" if node.started and node.ended > node.started else ""

@@ -84,7 +84,7 @@ def test_a_change_restarts_the_worker_after_what_it_is_at(
     first = local.client.submit(reloaded.which, {"folder": str(work)})
     await_true((work / "started").exists, process, log)
     (code / "reloaded.py").write_text(CODE.replace("VERSION = 1", "VERSION = 2"))
-    await_true(lambda: "reloaded.py changed: the worker starts again" in log.read_text(), process, log)
+    await_true(lambda: "reloaded.py changed; restarting the worker" in log.read_text(), process, log)
     (work / "free").touch()
     assert first.result(timeout=SECONDS) == 1
     await_true(lambda: boots() == 2, process, log)
