@@ -116,9 +116,8 @@ if not TYPE_CHECKING:
             return import_module("dagcelery.errors")
         if name not in _HOME_OF:
             raise AttributeError(f"module 'dagcelery' has no attribute '{name}'")
-        found = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)
-        globals()[name] = found
-        return found
+        value = globals()[name] = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

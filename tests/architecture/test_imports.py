@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from .source import Module, modules, third_party
+from .source import PACKAGE, Module, modules, third_party
 
 # The ground floor may be imported by all. A dot narrows the permission to one module of a room.
 GROUND = {"bounded", "errors", "importing", "objects", "text", "tracebacks"}
@@ -33,6 +34,8 @@ LAW: dict[str, set[str]] = {
     "doctor": {"client.status", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.routing", "model.options"},
 }
+# What every room may import.
+GROUND_FLOOR = {"bounded", "errors", "importing", "objects", "text", "tracebacks"}
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
 # needs for that late; beat looks for what has a schedule, in files too, and submits it.
 WIDER: dict[str, set[str]] = {
@@ -83,11 +86,21 @@ def test_a_room_imports_only_the_rooms_below_it(module: Module) -> None:
     if module.room in ABOVE_ALL:
         return
     wider = WIDER.get(module.name, set())
-    allowed = (
-        LAW[module.room] | {"bounded", "errors", "importing", "objects", "text", "tracebacks", module.room} | wider
-    )
+    allowed = LAW[module.room] | GROUND_FLOOR | {module.room} | wider
     ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
     assert not [name for name in ours if not is_within(name, allowed)]
+
+
+def test_architecture_md_states_this_law() -> None:
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    block = text.partition("may import")[2].partition("```text\n")[2].partition("```")[0]
+    stated = dict(re.findall(r"(\w+) +→ (\w[\w., ]*?)(?=  | \(|\n)", block))
+    laws = {room: set() if rooms == "nothing" else set(rooms.split(", ")) for room, rooms in stated.items()}
+    assert {room: rooms for room, rooms in laws.items() if room in LAW} == {
+        room: rooms for room, rooms in LAW.items() if room not in GROUND_FLOOR
+    }
+    wider = re.findall(r"\((\S+) as well: ([^)]*)\)", block)
+    assert {room.replace(".", "/"): set(rooms.split(", ")) for room, rooms in wider} == WIDER
 
 
 @each_module()

@@ -19,11 +19,11 @@ from dagcelery.errors import InvalidConfig, InvalidDag, NotConfigured
 from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.yaml.entries import (
     WHOLE,
+    ConfiguredStep,
     Counter,
     Entry,
     Location,
     Outline,
-    StepEntry,
     StepInput,
     entry_of,
     located,
@@ -39,7 +39,7 @@ from dagcelery.text import choices
 # A module's body raises what it likes, and a script without a guard may even end the program.
 
 
-def function_of(step: StepEntry, roots: Sequence[Path]) -> tuple[Callable[..., Any], TaskOptions]:
+def function_of(step: ConfiguredStep, roots: Sequence[Path]) -> tuple[Callable[..., Any], TaskOptions]:
     """Return a step's function and its options, those of a function that `@task` decorated among them.
 
     Modules are looked for in the folders `roots` before Python's own path. One that is named by its file travels by
@@ -193,7 +193,7 @@ def _workflow(outline: Outline, roots: Sequence[Path]) -> ConfiguredWorkflow:
     return ConfiguredWorkflow(outline.name, dag, outline.schedule.cron if outline.schedule else None)
 
 
-def _node(step: StepEntry, after: Iterable[str], taken: set[tuple[str, str]], roots: Sequence[Path]) -> Task:
+def _node(step: ConfiguredStep, after: Iterable[str], taken: set[tuple[str, str]], roots: Sequence[Path]) -> Task:
     func, options = function_of(step, roots)
     inputs = {each.parameter: FromNodeOutput(each.step.text(), each.output.text()) for each in step.inputs}
     try:
@@ -202,7 +202,7 @@ def _node(step: StepEntry, after: Iterable[str], taken: set[tuple[str, str]], ro
         raise located(step.location, error) from error
 
 
-def _outputs_of(step: StepEntry, taken: set[tuple[str, str]]) -> dict[str, TaskOutput]:
+def _outputs_of(step: ConfiguredStep, taken: set[tuple[str, str]]) -> dict[str, TaskOutput]:
     if len(step.outputs) > 1:
         return {name: FromPath((("key", at),)) for at, name in enumerate(step.outputs)}
     # A value that no step takes need not even be fit to be stored.
