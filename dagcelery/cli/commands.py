@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import processes, watching
+from dagcelery.cli import watching, workers
 from dagcelery.cli.config import config, schedules
 from dagcelery.cli.running import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
@@ -206,12 +206,7 @@ def invoke(
 @click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this.")
 @as_json
 def submit(
-    target: Target,
-    pairs: tuple[str, ...],
-    file: TextIO | None,
-    key: str | None,
-    deadline: float | None,
-    as_json: bool,
+    target: Target, pairs: tuple[str, ...], file: TextIO | None, key: str | None, deadline: float | None, as_json: bool
 ) -> None:
     """Submit TARGET and print the id of its run at once."""
     submitted = target.submit(parameters(target, pairs, file), key=key, deadline=deadline)
@@ -236,12 +231,7 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
 @dag.command(name="draw")
 @given
 @click.option(
-    "-f",
-    "--format",
-    "language",
-    type=click.Choice(["text", "mermaid", "dot"]),
-    default="text",
-    show_default=True,
+    "-f", "--format", "language", type=click.Choice(["text", "mermaid", "dot"]), default="text", show_default=True
 )
 @click.option("--run", "run_id", metavar="RUN", help="Show the states of this run's nodes.")
 def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, language: str, run_id: str | None) -> None:
@@ -264,9 +254,9 @@ for verb in (
 ):
     dag.add_command(verb)
 
-dag.add_command(processes.worker)
+dag.add_command(workers.worker)
 
-dag.add_command(processes.dev)
+dag.add_command(workers.dev)
 
 dag.add_command(config)
 

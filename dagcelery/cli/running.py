@@ -172,13 +172,7 @@ def running(command: C) -> C:
 
 
 def run_to_its_end(
-    target: Target,
-    params: dict[str, Any],
-    local: int | None,
-    *,
-    watch: bool,
-    timeout: float | None,
-    as_json: bool,
+    target: Target, params: dict[str, Any], local: int | None, *, watch: bool, timeout: float | None, as_json: bool
 ) -> None:
     """Submit a target, wait for its result, and print it as JSON; on `local` worker processes, if they are given."""
     with workers_for(target.dag(params), local) if local else nullcontext():

@@ -61,9 +61,7 @@ class Feed:
     def __init__(self, control: RunControl, run_id: str, after: str) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
-                f"after={shown(after)}",
-                "is not a position",
-                "give the `position` of an event, or '' for all",
+                f"after={shown(after)}", "is not a position", "give the `position` of an event, or '' for all"
             )
         self.position = after
         self.is_over = False

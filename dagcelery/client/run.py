@@ -471,11 +471,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
 
 
 def runs(
-    dag: Submittable | str | None = None,
-    *,
-    state: str | None = None,
-    limit: int = 20,
-    client: Client | None = None,
+    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
 ) -> list[RunSummary]:
     """Return the newest runs that are still remembered, newest first: at most `limit`, of one `dag`, in one `state`.
 
@@ -488,11 +484,7 @@ def runs(
 
 
 async def aruns(
-    dag: Submittable | str | None = None,
-    *,
-    state: str | None = None,
-    limit: int = 20,
-    client: Client | None = None,
+    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
 ) -> list[RunSummary]:
     """`runs` without blocking the event loop."""
     return await asyncio.to_thread(runs, dag, state=state, limit=limit, client=client)

@@ -16,14 +16,7 @@ from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer, as_taken
-from dagcelery.errors import (
-    BrokerUnavailable,
-    InvalidDag,
-    InvalidParameters,
-    KeyReused,
-    NotSent,
-    SerializationError,
-)
+from dagcelery.errors import BrokerUnavailable, InvalidDag, InvalidParameters, KeyReused, NotSent, SerializationError
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.buildable import is_buildable, not_buildable
@@ -126,9 +119,7 @@ def dag_of(node: Submittable) -> DAG | Task:
     if is_buildable(node):
         return node.__dag__()
     raise not_buildable(
-        node,
-        "it is neither a DAG nor a task",
-        "decorate the function with @dag or @task, or build a DAG(...)",
+        node, "it is neither a DAG nor a task", "decorate the function with @dag or @task, or build a DAG(...)"
     )
 
 

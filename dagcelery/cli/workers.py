@@ -73,11 +73,7 @@ tolerations = click.option(
 @click.command(context_settings={"ignore_unknown_options": True})
 @tolerations
 @click.option(
-    "--include-queue",
-    "included",
-    multiple=True,
-    metavar="QUEUE",
-    help="Consume this queue instead of the default one.",
+    "--include-queue", "included", multiple=True, metavar="QUEUE", help="Consume this queue instead of the default one."
 )
 @click.option("--exclude-queue", "excluded", multiple=True, metavar="QUEUE", help="Do not consume this queue.")
 @click.option("--reload", is_flag=True, help="Restart when a Python or YAML file changes; for development.")
