@@ -62,7 +62,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
-    "watchfiles": {"cli/processes"},
+    "watchfiles": {"cli/workers"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.
