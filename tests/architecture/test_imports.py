@@ -58,7 +58,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pyarrow": {"payload/serializers"},
     "pandas": {"payload/serializers/tables"},
     "click": {"cli"},
-    "rich": {"cli", "testing"},
+    "rich": {"cli"},
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
