@@ -144,10 +144,10 @@ class NewRun:
 class ClaimRequest:
     """What a worker would claim: a piece on `queue`, or only on step `focus` if `only` is set.
 
-    `owner` names who holds the claim, "worker id:pid": up to the colon the worker that a sweep may find dead. An owner
-    makes one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
-    `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how many items of a
-    fan-out the worker wants at once, `slots` how many processes share the queue.
+    `owner` names the process that holds the claim, "worker id:pid"; up to the colon it names the worker, which a sweep
+    may find dead. An owner makes one call at a time (threads add to the pid what tells them apart), since only its last
+    call's answer is kept. `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how
+    many items of a fan-out the worker wants at once, `slots` how many processes share the queue.
     """
 
     queue: str

@@ -225,7 +225,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on there is no such run, and those that wait for it are told.
+        # From here on the run does not exist, and those that wait for it are told.
         first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
         first.expire(waited, 60).execute()
         for names in self._registered(run_id):

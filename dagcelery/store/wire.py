@@ -189,8 +189,8 @@ def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
             kept = json.loads(text)
             numbers = range(kept.get("more", 0) + 1) if "s" not in kept else ()
             successors = kept.get("s") or [s for number in numbers for s in json.loads(texts[f"{name}:{number}"])]
-            said = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
-            entries[int(name)] = StepEntry(**said, successors=successors)
+            options = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
+            entries[int(name)] = StepEntry(**options, successors=successors)
     return entries
 
 

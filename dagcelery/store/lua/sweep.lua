@@ -107,17 +107,17 @@ local function reissue_lost()
 end
 
 local function all_poisoned() -- that may be claimed; one that was claimed or done after all is forgotten
-  local found = {}
+  local steps = {}
   for _, piece in ipairs(call('HKEYS', key('z'))) do
     local scope, step = parse(piece)
     local e, member = entry(place(scope).body, step), scope .. '/' .. step
     if call('ZSCORE', key('r', e.q), member) then
-      if #found < 100 then found[#found + 1] = { e.q, member } end
+      if #steps < 100 then steps[#steps + 1] = { e.q, member } end
     elseif call('HEXISTS', key('c'), piece) == 0 then
       call('HDEL', key('z'), piece)
     end
   end
-  return #found > 0 and found or nil
+  return #steps > 0 and steps or nil
 end
 
 local function idle_seconds()
