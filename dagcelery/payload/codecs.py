@@ -179,11 +179,9 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return _bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value of JSON text."""
         try:
             return strict_json.decode(data, self.restore)
         except Unreadable as error:
@@ -193,22 +191,18 @@ class JsonCodec(BytesCodec):
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array; the indentation is left out."""
         return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return the value as JSON text; the indentation is left out."""
         return self._compact.encode(value, culprit)
 
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
-        """Return the elements of a JSON array that has `count` of them."""
         values = self.load(data, culprit)
         if type(values) is not list or len(values) != count:
             raise _miscounted(culprit, len(values) if type(values) is list else 0, count)
         return values
 
     def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return the JSON array of elements that are JSON texts already."""
         return b"[" + b",".join(parts) + b"]"
 
 
@@ -218,7 +212,6 @@ class PickleCodec(BytesCodec):
     __slots__ = ()
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
@@ -232,7 +225,6 @@ class PickleCodec(BytesCodec):
         return _bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value that was pickled; its bytes must have been verified."""
         try:
             return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
@@ -403,19 +395,15 @@ class ModelsCodec(JsonCodec):
         return {kind: name for name, kind in self.classes.items()}
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return super().dump(self._lowered(value, culprit), culprit, limit)
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array."""
         return super().dump_many(self._lowered(list(values), culprit), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return one value as JSON text."""
         return super().dump_part(self._lowered(value, culprit), culprit)
 
     def restore(self, kind: str, name: str, state: Any) -> Any:
-        """Return an object that was written."""
         return models.restored(kind, name, state, self.classes)
 
     def _lowered(self, value: Any, culprit: Culprit) -> Any:
