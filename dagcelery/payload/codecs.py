@@ -61,7 +61,10 @@ class AsJSON:
     extension: ClassVar[str] = "json"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
+        """Write `value` as UTF-8.
+
+        Raises SerializationError naming the path to what JSON would change.
+        """
         writer.write(JsonCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -76,7 +79,10 @@ class AsPickle:
     extension: ClassVar[str] = "pickle"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
+        """Write `value`.
+
+        Raises SerializationError if it holds something like an open file or a lock.
+        """
         writer.write(PickleCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -251,7 +257,10 @@ _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(
 
 
 def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
+    """Return `serializer` as a plan says it.
+
+    Raises NotConfigured if it takes pickle and no signing key is set.
+    """
     if type(serializer) is AsJSON:
         return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
     if type(serializer) is AsPickle:
@@ -304,7 +313,7 @@ def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
 
 
 def _renamed(error: SerializationError | DeserializationError, culprit: Culprit) -> str:
-    """Return what an error is about, with the name of the value in the place of what a serializer calls it."""
+    """Return what an error is about, with the value's own name instead of the serializer's "the value"."""
     path = error.culprit.removeprefix(VALUE)
     name = named(culprit)
     if path == error.culprit:

@@ -1,4 +1,4 @@
-"""Bytes that are many stand in a file, and a reference to it is stored and signed in their place.
+"""Large payloads are kept in files; a reference to the file is stored and signed instead of them.
 
 What is signed is the reference: the number of bytes and their SHA-256. So a file
 is believed only if it holds the very bytes that were written, and nothing of it is decoded before that is known.
@@ -40,13 +40,13 @@ _COPY_BYTES: Final = 1024 * 1024
 _IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
 _KEPT_BYTES: Final = 64 * 1024 * 1024
 _OBJECTS: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"})
-"""Here an object is there when it is complete, and there are no folders: making one would make a bucket."""
+"""Object stores: an object exists only when it is complete, and making a folder would make a bucket."""
 _SIZE_BYTES: Final = 8
 _REFERENCE_BYTES: Final = _SIZE_BYTES + 32
 
 
 class Reference(bytes):
-    """What stands in the place of bytes that stand in a file: how many there are, and their SHA-256."""
+    """A reference to bytes in a file: how many there are, and their SHA-256."""
 
     __slots__ = ()
 
@@ -243,7 +243,7 @@ def _copied(source: IO[bytes], target: IO[bytes] | None, most: int | None = None
 
 
 def _folder_name(run_id: str) -> str:
-    """Our run ids are good names; of what else somebody may call a run only a hash is fit for a path."""
+    """Our run ids are good names for folders; of any other id only a hash is fit for a path."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):
         return run_id
     return hashlib.sha256(run_id.encode(errors="backslashreplace")).hexdigest()

@@ -2,9 +2,9 @@
 
 What is stored begins with the number of the attempt that wrote it, 4 bytes in clear, since a reader cannot
 know it beforehand; it is signed together with the address. The body of a whole value begins with a mark:
-``V``, and the serialized value follows, ``F``: it stands in a file, and a reference follows, ``L``: the value is a
-list, and stands split beside it, or ``S``: it was skipped. Blocks have no mark; one that stands for a single skipped
-element has the attempt's highest bit set, one that stands in a file the third.
+``V``: the serialized value follows; ``F``: it is kept in a file, and a reference follows; ``L``: the value is a list,
+which is stored split beside it; ``S``: it was skipped. Blocks have no mark: that of a single skipped element has the
+attempt's highest bit set, one that is kept in a file the third.
 
 A list is split into blocks of the same number of elements, a power of two up to 256, so that a reader finds
 an element without an index. The length and that number are sealed in a record of their own.
@@ -54,7 +54,7 @@ _SPILLED_BIT: Final = 1 << 29
 
 
 class Stored(Enum):
-    """What stands in a value's place when the value itself does not."""
+    """A value that is not stored whole."""
 
     SPLIT = "split"
 
@@ -135,7 +135,7 @@ def seal_split_mark(keyring: Keyring, address: bytes, attempt: int) -> bytes:
 
 
 def seal_skipped(keyring: Keyring, address: bytes, attempt: int, skipped: Skipped) -> bytes:
-    """Seal what stands in the place of a whole value that there is not."""
+    """Seal the note that a whole value was skipped."""
     return seal_bytes(keyring, address, attempt, _SKIPPED, skipped.encode())
 
 
@@ -150,7 +150,7 @@ def open_value(
 ) -> Any | Literal[Stored.SPLIT]:
     """Verify and return one value, or SPLIT where its elements are stored instead.
 
-    Raises BadSignature before anything is decoded, and DeserializationError; of a value that stands in a file
+    Raises BadSignature before anything is decoded, and DeserializationError; of a value that is kept in a file
     SpillDamaged before anything is decoded, SpillUnavailable, and NotConfigured where no `folder` is given.
     """
     attempt, body = open_bytes(keyring, address, stored)
@@ -229,7 +229,7 @@ def open_block(
 def seal_skipped_block(
     keyring: Keyring, run_id: str, scope: str, token: str, index: int, attempt: int, skipped: Skipped
 ) -> bytes:
-    """Seal what stands in the place of one element that there is not."""
+    """Seal the note that one element was skipped."""
     address = addresses.block(run_id, scope, token, index, index + 1)
     return seal_bytes(keyring, address, attempt | _SKIPPED_BIT, skipped.encode())
 
@@ -345,7 +345,7 @@ class SplitList:
             yield lo, hi, addresses.block(*self._place, lo, hi), body
 
     def spill(self, folder: Folder) -> None:
-        """Let large blocks go into files now: while blocks are stored it would be too late to say what is wrong."""
+        """Write large blocks to files now: once blocks are being stored it would be too late to report an error."""
         for lo, _, address, body in self._bodies():
             if len(body) > folder.threshold:
                 self._files[lo] = _placed(address, self.attempt, body, folder)

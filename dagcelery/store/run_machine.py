@@ -101,7 +101,7 @@ class MachineAdapter:
             payloads += values.values()
         if result.blocks:
             blocks, rest = wire.few(result.blocks)
-            # Results of items stand beside those of other attempts, the latest wins; a list belongs to one attempt.
+            # Results of items are kept beside those of other attempts, the latest wins; a list belongs to one attempt.
             of_items = claim.step == CLOSE or claim.lo >= 0
             self._stager.blocks(run_id, home, 0 if of_items else claim.attempt, rest)
             about["blocks"] = wire.block_names(blocks)

@@ -23,7 +23,7 @@ class StageValues(Protocol):
     """Keeps bytes by run and name; the last ones put count."""
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
-        """Keep bytes in the place of those of that name."""
+        """Keep bytes under a name, and drop those that it had."""
 
     def get(self, run_id: str, name: str) -> bytes | None:
         """Return the bytes of that name; None if there are none."""

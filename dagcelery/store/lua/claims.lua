@@ -1,4 +1,4 @@
--- Stands behind the prelude in every verb of a worker: claims, what travels along with them, and how a verb answers.
+-- Comes behind the prelude in every verb of a worker: claims, what travels along with them, and how a verb answers.
 
 -- claims ------------------------------------------------------------------------------------------------------------
 local function piece_name(scope, step, lo)
@@ -113,7 +113,7 @@ local function claim_next(want)
 end
 
 -- inputs ------------------------------------------------------------------------------------------------------------
-local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
+local INLINE, STAGED = 65536, 64 -- '@' begins the name of what is kept in chunks
 
 local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
   local origin, base = list_keys(scope, token)
@@ -143,7 +143,7 @@ local function value_of(scope, token, limit, few) -- bytes and their size; false
   return bytes, #bytes
 end
 
-local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
+local function inputs(g) -- what travels along with a claim: token names, small whole values, small blocks; false: read it apart
   local body, step = tostring(g[7][4]), tostring(g[2])
   local text, left, size = entry(body, step).i, INLINE, 0
   if not text or g[8] then return nil end
@@ -160,7 +160,7 @@ local function inputs(g) -- what travels along with a grant: token names, small 
   return text, values, lists
 end
 
--- Write values and blocks; their bytes stand in ARGV behind `at`. Answers behind which the next ones stand.
+-- Write values and blocks; their bytes follow place `at` of ARGV. Answers the place of the last one.
 local function write_payloads(scope, attempt, about, at)
   local o, tokens, blocks = key('o', scope), about.tokens or {}, about.blocks or {}
   for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[at + i]) end

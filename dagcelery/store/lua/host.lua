@@ -255,7 +255,7 @@ local function is_before(one, other) -- by bytes: < goes by the locale of the pr
   end
   return #one < #other
 end
-local function rank(o, score, member) -- where it stands, or would
+local function rank(o, score, member) -- its place, or the place that it would have
   local low, high, a, z = o.first, o.last + 1, o.a, o.z
   while low < high do
     local middle = floor((low + high) / 2)
