@@ -224,7 +224,7 @@ class Writer:
             parts = 2
         else:
             if len(items) == 1 or len(body) <= BLOCK_BYTES:
-                return [self._block(token, codec, lo, lo + len(items), body)]
+                return [self._block(token, lo, lo + len(items), body)]
             parts = math.ceil(len(body) / BLOCK_BYTES)
         size = math.ceil(len(items) / parts)
         cut = [
@@ -244,11 +244,11 @@ class Writer:
         """Seal consecutive elements of a list together; one that was skipped stands alone."""
         if type(items[0]) is Skipped:
             return self.skipped(token, lo, items[0])
-        return self._block(token, codec, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
+        return self._block(token, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
 
-    def _block(self, token: str, codec: Codec, lo: int, hi: int, body: bytes) -> Block:
+    def _block(self, token: str, lo: int, hi: int, body: bytes) -> Block:
         view, address = self._view, addresses.block(self._view.run_id, self._scope, token, lo, hi)
-        data = values.seal_body(view.keyring, codec, address, self._attempt, body, view.folder)
+        data = values.seal_body(view.keyring, address, self._attempt, body, view.folder)
         return Block(token, lo, hi, self._attempt, data)
 
     def skipped(self, token: str, index: int, skipped: Skipped) -> Block:

@@ -56,7 +56,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "dill": {"payload/serializers/formats"},
     "msgpack": {"payload/serializers/formats"},
     "pyarrow": {"payload/serializers"},
-    "pandas": {"payload/serializers/tables"},
+    "pandas": {"payload/serializers/arrow"},
     "click": {"cli"},
     "rich": {"cli"},
     "yaml": {"frontends/yaml"},
