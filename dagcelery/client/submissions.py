@@ -153,7 +153,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     terms = (queue, chosen.serializer, chosen.max_nodes)
     known = _plans.get(id(dag))
     if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
-        made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        made = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
         while len(_plans) >= _KEPT_PLANS:
             _plans.pop(next(iter(list(_plans))), None)  # other threads may have dropped it
         known = _plans[id(dag)] = (dag, terms, made)
@@ -235,7 +235,7 @@ def _recognised(name: str, value: object) -> str:
 
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
-    kind = view.program.codec_spec(number)["k"]
+    kind = view.program.codec_spec(number)["kind"]
     identity = portable_identity(value, _name) if kind in _PICKLING else None
     if identity is not None:
         return identity

@@ -25,7 +25,7 @@ from dagcelery.engine.interrupts import tell, tell_apart
 from dagcelery.engine.pieces import Place, enter
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
 from dagcelery.payload import failures
-from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.planner.plan import is_time_limit_retried
 from dagcelery.store.records import RETURNS_A_DEATH
 
 HARD_SIGNAL: Final = "SIGALRM"
