@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+from dagcelery import bounded
 from dagcelery.engine.program import topology_from
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
@@ -69,10 +70,8 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     key = id(dag), codec_key(codec), dynamic["queue"], most
     known = _shapes.get(key)
     if known is None:
-        if len(_shapes) >= _KEPT_SHAPES:
-            _shapes.pop(next(iter(list(_shapes))), None)  # another thread may have dropped it
         made = plan(dag, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
-        known = _shapes[key] = dag, made
+        known = bounded.put(_shapes, key, (dag, made), _KEPT_SHAPES)
     return filled(known[1], given)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from dagcelery import bounded
 from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, ValueFreed
 from dagcelery.payload import addresses, values
@@ -101,9 +102,7 @@ class RunView:
             if self.program.is_branch(body, step):  # it has one item at most
                 return
             known = self.program.clock_key(body, step), self.program.most_items(body, step)
-            if len(self.fanouts) >= _FANOUTS:  # each claim names them all: those that were not met for longest go
-                self.fanouts.pop(next(iter(list(self.fanouts))), None)
-        self.fanouts[name] = known
+        bounded.put(self.fanouts, name, known, _FANOUTS)  # each claim names them all: the least recently met go
 
     # -- scopes, and plans that were made while the run goes on ------------------------------------
     def scope(self, name: str) -> Scope:

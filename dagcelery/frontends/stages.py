@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, cast
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidLocation, NotConfigured
-from dagcelery.frontends.functional.recorded import Names, valid
 from dagcelery.model.graph import DAG, Task
+from dagcelery.model.nodes import UniqueNames, valid
 from dagcelery.model.sources import Literal
 from dagcelery.text import listed, shown
 
@@ -409,7 +409,7 @@ class Pipeline:
         """Return the DAG that the stages are now. Raises InvalidDag, which names the stage."""
         if not self._stages:
             raise InvalidDag(f"pipeline {shown(self.name)}", "has no stage", "add_stage(...) first")
-        names = Names()
+        names = UniqueNames()
         called = {id(stage): names.give(valid(stage.name)) for stage in self._stages}
         nodes = {called[id(stage)]: self._node(stage, called) for stage in self._stages}
         return DAG(nodes, name=self.name, returns=Literal(None))

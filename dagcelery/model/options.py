@@ -7,8 +7,8 @@ valid once they exist.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -17,13 +17,14 @@ from typing import (
     Literal,
     Protocol,
     TypeAlias,
+    TypedDict,
     TypeGuard,
     TypeVar,
     runtime_checkable,
 )
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.text import constructor_repr, shown
+from dagcelery.text import choices, constructor_repr, shown
 
 if TYPE_CHECKING:
     from dagcelery.model.schedules import Schedule
@@ -361,13 +362,85 @@ class DagOptions:
             _check_schedule(self.schedule)
 
 
+class TaskUse(TypedDict, total=False):
+    """The options of a task that may also be given for one use of it; `TaskOptions` says what they mean."""
+
+    name: str | None
+    queue: str | None
+    taint: str | Iterable[str]
+    retry: Retry | None
+    timeout: Timeout | float | None
+    start_within: float | None
+    min_success: float | None
+    on_item_failure: Literal["fail", "skip"] | None
+    max_concurrent: int | None
+    cache: Cache | None
+    on_success: Hook | None
+    on_failure: Hook | None
+    on_retry: Hook | None
+
+
+class TaskKeywords(TaskUse, total=False):
+    """What `@task` takes."""
+
+    outputs: int | None
+    serializer: Serialize | Serializer | None
+    by_value: str | Iterable[str]
+    aliases: str | Iterable[str]
+    dynamic: bool
+
+
+class _RunKeywords(TypedDict, total=False):
+    name: str | None
+    deadline: float | None
+    fail_fast: bool | None
+    max_active_runs: int | None
+    on_success: Hook | None
+    on_failure: Hook | None
+    keep: Literal["all", "outputs"] | None
+
+
+class DagUse(_RunKeywords, total=False):
+    """The options of a DAG for one use of it; `DagOptions` says what those of its runs mean."""
+
+    key: str | None
+    client: object
+
+
+class DagKeywords(_RunKeywords, total=False):
+    """What `@dag` takes."""
+
+    static: str | Iterable[str]
+    serializer: Serializer | None
+    schedule: str | None
+    timezone: str | None
+
+
 Options = TypeVar("Options", TaskOptions, DagOptions)
 
+_EXCLUSIVE: Final[tuple[dict[str, Any], ...]] = (
+    {"queue": None, "taints": ()},
+    {"min_success": None, "on_item_failure": "fail"},
+)
+"""Options that answer one question, as they are where nothing is said: to give one takes the others back."""
 
-def changed(options: Options, **given: Any) -> Options:
-    """Return options with what is given, None is not; the very same if that is nothing."""
-    changes = {name: value for name, value in given.items() if value is not None}
+
+def changed(options: Options, keywords: Mapping[str, Any]) -> Options:
+    """Return options with those of the keywords that are options, None is not; the very same if there are none."""
+    if "taint" in keywords:
+        keywords = {**keywords, "taints": words("taint", keywords["taint"]) or None}
+    changes = {each.name: keywords[each.name] for each in fields(options) if keywords.get(each.name) is not None}
+    for answers in _EXCLUSIVE:
+        if changes.keys() & answers:
+            changes = {**answers, **changes}
     return replace(options, **changes) if changes else options
+
+
+def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> None:
+    """Refuse keywords that the TypedDict `kind` does not have, in the name of what takes them."""
+    for name in keywords:
+        if name not in kind.__optional_keys__:
+            raise InvalidDagType(f"option {name!r} of {taker}", "does not exist", choices(name, kind.__optional_keys__))
 
 
 def check_serializer(serializer: object) -> None:

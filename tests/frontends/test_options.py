@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, BinaryIO
 
@@ -325,3 +326,32 @@ def test_a_dag_says_what_holds_for_its_runs() -> None:
 
 def test_a_dag_that_is_given_no_other_options_is_not_built_again() -> None:
     assert build(cross_validated.options(key="order-42")) is build(cross_validated)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "nearest"),
+    [
+        (lambda: task(tain="gpu"), "'tain' of @task.*did you mean 'taint'"),
+        (lambda: dag(keeps="outputs"), "'keeps' of @dag.*did you mean 'keep'"),
+        (lambda: fetch.options(retries=3), r"'retries' of fetch.options\(\).*'retry'"),
+        (lambda: cross_validated.options(timeout=5), r"'timeout' of cross_validated.options\(\).*there are"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused_with_the_nearest(misspelt: Any, nearest: str) -> None:
+    with pytest.raises(InvalidDag, match=nearest) as refused:
+        misspelt()
+    assert isinstance(refused.value, TypeError)
+
+
+@pytest.mark.parametrize("function", [task, dag, fetch.options, cross_validated.options])
+def test_help_lists_the_options_one_by_one(function: Any) -> None:
+    parameters = inspect.signature(function).parameters
+    assert all(each.kind is not each.VAR_KEYWORD for each in parameters.values())
+    assert (parameters["name"].default, parameters["name"].annotation) == (None, "str | None")
+    if function is task:
+        assert (parameters["taint"].default, parameters["on_item_failure"].default) == ((), "fail")
+
+
+def test_an_option_that_is_none_is_as_it_was_before() -> None:
+    assert task(timeout=None, on_item_failure=None)(fetch.fn)._options == TaskOptions()
+    assert fetch.options(retry=None, min_success=None)._options == FETCH
