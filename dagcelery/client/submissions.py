@@ -19,7 +19,7 @@ from dagcelery.engine.worker_loop import Engine
 from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import is_buildable, not_buildable
+from dagcelery.model.graph import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.values import Limits

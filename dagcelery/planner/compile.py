@@ -20,7 +20,6 @@ from typing import Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
 from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.signatures import promise
 from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
@@ -49,6 +48,7 @@ from dagcelery.planner.pools import (
 from dagcelery.planner.resolve import Frame, Resolver
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.topology import topology
+from dagcelery.signatures import promise
 
 MAX_NODES: Final = 100_000
 

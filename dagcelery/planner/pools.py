@@ -14,10 +14,17 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
-from dagcelery.model.options import Cache, DagOptions, Retry, Serialize, Serializer, TaskOptions, as_timeout
+from dagcelery.model.options import (
+    Cache,
+    DagOptions,
+    Retry,
+    TaskOptions,
+    as_timeout,
+)
+from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
-from dagcelery.planner.plan import FunctionSpec, Path, codec_key
+from dagcelery.planner.plan import FunctionSpec, codec_key
 
 GENERAL: Final = frozenset({"json", "models", "pickle", "dill", "msgpack"})
 """Codecs that take a list of whatever they take."""
@@ -148,14 +155,8 @@ def output_serializer(output: TaskOutput, options: TaskOptions) -> Serializer | 
     if output.serializer is not None or options.serializer is None:
         return output.serializer
     if isinstance(options.serializer, Serialize):
-        return _part_of(options.serializer, output.steps)
+        return options.serializer.at(output.steps)
     return options.serializer
-
-
-def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
-    # A serializer of out["a"] says nothing about what lies within that, out["a"]["b"].
-    found = serialize.sub_output(str(path[0][1])) if len(path) == 1 else None
-    return found or serialize.root
 
 
 def readers_of_parameters(dag: DAG, limit: int) -> dict[str, list[Reading]]:

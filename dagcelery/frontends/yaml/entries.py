@@ -12,7 +12,7 @@ from typing import Final, NoReturn, TypeAlias
 
 from dagcelery.errors import InvalidConfig, InvalidDag
 from dagcelery.model.nodes import NAME_RULE, is_name
-from dagcelery.model.schedules import Schedule, wrong_timezone, wrong_with
+from dagcelery.model.schedules import Schedule, cron_fault, timezone_fault
 from dagcelery.text import choices
 
 DEEPEST: Final = 20
@@ -253,9 +253,9 @@ def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
         if zone is not None:
             zone.refuse("stands without a schedule", "write schedule as well")
         return None
-    if wrong := wrong_with(cron.text()):
+    if wrong := cron_fault(cron.text()):
         cron.refuse(f"{cron.value!r} {wrong[0]}", wrong[1])
-    if zone is not None and (wrong := wrong_timezone(zone.text())):
+    if zone is not None and (wrong := timezone_fault(zone.text())):
         zone.refuse(f"{zone.value!r} {wrong[0]}", wrong[1])
     return Schedule(cron.text(), zone.text() if zone else None)
 
