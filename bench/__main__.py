@@ -113,7 +113,7 @@ class Bench:
         client = default_client()
         for nodes in (100, 1_000, 10_000) if self.quick else (100, 1_000, 10_000, 100_000):
             built = self.loads.independent.__dag__(width=nodes - 1)  # and their join
-            plan_of(built, queue=client.binding.app.conf.task_default_queue, settings=client.settings)
+            plan_of(built, queue=client.app_context.app.conf.task_default_queue, settings=client.settings)
             started = time.perf_counter()
             client.submit(built, {"x": 1}).result(timeout=900)
             yield Row(f"cost per node at {nodes:,}", (time.perf_counter() - started) / nodes * 1e6, "us a node", "flat")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dagcelery.client.results import RunState as RunState
     from dagcelery.client.results import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
-    from dagcelery.engine.execute import Notice as Notice
+    from dagcelery.engine.hooks import Notice as Notice
     from dagcelery.engine.pieces import Piece as Piece
     from dagcelery.engine.pieces import PieceFilter as PieceFilter
     from dagcelery.engine.pieces import current as current
@@ -98,7 +98,7 @@ _HOMES = {
     "payload.serializers": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
     "payload.strict_json": ("Skipped",),
     "client.events": ("RunEvent",),
-    "engine.execute": ("Notice",),
+    "engine.hooks": ("Notice",),
     "engine.pieces": ("Piece", "PieceFilter", "current"),
     "client.results": ("NodeStatus", "RunState", "RunStatus"),
     "client.tree": ("TreeNode",),

@@ -14,7 +14,7 @@ import click
 from dagcelery import draw
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, chosen_name, plain, some_app
-from dagcelery.frontends.yaml import Workflow, load
+from dagcelery.frontends.yaml import ConfiguredWorkflow, load
 from dagcelery.text import choices
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def list_schedules(as_json: bool) -> None:
     """Print the DAGs with a schedule that beat would find: in the app's modules, DAGCELERY_IMPORTS and
     DAGCELERY_WORKFLOWS.
     """
+    from dagcelery.worker.app_context import app_context_of
     from dagcelery.worker.beat import of_app
-    from dagcelery.worker.context import binding_of
 
     found = some_app()
-    show_schedules(of_app(found, binding_of(found).settings), found, as_json=as_json)
+    show_schedules(of_app(found, app_context_of(found).settings), found, as_json=as_json)
 
 
 def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:
@@ -115,7 +115,7 @@ def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
         os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", chosen_name(), "beat", *arguments])
 
 
-def chosen(workflows: tuple[Workflow, ...], name: str | None) -> Workflow:
+def chosen(workflows: tuple[ConfiguredWorkflow, ...], name: str | None) -> ConfiguredWorkflow:
     """Return the workflow of that name, or the only one."""
     named = {workflow.name: workflow for workflow in workflows}
     if name is None and len(workflows) > 1:

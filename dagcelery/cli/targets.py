@@ -68,11 +68,11 @@ def add_option(command: click.Command) -> None:
 
 def use(ctx: click.Context, app: Celery, name: str) -> None:
     """Let a command be about an app; its client is the default one until the command is over."""
-    from dagcelery.worker.context import binding_of
+    from dagcelery.worker.app_context import app_context_of
 
-    binding = binding_of(app)
+    app_context = app_context_of(app)
     ctx.meta[_APP], ctx.meta[_NAME] = app, name
-    replaced = client.set_default(client.Client(binding.settings, app))
+    replaced = client.set_default(client.Client(app_context.settings, app))
     ctx.call_on_close(lambda: client.set_default(replaced))
 
 
@@ -123,9 +123,9 @@ def find_app(name: str) -> Celery:
 
 def attached(app: Celery, name: str) -> Celery:
     """Return an app, unless dagcelery is not attached to it."""
-    from dagcelery.worker.context import known_binding
+    from dagcelery.worker.app_context import find_app_context
 
-    if known_binding(app) is None:
+    if find_app_context(app) is None:
         raise click.BadParameter(f"dagcelery is not attached to '{name}'; call attach(app) in it", param_hint="--app")
     return app
 
@@ -144,10 +144,10 @@ def prepare_modules() -> None:
 
 def settings() -> Settings:
     """Return the settings that hold for the command."""
-    from dagcelery.worker.context import binding_of
+    from dagcelery.worker.app_context import app_context_of
 
     app = chosen_app()
-    return Settings.from_environment() if app is None else binding_of(app).settings
+    return Settings.from_environment() if app is None else app_context_of(app).settings
 
 
 def default_queue() -> str:

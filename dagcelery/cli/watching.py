@@ -90,7 +90,7 @@ def sweep(as_json: bool) -> None:
     """
     from dagcelery.worker.heartbeat import sweep_once  # late, since it imports Celery
 
-    looked_at = sweep_once(client.default_client().binding)
+    looked_at = sweep_once(client.default_client().app_context)
     if as_json:
         click.echo(to_json({"looked_at": looked_at}))
         return

@@ -86,7 +86,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
         at = _client(client)
     except NotConfigured:
         return OF_THIS_PROCESS.delete(name)
-    is_eager = at.binding.app.conf.task_always_eager
+    is_eager = at.app_context.app.conf.task_always_eager
     return OF_THIS_PROCESS.delete(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
 
 

@@ -12,7 +12,7 @@ from dagcelery.client.results import GLANCE_SECONDS, notice_deadline, prefixes
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
-from dagcelery.store.records import TERMINAL, Event, Scope
+from dagcelery.store.records import TERMINAL, Event, PieceId, Scope
 from dagcelery.text import shown
 
 _PAGE = 500
@@ -89,12 +89,12 @@ class Feed:
             if event.kind in TERMINAL:
                 return RunEvent(event.id, "ended", event.started or at, state=event.kind)
             return RunEvent(event.id, event.kind, event.started or at)
-        scope, step, *lo = event.piece.split("/")
+        scope, step, lo = PieceId.parse(event.piece)
         view = self._engine.view(self._run_id)
         place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
-        node = self._name(view, event.body, int(step)) if place or view.is_planned(event.body) else "(taken back)"
-        address = view.address(place, int(step), int(lo[0]) if lo else -1) if place else node
-        items = max(0, event.hi - int(lo[0])) if lo else 1
+        node = self._name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
+        address = view.address(place, step, lo) if place else node
+        items = max(0, event.hi - lo) if lo >= 0 else 1
         if items > 1:
             address = f"{address.removesuffix(']')}:{event.hi}]"
         return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)

@@ -21,7 +21,7 @@ from dagcelery.errors import (
 from dagcelery.payload import addresses, failures, functions, values
 from dagcelery.payload.functions import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.store.records import Lost
+from dagcelery.store.records import Lost, PieceId
 from dagcelery.text import nearest
 
 _ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
@@ -111,7 +111,7 @@ def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> Non
         engine.store.machine.admit(run_id, still="limit")
     swept = engine.store.machine.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
     for queue in swept.wake_ups:
-        engine.sender.visit(
+        engine.sender.wake_up(
             run_id, queue, max(1, engine.store.machine.wake_ups(run_id, queue, engine.sender.slots(queue)))
         )
 
@@ -155,7 +155,7 @@ def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
     view.look(record.epoch)
     found = []
     for name, stored in engine.store.reader.failures(run_id).items():
-        piece, _, repeated = name.partition("@")
+        piece = PieceId.parse(name).name
         attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
         error = failures.decode(bytes(body))
         found.append(
@@ -165,7 +165,7 @@ def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
                 error["type"],
                 error["message"],
                 error["traceback"],
-                not repeated,
+                "@" not in name,
             )
         )
     yield from sorted(found, key=lambda failure: (failure.address, failure.attempt))

@@ -26,15 +26,15 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.records import ROOT, NewRun, ReadyStep, Scope
-from dagcelery.worker.soft_limit import soft_time_limit
+from dagcelery.worker.process import CeleryProcess
 
 _FOR_EVER = 1e10
 """Seconds."""
 
 
-class Mailbox:
+class InMemoryBroker:
     """A `Sender` that keeps messages until the loop delivers them."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Mailbox:
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))
 
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Keep a message, until it is due."""
         if delay_seconds:
             heapq.heappush(self._later, (time.monotonic() + delay_seconds, run_id, queue))
@@ -64,14 +64,14 @@ class Mailbox:
         """Deliver messages, and those that they cause, until there are none."""
         while self._waiting or self._later:
             if self._waiting:
-                engine.visit(*self._waiting.popleft())
+                engine.work(*self._waiting.popleft())
             else:
                 due, run_id, queue = heapq.heappop(self._later)
                 time.sleep(max(0.0, due - time.monotonic()))
                 self._waiting.append((run_id, queue))
 
 
-def patient(settings: Settings) -> Settings:
+def eager_settings(settings: Settings) -> Settings:
     """Settings of a process that has nobody to hand work to: a visit lasts as long as there is work.
 
     Its store is in memory and goes with it, and so would nobody remove files.
@@ -88,14 +88,14 @@ class LocalRun:
 
     def __init__(self, node: Submittable, settings: Settings) -> None:
         self.causes = Causes()
-        self._mailbox = Mailbox()
+        self._broker = InMemoryBroker()
         self.engine = Engine(
             store_in_process(),
             Keyring.parse(_KEY),
-            patient(settings),
-            self._mailbox,
-            soft_time_limit=soft_time_limit,
-            observer=self.causes,
+            eager_settings(settings),
+            self._broker,
+            process=CeleryProcess(),
+            listener=self.causes,
         )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
@@ -117,10 +117,10 @@ class LocalRun:
 
     def run(self, params: Mapping[str, object]) -> None:
         """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
-        given = submissions.seal(self._view, params, self.engine.limits)
+        given = submissions.seal(self._view, params)
         run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), given.values, given.lists, given.blocks)
-        self._mailbox.start(self._view, self.engine.store.machine.create(run).opened)
-        self._mailbox.deliver(self.engine)
+        self._broker.start(self._view, self.engine.store.machine.create(run).opened)
+        self._broker.deliver(self.engine)
 
     def result(self) -> Any:
         """Return or raise what came of it."""

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from dagcelery.engine.execute import Executed
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine, Unobserved
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
@@ -36,6 +36,7 @@ from dagcelery.store.records import (
     RunRecord,
     Scope,
     Spot,
+    TaskResult,
 )
 
 GLANCE_SECONDS = 5.0
@@ -390,17 +391,17 @@ class RunStatus:
         return run_repr(self)
 
 
-class Causes(Unobserved):
+class Causes(Listener):
     """Keeps the first error of a run in this process that stands, so that it can be raised with its cause."""
 
     def __init__(self) -> None:
         self.first: BaseException | None = None
 
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Keep the first error after which nothing was tried; the one of a hook fails no run."""
-        if self.first is None and reply.state == "committed" and grant.step != HOOK:
-            self.first = executed.error
-        return executed.error is self.first
+        if self.first is None and response.state == "committed" and claim.step != HOOK:
+            self.first = result.error
+        return result.error is self.first
 
 
 def state(store: Store, run_id: str) -> RunState:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client import events, lifecycle, results
 from dagcelery.client.events import RunEvent
 from dagcelery.client.lifecycle import Failure
-from dagcelery.client.local_runs import LocalRun, Mailbox
+from dagcelery.client.local_runs import InMemoryBroker, LocalRun
 from dagcelery.client.results import Causes, RunState, RunStatus
 from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
 from dagcelery.client.tree import TreeNode, tree
@@ -32,7 +32,7 @@ from dagcelery.text import shown
 if TYPE_CHECKING:
     from celery import Celery
 
-    from dagcelery.worker.context import Binding
+    from dagcelery.worker.app_context import AppContext
 
 
 _PORTION = 200
@@ -316,28 +316,28 @@ class Client:
 
     settings: Settings
     app: Celery | None = None
-    _binding: Binding | None = field(default=None, repr=False)
+    _app_context: AppContext | None = field(default=None, repr=False)
 
     @property
-    def binding(self) -> Binding:
+    def app_context(self) -> AppContext:
         """Our tasks on the app, made with the first use: until then neither Celery nor Redis is imported."""
-        if self._binding is None:
+        if self._app_context is None:
             from dagcelery.worker.app import make_app
-            from dagcelery.worker.context import binding_of
+            from dagcelery.worker.app_context import app_context_of
 
             self.app = self.app or make_app(self.settings)
-            self._binding = binding_of(self.app)
-        return self._binding
+            self._app_context = app_context_of(self.app)
+        return self._app_context
 
     @property
     def engine(self) -> Engine:
         """The engine of this process."""
-        return self.binding.engine
+        return self.app_context.engine
 
     @property
     def store(self) -> Store:
         """The store of this client's runs."""
-        return self.binding.store
+        return self.app_context.store
 
     def submit(
         self,
@@ -352,7 +352,7 @@ class Client:
         _check_deadline(deadline)
         params = {} if params is None else params
         static, (node, params) = static_of(node, params), fixed(node, params)
-        app = self.binding.app
+        app = self.app_context.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
         engine = self.engine
@@ -440,7 +440,7 @@ def run_here(node: Submittable, params: Mapping[str, object], settings: Settings
 
 def _deliver(engine: Engine) -> None:
     """An eager run has nobody else who would work on what was sent."""
-    if isinstance(engine.sender, Mailbox):
+    if isinstance(engine.sender, InMemoryBroker):
         engine.sender.deliver(engine)
 
 

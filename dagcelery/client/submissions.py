@@ -22,7 +22,6 @@ from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
-from dagcelery.payload.values import Limits
 from dagcelery.planner.compile import plan as make_plan
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
@@ -64,12 +63,12 @@ def settled(view: RunView, given: Mapping[str, object]) -> Mapping[str, object]:
     return {name: one(known[name], value) for name, value in given.items()}
 
 
-def seal(view: RunView, given: Mapping[str, object], limits: Limits) -> Sealed:
+def seal(view: RunView, given: Mapping[str, object]) -> Sealed:
     """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
     plan = view.program.plan
     body = plan.bodies[0]
     check(plan.name, body, given)
-    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0, limits), Reader(view, Scope(ROOT))
+    sealed, writer, reader = Sealed(), Writer(view, ROOT, 0), Reader(view, Scope(ROOT))
     for param in body.params:
         if not (param.whole or param.split):
             continue
@@ -194,7 +193,7 @@ def new_run(
     view = engine.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
-    given = seal(view, params, engine.limits)
+    given = seal(view, params)
     return NewRun(
         id=run_id,
         name=plan.name,

@@ -1,4 +1,4 @@
-"""Calls of users' functions: within time limits, with listeners notified, and what follows from a failure.
+"""Calls of users' functions: within time limits, and what follows from a failure.
 
 A limit is kept by the process itself. Celery's own limits are a message's, and many pieces share a message; its timers
 also stand still while the broker is away. The hard limit is the kernel's interval timer with SIGALRM's default action,
@@ -18,13 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
 from dagcelery.engine.event_loops import finished
-from dagcelery.engine.interrupts import tell, tell_apart
-from dagcelery.engine.pieces import Place, enter
+from dagcelery.engine.interrupts import this_process
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
-from dagcelery.payload import failures
 from dagcelery.planner.plan import is_time_limit_retried
 from dagcelery.store.records import RETURNS_A_DEATH
 
@@ -36,17 +34,16 @@ _AT_ONCE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Seconds, None where there is no limit; `soft_error` makes the exception of the soft one."""
+    """Seconds, None where there is no limit."""
 
     soft: float | None
     hard: float | None
-    soft_error: Callable[[], Exception]
 
 
-def limit_of(options: Mapping[str, Any], soft_error: Callable[[], Exception]) -> Limit | None:
+def limit_of(options: Mapping[str, Any]) -> Limit | None:
     """Return the limits that a step's options set, or None."""
     seconds: Sequence[float | None] | None = options.get("timeout")
-    return None if seconds is None else Limit(seconds[0], seconds[1], soft_error)
+    return None if seconds is None else Limit(seconds[0], seconds[1])
 
 
 @contextmanager
@@ -60,19 +57,14 @@ def limited(limit: Limit) -> Iterator[None]:
     started = time.monotonic()
     if threading.current_thread() is not threading.main_thread():
         yield
-    elif _is_pool_child():
-        with _killed_after(hard), _signalled_after(limit.soft, limit.soft_error):
+    elif this_process().is_pool_child():
+        with _killed_after(hard), _signalled_after(limit.soft):
             yield
     else:
         with _interrupted_after(limit):
             yield
     if hard is not None and time.monotonic() - started > hard:
         raise TimeLimitExceeded(hard)
-
-
-def _is_pool_child() -> bool:
-    process = sys.modules.get("billiard.process")
-    return process is not None and type(process.current_process()).__name__ != "_MainProcess"
 
 
 @contextmanager
@@ -102,14 +94,14 @@ def _killed_after(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _signalled_after(seconds: float | None, error: Callable[[], Exception]) -> Iterator[None]:
+def _signalled_after(seconds: float | None) -> Iterator[None]:
     """Send this thread the signal that a pool sends for a soft limit, and raise the error for it."""
     if seconds is None:
         yield
         return
     timer = threading.Timer(seconds, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
     timer.daemon = True
-    replaced = signal.signal(signal.SIGUSR1, _raiser(error))
+    replaced = signal.signal(signal.SIGUSR1, _raise_soft_limit)
     timer.start()
     try:
         yield
@@ -124,7 +116,7 @@ def _interrupted_after(limit: Limit) -> Iterator[None]:
     errors: dict[float, Callable[[], Exception]] = {}
     soft, hard = limit.soft, limit.hard
     if soft is not None:
-        errors[soft] = limit.soft_error
+        errors[soft] = this_process().soft_time_limit
     if hard is not None:
         errors[hard] = lambda: TimeLimitExceeded(hard)
     limits, began = sorted(errors), time.monotonic()
@@ -139,11 +131,8 @@ def _interrupted_after(limit: Limit) -> Iterator[None]:
         yield
 
 
-def _raiser(error: Callable[[], Exception]) -> Callable[[int, Any], None]:
-    def interrupt(signum: int, frame: Any) -> None:
-        raise error()
-
-    return interrupt
+def _raise_soft_limit(signum: int, frame: Any) -> None:
+    raise this_process().soft_time_limit()
 
 
 PUT_BACK: Final = {"max": 5, "base": 0.5, "factor": 2.0, "cap": 8.0}
@@ -180,81 +169,6 @@ def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: in
 def died(poisoned: str, deaths: int) -> PieceDied:
     """The error of a piece that was lost as often as it may be, by deaths or alive."""
     return PieceDied(deaths * RETURNS_A_DEATH, "returned") if poisoned == "returned" else PieceDied(deaths)
-
-
-class Listener(Protocol):
-    """Is told of the calls of one grant's pieces; `index` is -1 for a step that runs once."""
-
-    def before(self, index: int) -> None:
-        """A function is about to be called."""
-
-    def after(self, index: int, error: BaseException | None) -> None:
-        """A function has returned, or raised."""
-
-    def failed(self, index: int, error: BaseException) -> None:
-        """A piece has failed, be it for an error that `after` was told of."""
-
-    def settled(self, state: str) -> None:
-        """What the store said to a failure; told of pieces whose task may try again."""
-
-
-class Teller:
-    """Notifies a listener, whose own errors change nothing; each error is encoded before a listener can change it."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._sealed: tuple[BaseException, bytes] | None = None
-
-    def before(self, index: int) -> None:
-        """A function is about to be called, in this context."""
-        tell(self._listener.before, index)
-
-    def after(self, index: int, error: BaseException | None) -> None:
-        """A function has returned, or raised, in this context."""
-        if error is not None:
-            self.text(error)
-        tell(self._listener.after, index, error)
-
-    def failed(self, index: int, error: BaseException) -> bytes:
-        """A piece has failed; answers the error as text."""
-        text = self.text(error)
-        tell_apart(self._listener.failed, index, error)
-        return text
-
-    def text(self, error: BaseException) -> bytes:
-        """An error as text, of the time when it was first seen."""
-        if self._sealed is None or self._sealed[0] is not error:
-            self._sealed = error, failures.encode(error)
-        return self._sealed[1]
-
-
-def heard(
-    place: Place,
-    teller: Teller | None,
-    function: Callable[..., Any],
-    arguments: dict[str, Any],
-    limit: Limit | None = None,
-) -> Any:
-    """`call` a function as a piece of this context, within its time limit, and notify listeners.
-
-    Listeners take none of that time.
-    """
-    enter(place)
-    if teller is None:
-        return call(function, arguments) if limit is None else _limited(function, arguments, limit)
-    teller.before(place[2])
-    try:
-        returned = call(function, arguments) if limit is None else _limited(function, arguments, limit)
-    except BaseException as error:
-        teller.after(place[2], error)
-        raise
-    teller.after(place[2], None)
-    return returned
-
-
-def _limited(function: Callable[..., Any], arguments: dict[str, Any], limit: Limit) -> Any:
-    with limited(limit):
-        return call(function, arguments)
 
 
 class _Forks:

@@ -1,451 +1,314 @@
-"""A claimed piece is executed: inputs are read, the function called, outputs sealed, and hooks told of the result."""
+"""A claimed piece is executed: its inputs are read, the function is called, and its outputs are sealed.
+
+A step that runs once is a range of one item, whose index is -1; only the form of its outputs differs.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.engine import caching, growing
 from dagcelery.engine.attempts import (
     PUT_BACK,
-    Listener,
-    Teller,
+    Limit,
     call,
     died,
-    heard,
     is_retryable,
     leave_child,
     limit_of,
+    limited,
     verdict,
 )
 from dagcelery.engine.caching import Memo, Recollection
-from dagcelery.engine.interrupts import is_leaving, quiet_logger
+from dagcelery.engine.hooks import Listener, call_dag_hook
+from dagcelery.engine.interrupts import is_leaving, tell, tell_apart
 from dagcelery.engine.pieces import Contexts, enter
-from dagcelery.engine.reading import Columns, Reader
+from dagcelery.engine.reading import Reader, Rows
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer
 from dagcelery.errors import DagceleryError, SerializationError, StoreUnavailable
 from dagcelery.objects import ATOMS
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.strict_json import Skipped
-from dagcelery.payload.values import Limits
 from dagcelery.planner.plan import Step
-from dagcelery.store.records import CLOSE, HOOK, START, Block, Child, Claim, TaskResult, scope_id
+from dagcelery.settings import Settings
+from dagcelery.store.records import CLOSE, HOOK, START, Block, Child, Claim, PieceId, TaskResult, scope_id
 
-log = quiet_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What a hook is told: `state` is the run's, or of a piece "done", "failed" or "retried".
-
-    `address` is the piece's, or of a failed run that of the node which failed it; `error` is its type and message, as
-    text. `epoch` counts from 1 and rises when a run is resumed.
-    """
-
-    run_id: str
-    name: str
-    state: str
-    address: str = ""
-    error: str = ""
-    attempt: int = 0
-    epoch: int = 1
-
-
-def call_dag_hook(view: RunView) -> None:
-    """Call what a DAG wants to be called at its end. An error of it is logged, and changes nothing."""
-    record = view.store.reader.record(view.run_id)
-    if record is None:
-        return
-    options = view.program.plan.options
-    hook = view.program.hook(options, "success" if record.state == "done" else "failure")
-    if hook is None:
-        return
-    address = view.piece_address(record.failed) if record.failed else ""
-    error = "" if record.failed else record.reason
-    quietly(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
-
-
-def call_task_hooks(view: RunView, grant: Claim, executed: Executed, state: str) -> None:
-    """Call what a task wants to be called for its pieces that were committed, have failed, or are tried again.
-
-    In the process that ran them, after the store knows: a process that dies in between calls nothing.
-    """
-    if state == "stale" or executed.children is not None:
-        return
-    if grant.step == CLOSE and executed.error is None:
-        grant = _closed(view, grant)
-        executed = replace(executed, outcome=replace(executed.outcome, done=grant.hi))
-    if grant.step < 0:
-        return
-    options = view.program.step(grant.scope.body, grant.step).options
-    done, hook = executed.outcome.done, view.program.hook(options, "success")
-    if hook is not None:
-        succeeded = range(grant.lo, done) if grant.lo >= 0 else [] if executed.error else [-1]
-        for index in succeeded:
-            quietly(hook, _of_piece(view, grant, index, "done"))
-    if executed.error is not None:
-        state = "retried" if state == "retried" else "failed"
-        hook = view.program.hook(options, "retry" if state == "retried" else "failure")
-        if hook is not None:
-            quietly(hook, _of_piece(view, grant, done if grant.lo >= 0 else -1, state, executed.error))
-
-
-def _closed(view: RunView, grant: Claim) -> Claim:
-    """The piece that is done when this scope closes, if it made the scope's plan itself."""
-    scope = grant.scope
-    parent = view.scope(scope.parent)
-    if view.program.step(parent.body, scope.step).kind != "task":
-        return grant
-    upto = scope.index + (scope.index >= 0)
-    return replace(grant, scope=parent, step=scope.step, lo=scope.index, hi=upto)
-
-
-def _of_piece(view: RunView, grant: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
-    address = view.address(grant.scope, grant.step, index)
-    message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
-    return Notice(view.run_id, view.program.plan.name, state, address, message, grant.attempt)
-
-
-def quietly(hook: Callable[..., Any], notice: Notice) -> None:
-    """Call a hook; its own failure is logged and harmless."""
-    try:
-        copy_context().run(hook, notice)
-    except BaseException as error:
-        if is_leaving(error):
-            raise
-        about = {"action": "hook_failed", "run": notice.run_id}
-        log.exception("a hook of run %s failed (%s)", notice.run_id, notice.state, extra=about)
-
-
-RANGE_SECONDS = 0.1
+RANGE_SECONDS: Final = 0.1
 """A claimed range that takes longer than this is cut: what is done is committed, the rest goes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """What came of a piece. `children` are scopes to open instead of an outcome; `seconds` is per item."""
+class Execution:
+    """One claim, a piece or a range of items, on its way through this process.
 
-    outcome: TaskResult
-    children: Sequence[Child] | None = None
-    error: BaseException | None = None
-    seconds: float = 0.0
+    Each call has a context of its own, a copy of the one in which this was made, and so has what is read and sealed
+    around it: no piece inherits anything of another one, or leaves anything behind.
+    """
 
-
-class Executor:
-    """Executes pieces of one run in this process."""
-
-    def __init__(
-        self, view: RunView, sizes: Limits, deaths: int, most_nodes: int, soft_time_limit: Callable[[], Exception]
-    ) -> None:
-        self.view = view
-        self.limits = sizes
-        self._deaths = deaths
-        self._most_nodes = most_nodes
-        self._soft_time_limit = soft_time_limit
-        self._teller: Teller | None = None
+    def __init__(self, view: RunView, claim: Claim, settings: Settings, listener: Listener | None = None) -> None:
+        self._view = view
+        self._claim = claim
+        self._settings = settings
+        self._listener = listener
         self._contexts = Contexts()
+        self._limit: Limit | None = None
+        self._encoded: tuple[BaseException, bytes] | None = None
+        self._started, self._clock = time.time(), time.perf_counter()
 
-    def execute(self, grant: Claim, listener: Listener | None = None) -> Executed:
-        """Execute a piece; whatever it raises, short of the end of the process, becomes a failure.
-
-        Each call has a context of its own, a copy of the one in which this is called, and so has what is read and
-        sealed around it: no piece inherits anything of another one, or leaves anything behind.
-        """
+    def run(self) -> TaskResult:
+        """Execute the claim; whatever it raises, short of the end of the process, becomes a failure."""
         pid = os.getpid()
-        self._teller = None if listener is None else Teller(listener)
-        self._contexts = Contexts()
         try:
-            return self._contexts.new().run(self._execute, grant)
+            return self._contexts.new().run(self._run)
         finally:
-            self._teller = None
             if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
                 leave_child()
 
-    def _execute(self, grant: Claim) -> Executed:
-        started, clock = time.time(), time.perf_counter()
+    def _run(self) -> TaskResult:
+        claim = self._claim
         try:
-            self.view.trust(grant.scope)
-            if grant.poisoned:
-                return self._failed(grant, self._verdict(grant), started, clock)
-            if grant.step == START:
-                return Executed(TaskResult(started=started))
-            if grant.step == HOOK:
-                call_dag_hook(self.view)
-                return Executed(TaskResult(started=started))
-            if grant.step == CLOSE:
-                outcome = self._close(grant)
-            elif grant.lo >= 0:
-                return self._range(grant, started)
-            else:
-                executed = self._once(grant)
-                if executed.children is not None:
-                    return replace(executed, seconds=time.perf_counter() - clock)
-                outcome = executed.outcome
+            self._view.trust(claim.scope)
+            if claim.poisoned:
+                return self._failed(self._verdict())
+            if claim.step == START:
+                return TaskResult(started=self._started)
+            if claim.step == HOOK:
+                call_dag_hook(self._view)
+                return TaskResult(started=self._started)
+            return self._close() if claim.step == CLOSE else self._step()
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            return self._failed(grant, error, started, clock)
-        seconds = time.perf_counter() - clock
-        return Executed(replace(outcome, started=started, seconds=seconds), seconds=seconds)
+            return self._failed(error)
+
+    # -- results and failures ---------------------------------------------------------------------
+    def _result(self, **outputs: Any) -> TaskResult:
+        return TaskResult(started=self._started, seconds=time.perf_counter() - self._clock, **outputs)
 
     def _is_not_its_fault(self, error: BaseException) -> bool:
-        """Whether an error says nothing of the piece that it hit: this process leaves, or its store cannot be read.
-        The claim is given back, and somebody else executes it.
+        """Return whether an error says nothing of the piece that it hit: this process leaves, or its store cannot be
+        read. The claim is given back, and another process executes it.
         """
         if isinstance(error, StoreUnavailable):
-            return error.url == self.view.store.shown_url
+            return error.url == self._view.store.shown_url
         return is_leaving(error)
 
-    def _failed(self, grant: Claim, error: BaseException, started: float, clock: float) -> Executed:
-        failure = self._failure(grant, error, grant.lo)
-        seconds = time.perf_counter() - clock
-        return Executed(replace(failure, done=grant.lo, started=started, seconds=seconds), error=error, seconds=seconds)
-
-    def _failure(self, grant: Claim, error: BaseException, index: int) -> TaskResult:
-        """What the store is told of an error: sealed, with what its task would do about it."""
-        text = failures.encode(error) if self._teller is None else self._teller.failed(index, error)
-        piece = f"{grant.scope.id}/{grant.step}" + (f"/{index}" if index >= 0 else "")
-        address = addresses.failure(self.view.run_id, piece)
-        sealed = values.seal_bytes(self.view.keyring, address, grant.attempt, text)
-        if grant.step < 0:
-            return TaskResult(failure=sealed)
-        program, body = self.view.program, grant.scope.body
-        step = program.step(body, grant.step) if program.knows(body) else None
+    def _failed(self, error: BaseException, done: int | None = None, **outputs: Any) -> TaskResult:
+        """Return the failure of item `done`, the first by default, with what its task would do about it."""
+        claim, view = self._claim, self._view
+        index = claim.lo if done is None else done
+        text = self._told(index, error)
+        address = addresses.failure(view.run_id, PieceId(claim.scope.id, claim.step, index).name)
+        sealed = values.seal_bytes(view.keyring, address, claim.attempt, text)
+        if claim.step < 0:
+            return self._result(error=error, done=index, failure=sealed)
+        program, body = view.program, claim.scope.body
+        step = program.step(body, claim.step) if program.knows(body) else None
         options, is_missing = step.options if step else {}, step is not None and program.is_missing(step, error)
-        return TaskResult(
+        return self._result(
+            error=error,
+            done=index,
             failure=sealed,
-            retryable=not grant.poisoned and (is_missing or is_retryable(error, options)),
+            retryable=not claim.poisoned and (is_missing or is_retryable(error, options)),
             policy=PUT_BACK if is_missing else None,
-            markers=self._markers(grant, text, index) if "min_success" in options else (),
+            markers=self._markers(text, index) if "min_success" in options else (),
+            **outputs,
         )
 
-    def _markers(self, grant: Claim, text: bytes, index: int) -> list[Block]:
-        described = failures.decode(text)
-        skipped = Skipped(self._locate(grant, index), described["type"], described["message"])
-        step = self.view.program.step(grant.scope.body, grant.step)
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        return [writer.skipped(f"{grant.step}.{at}", index, skipped) for at in range(len(step.outputs))]
+    def _told(self, index: int, error: BaseException) -> bytes:
+        """Notify the listener of a failure, unless it has heard of this error, and return the error as text."""
+        is_news = self._encoded is None or self._encoded[0] is not error
+        text = self._text(error)
+        if self._listener is not None and is_news:
+            tell_apart(self._listener.failed, self._view, self._claim, index, error)
+        return text
 
-    def _verdict(self, grant: Claim) -> DagceleryError:
-        if grant.step < 0:
-            return died(grant.poisoned, self._deaths)
-        step = self.view.program.step(grant.scope.body, grant.step)
-        is_served = any(step.queue in word["queues"] for word in self.view.store.fleet.workers().values())
-        return verdict(grant.poisoned, step.options, step.queue, deaths=self._deaths, is_served=is_served)
+    def _text(self, error: BaseException) -> bytes:
+        """Return an error as the text of the time when it was first seen: a listener may change it afterwards."""
+        if self._encoded is None or self._encoded[0] is not error:
+            self._encoded = error, failures.encode(error)
+        return self._encoded[1]
 
-    # -- steps that run once ----------------------------------------------------------------------
-    def _once(self, grant: Claim) -> Executed:
-        step = self.view.program.step(grant.scope.body, grant.step)
-        reader = Reader(self.view, grant.scope, grant)
-        if not grant.values:
-            reader.read_ahead(expr for _, expr in step.arguments)
-        arguments = {name: reader.evaluate(expr, lazy=name in step.lazy) for name, expr in step.arguments}
-        culprit = self.view.address(grant.scope, grant.step)
-        if step.kind == "gather":
-            returned = next(iter(arguments.values()), None)
-        else:
-            returned = skipped_among(arguments) if self.view.program.may_skip else None
-        cached, context, place = 0, self._contexts.new(), (self.view, grant, -1)
-        context.run(enter, place)
-        if step.kind != "gather" and returned is None:
-            function = self.view.program.callee(step)
-            memo = self._memo(grant)
-            limit = limit_of(step.options, self._soft_time_limit)
-            if memo is None:
-                returned = context.run(heard, place, self._teller, function, arguments, limit)
-            else:
-                recollection = Recollection(self.view, memo, [arguments])
-                function = partial(_memorable, memo, function)
-                call_it = partial(context.run, heard, place, self._teller, function, arguments, limit)
-                returned = recollection.result(0, call_it)
-                recollection.keep()
-                cached = recollection.hits()
-            if self.view.program.may_grow and growing.is_graph(step, returned):
-                return Executed(TaskResult(), [growing.child_of(self.view, grant, step, returned, self._most_nodes)])
-        sealed = Sealed()
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        context.run(writer.step_outputs, sealed, grant.step, step, returned, culprit)
-        return Executed(TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks, cached=cached))
+    def _markers(self, text: bytes, index: int) -> list[Block]:
+        claim, described = self._claim, failures.decode(text)
+        skipped = Skipped(self._locate(index), described["type"], described["message"])
+        step = self._view.program.step(claim.scope.body, claim.step)
+        writer = Writer(self._view, claim.scope.id, claim.attempt)
+        return [writer.skipped(f"{claim.step}.{at}", index, skipped) for at in range(len(step.outputs))]
 
-    def _memo(self, grant: Claim) -> Memo | None:
-        program = self.view.program
-        return caching.memo_of(program, grant.scope.body, grant.step) if program.caches else None
+    def _verdict(self) -> DagceleryError:
+        claim, deaths = self._claim, self._settings.max_deaths
+        if claim.step < 0:
+            return died(claim.poisoned, deaths)
+        step = self._view.program.step(claim.scope.body, claim.step)
+        is_served = any(step.queue in worker["queues"] for worker in self._view.store.fleet.workers().values())
+        return verdict(claim.poisoned, step.options, step.queue, deaths=deaths, is_served=is_served)
 
-    def _locate(self, grant: Claim, index: int) -> str:
-        return self.view.address(grant.scope, grant.step, index)
+    def _locate(self, index: int) -> str:
+        return self._view.address(self._claim.scope, self._claim.step, index)
 
-    def _close(self, grant: Claim) -> TaskResult:
+    # -- steps that are not called ----------------------------------------------------------------
+    def _close(self) -> TaskResult:
         """Hand a scope's outputs to the step that opened it, as the results of one of its items."""
-        scope, reader = grant.scope, Reader(self.view, grant.scope, grant)
-        parent = self.view.scope(scope.parent)
-        step = self.view.program.step(parent.body, scope.step)
+        view, claim, scope = self._view, self._claim, self._claim.scope
+        parent = view.scope(scope.parent)
+        step = view.program.step(parent.body, scope.step)
         if step.kind != "dag":
-            return growing.close(self.view, grant, self.limits)
-        writer = Writer(self.view, parent.id, grant.attempt, self.limits)
-        culprit = self.view.address(parent, scope.step, scope.index)
+            return self._result(**growing.close(view, claim))
+        reader, writer = Reader(view, scope, claim), Writer(view, parent.id, claim.attempt)
+        culprit = view.address(parent, scope.step, scope.index)
         blocks = []
-        for at, (name, expr, _) in enumerate(self.view.program.body(scope.body).outputs):
-            codec, token = self.view.program.codec(step.outputs[at].codec), f"{scope.step}.{at}"
+        for at, (name, expr, _) in enumerate(view.program.body(scope.body).outputs):
+            codec, token = view.program.codec(step.outputs[at].codec), f"{scope.step}.{at}"
             value = reader.evaluate(expr)
             blocks.append(writer.block(token, codec, scope.index, [value], f"output '{name}' of '{culprit}'"))
-        return TaskResult(blocks=blocks)
+        return self._result(blocks=blocks)
 
-    # -- fan-outs ---------------------------------------------------------------------------------
-    def _range(self, grant: Claim, started: float) -> Executed:
-        clock = time.perf_counter()
-        step = self.view.program.step(grant.scope.body, grant.step)
+    def _child(self, step: Step, rows: Rows, index: int) -> Child:
+        """Return the scope of one item, with the values of the child body's own parameters."""
+        view, claim = self._view, self._claim
+        writer = Writer(view, scope_id(view.run_id, claim.scope.id, claim.step, index), 0)
+        sealed, culprit, arguments = Sealed(), self._locate(index), rows.item(index)
+        for param in view.program.body(step.target).params:
+            value, codec = arguments[param.name], view.program.codec(param.codec)
+            name = f"parameter '{param.name}' of '{culprit}'"
+            if param.split:
+                writer.split(sealed, f"${param.name}", codec, value, name)
+            if param.whole:
+                writer.whole(sealed, f"${param.name}", codec, value, name)
+        return Child(index, sealed.values, sealed.lists, list(sealed.blocks))
+
+    # -- steps that are called --------------------------------------------------------------------
+    def _step(self) -> TaskResult:
+        view, claim = self._view, self._claim
+        step = view.program.step(claim.scope.body, claim.step)
+        if claim.lo >= 0:
+            self._check_size(step)
+        rows = Rows(Reader(view, claim.scope, claim), step, claim.lo, claim.hi)
+        if step.kind == "dag":
+            children = [self._child(step, rows, index) for index in range(claim.lo, claim.hi)]
+            return self._result(children=children, done=claim.hi)
+        self._limit = limit_of(step.options)
+        memo = caching.memo_of(view.program, claim.scope.body, claim.step) if view.program.caches else None
+        return self._call_all(step, rows, None if memo is None else Recollection(view, memo, rows))
+
+    def _check_size(self, step: Step) -> None:
+        """The store says how many items there are; the producer's signature says whether that is so."""
         assert step.over is not None
-        recollection = None
-        try:
-            self._check_size(grant, step)
-            columns = Columns(Reader(self.view, grant.scope, grant), step, grant.lo, grant.hi)
-            if step.kind == "dag" and grant.hi > grant.lo:
-                children = [self._child(grant, step, columns, index) for index in range(grant.lo, grant.hi)]
-                return Executed(TaskResult(), children, seconds=(time.perf_counter() - clock) / len(children))
-            function = self.view.program.callee(step) if step.kind == "task" else None
-            memo = self._memo(grant)
-            if memo is not None:
-                recollection = Recollection(self.view, memo, columns.rows())
-        except BaseException as error:
-            if self._is_not_its_fault(error):
-                raise
-            return self._failed(grant, error, started, clock)
-        returned, raised = list[Any](), None
-        kept = self._keeper(grant, step)
-        if function is not None:
-            returned, raised = self._call_items(function, step, columns, grant, recollection, kept)
-        if self.view.program.may_grow and returned and growing.is_graph(step, returned[0]):
-            return self._grown_item(grant, step, returned[0], started, clock)
-        if recollection is None:
-            return self._seal_range(grant, step, returned, raised, started, clock)
-        recollection.keep()
-        executed = self._seal_range(grant, step, returned, raised, started, clock)
-        cached = recollection.hits(executed.outcome.done - grant.lo)
-        return replace(executed, outcome=replace(executed.outcome, cached=cached))
+        if self._view.count(self._claim.scope.id, step.over) != self._claim.items:
+            raise SerializationError(
+                f"fan-out '{self._locate(-1)}'",
+                "the store counts other items than were signed",
+                "keep others from writing to the store",
+            )
 
-    def _grown_item(self, grant: Claim, step: Step, graph: Any, started: float, clock: float) -> Executed:
-        """An item, which was claimed alone, goes on as what it returned."""
-        try:
-            children = [growing.child_of(self.view, grant, step, graph, self._most_nodes)]
-        except BaseException as error:
-            if self._is_not_its_fault(error):
-                raise
-            return self._failed(grant, error, started, clock)
-        return Executed(TaskResult(), children, seconds=time.perf_counter() - clock)
-
-    def _call_items(
-        self,
-        function: Callable[..., Any],
-        step: Step,
-        columns: Columns,
-        grant: Claim,
-        recollection: Recollection | None,
-        kept: Callable[[int, Any], Any],
-    ) -> tuple[list[Any], BaseException | None]:
-        """Call a function item by item, until one raises or the range has taken its time."""
+    def _call_all(self, step: Step, rows: Rows, recollection: Recollection | None) -> TaskResult:
+        """Call a function for item by item, until one raises or the range has taken its time."""
+        view, lo, new_context = self._view, self._claim.lo, self._contexts.new
+        writer = Writer(view, self._claim.scope.id, self._claim.attempt)
+        kept = partial(self._sealed_once, writer, step) if lo < 0 else writer.keeper(step, self._locate)
+        may_skip, may_grow = view.program.may_skip and step.kind == "task", view.program.may_grow
         returned: list[Any] = []
-        until, lo, limit = (
-            time.perf_counter() + RANGE_SECONDS,
-            columns.lo,
-            limit_of(step.options, self._soft_time_limit),
-        )
-        view, teller, new_context = self.view, self._teller, self._contexts.new
-        may_skip = view.program.may_skip
+        failure, until = None, time.perf_counter() + RANGE_SECONDS
         try:
-            for at, arguments in enumerate(columns.rows() if recollection is None else recollection.calls):
+            function = view.program.callee(step) if step.kind == "task" else _gathered
+            for at, arguments in enumerate(rows if recollection is None else recollection.calls):
                 skipped = skipped_among(arguments) if may_skip else None
-                context, place = new_context(), (view, grant, lo + at)
+                context = new_context()
                 if recollection is not None:
                     memorable = partial(_memorable, recollection.memo, function)
-                    call_it = partial(context.run, heard, place, teller, memorable, arguments, limit)
+                    call_it = partial(context.run, self._call, lo + at, memorable, arguments)
                     value = recollection.result(at, call_it) if skipped is None else recollection.skip(skipped)
                 elif skipped is not None:
                     value = skipped
                 else:
-                    value = context.run(heard, place, teller, function, arguments, limit)
-                returned.append(value if type(value) in ATOMS else context.run(kept, lo + at, value))
+                    value = context.run(self._call, lo + at, function, arguments)
+                if may_grow and growing.is_graph(step, value):  # such an item was claimed alone
+                    child = growing.child_of(view, self._claim, step, value, self._settings.max_nodes)
+                    return self._result(children=[child])
+                # An atom cannot change before its range is sealed; a step that runs once is sealed in its own context.
+                returned.append(value if lo >= 0 and type(value) in ATOMS else context.run(kept, lo + at, value))
                 if time.perf_counter() > until:
                     break
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            return returned, error
-        return returned, None
+            failure = error
+        if recollection is not None:
+            recollection.keep()
+        if failure is not None and not returned:
+            return self._failed(failure)
+        if lo >= 0:
+            return self._sealed_range(writer, step, returned, failure, recollection)
+        return self._result(**returned[0].outputs, cached=recollection.hits() if recollection else 0)
 
-    def _keeper(self, grant: Claim, step: Step) -> Callable[[int, Any], Any]:
-        """What keeps the result of an item as it is now, for its range to be sealed: the next call may change it."""
-        if "dynamic" in step.options:
-            return lambda _, returned: returned  # it was claimed alone, and may have returned a graph
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        return writer.keeper(step, partial(self._locate, grant))
-
-    def _check_size(self, grant: Claim, step: Step) -> None:
-        """The store says how many items there are; the producer's signature says whether that is so."""
-        assert step.over is not None
-        if self.view.count(grant.scope.id, step.over) != grant.items:
-            raise SerializationError(
-                f"fan-out '{self.view.address(grant.scope, grant.step)}'",
-                "the store counts other items than were signed",
-                "keep others from writing to the store",
-            )
-
-    def _seal_range(
-        self,
-        grant: Claim,
-        step: Step,
-        returned: list[Any],
-        error: BaseException | None,
-        started: float,
-        clock: float,
-    ) -> Executed:
-        writer = Writer(self.view, grant.scope.id, grant.attempt, self.limits)
-        culprit = self.view.address(grant.scope, grant.step)
+    def _call(self, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Call a function as a piece of this context, within its time limit. Listeners take none of that time."""
+        enter((self._view, self._claim, index))
+        listener = self._listener
+        if listener is None:
+            return call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
+        tell(listener.before, self._view, self._claim, index)
         try:
-            blocks = writer.items(grant.step, step, grant.lo, returned, culprit)
-        except BaseException as refused:
-            if self._is_not_its_fault(refused):
+            returned = call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
+        except BaseException as error:
+            self._text(error)
+            tell(listener.after, self._view, self._claim, index, error)
+            raise
+        tell(listener.after, self._view, self._claim, index, None)
+        return returned
+
+    def _call_limited(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        assert self._limit is not None
+        with limited(self._limit):
+            return call(function, arguments)
+
+    def _sealed_once(self, writer: Writer, step: Step, index: int, returned: Any) -> Sealed:
+        return writer.step_outputs(self._claim.step, step, returned, self._locate(index))
+
+    def _sealed_range(
+        self,
+        writer: Writer,
+        step: Step,
+        returned: Sequence[Any],
+        error: BaseException | None,
+        recollection: Recollection | None,
+    ) -> TaskResult:
+        lo = self._claim.lo
+        try:
+            blocks = writer.items(self._claim.step, step, lo, returned, self._locate(-1))
+        except BaseException as refusal:
+            if self._is_not_its_fault(refusal):
                 raise
-            returned, blocks, error = self._sealable(writer, grant, step, returned, refused)
-        done, seconds = grant.lo + len(returned), time.perf_counter() - clock
-        outcome = self._failure(grant, error, done) if error is not None else TaskResult()
-        outcome = replace(outcome, blocks=blocks, done=done, started=started, seconds=seconds)
-        return Executed(outcome, error=error, seconds=seconds / max(1, len(returned)))
+            returned, blocks, error = self._sealable(writer, step, returned, refusal)
+        done = lo + len(returned)
+        cached = recollection.hits(len(returned)) if recollection else 0
+        if error is not None:
+            return self._failed(error, done, blocks=blocks, cached=cached)
+        return self._result(blocks=blocks, done=done, cached=cached)
 
     def _sealable(
-        self, writer: Writer, grant: Claim, step: Step, returned: list[Any], refused: BaseException
-    ) -> tuple[list[Any], list[Block], BaseException]:
-        """Find the item whose result cannot be sealed; what stands before it is good."""
+        self, writer: Writer, step: Step, returned: Sequence[Any], refusal: BaseException
+    ) -> tuple[Sequence[Any], list[Block], BaseException]:
+        """Find the item whose result cannot be sealed; the results in front of it are good."""
+        number, lo = self._claim.step, self._claim.lo
         for at, value in enumerate(returned):
             try:
-                writer.items(grant.step, step, grant.lo + at, [value], self._locate(grant, grant.lo + at))
+                writer.items(number, step, lo + at, [value], self._locate(lo + at))
             except BaseException as error:
                 if self._is_not_its_fault(error):
                     raise
-                good = returned[:at]
-                return good, writer.items(grant.step, step, grant.lo, good, self._locate(grant, -1)), error
-        raise refused
+                return returned[:at], writer.items(number, step, lo, returned[:at], self._locate(-1)), error
+        raise refusal
 
-    def _child(self, grant: Claim, step: Step, columns: Columns, index: int) -> Child:
-        """What one item's scope starts with: the values of the child body's own parameters."""
-        body = self.view.program.body(step.target)
-        scope = scope_id(self.view.run_id, grant.scope.id, grant.step, index)
-        writer, sealed = Writer(self.view, scope, 0, self.limits), Sealed()
-        culprit = self.view.address(grant.scope, grant.step, index)
-        arguments = columns.item(index)
-        for param in body.params:
-            value, codec = arguments[param.name], self.view.program.codec(param.codec)
-            who = f"parameter '{param.name}' of '{culprit}'"
-            if param.split:
-                writer.split(sealed, f"${param.name}", codec, value, who)
-            if param.whole:
-                writer.whole(sealed, f"${param.name}", codec, value, who)
-        return Child(index, sealed.values, sealed.lists, list(sealed.blocks))
+
+def _gathered(**arguments: Any) -> Any:
+    """Return the only argument of a step that has no function."""
+    return next(iter(arguments.values()), None)
 
 
 def _memorable(memo: Memo, function: Callable[..., Any], /, **arguments: Any) -> Any:
@@ -454,5 +317,5 @@ def _memorable(memo: Memo, function: Callable[..., Any], /, **arguments: Any) ->
 
 
 def skipped_among(arguments: Mapping[str, Any]) -> Skipped | None:
-    """The argument that was skipped: who would be called with it is skipped too."""
+    """Return the argument that was skipped: a piece that would be called with it is skipped too."""
     return next((value for value in arguments.values() if type(value) is Skipped), None)

@@ -6,7 +6,7 @@ here of ways to write one: the plan names the function that calls the task so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
@@ -15,14 +15,13 @@ from dagcelery import bounded
 from dagcelery.engine.program import topology_from
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.writing import Sealed, Writer
+from dagcelery.engine.writing import Writer
 from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values
-from dagcelery.payload.values import Limits
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step, codec_key
 from dagcelery.planner.topology import topology
-from dagcelery.store.records import Child, ChildPlan, Claim, TaskResult, scope_id
+from dagcelery.store.records import Child, ChildPlan, Claim, scope_id
 
 _KEPT_SHAPES = 256
 
@@ -35,16 +34,16 @@ def is_graph(step: Step, returned: object) -> bool:
     return "dynamic" in step.options and hasattr(type(returned), "__dag__")
 
 
-def child_of(view: RunView, grant: Claim, step: Step, graph: object, most: int) -> Child:
+def child_of(view: RunView, claim: Claim, step: Step, graph: object, most: int) -> Child:
     """Plan a graph that a piece returned. Raises InvalidDag, and NotConfigured for what only signed plans may have."""
     plan = _planned(view, step, graph, most)
-    scope = scope_id(view.run_id, grant.scope.id, grant.step, grant.lo)
+    scope = scope_id(view.run_id, claim.scope.id, claim.step, claim.lo)
     # Nobody else ever reads the plan of a run that this process has to itself, lambdas and all.
     text = b"" if view.is_alone else encode_plan(plan, signed=view.keyring.signed)
-    sealed = values.seal_bytes(view.keyring, addresses.scope(view.run_id, scope), grant.attempt, text)
+    sealed = values.seal_bytes(view.keyring, addresses.scope(view.run_id, scope), claim.attempt, text)
     first = view.number(len(plan.bodies))
     view.link(scope, first, plan)
-    return Child(grant.lo, plan=ChildPlan(first, topology_from(topology(plan), first), sealed))
+    return Child(claim.lo, plan=ChildPlan(first, topology_from(topology(plan), first), sealed))
 
 
 def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
@@ -86,18 +85,17 @@ def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functi
 _known = lru_cache(maxsize=1_000)(functions.describe)
 
 
-def close(view: RunView, grant: Claim, sizes: Limits) -> TaskResult:
-    """Hand what a child plan returns to the piece that made it, as if that had returned it."""
-    scope = grant.scope
+def close(view: RunView, claim: Claim) -> Mapping[str, Any]:
+    """Seal what a child plan returns as outputs of the piece that made it, as if that had returned it."""
+    scope = claim.scope
     parent = view.scope(scope.parent)
     step, body = view.program.step(parent.body, scope.step), view.program.body(scope.body)
     assert body.returns is not None, "a child plan says what it returns"
-    reader = Reader(view, scope, grant)
+    reader = Reader(view, scope, claim)
     reader.read_ahead([body.returns])
     value = reader.evaluate(body.returns)
-    writer, sealed = Writer(view, parent.id, grant.attempt, sizes), Sealed()
+    writer = Writer(view, parent.id, claim.attempt)
     culprit = view.address(parent, scope.step, scope.index)
     if scope.index >= 0:
-        return TaskResult(blocks=writer.items(scope.step, step, scope.index, [value], culprit))
-    writer.step_outputs(sealed, scope.step, step, value, culprit)
-    return TaskResult(values=sealed.values, lists=sealed.lists, blocks=sealed.blocks)
+        return {"blocks": writer.items(scope.step, step, scope.index, [value], culprit)}
+    return writer.step_outputs(scope.step, step, value, culprit).outputs

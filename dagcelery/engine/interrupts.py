@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import Any, Final, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 _SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
@@ -30,6 +30,39 @@ class _Note:
 
 
 _note = _Note()
+
+
+class EngineProcess:
+    """What the engine has to know of the process that it runs in; a worker's has more to say."""
+
+    def soft_time_limit(self) -> Exception:
+        """Return the exception to raise within a function that reached its soft time limit."""
+        return TimeoutError("the soft time limit is reached")
+
+    def is_pool_child(self) -> bool:
+        """Return whether a main process looks after this one, and sees how it ends."""
+        return False
+
+    def is_exiting(self, error: BaseException) -> bool:
+        """Return whether an exit that left no note ends this process."""
+        return False
+
+
+class _Here:
+    process = EngineProcess()
+
+
+_here = _Here()
+
+
+def run_in(process: EngineProcess) -> None:
+    """Say what this process is."""
+    _here.process = process
+
+
+def this_process() -> EngineProcess:
+    """Return what this process is."""
+    return _here.process
 
 
 class _Noting:
@@ -48,7 +81,7 @@ class _Noting:
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Let signals leave a note for the time of the block; the handlers stay whose they are."""
+    """Let signals leave a note for the time of the block; the handlers stay those of their owners."""
     if _note.is_kept or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,30 +114,12 @@ def is_leaving(error: BaseException) -> bool:
         if found is _note.raised:  # a handler may raise anything, and Celery's under the pool solo does
             return True
         found = found.__cause__
-    return found is not None and (_note.raised is not None or _is_pool_exit() or _is_worker_exit(found))
+    return found is not None and (_note.raised is not None or _here.process.is_exiting(found))
 
-
-def _is_pool_exit() -> bool:
-    # billiard's handler of SIGTERM may have been set after the note began to be kept.
-    pool = sys.modules.get("billiard.common")
-    return bool(pool and pool._should_have_exited[0])
-
-
-def _is_worker_exit(error: BaseException) -> bool:
-    # So may Celery's handlers: each shutdown that it begins replaces them by those of the next, harder one.
-    return type(error).__module__.startswith("celery.") and is_worker_stopping()
-
-
-def is_worker_stopping() -> bool:
-    """Whether the worker that this process is the main process of was told to stop."""
-    state = sys.modules.get("celery.worker.state")
-    asked = (state.should_stop, state.should_terminate) if state is not None else ()
-    return any(each is not None and each is not False for each in asked)
-
-
-P = ParamSpec("P")
 
 T = TypeVar("T")
+
+_LISTENER_FAILED: Final = {"action": "listener_failed"}
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
@@ -141,20 +156,30 @@ def quiet_logger(name: str) -> QuietLogger:
 log = quiet_logger(__name__)
 
 
-def tell(listener: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Call a listener here, in the context that it was called in; None if it raised."""
+def tell(
+    listener: Callable[..., T],
+    *args: Any,
+    culprit: str = "a listener",
+    about: Mapping[str, object] = _LISTENER_FAILED,
+) -> T | None:
+    """Call a listener here, in the context that it was called in; return None if it raised, which is logged."""
     try:
-        return listener(*args, **kwargs)
+        return listener(*args)
     except BaseException as error:
         if is_leaving(error):
             raise
-        log.exception("a listener raised, which changes nothing: %r", listener, extra={"action": "listener_failed"})
+        log.exception("%s raised, which changes nothing: %r", culprit, listener, extra=about)
         return None
 
 
-def tell_apart(listener: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Call a listener in a copy of the context, so that what it sets there is gone after it; None if it raised."""
-    return copy_context().run(lambda: tell(listener, *args, **kwargs))
+def tell_apart(
+    listener: Callable[..., T],
+    *args: Any,
+    culprit: str = "a listener",
+    about: Mapping[str, object] = _LISTENER_FAILED,
+) -> T | None:
+    """Call a listener as `tell` does, in a copy of the context, so that what it sets there is gone afterwards."""
+    return copy_context().run(partial(tell, listener, *args, culprit=culprit, about=about))
 
 
 class Watchdog:
@@ -170,7 +195,7 @@ class Watchdog:
     def over(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call `callback` from the watch's thread if the block takes longer than the hand-off time.
 
-        A hand-off time that is longer than threads can wait means that there is nobody to tell, and needs no thread.
+        A hand-off time that is longer than threads can wait means that there are no others to tell.
         """
         if self._seconds > threading.TIMEOUT_MAX:
             yield
@@ -196,7 +221,7 @@ class Watchdog:
             now = time.monotonic()
             if not self._armed:
                 self._busy.clear()
-                if self._armed:  # by somebody who came in between
+                if self._armed:  # by a thread that came in between
                     self._busy.set()
             for thread, (at, callback) in list(self._armed.items()):
                 if now >= at and self._armed.pop(thread, None) is not None:

@@ -29,7 +29,7 @@ class Piece:
 
 
 Place = tuple["RunView", "Claim", int]
-"""The piece that a call executes: run, grant and the item's index, -1 where it runs once. A `Piece` is made only when
+"""The piece that a call executes: run, claim and the item's index, -1 where it runs once. A `Piece` is made only when
 it is asked for; a tuple is the cheapest for the items of a fan-out."""
 
 _place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
@@ -51,9 +51,9 @@ def executing_piece() -> Piece | None:
     place = _place.get()
     if place is None:
         return None
-    view, grant, index = place
-    address = view.address(grant.scope, grant.step, index)
-    return Piece(view.run_id, address, None if index < 0 else index, grant.attempt, view.deadline())
+    view, claim, index = place
+    address = view.address(claim.scope, claim.step, index)
+    return Piece(view.run_id, address, None if index < 0 else index, claim.attempt, view.deadline())
 
 
 def executing_view() -> RunView | None:

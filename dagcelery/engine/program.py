@@ -31,7 +31,7 @@ DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workf
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbering:
     """What a plan's own numbers are in the program: `functions` and `codecs` by place, bodies from `body` on."""
 
     body: int
@@ -39,7 +39,7 @@ class Numbers:
     codecs: Sequence[int]
 
 
-def linked(body: Body, numbers: Numbers) -> Body:
+def linked(body: Body, numbers: Numbering) -> Body:
     """Return a body with the program's numbers."""
     codecs = numbers.codecs
     return replace(
@@ -50,7 +50,7 @@ def linked(body: Body, numbers: Numbers) -> Body:
     )
 
 
-def _step(step: Step, numbers: Numbers) -> Step:
+def _step(step: Step, numbers: Numbering) -> Step:
     target = step.target
     if step.kind == "task":
         target = numbers.functions[target]
@@ -61,7 +61,7 @@ def _step(step: Step, numbers: Numbers) -> Step:
     return replace(step, target=target, outputs=tuple(outputs), options=_options(step.options, numbers))
 
 
-def _options(options: Mapping[str, Any], numbers: Numbers) -> Mapping[str, Any]:
+def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any]:
     if "hooks" in options:
         options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
     if "dynamic" in options:
@@ -147,7 +147,9 @@ class Program:
 
         Its bodies are known once all else is: other threads ask for them meanwhile.
         """
-        numbers = Numbers(first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)])
+        numbers = Numbering(
+            first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)]
+        )
         made = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
         self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
         self._note_options(plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import repeat
 from typing import Any
 
@@ -55,16 +55,18 @@ def copied_value(value: Any) -> Any:
 
 
 class Reader:
-    """The values of one scope, as an expression reads them. `grant` saves the reading of what came with a claim."""
+    """The values of one scope, as an expression reads them. `claim` saves the reading of what came with a claim."""
 
-    def __init__(self, view: RunView, scope: Scope, grant: Claim | None = None) -> None:
+    def __init__(self, view: RunView, scope: Scope, claim: Claim | None = None) -> None:
         self.view = view
         self.scope = scope
-        self._grant = grant
+        self._claim = claim
         self._ahead: Mapping[str, bytes | None] = {}
 
     def read_ahead(self, exprs: Iterable[Expr]) -> None:
         """Read the whole values of expressions together, if they are so many that none travelled with the claim."""
+        if self._claim is not None and self._claim.values:
+            return
         wanted = [token for expr in exprs for token, reading in tokens(expr) if reading == "whole"]
         if len(wanted) > MOST_INPUTS:
             found = self.view.store.reader.values(self.view.run_id, self.scope.id, wanted)
@@ -89,7 +91,7 @@ class Reader:
         return value
 
     def _stored(self, token: str, scope: str, name: str) -> bytes:
-        stored = self._grant.values.get(token) if self._grant else None
+        stored = self._claim.values.get(token) if self._claim else None
         if stored is None:
             stored = self._ahead.get(token)
         if stored is None:
@@ -116,7 +118,7 @@ class Reader:
         if hi <= lo:
             return []
         scope, name = self.view.resolve(self.scope.id, token)
-        travelled = self._grant.blocks.get(token) if self._grant else None
+        travelled = self._claim.blocks.get(token) if self._claim else None
         if travelled is None:
             return list(self._elements(scope, name, lo, hi))
         return self._overlay(scope, name, lo, hi, travelled)
@@ -209,41 +211,49 @@ class Reader:
 _ABSENT = object()
 
 
-class Columns:
-    """The arguments of a range of items. What is shared and could be changed by a call is read anew for each item."""
+class Rows:
+    """The keyword arguments of each item of a range, or of a step that runs once, in order.
+
+    A value that several calls share, and could change, is read anew for each of them.
+    """
 
     def __init__(self, reader: Reader, step: Step, lo: int, hi: int) -> None:
         self._reader = reader
         self._step = step
-        self.lo = lo
+        self._lo = lo
         self._hi = hi
         self._elements: dict[str, list[Any]] = {}
-        # A call that changes an argument must not change another one that is read from the same element.
-        read = Counter(token for _, expr in step.arguments for token, how in tokens(expr) if how == "each")
-        self._shared = frozenset(token for token, count in read.items() if count > 1)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The keyword arguments of each item, in order."""
+    @cached_property
+    def _shared(self) -> frozenset[str]:
+        """A call that changes an argument must not change another one that is read from the same element."""
+        read = Counter(token for _, expr in self._step.arguments for token, how in tokens(expr) if how == "each")
+        return frozenset(token for token, count in read.items() if count > 1)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         names = [name for name, _ in self._step.arguments]
-        if not names:
-            yield from ({} for _ in range(self.lo, self._hi))
-            return
-        columns = [self._column(name, expr) for name, expr in self._step.arguments]
-        for row in zip(*columns, strict=False):
-            yield dict(zip(names, row, strict=True))
+        if self._lo < 0:
+            self._reader.read_ahead(expr for _, expr in self._step.arguments)
+            yield self.item(-1)
+        elif not names:
+            yield from ({} for _ in range(self._lo, self._hi))
+        else:
+            columns = [self._column(name, expr) for name, expr in self._step.arguments]
+            for row in zip(*columns, strict=False):
+                yield dict(zip(names, row, strict=True))
 
     def item(self, index: int) -> dict[str, Any]:
-        """The keyword arguments of one item."""
-        element = partial(self._element, index)
-        return {name: self._reader.evaluate(expr, element) for name, expr in self._step.arguments}
+        """Return the keyword arguments of one item."""
+        step, evaluate, element = self._step, self._reader.evaluate, partial(self._element, index)
+        return {name: evaluate(expr, element, lazy=name in step.lazy) for name, expr in step.arguments}
 
     def _element(self, index: int, token: str) -> Any:
-        return self._read(token)[index - self.lo]
+        return self._read(token)[index - self._lo]
 
     def _read(self, token: str) -> list[Any]:
         found = self._elements.get(token)
         if found is None:
-            found = self._elements[token] = self._reader.column(token, self.lo, self._hi)
+            found = self._elements[token] = self._reader.column(token, self._lo, self._hi)
         return found
 
     def _column(self, name: str, expr: Expr) -> Iterator[Any]:
@@ -254,8 +264,8 @@ class Columns:
         if expr[0] in ("ref", "lit"):
             value = self._reader.evaluate(expr, lazy=lazy)
             if type(value) in ATOMS:
-                return repeat(value, self._hi - self.lo)
-        elements = (partial(self._own_element, index) for index in range(self.lo, self._hi))
+                return repeat(value, self._hi - self._lo)
+        elements = (partial(self._own_element, index) for index in range(self._lo, self._hi))
         return (self._reader.evaluate(expr, element, lazy=lazy) for element in elements)
 
     def _own_element(self, index: int, token: str) -> Any:

@@ -15,11 +15,12 @@ from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
+from dagcelery.payload.values import Limits
 from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Body, Plan, step_of
 from dagcelery.planner.topology import topology
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import ROOT, RunRecord, Scope, scope_id
+from dagcelery.store.records import ROOT, PieceId, RunRecord, Scope, scope_id
 
 _RECORD_SECONDS = 5.0
 
@@ -50,6 +51,7 @@ class RunView:
         keyring: Keyring,
         program: Program,
         run_id: str,
+        limits: Limits,
         folder: Folder | None = None,
         *,
         is_alone: bool = False,
@@ -58,6 +60,7 @@ class RunView:
         self.keyring = keyring
         self.program = program
         self.run_id = run_id
+        self.limits = limits
         self.is_alone = is_alone
         self.sealed_by = ""
         """The id of the key that sealed the run's plan; empty if none did."""
@@ -74,13 +77,13 @@ class RunView:
         self.fanouts: dict[str, tuple[str, int]] = {}
         self.generation = self._epoch = 0
 
-    def enter(self, era: int) -> None:
-        """Forget lengths of lists and bodies of scopes when the run was rewound: they may be others when made again."""
-        self.generation, self._counts = era, {}
+    def enter(self, generation: int) -> None:
+        """Forget lengths of lists and bodies of scopes when parts of the run were cleared: they may differ now."""
+        self.generation, self._counts = generation, {}
         self._forget_scopes()
 
     def look(self, epoch: int) -> None:
-        """Begin to look at the run in this epoch: what was seen in an earlier one may have been rewound since."""
+        """Begin to look at the run in this epoch: what was seen in an earlier one may have been cleared since."""
         if epoch != self._epoch:
             self._epoch = epoch
             self.enter(self.generation)
@@ -123,7 +126,7 @@ class RunView:
         if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
             raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
         if not self._has_own_plan(scope) and not self._is_entered(scope):
-            self._forget_scopes()  # those around it may be from before a rewind
+            self._forget_scopes()  # those around it may be from an earlier generation
             if not self._is_entered(scope):
                 raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another body")
         if len(self._scopes) > 10_000:
@@ -214,8 +217,8 @@ class RunView:
             return self._next_number - bodies
 
     @contextmanager
-    def visited(self) -> Iterator[None]:
-        """Be used by one more visit; when there was none, plans that are not needed now may be forgotten."""
+    def in_use(self) -> Iterator[None]:
+        """Keep plans while a message is worked on; between messages those that are too many are forgotten."""
         with self._lock:
             if not self._handlers and len(self._owners) > _PLANS and not self.is_alone:
                 self.forget()
@@ -253,13 +256,13 @@ class RunView:
 
     def piece_address(self, piece: str) -> str:
         """A piece's address as people read it, from its name in the store."""
-        scope, step, *index = piece.split("/")
-        return self.address(self.scope(scope), int(step), int(index[0]) if index else -1)
+        scope, step, index = PieceId.parse(piece)
+        return self.address(self.scope(scope), step, index)
 
     def count(self, scope: str, token: str) -> int:
         """The signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
-        counts = self._counts  # what is read now belongs to this era, whatever this view enters meanwhile
+        counts = self._counts  # what is read now belongs to this generation, whatever this view enters meanwhile
         found = counts.get((scope, token))
         if found is None:
             stored = self.store.reader.values(self.run_id, scope, [token + "#"])[0]

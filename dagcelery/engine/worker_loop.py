@@ -1,11 +1,9 @@
 """The engine: a message brings a worker to a run, where it claims, executes and finishes pieces until none is ready.
 
-The engine speaks to the store, and to a `Sender` for messages, so `invoke` and eager mode run the same one. Whoever
-makes work ready, or leaves it ready behind, tells others: once in each hand-off time while pieces are known to be
+The engine speaks to the store, and to a `Sender` for messages, so `invoke` and eager mode run the same one. A process
+that makes work ready, or leaves it ready behind, tells others: once in each hand-off time while pieces are known to be
 short, at once before a long one, and from the watchdog's thread if one overruns. So no ready piece waits longer than
-the hand-off time and a message while a worker is free. Places of limits are kept in the store; the place of a run that
-is over, or of a piece whose claim is gone, is taken away as soon as another needs it, so a death blocks others only
-until it is noticed.
+the hand-off time and a message while a worker is free.
 """
 
 from __future__ import annotations
@@ -16,16 +14,24 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
 from dagcelery import bounded
-from dagcelery.engine import execute
-from dagcelery.engine.attempts import Listener
-from dagcelery.engine.execute import Executed, Executor
-from dagcelery.engine.interrupts import Watchdog, is_leaving, noted, quiet_logger, tell_apart
+from dagcelery.engine.execute import Execution
+from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
+from dagcelery.engine.interrupts import (
+    EngineProcess,
+    Watchdog,
+    is_leaving,
+    noted,
+    quiet_logger,
+    run_in,
+    tell,
+    tell_apart,
+)
+from dagcelery.engine.limits import Quotas, Sender
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
@@ -37,7 +43,7 @@ from dagcelery.planner.encoding import decode_plan
 from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, ReadyStep, Response
+from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
 
 _KEPT = 20
 
@@ -71,88 +77,11 @@ class Durations:
         return max(1, min(most, int(RANGE_TARGET_SECONDS / max(longest, 1e-6))))
 
 
-Quota = tuple[str, int]
-"""The name of a limit, and how many may be inside."""
-
-
-class Quotas:
-    """Takes and gives places. `patience_seconds` is how long a parked step waits where nobody wakes it."""
-
-    def __init__(self, store: Store, sender: Sender, patience_seconds: float) -> None:
-        self._store = store
-        self._sender = sender
-        self._patience = patience_seconds
-
-    # -- runs -------------------------------------------------------------------------------------
-    def enter(self, view: RunView) -> bool:
-        """Let a run become active, or wait; a DAG without a limit lets all of its runs in."""
-        quota = view.program.run_quota
-        if quota is None:
-            return True
-        limit, most = quota
-        entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most)
-        if not entered and (gone := self._runs_gone(limit)):
-            entered = self._store.fleet.enter(limit, view.run_id, view.run_id, most, gone)
-        return entered
-
-    def leave(self, view: RunView) -> Sequence[str]:
-        """A run is over; answers the runs that may try to become active."""
-        quota = view.program.run_quota
-        return () if quota is None else self._store.fleet.leave(quota[0], view.run_id, quota[1])
-
-    def _runs_gone(self, limit: str) -> list[str]:
-        records = {run_id: self._store.reader.record(run_id) for run_id in self._store.fleet.inside(limit)}
-        return [run_id for run_id, record in records.items() if record is None or record.is_over]
-
-    # -- pieces -----------------------------------------------------------------------------------
-    def take(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
-        """Take a place for a claimed piece; where there is none the piece is given back, and its step is parked."""
-        step = f"{grant.scope.id}/{grant.step}"
-        if self._taken(quota, view, grant, queue, owner):
-            return True
-        self._store.machine.block(view.run_id, grant, owner, self._patience)
-        # A place that was given back before the step was parked woke nobody.
-        if self._store.fleet.enter(quota[0], _member(view, grant, owner), _waiter(view, queue, step), quota[1]):
-            self.give(quota, view, grant, owner)
-            self._wake(_waiter(view, queue, step))
-        return False
-
-    def _taken(self, quota: Quota, view: RunView, grant: Claim, queue: str, owner: str) -> bool:
-        limit, most = quota
-        member, waiter = _member(view, grant, owner), _waiter(view, queue, f"{grant.scope.id}/{grant.step}")
-        if self._store.fleet.enter(limit, member, waiter, most):
-            return True
-        gone = [other for other in self._store.fleet.inside(limit) if not self._is_held(other)]
-        return bool(gone) and self._store.fleet.enter(limit, member, waiter, most, gone)
-
-    def _is_held(self, member: str) -> bool:
-        run_id, piece, owner = member.split("|")
-        return self._store.reader.claimed(run_id, piece) == owner
-
-    def give(self, quota: Quota, view: RunView, grant: Claim, owner: str) -> None:
-        """Give a place back, and wake who waits for one."""
-        for waiter in self._store.fleet.leave(quota[0], _member(view, grant, owner), quota[1]):
-            self._wake(waiter)
-
-    def _wake(self, waiter: str) -> None:
-        run_id, queue, step = waiter.split("|")
-        if self._store.machine.unblock(run_id, step).opened:
-            self._sender.visit(run_id, queue, 1)
-
-
-def _member(view: RunView, grant: Claim, owner: str) -> str:
-    return f"{view.run_id}|{grant.piece}|{owner}"
-
-
-def _waiter(view: RunView, queue: str, step: str) -> str:
-    return f"{view.run_id}|{queue}|{step}"
-
-
 log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
-_HINTED_SECONDS = 10.0
+_WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
 
@@ -176,8 +105,6 @@ class WorkerLoop:
         self._message = message
         self._carried = frozenset((*steps, then)) if then else frozenset()
         self._owner = engine.owner
-        settings = engine.settings
-        self._executor = Executor(view, engine.limits, settings.max_deaths, settings.max_nodes, engine.soft_time_limit)
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
         self._ready = 0
@@ -187,33 +114,33 @@ class WorkerLoop:
 
     def work(self, focus: str) -> None:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
-        grant = self._claimed(self._store.machine.claim(self._run, self._want(focus, arrived=True)))
-        while grant is not None:
+        claim = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
+        while claim is not None:
             more = time.perf_counter() < self._until
-            grant = self._claimed(self._advance(grant, self._want(focus) if more else None))
-            if not more:
-                self._leave()
+            claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
+            if not more:  # the message's time is over: hand on what is ready
+                self._tell()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
         for step in steps:
-            grant = self._claimed(self._store.machine.claim(self._run, self._want(step, only=True)))
-            if grant is None:
+            claim = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
+            if claim is None:
                 return
-            self._claimed(self._advance(grant, None))
+            self._claimed(self._advance(claim, None))
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
         while True:
-            grant = self._store.machine.claim(self._run, self._want(step, only=True)).claim
-            if grant is None:
+            claim = self._store.machine.claim(self._run, self._request(step, only=True)).claim
+            if claim is None:
                 return
-            if not grant.poisoned:
-                self._store.machine.release(self._run, grant, self._owner)
+            if not claim.poisoned:
+                self._store.machine.release(self._run, claim, self._owner)
                 return
-            self._claimed(self._advance(grant, None))
+            self._claimed(self._advance(claim, None))
 
-    def _want(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
+    def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
         engine = self._engine
         return ClaimRequest(
             queue=self._queue,
@@ -228,106 +155,105 @@ class WorkerLoop:
         )
 
     def _ranges(self) -> dict[str, int]:
-        """How many items to claim at once of the fan-outs that this visit met."""
-        found = {}
+        """How many items to claim at once of the fan-outs that this process has met."""
+        sizes = {}
         for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
             size = self._engine.durations.range_size(clock_key, most)
             if size > 1:
-                found[name] = size
-        return found
+                sizes[name] = size
+        return sizes
 
-    def _advance(self, grant: Claim, want: ClaimRequest | None) -> Response:
+    def _advance(self, claim: Claim, request: ClaimRequest | None) -> Response:
         engine, view = self._engine, self._view
-        is_known = view.program.knows(grant.scope.body) or self._find_plan(grant)
-        quota = view.program.quota(grant.scope.body, grant.step) if is_known and not grant.poisoned else None
-        if quota is not None and not engine.quotas.take(quota, view, grant, self._queue, self._owner):
-            return self._store.machine.claim(self._run, want) if want else Response("none", "running")
-        clock_key = view.program.clock_key(grant.scope.body, grant.step) if is_known else "unknown"
-        known = engine.durations.longest(clock_key)
-        if self._ready and (known is None or known >= engine.settings.handoff_seconds):
+        is_known = view.program.knows(claim.scope.body) or self._find_plan(claim)
+        quota = view.program.quota(claim.scope.body, claim.step) if is_known and not claim.poisoned else None
+        if quota is not None and not engine.quotas.take(quota, view, claim, self._queue, self._owner):
+            return self._store.machine.claim(self._run, request) if request else Response("none", "running")
+        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
+        longest = engine.durations.longest(clock_key)
+        if self._ready and (longest is None or longest >= engine.settings.handoff_seconds):
             self._tell()
-        if grant.lo >= 0 and is_known:
-            view.meet(grant.scope.body, grant.step)
-        listener = tell_apart(engine.observer.listener, view, grant) if is_known else None
+        if claim.lo >= 0 and is_known:
+            view.meet(claim.scope.body, claim.step)
+        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
+        execution = Execution(view, claim, engine.settings, engine.listener if is_heard else None)
         if self._ready:
             with engine.watch.over(self._tell):
-                executed = self._executor.execute(grant, listener)
+                result = execution.run()
         else:
-            executed = self._executor.execute(grant, listener)
-        engine.durations.add(clock_key, executed.seconds)
-        reply = self._commit(grant, executed, want)
+            result = execution.run()
+        engine.durations.add(clock_key, seconds_each(claim, result))
+        response = self._commit(claim, result, request)
         if quota is not None:
-            engine.quotas.give(quota, view, grant, self._owner)
-        self._tell_of(grant, executed, reply, listener)
-        if reply.retry_seconds is not None and reply.retry_seconds <= _HINTED_SECONDS:
+            engine.quotas.give(quota, view, claim, self._owner)
+        self._tell_of(claim, result, response)
+        if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
-                engine.sender.visit(self._run, self._queue, 1, reply.retry_seconds)
+                engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
         if view.program.frees:
             engine.free(view)
-        return reply
+        return response
 
-    def _tell_of(self, grant: Claim, executed: Executed, reply: Response, listener: Listener | None) -> None:
-        """Tell listeners, hooks and the observer what came of a piece; what it held in memory is free then."""
-        program, error = self._view.program, executed.error
-        if listener is not None and error is not None and program.may_retry:
-            tell_apart(listener.settled, reply.state)
-        if program.has_hooks and program.knows(grant.scope.body):
-            tell_apart(execute.call_task_hooks, self._view, grant, executed, reply.state)
-        is_kept = tell_apart(self._engine.observer.ended, self._view, grant, executed, reply)
-        if error is not None and not is_kept:
-            failures.release(error)
+    def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
+        """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
+        program = self._view.program
+        if program.has_hooks and program.knows(claim.scope.body):
+            tell_apart(call_task_hooks, self._view, claim, result, response.state)
+        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
+        if result.error is not None and not is_kept:
+            failures.release(result.error)
 
-    def _find_plan(self, grant: Claim) -> bool:
+    def _find_plan(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
         try:
-            self._view.trust(grant.scope)
+            self._view.trust(claim.scope)
         except StoreUnavailable:
             raise
         except DagceleryError:
             return False
         return True
 
-    def _commit(self, grant: Claim, executed: Executed, want: ClaimRequest | None) -> Response:
+    def _commit(self, claim: Claim, result: TaskResult, request: ClaimRequest | None) -> Response:
         """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
-        token = want.token if want else self._engine.token()
+        machine, token = self._store.machine, request.token if request else self._engine.token()
         until = time.monotonic() + self._engine.settings.dead_seconds
         while True:
             try:
-                if executed.children is not None:
-                    return self._store.machine.delegate(self._run, grant, executed.children, self._owner, token, want)
-                return self._store.machine.finish(self._run, grant, executed.outcome, self._owner, token, want)
+                if result.children is not None:
+                    return machine.delegate(self._run, claim, result.children, self._owner, token, request)
+                return machine.finish(self._run, claim, result, self._owner, token, request)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_OUTAGE_SECONDS)
 
-    def _claimed(self, reply: Response) -> Claim | None:
-        """Take note of what a reply says; pass on what belongs to other queues, and what is due on this one."""
-        self._ready = reply.ready
+    def _claimed(self, response: Response) -> Claim | None:
+        """Take note of what a response says; pass on what belongs to other queues, and what is due on this one."""
+        self._ready = response.ready
         elsewhere = []
-        for opened in reply.opened:
-            if f"{opened.scope}/{opened.step}" in self._carried:
+        for opened in response.opened:
+            if self._carried and PieceId(opened.scope, opened.step).name in self._carried:
                 continue
             if opened.queue != self._queue or self._carried:
                 elsewhere.append(opened)
             elif opened.items >= 0:
                 self._fanouts.append(opened)
-        if reply.run in TERMINAL and not self._is_over:
+        if response.run in TERMINAL and not self._is_over:
             self._is_over = True
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
-                self._engine.ended(self._run, called, reply.run, reply.lasted)
+                self._engine.ended(self._run, called, response.run, response.lasted)
         elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:
             self._tell()
-        if reply.claim is not None and reply.claim.generation != self._view.generation:
-            self._view.enter(reply.claim.generation)
-        return reply.claim
+        if response.claim is not None and response.claim.generation != self._view.generation:
+            self._view.enter(response.claim.generation)
+        return response.claim
 
     # -- telling others ---------------------------------------------------------------------------
     def _tell(self) -> None:
-        """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as visits."""
+        """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as wake-ups."""
         with self._lock:
             self._told_at = time.perf_counter()
             count = self._store.machine.wake_ups(self._run, self._queue, self._engine.sender.slots(self._queue))
@@ -338,7 +264,7 @@ class WorkerLoop:
                 self._start(fanouts)
             else:
                 with self._losing_messages():
-                    self._engine.sender.visit(self._run, self._queue, count)
+                    self._engine.sender.wake_up(self._run, self._queue, count)
 
     def _start(self, opened: Sequence[ReadyStep]) -> None:
         with self._losing_messages():
@@ -354,54 +280,6 @@ class WorkerLoop:
                 raise
             about = {"action": "send_failed", "run": self._run}
             log.exception("run %s: a message could not be sent", self._run, extra=about)
-
-    def _leave(self) -> None:
-        """The message's time is over: hand on what is ready, and what this visit may have left so."""
-        self._tell()
-
-
-class Sender(Protocol):
-    """Brings workers to a run."""
-
-    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
-        """Send what these steps need: chords, chains, plain visits. A run that `is_new` waits for those under way."""
-
-    def visit(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Send `count` messages that there is ready work of a run on a queue, to arrive after `delay_seconds`."""
-
-    def slots(self, queue: str) -> int:
-        """How many processes consume a queue, at least 1."""
-
-    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
-        """Take back messages that have not been begun; `terminate` the processes of those that have."""
-
-
-class Observer(Protocol):
-    """Is told of each piece, so that Celery's events and signals can be fired."""
-
-    def listener(self, view: RunView, grant: Claim) -> Listener | None:
-        """Who is to be told of the calls of a grant's pieces while they are made; None: nobody."""
-
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
-        """A piece was executed, and the store said `reply`; answers whether its error is kept, frames and all."""
-
-    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """This process has ended a run, which took so long."""
-
-
-class Unobserved:
-    """Nobody listens."""
-
-    def listener(self, view: RunView, grant: Claim) -> Listener | None:
-        """Nobody."""
-        return None
-
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
-        """Nothing to tell, and nothing to keep."""
-        return False
-
-    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """Nothing to tell."""
 
 
 _KEPT_RUNS = 64
@@ -419,9 +297,9 @@ class Engine:
         settings: Settings,
         sender: Sender,
         *,
-        soft_time_limit: Callable[[], Exception],
-        boot: str = "local",
-        observer: Observer | None = None,
+        process: EngineProcess,
+        worker_id: str = "local",
+        listener: Listener | None = None,
         imports: Collection[str] | None = None,
     ) -> None:
         self.store = store
@@ -429,9 +307,9 @@ class Engine:
         self.settings = settings
         self.imports = settings.imports if imports is None else imports
         self.sender = sender
-        self.soft_time_limit = soft_time_limit
+        run_in(process)
         self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
-        self.observer = observer or Unobserved()
+        self.listener = listener or Listener()
         self.durations = Durations()
         self.quotas = Quotas(store, sender, settings.dead_seconds)
         self.watch = Watchdog(settings.handoff_seconds)
@@ -440,7 +318,7 @@ class Engine:
             items=settings.max_items,
             spool_bytes=settings.spool_bytes,
         )
-        self._boot = boot
+        self._worker_id = worker_id
         self._calls = itertools.count(1)
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
@@ -449,7 +327,7 @@ class Engine:
     @property
     def owner(self) -> str:
         """This thread of this process, as claims name it."""
-        return f"{self._boot}:{os.getpid()}:{threading.get_ident()}"
+        return f"{self._worker_id}:{os.getpid()}:{threading.get_ident()}"
 
     def token(self) -> str:
         """A name for one claiming call that no other call has."""
@@ -469,7 +347,7 @@ class Engine:
 
     def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
         folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
-        view = RunView(self.store, self.keyring, program, run_id, folder, is_alone=is_alone)
+        view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
         return bounded.put(self._views, run_id, view, _KEPT_RUNS)
 
@@ -488,29 +366,29 @@ class Engine:
             bounded.put(self._programs, digest, program, _KEPT_RUNS)
         return program, values.key_of(stored)
 
-    def visit(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
+    def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message).work(focus)
 
-    def poison(self, run_id: str, queue: str, step: str) -> None:
+    def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, "").fail(step)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
         """A run is over: what is to be called then is sent for, and its keys live as long as results do.
 
-        Who has ended it, and so knows how long it `lasted`, tells the observer.
+        The process that has ended it knows how long it `lasted`, and tells its listener.
         """
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
         for step in opened:
-            self.sender.visit(run_id, step.queue, 1)
+            self.sender.wake_up(run_id, step.queue, 1)
         self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self._met(run_id)
         if view is not None:
@@ -519,9 +397,9 @@ class Engine:
             self.try_start(waiting)
 
     def tell_end(self, run_id: str, state: str, seconds: float) -> None:
-        """Tell the observer that this process has ended a run."""
+        """Tell the listener that this process has ended a run."""
         view = self._met(run_id)
-        tell_apart(self.observer.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
+        tell_apart(self.listener.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
 
     def try_start(self, run_id: str) -> bool:
         """Start a run that was held, if as many of its DAG as may be active are not active already."""
@@ -542,21 +420,21 @@ class Engine:
         try:
             self.store.machine.collect_garbage(view.run_id)
         except StoreUnavailable:
-            return  # whoever is next does it
+            return  # the next process does it
         ended = time.monotonic()
         bounded.put(self._free_after, view.run_id, ended + max(_FREE_SECONDS, 20 * (ended - began)), _KEPT_RUNS)
 
     def delete(self, run_id: str) -> None:
-        """Forget everything of a run. Whoever dies before its files are gone leaves them to a sweep."""
+        """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""
         self.store.machine.delete(run_id)
         if self.spill is not None:
             self.spill.remove(run_id)
 
-    def links(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
+    def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         view = self._met(run_id)
         if view is not None:
-            with noted(), view.visited():
+            with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:

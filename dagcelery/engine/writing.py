@@ -15,7 +15,7 @@ from dagcelery.errors import PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import BytesCodec, Codec
 from dagcelery.payload.strict_json import Skipped
-from dagcelery.payload.values import BLOCK_BYTES, Limits, SplitList
+from dagcelery.payload.values import BLOCK_BYTES, SplitList
 from dagcelery.planner.plan import Path, Step, StoredOutput
 from dagcelery.store.records import CELL, Block
 from dagcelery.text import shown
@@ -50,6 +50,11 @@ class Sealed:
     lists: dict[str, int] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
 
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The fields of a `TaskResult`."""
+        return {"values": self.values, "lists": self.lists, "blocks": self.blocks}
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -71,14 +76,14 @@ _STAND_INS: Final = frozenset({Skipped, Parts})
 class Writer:
     """Seals what belongs to one run, for one scope, as one attempt."""
 
-    def __init__(self, view: RunView, scope: str, attempt: int, limits: Limits) -> None:
+    def __init__(self, view: RunView, scope: str, attempt: int) -> None:
         self._view = view
         self._scope = scope
         self._attempt = attempt
-        self._limits = limits
 
-    def step_outputs(self, sealed: Sealed, number: int, step: Step, returned: Any, culprit: str) -> None:
+    def step_outputs(self, number: int, step: Step, returned: Any, culprit: str) -> Sealed:
         """Seal the outputs of a step that ran once."""
+        sealed = Sealed()
         extracted: dict[Path, Any] = {}
         # What is read whole comes first: an iterator that cannot be written as what it is becomes a list then.
         for at in sorted(range(len(step.outputs)), key=lambda at: step.outputs[at].split):
@@ -96,6 +101,7 @@ class Writer:
             else:
                 taken = self.taken(sealed, token, codec, value, who, is_declared=output.iterable)
                 extracted[output.path] = taken
+        return sealed
 
     def _is_used_up(self, step: Step, output: StoredOutput, value: Any) -> bool:
         """Whether one of several outputs would leave nothing of an iterator to the others, as a codec that writes its
@@ -134,7 +140,7 @@ class Writer:
             self._attempt,
             value,
             culprit=culprit,
-            limits=self._limits,
+            limits=self._view.limits,
             folder=self._view.folder,
         )
 
@@ -157,7 +163,7 @@ class Writer:
             self._attempt,
             elements,
             culprit=culprit,
-            limits=self._limits,
+            limits=self._view.limits,
             folder=self._view.folder,
         )
         sealed.lists[token] = parts.count
@@ -229,8 +235,8 @@ class Writer:
 
     def _body(self, codec: Codec, items: Sequence[Any], lo: int, culprit: str, is_dumped: bool) -> bytes:
         if is_dumped:
-            return values.join_block(codec, items, culprit, self._limits)
-        return values.dump_block(codec, items, lo, culprit, self._limits)
+            return values.join_block(codec, items, culprit, self._view.limits)
+        return values.dump_block(codec, items, lo, culprit, self._view.limits)
 
     def block(
         self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str, is_dumped: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
@@ -244,3 +244,8 @@ def valid(name: object) -> str:
     if is_name(text):
         return text
     return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"
+
+
+def short_name(fn: Callable[..., Any]) -> str:
+    """Return the name of a function, as its nodes have it."""
+    return getattr(fn, "__name__", type(fn).__name__).strip("<>")

@@ -22,7 +22,7 @@ from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import key
-from dagcelery.store.protocol import Server
+from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import HOOK, ROOT, START, SUCCESSORS, PieceId, StepEntry
 
 ARRIVALS = 250
@@ -33,21 +33,19 @@ _STEPS_A_SCRIPT = 20
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
-def clear(server: Server, run_id: str, steps: Sequence[int]) -> bool:
+def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
     """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
     for turn in count():
         try:
-            with server.reachable():
-                return _Clearing(server, run_id).clear(steps)
+            return _Clearing(server, run_id).clear(steps)
         except _Overtaken:
             time.sleep(random.random() * min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**turn))
     raise AssertionError("it is counted for ever")
 
 
-def collect_garbage(server: Server, run_id: str) -> None:
+def collect_garbage(server: StoreServer, run_id: str) -> None:
     """Do what `RunMachine.collect_garbage` promises."""
-    with server.reachable():
-        _collect_garbage(server, run_id)
+    _collect_garbage(server, run_id)
 
 
 class _Overtaken(Exception):
@@ -57,7 +55,7 @@ class _Overtaken(Exception):
 class _Clearing:
     """One pass over one run, from the beginning to the end."""
 
-    def __init__(self, server: Server, run_id: str) -> None:
+    def __init__(self, server: StoreServer, run_id: str) -> None:
         self._server = server
         self._run_id = run_id
         self._token = uuid.uuid4().hex
@@ -144,7 +142,7 @@ class _Clearing:
 
 
 # -- garbage ----------------------------------------------------------------------------------------
-def _collect_garbage(server: Server, run_id: str) -> None:
+def _collect_garbage(server: StoreServer, run_id: str) -> None:
     survey = _Survey(server.client, run_id)
     generation = int(server.client.hget(key(run_id), "generation") or 0)
     entries = survey.body(0)

@@ -234,6 +234,8 @@ class TaskResult:
     `markers` are blocks that stand for a failed item if it may be skipped.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
+
+    The store is not told of the last two. `children` are scopes to open instead of an outcome, `error` the failure's.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -244,10 +246,11 @@ class TaskResult:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
-    jitter: float = 1.0
     policy: Mapping[str, Any] | None = None
     markers: Sequence[Block] = ()
     cached: int = 0
+    children: Sequence[Child] | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)

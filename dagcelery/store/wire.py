@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from itertools import chain, islice
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from dagcelery.store.records import (
     CHUNK_BYTES,
+    CLOSE,
     RETURNS_A_DEATH,
     START,
     SUCCESSORS,
@@ -22,6 +23,7 @@ from dagcelery.store.records import (
     Counts,
     Event,
     Lost,
+    NewRun,
     Outstanding,
     PieceId,
     ReadyStep,
@@ -84,42 +86,69 @@ def piece(claim: Claim) -> dict[str, Any]:
     }
 
 
-def wanted(request: ClaimRequest | None) -> dict[str, Any] | None:
-    """Say what a worker would claim next."""
+def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
+    """Say what the record says of a run at first; `tokens` names the values whose bytes come along."""
+    start, close = run.topology[0][START], run.topology[0][CLOSE]
+    options = {
+        "outlives": None if start.fail_fast else 1,
+        "hooks": close.queue if start.has_hooks else None,
+        "held": run.held,
+        "reservation": run.reservation,
+        "fingerprint": run.fingerprint,
+    }
+    return {
+        "name": run.name,
+        "digest": run.digest,
+        "ttl": run.ttl_seconds,
+        "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
+        "tokens": tokens,
+        "lists": dict(run.lists),
+        "deadline": run.deadline_seconds,
+        "bodies": len(run.topology),
+    } | {name: value for name, value in options.items() if value}
+
+
+def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
+    """Say what a worker would claim next; leave out what is empty."""
     if request is None:
         return None
-    said: dict[str, Any] = {"queue": request.queue, "owner": request.owner, "message": request.message}
-    said["slots"] = max(1, request.slots)
+    about: dict[str, Any] = {"queue": request.queue, "owner": request.owner, "message": request.message}
+    about["slots"] = max(1, request.slots)
     if request.focus:
-        said["focus"] = request.focus
+        about["focus"] = request.focus
     if request.only:
-        said["only"] = True
+        about["only"] = True
     if request.ranges:
-        said["ranges"] = dict(request.ranges)
+        about["ranges"] = dict(request.ranges)
     if request.arrived:
-        said["arrived"] = True
-    return said
+        about["arrived"] = True
+    return about
 
 
-def done(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
-    """Say what came of a piece, but for the bytes; what is empty is left out."""
-    said = piece(claim)
-    said["owner"], said["token"] = owner, token
-    said["started"], said["seconds"] = result.started, result.seconds
+def block_names(blocks: Iterable[Block]) -> list[tuple[str, int, int, int]]:
+    """Name blocks whose bytes come along."""
+    return [(block.token, block.lo, block.hi, block.attempt) for block in blocks]
+
+
+def result(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
+    """Say what came of a piece, but for the bytes; leave out what is empty."""
+    about = piece(claim)
+    about["owner"], about["token"] = owner, token
+    about["started"], about["seconds"] = result.started, result.seconds
     if claim.lo >= 0:
-        said["done"] = result.done
+        about["done"] = result.done
     if result.lists:
-        said["lists"] = dict(result.lists)
+        about["lists"] = dict(result.lists)
     if result.cached:
-        said["cached"] = result.cached
+        about["cached"] = result.cached
     if result.failure is not None:
-        said["failed"], said["retry"], said["seed"] = True, result.retryable, seed()
+        about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
         if result.policy is not None:
-            said["policy"] = result.policy
-        said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in result.markers]
+            about["policy"] = result.policy
+        about["markers"] = block_names(result.markers)
     if request is not None:
-        said["want"] = wanted(request)
-    return said
+        about["want"] = claim_request(request)
+    return about
 
 
 def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
@@ -219,8 +248,8 @@ def _text(value: object) -> bytes:
 # -- answers -------------------------------------------------------------------------------------
 def header(answer: list[Any]) -> dict[str, Any]:
     """Read what a verb answers, but for bytes."""
-    found: dict[str, Any] = _decode(answer[0].decode())
-    return found
+    head: dict[str, Any] = _decode(answer[0].decode())
+    return head
 
 
 def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Response:
@@ -240,16 +269,16 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
     )
 
 
-def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
-    """Say whose claims to give back; of a message the first characters of its id are enough to tell it."""
-    said: dict[str, Any] = {"dead": list(found.dead), "left": list(found.left), "wait": wait_seconds}
-    said |= {"limited": found.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
-    if found.alive is not None:
-        said["alive"] = {
+def lost(lost: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
+    """Say whose claims to give back; the first characters of a message's id are enough to tell it."""
+    about: dict[str, Any] = {"dead": list(lost.dead), "left": list(lost.left), "wait": wait_seconds}
+    about |= {"limited": lost.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
+    if lost.alive is not None:
+        about["alive"] = {
             worker: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
-            for worker, (at, messages) in found.alive.items()
+            for worker, (at, messages) in lost.alive.items()
         }
-    return said
+    return about
 
 
 def completed(head: Mapping[str, Any]) -> list[Completed]:
@@ -270,18 +299,18 @@ def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
 def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
     scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *poisoned = row
     values: dict[str, bytes | None] = {}
-    found: dict[str, list[Block]] = {}
+    lists: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
-        tokens, lists = _names(rest[0])
+        tokens, names = _names(rest[0])
         values = dict(zip(tokens, rest[1], strict=True))
         if hi > lo:
-            found = {
+            lists = {
                 token: list(blocks(token, pairs))
-                for token, pairs in zip(lists, rest[2], strict=True)
+                for token, pairs in zip(names, rest[2], strict=True)
                 if pairs is not None
             }
     place = Scope(scope, parent, at, index, body, depth)
-    return Claim(place, step, lo, hi, attempt, items, values, found, poisoned[0] if poisoned else "", generation)
+    return Claim(place, step, lo, hi, attempt, items, values, lists, poisoned[0] if poisoned else "", generation)
 
 
 @lru_cache(maxsize=10_000)
@@ -311,24 +340,19 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
     return plans
 
 
-def record(run_id: str, found: Mapping[str, str]) -> RunRecord:
-    """Read a run's record."""
-    return RunRecord(
-        id=run_id,
-        name=found["name"],
-        state=found["state"],
-        digest=found["digest"],
-        created=float(found["created"]),
-        started=float(found.get("started", 0)),
-        ended=float(found.get("ended", 0)),
-        epoch=int(found.get("epoch", 1)),
-        failed=found.get("failed", ""),
-        reason=found.get("reason", ""),
-        deadline=float(found.get("deadline", 0)),
-        held=found.get("held", ""),
-        hook=found.get("hook", ""),
-        fingerprint=found.get("fingerprint", ""),
-    )
+_RECORD: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("name", "state", "digest", "failed", "reason", "held", "hook", "fingerprint"), str),
+    **dict.fromkeys(("created", "started", "ended", "deadline"), float),
+    "epoch": int,
+}
+
+
+def record(run_id: str, fields: Mapping[bytes, bytes]) -> RunRecord | None:
+    """Read a run's record; None where there is no run."""
+    if b"state" not in fields:
+        return None
+    texts = {name: fields[name.encode()].decode() for name in _RECORD if name.encode() in fields}
+    return RunRecord(run_id, **{name: _RECORD[name](text) for name, text in texts.items()})
 
 
 def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
@@ -379,23 +403,23 @@ def counters(
     for name, text in claims.items():
         if name:
             claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
-            found = steps.setdefault((claimed.body, step), {})
-            found.setdefault("b", claimed.started)
-            found["r"] = found.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
-    return {at: _counts(found, at, scopes) for at, found in steps.items() if at[1] >= 0}, scopes
+            numbers_of = steps.setdefault((claimed.body, step), {})
+            numbers_of.setdefault("b", claimed.started)
+            numbers_of["r"] = numbers_of.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
+    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
 
 
-def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
+def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
     return Counts(
-        total=int(found.get("n", scopes.get(at[0], 1))),
-        running=max(0, int(found.get("r", 0))),
-        done=int(found.get("d", 0)),
-        failed=int(found.get("f", 0)),
-        started=found.get("b", 0.0),
-        ended=found.get("e", 0.0),
-        retrying=max(0, int(found.get("w", 0))),
-        skipped=int(found.get("k", 0)),
-        cached=int(found.get("c", 0)),
+        total=int(numbers.get("n", scopes.get(at[0], 1))),
+        running=max(0, int(numbers.get("r", 0))),
+        done=int(numbers.get("d", 0)),
+        failed=int(numbers.get("f", 0)),
+        started=numbers.get("b", 0.0),
+        ended=numbers.get("e", 0.0),
+        retrying=max(0, int(numbers.get("w", 0))),
+        skipped=int(numbers.get("k", 0)),
+        cached=int(numbers.get("c", 0)),
     )
 
 

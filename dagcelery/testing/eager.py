@@ -12,16 +12,16 @@ from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 
 if TYPE_CHECKING:
-    from dagcelery.worker.context import Binding
+    from dagcelery.worker.app_context import AppContext
 
 
 class EagerClient(Client):
     """A client on an app of its own that is always eager; Celery is imported when something is submitted."""
 
     @property
-    def binding(self) -> Binding:
+    def app_context(self) -> AppContext:
         """Our tasks on the app."""
-        found = super().binding
+        found = super().app_context
         found.app.conf.task_always_eager = True
         return found
 

@@ -14,7 +14,7 @@ from dagcelery.errors import NotConfigured
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 from dagcelery.testing.disturbed import VARIABLE, Disturbance, disturb, mortal_store
-from dagcelery.worker.context import binding_of
+from dagcelery.worker.app_context import app_context_of
 
 
 def disturbed_app() -> Celery:
@@ -31,7 +31,7 @@ def disturbed_app() -> Celery:
     def opened(url: str) -> Store:
         return mortal_store(store_on_redis(url), mortal)
 
-    binding_of(found).open_store = opened
+    app_context_of(found).open_store = opened
     return found
 
 

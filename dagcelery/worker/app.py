@@ -16,8 +16,16 @@ from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.text import shown
-from dagcelery.worker import context, sender
-from dagcelery.worker.context import Binding, bind, configured
+from dagcelery.worker import sender
+from dagcelery.worker.app_context import (
+    AppContext,
+    configured,
+    create_app_context,
+    for_celery,
+    for_redis,
+    is_redis,
+    secured,
+)
 
 
 def search_here() -> None:
@@ -33,9 +41,9 @@ BEAT = "dagcelery.worker.beat:Beat"
 """By name: it stands above the client, and is imported by beat alone."""
 
 
-def register(app: Celery, settings: Settings) -> Binding:
+def register(app: Celery, settings: Settings) -> AppContext:
     """Put our tasks on an app. It changes no transport option, queue argument or global setting of the app."""
-    binding = bind(app, settings)
+    app_context = create_app_context(app, settings)
     app.steps["worker"].add("dagcelery.worker.heartbeat:Prepared")  # by name: clients need not import it
     cast(Any, app).Beat = lambda **options: symbol_by_name(BEAT)(app=app, **options)  # `celery beat` calls it
     options: dict[str, Any] = {
@@ -50,17 +58,17 @@ def register(app: Celery, settings: Settings) -> Binding:
         "shared": False,  # else Celery puts them, bound to this app, on every other app of the process too
     }
 
-    @app.task(name=sender.VISIT, **options)
-    def visit(self: Any, run: str, queue: str, focus: str = "") -> None:
+    @app.task(name=sender.WORK, **options)
+    def work(self: Any, run: str, queue: str, focus: str = "") -> None:
         """Work on a run until nothing is ready on the queue, or the message's time is over."""
-        _quietly(run, lambda: binding.engine.visit(run, queue, focus, self.request.id or ""))
+        _quietly(run, lambda: app_context.engine.work(run, queue, focus, self.request.id or ""))
 
     @app.task(name=sender.LINK, **options)
     def link(self: Any, run: str, queue: str, steps: list[str], then: str) -> None:
         """Do one link of a chain."""
-        _quietly(run, lambda: binding.engine.links(run, queue, steps, then, self.request.id or ""))
+        _quietly(run, lambda: app_context.engine.work_link(run, queue, steps, then, self.request.id or ""))
 
-    return binding
+    return app_context
 
 
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
@@ -69,14 +77,14 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
         raise InvalidSetting("app", f"is {shown(app)}, which is not a Celery app", "give attach(...) your app")
     said = configured(app)
     if isinstance(said.get("store_url"), str):
-        said["store_url"] = context.for_redis(said["store_url"])
+        said["store_url"] = for_redis(said["store_url"])
     settings = Settings.from_environment(configured=said, store_url=store_url or None, signing_key=signing_key or None)
     found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
     if not settings.store_url:
         conf = app.conf
         backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
-        derived = next((context.secured(url, tls) for url, tls in (backend, broker) if context.is_redis(url)), "")
-        found["store_url"] = context.for_redis(derived)
+        derived = next((secured(url, tls) for url, tls in (backend, broker) if is_redis(url)), "")
+        found["store_url"] = for_redis(derived)
         if not found["store_url"] and not app.conf.task_always_eager:
             raise NotConfigured(
                 f"the app '{app.main}' has no Redis that dagcelery could keep results in",
@@ -124,7 +132,7 @@ class OwnApp(Celery):
 
 def make_app(settings: Settings) -> Celery:
     """The app that ``celery -A dagcelery worker`` uses, made from settings."""
-    broker, backend = (context.for_celery(url) or None for url in (settings.broker_url, settings.store_url))
+    broker, backend = (for_celery(url) or None for url in (settings.broker_url, settings.store_url))
     changes = {"task_default_queue": settings.queue} if settings.queue else None
     app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)
     logging.getLogger("dagcelery").setLevel(settings.log_level)

@@ -47,7 +47,7 @@ from dagcelery.model import DAG, EMPTY, Buildable, FromParam
 from dagcelery.model.schedules import CronFields, Schedule, check_given
 from dagcelery.settings import Settings
 from dagcelery.worker.app import search_here
-from dagcelery.worker.context import binding_of
+from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.heartbeat import Repeated
 
 __all__ = ["Clock", "Scheduled", "of_app", "of_files"]
@@ -266,12 +266,12 @@ class Beat(beat.Beat):
 
 def prepare(app: Celery, scheduler: object = None) -> None:
     """Put entries for all scheduled DAGs into an app's schedule. Ends the process if that cannot be done."""
-    binding = binding_of(app)
+    app_context = app_context_of(app)
     try:
-        found = of_app(app, binding.settings)
+        found = of_app(app, app_context.settings)
         if not found:
             return
-        if not binding.settings.store_url:
+        if not app_context.settings.store_url:
             what = f"DAG {found[0].name!r} has a schedule, and there is no store"
             raise NotConfigured(what, "set DAGCELERY_STORE_URL")
         clocks = {each.name: Clock(each.schedule, app=app) for each in found}
@@ -281,7 +281,7 @@ def prepare(app: Celery, scheduler: object = None) -> None:
     except DagceleryError as error:
         sys.exit(f"beat does not start: {error}")
     nodes = {each.name: each for each in found}
-    app.register_task(_tick(Submitter(Client(binding.settings, app), nodes, clocks)))
+    app.register_task(_tick(Submitter(Client(app_context.settings, app), nodes, clocks)))
     app.conf.beat_schedule = {**(app.conf.beat_schedule or {}), **entries(clocks)}
     log.info("%d DAGs are submitted by the clock", len(found), extra={"action": "scheduled"})
 

@@ -26,13 +26,13 @@ from celery.worker.control import inspect_command
 from celery.worker.request import Request
 
 from dagcelery.engine.attempts import HARD_SIGNAL
-from dagcelery.engine.interrupts import is_worker_stopping, quiet_logger
+from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
-from dagcelery.worker import context as bindings
 from dagcelery.worker.app import search_here
-from dagcelery.worker.context import COMMAND, Binding, known_binding, shapes_log_of
+from dagcelery.worker.app_context import COMMAND, WORKER_ID, AppContext, app_context_of, find_app_context, shapes_log_of
+from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
 _noted: dict[int, dict[str, str]] = {}
@@ -47,8 +47,8 @@ def versions(state: Any) -> dict[str, str]:
 
 def note(app: Celery) -> None:
     """Note what the files of an app's modules hold as its worker starts: they may change while it runs."""
-    binding, loader = known_binding(app), app.loader
-    imports = () if binding is None else binding.settings.imports
+    app_context, loader = find_app_context(app), app.loader
+    imports = () if app_context is None else app_context.settings.imports
     names = {*imports, *map(str, getattr(loader, "task_modules", ()))}
     digests = {name: _digest(name) for name in sorted(names)}
     _noted[id(app)] = {name: digest for name, digest in digests.items() if digest}
@@ -76,18 +76,18 @@ _FILES_SECONDS = 3600.0
 """A run's files may be there this long before the run itself is: a submitter writes large parameters first."""
 
 
-def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
+def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
     """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is poisoned."""
-    settings, sender = binding.settings, binding.sender
-    swept = binding.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
+    settings, sender = app_context.settings, app_context.sender
+    swept = app_context.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
     for queue in swept.wake_ups:
-        sender.visit(run_id, queue, 1)
+        sender.wake_up(run_id, queue, 1)
     for queue, step in swept.poisoned:
-        binding.engine.poison(run_id, queue, step)
+        app_context.engine.fail_poisoned(run_id, queue, step)
     if swept.run in TERMINAL:
-        binding.engine.ended(run_id, (), swept.run, swept.lasted)
+        app_context.engine.ended(run_id, (), swept.run, swept.lasted)
     if swept.held == "limit":
-        binding.engine.try_start(run_id)
+        app_context.engine.try_start(run_id)
     if swept.released:
         about = {"action": "swept", "run": run_id, "released": swept.released}
         pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
@@ -97,28 +97,30 @@ def look_after(binding: Binding, run_id: str, lost: Lost) -> Swept:
     return swept
 
 
-def sweep_once(binding: Binding, left: Sequence[str] = ()) -> int:
+def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> int:
     """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
 
     Answers how many there were.
     """
-    store, settings = binding.store, binding.settings
+    store, settings = app_context.store, app_context.settings
     workers = store.fleet.workers()
-    for boot, word in workers.items():
+    for worker_id, word in workers.items():
         if word["age"] > _FORGOTTEN_SECONDS:
-            store.fleet.retire(boot)
-    dead = [boot for boot, word in workers.items() if word["age"] >= settings.dead_seconds]
-    alive = {boot: (word["at"], word.get("messages")) for boot, word in workers.items() if boot not in dead}
+            store.fleet.retire(worker_id)
+    dead = [worker_id for worker_id, word in workers.items() if word["age"] >= settings.dead_seconds]
+    alive = {
+        worker_id: (word["at"], word.get("messages")) for worker_id, word in workers.items() if worker_id not in dead
+    }
     lost = Lost(dead, left, alive)
     runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.heartbeat_seconds)
     for run_id in runs:
         try:
-            look_after(binding, run_id, lost)
+            look_after(app_context, run_id, lost)
         except StoreUnavailable:
             raise
         except Exception:
             log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
-    sweep_files(binding.engine)
+    sweep_files(app_context.engine)
     return len(runs)
 
 
@@ -149,14 +151,14 @@ class Prepared(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _ = bindings.binding_of(worker.app).engine
+        _ = app_context_of(worker.app).engine
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         if not pool.startswith(self.POOLS):
             raise NotConfigured(
                 f"a worker with the pool '{pool}'",
                 "start it with --pool prefork, threads or solo; others are not supported",
             )
-        os.environ[bindings.BOOT] = uuid.uuid4().hex[:12]
+        os.environ[WORKER_ID] = uuid.uuid4().hex[:12]
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
@@ -195,12 +197,12 @@ class Reported(Request):
         return super().on_timeout(soft, timeout)
 
     def _give_back(self, *, limited: bool) -> None:
-        binding, run_id = bindings.binding_of(self.task.app), self.kwargs.get("run", "")
-        process = [f"{os.environ.get(bindings.BOOT)}:{self.worker_pid}"]
+        app_context, run_id = app_context_of(self.task.app), self.kwargs.get("run", "")
+        process = [f"{os.environ.get(WORKER_ID)}:{self.worker_pid}"]
         # A worker that is being stopped ends its children; they died of nothing that they did.
         lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
         try:
-            look_after(binding, run_id, lost)
+            look_after(app_context, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone
             log.warning("a child died: %s", error, extra={"action": "child_lost", "run": run_id})
 
@@ -240,12 +242,12 @@ class Keeper:
     holds up whoever sends, and must not make this worker look dead.
     """
 
-    def __init__(self, binding: bindings.Binding, boot: str, queues: Sequence[str], slots: int) -> None:
-        self._binding = binding
-        self._boot, self._queues, self._slots = boot, list(queues), slots
-        seconds = binding.settings.heartbeat_seconds
+    def __init__(self, app_context: AppContext, worker_id: str, queues: Sequence[str], slots: int) -> None:
+        self._app_context = app_context
+        self._worker_id, self._queues, self._slots = worker_id, list(queues), slots
+        seconds = app_context.settings.heartbeat_seconds
         self._voice = Repeated("dagcelery-alive", seconds, self.announce)
-        self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(binding))
+        self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(app_context))
 
     def start(self) -> None:
         """Announce at once, so that the first run finds the worker; then as long as it lives."""
@@ -256,14 +258,16 @@ class Keeper:
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
         messages = [str(request.id) for request in list(state.reserved_requests)]
-        self._binding.store.fleet.heartbeat(self._boot, self._queues, self._slots, messages, self._binding.keyring.ids)
+        self._app_context.store.fleet.heartbeat(
+            self._worker_id, self._queues, self._slots, messages, self._app_context.keyring.ids
+        )
 
     def stop(self) -> None:
         """Leave in good order: what its children had claimed is given back, and counts as no death."""
         self._broom.stop()
         self._voice.stop()
-        carefully(lambda: self._binding.store.fleet.retire(self._boot))
-        carefully(lambda: sweep_once(self._binding, [self._boot]))
+        carefully(lambda: self._app_context.store.fleet.retire(self._worker_id))
+        carefully(lambda: sweep_once(self._app_context, [self._worker_id]))
 
 
 _keepers: list[Keeper] = []
@@ -271,20 +275,21 @@ _keepers: list[Keeper] = []
 
 @signals.worker_ready.connect(weak=False)
 def _begin(sender: Any = None, **_: Any) -> None:
-    binding = bindings.known_binding(sender.app)
-    if binding is not None and binding.settings.store_url:
+    app_context = find_app_context(sender.app)
+    if app_context is not None and app_context.settings.store_url:
         queues = [queue.name for queue in sender.task_consumer.queues]
-        keeper = Keeper(binding, os.environ[bindings.BOOT], queues, sender.controller.concurrency or 1)
+        keeper = Keeper(app_context, os.environ[WORKER_ID], queues, sender.controller.concurrency or 1)
         _keepers.append(keeper)
         keeper.start()
         note(sender.app)
-        threading.Thread(target=_examine, args=(binding,), name="dagcelery-doctor", daemon=True).start()
+        threading.Thread(target=_examine, args=(app_context,), name="dagcelery-doctor", daemon=True).start()
 
 
-def _examine(binding: bindings.Binding) -> None:
+def _examine(app_context: AppContext) -> None:
     """Say what is seriously wrong around this worker; it starts all the same."""
-    tell = symbol_by_name("dagcelery.doctor:tell")  # by name, as it stands above, and costs time to import
-    carefully(lambda: tell(binding))
+    # By name: the doctor is a room above this one, and slow to import.
+    log_serious = symbol_by_name("dagcelery.doctor:log_serious")
+    carefully(lambda: log_serious(app_context))
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -21,7 +21,7 @@ from celery.exceptions import OperationalError, QueueNotFound
 from dagcelery.errors import BrokerUnavailable, DagceleryError, NotSent
 from dagcelery.planner.plan import Plan
 from dagcelery.planner.topology import join_of, straight_run
-from dagcelery.store.records import ReadyStep
+from dagcelery.store.records import PieceId, ReadyStep
 from dagcelery.text import masked
 
 _ANY: Final = "messages go as those of the app's other tasks: look at its task_routes, task_annotations and base class"
@@ -79,7 +79,7 @@ def _remedy(app: Celery, error: Exception, url: str) -> str:
     return f"it was raised in {place}, line {raised[0].lineno}; {_ANY}" if raised else _ANY
 
 
-VISIT = "dagcelery.visit"
+WORK = "dagcelery.work"
 
 LINK = "dagcelery.link"
 
@@ -121,13 +121,13 @@ class Canvas:
             else:
                 singles[step.queue] = singles.get(step.queue, 0) + 1
         for queue, count in singles.items():
-            made += [self.visit(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
+            made += [self.message(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
         return made
 
-    def visit(self, queue: str, focus: str = "") -> Signature:
+    def message(self, queue: str, focus: str = "") -> Signature:
         """One message: there is ready work of this run on `queue`, first of all `focus`."""
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
-        return self._app.signature(VISIT, kwargs=kwargs, immutable=True, queue=queue, **self._options)
+        return self._app.signature(WORK, kwargs=kwargs, immutable=True, queue=queue, **self._options)
 
     def fan_out(self, step: ReadyStep) -> Signature:
         """A chord: header messages claim items, the body is the step that follows the join.
@@ -135,12 +135,12 @@ class Canvas:
         A group where no single step follows, or where the result backend cannot count chords cheaply.
         """
         size = min(step.items, max(1, self._slots(step.queue)), MOST_HEADERS)
-        header = [self.visit(step.queue, f"{step.scope}/{step.step}") for _ in range(size)]
+        header = [self.message(step.queue, PieceId(step.scope, step.step).name) for _ in range(size)]
         plan, number = self._home(step.body) or (None, 0)
         join = join_of(plan, number, step.step) if plan else None
         if plan is None or join is None or not counts_chords(self._app):
             return group(header, app=self._app)
-        body = self.visit(plan.bodies[number].steps[join].queue, f"{step.scope}/{join}")
+        body = self.message(plan.bodies[number].steps[join].queue, PieceId(step.scope, join).name)
         return chord(header, body, app=self._app)
 
     def straight(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> Signature:
@@ -159,12 +159,12 @@ class Canvas:
             return links
         steps = plan.bodies[number].steps
         for members, following in zip(runs, [*runs[1:], None], strict=True):
-            names = [f"{step.scope}/{member}" for member in members]
+            names = [PieceId(step.scope, member).name for member in members]
             queue = steps[members[0]].queue
             if following is None:
-                links.append(self.visit(queue, names[0]))
+                links.append(self.message(queue, names[0]))
             else:
-                then = f"{step.scope}/{following[0]}"
+                then = PieceId(step.scope, following[0]).name
                 kwargs: dict[str, Any] = {"run": self._run, "queue": queue, "steps": names, "then": then}
                 links.append(self._app.signature(LINK, kwargs=kwargs, immutable=True, queue=queue))
         return links

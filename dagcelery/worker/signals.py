@@ -26,63 +26,54 @@ from celery import Celery, signals
 from celery.app.task import Context
 from celery.utils.nodenames import default_nodename
 
-from dagcelery.engine.execute import Executed
-from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.hooks import Listener, seconds_each
+from dagcelery.engine.interrupts import quiet_logger, tell
 from dagcelery.engine.pieces import PieceFilter
 from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
-from dagcelery.store.records import CLOSE, Claim, Completed, Response, Scope
-from dagcelery.worker.sender import LINK, VISIT
+from dagcelery.store.records import CLOSE, Claim, Completed, PieceId, Response, Scope, TaskResult
+from dagcelery.worker.sender import LINK, WORK
 
 log = quiet_logger(__name__)
 
 _CELERYS: Final = ("celery.worker.strategy", "celery.app.trace")
 
 
-def report_piece(view: RunView, grant: Claim, executed: Executed, reply: Response) -> None:
-    """Say that a piece failed, or that a node has ended with it."""
-    if reply.state == "stale":
-        return
-    if executed.error is not None:
-        _report_failure(view, grant, executed, executed.error, reply)
+def report_piece(view: RunView, claim: Claim, result: TaskResult, response: Response) -> None:
+    """Log that a piece failed, or that a node has ended with it."""
+    if result.error is not None:
+        _report_failure(view, claim, result, result.error, response)
     if not log.isEnabledFor(logging.INFO):
         return
-    for done in reply.completed:
+    for done in response.completed:
         _report_fan_out(view, view.scope(done.scope), done)
-    if executed.error is None and executed.children is None and view.program.knows(grant.scope.body):
-        scope, step = grant.scope, grant.step
+    if result.error is None and result.children is None and view.program.knows(claim.scope.body):
+        scope, step = claim.scope, claim.step
         if step == CLOSE:
             scope, step, index = view.scope(scope.parent), scope.step, scope.index
             is_once = index < 0
         else:
-            is_once = grant.lo < 0 and step >= 0
+            is_once = claim.lo < 0 and step >= 0
         if is_once:
-            _report_end(view, scope, step, f"in {executed.seconds:.3f} s", grant.attempt)
+            _report_end(view, scope, step, f"in {result.seconds:.3f} s", claim.attempt)
 
 
-def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
-    """Say that this process has ended a run."""
-    about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
-    how = state.replace("_", " ")
-    log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
-
-
-def _report_failure(view: RunView, grant: Claim, executed: Executed, error: BaseException, reply: Response) -> None:
-    index = executed.outcome.done if grant.lo >= 0 else -1
-    node, summary = _address(view, grant, index), f"{type(error).__qualname__}: {failures.message(error)}"
-    about = _about(view, grant.scope, grant.step, node, index, grant.attempt)
-    if reply.state == "retried":
+def _report_failure(view: RunView, claim: Claim, result: TaskResult, error: BaseException, response: Response) -> None:
+    index = result.done if claim.lo >= 0 else -1
+    node, summary = _address(view, claim, index), f"{type(error).__qualname__}: {failures.message(error)}"
+    about = _about(view, claim.scope, claim.step, node, index, claim.attempt)
+    if response.state == "retried":
         again = "run %s: %s failed in attempt %d (%s); attempt %d is due in %.1f s"
-        seconds = reply.retry_seconds or 0.0
+        seconds = response.retry_seconds or 0.0
         extra = about | {"action": "retried", "retry_seconds": seconds}
-        log.warning(again, view.run_id, node, grant.attempt, summary, grant.attempt + 1, seconds, extra=extra)
-    elif reply.state == "skipped":
+        log.warning(again, view.run_id, node, claim.attempt, summary, claim.attempt + 1, seconds, extra=extra)
+    elif response.state == "skipped":
         extra = about | {"action": "skipped"}
         log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, summary, extra=extra)
     else:
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"
-        log.error(failed, view.run_id, node, grant.attempt, summary, exc_info=error, extra=extra)
+        log.error(failed, view.run_id, node, claim.attempt, summary, exc_info=error, extra=extra)
 
 
 def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:
@@ -109,8 +100,8 @@ def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attemp
     return about | {"attempt": attempt, "queue": queue}
 
 
-def _address(view: RunView, grant: Claim, index: int) -> str:
-    return view.address(grant.scope, grant.step, index) if view.program.knows(grant.scope.body) else grant.piece
+def _address(view: RunView, claim: Claim, index: int) -> str:
+    return view.address(claim.scope, claim.step, index) if view.program.knows(claim.scope.body) else claim.piece
 
 
 class OwnMessages(logging.Filter):
@@ -119,7 +110,7 @@ class OwnMessages(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let all other records pass as they are."""
         about = getattr(record, "data", None)
-        if record.levelno != logging.INFO or not isinstance(about, dict) or about.get("name") not in (VISIT, LINK):
+        if record.levelno != logging.INFO or not isinstance(about, dict) or about.get("name") not in (WORK, LINK):
             return True
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
@@ -175,7 +166,7 @@ def _raised(error: BaseException) -> TracebackType | None:
     return error.__traceback__
 
 
-class Sender(str):
+class PieceSender(str):
     """A piece as a signal's sender: it equals its name ``dag.node``, and has a task's name and request."""
 
     __slots__ = ("request",)
@@ -187,87 +178,98 @@ class Sender(str):
         return str(self)
 
 
-class Signals:
-    """Fires the signals of the pieces of one grant; they hold no value."""
+class Announcer(Listener):
+    """Fires Celery's signals around calls, and logs what came of pieces. None of it holds a value."""
 
-    def __init__(self, view: RunView, grant: Claim) -> None:
-        self._view = view
-        self._grant = grant
-        self._name = shown_name(view, grant)
-        self._told: BaseException | None = None
-        self._failed_at = -1
-        # Only the store knows whether it is tried again.
-        self._may_retry = "retry" in view.program.step(grant.scope.body, grant.step).options
+    def __init__(self, app: Celery) -> None:
+        self._events = Batches(app) if os.environ.get(ENABLED) else None
 
-    def before(self, index: int) -> None:
-        """A function is about to be called."""
+    def hears_calls(self, view: RunView, claim: Claim) -> bool:
+        """Return whether signals of this claim have receivers: only steps that call a function have signals."""
+        if claim.step < 0 or not any(signal.receivers for signal in _SIGNALS):
+            return False
+        return view.program.step(claim.scope.body, claim.step).kind == "task"
+
+    def before(self, view: RunView, claim: Claim, index: int) -> None:
+        """Fire `task_prerun`."""
         if signals.task_prerun.receivers:
-            sender, about = self._about(index)
+            sender, about = _signalled(view, claim, index)
             signals.task_prerun.send(sender=sender, task=sender, **about)
 
-    def after(self, index: int, error: BaseException | None) -> None:
-        """A function has returned, or raised."""
+    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
+        """Fire `task_success` or `task_failure`, then `task_postrun`."""
         if error is not None:
-            self.failed(index, error)
+            self.failed(view, claim, index, error)
         elif signals.task_success.receivers:
-            signals.task_success.send(sender=self._about(index)[0], result=None)
+            signals.task_success.send(sender=_signalled(view, claim, index)[0], result=None)
         if signals.task_postrun.receivers:
-            sender, about = self._about(index)
-            state = "SUCCESS" if error is None else "RETRY" if self._may_retry else "FAILURE"
+            sender, about = _signalled(view, claim, index)
+            state = "SUCCESS" if error is None else "RETRY" if _may_retry(view, claim) else "FAILURE"
             signals.task_postrun.send(sender=sender, task=sender, retval=None, state=state, **about)
 
-    def failed(self, index: int, error: BaseException) -> None:
-        """A piece has failed; not only functions fail, what they return may be refused. Each error is told once."""
-        if error is self._told:
-            return
-        self._told, self._failed_at = error, index
-        if not self._may_retry:
-            self._fire(error, index, "committed")
+    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
+        """Fire `task_failure`. Only the store knows whether a task with a policy is tried again: `ended` fires then."""
+        if not _may_retry(view, claim):
+            _fire_failure(view, claim, index, error, "committed")
 
-    def settled(self, state: str) -> None:
-        """What the store made of a failure that may be retried: it stands, or the piece is "retried"."""
-        if self._told is not None and self._may_retry and state != "stale":
-            self._fire(self._told, self._failed_at, state)
-            self._told = None
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        """Log, and send events of, what was committed, has failed, or will be tried again."""
+        if response.state == "stale":
+            return False
+        is_known = view.program.knows(claim.scope.body)
+        if result.error is not None and is_known and self.hears_calls(view, claim) and _may_retry(view, claim):
+            index = result.done if claim.lo >= 0 else -1
+            tell(_fire_failure, view, claim, index, result.error, response.state)
+        report_piece(view, claim, result, response)
+        if self._events is not None and is_known and claim.step >= 0 and result.children is None:
+            for event in events_of(view, claim, result, is_retried=response.state == "retried"):
+                self._events.add(*event)
+        return False
 
-    def _fire(self, error: BaseException, index: int, state: str) -> None:
-        sender, about = self._about(index)
-        trace = error.__traceback__ or _raised(error)
-        einfo = ExceptionInfo((type(error), error, trace))
-        if state == "retried":
-            signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)
-        else:
-            signals.task_failure.send(sender=sender, exception=error, traceback=trace, einfo=einfo, **about)
-
-    def _about(self, index: int) -> tuple[Sender, dict[str, Any]]:
-        sender, kwargs = Sender(self._name), shown_kwargs(self._view, self._grant, index)
-        task_id = uuid_of(self._view, self._grant, index)
-        retries = self._grant.attempt - 1
-        sender.request = Context(id=task_id, task=self._name, args=(), kwargs=kwargs, retries=retries, is_eager=False)
-        return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """Log the end of a run."""
+        about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
+        how = state.replace("_", " ")
+        log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
 
 
-def signals_of(view: RunView, grant: Claim) -> Signals | None:
-    """What fires a grant's signals; None where nobody listens, or no function is called."""
-    if grant.step < 0 or not any(signal.receivers for signal in _SIGNALS):
-        return None
-    return Signals(view, grant) if view.program.step(grant.scope.body, grant.step).kind == "task" else None
+def _may_retry(view: RunView, claim: Claim) -> bool:
+    return view.program.may_retry and "retry" in view.program.step(claim.scope.body, claim.step).options
 
 
-def shown_name(view: RunView, grant: Claim) -> str:
+def _fire_failure(view: RunView, claim: Claim, index: int, error: BaseException, state: str) -> None:
+    sender, about = _signalled(view, claim, index)
+    trace = error.__traceback__ or _raised(error)
+    einfo = ExceptionInfo((type(error), error, trace))
+    if state == "retried":
+        signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)
+    else:
+        signals.task_failure.send(sender=sender, exception=error, traceback=trace, einfo=einfo, **about)
+
+
+def _signalled(view: RunView, claim: Claim, index: int) -> tuple[PieceSender, dict[str, Any]]:
+    """Return a signal's sender, and its other arguments."""
+    name, kwargs, task_id = shown_name(view, claim), shown_kwargs(view, claim, index), uuid_of(view, claim, index)
+    sender = PieceSender(name)
+    retries = claim.attempt - 1
+    sender.request = Context(id=task_id, task=name, args=(), kwargs=kwargs, retries=retries, is_eager=False)
+    return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
+
+
+def shown_name(view: RunView, claim: Claim) -> str:
     """``dag.node``: few different names, because they are labels of metrics too."""
-    return f"{view.program.plan.name}.{view.program.node_name(grant.scope.body, grant.step)}"
+    return f"{view.program.plan.name}.{view.program.node_name(claim.scope.body, claim.step)}"
 
 
-def uuid_of(view: RunView, grant: Claim, index: int) -> str:
+def uuid_of(view: RunView, claim: Claim, index: int) -> str:
     """An id for one execution of a piece."""
-    item = "" if index < 0 else f"-{index}"
-    return f"{view.run_id}-{grant.scope.id}-{grant.step}{item}-{grant.attempt}"
+    piece = PieceId(claim.scope.id, claim.step, index).name.replace("/", "-")
+    return f"{view.run_id}-{piece}-{claim.attempt}"
 
 
-def shown_kwargs(view: RunView, grant: Claim, index: int) -> dict[str, Any]:
+def shown_kwargs(view: RunView, claim: Claim, index: int) -> dict[str, Any]:
     """What is shown as a piece's arguments: run, node and index, never a value."""
-    about: dict[str, Any] = {"run": view.run_id, "node": view.address(grant.scope, grant.step)}
+    about: dict[str, Any] = {"run": view.run_id, "node": view.address(claim.scope, claim.step)}
     return about if index < 0 else about | {"index": index}
 
 
@@ -281,30 +283,6 @@ _BATCH_EVENTS = 200
 _BATCH_SECONDS = 1.0
 
 _MOST_ITEMS_SHOWN = 1000
-
-
-class Announcer:
-    """Tells Celery's listeners of pieces."""
-
-    def __init__(self, app: Celery) -> None:
-        self._events = Batches(app) if os.environ.get(ENABLED) else None
-
-    def listener(self, view: RunView, grant: Claim) -> Signals | None:
-        """What fires the signals of a grant's pieces; None where nobody listens."""
-        return signals_of(view, grant)
-
-    def ended(self, view: RunView, grant: Claim, executed: Executed, reply: Response) -> bool:
-        """Log, and send events of, what was committed, has failed, or will be tried again."""
-        report_piece(view, grant, executed, reply)
-        is_silent = self._events is None or reply.state == "stale" or not view.program.knows(grant.scope.body)
-        if self._events is not None and not is_silent and grant.step >= 0 and executed.children is None:
-            for event in events_of(view, grant, executed, is_retried=reply.state == "retried"):
-                self._events.add(*event)
-        return False
-
-    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """Log it."""
-        report_run(run_id, dag, state, seconds)
 
 
 class Batches:
@@ -340,22 +318,20 @@ class Batches:
 
 
 def events_of(
-    view: RunView, grant: Claim, executed: Executed, *, is_retried: bool = False
+    view: RunView, claim: Claim, result: TaskResult, *, is_retried: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of a piece, or of each item of a range: received, started, and how it ended."""
-    received = executed.outcome.started
-    done, error = executed.outcome.done, executed.error
-    if grant.lo < 0:
-        rows = [(-1, executed.seconds, error)]
-    elif grant.items > _MOST_ITEMS_SHOWN:
-        rows = [(grant.lo, executed.seconds * (done - grant.lo), None)] if done > grant.lo else []
-        rows += [(done, executed.seconds, error)] if error is not None else []
-    else:
-        rows = [(index, executed.seconds, None) for index in range(grant.lo, done)]
-        rows += [(done, executed.seconds, error)] if error is not None else []
+    """Yield the events of a piece, or of each item of a range: received, started, and how it ended."""
+    received, done, error, each = result.started, result.done, result.error, seconds_each(claim, result)
+    rows: list[tuple[int, float, BaseException | None]] = []
+    if claim.lo >= 0 and claim.items > _MOST_ITEMS_SHOWN:
+        rows += [(claim.lo, each * (done - claim.lo), None)] if done > claim.lo else []
+    elif claim.lo >= 0:
+        rows += [(index, each, None) for index in range(claim.lo, done)]
+    if claim.lo < 0 or error is not None:
+        rows.append((done if claim.lo >= 0 else -1, each, error))
     for index, seconds, failed in rows:
-        uuid = uuid_of(view, grant, index)
-        name, kwargs = shown_name(view, grant), repr(shown_kwargs(view, grant, index))
+        uuid = uuid_of(view, claim, index)
+        name, kwargs = shown_name(view, claim), repr(shown_kwargs(view, claim, index))
         times = {"timestamp": received, "root_id": uuid, "parent_id": None}
         yield (
             "task-received",

@@ -48,8 +48,8 @@ LAST = "compat"
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
     "billiard": {"worker"},
-    "redis": {"store/redis", "store/inspection", "testing"},
-    "lupa": {"store/local"},
+    "redis": {"store/redis", "testing"},
+    "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
     "dill": {"payload/serializers/formats"},
     "msgpack": {"payload/serializers/formats"},

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, NewRun, Scope, TaskResult
 from dagcelery.store.redis import store_on_redis

@@ -9,8 +9,8 @@ import threading
 import redis
 
 from dagcelery.store.fleet import enroll
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import RUNS, key
-from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import NewRun, Spot, scope_id
 

@@ -14,6 +14,7 @@ import pytest
 import quotas
 import redis
 
+from checkout import ROOT
 from dagcelery import Run, RunState
 from dagcelery.client import Client, default_client, set_default
 from dagcelery.errors import NodeFailed, RunCancelled
@@ -21,7 +22,7 @@ from dagcelery.local.processes import Guard
 from dagcelery.local.server import find_binary
 from dagcelery.settings import Settings
 
-from .installation import CONFIG, ROOT, Redis, await_ready, private_redis, worker
+from .installation import CONFIG, Redis, await_ready, private_redis, worker
 
 SECONDS = 60.0
 
@@ -149,7 +150,7 @@ def test_runs_are_named_cancelled_awaited_and_deleted_as_that_user(at: Redis, tm
 
 
 def test_workers_are_asked_queues_counted_and_events_read_as_that_user(at: Redis) -> None:
-    app = default_client().binding.app
+    app = default_client().app_context.app
     replies = app.control.ping(timeout=2.0)
     assert len(replies) == 2
     with redis.Redis.from_url(at.url) as flower:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, U
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.annotations import Path, serializer_at, serializer_of
-from dagcelery.frontends.functional.definition import Definition, name_of, short_name
+from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
 from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
 from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
-from dagcelery.model.nodes import FromReturnValue, valid
+from dagcelery.model.nodes import FromReturnValue, short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,

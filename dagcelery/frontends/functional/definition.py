@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.outputs import Output, Recorder, check_values, current, flat, nothing_traced
 from dagcelery.model.graph import DAG
+from dagcelery.model.nodes import short_name
 from dagcelery.objects import is_named
 from dagcelery.signatures import hints, says, signature
 from dagcelery.text import choices, shown
@@ -269,11 +270,6 @@ def _defaults_of(fn: object) -> list[object]:
 def name_of(fn: Callable[..., Any]) -> str:
     """Return ``module:qualname`` of a function."""
     return f"{fn.__module__}:{getattr(fn, '__qualname__', type(fn).__qualname__)}"
-
-
-def short_name(fn: Callable[..., Any]) -> str:
-    """Return what nodes of `fn` are called."""
-    return getattr(fn, "__name__", type(fn).__name__).strip("<>")
 
 
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:

@@ -12,7 +12,7 @@ import redis
 
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import Event, Progress
+from dagcelery.store.records import Event, PieceId, Progress
 
 PORTION = 1000
 
@@ -27,16 +27,16 @@ def events_of(store: Store, run_id: str) -> list[Event]:
 
 def committed_wrongly(events: list[Event], progress: Progress) -> Iterator[str]:
     """Tell of pieces of a run that is done which were not committed exactly once."""
-    done: Counter[tuple[str, str, int]] = Counter()
+    done: Counter[PieceId] = Counter()
     by_step: Counter[tuple[int, int]] = Counter()
     for event in events:
         if event.kind != "done" or not event.piece:
             continue
-        scope, step, *lo = event.piece.split("/")
-        for item in range(int(lo[0]), event.hi) if lo else (-1,):
-            done[scope, step, item] += 1
-            by_step[event.body, int(step)] += 1
-    yield from (f"piece {'/'.join(map(str, piece))} was committed {n} times" for piece, n in done.items() if n > 1)
+        piece = PieceId.parse(event.piece)
+        for item in range(piece.lo, event.hi) if piece.lo >= 0 else (-1,):
+            done[piece._replace(lo=item)] += 1
+            by_step[event.body, piece.step] += 1
+    yield from (f"piece {piece.name} was committed {times} times" for piece, times in done.items() if times > 1)
     for at, counts in progress.counts.items():
         if not counts.total == counts.done == by_step[at]:
             yield (

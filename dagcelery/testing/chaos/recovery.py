@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dagcelery.settings import Settings
 from dagcelery.store.keys import key
+from dagcelery.store.wire import claim_record
 from dagcelery.testing import faults
 from dagcelery.testing.chaos import checks
 from dagcelery.testing.chaos.graphs import linger
@@ -69,7 +70,7 @@ def executing(arena: Arena, run_id: str) -> int:
         while time.monotonic() < until:
             for piece, claim in raw.hgetall(key(run_id, "c")).items():
                 if piece:
-                    return int(claim.decode().split("|")[2].split(":")[1])
+                    return int(claim_record(claim).owner.split(":")[1])
             time.sleep(0.01)
     raise TimeoutError(f"nobody claimed a piece of run {run_id}")
 

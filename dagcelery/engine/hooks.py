@@ -1,0 +1,125 @@
+"""What hears of pieces: one listener of the process, and the functions that tasks and DAGs name as hooks.
+
+Neither can change an outcome. A listener's errors and a hook's are logged, and whatever they set in their context is
+gone afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dagcelery.engine.interrupts import tell_apart
+from dagcelery.engine.run_view import RunView
+from dagcelery.payload import failures
+from dagcelery.store.records import CLOSE, Claim, Response, TaskResult
+
+
+class Listener:
+    """Hears of calls, pieces and runs. This one ignores everything; subclasses override what they need.
+
+    `index` is the item's number, or -1 for a step that runs once.
+    """
+
+    def hears_calls(self, view: RunView, claim: Claim) -> bool:
+        """Return whether `before`, `after` and `failed` are wanted for this claim; each of them costs time per item."""
+        return False
+
+    def before(self, view: RunView, claim: Claim, index: int) -> None:
+        """A function is about to be called, in the context of its piece."""
+
+    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
+        """A function has returned or raised, in the context of its piece."""
+
+    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
+        """A piece has failed without its function having raised this error."""
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        """The store has answered `response` to a result. Return whether the result's error is kept, frames and all."""
+        return False
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """This process has ended a run that took so long."""
+
+
+def seconds_each(claim: Claim, result: TaskResult) -> float:
+    """Return how long each piece of a claim took."""
+    return result.seconds / max(1, result.done - claim.lo)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The argument of a hook: `state` is the run's, or of a piece "done", "failed" or "retried".
+
+    `address` is the piece's, or of a failed run that of the node which failed it; `error` is its type and message, as
+    text. `epoch` counts from 1 and rises when a run is resumed.
+    """
+
+    run_id: str
+    name: str
+    state: str
+    address: str = ""
+    error: str = ""
+    attempt: int = 0
+    epoch: int = 1
+
+
+def call_dag_hook(view: RunView) -> None:
+    """Call the function that a DAG names for its end."""
+    record = view.store.reader.record(view.run_id)
+    if record is None:
+        return
+    options = view.program.plan.options
+    hook = view.program.hook(options, "success" if record.state == "done" else "failure")
+    if hook is None:
+        return
+    address = view.piece_address(record.failed) if record.failed else ""
+    error = "" if record.failed else record.reason
+    _call(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
+
+
+def call_task_hooks(view: RunView, claim: Claim, result: TaskResult, state: str) -> None:
+    """Call the functions that a task names for its pieces that were committed, have failed, or are tried again.
+
+    It happens in the process that ran the pieces, after the store knows; a process that dies in between calls nothing.
+    """
+    if state == "stale" or result.children is not None:
+        return
+    if claim.step == CLOSE and result.error is None:
+        claim = _closed(view, claim)
+        result = replace(result, done=claim.hi)
+    if claim.step < 0:
+        return
+    options = view.program.step(claim.scope.body, claim.step).options
+    hook = view.program.hook(options, "success")
+    if hook is not None:
+        succeeded = range(claim.lo, result.done) if claim.lo >= 0 else [] if result.error else [-1]
+        for index in succeeded:
+            _call(hook, _of_piece(view, claim, index, "done"))
+    if result.error is not None:
+        state = "retried" if state == "retried" else "failed"
+        hook = view.program.hook(options, "retry" if state == "retried" else "failure")
+        if hook is not None:
+            _call(hook, _of_piece(view, claim, result.done if claim.lo >= 0 else -1, state, result.error))
+
+
+def _closed(view: RunView, claim: Claim) -> Claim:
+    """Return the piece that is done when this scope closes, if it made the scope's plan itself."""
+    scope = claim.scope
+    parent = view.scope(scope.parent)
+    if view.program.step(parent.body, scope.step).kind != "task":
+        return claim
+    upto = scope.index + (scope.index >= 0)
+    return replace(claim, scope=parent, step=scope.step, lo=scope.index, hi=upto)
+
+
+def _of_piece(view: RunView, claim: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
+    address = view.address(claim.scope, claim.step, index)
+    message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
+    return Notice(view.run_id, view.program.plan.name, state, address, message, claim.attempt)
+
+
+def _call(hook: Callable[..., Any], notice: Notice) -> None:
+    about = {"action": "hook_failed", "run": notice.run_id}
+    tell_apart(hook, notice, culprit=f"a hook of run {notice.run_id} ({notice.state})", about=about)

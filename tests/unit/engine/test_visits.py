@@ -1,0 +1,235 @@
+"""How long a message stays, whom it tells of ready work, and what it hands on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dagcelery import dag, task
+from dagcelery.engine.interrupts import Watchdog
+from dagcelery.engine.worker_loop import Engine
+from dagcelery.worker.sender import WORK
+
+from . import flows
+from .worlds import Message, World
+
+LONG = 1e6
+"""Seconds that no test takes."""
+SHORT = 1e-9
+
+
+def test_a_visit_does_a_whole_run_while_its_time_lasts() -> None:
+    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
+    run_id = world.submit(flows.map_reduce, n=50)
+    world.deliver(world.post.waiting.pop())
+    assert world.result(run_id) == flows.map_reduce(50)
+
+
+@dag
+def straight(x: int) -> int:
+    for _ in range(5):
+        x = flows.echo(x)
+    return x
+
+
+def test_a_visit_whose_time_is_over_ends_after_a_piece_and_hands_on() -> None:
+    world = World(slice_seconds=SHORT, slots=1)
+    run_id = world.submit(straight, x=7)
+    done = []
+    while world.post.waiting:
+        world.deliver(world.post.waiting.pop())
+        done.append(len(world.committed(run_id)))
+    assert done == [1, 2, 3, 4, 5]
+    assert world.result(run_id) == 7
+
+
+def test_runs_take_turns_when_their_visits_are_short() -> None:
+    world = World(slice_seconds=SHORT, slots=1, workers=1)
+    first, second = world.submit(flows.map_reduce, n=30), world.submit(flows.echo, x=1)
+    done: list[str] = []
+    while world.post.waiting:
+        world.deliver(world.post.waiting.pop(0))
+        done += [run for run in (first, second) if run not in done and _is_done(world, run)]
+    assert done == [second, first]
+
+
+def _is_done(world: World, run_id: str) -> bool:
+    record = world.store.reader.record(run_id)
+    return record is not None and record.state == "done"
+
+
+def test_a_visit_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
+    world = World(slice_seconds=LONG, handoff_seconds=LONG)
+    run_id = world.submit(straight, x=7)
+    world.settle()
+    assert len(world.post.sent) == 1
+    assert world.result(run_id) == 7
+
+
+def test_work_for_another_queue_is_sent_there_at_once() -> None:
+    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
+    world.submit(flows.diamond, x=3)
+    world.deliver(world.post.waiting.pop())
+    assert [message.kwargs["queue"] for message in world.post.waiting] == ["gpu"]
+
+
+# -- telling others -------------------------------------------------------------------------------
+hold: dict[str, Callable[[], Any]] = {}
+"""What the tasks below do while they run; each test says it."""
+
+
+@task
+def held(x: int) -> int:
+    hold["now"]()
+    return x
+
+
+@dag
+def fork(n: int) -> list[int]:
+    return [held(flows.echo(0)), held(flows.echo(1)), held(flows.echo(2))]
+
+
+@dag
+def held_map(xs: list[int]) -> list[int]:
+    return [held(x) for x in xs]
+
+
+def known_as(worker: Engine, world: World, run_id: str, step: str, seconds: float) -> None:
+    """Let a worker believe that a function takes so long."""
+    program = world.client.view(run_id).program
+    index = next(i for i, found in enumerate(program.body(0).steps) if found.name == step)
+    worker.durations.add(program.clock_key(0, index), seconds)
+
+
+def test_before_a_piece_that_is_not_known_to_be_short_others_are_told_of_what_is_ready() -> None:
+    world = World(workers=1, slots=4, handoff_seconds=LONG)
+    told: list[int] = []
+    hold["now"] = lambda: told.append(len(world.post.sent))
+    world.submit(held_map, xs=[1, 2, 3, 4])
+    del world.post.sent[:]
+    world.deliver(world.post.waiting.pop())
+    assert told[0] > 0
+
+
+def test_before_a_piece_that_is_known_to_be_long_others_are_told() -> None:
+    world = World(workers=1, slots=4, handoff_seconds=0.5)
+    told: list[int] = []
+    hold["now"] = lambda: told.append(len(world.post.sent))
+    run_id = world.submit(held_map, xs=[1, 2, 3, 4])
+    known_as(world.workers[0], world, run_id, "held", 0.6)
+    del world.post.sent[:]
+    world.deliver(world.post.waiting.pop())
+    assert told[0] > 0
+
+
+def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
+    world = World(workers=1, slots=4, handoff_seconds=LONG)
+    told: list[int] = []
+    hold["now"] = lambda: told.append(len(world.post.sent))
+    run_id = world.submit(held_map, xs=list(range(100)))
+    known_as(world.workers[0], world, run_id, "held", 0.001)
+    del world.post.sent[:]
+    world.deliver(world.post.waiting.pop())
+    assert told == [0] * 100
+
+
+def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None:
+    told = threading.Event()
+    world = World(workers=1, slots=4, handoff_seconds=0.001)
+    send = world.post.wake_up
+
+    def tell(run_id: str, queue: str, count: int) -> None:
+        send(run_id, queue, count)
+        told.set()
+
+    run_id = world.submit(fork, n=0)
+    known_as(world.workers[0], world, run_id, "held", 0.0)
+    known_as(world.workers[0], world, run_id, "echo", 0.0)
+    # Nobody tells at a heartbeat of the visit's own: only the piece that waits for it shows whether the watch does.
+    visit = Message(WORK, {"run": run_id, "queue": "celery"})
+    world.post.wake_up = tell  # type: ignore[method-assign]
+    hold["now"] = lambda: told.wait(10)
+    world.deliver(visit)
+    assert told.is_set()
+    world.settle()
+    assert world.result(run_id) == [0, 1, 2]
+
+
+def test_what_one_visit_was_told_of_another_may_do_while_the_first_is_busy() -> None:
+    world = World(workers=2, slots=2)
+    barrier = threading.Barrier(2, timeout=10)
+    hold["now"] = barrier.wait
+    run_id = world.submit(held_map, xs=[1, 2])
+    first, second = world.post.waiting[:2]
+    world.post.waiting.clear()
+    other = threading.Thread(target=world.deliver, args=(second, world.workers[1]))
+    other.start()
+    world.deliver(first, world.workers[0])
+    other.join()
+    assert world.result(run_id) == [1, 2]
+
+
+def test_no_more_messages_are_sent_than_processes_could_use() -> None:
+    world = World(workers=1, slots=3, slice_seconds=SHORT)
+    run_id = world.submit(flows.squares_of, xs=list(range(200)))
+    most = 0
+    while world.post.waiting:
+        most = max(most, len(world.post.waiting))
+        world.deliver(world.post.waiting.pop(0))
+    assert world.result(run_id) == [x * x for x in range(200)]
+    assert most <= 2 * 3
+
+
+# -- the watch ------------------------------------------------------------------------------------
+def test_the_watch_calls_back_once_for_what_takes_long() -> None:
+    watch, calls, called = Watchdog(0.001), list[int](), threading.Event()
+
+    def overran() -> None:
+        calls.append(1)
+        called.set()
+
+    with watch.over(overran):
+        assert called.wait(10)
+    with watch.over(called.clear):
+        pass
+    assert calls == [1]
+
+
+def test_the_watch_leaves_alone_what_ends_in_time() -> None:
+    watch, calls = Watchdog(LONG), list[int]()
+    for _ in range(1_000):
+        with watch.over(lambda: calls.append(1)):
+            pass
+    assert calls == []
+
+
+def test_each_thread_is_watched_for_itself() -> None:
+    watch, outer, inner = Watchdog(0.001), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with watch.over(inner.set):
+            assert inner.wait(10)
+
+    with watch.over(outer.set):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert outer.wait(10)
+        thread.join()
+    assert inner.is_set()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_the_watch_goes_on_after_a_callback_that_failed(times: int) -> None:
+    watch = Watchdog(0.001)
+    for _ in range(times):
+        called = threading.Event()
+
+        def failing(called: threading.Event = called) -> None:
+            called.set()
+            raise ConnectionError("the store is down")
+
+        with watch.over(failing):
+            assert called.wait(10)
