@@ -19,10 +19,10 @@ import click
 from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import not_buildable
-from dagcelery.model.signatures import bare, hints
+from dagcelery.model.graph import not_buildable
 from dagcelery.planner.routing import DEFAULT
 from dagcelery.settings import Settings
+from dagcelery.signatures import bare, hints
 from dagcelery.text import nearest
 
 if TYPE_CHECKING:

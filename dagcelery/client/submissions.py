@@ -19,7 +19,7 @@ from dagcelery.engine.worker_loop import Engine
 from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import is_buildable, not_buildable
+from dagcelery.model.graph import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
 from dagcelery.planner.compile import plan as make_plan
@@ -152,7 +152,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     terms = (queue, chosen.serializer, chosen.max_nodes)
     known = _plans.get(id(dag))
     if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
-        made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        made = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
         known = bounded.put(_plans, id(dag), (dag, terms, made), _KEPT_PLANS)
     return known[2]
 
@@ -232,7 +232,7 @@ def _recognised(name: str, value: object) -> str:
 
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
-    kind = view.program.codec_spec(number)["k"]
+    kind = view.program.codec_spec(number)["kind"]
     identity = portable_identity(value, _name) if kind in _PICKLING else None
     if identity is not None:
         return identity

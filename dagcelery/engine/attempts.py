@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from dagcelery.engine.event_loops import finished
 from dagcelery.engine.interrupts import this_process
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
-from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.planner.plan import is_time_limit_retried
 from dagcelery.store.records import RETURNS_A_DEATH
 
 HARD_SIGNAL: Final = "SIGALRM"

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dagcelery.planner.plan import Body, Expr, Plan, Step, level, step_of, tokens
-from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
 MOST_INPUTS: Final = 16

@@ -28,8 +28,10 @@ from dagcelery.model.nodes import (
     output_name,
     valid,
 )
-from dagcelery.model.options import DagOptions, Serializer
-from dagcelery.model.signatures import hints
+from dagcelery.model.options import (
+    DagOptions,
+)
+from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -45,6 +47,7 @@ from dagcelery.model.sources import (
     own_items,
 )
 from dagcelery.objects import identity
+from dagcelery.signatures import hints
 
 
 def graph(

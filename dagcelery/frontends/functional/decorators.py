@@ -15,14 +15,12 @@ from dagcelery.frontends.functional.annotations import Path, serializer_at, seri
 from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
 from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
-from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
-from dagcelery.model.graph import DAG, Task
+from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
 from dagcelery.model.nodes import FromReturnValue, short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
     DagUse,
-    Serializer,
     TaskKeywords,
     TaskOptions,
     TaskUse,
@@ -31,6 +29,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
+from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown

@@ -36,7 +36,10 @@ from dagcelery.frontends.functional.recorded import (
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.frontends.functional.value_numbering import Table, Terms
 from dagcelery.model.nodes import LONGEST, UniqueNames, output_name, valid
-from dagcelery.model.options import DagOptions, Serializer
+from dagcelery.model.options import (
+    DagOptions,
+)
+from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import (
     Each,
     FromNodeOutput,
