@@ -9,16 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Literal,
-    TypeAlias,
-    TypedDict,
-    TypeGuard,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.serializers import Serialize, Serializer, check_serializer
