@@ -201,6 +201,10 @@ def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
 Hook: TypeAlias = Callable[..., object]
 
 
+POLICIES: Final = ("retry", "timeout", "start_within", "max_concurrent", "cache")
+"""The options of a task that workers and the store read, by these names and those of their fields."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskOptions:
     """How one task is run.

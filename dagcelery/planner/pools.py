@@ -7,20 +7,14 @@ has to import them. Hooks are numbers of functions of the plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
-from dagcelery.model.options import (
-    Cache,
-    DagOptions,
-    Retry,
-    TaskOptions,
-    as_timeout,
-)
+from dagcelery.model.options import POLICIES, DagOptions, TaskOptions
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
@@ -188,21 +182,17 @@ def _parameters(key: str, source: Source, known: Mapping[str, set[str]]) -> set[
 
 
 def step_options(options: TaskOptions, table: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
-    """Return the options of a task that were set, as JSON says them; hooks get their places in `table`."""
-    timeout = as_timeout(options.timeout)
+    """Return the options of a task that were set, by their names, as JSON; functions get their places in `table`."""
     share = 0.0 if options.on_item_failure == "skip" else options.min_success
-    named = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
-    found = {
-        "retry": None if options.retry is None else _retry(options.retry),
-        "timeout": None if timeout is None else [timeout.soft, timeout.hard],
-        "start_within": options.start_within,
-        # All of them is what a step wants that says nothing.
-        "min_success": share if is_mapped and share != 1 else None,
-        "max_concurrent": options.max_concurrent,
-        "cache": None if options.cache is None else _cache(options.cache, table, options.by_value),
-        "hooks": _hooks(named, table, options.by_value),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    hooks = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
+    chosen: dict[str, Any] = {name: _as_json(getattr(options, name)) for name in POLICIES}
+    if options.cache is not None and callable(options.cache.key):
+        key = {"key_function": table.number(options.cache.key, options.by_value)}
+        chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
+    # A share of 1 is that of a step without this option.
+    chosen["min_success"] = share if is_mapped and share != 1 else None
+    chosen["hooks"] = _hooks(hooks, table, options.by_value)
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def dynamic_options(driver: Callable[..., object], table: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
@@ -223,26 +213,19 @@ def plan_options(options: DagOptions, table: FunctionPool) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _as_json(value: Any) -> Any:
+    """Return a policy as a dict of those of its fields that are set, and an error's class as its name."""
+    if isinstance(value, type):
+        return _name(value)
+    if isinstance(value, tuple):
+        return [_as_json(each) for each in value]
+    return _fields_of(cast(Any, value)) if is_dataclass(value) else value
+
+
 @lru_cache(maxsize=1000)
-def _retry(retry: Retry) -> dict[str, Any]:
-    return {
-        "max": retry.max_attempts,
-        "base": retry.wait.base,
-        "factor": retry.wait.factor,
-        "cap": retry.wait.maximum,
-        "jitter": retry.wait.jitter,
-        "on": [_name(kind) for kind in retry.on],
-        "give_up_on": [_name(kind) for kind in retry.give_up_on],
-    }
-
-
-def _cache(cache: Cache, table: FunctionPool, by_value: tuple[str, ...]) -> dict[str, Any]:
-    said: dict[str, Any] = {"ttl": cache.ttl, "max": cache.max_bytes}
-    if isinstance(cache.key, str):
-        said["key"] = cache.key
-    elif cache.key is not None:
-        said["key_function"] = table.number(cache.key, by_value)
-    return said
+def _fields_of(policy: Any) -> dict[str, Any]:
+    values = {each.name: _as_json(getattr(policy, each.name)) for each in fields(policy)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _name(kind: type[BaseException]) -> str:
