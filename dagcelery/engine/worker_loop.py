@@ -47,7 +47,7 @@ from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId
 _KEPT = 20
 
 RANGE_TARGET_SECONDS = 0.05
-"""What one claim of a fan-out should take."""
+"""How long one claim of a fan-out should take."""
 
 
 class Durations:
@@ -64,12 +64,12 @@ class Durations:
         samples.append(seconds)
 
     def longest(self, function: str) -> float | None:
-        """The longest of the last calls, or None if there was none."""
+        """Return the longest of the last calls, or None if there was none."""
         samples = self._samples.get(function)
         return max(samples) if samples else None
 
     def range_size(self, function: str, most: int) -> int:
-        """How many items fit into one claim; one while nothing is known."""
+        """Return how many items fit into one claim; one while nothing is known."""
         longest = self.longest(function)
         if longest is None:
             return 1
@@ -154,7 +154,7 @@ class WorkerLoop:
         )
 
     def _ranges(self) -> dict[str, int]:
-        """How many items to claim at once of the fan-outs that this process has met."""
+        """Return how many items to claim at once of the fan-outs that this process has met."""
         sizes = {}
         for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
             size = self._engine.durations.range_size(clock_key, most)
@@ -271,7 +271,7 @@ class WorkerLoop:
 
     @contextmanager
     def _losing_messages(self) -> Iterator[None]:
-        """A message that cannot be sent is a lost one. The piece that this process holds must not be lost with it."""
+        """Take a message that cannot be sent for a lost one: the piece in hand must not be lost with it."""
         try:
             yield
         except BaseException as error:
@@ -329,7 +329,7 @@ class Engine:
         return f"{self._worker_id}:{os.getpid()}:{threading.get_ident()}"
 
     def token(self) -> str:
-        """A name for one claiming call that no other call has."""
+        """Return a name for one claiming call that no other call has."""
         return f"{os.getpid()}-{next(self._calls)}-{time.time_ns()}"
 
     def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
@@ -338,7 +338,7 @@ class Engine:
         return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
-        """The run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
+        """Return the run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
         view = self._views.get(run_id)
         if view is None:
             view = self._keep(run_id, *self._program(run_id))
@@ -354,7 +354,7 @@ class Engine:
         return view
 
     def _program(self, run_id: str) -> tuple[Program, str]:
-        """The run's program, and the id of the key that sealed its plan."""
+        """Return the run's program, and the id of the key that sealed its plan."""
         stored = self.store.reader.plan(run_id)
         if stored is None:
             raise RunNotFound(run_id)
@@ -386,7 +386,7 @@ class Engine:
                 WorkerLoop(self, view, queue, "").fail(step)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
-        """A run is over: what is to be called then is sent for, and its keys live as long as results do.
+        """End a run: send for the pieces to be called then, and let its keys live as long as results do.
 
         The process that has ended it knows how long it `lasted`, and tells its listener.
         """
@@ -415,7 +415,7 @@ class Engine:
         return True
 
     def free(self, view: RunView, *, is_over: bool = False) -> None:
-        """Remove what nobody reads any more, if the DAG keeps nothing but its outputs; now and then, and at the end.
+        """Remove values that are never read again, if the DAG keeps only its outputs; now and then, and at the end.
 
         It costs a look at the run's keys, so it is done for a twentieth of the time at most.
         """
@@ -445,7 +445,7 @@ class Engine:
                 WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
 
     def _met(self, run_id: str) -> RunView | None:
-        """The run that a message names; one whose plan this worker may not read is left to others, unharmed."""
+        """Return the run that a message names; one whose plan this worker may not read is left to others, unharmed."""
         try:
             return self.view(run_id)
         except RunNotFound:
