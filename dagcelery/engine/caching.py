@@ -39,7 +39,7 @@ class Memo:
     """How results of one step's task are named, and become bytes and values again."""
 
     def __init__(self, program: Program, step: Step) -> None:
-        cache, spec = step.options["cache"], program.function_spec(step.target)
+        cache, spec = step.options["cache"], program.function_specs[step.target]
         self.task = f"{spec.module}:{spec.qualname}"
         self.ttl_seconds = float(cache["ttl"])
         self._most = int(cache["max"])
@@ -49,7 +49,7 @@ class Memo:
         self._outputs = {output.path: output for output in step.outputs}
         numbers = {path: output.codec for path, output in self._outputs.items()}
         self._codecs: dict[Path, Codec] = {path: program.codec(number) for path, number in numbers.items()}
-        kept = [[path, program.codec_spec(number)] for path, number in numbers.items()]
+        kept = [[path, program.codec_specs[number]] for path, number in numbers.items()]
         function = program.function(step.target)
         captures = fingerprint_captures(function)
         if captures is None:

@@ -49,7 +49,7 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     from dagcelery.planner.compile import filled, plan  # most workers never make a plan
 
     dynamic = step.options["dynamic"]
-    codec = view.program.codec_spec(dynamic["c"])
+    codec = view.program.codec_specs[dynamic["c"]]
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
     planned = partial(plan, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)

@@ -97,7 +97,8 @@ def noted() -> Iterator[None]:
         yield
     finally:
         for number, put in replaced:
-            if signal.getsignal(number) is put:  # else a task or Celery has put another one there
+            is_there = signal.getsignal(number) is put  # else a task or Celery has put another one there
+            if is_there:
                 signal.signal(number, put.handler)
         _note.is_kept, _note.raised = False, None
 

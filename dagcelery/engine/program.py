@@ -125,8 +125,8 @@ class Program:
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
-        self._specs = list(plan.functions)
-        self._codec_specs = list(plan.codecs)
+        self.function_specs = list(plan.functions)
+        self.codec_specs = list(plan.codecs)
         self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
         self._bodies = dict(enumerate(plan.bodies))
         self._homes = {number: (plan, number) for number in self._bodies}
@@ -147,10 +147,10 @@ class Program:
     def own_copy(self) -> Program:
         """Return the same program, free to grow: the one that was planned may be used for several runs."""
         program = copy.copy(self)
-        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
+        for name in ("function_specs", "codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
             setattr(program, name, copy.copy(getattr(self, name)))
-        program._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
-        program._numbers |= {codec_identity(spec): number for number, spec in enumerate(self._codec_specs)}
+        program._numbers = {identity(spec): number for number, spec in enumerate(self.function_specs)}
+        program._numbers |= {codec_identity(spec): number for number, spec in enumerate(self.codec_specs)}
         return program
 
     def link(self, first: int, plan: Plan) -> None:
@@ -167,15 +167,15 @@ class Program:
         self._bodies.update(bodies)
 
     def _function_number(self, spec: FunctionSpec) -> int:
-        number = self._numbers.setdefault(identity(spec), len(self._specs))
-        if number == len(self._specs):
-            self._specs.append(spec)
+        number = self._numbers.setdefault(identity(spec), len(self.function_specs))
+        if number == len(self.function_specs):
+            self.function_specs.append(spec)
         return number
 
     def _codec_number(self, spec: Mapping[str, Any]) -> int:
-        number = self._numbers.setdefault(codec_identity(spec), len(self._codec_specs))
-        if number == len(self._codec_specs):
-            self._codec_specs.append(spec)
+        number = self._numbers.setdefault(codec_identity(spec), len(self.codec_specs))
+        if number == len(self.codec_specs):
+            self.codec_specs.append(spec)
             self._codecs.append(_codec(spec, self._keyring, self._imports))
         return number
 
@@ -186,19 +186,6 @@ class Program:
     def home(self, body: int) -> tuple[Plan, int] | None:
         """Return the plan that a body belongs to, and its number there; None if it is not at hand."""
         return self._homes.get(body)
-
-    @property
-    def functions(self) -> Sequence[FunctionSpec]:
-        """How the functions are found that are known so far."""
-        return tuple(self._specs)
-
-    def function_spec(self, number: int) -> FunctionSpec:
-        """Return how a function is found."""
-        return self._specs[number]
-
-    def codec_spec(self, number: int) -> Mapping[str, Any]:
-        """Return the description of a codec."""
-        return self._codec_specs[number]
 
     @property
     def run_quota(self) -> tuple[str, int] | None:
@@ -214,7 +201,7 @@ class Program:
         most = task.options.get("max_concurrent")
         if most is None:
             return None
-        spec = self._specs[task.target]
+        spec = self.function_specs[task.target]
         return f"pieces of {spec.module}:{spec.qualname}", int(most)
 
     def codec(self, number: int) -> Codec:
@@ -236,7 +223,7 @@ class Program:
         """Return the function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
         function = self._functions.get(target)
         if function is None:
-            spec = self._specs[target]
+            spec = self.function_specs[target]
             function = self._loaded(spec)
             self._compare(spec, function)
             self._functions[target] = function
@@ -257,7 +244,7 @@ class Program:
         """Return whether an error says that this process does not have the function of a task step."""
         if not isinstance(error, FunctionNotFound) or step.kind != "task":
             return False
-        spec = self._specs[step.target]
+        spec = self.function_specs[step.target]
         return (error.module, error.qualname) == (spec.module, spec.qualname)
 
     def callee(self, step: Step) -> Callable[..., Any]:
@@ -268,7 +255,7 @@ class Program:
         number = step.options["dynamic"]["f"]
         driver = self._functions.get(number)
         if driver is None:
-            spec = self._specs[number]
+            spec = self.function_specs[number]
             # Ways to write DAGs are part of this library: a process that may call their tasks may import them.
             imports = self._imports
             if imports is not None and spec.module in DRIVERS:
@@ -305,7 +292,7 @@ class Program:
         named = self.step(body, step)
         if named.kind != "task":
             return f"{named.kind} {self._place(body)}.{step}"
-        spec = self._specs[named.target]
+        spec = self.function_specs[named.target]
         return f"{spec.module}:{spec.qualname}:{spec.hash}"
 
     def _place(self, body: int) -> str:

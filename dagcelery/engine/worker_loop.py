@@ -85,16 +85,10 @@ _WAKE_UP_SECONDS = 10.0
 
 
 class WorkerLoop:
-    """One message's stay in a run. A link of a chain does `steps` itself and leaves `then` to the chain."""
+    """The work that one message causes in a run. Steps that are `carried` by a chain need no messages of their own."""
 
     def __init__(
-        self,
-        engine: Engine,
-        view: RunView,
-        queue: str,
-        message: str,
-        steps: Sequence[str] = (),
-        then: str = "",
+        self, engine: Engine, view: RunView, queue: str, message: str = "", carried: Collection[str] = ()
     ) -> None:
         self._engine = engine
         self._store = engine.store
@@ -102,7 +96,7 @@ class WorkerLoop:
         self._run = view.run_id
         self._queue = queue
         self._message = message
-        self._carried = frozenset((*steps, then)) if then else frozenset()
+        self._carried = frozenset(carried)
         self._owner = engine.owner
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
@@ -373,17 +367,15 @@ class Engine:
 
     def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
-        view = self._met(run_id)
-        if view is not None:
-            with noted(), view.in_use():
-                WorkerLoop(self, view, queue, message).work(focus)
+        with self._looping(run_id, queue, message) as loop:
+            if loop is not None:
+                loop.work(focus)
 
     def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
-        view = self._met(run_id)
-        if view is not None:
-            with noted(), view.in_use():
-                WorkerLoop(self, view, queue, "").fail(step)
+        with self._looping(run_id, queue) as loop:
+            if loop is not None:
+                loop.fail(step)
 
     def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
         """End a run: send for the pieces to be called then, and let its keys live as long as results do.
@@ -439,10 +431,20 @@ class Engine:
 
     def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
+        with self._looping(run_id, queue, message, (*steps, then)) as loop:
+            if loop is not None:
+                loop.work_on(steps)
+
+    @contextmanager
+    def _looping(
+        self, run_id: str, queue: str, message: str = "", carried: Collection[str] = ()
+    ) -> Iterator[WorkerLoop | None]:
         view = self._met(run_id)
-        if view is not None:
+        if view is None:
+            yield None
+        else:
             with noted(), view.in_use():
-                WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
+                yield WorkerLoop(self, view, queue, message, carried)
 
     def _met(self, run_id: str) -> RunView | None:
         """Return the run that a message names; one whose plan this worker may not read is left to others, unharmed."""
