@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Other brokers and stores than the embedded server; tests/end_to_end/surroundings.py starts them.
+# Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers
 
 .PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench chaos up down clean
@@ -34,7 +34,7 @@ test: .venv/dev
 	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
 
 smoke: .venv/dev
-	$(BIN)/pytest tests/smoke
+	$(BIN)/pytest tests/workers/smoke
 
 # Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; where one of them
 # is missing, its tests are shown as SKIPPED, with what to install. RabbitMQ gets the whole suite; the other two differ
@@ -42,7 +42,7 @@ smoke: .venv/dev
 test-matrix: $(MATRIX:%=test-%)
 
 $(MATRIX:%=test-%): test-%: .venv/dev
-	DAGCELERY_TEST_SURROUNDINGS=$* $(BIN)/pytest tests/end_to_end $(LEFT_OUT)
+	DAGCELERY_TEST_SURROUNDINGS=$* $(BIN)/pytest tests/workers/end_to_end $(LEFT_OUT)
 
 test-tls test-two-servers: LEFT_OUT := --ignore-glob='*/test_durability_*' --ignore-glob='*/test_quotas.py'
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dagcelery.frontends.functional import build as build
     from dagcelery.frontends.functional import dag as dag
     from dagcelery.frontends.functional import task as task
-    from dagcelery.frontends.functional import when as when
+    from dagcelery.frontends.functional.building import when as when
     from dagcelery.frontends.stages import DiskCacheStage as DiskCacheStage
     from dagcelery.frontends.stages import Pipeline as Pipeline
     from dagcelery.frontends.stages import RedisStage as RedisStage
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from dagcelery.model import FromProperty as FromProperty
     from dagcelery.model import FromReturnValue as FromReturnValue
     from dagcelery.model import Retry as Retry
-    from dagcelery.model import Schedule as Schedule
     from dagcelery.model import Serialize as Serialize
     from dagcelery.model import Serializer as Serializer
     from dagcelery.model import Task as Task
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from dagcelery.model import Wait as Wait
     from dagcelery.model import exponential as exponential
     from dagcelery.model import static as static
+    from dagcelery.model.schedules import Schedule as Schedule
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
     from dagcelery.payload.serializers import AsArrow as AsArrow
@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     from dagcelery.payload.strict_json import Skipped as Skipped
 
 _HOMES = {
-    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task", "when"),
+    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
+    "frontends.functional.building": ("when",),
     "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
     "frontends.workflow": ("Workflow", "register_definition"),
     "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
@@ -84,7 +85,6 @@ _HOMES = {
         "FromProperty",
         "FromReturnValue",
         "Retry",
-        "Schedule",
         "Serialize",
         "Serializer",
         "Task",
@@ -93,6 +93,7 @@ _HOMES = {
         "exponential",
         "static",
     ),
+    "model.schedules": ("Schedule",),
     "payload.codecs": ("AsJSON", "AsPickle"),
     "payload.serializers": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
     "payload.strict_json": ("Skipped",),

@@ -41,9 +41,9 @@
     ├── NotSent
     └── PlanVersionUnsupported
 
-An error is a record of the facts its constructor takes, and tells three things about them: the culprit, the problem
-and the remedy. `str()` joins these. ``args`` are the constructor's arguments, so it survives pickle, copy and result
-backends that rebuild ``cls(*args)``.
+An error is a record. It has three parts, which `str()` joins: the culprit, the problem and the remedy. Its constructor
+takes these, or the facts from which `_parts` makes them. ``args`` are the constructor's arguments, so it survives
+pickle, copy and result backends that rebuild ``cls(*args)``.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class DagceleryError(Exception):
 
     def __post_init__(self) -> None:
         self.args = tuple(getattr(self, each.name) for each in fields(self) if each.init)
+        self.culprit, self.problem, self.remedy = self._parts()
+
+    def _parts(self) -> tuple[str, str, str]:
+        """Return culprit, problem and remedy."""
+        return self.culprit, self.problem, self.remedy
 
     def __str__(self) -> str:
         parts = [part.rstrip(". ") for part in (self.problem, self.remedy) if part]
@@ -78,20 +83,12 @@ class DagceleryError(Exception):
 
 
 @_record
-class _Worded(DagceleryError):
-    """An error that is made of other facts, and has its own words for them."""
+class _OfFacts(DagceleryError):
+    """An error whose constructor takes facts, and not its three parts; it overrides `_parts`."""
 
     culprit: str = field(init=False)
     problem: str = field(init=False)
     remedy: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.culprit, self.problem, self.remedy = self._parts()
-
-    def _parts(self) -> tuple[str, str, str]:
-        """Return culprit, problem and remedy."""
-        raise NotImplementedError
 
 
 class InvalidDag(DagceleryError, ValueError):
@@ -99,12 +96,12 @@ class InvalidDag(DagceleryError, ValueError):
 
 
 class InvalidDagType(InvalidDag, TypeError):
-    """A part of a DAG is of a type that cannot stand there."""
+    """A part of a DAG has a type that is not allowed there."""
 
 
 @_record
-class CyclicDependency(_Worded, InvalidDag):
-    """Nodes need each other in a circle; ``nodes`` are their names in that order, each once."""
+class CyclicDependency(_OfFacts, InvalidDag):
+    """Nodes depend on each other in a cycle; ``nodes`` are their names in that order, each once."""
 
     nodes: Sequence[str]
 
@@ -115,20 +112,24 @@ class CyclicDependency(_Worded, InvalidDag):
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"nodes {' -> '.join([*self.nodes, *self.nodes[:1]])}",
-            "need each other in a circle, so none of them could start",
+            "depend on each other in a cycle, so none of them could start",
             "remove one of these dependencies",
         )
 
 
-class InvalidConfig(InvalidDag):
+@_record
+class InvalidConfig(_OfFacts, InvalidDag):
     """A configuration cannot be made into a workflow; `line` counts from 1, and is None where there is no file."""
 
-    def __init__(self, file: str, line: int | None, key: str, problem: str, remedy: str = "") -> None:
-        super().__init__(", ".join(filter(None, (file, f"line {line}" if line else "", key))), problem, remedy)
-        self.args = (file, line, key, problem, remedy)
-        self.file = file
-        self.line = line
-        self.key = key
+    file: str
+    line: int | None
+    key: str
+    reason: str
+    advice: str = ""
+
+    def _parts(self) -> tuple[str, str, str]:
+        place = ", ".join(filter(None, (self.file, f"line {self.line}" if self.line else "", self.key)))
+        return place, self.reason, self.advice
 
 
 class InvalidParameters(DagceleryError, ValueError):
@@ -136,8 +137,8 @@ class InvalidParameters(DagceleryError, ValueError):
 
 
 @_record
-class KeyReused(_Worded, InvalidParameters):
-    """A key stands for a run that was submitted with other parameters; that run is `run_id`."""
+class KeyReused(_OfFacts, InvalidParameters):
+    """A key belongs to the run `run_id`, which was submitted with other parameters."""
 
     key: str
     run_id: str
@@ -146,13 +147,13 @@ class KeyReused(_Worded, InvalidParameters):
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"key {self.key!r}",
-            f"stands for run {self.run_id} of '{self.name}', which was submitted with other parameters",
-            "use a key for one set of parameters only",
+            f"belongs to run {self.run_id} of '{self.name}', which was submitted with other parameters",
+            "use each key for one set of parameters only",
         )
 
 
 class InvalidSetting(DagceleryError, ValueError):
-    """A setting has a value that it cannot have; ``culprit`` is the environment variable or the argument."""
+    """A setting has a value that is not allowed; ``culprit`` is the environment variable or the argument."""
 
 
 class InvalidLocation(DagceleryError, OSError):
@@ -161,13 +162,13 @@ class InvalidLocation(DagceleryError, OSError):
 
 @_record
 class NotConfigured(DagceleryError):
-    """Something needs a setting that was not made."""
+    """Something needs a setting, a package or a program that is missing."""
 
     problem: str = field(init=False, default="")
 
 
 @_record
-class FunctionNotAllowed(_Worded, NotConfigured):
+class FunctionNotAllowed(_OfFacts, NotConfigured):
     """Unsigned data names a module outside the allow-list; the module was not imported."""
 
     module: str
@@ -176,20 +177,19 @@ class FunctionNotAllowed(_Worded, NotConfigured):
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"{_called(self.module, self.qualname)} was named by unsigned data, and module {self.module!r} is neither "
-            "in DAGCELERY_IMPORTS nor one in which the Celery app looks for its tasks",
+            "in DAGCELERY_IMPORTS nor one of those in which the Celery app looks for its tasks",
             "",
             f"add {self.module} to DAGCELERY_IMPORTS, or set DAGCELERY_SIGNING_KEY to the same value on the client and "
-            "its workers; an app of your own may say them as app.conf.dagcelery_imports and "
-            "app.conf.dagcelery_signing_key",
+            "its workers; your own app can set them as app.conf.dagcelery_imports and app.conf.dagcelery_signing_key",
         )
 
 
 @_record
-class NodeFailed(_Worded):
-    """A node of a run raised; ``address`` is where, ``traceback`` the remote one as text.
+class NodeFailed(_OfFacts):
+    """A node of a run raised an exception; ``address`` says which, ``traceback`` is the remote one as text.
 
-    The original class is never imported: ``type_name`` is its qualified name. In process the original
-    exception is ``__cause__``.
+    The class of the exception is never imported: ``type_name`` is its qualified name. In process the exception itself
+    is ``__cause__``.
     """
 
     address: str
@@ -206,15 +206,15 @@ class NodeFailed(_Worded):
         return f"node {self.address} failed with {self.type_name}", self.message, ""
 
     def __str__(self) -> str:
-        # The message is not ours: nothing is stripped from it.
+        # The message is the task's own: nothing is stripped from it.
         return f"{self.culprit}: {self.message}" if self.message else self.culprit
 
 
 @_record
-class PieceDied(_Worded):
+class PieceDied(_OfFacts):
     """The processes that ran a piece died, as often as DAGCELERY_MAX_DEATHS allows.
 
-    Or they were stopped while they ran it and gave it back, ten times as often; `how` says which.
+    If `how` is "returned", they were stopped while they ran it and gave it back, ten times as often.
     """
 
     deaths: int
@@ -225,7 +225,7 @@ class PieceDied(_Worded):
             return (
                 "",
                 f"it was given back {self.deaths} times by processes that were stopped while they ran it",
-                "let workers finish it (a warm shutdown does), or make it shorter, then resume the run",
+                "let workers finish it (a warm shutdown does), or make it shorter; then resume the run",
             )
         return (
             "",
@@ -236,37 +236,35 @@ class PieceDied(_Worded):
 
 
 @_record
-class TimeLimitExceeded(_Worded, TimeoutError):
-    """A piece took longer than its task's hard time limit, and was ended."""
+class TimeLimitExceeded(_OfFacts, TimeoutError):
+    """A piece ran longer than its task's hard time limit, and was ended."""
 
     seconds: float
 
     def _parts(self) -> tuple[str, str, str]:
-        return "", f"it ran longer than the {self.seconds:g} s of its time limit", "raise timeout=, or make it faster"
+        return "", f"it ran longer than its time limit of {self.seconds:g} s", "raise timeout=, or make the task faster"
 
 
 @_record
-class NotStarted(_Worded):
-    """A piece was not started as soon as its task's `start_within` says."""
+class NotStarted(_OfFacts):
+    """A piece was not started within its task's `start_within`."""
 
     queue: str
     seconds: float
     is_served: bool
 
     def _parts(self) -> tuple[str, str, str]:
-        late = f"it was not started within {self.seconds:g} s, because"
         if self.is_served:
-            busy = f"{late} the workers of queue '{self.queue}' were busy"
-            return "", busy, "start more of them, or raise start_within="
-        return (
-            "",
-            f"{late} no live worker consumes queue '{self.queue}'",
-            f"start one: celery -A dagcelery worker -Q {self.queue}",
-        )
+            reason = f"the workers of queue '{self.queue}' were busy"
+            remedy = "start more of them, or raise start_within="
+        else:
+            reason = f"no live worker consumes queue '{self.queue}'"
+            remedy = f"start one: celery -A dagcelery worker -Q {self.queue}"
+        return "", f"it was not started within {self.seconds:g} s, because {reason}", remedy
 
 
 @_record
-class NotResumable(_Worded):
+class NotResumable(_OfFacts):
     """A run cannot be resumed in the state that it is in."""
 
     run_id: str
@@ -275,12 +273,12 @@ class NotResumable(_Worded):
     def _parts(self) -> tuple[str, str, str]:
         culprit = f"run {self.run_id} is {self.state}"
         if self.state == "done":
-            return culprit, "there is nothing to resume", "say from where with retry_from()"
-        return culprit, "it goes on by itself", "cancel it first, or wait for its end"
+            return culprit, "there is nothing to resume", "name a node to start again from: retry_from(...)"
+        return culprit, "it continues by itself", "cancel it first, or wait until it ends"
 
 
 @_record
-class RunCancelled(_Worded):
+class RunCancelled(_OfFacts):
     """A run was cancelled before it was done."""
 
     run_id: str
@@ -291,7 +289,7 @@ class RunCancelled(_Worded):
 
 
 @_record
-class RunTimedOut(_Worded):
+class RunTimedOut(_OfFacts):
     """A run passed its deadline, or its data was about to expire, before it was done."""
 
     run_id: str
@@ -302,33 +300,33 @@ class RunTimedOut(_Worded):
 
 
 @_record
-class ResultTimeout(_Worded, TimeoutError):
-    """A run had no result in the time that was waited for it; it goes on."""
+class ResultTimeout(_OfFacts, TimeoutError):
+    """A run had no result within the time-out; the run goes on."""
 
     run_id: str
     seconds: float
 
     def _parts(self) -> tuple[str, str, str]:
         problem = f"run {self.run_id} had no result after {self.seconds:g} s"
-        return "", problem, "it goes on: ask again, wait longer, or cancel it"
+        return "", problem, "the run goes on: ask again, wait longer, or cancel it"
 
 
 @_record
-class RunNotFound(_Worded, LookupError):
-    """The store knows no run of this id."""
+class RunNotFound(_OfFacts, LookupError):
+    """The store has no run with this id."""
 
     run_id: str
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"run {self.run_id} is not in this store",
-            "it never was, it has expired, or it was deleted",
+            "it never existed, it has expired, or it was deleted",
             "check the id and DAGCELERY_STORE_URL",
         )
 
 
 @_record
-class NotKept(_Worded, KeyError):
+class NotKept(_OfFacts, KeyError):
     """A stage reads a value that no stage of its run has written, or that was deleted."""
 
     run_id: str
@@ -336,11 +334,11 @@ class NotKept(_Worded, KeyError):
 
     def _parts(self) -> tuple[str, str, str]:
         problem = f"run {self.run_id} keeps no value called {self.key!r}"
-        return "", problem, "write it in a stage that comes before this one"
+        return "", problem, "write it in an earlier stage"
 
 
 @_record
-class BadSignature(_Worded):
+class BadSignature(_OfFacts):
     """Stored bytes cannot be trusted, so they were not decoded; ``address`` says which."""
 
     address: str
@@ -351,14 +349,14 @@ class BadSignature(_Worded):
 
 
 class UnknownKey(BadSignature):
-    """Stored bytes were sealed with a key that this process does not hold; one that does may read them."""
+    """Stored bytes were sealed with a key that this process does not have; one that has it can read them."""
 
 
 @_record
-class CodeMismatch(_Worded):
-    """A function's code is not the code that the run was planned with; hashes are hexadecimal.
+class CodeMismatch(_OfFacts):
+    """A function's code is not the code that the run was planned with.
 
-    `advice` is what else would help.
+    `planned` and `found` are hashes of both, `advice` is a further remedy.
     """
 
     function: str
@@ -369,29 +367,28 @@ class CodeMismatch(_Worded):
     def _parts(self) -> tuple[str, str, str]:
         return (
             "",
-            f"function {self.function} has other code here ({self.found}) than when its run was planned "
+            f"function {self.function} has different code here ({self.found}) from when its run was planned "
             f"({self.planned})",
             _either("deploy the same version to clients and workers, or submit a new run", self.advice),
         )
 
 
 class CodeUnknown(CodeMismatch):
-    """The code of a function cannot be compared with that of the plan, so it may have been changed.
+    """The code of a function cannot be compared with that of the plan, so it may have changed.
 
-    `found` is why, in place of a hash.
+    `found` is the reason, in place of a hash.
     """
 
     def _parts(self) -> tuple[str, str, str]:
         return (
-            f"function {self.function} may have been changed since its run was planned: its code cannot be looked at "
-            "here",
+            f"function {self.function} may have changed since its run was planned: its code cannot be inspected here",
             self.found,
             _either(f"do this where module {self.function.partition(':')[0]!r} is as the workers have it", self.advice),
         )
 
 
 @_record
-class FunctionNotFound(_Worded):
+class FunctionNotFound(_OfFacts):
     """A function that a plan names is not where the plan says."""
 
     module: str
@@ -402,8 +399,8 @@ class FunctionNotFound(_Worded):
         return (
             f"function {_called(self.module, self.qualname)} was not found",
             self.reason,
-            "put its module on this worker's path in the version that the client has; "
-            "if the function moved, keep its old name importable until the runs that know it are over",
+            "put its module on this worker's path, in the version that the client has; "
+            "if the function has moved, keep its old name importable until the runs that use it are over",
         )
 
 
@@ -420,12 +417,12 @@ class SpillDamaged(DeserializationError):
 
 
 class ValueFreed(DeserializationError):
-    """A value is not there any more, because its DAG keeps nothing but its outputs."""
+    """A value was removed, because its DAG keeps nothing but its outputs."""
 
 
 @_record
-class LimitExceeded(_Worded):
-    """Something is larger than a setting allows; ``setting`` is the environment variable that says so."""
+class LimitExceeded(_OfFacts):
+    """Something is larger than ``setting``, an environment variable, allows."""
 
     culprit: str = field()
     amount: int
@@ -436,7 +433,7 @@ class LimitExceeded(_Worded):
     def _parts(self) -> tuple[str, str, str]:
         return (
             self.culprit,
-            f"has {self.amount:,} {self.unit}, more than the {self.limit:,} that are allowed",
+            f"has {self.amount:,} {self.unit}, more than the {self.limit:,} allowed",
             f"make it smaller, or raise {self.setting}",
         )
 
@@ -446,7 +443,7 @@ class LimitExceeded(_Worded):
 
 @_record
 class PayloadTooLarge(LimitExceeded):
-    """A value's bytes are more than may be stored; ``amount`` may be a lower bound, counted until then."""
+    """A value has more bytes than may be stored; ``amount`` may be a lower bound, where counting stopped."""
 
     unit: str = field(init=False, default="bytes")
     setting: str = field(init=False, default="DAGCELERY_MAX_PAYLOAD_BYTES")
@@ -454,14 +451,14 @@ class PayloadTooLarge(LimitExceeded):
     def _parts(self) -> tuple[str, str, str]:
         return (
             self.culprit,
-            f"takes {self.amount:,} bytes or more, and {self.limit:,} are allowed",
+            f"takes at least {self.amount:,} bytes, more than the {self.limit:,} allowed",
             "keep large data in files or an object store and pass its address, split it into elements, "
             f"or raise {self.setting}",
         )
 
 
 @_record
-class StoreUnavailable(_Worded):
+class StoreUnavailable(_OfFacts):
     """The store does not answer; ``url`` has its password hidden."""
 
     reason: str
@@ -476,19 +473,19 @@ class StoreUnavailable(_Worded):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store answers, and refuses: it is full, read-only, or does not let this user in. Nothing was written."""
+    """The store refuses a command: it is full, read-only, or does not let this user in. Nothing was written."""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
-            f"the store {_at(self.url)}refuses",
+            f"the store {_at(self.url)}refuses a command",
             self.reason,
-            "give it memory (maxmemory), name its primary, or check user and password of DAGCELERY_STORE_URL, and the "
-            "user's rights (worker_config/redis.conf lists them)",
+            "give it memory (maxmemory), name its primary, or check the user and password in DAGCELERY_STORE_URL, and "
+            "the user's rights (worker_config/redis.conf lists them)",
         )
 
 
 @_record
-class SpillUnavailable(_Worded):
+class SpillUnavailable(_OfFacts):
     """Files of large values cannot be written, read or removed, as ``verb`` says; ``url`` has its password hidden."""
 
     url: str
@@ -504,31 +501,34 @@ class SpillUnavailable(_Worded):
 
 
 @_record
-class BrokerUnavailable(_Worded):
-    """The broker takes no messages; ``url`` has its password hidden."""
+class BrokerUnavailable(_OfFacts):
+    """The broker does not take messages; ``url`` has its password hidden."""
 
     reason: str
     url: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
-            f"the broker {_at(self.url)}takes no messages",
+            f"the broker {_at(self.url)}does not take messages",
             self.reason,
             "start it, or point DAGCELERY_BROKER_URL at one that runs",
         )
 
 
 @_record
-class NotSent(DagceleryError):
-    """A message could not be sent, and the broker is not to blame; ``problem`` has the type of the original error."""
+class NotSent(_OfFacts):
+    """A message could not be sent, and the broker is not to blame; ``reason`` names the original error."""
 
-    culprit: str = field(init=False, default="a message cannot be sent")
-    problem: str = field()
+    reason: str
+    advice: str = ""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return "a message cannot be sent", self.reason, self.advice
 
 
 @_record
-class PlanVersionUnsupported(_Worded):
-    """A plan was written in a version of the format that this process does not read."""
+class PlanVersionUnsupported(_OfFacts):
+    """A plan has a version that this process cannot read."""
 
     found: int
     supported: int
@@ -550,5 +550,5 @@ def _at(url: str) -> str:
     return f"at {url} " if url else ""
 
 
-def _either(remedy: str, other: str) -> str:
-    return f"{remedy}; {other}" if other else remedy
+def _either(remedy: str, advice: str) -> str:
+    return f"{remedy}; {advice}" if advice else remedy

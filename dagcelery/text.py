@@ -5,7 +5,6 @@ The repr of a frozen value is the constructor call that makes it, without argume
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import itertools
@@ -150,6 +149,8 @@ def _pair(found: re.Match[str]) -> str:
 # -- names that were meant ----------------------------------------------------------------------
 def nearest(wrong: object, known: Iterable[str]) -> str:
     """Return the question whether one of the known names was meant, "" if none is near."""
+    import difflib  # here, since only mistakes need it
+
     near = difflib.get_close_matches(word(wrong), list(known), n=3)
     return f"did you mean {listed(near, 'or')}?" if near else ""
 

@@ -80,19 +80,19 @@ def doctor(as_json: bool) -> None:
 
     The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
     """
-    from dagcelery.doctor import CHECKS, Patient, Severity, examine  # late, since it imports Celery
+    from dagcelery.doctor import CHECKS, CheckContext, Severity, run_checks  # late, since it imports Celery
     from dagcelery.worker.app_context import app_context_of
 
-    patient = Patient(app_context_of(some_app()), name=chosen_name())
-    found = examine(patient)
-    patient.close()
-    serious = sum(finding.severity is Severity.SERIOUS for finding in found)
+    context = CheckContext(app_context_of(some_app()), name=chosen_name())
+    findings = run_checks(context)
+    context.close()
+    serious = sum(finding.severity is Severity.SERIOUS for finding in findings)
     if as_json:
-        click.echo(to_json({"serious": serious, "findings": [finding.to_dict() for finding in found]}))
+        click.echo(to_json({"serious": serious, "findings": [finding.to_dict() for finding in findings]}))
     else:
-        for finding in found:
+        for finding in findings:
             click.echo(plain(f"{finding.severity}: {finding.check}: {finding.what}\n    {finding.remedy}"))
-        click.echo(f"{len(CHECKS)} checks, {len(found)} findings, {serious} of them serious", err=True)
+        click.echo(f"{len(CHECKS)} checks, {len(findings)} findings, {serious} of them serious", err=True)
     if serious:
         raise click.exceptions.Exit(1)
 

@@ -14,7 +14,7 @@ import click
 from dagcelery import draw
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, chosen_name, plain, some_app
-from dagcelery.frontends.yaml import Workflow, load
+from dagcelery.frontends.yaml import ConfiguredWorkflow, load
 from dagcelery.text import choices
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
         os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", chosen_name(), "beat", *arguments])
 
 
-def chosen(workflows: tuple[Workflow, ...], name: str | None) -> Workflow:
+def chosen(workflows: tuple[ConfiguredWorkflow, ...], name: str | None) -> ConfiguredWorkflow:
     """Return the workflow of that name, or the only one."""
     named = {workflow.name: workflow for workflow in workflows}
     if name is None and len(workflows) > 1:

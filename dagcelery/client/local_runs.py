@@ -26,7 +26,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.records import ROOT, NewRun, ReadyStep, Scope
 from dagcelery.worker.process import CeleryProcess
 

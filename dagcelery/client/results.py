@@ -208,15 +208,16 @@ def _blockers(engine: Engine, view: RunView, nodes: Iterable[Place]) -> Blockers
     parents: dict[int, Place] = {}
     for body in sorted({body for body, _ in nodes}):
         plan, number = view.program.home(body) or (view.program.plan, body)
-        for name, entry in topology(plan)[number].items():
-            if not name.isdigit():
+        for step, entry in topology(plan)[number].items():
+            if step < 0:  # START and CLOSE
                 continue
-            place = (body, int(name))
-            for kind, found in (("s", whole), ("se", by_item)):
-                for successor in entry.get(kind) or ():
-                    found.setdefault((body, successor), []).append(place)
-            if entry.get("b", -1) > 0:
-                parents.setdefault(body - number + entry["b"], place)
+            place = (body, step)
+            for successor in entry.successors:
+                whole.setdefault((body, successor), []).append(place)
+            for successor in entry.item_successors:
+                by_item.setdefault((body, successor), []).append(place)
+            if entry.body > 0:
+                parents.setdefault(body - number + entry.body, place)
     outstanding = engine.store.reader.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

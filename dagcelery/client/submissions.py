@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from dagcelery import objects
+from dagcelery import bounded, objects
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
@@ -153,9 +153,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     known = _plans.get(id(dag))
     if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
         made = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
-        while len(_plans) >= _KEPT_PLANS:
-            _plans.pop(next(iter(list(_plans))), None)  # other threads may have dropped it
-        known = _plans[id(dag)] = (dag, terms, made)
+        known = bounded.put(_plans, id(dag), (dag, terms, made), _KEPT_PLANS)
     return known[2]
 
 

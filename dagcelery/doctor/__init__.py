@@ -1,10 +1,9 @@
-"""Looks for what is wrong with an installation before runs do: servers, settings and workers, one function a check.
+"""Checks of an installation before runs suffer from it: servers, settings and workers, each finding with its remedy.
 
-Each finding comes with its remedy. ``dagcelery doctor`` prints them, and is fit for a health probe; workers say what is
-serious when they start.
+``dagcelery doctor`` prints the findings, and is fit for a health probe; a starting worker logs the serious ones.
 """
 
-from dagcelery.doctor.checks import CHECKS, examine, tell
-from dagcelery.doctor.context import Finding, Patient, Severity
+from dagcelery.doctor.checks import CHECKS, log_serious, run_checks
+from dagcelery.doctor.context import CheckContext, Finding, Severity
 
-__all__ = ["CHECKS", "Finding", "Patient", "Severity", "examine", "tell"]
+__all__ = ["CHECKS", "CheckContext", "Finding", "Severity", "log_serious", "run_checks"]

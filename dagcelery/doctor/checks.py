@@ -1,6 +1,6 @@
-"""The doctor's checks: settings, which nobody has to be asked for; servers, and the way to them; workers.
+"""The doctor's checks of settings, servers and workers.
 
-All of them are made, or those that cost a worker's start next to nothing.
+The command runs all of them; a starting worker runs those that cost next to nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dagcelery.client import results
 from dagcelery.client.results import Worker, holds, of_other_keys
-from dagcelery.doctor.context import Finding, Patient, Severity
+from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
 from dagcelery.worker.app_context import COMMAND, AppContext, has_user, is_redis
@@ -26,63 +26,63 @@ SHORTEST_SECONDS: Final = 600
 _DEFAULT_VISIBILITY: Final = 3600
 
 
-def check_signing_key(patient: Patient) -> Iterator[Finding]:
-    """What is stored is signed with a secret that cannot be guessed."""
-    keys = [key.strip() for key in patient.settings.signing_key.split(",") if key.strip()]
+def check_signing_key(context: CheckContext) -> Iterator[Finding]:
+    """Check that stored data is signed with a secret that cannot be guessed."""
+    keys = [key.strip() for key in context.settings.signing_key.split(",") if key.strip()]
     remedy = "DAGCELERY_SIGNING_KEY=$(openssl rand -hex 32), the same for clients and workers"
-    if not keys and not any(True for _ in patient.app_context.imports):
+    if not keys and not any(True for _ in context.app_context.imports):
         what = (
             "there is neither a signing key nor DAGCELERY_IMPORTS, and the app names no module of tasks, so workers "
             "may execute nothing"
         )
         yield Finding("signing key", Severity.SERIOUS, what, remedy)
     elif not keys:
-        what = "there is no signing key: who can write to the store may change values, and name what is called"
+        what = "there is no signing key: anyone who can write to the store can change values, and what is called"
         yield Finding("signing key", Severity.WARNING, what, remedy)
     elif min(map(len, keys)) < SHORTEST_KEY:
         what = f"a signing key has fewer than {SHORTEST_KEY} characters, and could be guessed"
         yield Finding("signing key", Severity.WARNING, what, remedy)
 
 
-def check_visibility(patient: Patient) -> Iterator[Finding]:
-    """Messages of long tasks are not delivered again while these still run; the three settings for it agree."""
-    if not is_redis(patient.broker_url):
+def check_visibility(context: CheckContext) -> Iterator[Finding]:
+    """Check that messages of long tasks are not delivered twice, and that the three settings for it agree."""
+    if not is_redis(context.broker_url):
         return
-    conf = patient.app.conf
-    said = {
+    conf = context.app.conf
+    timeouts = {
         "broker_transport_options": (conf.broker_transport_options or {}).get("visibility_timeout"),
         "result_backend_transport_options": (conf.result_backend_transport_options or {}).get("visibility_timeout"),
         "visibility_timeout": conf.get("visibility_timeout"),
     }
-    given = {name: seconds for name, seconds in said.items() if seconds is not None}
-    if len(set(given.values())) > 1:
-        what = "visibility timeouts differ: " + ", ".join(f"{name} says {seconds}" for name, seconds in given.items())
-        yield Finding("visibility timeout", Severity.WARNING, what, "say the same in all three places")
-    seconds = said["broker_transport_options"] or _DEFAULT_VISIBILITY
+    explicit = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
+    if len(set(explicit.values())) > 1:
+        what = "visibility timeouts differ: " + ", ".join(f"{name} has {seconds}" for name, seconds in explicit.items())
+        yield Finding("visibility timeout", Severity.WARNING, what, "set the same in all three places")
+    seconds = timeouts["broker_transport_options"] or _DEFAULT_VISIBILITY
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        what = f"broker_transport_options says visibility_timeout={seconds!r}, which is not a number of seconds"
+        what = f"broker_transport_options has visibility_timeout={seconds!r}, which is not a number of seconds"
         yield Finding("visibility timeout", Severity.SERIOUS, what, "give a number, such as 43200")
     elif seconds < SHORTEST_SECONDS:
-        what = f"the broker delivers a message again after {seconds:g} s, also to tasks of your own that take longer"
+        what = f"the broker delivers a message again after {seconds:g} s, even if your own task still runs"
         remedy = "make visibility_timeout longer than your longest task, in all apps that share the broker"
         yield Finding("visibility timeout", Severity.WARNING, what, remedy)
 
 
-def check_consumer_timeout(patient: Patient) -> Iterator[Finding]:
-    """RabbitMQ waits long enough for acknowledgements; it cannot be asked, so this is said of every RabbitMQ."""
-    if patient.broker_url.startswith(("amqp", "pyamqp")):
+def check_consumer_timeout(context: CheckContext) -> Iterator[Finding]:
+    """Note RabbitMQ's limit for acknowledgements; it cannot be asked, so every RabbitMQ gets the note."""
+    if context.broker_url.startswith(("amqp", "pyamqp")):
         what = (
             "RabbitMQ closes the channel of a worker whose task takes longer than consumer_timeout, 30 min by default"
         )
-        remedy = "let consumer_timeout in rabbitmq.conf be longer than your longest task"
+        remedy = "make consumer_timeout in rabbitmq.conf longer than your longest task"
         yield Finding("consumer timeout", Severity.NOTE, what, remedy)
 
 
-def check_prefetch(patient: Patient) -> Iterator[Finding]:
-    """A process takes one message at a time."""
-    multiplier = patient.app.conf.worker_prefetch_multiplier
-    if multiplier != 1 and not patient.app.conf.get("worker_disable_prefetch"):
-        what = f"worker_prefetch_multiplier is {multiplier}: work waits in a busy worker's hands while another is free"
+def check_prefetch(context: CheckContext) -> Iterator[Finding]:
+    """Check that a process takes one message at a time."""
+    multiplier = context.app.conf.worker_prefetch_multiplier
+    if multiplier != 1 and not context.app.conf.get("worker_disable_prefetch"):
+        what = f"worker_prefetch_multiplier is {multiplier}: a busy worker holds work that a free one could do"
         yield Finding("prefetch", Severity.WARNING, what, "start workers with --prefetch-multiplier 1")
 
 
@@ -92,7 +92,7 @@ FIXED: Final = {
     "redis": ((6, 2, 20), (7, 2, 11), (7, 4, 6), (8, 0, 4), (8, 2, 2)),
     "valkey": ((7, 2, 11), (8, 0, 6), (8, 1, 4)),
 }
-"""The first patch of each series in which CVE-2025-49844 is fixed: whoever may run scripts could run code."""
+"""The first patch of each series without CVE-2025-49844, which lets scripts leave their sandbox."""
 
 MOST_SECONDS_APART: Final = 5.0
 
@@ -107,254 +107,254 @@ RIGHTS: Final = (
     "zscore xadd xrange xread xrevrange publish subscribe psubscribe unsubscribe punsubscribe eval evalsha "
     "script|load script|exists multi exec watch unwatch"
 )
-"""The commands that worker_config/redis.conf allows dagcelery's user."""
+"""The commands that worker_config/redis.conf allows to dagcelery's user."""
 
 
-def check_store(patient: Patient) -> Iterator[Finding]:
-    """The store is there, answers, and lets this user in."""
-    if not patient.settings.store_url:
+def check_store(context: CheckContext) -> Iterator[Finding]:
+    """Check that there is a store, and that it answers and lets this user in."""
+    if not context.settings.store_url:
         remedy = "set DAGCELERY_STORE_URL to a Redis or Valkey"
         yield Finding("store", Severity.SERIOUS, "there is no store, so nothing can be submitted or executed", remedy)
         return
     try:
-        patient.app_context.store.ping()
+        context.app_context.store.ping()
     except (StoreUnavailable, InvalidSetting) as error:
-        wrong, _, remedy = str(error).rpartition("; ")
-        yield Finding("store", Severity.SERIOUS, wrong, remedy)
+        what, _, remedy = str(error).rpartition("; ")
+        yield Finding("store", Severity.SERIOUS, what, remedy)
 
 
-def check_broker(patient: Patient) -> Iterator[Finding]:
-    """The broker takes connections."""
-    if not patient.broker_url:
-        remedy = "set DAGCELERY_BROKER_URL, or name the app that has one: dagcelery -A shop doctor"
-        yield Finding("broker", Severity.SERIOUS, "there is no broker, so no worker hears of a run", remedy)
-    elif isinstance(patient.broker_fault, NotSent):
-        wrong = f"no message can be sent to the broker at {patient.shown_broker}: {patient.broker_error}"
-        yield Finding("broker", Severity.SERIOUS, wrong, patient.broker_fault.remedy)
-    elif patient.broker_error:
-        wrong = f"the broker at {patient.shown_broker} does not answer: {patient.broker_error}"
+def check_broker(context: CheckContext) -> Iterator[Finding]:
+    """Check that the broker takes connections."""
+    if not context.broker_url:
+        remedy = "set DAGCELERY_BROKER_URL, or name an app that has one: dagcelery -A shop doctor"
+        yield Finding("broker", Severity.SERIOUS, "there is no broker, so workers do not hear of runs", remedy)
+    elif isinstance(context.broker_fault, NotSent):
+        what = f"no message can be sent to the broker at {context.shown_broker}: {context.broker_error}"
+        yield Finding("broker", Severity.SERIOUS, what, context.broker_fault.remedy)
+    elif context.broker_error:
+        what = f"the broker at {context.shown_broker} does not answer: {context.broker_error}"
         remedy = "start it, or point DAGCELERY_BROKER_URL, or broker_url of your app, at one that runs"
-        yield Finding("broker", Severity.SERIOUS, wrong, remedy)
+        yield Finding("broker", Severity.SERIOUS, what, remedy)
 
 
-def check_version(patient: Patient) -> Iterator[Finding]:
-    """The servers can do what is needed, and have no hole that is known."""
-    for name, info in _infos(patient):
+def check_version(context: CheckContext) -> Iterator[Finding]:
+    """Check that the servers have the commands that are needed, and no known vulnerability."""
+    for name, info in _infos(context):
         kind = "valkey" if "valkey_version" in info else "redis"
         text = str(info.get(f"{kind}_version", ""))
         version = tuple(map(int, re.findall(r"\d+", text)[:3]))
-        said = f"{name} is {kind.title()} {text}"
+        server = f"{name} is {kind.title()} {text}"
         if version < OLDEST:
-            yield Finding("version", Severity.SERIOUS, f"{said}, which lacks commands", "upgrade it to 6.2 or newer")
-        elif _has_hole(version, FIXED[kind]):
+            yield Finding("version", Severity.SERIOUS, f"{server}, which lacks commands", "upgrade it to 6.2 or newer")
+        elif _is_vulnerable(version, FIXED[kind]):
             fixed = ", ".join(".".join(map(str, each)) for each in FIXED[kind])
-            what = f"{said}, in which who may send scripts can run code (CVE-2025-49844), unless its packager fixed it"
+            what = f"{server}, in which scripts can run any code (CVE-2025-49844), unless its packager fixed it"
             yield Finding(
                 "version", Severity.WARNING, what, f"upgrade to the latest patch of a series, from {fixed} on"
             )
 
 
-def check_eviction(patient: Patient) -> Iterator[Finding]:
-    """The servers forget nothing when they are full."""
-    for name, info in _infos(patient):
+def check_eviction(context: CheckContext) -> Iterator[Finding]:
+    """Check that the servers do not evict keys."""
+    for name, info in _infos(context):
         policy, limit = info.get("maxmemory_policy", "noeviction"), int(info.get("maxmemory", 0))
         if policy != "noeviction":
             severity = Severity.SERIOUS if limit else Severity.WARNING
             when = "when it is full" if limit else "once maxmemory is set and reached"
-            what = f"{name} has maxmemory-policy {policy}: {when} it forgets parts of runs, and messages"
+            what = f"{name} has maxmemory-policy {policy}: {when}, it evicts parts of runs, and messages"
             yield Finding("eviction", severity, what, "set maxmemory-policy noeviction")
 
 
-def check_memory(patient: Patient) -> Iterator[Finding]:
-    """The servers have room."""
-    for name, info in _infos(patient):
+def check_memory(context: CheckContext) -> Iterator[Finding]:
+    """Check that the servers have memory left."""
+    for name, info in _infos(context):
         used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
         if limit and used > MOST_MEMORY * limit:
             what = f"{name} uses {used / limit:.0%} of its maxmemory, and refuses writes when that is reached"
             yield Finding("memory", Severity.SERIOUS, what, "give it more, or lower DAGCELERY_RESULT_TTL_SECONDS")
 
 
-def check_persistence(patient: Patient) -> Iterator[Finding]:
-    """What the servers were given survives them."""
-    for name, info in _infos(patient):
+def check_persistence(context: CheckContext) -> Iterator[Finding]:
+    """Check that the servers' data survives them."""
+    for name, info in _infos(context):
         if info.get("role") == "slave":
-            what = f"{name} is a replica, which takes no writes"
+            what = f"{name} is a replica, which refuses writes"
             yield Finding("persistence", Severity.SERIOUS, what, "name its primary in DAGCELERY_STORE_URL")
         if not int(info.get("aof_enabled", 0)):
-            what = f"{name} keeps no append-only file: what it was given since its last snapshot is lost if it dies"
+            what = f"{name} has no append-only file: everything since its last snapshot is lost if it dies"
             yield Finding("persistence", Severity.WARNING, what, "set appendonly yes")
         elif info.get("aof_last_write_status", "ok") != "ok":
             what = f"{name} cannot write its append-only file, and refuses writes"
             yield Finding("persistence", Severity.SERIOUS, what, "give its disk room; its log says why")
 
 
-def check_rights(patient: Patient) -> Iterator[Finding]:
-    """This user may do what is needed, and nobody without a password may do anything."""
-    for name, server in patient.servers.items():
+def check_rights(context: CheckContext) -> Iterator[Finding]:
+    """Check that this user has the rights it needs, and that a password is required."""
+    for name, server in context.servers.items():
         user = server.user()
         rights = None if user is None else server.rights("default")
         if user is None or rights is None:
             continue
         if {"nopass", "on"} <= set(rights["flags"]):
-            what = f"{name} lets in everybody who reaches it, without a password"
+            what = f"{name} lets in anyone who can reach it, without a password"
             remedy = "set requirepass, or use worker_config/redis.conf, which has a user with few rights"
             yield Finding("rights", Severity.WARNING, what, remedy)
         denied = server.denied(user, RIGHTS.split())
         if denied:
             remedy = "ACL SETUSER " + " ".join([user, *(f"+{command}" for command in denied)])
-            what = f"{name} denies its user {user!r} {len(denied)} of the commands that are needed"
+            what = f"{name} denies {len(denied)} of the commands that are needed to its user {user!r}"
             yield Finding("rights", Severity.SERIOUS, what, remedy)
 
 
-def check_clock(patient: Patient) -> Iterator[Finding]:
-    """This machine's clock is the servers' clock, more or less."""
-    for name, server in patient.servers.items():
-        before = patient.clock()
+def check_clock(context: CheckContext) -> Iterator[Finding]:
+    """Check that this machine's clock agrees with the servers' clocks."""
+    for name, server in context.servers.items():
+        before = context.clock()
         there = server.seconds()
-        apart = 0.0 if there is None else there - (before + patient.clock()) / 2
-        if abs(apart) > MOST_SECONDS_APART:
-            what = f"the clock of {name} is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
+        offset = 0.0 if there is None else there - (before + context.clock()) / 2
+        if abs(offset) > MOST_SECONDS_APART:
+            what = f"the clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
             remedy = "let NTP set both; times in status, schedules and events differ by that much"
             yield Finding("clock", Severity.WARNING, what, remedy)
 
 
-def check_keys(patient: Patient) -> Iterator[Finding]:
-    """Nothing of ours stays in the store for ever."""
-    for name, server in patient.servers.items():
+def check_keys(context: CheckContext) -> Iterator[Finding]:
+    """Check that each of our keys expires."""
+    for name, server in context.servers.items():
         if name == "the broker":
             continue
-        found = server.lasting("dagcelery:*", MOST_KEYS)
-        if found is None:
-            what = f"keys without a time to live could not be looked for: the user of {name} may not SCAN"
-            yield Finding("keys", Severity.NOTE, what, "ask with the address of an administrator")
-        elif found:
-            few = ", ".join(sorted(found)[:3])
-            what = f"{name} has {len(found)} keys without a time to live among the first {MOST_KEYS:,}: {few}"
+        lasting = server.lasting("dagcelery:*", MOST_KEYS)
+        if lasting is None:
+            what = f"keys without a time to live were not looked for: the user of {name} may not SCAN"
+            yield Finding("keys", Severity.NOTE, what, "use an administrator's address")
+        elif lasting:
+            few = ", ".join(sorted(lasting)[:3])
+            what = f"{name} has {len(lasting)} keys without a time to live among the first {MOST_KEYS:,}: {few}"
             yield Finding("keys", Severity.WARNING, what, "delete those that are not needed, and report this")
 
 
-def check_openness(patient: Patient) -> Iterator[Finding]:
-    """What this user may not ask is said once, so that nobody takes silence for health."""
-    for name, server in patient.servers.items():
+def check_openness(context: CheckContext) -> Iterator[Finding]:
+    """Note what could not be checked, so that silence is not taken for health."""
+    for name, server in context.servers.items():
         if server.info() is None:
-            what = f"version, memory and persistence of {name} could not be looked at: its user may not ask INFO"
-            yield Finding("servers", Severity.NOTE, what, "ask with the address of an administrator")
+            what = f"version, memory and persistence of {name} were not checked: its user may not call INFO"
+            yield Finding("servers", Severity.NOTE, what, "use an administrator's address")
 
 
-def _infos(patient: Patient) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, server in patient.servers.items():
+def _infos(context: CheckContext) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, server in context.servers.items():
         info = server.info()
         if info is not None:
             yield name, info
 
 
-def _has_hole(version: tuple[int, ...], fixed: tuple[tuple[int, ...], ...]) -> bool:
+def _is_vulnerable(version: tuple[int, ...], fixed: tuple[tuple[int, ...], ...]) -> bool:
     """Whether a version is older than the fix in its series, or of an old series that got none."""
     ours = [each for each in fixed if each[:2] == version[:2]]
     return version < ours[0] if ours else version < fixed[-1]
 
 
 MOST_RUNS: Final = 50
-"""How many runs, newest first, are looked at for the queues that they need."""
+"""The number of runs, newest first, whose queues are checked."""
 
 
-def check_queues(patient: Patient) -> Iterator[Finding]:
-    """Every queue that a run waits on has a worker."""
-    served = {queue for word in patient.workers.values() for queue in word["queues"]}
+def check_queues(context: CheckContext) -> Iterator[Finding]:
+    """Check that every queue that a run waits on has a worker."""
+    served = {queue for beat in context.workers.values() for queue in beat["queues"]}
     waiting: dict[str, set[str]] = defaultdict(set)
-    strange: list[str] = []
-    store = patient.app_context.store
+    unreadable: list[str] = []
+    store = context.app_context.store
     for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
-                nodes = results.status(patient.app_context.engine, listed.id).nodes
+                nodes = results.status(context.app_context.engine, listed.id).nodes
             except UnknownKey:
-                strange.append(listed.id)
+                unreadable.append(listed.id)
                 continue
             for node in nodes:
                 if node.state != "done" and node.queue not in served:
                     waiting[node.queue].add(listed.id)
-    if strange:
-        what = f"{len(strange)} unfinished runs were signed with a key that this process lacks, such as {min(strange)}"
-        remedy = "look with their DAGCELERY_SIGNING_KEY, or add it behind a comma"
+    if unreadable:
+        what = f"{len(unreadable)} unfinished runs, such as {min(unreadable)}, were signed with a key that is not here"
+        remedy = "use their DAGCELERY_SIGNING_KEY, or add it after a comma"
         yield Finding("queues", Severity.WARNING, what, remedy)
     for queue, runs in sorted(waiting.items()):
         need = "1 unfinished run needs" if len(runs) == 1 else f"{len(runs)} unfinished runs need"
         what = f"no worker consumes the queue {queue!r}, which {need}, such as {min(runs)}"
-        remedy = f"start one: {_worker(patient, queue)}"
+        remedy = f"start one: {_worker(context, queue)}"
         yield Finding("queues", Severity.SERIOUS, what, remedy)
-    if not patient.workers and not waiting:
-        what = "no worker has said within the last seconds that it is alive"
-        yield Finding("queues", Severity.WARNING, what, f"start one: {_worker(patient)}")
+    if not context.workers and not waiting:
+        what = "there is no live worker"
+        yield Finding("queues", Severity.WARNING, what, f"start one: {_worker(context)}")
 
 
-def _worker(patient: Patient, queue: str = "") -> str:
+def _worker(context: CheckContext, queue: str = "") -> str:
     """Return the command that starts a worker of this app."""
-    if patient.is_ours:
+    if context.is_ours:
         return "dagcelery worker" + (f" --include-queue {queue}" if queue else "")
-    return f"celery -A {patient.shown_name} worker" + (f" -Q {queue}" if queue else "")
+    return f"celery -A {context.shown_name} worker" + (f" -Q {queue}" if queue else "")
 
 
-def check_worker_keys(patient: Patient) -> Iterator[Finding]:
-    """Workers can read what this process signs, and it can read what they sign."""
-    ring = patient.app_context.keyring.ids
+def check_worker_keys(context: CheckContext) -> Iterator[Finding]:
+    """Check that workers can read what this process signs, and it can read what they sign."""
+    ring = context.app_context.keyring.ids
     ours: Worker = {"keys": ring}
-    telling = [word for word in patient.workers.values() if word.get("keys") is not None]
-    for queue in sorted({queue for word in telling for queue in word["queues"]}):
-        workers = [word for word in telling if queue in word["queues"]]
-        strangers = [word for word in workers if not (holds(word, _first(ring)) and holds(ours, _first(word["keys"])))]
+    beats = [beat for beat in context.workers.values() if beat.get("keys") is not None]
+    for queue in sorted({queue for beat in beats for queue in beat["queues"]}):
+        workers = [beat for beat in beats if queue in beat["queues"]]
+        strangers = [beat for beat in workers if not (holds(beat, _first(ring)) and holds(ours, _first(beat["keys"])))]
         if strangers:
-            who = f"{len(strangers)} of {len(workers)} workers of the queue {queue!r}"
-            wrong = of_other_keys(strangers, _first(ring), "this process")
-            what = f"{who} {wrong}: they take messages of its runs, and cannot read them"
-            remedy = "give all of them the same DAGCELERY_SIGNING_KEY, and start them again"
+            subject = f"{len(strangers)} of {len(workers)} workers of the queue {queue!r}"
+            difference = of_other_keys(strangers, _first(ring), "this process")
+            what = f"{subject} {difference}: they take messages of its runs, and cannot read them"
+            remedy = "give all of them the same DAGCELERY_SIGNING_KEY, and restart them"
             yield Finding("worker keys", Severity.SERIOUS, what, remedy)
 
 
 def _first(keys: Sequence[str]) -> str:
-    """The key that seals, "" where there is none."""
+    """Return the key that seals, or ""."""
     return keys[0] if keys else ""
 
 
-def check_idle_workers(patient: Patient) -> Iterator[Finding]:
-    """Every worker consumes something."""
-    for name, queues in sorted(patient.answers["active_queues"].items()):
+def check_idle_workers(context: CheckContext) -> Iterator[Finding]:
+    """Check that every worker consumes a queue."""
+    for name, queues in sorted(context.answers["active_queues"].items()):
         if not queues:
             what = f"worker {name} consumes no queue"
-            remedy = "start it again, or give it one: celery control add_consumer"
+            remedy = "restart it, or give it one: celery control add_consumer"
             yield Finding("idle workers", Severity.WARNING, what, remedy)
 
 
-def check_hoarders(patient: Patient) -> Iterator[Finding]:
-    """No worker that runs now takes more messages than it has processes."""
-    for name, stats in sorted(patient.answers["stats"].items()):
+def check_hoarders(context: CheckContext) -> Iterator[Finding]:
+    """Check that running workers do not take more messages than they have processes."""
+    for name, stats in sorted(context.answers["stats"].items()):
         slots = (stats.get("pool") or {}).get("max-concurrency") or 1
         if (count := stats.get("prefetch_count") or 0) > slots:
-            what = f"worker {name} takes {count} messages for {slots} processes, and work waits in its hands"
+            what = f"worker {name} takes {count} messages for {slots} processes, so it holds work that others could do"
             yield Finding("prefetch", Severity.WARNING, what, "start it with --prefetch-multiplier 1")
 
 
-def check_code(patient: Patient) -> Iterator[Finding]:
-    """All workers have the same code: dagcelery's, Python's, and that of their own modules."""
+def check_code(context: CheckContext) -> Iterator[Finding]:
+    """Check that all workers have the same code: of dagcelery, Python and their own modules."""
     by_part: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, versions in sorted(patient.answers[COMMAND].items()):
-        for part, version in _parts(versions):
+    for name, answer in sorted(context.answers[COMMAND].items()):
+        for part, version in _parts(answer):
             by_part[part][version].append(name)
     for part, by_version in sorted(by_part.items()):
         if len(by_version) > 1:
-            wrong = ", ".join(f"{names[0]} has {version}" for version, names in sorted(by_version.items()))
-            what = f"workers have different code of {part}: {wrong}"
-            yield Finding("code", Severity.WARNING, what, "deploy the same version everywhere, and start them again")
+            versions = ", ".join(f"{names[0]} has {version}" for version, names in sorted(by_version.items()))
+            what = f"workers have different code of {part}: {versions}"
+            yield Finding("code", Severity.WARNING, what, "deploy the same version everywhere, and restart them")
 
 
-def _parts(versions: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(versions, dict) and "error" not in versions:  # as workers answer that do not know the question
-        yield from ((str(part), str(version)) for part, version in versions.items())
+def _parts(answer: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(answer, dict) and "error" not in answer:  # the answer of workers that do not know the command
+        yield from ((str(part), str(version)) for part, version in answer.items())
 
 
 log = logging.getLogger(__name__)
 
-Check = Callable[[Patient], Iterable[Finding]]
+Check = Callable[[CheckContext], Iterable[Finding]]
 
 OF_SETTINGS: Final[tuple[Check, ...]] = (
     check_signing_key,
@@ -389,30 +389,32 @@ CHECKS: Final[tuple[Check, ...]] = (
 _ORDER: Final = list(Severity)
 
 
-def examine(patient: Patient, checks: Iterable[Check] = CHECKS) -> list[Finding]:
-    """Make checks, and return what they found, the worst first. A check that needs who does not answer finds nothing:
-    another one has said so.
+def run_checks(context: CheckContext, checks: Iterable[Check] = CHECKS) -> list[Finding]:
+    """Run checks, and return their findings, the worst first.
+
+    A check of a server that does not answer finds nothing: another check has reported that.
     """
-    return sorted(_found(patient, checks), key=lambda finding: _ORDER.index(finding.severity))
+    return sorted(_findings(context, checks), key=lambda finding: _ORDER.index(finding.severity))
 
 
-def _found(patient: Patient, checks: Iterable[Check]) -> Iterator[Finding]:
+def _findings(context: CheckContext, checks: Iterable[Check]) -> Iterator[Finding]:
     for check in checks:
         try:
-            yield from check(patient)
+            yield from check(context)
         except DagceleryError as error:
             name = check.__name__.removeprefix("check_").replace("_", " ")
             log.debug("check %s: %s", name, error, extra={"action": "check_failed"})
 
 
-def tell(app_context: AppContext) -> None:
-    """Say in a starting worker's log what is serious, of what can be known at once.
+def log_serious(app_context: AppContext) -> None:
+    """Log the serious findings of those checks that cost a starting worker next to nothing.
 
-    Servers are not asked as a user with a name: it has few rights on purpose, and what it is denied is logged there.
+    Servers are not asked where the store's address names a user: it has few rights on purpose, and the server logs
+    each command that it denies.
     """
-    patient = Patient(app_context)
+    context = CheckContext(app_context)
     checks = OF_SETTINGS if has_user(app_context.settings.store_url) else (*OF_SETTINGS, *OF_SERVERS)
-    for finding in examine(patient, checks):
+    for finding in run_checks(context, checks):
         if finding.severity is Severity.SERIOUS:
             log.error("%s", finding, extra={"action": "finding", "check": finding.check})
-    patient.close()
+    context.close()

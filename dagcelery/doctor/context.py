@@ -1,4 +1,4 @@
-"""What the doctor looks at, an app with settings, servers and workers, each asked once; and what it may find."""
+"""The context of the doctor's checks: an app with its settings, servers and workers, each asked once; and findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.store.inspection import Inspection
+from dagcelery.store.redis import Inspection
 from dagcelery.text import masked
 from dagcelery.worker.app_context import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
 from dagcelery.worker.sender import sending_errors
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """How bad a finding is: runs fail, stall or are lost; may do so one day; or something could not be looked at."""
+    """How bad a finding is.
+
+    Serious: runs fail, stall or are lost. Warning: they may one day. Note: something could not be checked.
+    """
 
     SERIOUS = "serious"
     WARNING = "warning"
@@ -32,7 +35,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be, and what would help."""
+    """Something that is wrong, and the remedy."""
 
     check: str
     severity: Severity
@@ -43,7 +46,7 @@ class Finding:
         return f"{self.what}; {self.remedy}"
 
     def to_dict(self) -> dict[str, str]:
-        """The same as JSON-able data."""
+        """Return the finding as data for JSON."""
         return asdict(self) | {"severity": str(self.severity)}
 
 
@@ -52,14 +55,16 @@ QUESTIONS: Final = ("active_queues", "stats", COMMAND)
 
 
 @dataclass
-class Patient:
-    """An app that dagcelery is attached to. `clock` is this machine's, in seconds since the epoch; workers that do not
-    answer within `patience_seconds` are taken for absent. `name` is what Celery's command line knows the app by.
+class CheckContext:
+    """An app that dagcelery is attached to, with its servers and workers.
+
+    `clock` is this machine's, in seconds since the epoch. Workers that do not answer within `timeout_seconds` count as
+    absent. `name` is the app's name on Celery's command line.
     """
 
     app_context: AppContext
     clock: Callable[[], float] = time.time
-    patience_seconds: float = 1.5
+    timeout_seconds: float = 1.5
     name: str = ""
 
     @property
@@ -69,22 +74,22 @@ class Patient:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is dagcelery's own app, which the environment makes."""
+        """Whether it is dagcelery's own app, which the environment configures."""
         return bool(self.app.main == OUR_APP)
 
     @property
     def shown_name(self) -> str:
-        """The app as ``-A`` names it, as far as that is known."""
+        """The app's name for ``-A``, as far as it is known."""
         return self.name or str(self.app.main)
 
     @property
     def settings(self) -> Settings:
-        """What dagcelery was told."""
+        """The settings of dagcelery."""
         return self.app_context.settings
 
     @property
     def broker_url(self) -> str:
-        """The broker's address as the app has it, password included."""
+        """The broker's address in the app's configuration, with its password."""
         conf = self.app.conf
         return secured(str(conf.broker_url or ""), conf.broker_use_ssl)
 
@@ -95,29 +100,30 @@ class Patient:
 
     @cached_property
     def servers(self) -> Mapping[str, Inspection]:
-        """The Redis servers that answer, by what they are: "the store", "the broker", or both in one."""
-        found: dict[str, Inspection] = {}
-        with suppress(InvalidSetting):  # whoever uses such an address says what is wrong with it
+        """The Redis servers that answer, by their roles: "the store", "the broker", or both in one."""
+        servers: dict[str, Inspection] = {}
+        with suppress(InvalidSetting):  # another check reports such an address
             if self.settings.store_url:
-                found["the store"] = Inspection(for_redis(self.settings.store_url))
+                servers["the store"] = Inspection(for_redis(self.settings.store_url))
         with suppress(InvalidSetting):
             if is_redis(self.broker_url):
-                found["the broker"] = Inspection(for_redis(self.broker_url))
-        if len(found) == 2 and found["the store"].place == found["the broker"].place:
-            found.pop("the broker").close()
-            found = {"the server of store and broker": found["the store"]}
-        return {name: server for name, server in found.items() if _answers(server)}
+                servers["the broker"] = Inspection(for_redis(self.broker_url))
+        if len(servers) == 2 and servers["the store"].place == servers["the broker"].place:
+            servers.pop("the broker").close()
+            servers = {"the server of store and broker": servers["the store"]}
+        return {name: server for name, server in servers.items() if _answers(server)}
 
     @cached_property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Live workers as they announce themselves in the store."""
-        known = self.app_context.store.fleet.workers()
-        return {worker_id: word for worker_id, word in known.items() if word["age"] < self.settings.dead_seconds}
+        """The last heartbeats of live workers, by worker."""
+        heartbeats = self.app_context.store.fleet.workers()
+        return {worker: beat for worker, beat in heartbeats.items() if beat["age"] < self.settings.dead_seconds}
 
     @cached_property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
-        """What workers answer to `QUESTIONS`, by their names; nothing if the broker does not. They are asked all at
-        once, since each time it takes patience to know that nobody else answers.
+        """The answers of workers to `QUESTIONS`, by worker; empty if the broker does not answer.
+
+        All are asked at once, since only a time-out tells that no other worker answers.
         """
         if self.broker_error:
             return {question: {} for question in QUESTIONS}
@@ -126,19 +132,19 @@ class Patient:
 
     def _asked(self, command: str) -> Mapping[str, Any]:
         with suppress(Exception):  # the broker's client raises what its transport raises
-            inspect: Any = self.app.control.inspect(timeout=self.patience_seconds)
+            inspect: Any = self.app.control.inspect(timeout=self.timeout_seconds)
             return dict(inspect._request(command) or {})
         return {}
 
     @property
     def broker_error(self) -> str:
-        """Why there is no connection to the broker, or "" if there is one."""
+        """The cause of `broker_fault` as text; "" without one."""
         fault = self.broker_fault
         return f"{type(fault.__cause__).__name__}: {fault.__cause__}" if fault else ""
 
     @cached_property
     def broker_fault(self) -> BrokerUnavailable | NotSent | None:
-        """What stands between this process and the broker."""
+        """The error of a connection to the broker, if any."""
         try:
             with sending_errors(self.app), self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
@@ -147,7 +153,7 @@ class Patient:
         return None
 
     def close(self) -> None:
-        """Close the connections that were made for this."""
+        """Close the connections to servers."""
         for server in self.servers.values():
             server.close()
 

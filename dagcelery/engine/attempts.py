@@ -135,7 +135,7 @@ def _raise_soft_limit(signum: int, frame: Any) -> None:
     raise this_process().soft_time_limit()
 
 
-PUT_BACK: Final = {"m": 5, "b": 0.5, "f": 2.0, "c": 8.0}
+PUT_BACK: Final = {"max": 5, "base": 0.5, "factor": 2.0, "cap": 8.0}
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
 deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
 

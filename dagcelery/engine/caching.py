@@ -44,8 +44,8 @@ class Memo:
         self.ttl_seconds = float(cache["ttl"])
         self._most = int(cache["max"])
         self._key: str | Callable[..., Any] | None = cache.get("key")
-        if "by" in cache:
-            self._key = program.function(cache["by"])
+        if "key_function" in cache:
+            self._key = program.function(cache["key_function"])
         self._outputs = {output.path: output for output in step.outputs}
         numbers = {path: output.codec for path, output in self._outputs.items()}
         self._codecs: dict[Path, Codec] = {path: program.codec(number) for path, number in numbers.items()}

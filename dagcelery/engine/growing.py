@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
 
+from dagcelery import bounded
 from dagcelery.engine.program import codec_identity, topology_from
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
@@ -49,10 +50,10 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
     from dagcelery.planner.compile import filled, plan  # most workers never make a plan
 
     dynamic = step.options["dynamic"]
-    codec = view.program.codec_specs[dynamic["c"]]
+    codec = view.program.codec_specs[dynamic["codec"]]
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
-    planned = partial(plan, serializer=codec, queue=dynamic["q"], max_nodes=most, describe=_described)
+    planned = partial(plan, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
     if shape is None:
         whole = planned(graph.__dag__())  # type: ignore[attr-defined]
         if whole.bodies[0].params:
@@ -62,12 +63,10 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
             raise InvalidDag(f"DAG '{whole.name}'", problem, "call it with arguments, and return what the call returns")
         return whole
     dag, open_values = shape
-    key = id(dag), codec_identity(codec), dynamic["q"], most
+    key = id(dag), codec_identity(codec), dynamic["queue"], most
     kept = _shapes.get(key)
     if kept is None:
-        if len(_shapes) >= _KEPT_SHAPES:
-            _shapes.pop(next(iter(list(_shapes))), None)  # another thread may have dropped it
-        kept = _shapes[key] = dag, planned(dag)
+        kept = bounded.put(_shapes, key, (dag, planned(dag)), _KEPT_SHAPES)
     return filled(kept[1], open_values)
 
 

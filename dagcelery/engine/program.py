@@ -23,7 +23,7 @@ from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
 from dagcelery.planner.topology import topology
-from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
 
@@ -66,22 +66,19 @@ def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any
     if "hooks" in options:
         options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
     if "dynamic" in options:
-        driver = options["dynamic"]
-        driver = driver | {"f": numbers.functions[driver["f"]], "c": numbers.codecs[driver["c"]]}
-        options = {**options, "dynamic": driver}
-    if "by" in options.get("cache", ()):
+        dynamic = options["dynamic"]
+        dynamic = dynamic | {"driver": numbers.functions[dynamic["driver"]], "codec": numbers.codecs[dynamic["codec"]]}
+        options = {**options, "dynamic": dynamic}
+    if "key_function" in options.get("cache", ()):
         cache = options["cache"]
-        options = {**options, "cache": cache | {"by": numbers.functions[cache["by"]]}}
+        options = {**options, "cache": cache | {"key_function": numbers.functions[cache["key_function"]]}}
     return options
 
 
-def topology_from(topology: Sequence[Mapping[str, Mapping[str, Any]]], body: int) -> list[dict[str, dict[str, Any]]]:
+def topology_from(topology: Topology, body: int) -> Topology:
     """Return a plan's topology where its bodies are numbered from `body` on."""
     return [
-        {
-            name: {**entry, "b": entry["b"] + body} if entry.get("b", -1) >= 0 else dict(entry)
-            for name, entry in steps.items()
-        }
+        {step: replace(entry, body=entry.body + body) if entry.body >= 0 else entry for step, entry in steps.items()}
         for steps in topology
     ]
 
@@ -252,7 +249,7 @@ class Program:
         function = self.function(step.target)
         if not self.may_grow or "dynamic" not in step.options:
             return function
-        number = step.options["dynamic"]["f"]
+        number = step.options["dynamic"]["driver"]
         driver = self._functions.get(number)
         if driver is None:
             spec = self.function_specs[number]
@@ -309,7 +306,7 @@ class Program:
             return RANGE_ITEMS
         plan, number = self._homes[mapped.target]
         child = topology(plan)[number]
-        return max(1, 200 // (2 + len(child["start"]["s"]) + len(self.body(mapped.target).params)))
+        return max(1, 200 // (2 + len(child[START].successors) + len(self.body(mapped.target).params)))
 
     def is_branch(self, body: int, step: int) -> bool:
         """Return whether a step runs its DAG once or not at all, so that its item has no number to be shown."""

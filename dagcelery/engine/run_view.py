@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from dagcelery import bounded
 from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, ValueFreed
 from dagcelery.payload import addresses, values
@@ -16,7 +17,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
 from dagcelery.payload.values import Limits
 from dagcelery.planner.encoding import decode_plan
-from dagcelery.planner.plan import Body, Plan
+from dagcelery.planner.plan import Body, Plan, step_of
 from dagcelery.planner.topology import topology
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, PieceId, RunRecord, Scope, scope_id
@@ -104,9 +105,7 @@ class RunView:
             if self.program.is_branch(body, step):  # it has one item at most
                 return
             fan_out = self.program.clock_key(body, step), self.program.most_items(body, step)
-            if len(self.fanouts) >= _FANOUTS:  # each claim names them all: those that were not met for longest go
-                self.fanouts.pop(next(iter(list(self.fanouts))), None)
-        self.fanouts[name] = fan_out
+        bounded.put(self.fanouts, name, fan_out, _FANOUTS)  # each claim names them all: the least recently met go
 
     # -- scopes, and plans that were made while the run goes on ------------------------------------
     def scope(self, name: str) -> Scope:
@@ -353,4 +352,5 @@ def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -
 def _is_freed(view: RunView, scope: str, token: str) -> bool:
     if not view.program.frees or scope != ROOT:
         return view.program.frees
-    return token[0] != "$" and "rt" not in topology(view.program.plan)[0][token.partition(".")[0]]
+    step = step_of(token)
+    return step is not None and not topology(view.program.plan)[0][step].is_returned

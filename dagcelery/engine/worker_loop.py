@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from dagcelery import bounded
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
 from dagcelery.engine.interrupts import (
@@ -339,13 +340,10 @@ class Engine:
         return view
 
     def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
-        if len(self._views) >= _KEPT_RUNS:
-            self._views.pop(next(iter(self._views)))
         folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
         view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
-        self._views[run_id] = view
-        return view
+        return bounded.put(self._views, run_id, view, _KEPT_RUNS)
 
     def _program(self, run_id: str) -> tuple[Program, str]:
         """Return the run's program, and the id of the key that sealed its plan."""
@@ -357,12 +355,9 @@ class Engine:
         digest = hashlib.sha256(text).hexdigest()
         program = self._programs.get(digest)
         if program is None:
-            if len(self._programs) >= _KEPT_RUNS:
-                self._programs.pop(next(iter(self._programs)))
             imports = None if self.keyring.signed else self.imports
-            program = self._programs[digest] = Program(
-                decode_plan(text), self.keyring, imports, self.settings.code_mismatch
-            )
+            program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
+            bounded.put(self._programs, digest, program, _KEPT_RUNS)
         return program, values.key_of(stored)
 
     def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
@@ -418,10 +413,8 @@ class Engine:
             self.store.machine.collect_garbage(view.run_id)
         except StoreUnavailable:
             return  # the next process does it
-        if len(self._free_after) >= _KEPT_RUNS:
-            self._free_after.pop(next(iter(self._free_after)), None)
         ended = time.monotonic()
-        self._free_after[view.run_id] = ended + max(_FREE_SECONDS, 20 * (ended - began))
+        bounded.put(self._free_after, view.run_id, ended + max(_FREE_SECONDS, 20 * (ended - began)), _KEPT_RUNS)
 
     def delete(self, run_id: str) -> None:
         """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""

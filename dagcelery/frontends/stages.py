@@ -1,8 +1,8 @@
 """Stages: objects that come `after` each other, collected in a pipeline, which is a DAG of the model.
 
 A stage is one node: a call of a function with literal arguments, or an object with a `run` method. Stages of one run
-may hand values to each other by name, in Redis or in files. What comes after what is said to the stages, and no two
-pipelines share anything. A pipeline is drawn as SVG or PNG where Graphviz is installed, else as text.
+may hand values to each other by name, in Redis or in files. A pipeline is drawn as SVG or PNG where Graphviz is
+installed, else as text.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import os
 import shutil
 import subprocess
 import sys
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, cast
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidLocation, NotConfigured
-from dagcelery.frontends.functional.recorded import Names, valid
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.sources import Literal
+from dagcelery.model.nodes import UniqueNames, short_name, valid
+from dagcelery.model.sources import Literal as Value
 from dagcelery.text import listed, shown
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ __all__ = ["DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"]
 
 P = ParamSpec("P")
 
-_NAMELESS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+_NAMELESS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 
 
 class Stage(ABC):
-    """Derive from it and write `run`, which is called without arguments and whose returned value nobody gets.
+    """Derive from it and write `run`, which is called without arguments; its returned value is dropped.
 
     On workers a stage is a copy, which travels with what its constructor put into it: what can be pickled.
     """
@@ -69,11 +68,8 @@ class Stage(ABC):
 
     def after(self, *stages: Stage) -> Self:
         """Start only when `stages` have finished, and those that were given before; returns the stage itself."""
-        known = {id(stage) for stage in self._preceding}
-        for stage in stages:
-            if id(checked(stage)) not in known:
-                self._preceding = (*self._preceding, stage)
-                known.add(id(stage))
+        each = {id(stage): stage for stage in (*self._preceding, *map(checked, stages))}
+        self._preceding = tuple(each.values())
         return self
 
     def node(self, after: list[str]) -> Task:
@@ -81,7 +77,7 @@ class Stage(ABC):
         return Task(self.run, after=after)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Who comes before is the graph's to know: each stage would carry all others along.
+        # The graph knows the order; with it each stage would carry all others along.
         return {name: value for name, value in self.__dict__.items() if name != "_preceding"}
 
     def __repr__(self) -> str:
@@ -96,24 +92,26 @@ class StageFunction(Generic[P]):
         self.fn = fn
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stage:
-        """Return a stage that calls the function with these arguments. Raises InvalidDagType if they do not fit."""
+        """Return a stage that calls the function with these arguments.
+
+        Raises InvalidDagType if they do not fit.
+        """
         return FunctionStage(self.fn, args, kwargs)
 
     def __repr__(self) -> str:
-        return f"<@stage {self.fn.__module__}:{_name_of(self.fn)}>"
+        return f"<@stage {self.fn.__module__}:{short_name(self.fn)}>"
 
 
 class FunctionStage(Stage):
     """One call of a function; the function travels by its name where it has one, the arguments as literals."""
 
     def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._name = _name_of(fn)
+        self._name = short_name(fn)
         for value in (*args, *kwargs.values()):
             if isinstance(value, Stage | StageFunction):
-                right = "order them with after(), and hand values over by a RedisStage or a DiskCacheStage"
-                raise InvalidDagType(
-                    f"the call of {self._name!r}", f"takes {shown(value)}, and stages give no values", right
-                )
+                problem = f"takes {shown(value)}, and stages give no values"
+                remedy = "order them with after(), and hand values over by a RedisStage or a DiskCacheStage"
+                raise InvalidDagType(f"the call of {self._name!r}", problem, remedy)
         self._func, self._arguments = _by_name(fn, args, kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +120,7 @@ class FunctionStage(Stage):
 
     def node(self, after: list[str]) -> Task:
         """Return the task: the function with literals, so that workers find it by its name."""
-        return Task(self._func, {name: Literal(value) for name, value in self._arguments.items()}, after=after)
+        return Task(self._func, {name: Value(value) for name, value in self._arguments.items()}, after=after)
 
 
 def stage(fn: Callable[P, object], /) -> StageFunction[P]:
@@ -132,18 +130,19 @@ def stage(fn: Callable[P, object], /) -> StageFunction[P]:
     return StageFunction(fn)
 
 
-def checked(found: object) -> Stage:
-    """Return what is a stage; refuse the rest, above all a function that nobody called."""
-    if isinstance(found, Stage):
-        return found
-    right = "call it to make one" if isinstance(found, StageFunction) else "give what a @stage function returned"
-    raise InvalidDagType(f"{shown(found)}", "is not a stage", right)
+def checked(candidate: object) -> Stage:
+    """Return a stage; refuse anything else, above all a function that was not called."""
+    if isinstance(candidate, Stage):
+        return candidate
+    is_function = isinstance(candidate, StageFunction)
+    remedy = "call it to make one" if is_function else "give what a @stage function returned"
+    raise InvalidDagType(f"{shown(candidate)}", "is not a stage", remedy)
 
 
 def _by_name(
     fn: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Callable[..., object], dict[str, Any]]:
-    """Return a call as a function and its arguments by name; what has no names is bound to the function."""
+    """Return a call as a function and its arguments by name; arguments without names are bound to the function."""
     try:
         signature = inspect.signature(fn)
     except ValueError:
@@ -151,7 +150,7 @@ def _by_name(
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidDagType(f"the call of {_name_of(fn)!r}", str(error), f"call it as {signature}") from None
+        raise InvalidDagType(f"the call of {short_name(fn)!r}", str(error), f"call it as {signature}") from None
     kinds = {name: signature.parameters[name].kind for name in bound.arguments}
     if any(kind in _NAMELESS for kind in kinds.values()):
         return functools.partial(fn, *args, **kwargs), {}
@@ -161,89 +160,86 @@ def _by_name(
     return fn, arguments
 
 
-def _name_of(fn: Callable[..., object]) -> str:
-    return getattr(fn, "__name__", type(fn).__name__).strip("<>")
-
-
-class KeepingStage(Stage):
-    """A stage that keeps values for the stages after it: any that can be pickled, for the length of the run.
+class ValuesStage(Stage):
+    """A stage that hands values to the stages after it: any that can be pickled, for the length of the run.
 
     Two runs of a pipeline never see each other's values. Outside of a run there are none.
     """
 
+    _values: StageValues | None = None
+
     def read(self, key: str) -> Any:
-        """Return a copy of what a stage of this run has written. Raises NotKept, which is a KeyError."""
+        """Return a copy of the value that a stage of this run has written.
+
+        Raises NotKept, which is a KeyError.
+        """
         from dagcelery.client import stage_cache
 
-        return stage_cache.read(key, self._keeper())
+        return stage_cache.read(key, self._stage_values())
 
     def write(self, key: str, value: object) -> None:
-        """Keep a value for the other stages of this run, in the place of the one of that key."""
+        """Write a value for the other stages of this run; it replaces the one of that key."""
         from dagcelery.client import stage_cache
 
-        stage_cache.write(key, value, self._keeper())
+        stage_cache.write(key, value, self._stage_values())
 
     def delete(self, key: str) -> None:
-        """Forget the value of that key, if there is one."""
+        """Delete the value of that key, if there is one."""
         from dagcelery.client import stage_cache
 
-        stage_cache.delete(key, self._keeper())
+        stage_cache.delete(key, self._stage_values())
 
     def forget(self, run_id: str) -> None:
-        """Forget what this stage would leave behind of a run that is over."""
-        keeper = self._keeper()
-        if keeper is not None:
-            keeper.forget(run_id)
+        """Delete the values that would stay when a run is over."""
+        values = self._stage_values()
+        if values is not None:
+            values.forget(run_id)
 
-    @abstractmethod
-    def _keeper(self) -> StageValues | None:
-        """Return who keeps the values; None means that they stand beside the run."""
+    def _stage_values(self) -> StageValues | None:
+        """Return the place of the values; None means beside the run."""
+        return self._values
 
 
-class RedisStage(KeepingStage):
-    """A stage whose values stand beside its run, and live as long: in the run's Redis, or in memory with `invoke`.
+class RedisStage(ValuesStage):
+    """A stage whose values are kept beside its run, and live as long: in the run's Redis, or in memory with `invoke`.
 
-    With `redis_instance`, a client, they stand in that Redis instead, for a week.
+    With `redis_instance`, a client, they are kept in that Redis instead, for a week.
     """
-
-    _elsewhere: StageValues | None = None
 
     def __init__(self, redis_instance: object = None) -> None:
         if redis_instance is not None:
             from dagcelery.client import stage_cache
 
-            self._elsewhere = stage_cache.elsewhere(redis_instance)
-
-    def _keeper(self) -> StageValues | None:
-        return self._elsewhere
+            self._values = stage_cache.elsewhere(redis_instance)
 
 
-class DiskCacheStage(KeepingStage):
-    """A stage whose values stand in files below `directory`, which all workers must share.
+class DiskCacheStage(ValuesStage):
+    """A stage whose values are kept in files below `directory`, which all workers must share.
 
     Without one it is that of DAGCELERY_CACHE_DIRECTORY. `Pipeline.start` removes a run's files when it is over; after
     `submit` they stay.
     """
 
-    _folder: StageValues | None = None
-
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         from dagcelery.client import stage_cache
 
-        self._folder = stage_cache.in_folder(directory)
+        self._values = stage_cache.in_folder(directory)
 
-    def _keeper(self) -> StageValues:
-        if self._folder is None:  # a constructor that did not call this one's
+    def _stage_values(self) -> StageValues | None:
+        if self._values is None:  # the constructor of a derived class did not call this one
             DiskCacheStage.__init__(self)
-        assert self._folder is not None
-        return self._folder
+        return self._values
 
 
-_SECONDS = 60.0
+_SECONDS: Final = 60.0
+"""How long Graphviz may take for a picture."""
+
+_LANGUAGES: Final = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".dot": "dot", ".txt": "text"}
+"""Languages in which a picture is saved, by the ending of its file."""
 
 
 class Picture:
-    """Shows itself in notebooks; printed it is text."""
+    """A drawing that notebooks show; printed it is text."""
 
     def __init__(self, dag: DAG) -> None:
         self._dag = dag
@@ -281,57 +277,53 @@ class Picture:
         return self._drawn("png")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file; its ending says what: .svg, .png, .mmd, .dot or .txt.
+        """Write a file; its ending chooses the language: .svg, .png, .mmd, .dot or .txt.
 
         Raises NotConfigured, and InvalidLocation where nothing can be written.
         """
         if not isinstance(path, str | os.PathLike):
             raise InvalidLocation(f"a picture at {shown(path)}", "is not a path", "give a str or a Path")
-        written = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".dot": "dot", ".txt": "text"}
-        ending = Path(path).suffix.lower()
-        if ending not in written:
-            raise NotConfigured(f"{os.fspath(path)!r} does not say what to draw", f"end it in {', '.join(written)}")
-        found: str | bytes | None = getattr(self, written[ending])
-        if found is None:
-            why = f"drawing {os.fspath(path)!r} needs Graphviz, whose program dot is not on PATH or failed"
-            raise NotConfigured(why, "install it, or save as .mmd, .dot or .txt")
+        language = _LANGUAGES.get(Path(path).suffix.lower())
+        if language is None:
+            raise NotConfigured(f"{os.fspath(path)!r} does not say what to draw", f"end it in {', '.join(_LANGUAGES)}")
+        drawing: str | bytes | None = getattr(self, language)
+        if drawing is None:
+            problem = f"drawing {os.fspath(path)!r} needs Graphviz, whose program dot is not on PATH or failed"
+            raise NotConfigured(problem, "install it, or save as .mmd, .dot or .txt")
         try:
-            Path(path).write_bytes(found.encode() if isinstance(found, str) else found)
+            Path(path).write_bytes(drawing.encode() if isinstance(drawing, str) else drawing)
         except (OSError, ValueError) as error:  # the latter of a null byte
-            raise InvalidLocation(
-                f"a picture at {shown(path)}", f"cannot be written: {error}", "name another one"
-            ) from error
+            problem = f"cannot be written: {error}"
+            raise InvalidLocation(f"a picture at {shown(path)}", problem, "name another one") from error
 
     def __str__(self) -> str:
         return self.text.rstrip()
 
     __repr__ = __str__
 
-    def _repr_svg_(self) -> str | None:
-        return self.svg
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": str(self), "text/vnd.mermaid": self.mermaid}
         return bundle if self.svg is None else bundle | {"image/svg+xml": self.svg}
 
-    def _drawn(self, language: typing.Literal["svg", "png"]) -> bytes | None:
+    def _drawn(self, language: Literal["svg", "png"]) -> bytes | None:
         program = shutil.which("dot")
         if program is None:
             return None
+        command = [program, f"-T{language}"]
         try:
-            command = [program, f"-T{language}"]
-            done = subprocess.run(command, input=self.dot.encode(), capture_output=True, timeout=_SECONDS, check=True)
+            return subprocess.run(
+                command, input=self.dot.encode(), capture_output=True, timeout=_SECONDS, check=True
+            ).stdout
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout
 
 
-_STANDARD_ERROR = 2
-"""The file descriptor where what stages print on other processes is shown."""
+_STANDARD_ERROR: Final = 2
+"""The file descriptor that shows what stages on other processes print."""
 
 
 class Pipeline:
-    """Stages that run together: here, on processes of this machine, or with `submit` on workers."""
+    """Stages that run together: in this process, on processes of this machine, or with `submit` on workers."""
 
     def __init__(self, name: str = "pipeline") -> None:
         self.name = name
@@ -345,11 +337,14 @@ class Pipeline:
     def add_stage(self, stage: Stage) -> None:
         """Add a stage, unless it is in the pipeline already."""
         checked(stage)
-        if not any(known is stage for known in self._stages):
+        if not any(other is stage for other in self._stages):
             self._stages.append(stage)
 
     def add_stages(self, stages: Iterable[Stage]) -> None:
-        """Add several stages; their order says nothing. Raises InvalidDagType; then none is added."""
+        """Add several stages, in any order.
+
+        Raises InvalidDagType, and adds none, if one of them is not a stage.
+        """
         if not isinstance(stages, Iterable):
             raise InvalidDagType(shown(stages), "holds no stages", "give a list of what @stage functions returned")
         for stage in [checked(stage) for stage in stages]:
@@ -379,20 +374,20 @@ class Pipeline:
             )
         from dagcelery import local
 
-        self.__dag__()  # what is wrong with it is told before anything is started
+        self.__dag__()  # raises its errors before anything is started
         with local.cluster(num_cores, log=_STANDARD_ERROR) as cluster:
             run = client.submit(self, client=cluster.client)
             try:
                 run.result()
             finally:
                 for stage in self._stages:
-                    if isinstance(stage, KeepingStage):
+                    if isinstance(stage, ValuesStage):
                         stage.forget(run.id)
 
     def visualize(self, path: str | os.PathLike[str] | None = None) -> Picture:
         """Return a picture, which notebooks show; with `path`, save it there: as .svg, .png, .mmd, .dot or .txt.
 
-        A script shows no values, so that there the text is printed. SVG and PNG need Graphviz.
+        In a script the text is printed. SVG and PNG need Graphviz.
         """
         picture = Picture(self.__dag__())
         if path is not None:
@@ -406,27 +401,27 @@ class Pipeline:
         self.start()
 
     def __dag__(self) -> DAG:
-        """Return the DAG that the stages are now. Raises InvalidDag, which names the stage."""
+        """Return the DAG of the stages.
+
+        Raises InvalidDag, which names the stage.
+        """
         if not self._stages:
             raise InvalidDag(f"pipeline {shown(self.name)}", "has no stage", "add_stage(...) first")
-        names = Names()
+        names = UniqueNames()
         called = {id(stage): names.give(valid(stage.name)) for stage in self._stages}
         nodes = {called[id(stage)]: self._node(stage, called) for stage in self._stages}
-        return DAG(nodes, name=self.name, returns=Literal(None))
+        return DAG(nodes, name=self.name, returns=Value(None))
 
     def _node(self, stage: Stage, called: dict[int, str]) -> Task:
         name = called[id(stage)]
         for other in stage.preceding_stages:
             if id(other) not in called:
-                wrong = f"comes after stage {other.name!r}, which was never added to the pipeline"
-                raise InvalidDag(f"stage {name!r}", wrong, f"add it; there are {listed(called.values())}")
+                problem = f"comes after stage {other.name!r}, which was never added to the pipeline"
+                raise InvalidDag(f"stage {name!r}", problem, f"add it; there are {listed(called.values())}")
         try:
             return stage.node([called[id(other)] for other in stage.preceding_stages])
         except InvalidDag as error:
             raise type(error)(f"stage {name!r}: {error.culprit}", error.problem, error.remedy) from error
-
-    def _repr_svg_(self) -> str | None:
-        return Picture(self.__dag__()).svg
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return Picture(self.__dag__())._repr_mimebundle_(include, exclude)

@@ -15,7 +15,7 @@ from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.building import drive
 from dagcelery.frontends.functional.decorators import DagFunction, TaskFunction, task
 from dagcelery.frontends.functional.definition import Definition
-from dagcelery.frontends.functional.trace import nothing_traced
+from dagcelery.frontends.functional.outputs import nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import Serializer
 

@@ -1,4 +1,4 @@
-"""Broker, store and workers on this machine: for trying things out, for tests, and for one-machine use.
+"""Broker, store and workers on this machine: for trials, for tests, and for use on one machine.
 
 ::
 

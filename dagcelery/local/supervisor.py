@@ -1,12 +1,11 @@
-"""Ends the processes of a local cluster when the process that started them is gone, however it went.
+"""Ends the processes of a local cluster when the process that started them is gone, however it ended.
 
-It runs as a program of its own (``python -I -S guardian.py PARENT_PID DIRECTORY``) and imports nothing of
-ours, so that it starts in about 10 ms. Its standard input says what to look after, a line each: ``+PID``
-and ``-PID`` of session leaders, and at last ``done``. When the input ends without ``done``, or the parent's
-pid is not its parent any more, it ends the sessions and removes the directory.
+A program of its own (``python -I -S supervisor.py PARENT_PID DIRECTORY``), in a file of its own: it imports little, so
+that it starts in about 10 ms. Each line on its standard input is ``+PID`` or ``-PID`` of a session leader; the last one
+is ``done``. When the input ends without ``done``, or the parent's pid is no longer its parent's, it ends the sessions
+and removes the directory.
 
-The road not taken is Linux's PR_SET_PDEATHSIG: it exists on Linux only, and it fires when the *thread* that
-started the child ends.
+The road not taken is PR_SET_PDEATHSIG: only Linux has it, and it fires when the *thread* that started the child ends.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import time
 from collections.abc import Callable, Iterable
 
 GRACE_SECONDS = 2.0
-# A forked child of the parent holds the pipe open too; the parent's pid gives the truth away all the same.
+# A forked child of the parent holds the pipe open too, so the end of the pipe is not enough.
 PARENT_CHECK_SECONDS = 0.5
 
 
 def watch(parent: int, directory: str, commands: int = 0) -> None:
-    """Follow what the file descriptor `commands` says until it ends, then clean up unless the parent did."""
+    """Read commands from a file descriptor until it ends, then clean up unless the parent did."""
     leaders: set[int] = set()
     pending = b""
     while os.getppid() == parent:
@@ -44,7 +43,7 @@ def watch(parent: int, directory: str, commands: int = 0) -> None:
 
 
 def end(leaders: Iterable[int]) -> None:
-    """Ask every leader to terminate; after the grace kill what is left, their children included."""
+    """Ask every leader to terminate; after a grace period kill the rest, with their children."""
     deadline = time.monotonic() + GRACE_SECONDS
     living = [leader for leader in leaders if send(os.kill, leader, signal.SIGTERM)]
     while living and time.monotonic() < deadline:
@@ -54,10 +53,10 @@ def end(leaders: Iterable[int]) -> None:
         send(os.killpg, leader, signal.SIGKILL)
 
 
-def send(how: Callable[[int, int], None], target: int, number: int) -> bool:
-    """Send a signal; say whether there was anybody to receive it."""
+def send(kill: Callable[[int, int], None], target: int, number: int) -> bool:
+    """Send a signal; return whether there was a process to receive it."""
     try:
-        how(target, number)
+        kill(target, number)
     except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -16,7 +16,6 @@ from dagcelery.model.options import (
     exponential,
     static,
 )
-from dagcelery.model.schedules import Schedule
 from dagcelery.model.sources import (
     EMPTY,
     Choice,
@@ -55,7 +54,6 @@ __all__ = [
     "Open",
     "Part",
     "Retry",
-    "Schedule",
     "Serialize",
     "Serializer",
     "SetOf",

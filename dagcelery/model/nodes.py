@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from dagcelery.errors import CyclicDependency, InvalidDagType
+from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
 from dagcelery.model.options import Serializer
 from dagcelery.model.sources import (
     PathStep,
@@ -45,7 +45,7 @@ def is_in(name: object, known: Container[str]) -> bool:
     return isinstance(name, str) and name in known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromReturnValue:
     """The whole returned value."""
 
@@ -60,7 +60,7 @@ class FromReturnValue:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromKey:
     """The item at key `name` of the returned mapping."""
 
@@ -76,7 +76,7 @@ class FromKey:
         return (("key", self.name),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromProperty:
     """The attribute `name` of the returned object."""
 
@@ -92,7 +92,7 @@ class FromProperty:
         return (("property", self.name),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromPath:
     """What is found by following several keys and properties: ``out["a"].b[0]``."""
 
@@ -206,3 +206,48 @@ def _circle(stuck: Mapping[str, set[str]]) -> list[str]:
         if following in path:
             return path[path.index(following) :]
         path.append(following)
+
+
+class UniqueNames:
+    """The names that are given within one DAG; `taken` ones are not given again."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken: dict[str, int] = {}
+        for name in taken:
+            self.fix(name)
+
+    def fix(self, name: str) -> str:
+        """Give exactly `name`."""
+        if name in self._taken:
+            remedy = f"name another one, or leave the name out: it would become '{name}-2'"
+            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", remedy)
+        self._taken[name] = 1
+        return name
+
+    def give(self, base: str) -> str:
+        """Give `base` the first time, then ``base-2``, ``base-3``."""
+        name, number = base, self._taken.get(base, 0)
+        while name in self._taken:
+            number += 1
+            name = f"{base[: LONGEST - 8]}-{number}"
+        self._taken[base] = max(number, 1)
+        self._taken.setdefault(name, 1)
+        return name
+
+
+def output_name(path: Iterable[PathStep]) -> str:
+    """Return what to call the output at `path`: return_value, key_a, property_b, key_a_property_b."""
+    return valid("_".join(f"{kind}_{name}" for kind, name in path) or "return_value")
+
+
+def valid(name: object) -> str:
+    """Return `name` with what no name may have replaced by underscores."""
+    text = str(name) if not isinstance(name, int) else shown(name)
+    if is_name(text):
+        return text
+    return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"
+
+
+def short_name(fn: Callable[..., Any]) -> str:
+    """Return the name of a function, as its nodes have it."""
+    return getattr(fn, "__name__", type(fn).__name__).strip("<>")

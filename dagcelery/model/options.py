@@ -7,13 +7,27 @@ valid once they exist.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.schedules import Schedule
-from dagcelery.text import constructor_repr, shown
+from dagcelery.text import choices, constructor_repr, shown
+
+if TYPE_CHECKING:
+    from dagcelery.model.schedules import Schedule
 
 
 @runtime_checkable
@@ -135,7 +149,7 @@ def static(seconds: float) -> Wait:
     return Wait(seconds, 1.0, seconds, jitter=False)
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Retry:
     """How often a function that raised is called again, after which waits and which errors.
 
@@ -176,7 +190,7 @@ class Retry:
                 raise InvalidDag(f"on={kind.__qualname__}", wrong, "name each error in one of them")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Timeout:
     """How many seconds one call may take.
 
@@ -200,7 +214,7 @@ class Timeout:
             raise InvalidDag(f"soft={shown(self.soft)}", wrong, "give a soft limit that is shorter than the hard one")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cache:
     """How long results of a task are kept for other calls, of any run, that would give the same.
 
@@ -244,7 +258,7 @@ def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
 Hook: TypeAlias = Callable[..., object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TaskOptions:
     """How one task is run.
 
@@ -307,7 +321,7 @@ class TaskOptions:
             raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DagOptions:
     """How one DAG is run: the default serializer of its values, and what holds for the run as a whole.
 
@@ -344,17 +358,89 @@ class DagOptions:
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
             raise InvalidDag(f"keep={shown(self.keep)}", "is nothing that could be kept", "give 'all' or 'outputs'")
-        if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise InvalidDag(f"schedule={shown(self.schedule)}", "is not a schedule", 'give Schedule("*/5 * * * *")')
+        if self.schedule is not None:
+            _check_schedule(self.schedule)
+
+
+class TaskUse(TypedDict, total=False):
+    """The options of a task that may also be given for one use of it; `TaskOptions` says what they mean."""
+
+    name: str | None
+    queue: str | None
+    taint: str | Iterable[str]
+    retry: Retry | None
+    timeout: Timeout | float | None
+    start_within: float | None
+    min_success: float | None
+    on_item_failure: Literal["fail", "skip"] | None
+    max_concurrent: int | None
+    cache: Cache | None
+    on_success: Hook | None
+    on_failure: Hook | None
+    on_retry: Hook | None
+
+
+class TaskKeywords(TaskUse, total=False):
+    """What `@task` takes."""
+
+    outputs: int | None
+    serializer: Serialize | Serializer | None
+    by_value: str | Iterable[str]
+    aliases: str | Iterable[str]
+    dynamic: bool
+
+
+class _RunKeywords(TypedDict, total=False):
+    name: str | None
+    deadline: float | None
+    fail_fast: bool | None
+    max_active_runs: int | None
+    on_success: Hook | None
+    on_failure: Hook | None
+    keep: Literal["all", "outputs"] | None
+
+
+class DagUse(_RunKeywords, total=False):
+    """The options of a DAG for one use of it; `DagOptions` says what those of its runs mean."""
+
+    key: str | None
+    client: object
+
+
+class DagKeywords(_RunKeywords, total=False):
+    """What `@dag` takes."""
+
+    static: str | Iterable[str]
+    serializer: Serializer | None
+    schedule: str | None
+    timezone: str | None
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)
 
+_EXCLUSIVE: Final[tuple[dict[str, Any], ...]] = (
+    {"queue": None, "taints": ()},
+    {"min_success": None, "on_item_failure": "fail"},
+)
+"""Options that answer one question, as they are where nothing is said: to give one takes the others back."""
 
-def changed(options: Options, **given: Any) -> Options:
-    """Return options with what is given, None is not; the very same if that is nothing."""
-    changes = {name: value for name, value in given.items() if value is not None}
+
+def changed(options: Options, keywords: Mapping[str, Any]) -> Options:
+    """Return options with those of the keywords that are options, None is not; the very same if there are none."""
+    if "taint" in keywords:
+        keywords = {**keywords, "taints": words("taint", keywords["taint"]) or None}
+    changes = {each.name: keywords[each.name] for each in fields(options) if keywords.get(each.name) is not None}
+    for answers in _EXCLUSIVE:
+        if changes.keys() & answers:
+            changes = {**answers, **changes}
     return replace(options, **changes) if changes else options
+
+
+def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> None:
+    """Refuse keywords that the TypedDict `kind` does not have, in the name of what takes them."""
+    for name in keywords:
+        if name not in kind.__optional_keys__:
+            raise InvalidDagType(f"option {name!r} of {taker}", "does not exist", choices(name, kind.__optional_keys__))
 
 
 def check_serializer(serializer: object) -> None:
@@ -410,6 +496,24 @@ def _check_items(min_success: object, on_item_failure: object) -> None:
             "contradict each other, since to skip means that no item must succeed",
             "give either",
         )
+
+
+def schedule_of(cron: str | None, timezone: str | None) -> Schedule | None:
+    """Return the schedule that two options of a decorator make; a timezone alone is refused."""
+    if cron is None:
+        if timezone is not None:
+            raise InvalidDag(f"timezone={shown(timezone)}", "has no schedule", 'give schedule="0 3 * * *" as well')
+        return None
+    from dagcelery.model.schedules import Schedule
+
+    return Schedule(cron, timezone)
+
+
+def _check_schedule(schedule: object) -> None:
+    from dagcelery.model.schedules import Schedule  # here, since few DAGs have one, and zoneinfo takes its time
+
+    if not isinstance(schedule, Schedule):
+        raise InvalidDag(f"schedule={shown(schedule)}", "is not a schedule", 'give Schedule("*/5 * * * *")')
 
 
 def _check_hooks(**hooks: object) -> None:

@@ -115,7 +115,7 @@ def numbers_of(text: str) -> Numbers:
     return Numbers(minutes, hours, days, months, frozenset(day % 7 for day in weekdays), is_either)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Schedule:
     """Times at which a DAG is submitted, such as ``Schedule("0 3 * * *", "Europe/Berlin")``. Raises InvalidDag.
 
@@ -145,13 +145,6 @@ class Schedule:
     def numbers(self) -> Numbers:
         """The numbers that its five fields stand for."""
         return numbers_of(self.cron)
-
-
-def schedule_of(cron: object, timezone: object) -> Schedule | None:
-    """Return what the two words of a decorator say; a timezone alone says nothing and is refused."""
-    if cron is None and timezone is not None:
-        raise InvalidDag(f"timezone={shown(timezone)}", "has no schedule", 'give schedule="0 3 * * *" as well')
-    return None if cron is None else Schedule(cron, timezone)  # type: ignore[arg-type]  # it looks at them itself
 
 
 def wrong_timezone(name: object) -> tuple[str, str] | None:

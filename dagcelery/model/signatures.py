@@ -10,7 +10,6 @@ import builtins
 import functools
 import inspect
 import sys
-import textwrap
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -199,6 +198,8 @@ def parsed(source: str) -> ast.Module:
 
 
 def _read_call(wrapper: FunctionType) -> ast.Call | None:
+    import textwrap  # here, since few functions are wrapped
+
     cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True)
     wrapped = _wrapped_by(wrapper)
     names = {name for name, cell in cells if any(value is wrapped for value in cell_contents(cell))}

@@ -52,7 +52,7 @@ class Source:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FromParam(Source):
     """A parameter of the DAG around the node; without a name it is called like the input."""
 
@@ -71,7 +71,7 @@ class FromParam(Source):
         return hash((FromParam, self.name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FromNodeOutput(Source):
     """An output of a sibling node."""
 

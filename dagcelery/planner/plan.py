@@ -114,9 +114,9 @@ class Step:
     the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"
     ([soft, hard], either may be None), "start_within" (seconds), "min_success" (a share below 1, of a fan-out
     only), "max_concurrent", "cache" (a mapping of "ttl" in seconds, "max" bytes, and where there is one "key", a text,
-    or "by", the index of a function), "hooks" (a mapping from "success", "failure", "retry" to indexes of functions),
-    and "dynamic", if it may return a graph (a mapping of "f", the function that calls the task's own, and of what the
-    graph's tasks use that say nothing, "q" a queue and "c" a codec).
+    or "key_function", the index of a function), "hooks" (a mapping from "success", "failure", "retry" to indexes of
+    functions), and "dynamic", if it may return a graph (a mapping of "driver", the index of the function that calls the
+    task's own, and of the "queue" and the "codec" of such tasks of the graph as name none).
     """
 
     name: str

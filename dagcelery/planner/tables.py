@@ -285,7 +285,7 @@ def dynamic_options(driver: Callable[..., object], table: FunctionTable, queue: 
     """Return what lets workers plan what a task returns: its driver's place in `table`, and what holds where nothing
     else is said, the queue and the codec.
     """
-    return {"dynamic": {"f": table.number_of_driver(driver), "q": queue, "c": codec}}
+    return {"dynamic": {"driver": table.number_of_driver(driver), "queue": queue, "codec": codec}}
 
 
 def plan_options(options: DagOptions, table: FunctionTable) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def _cache(cache: Cache, table: FunctionTable, by_value: tuple[str, ...]) -> dic
     if isinstance(cache.key, str):
         said["key"] = cache.key
     elif cache.key is not None:
-        said["by"] = table.number(cache.key, by_value)
+        said["key_function"] = table.number(cache.key, by_value)
     return said
 
 

@@ -1,60 +1,29 @@
 """The topology is what the store needs of a plan to say which steps may start: counts, successors, queues.
 
-It is one mapping a body, from the index of a step, as text, to
-
-======  ===============================================================================================
-``q``   the queue
-``b``   the index of the body that a "dag" step enters, else -1
-``x``   the token that a fan-out counts the items of, "" for steps that run once
-``n``   how many steps of this body must be complete before this one opens, the one that makes its list included
-        unless it waits for nothing but items of fan-outs over that list
-``e``   how many fan-outs of this body must have done an item before this one may do the same item
-``s``   the steps that count this one in ``n``
-``se``  the steps that count this one in ``e``
-``in``  tokens of whole values that the step reads, lists of results left out; none if more than 16
-``ea``  tokens that the step reads by item
-``r``   which calls that failed are followed by another: ``m`` calls at most, waits of ``b`` seconds, each time
-        ``f`` times as long, up to ``c``; ``j`` is 1 where they vary at random, ``h`` where reaching a hard
-        limit is no last word either, and else they are 0
-``tl``  after how many seconds a call is cut off, the hard limit
-``sw``  within how many seconds of being ready a piece must start
-``ms``  which share of a fan-out's items must succeed
-``br``  1 where the step enters a branch, once or not at all
-``rd``  the steps whose outputs this one reads, in body 0 of a DAG that keeps nothing but its outputs
-``rt``  1 where the DAG returns something of this step, there too
-======  ===============================================================================================
-
-and two entries more: "start" with ``q`` and, as ``s``, the steps that wait for nothing, and "close" with
-``q`` and ``in``. Body 0's "start" has ``ff``, 0, where a failure leaves other steps alone, and ``hk``, 1, where
-functions are to be called at the run's end, and ``kp``, 1, where nothing
-but outputs is kept. From ``r`` on, an entry has only what was asked for.
-
-What lies further up (``^3.0``) is complete before a scope opens, because the step that enters the scope waits for
-it; so it counts there and not here, and parameters never count.
+`store.records.StepEntry` says what each entry means.
 
 Two shapes in a plan can be sent as Celery canvas: fan-outs with one join, and straight runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from dagcelery.planner.plan import Body, Expr, Plan, Step, level, step_of, tokens
 from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
 MOST_INPUTS: Final = 16
-
-Topology: TypeAlias = list[dict[str, dict[str, Any]]]
 
 
 def topology(plan: Plan) -> Topology:
     """Return the topology of `plan`, worked out once; it is shared, so nobody may change it."""
     if "topology" not in plan.memo:
         plan.memo["topology"] = _topology(plan)
-    found: Topology = plan.memo["topology"]
-    return found
+    made: Topology = plan.memo["topology"]
+    return made
 
 
 @dataclass(slots=True)
@@ -84,7 +53,7 @@ class _Waits:
 def _topology(plan: Plan) -> Topology:
     above = _openers(plan)
     outer: dict[int, set[str]] = {}
-    result: Topology = []
+    result = list[Mapping[int, StepEntry]]()
     # A body has a greater index than the one around it.
     for number in reversed(range(len(plan.bodies))):
         body = plan.bodies[number]
@@ -123,7 +92,7 @@ def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
     return found
 
 
-def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) -> dict[str, dict[str, Any]]:
+def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) -> Mapping[int, StepEntry]:
     body = plan.bodies[number]
     after: list[list[int]] = [[] for _ in body.steps]
     items_after: list[list[int]] = [[] for _ in body.steps]
@@ -132,58 +101,60 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
             after[source].append(index)
         for source in found.items:
             items_after[source].append(index)
+    readers = _keeps_outputs(plan) and number == 0
+    returned = _returned(body) if readers else ()
     table = {
-        str(index): {
-            "q": step.queue,
-            "b": step.target if step.kind == "dag" else -1,
-            "x": step.over or "",
-            "n": len(waits[index].steps),
-            "e": len(waits[index].items),
-            "s": after[index],
-            "se": items_after[index],
-            "in": _whole((expr for _, expr in step.arguments), plan, number, above),
-            "ea": _by_item(step),
+        index: StepEntry(
+            queue=step.queue,
+            body=step.target if step.kind == "dag" else -1,
+            over=step.over or "",
+            waits=len(waits[index].steps),
+            item_waits=len(waits[index].items),
+            successors=after[index],
+            item_successors=items_after[index],
+            inputs=_whole((expr for _, expr in step.arguments), plan, number, above),
+            item_inputs=_by_item(step),
+            reads=sorted(waits[index].read) if readers else (),
+            is_returned=index in returned,
             **_policies(step),
-        }
+        )
         for index, step in enumerate(body.steps)
     }
-    if number == 0 and _keeps_outputs(plan):
-        _add_readers(table, waits, body)
     first = [index for index, found in enumerate(waits) if not found.steps and not found.items]
-    table["start"] = {"q": body.queue_open, "s": first, **(_of_run(plan) if number == 0 else {})}
-    table["close"] = {"q": body.queue_close, "in": _whole(_results(body), plan, number, above)}
+    table[START] = StepEntry(body.queue_open, successors=first, **(_of_run(plan) if number == 0 else {}))
+    table[CLOSE] = StepEntry(body.queue_close, inputs=_whole(_results(body), plan, number, above))
     return table
 
 
 def _policies(step: Step) -> dict[str, Any]:
-    options, found = step.options, dict[str, Any]()
+    options = step.options
+    policies: dict[str, Any] = {
+        "hard_limit": options.get("timeout", (None, None))[1],
+        "start_within": options.get("start_within"),
+        "min_success": options.get("min_success"),
+        "is_branch": "branch" in options,
+    }
     if retry := options.get("retry"):
-        found["r"] = {"m": retry["max"], "b": retry["base"], "f": retry["factor"], "c": retry["cap"]}
-        found["r"] |= {"j": int(retry["jitter"]), "h": int(is_time_limit_retried(retry))}
-    fields = {"tl": options.get("timeout", (None, None))[1]}
-    fields |= {"sw": options.get("start_within"), "ms": options.get("min_success")}
-    fields |= {"br": 1 if options.get("branch") else None}
-    return found | {name: value for name, value in fields.items() if value is not None}
+        waits = {name: retry[name] for name in ("max", "base", "factor", "cap", "jitter")}
+        policies["retry"] = waits | {"time_limit": is_time_limit_retried(retry)}
+    return policies
 
 
-def _of_run(plan: Plan) -> dict[str, int]:
-    found = {} if plan.options.get("fail_fast", True) else {"ff": 0}
-    found |= {"hk": 1} if plan.options.get("hooks") else {}
-    return found | ({"kp": 1} if _keeps_outputs(plan) else {})
+def _of_run(plan: Plan) -> dict[str, Any]:
+    return {
+        "fail_fast": plan.options.get("fail_fast", True),
+        "has_hooks": "hooks" in plan.options,
+        "keeps_outputs_only": _keeps_outputs(plan),
+    }
 
 
 def _keeps_outputs(plan: Plan) -> bool:
     return plan.options.get("keep") == "outputs"
 
 
-def _add_readers(table: dict[str, dict[str, Any]], waits: list[_Waits], body: Body) -> None:
-    for index, found in enumerate(waits):
-        if found.read:
-            table[str(index)]["rd"] = sorted(found.read)
-    for token in {token for expr in _results(body) for token, reading in tokens(expr) if reading != "over"}:
-        step = step_of(token)  # lengths of lists are kept anyway
-        if step is not None:
-            table[str(step)]["rt"] = 1
+def _returned(body: Body) -> set[int | None]:
+    read = (token for expr in _results(body) for token, reading in tokens(expr) if reading != "over")
+    return {step_of(token) for token in read}  # lengths of lists are kept anyway
 
 
 def _results(body: Body) -> Iterator[Expr]:
@@ -232,14 +203,14 @@ def join_of(plan: Plan, body: int, step: int) -> int | None:
     before the fan-out could open: the list that is fanned out, say.
     """
     table = topology(plan)[body]
-    entry = table[str(step)]
-    if not entry["x"] or len(entry["s"]) != 1:
+    entry = table[step]
+    if not entry.over or len(entry.successors) != 1:
         return None
-    join: int = entry["s"][0]
-    other = table[str(join)]
-    if other["x"]:
+    join = entry.successors[0]
+    other = table[join]
+    if other.over:
         return None
-    if other["n"] == 1:
+    if other.waits == 1:
         return join
     before, needed = _before(plan, body), {*_before(plan, body)[join]} - {step}
     return join if needed <= _ancestors(before, step, min(needed)) else None
@@ -252,16 +223,16 @@ def straight_run(plan: Plan, body: int, step: int, *, groups: int = GROUPS, step
     The run ends after `groups` groups or `steps` steps, whichever comes first; it is [] for a fan-out.
     """
     table = topology(plan)[body]
-    entry = table[str(step)]
-    if entry["x"]:
+    entry = table[step]
+    if entry.over:
         return []
     result, count = [[step]], 1
     while count < steps:
         following = _only_successor(table, entry)
         if following is None:
             break
-        queue, entry = entry["q"], table[str(following)]
-        if entry["q"] == queue:
+        queue, entry = entry.queue, table[following]
+        if entry.queue == queue:
             result[-1].append(following)
         elif len(result) == groups:
             break
@@ -271,12 +242,12 @@ def straight_run(plan: Plan, body: int, step: int, *, groups: int = GROUPS, step
     return result
 
 
-def _only_successor(table: dict[str, dict[str, Any]], entry: dict[str, Any]) -> int | None:
-    if len(entry["s"]) != 1 or entry["se"]:
+def _only_successor(table: Mapping[int, StepEntry], entry: StepEntry) -> int | None:
+    if len(entry.successors) != 1 or entry.item_successors:
         return None
-    following: int = entry["s"][0]
-    other = table[str(following)]
-    return following if other["n"] == 1 and not other["e"] and not other["x"] else None
+    following = entry.successors[0]
+    other = table[following]
+    return following if other.waits == 1 and not other.item_waits and not other.over else None
 
 
 def _before(plan: Plan, body: int) -> list[list[int]]:
@@ -285,7 +256,7 @@ def _before(plan: Plan, body: int) -> list[list[int]]:
         table = topology(plan)[body]
         before: list[list[int]] = [[] for _ in plan.bodies[body].steps]
         for index in range(len(before)):
-            for following in (*table[str(index)]["s"], *table[str(index)]["se"]):
+            for following in (*table[index].successors, *table[index].item_successors):
                 before[following].append(index)
         plan.memo[key] = before
     found: list[list[int]] = plan.memo[key]

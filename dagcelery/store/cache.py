@@ -10,7 +10,7 @@ from typing import Final
 
 from dagcelery.store import wire
 from dagcelery.store.keys import cache_key
-from dagcelery.store.protocol import Server
+from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import CHUNK_BYTES, INLINE_BYTES
 from dagcelery.store.wire import STAGED
 
@@ -22,7 +22,7 @@ _KEPT_AT_ONCE: Final = 150
 
 
 class MemoryCache:
-    """Keeps results in this process. It is no database of the host: a bound in bytes is nothing that a command has."""
+    """Keeps results in this process. The host's database would not do: no command bounds bytes."""
 
     def __init__(self, most_bytes: int = MEMORY_BYTES) -> None:
         self._kept: dict[tuple[str, str], tuple[float, bytes]] = {}
@@ -47,10 +47,10 @@ class MemoryCache:
     def delete(self, task: str) -> int:
         """Drop all results of a task; answers how many there were."""
         with self._lock:
-            found = [place for place in self._kept if place[0] == task]
-            for place in found:
+            places = [place for place in self._kept if place[0] == task]
+            for place in places:
                 self._drop(place)
-            return len(found)
+            return len(places)
 
     def clear(self) -> None:
         """Drop all results of all tasks."""
@@ -77,17 +77,16 @@ OF_THIS_PROCESS: Final = MemoryCache()
 class ServerCache:
     """Keeps results on a server; large ones are written in chunks before they get their name."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: StoreServer) -> None:
         self._server = server
 
     def get(self, task: str, entries: Sequence[str]) -> list[bytes | None]:
         at = cache_key(task)
-        with self._server.reachable():
-            reads = self._server.client.pipeline(transaction=False)
-            for portion in wire.portions(entries, _READ_AT_ONCE):
-                reads.mget([f"{at}:{entry}" for entry in portion])
-            found: list[bytes | None] = [data for row in reads.execute() for data in row]
-            return [self._whole(at, data) if data and data[:1] == STAGED else data for data in found]
+        reads = self._server.client.pipeline(transaction=False)
+        for portion in wire.portions(entries, _READ_AT_ONCE):
+            reads.mget([f"{at}:{entry}" for entry in portion])
+        results: list[bytes | None] = [data for row in reads.execute() for data in row]
+        return [self._whole(at, data) if data and data[:1] == STAGED else data for data in results]
 
     def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
         at, ttl, chunks = cache_key(task), max(1, int(ttl_seconds * 1000)), dict[str, str]()
@@ -100,20 +99,18 @@ class ServerCache:
                 else:
                     yield entry, data
 
-        with self._server.reachable():
-            for bounded in wire.bounded(small()):
-                for portion in wire.portions(bounded, _KEPT_AT_ONCE):
-                    names = [entry for entry, _ in portion]
-                    staged = [chunks[name] for name in names if name in chunks]
-                    request = {"names": names, "chunks": staged, "ttl": ttl}
-                    self._server.run("cache_set", at, request, *(data for _, data in portion))
+        for bounded in wire.bounded(small()):
+            for portion in wire.portions(bounded, _KEPT_AT_ONCE):
+                names = [entry for entry, _ in portion]
+                staged = [chunks[name] for name in names if name in chunks]
+                request = {"names": names, "chunks": staged, "ttl": ttl}
+                self._server.run("cache_set", at, request, *(data for _, data in portion))
 
     def delete(self, task: str) -> int:
         dropped, names = 0, 1
-        with self._server.reachable():
-            while names:
-                names, results = self._server.run("cache_delete", cache_key(task), {})
-                dropped += int(results)
+        while names:
+            names, results = self._server.run("cache_delete", cache_key(task), {})
+            dropped += int(results)
         return dropped
 
     def _stage(self, at: str, entry: str, data: bytes, ttl: int) -> str:

@@ -22,8 +22,8 @@ from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import key
-from dagcelery.store.protocol import Server
-from dagcelery.store.records import CLOSE, HOOK, ROOT, START, PieceId
+from dagcelery.store.protocol import StoreServer
+from dagcelery.store.records import HOOK, ROOT, START, SUCCESSORS, PieceId, StepEntry
 
 ARRIVALS = 250
 """Items of a fan-out that are told of at once."""
@@ -33,21 +33,19 @@ _STEPS_A_SCRIPT = 20
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
-def clear(server: Server, run_id: str, steps: Sequence[int]) -> bool:
+def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
     """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
     for turn in count():
         try:
-            with server.reachable():
-                return _Clearing(server, run_id).clear(steps)
+            return _Clearing(server, run_id).clear(steps)
         except _Overtaken:
             time.sleep(random.random() * min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**turn))
     raise AssertionError("it is counted for ever")
 
 
-def collect_garbage(server: Server, run_id: str) -> None:
+def collect_garbage(server: StoreServer, run_id: str) -> None:
     """Do what `RunMachine.collect_garbage` promises."""
-    with server.reachable():
-        _collect_garbage(server, run_id)
+    _collect_garbage(server, run_id)
 
 
 class _Overtaken(Exception):
@@ -57,7 +55,7 @@ class _Overtaken(Exception):
 class _Clearing:
     """One pass over one run, from the beginning to the end."""
 
-    def __init__(self, server: Server, run_id: str) -> None:
+    def __init__(self, server: StoreServer, run_id: str) -> None:
         self._server = server
         self._run_id = run_id
         self._token = uuid.uuid4().hex
@@ -136,19 +134,19 @@ class _Clearing:
     def _tell(self, step: int, among: set[int], items: int) -> None:
         """Tell some of a complete step's successors again that it is complete."""
         entry = self._survey.body(0)[step]
-        for successor in entry["se"] if step not in (START, CLOSE) else ():
+        for successor in entry.item_successors:
             if successor in among:
                 for lo in range(0, max(1, items), ARRIVALS):
                     self._act("items", step=successor, lo=lo, hi=min(items, lo + ARRIVALS))
-        self._portions("arrive", "steps", [s for s in entry["s"] if s in among])
+        self._portions("arrive", "steps", [s for s in entry.successors if s in among])
 
 
 # -- garbage ----------------------------------------------------------------------------------------
-def _collect_garbage(server: Server, run_id: str) -> None:
+def _collect_garbage(server: StoreServer, run_id: str) -> None:
     survey = _Survey(server.client, run_id)
     generation = int(server.client.hget(key(run_id), "generation") or 0)
     entries = survey.body(0)
-    if not entries.get(START, {}).get("kp"):
+    if START not in entries or not entries[START].keeps_outputs_only:
         return
     complete, freed = survey.complete()
     found = unread(entries, complete.__contains__)
@@ -181,7 +179,7 @@ def _garbage_keys(client: Any, run_id: str, survey: _Survey, steps: set[int]) ->
 # -- what depends on what -----------------------------------------------------------------------------
 def dependents(
     steps: Iterable[int],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, StepEntry],
     is_complete: Callable[[int], bool],
     is_freed: Callable[[int], bool],
 ) -> set[int]:
@@ -192,16 +190,16 @@ def dependents(
     """
     followed = defaultdict(list)
     for step, entry in entries.items():
-        for follower in entry["se"]:
+        for follower in entry.item_successors:
             followed[follower].append(step)
     found, waiting = set[int](), list(steps)
     while waiting:
         step = waiting.pop()
         if step not in found:
             found.add(step)
-            waiting += [*entries[step]["s"], *entries[step]["se"]]
+            waiting += [*entries[step].successors, *entries[step].item_successors]
             waiting += [other for other in followed[step] if not is_complete(other)]
-            waiting += [other for other in entries[step].get("rd", ()) if is_freed(other)]
+            waiting += [other for other in entries[step].reads if is_freed(other)]
     return found
 
 
@@ -220,13 +218,13 @@ def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) ->
     return found
 
 
-def unread(entries: Mapping[int, Mapping[str, Any]], is_complete: Callable[[int], bool]) -> set[int]:
+def unread(entries: Mapping[int, StepEntry], is_complete: Callable[[int], bool]) -> set[int]:
     """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
-    wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.get("rd", ())}
+    wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.reads}
     return {
         step
         for step, entry in entries.items()
-        if step >= 0 and "rt" not in entry and step not in wanted and is_complete(step)
+        if step >= 0 and not entry.is_returned and step not in wanted and is_complete(step)
     }
 
 
@@ -237,18 +235,12 @@ class _Survey:
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
         self._run_id = run_id
-        self._bodies: dict[int, dict[int, dict[str, Any]]] = {}
+        self._bodies: dict[int, dict[int, StepEntry]] = {}
 
-    def body(self, body: int) -> dict[int, dict[str, Any]]:
+    def body(self, body: int) -> dict[int, StepEntry]:
         """The topology of a body by step, START and CLOSE among them."""
         if body not in self._bodies:
-            texts = dict(self.fields("g", body))
-            entries = {int(name): json.loads(text) for name, text in texts.items() if name.lstrip("-").isdigit()}
-            for step, entry in entries.items():
-                portions = range(entry.get("more", 0) + 1) if "s" not in entry else ()
-                entry.setdefault("s", [s for number in portions for s in json.loads(texts[f"{step}:{number}"])])
-                entry.setdefault("se", [])
-            self._bodies[body] = entries
+            self._bodies[body] = wire.topology_of(dict(self.fields("g", body)))
         return self._bodies[body]
 
     def fields(self, *parts: object) -> Iterator[tuple[str, bytes]]:
@@ -266,12 +258,13 @@ class _Survey:
         state, entries = dict(self.fields("s", ROOT)), self.body(0)
         found = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
         for step, entry in entries.items():
-            if entry["x"]:
+            if entry.over:
                 items, done = state.get(f"{step}:n"), state.get(f"{step}:d")
                 if items is not None and done is not None and int(done) >= int(items):
                     found[step] = int(items)
         freed = {step for step in entries if f"{step}:x" in state}
-        return found if "more" in entries[START] else found | {START: 0}, freed
+        is_one_portion = len(entries[START].successors) <= SUCCESSORS
+        return found | {START: 0} if is_one_portion else found, freed
 
     def scopes(self) -> Iterator[tuple[str, str, int, int]]:
         """The scopes that were opened: name, parent, step there, body."""

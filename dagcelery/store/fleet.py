@@ -8,7 +8,7 @@ from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import ACTIVE, SPILLED, WORKERS, key, limit_key, runs_key
-from dagcelery.store.protocol import Fleet, ResultCache, Server
+from dagcelery.store.protocol import Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
@@ -16,25 +16,23 @@ _LISTED_RUNS = 100_000
 _YOUNG_SECONDS = 3600.0
 
 
-def look(server: Server, request: Mapping[str, Any], among: str = ACTIVE) -> list[bytes]:
+def look(server: StoreServer, request: Mapping[str, Any], among: str = ACTIVE) -> list[bytes]:
     """Name the runs that are due to be looked at, or say when one is."""
-    with server.reachable():
-        found: list[bytes] = server.run("look", among, {**request, "ttl": _TTL_SECONDS})
-    return found
+    names: list[bytes] = server.run("look", among, {**request, "ttl": _TTL_SECONDS})
+    return names
 
 
-def enroll(server: Server, run_id: str, name: str) -> None:
+def enroll(server: StoreServer, run_id: str, name: str) -> None:
     """List a run, among all and among those of its DAG; of very many the oldest are listed no longer."""
-    with server.reachable():
-        moment = _moment(server)
-        pipeline = server.client.pipeline(transaction=False)
-        for names in (runs_key(), runs_key(name)):
-            pipeline.zadd(names, {run_id: moment}, nx=True).expire(names, _TTL_SECONDS)
-            pipeline.zremrangebyrank(names, 0, -_LISTED_RUNS - 1)
-        pipeline.execute()
+    moment = _moment(server)
+    pipeline = server.client.pipeline(transaction=False)
+    for names in (runs_key(), runs_key(name)):
+        pipeline.zadd(names, {run_id: moment}, nx=True).expire(names, _TTL_SECONDS)
+        pipeline.zremrangebyrank(names, 0, -_LISTED_RUNS - 1)
+    pipeline.execute()
 
 
-def _moment(server: Server) -> float:
+def _moment(server: StoreServer) -> float:
     seconds, micros = server.client.time()
     return float(seconds + micros / 1e6)
 
@@ -57,7 +55,7 @@ def live_consumers(fleet: Fleet, dead_seconds: float) -> Iterator[tuple[str, Map
 class FleetAdapter:
     """The verbs of `protocol.Fleet`."""
 
-    def __init__(self, server: Server, cache: ResultCache) -> None:
+    def __init__(self, server: StoreServer, cache: ResultCache) -> None:
         self._server = server
         self.cache = cache
 
@@ -71,22 +69,18 @@ class FleetAdapter:
         keys: Sequence[str] | None = None,
     ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
-        with self._server.reachable():
-            seconds, micros = self._server.client.time()
-            word = {"queues": list(queues), "slots": slots, "messages": short, "at": seconds + micros / 1e6}
-            word["keys"] = None if keys is None else list(keys)
-            self._server.client.hset(WORKERS, worker_id, json.dumps(word))
-            self._server.client.expire(WORKERS, 86400)
+        word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
+        word["keys"] = None if keys is None else list(keys)
+        self._server.client.hset(WORKERS, worker_id, json.dumps(word))
+        self._server.client.expire(WORKERS, 86400)
 
     def retire(self, worker_id: str) -> None:
-        with self._server.reachable():
-            self._server.client.hdel(WORKERS, worker_id)
+        self._server.client.hdel(WORKERS, worker_id)
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        with self._server.reachable():
-            seconds, micros = self._server.client.time()
-            found = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
-        return {name: word | {"age": seconds + micros / 1e6 - word["at"]} for name, word in found.items()}
+        now = _moment(self._server)
+        words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
+        return {name: word | {"age": now - word["at"]} for name, word in words.items()}
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
@@ -97,44 +91,42 @@ class FleetAdapter:
         return [waiter.decode() for waiter in self._limit(limit, {"verb": "leave", "member": member, "most": most})]
 
     def inside(self, limit: str) -> Sequence[str]:
-        with self._server.reachable():
-            return [member.decode() for member in self._server.client.zrange(limit_key(limit), 0, 999)]
+        return [member.decode() for member in self._server.client.zrange(limit_key(limit), 0, 999)]
 
     def _limit(self, limit: str, request: dict[str, Any]) -> Any:
-        with self._server.reachable():
-            return self._server.run("limit", limit_key(limit), request | {"ttl": _TTL_SECONDS})
+        return self._server.run("limit", limit_key(limit), request | {"ttl": _TTL_SECONDS})
 
     # -- which runs there are ---------------------------------------------------------------------
     def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
         names = runs_key(name)
-        with self._server.reachable():
-            found = self._server.client.zrange(
-                names, before, "-inf", desc=True, byscore=True, offset=0, num=limit, withscores=True
-            )
-            asked = self._server.client.pipeline(transaction=False)
-            for run_id, _ in found:
-                asked.hgetall(key(run_id.decode()))
-            listed = [_listed(run_id, at, record) for (run_id, at), record in zip(found, asked.execute(), strict=True)]
-            # What has expired is listed no longer; a run that is just being written is not there yet.
-            missing = [run for run in listed if run.record is None]
-            gone = [run.id for run in missing if run.created < _moment(self._server) - _YOUNG_SECONDS]
-            if gone:
-                self._server.client.zrem(names, *gone)
+        entries = self._server.client.zrange(
+            names, before, "-inf", desc=True, byscore=True, offset=0, num=limit, withscores=True
+        )
+        asked = self._server.client.pipeline(transaction=False)
+        for run_id, _ in entries:
+            asked.hgetall(key(run_id.decode()))
+        listed = [
+            Listed(run_id.decode(), at, wire.record(run_id.decode(), fields))
+            for (run_id, at), fields in zip(entries, asked.execute(), strict=True)
+        ]
+        # What has expired is listed no longer; a run that is just being written is not there yet.
+        missing = [run for run in listed if run.record is None]
+        gone = [run.id for run in missing if run.created < _moment(self._server) - _YOUNG_SECONDS]
+        if gone:
+            self._server.client.zrem(names, *gone)
         return listed
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         runs = [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit})]
         over = [run_id for run_id in runs if self._is_settled(run_id)]
         if over:
-            with self._server.reachable():
-                self._server.client.zrem(ACTIVE, *over)
+            self._server.client.zrem(ACTIVE, *over)
         return [run_id for run_id in runs if run_id not in over]
 
     def _is_settled(self, run_id: str) -> bool:
         """Whether a run needs no look any more: it is gone; or it is over, and no worker works on it."""
-        with self._server.reachable():
-            asked = self._server.client.pipeline(transaction=False)
-            (state, hook), claims = asked.hmget(key(run_id), "state", "hook").hlen(key(run_id, "c")).execute()
+        asked = self._server.client.pipeline(transaction=False)
+        (state, hook), claims = asked.hmget(key(run_id), "state", "hook").hlen(key(run_id, "c")).execute()
         return state is None or (state.decode() in TERMINAL and not hook and claims < 2)
 
     # -- files ------------------------------------------------------------------------------------
@@ -145,11 +137,4 @@ class FleetAdapter:
         return [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit}, SPILLED)]
 
     def unspilled(self, run_id: str) -> None:
-        with self._server.reachable():
-            self._server.client.zrem(SPILLED, run_id)
-
-
-def _listed(run_id: bytes, at: float, found: Mapping[bytes, bytes]) -> Listed:
-    record = {name.decode(): value.decode() for name, value in found.items()}
-    name = run_id.decode()
-    return Listed(name, at, wire.record(name, record) if "state" in record else None)
+        self._server.client.zrem(SPILLED, run_id)

@@ -1,7 +1,7 @@
 """The store's contract: what is remembered of a run, and the verbs that change it.
 
 Three sides: what moves a run (`RunMachine`), what reads it (`RunReader`), and what belongs to no run (`Fleet`). A
-`Store` bundles them, over one `Server`.
+`Store` bundles them, over one `StoreServer`.
 
 The store decides. It holds the topology of a run (which step waits for how many others, and which steps wait for it),
 so a worker says only what it did to which piece, and is told what it may do next. Every verb is safe to repeat: a
@@ -53,7 +53,7 @@ class AsyncListen(Protocol):
     async def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
 
 
-class Server(Protocol):
+class StoreServer(Protocol):
     """What runs the scripts: a Redis or Valkey, or the host in this process."""
 
     shown_url: str
@@ -61,13 +61,10 @@ class Server(Protocol):
     is_in_process: bool
     """Whether what it holds ends with the store."""
     client: Any
-    """Commands, as redis-py spells them."""
+    """Commands, as redis-py spells them; they raise StoreRefused and StoreUnavailable, as `run` does."""
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
-
-    def reachable(self) -> AbstractContextManager[None]:
-        """Raise StoreRefused and StoreUnavailable for what `client` raises within the block."""
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless it answers."""
@@ -286,7 +283,7 @@ class Fleet(Protocol):
 class Store:
     """The three sides, over one server."""
 
-    server: Server
+    server: StoreServer
     machine: RunMachine
     reader: RunReader
     fleet: Fleet

@@ -10,7 +10,7 @@ from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import key
-from dagcelery.store.protocol import AsyncListen, Listen, Server
+from dagcelery.store.protocol import AsyncListen, Listen, StoreServer
 from dagcelery.store.records import (
     ROOT,
     Block,
@@ -30,85 +30,76 @@ _PORTION = 100
 class ReaderAdapter:
     """The verbs of `protocol.RunReader`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: StoreServer) -> None:
         self._server = server
 
     def record(self, run_id: str) -> RunRecord | None:
-        with self._server.reachable():
-            found = {k.decode(): v.decode() for k, v in self._server.client.hgetall(key(run_id)).items()}
-        return wire.record(run_id, found) if "state" in found else None
+        return wire.record(run_id, self._server.client.hgetall(key(run_id)))
 
     def plan(self, run_id: str) -> bytes | None:
         return self._chunks(run_id, "plan") or None
 
     def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
-        with self._server.reachable():
-            return wire.child_plans(self._server.client, [key(run_id, "g", body) for body in bodies])
+        return wire.child_plans(self._server.client, [key(run_id, "g", body) for body in bodies])
 
     def scope(self, run_id: str, scope: str) -> Scope | None:
         if scope == ROOT:
             return Scope(ROOT)
-        with self._server.reachable():
-            text = self._server.client.hget(key(run_id, "sc"), scope)
+        text = self._server.client.hget(key(run_id, "sc"), scope)
         if text is None:
             return None
         parent, step, index, body, depth, _ = text.decode().split("/")
         return Scope(scope, parent, int(step), int(index), int(body), int(depth))
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
-        found: list[bytes | None] = []
-        while len(found) < len(tokens):
-            request = {"scope": scope, "tokens": tokens[len(found) : len(found) + 500]}
-            found += self._run("values", run_id, request)
-        return [self._unstaged(run_id, data) if data else None for data in found]
+        values: list[bytes | None] = []
+        while len(values) < len(tokens):
+            request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
+            values += self._run("values", run_id, request)
+        return [self._unstaged(run_id, data) if data else None for data in values]
 
     def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterator[Block]:
         while lo < hi:
             request = {"scope": scope, "token": token, "lo": lo, "hi": hi}
-            lo, found = self._run("blocks", run_id, request)
-            for block in wire.blocks(token, found):
-                yield (replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block)
+            lo, pairs = self._run("blocks", run_id, request)
+            for block in wire.blocks(token, pairs):
+                yield replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block
 
     def failures(self, run_id: str) -> Mapping[str, bytes]:
-        with self._server.reachable():
-            return {piece.decode(): data for piece, data in self._server.client.hgetall(key(run_id, "f")).items()}
+        return {piece.decode(): data for piece, data in self._server.client.hgetall(key(run_id, "f")).items()}
 
     def progress(self, run_id: str) -> Progress | None:
-        with self._server.reachable():
-            reads = self._server.client.pipeline(transaction=False).hgetall(key(run_id)).hgetall(key(run_id, "n"))
-            record, numbers, claims = reads.hgetall(key(run_id, "c")).execute()
-            if b"state" not in record:
-                return None
-            queues = json.loads(record[b"queues"])
-            reads = self._server.client.pipeline(transaction=False)
-            for queue in queues:
-                reads.zcard(key(run_id, "r", queue))
-            ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
-        texts = {k.decode(): v.decode() for k, v in record.items()}
+        reads = self._server.client.pipeline(transaction=False).hgetall(key(run_id)).hgetall(key(run_id, "n"))
+        fields, numbers, claims = reads.hgetall(key(run_id, "c")).execute()
+        record = wire.record(run_id, fields)
+        if record is None:
+            return None
+        queues = json.loads(fields[b"queues"])
+        reads = self._server.client.pipeline(transaction=False)
+        for queue in queues:
+            reads.zcard(key(run_id, "r", queue))
+        ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
         counts, scopes = wire.counters(numbers, claims)
-        return Progress(wire.record(run_id, texts), counts, scopes, ready)
+        return Progress(record, counts, scopes, ready)
 
     def claimed(self, run_id: str, piece: str) -> str:
-        with self._server.reachable():
-            record = self._server.client.hget(key(run_id, "c"), piece)
+        record = self._server.client.hget(key(run_id, "c"), piece)
         return wire.claim_record(record).owner if record else ""
 
     def messages(self, run_id: str) -> Sequence[str]:
-        with self._server.reachable():
-            records = self._server.client.hvals(key(run_id, "c"))
+        records = self._server.client.hvals(key(run_id, "c"))
         return sorted({wire.claim_record(record).message for record in records if record} - {""})
 
     # -- what happens ------------------------------------------------------------------------------
     def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
         """The entry that `after` names is read along: if it is not there any more, others may have gone with it."""
-        with self._server.reachable():
-            stored = self._server.client.xrange(key(run_id, "e"), min=after or "-", count=limit + 1)
-        found = [wire.event(entry_id, fields) for entry_id, fields in stored]
-        if after and found and found[0].id == after:
-            return found[1:]
-        is_whole = not found or (found[0].kind == "created" and not after)
+        stored = self._server.client.xrange(key(run_id, "e"), min=after or "-", count=limit + 1)
+        events = [wire.event(entry_id, fields) for entry_id, fields in stored]
+        if after and events and events[0].id == after:
+            return events[1:]
+        is_whole = not events or (events[0].kind == "created" and not after)
         gap = [] if is_whole else [Event(after or "0-0", "missed", "", 0, -1, 0, 0.0, 0.0)]
-        return [*gap, *found][:limit]
+        return [*gap, *events][:limit]
 
     def wait(self, run_id: str, timeout_seconds: float) -> str:
         with self._server.listening(run_id) as listen:
@@ -121,36 +112,32 @@ class ReaderAdapter:
         return self._server.alistening(run_id)
 
     def outstanding(self, run_id: str) -> Outstanding:
-        with self._server.reachable():
-            asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
-            asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
-                key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
-            )
-            claims, failed, due = asked.execute()
+        asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
+        asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
+            key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
+        )
+        claims, failed, due = asked.execute()
         return wire.outstanding(claims, failed, due)
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
-        found: dict[str, dict[int, Counts]] = {}
+        counts: dict[str, dict[int, Counts]] = {}
         asking = [(scope, part) for scope, steps in scopes.items() for part in wire.portions(steps, _PORTION)]
-        with self._server.reachable():
-            for portion in wire.portions(asking, 10):
-                asked = self._server.client.pipeline(transaction=False)
-                for scope, steps in portion:
-                    asked.hmget(key(run_id, "s", scope), "left", *wire.step_fields(steps))
-                for (scope, steps), (left, *state) in zip(portion, asked.execute(), strict=True):
-                    if left is not None:
-                        found.setdefault(scope, {}).update(wire.step_counts(steps, state))
-        return found
+        for portion in wire.portions(asking, 10):
+            asked = self._server.client.pipeline(transaction=False)
+            for scope, steps in portion:
+                asked.hmget(key(run_id, "s", scope), "left", *wire.step_fields(steps))
+            for (scope, steps), (left, *state) in zip(portion, asked.execute(), strict=True):
+                if left is not None:
+                    counts.setdefault(scope, {}).update(wire.step_counts(steps, state))
+        return counts
 
     def _unstaged(self, run_id: str, data: bytes) -> bytes:
         return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data
 
     def _chunks(self, run_id: str, name: str) -> bytes:
         at = key(run_id, name)
-        with self._server.reachable():
-            count = self._server.client.hlen(at)
-            return b"".join(self._server.client.hget(at, str(number)) or b"" for number in range(count))
+        count = self._server.client.hlen(at)
+        return b"".join(self._server.client.hget(at, str(number)) or b"" for number in range(count))
 
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any]) -> Any:
-        with self._server.reachable():
-            return self._server.run(verb, key(run_id), request)
+        return self._server.run(verb, key(run_id), request)

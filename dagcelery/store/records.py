@@ -30,8 +30,53 @@ RETURNS_A_DEATH = 10
 """How often a piece may be given back by a worker that lives, or leaves in good order, for each death that is allowed:
 more often than anybody deploys while a long piece runs, and not for ever."""
 
-Topology = Sequence[Mapping[str, Mapping[str, Any]]]
-"""One mapping a body, from step index, "start" or "close" to its entry; see `planner.topology`."""
+
+@dataclass(frozen=True, slots=True)
+class StepEntry:
+    """What the store knows of a step, to say when it may start; `wire` has the letters that it is kept by.
+
+    Only steps of the same body count. What lies further up is complete before a scope opens, since the step that
+    enters the scope waits for it; parameters never count.
+    """
+
+    queue: str
+    body: int = -1
+    """The body that a nested DAG's step enters."""
+    over: str = ""
+    """The token whose items a fan-out counts; "" for a step that runs once."""
+    waits: int = 0
+    """How many steps must be complete before this one opens. The one that makes a fan-out's list is among them, unless
+    the fan-out waits for nothing but items of others over that list."""
+    item_waits: int = 0
+    """How many fan-outs must have done an item before this one may do the same item."""
+    successors: Sequence[int] = ()
+    """The steps that count this one in `waits`; of START those that wait for nothing."""
+    item_successors: Sequence[int] = ()
+    """The steps that count this one in `item_waits`."""
+    inputs: Sequence[str] = ()
+    """The tokens of whole values that it reads, lists of results left out; none if there are many."""
+    item_inputs: Sequence[str] = ()
+    """The tokens that it reads by item."""
+    retry: Mapping[str, Any] | None = None
+    """After which failures there is another call: "max" calls in all, waits of "base" seconds, each time "factor" times
+    as long, up to "cap", varied if there is "jitter"; "time_limit" if a call that the hard limit ended counts."""
+    hard_limit: float | None = None
+    start_within: float | None = None
+    min_success: float | None = None
+    is_branch: bool = False
+    """It enters its body once or not at all."""
+    reads: Sequence[int] = ()
+    """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
+    is_returned: bool = False
+    """The DAG returns something of it; said in such a run only."""
+    keeps_outputs_only: bool = False
+    """This and the next two are said by START of body 0, for the run."""
+    fail_fast: bool = True
+    has_hooks: bool = False
+
+
+Topology = Sequence[Mapping[int, StepEntry]]
+"""One mapping a body, from the step's index, START or CLOSE to its entry."""
 
 
 def scope_id(run_id: str, parent: str, step: int, index: int) -> str:
@@ -185,7 +230,7 @@ class TaskResult:
     fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
-    due. A `policy` stands in place of the task's own: tries, the waits' base, factor and cap, and whether they vary.
+    due. A `policy` stands in place of the task's own: as `StepEntry.retry` has it.
     `markers` are blocks that stand for a failed item if it may be skipped.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
@@ -201,7 +246,7 @@ class TaskResult:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
-    policy: Mapping[str, float] | None = None
+    policy: Mapping[str, Any] | None = None
     markers: Sequence[Block] = ()
     cached: int = 0
     children: Sequence[Child] | None = None
@@ -219,7 +264,7 @@ class ChildPlan:
     @property
     def queues(self) -> list[str]:
         """The queues of its steps."""
-        return sorted({entry["q"] for body in self.topology for entry in body.values()})
+        return sorted({entry.queue for body in self.topology for entry in body.values()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A Redis or Valkey, and all that knows redis-py: scripts on connections of their own, blocking reads, refusals."""
+"""All that knows redis-py: a Redis or Valkey as a server of scripts, what it says of itself, values of stages in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from itertools import islice
 from json import JSONEncoder
 from typing import Any, Final, cast
 
@@ -20,13 +21,14 @@ from redis.retry import Retry
 from dagcelery.errors import InvalidDagType, InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import key, stage_value_key
+from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.scripts import sha1_of, source
 from dagcelery.store.stores import assemble
+from dagcelery.store.wire import portions
 from dagcelery.text import masked
 
-REFUSALS = (
+_REFUSALS = (
     redis.exceptions.AuthenticationError,
     redis.exceptions.NoPermissionError,
     redis.exceptions.OutOfMemoryError,
@@ -38,8 +40,8 @@ TTL_SECONDS: Final = 7 * 86400
 """How long a stage's value lives in a Redis that knows nothing of its run."""
 _encode = JSONEncoder(separators=(",", ":")).encode
 
-Asked = Generator[Callable[[Any], Any], Any, str]
-"""What to ask of a client, one thing after the other; answered by the caller, blocking or not."""
+Request = Generator[Callable[[Any], Any], Any, str]
+"""What to ask of a client, one thing after the other; the caller answers, blocking or not."""
 
 
 def store_on_redis(url: str, **options: Any) -> Store:
@@ -48,40 +50,65 @@ def store_on_redis(url: str, **options: Any) -> Store:
     return assemble(server, ServerCache(server))
 
 
-def client_of(url: str, **options: Any) -> Any:
-    """Return a client, which connects when it is used. InvalidSetting where the URL says what redis-py cannot read."""
-    try:
-        client = redis.Redis.from_url(url, **options)
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # a name that is unknown would be noticed late
-    except (TypeError, ValueError) as error:
-        right = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
-        raise InvalidSetting("store_url", f"has an option that cannot be: {error}", right) from error
-    return client
-
-
 @contextmanager
-def reachable(shown_url: str) -> Iterator[None]:
-    """Raise StoreRefused and StoreUnavailable where the client of a server raises what they stand for."""
+def _our_errors(shown_url: str) -> Iterator[None]:
+    """Raise StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
     try:
         yield
-    except REFUSALS as error:
+    except _REFUSALS as error:
         raise StoreRefused(str(error), shown_url) from error
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
         raise StoreUnavailable(str(error), shown_url) from error
 
 
-def ping(client: Any, shown_url: str) -> None:
-    """Raise StoreUnavailable unless the server answers, and lets this user in."""
+class _Client(redis.Redis):
+    """A client of redis-py that raises our errors: all commands pass through `execute_command` or a pipeline."""
+
+    shown_url = ""
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        with _our_errors(self.shown_url):
+            return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.shown_url = self.shown_url
+        return pipeline
+
+
+class _Pipeline(redis.client.Pipeline):
+    shown_url = ""
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with _our_errors(self.shown_url):
+            return super().execute(raise_on_error)
+
+
+def _client_of(url: str, **options: Any) -> Any:
+    """Return a client, which connects when it is used.
+
+    Raises InvalidSetting where the URL says what redis-py cannot read.
+    """
     try:
-        with reachable(shown_url):
-            client.ping()
+        client: Any = _Client.from_url(url, **options)
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # an unknown name would be noticed late
+    except (TypeError, ValueError) as error:
+        remedy = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
+        raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
+    client.shown_url = masked(url)
+    return client
+
+
+def _ping(client: Any) -> None:
+    try:
+        client.ping()
     except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-        raise StoreUnavailable(str(error), shown_url) from error
+        raise StoreUnavailable(str(error), client.shown_url) from error
 
 
 class RedisServer:
-    """One client, which may be shared by threads."""
+    """One client, which threads may share."""
 
     is_in_process = False
 
@@ -93,17 +120,15 @@ class RedisServer:
         if url.startswith("unix"):
             del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
         self._options = {"retry": retry()} | timeouts | options
-        self.client: Any = client_of(url, **self._options)
+        self.client: Any = _client_of(url, **self._options)
         self._scripts = Scripts(self.client)
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
-        return self._scripts.run(verb, key, request, *payloads)
-
-    def reachable(self) -> AbstractContextManager[None]:
-        return reachable(self.shown_url)
+        with _our_errors(self.shown_url):
+            return self._scripts.run(verb, key, request, *payloads)
 
     def ping(self) -> None:
-        ping(self.client, self.shown_url)
+        _ping(self.client)
 
     def close(self) -> None:
         self._scripts.close()
@@ -112,11 +137,11 @@ class RedisServer:
     @contextmanager
     def listening(self, run_id: str) -> Iterator[Listen]:
         # A client of its own: a blocking read lasts longer than the socket timeout that suits all other calls.
-        with redis.Redis.from_url(self.url, **self._patient()) as client:
+        with redis.Redis.from_url(self.url, **self._blocking_options()) as client:
 
             def listen(timeout_seconds: float, after: str | None = None) -> str:
-                asking, answer = _asked(run_id, timeout_seconds, after), None
-                with self.reachable():
+                asking, answer = _wait(run_id, timeout_seconds, after), None
+                with _our_errors(self.shown_url):
                     try:
                         while True:
                             answer = asking.send(answer)(client)
@@ -127,12 +152,14 @@ class RedisServer:
 
     @asynccontextmanager
     async def alistening(self, run_id: str) -> AsyncIterator[AsyncListen]:
-        options = self._patient() | {"retry": redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)}
+        options = self._blocking_options() | {
+            "retry": redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
+        }
         async with redis.asyncio.Redis.from_url(self.url, **options) as client:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
-                asking, answer = _asked(run_id, timeout_seconds, after), None
-                with self.reachable():
+                asking, answer = _wait(run_id, timeout_seconds, after), None
+                with _our_errors(self.shown_url):
                     try:
                         while True:
                             answer = await asking.send(answer)(client)
@@ -141,7 +168,7 @@ class RedisServer:
 
             yield listen
 
-    def _patient(self) -> dict[str, Any]:
+    def _blocking_options(self) -> dict[str, Any]:
         return self._options | {"socket_timeout": 2 * _BLOCK_SECONDS}
 
 
@@ -197,7 +224,7 @@ class Scripts:
         self._all.add(connection)
 
 
-def _asked(run_id: str, timeout_seconds: float, after: str | None) -> Asked:
+def _wait(run_id: str, timeout_seconds: float, after: str | None) -> Request:
     """Wait for the end of a run, or, where `after` names an event, for the next one; answers the run's state."""
     until, streams = time.monotonic() + timeout_seconds, {key(run_id, "w"): "0"}
     if after is not None:
@@ -209,8 +236,8 @@ def _asked(run_id: str, timeout_seconds: float, after: str | None) -> Asked:
         if state is None or state.decode() in TERMINAL or left <= 0:
             return state.decode() if state else "gone"
         milliseconds = max(1, int(min(left, _BLOCK_SECONDS) * 1000))
-        found = yield partial(_read, streams, milliseconds)
-        if events in dict(found):
+        entries = yield partial(_read, streams, milliseconds)
+        if events in dict(entries):
             return str(state.decode())
 
 
@@ -223,12 +250,103 @@ def retry() -> Retry:
     return Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
 
 
+# -- what a server says of itself ---------------------------------------------------------------------
+_PORTION = 500
+_MOST_ARGUMENTS = 8
+
+
+class Inspection:
+    """Looks at one server. What its user may not ask, or the server does not know, is answered with None."""
+
+    def __init__(self, url: str) -> None:
+        self.shown_url = masked(url)
+        timeouts = {"socket_timeout": 5.0} | ({} if url.startswith("unix") else {"socket_connect_timeout": 3.0})
+        self._client: Any = _client_of(url, decode_responses=True, **timeouts)
+        self.place = _place(url)
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the server answers, and lets this user in."""
+        _ping(self._client)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def info(self) -> Mapping[str, Any] | None:
+        """Return what INFO says."""
+        return cast("Mapping[str, Any] | None", self._ask("info"))
+
+    def seconds(self) -> float | None:
+        """Return the server's clock, in seconds since the epoch."""
+        moment = self._ask("time")
+        return None if moment is None else moment[0] + moment[1] / 1e6
+
+    def user(self) -> str | None:
+        """Return the name of this user."""
+        return cast("str | None", self._ask("acl_whoami"))
+
+    def rights(self, user: str) -> Mapping[str, Any] | None:
+        """Return what ACL GETUSER says of a user."""
+        return cast("Mapping[str, Any] | None", self._ask("acl_getuser", user))
+
+    def denied(self, user: str, commands: Sequence[str]) -> list[str] | None:
+        """Return those of these commands that a user may not send."""
+        refused = []
+        for command in commands:
+            verdict = self._rehearse(user, command)
+            if verdict is None:
+                return None
+            if "permission" in verdict:
+                refused.append(command)
+        return refused
+
+    def _rehearse(self, user: str, command: str) -> str | None:
+        """Return what the server would say to a command; how many arguments it takes has to be tried."""
+        for count in range(_MOST_ARGUMENTS):
+            try:
+                words = ("ACL", "DRYRUN", user, *command.split("|"), *["0"] * count)
+                return str(self._client.execute_command(*words))
+            except redis.exceptions.ResponseError as error:
+                if "number of arg" not in str(error):
+                    return None
+            except StoreRefused:
+                return None
+        return ""
+
+    def lasting(self, pattern: str, most: int) -> list[str] | None:
+        """Name keys without a time to live among the first `most` that there are."""
+        try:
+            names = list(islice(self._client.scan_iter(pattern, count=_PORTION), most))
+            lasting: list[str] = []
+            for portion in portions(names, _PORTION):
+                with self._client.pipeline(transaction=False) as pipe:
+                    for name in portion:
+                        pipe.pttl(name)
+                    lasting += [name for name, ttl in zip(portion, pipe.execute(), strict=True) if ttl == -1]
+        except (StoreRefused, redis.exceptions.ResponseError):
+            return None
+        return lasting
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._client, method)(*arguments)
+        except (StoreRefused, redis.exceptions.ResponseError):
+            return None
+
+
+def _place(url: str) -> str:
+    """Return what two addresses of one server have in common."""
+    parse: Any = redis.connection.parse_url
+    kwargs = parse(url)
+    return str(kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}")
+
+
 # -- values of stages, in a Redis of a user's choice --------------------------------------------------
 def values_in(client: object) -> ValuesInRedis:
     """Return a place in the Redis that a user's client speaks to; it may travel to other processes."""
     if not isinstance(client, redis.Redis):
-        right = "give redis.Redis(...), or leave it out"
-        raise InvalidDagType(f"redis_instance={client!r}", "is no client of a Redis", right)
+        remedy = "pass redis.Redis(...), or leave it out"
+        raise InvalidDagType(f"redis_instance={client!r}", "is not a client of a Redis", remedy)
     pool = client.connection_pool
     plain = {
         name: value
@@ -250,15 +368,15 @@ class ValuesInRedis:
         return ValuesInRedis, self._made_of
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
-        with _reachable_at_all():
+        with _always_unavailable():
             self._client.set(key(run_id, stage_value_key(name)), data, ex=TTL_SECONDS)
 
     def get(self, run_id: str, name: str) -> bytes | None:
-        with _reachable_at_all():
+        with _always_unavailable():
             return cast("bytes | None", self._client.get(key(run_id, stage_value_key(name))))
 
     def drop(self, run_id: str, name: str) -> None:
-        with _reachable_at_all():
+        with _always_unavailable():
             self._client.unlink(key(run_id, stage_value_key(name)))
 
     def forget(self, run_id: str) -> None:
@@ -266,7 +384,7 @@ class ValuesInRedis:
 
 
 @contextmanager
-def _reachable_at_all() -> Iterator[None]:
+def _always_unavailable() -> Iterator[None]:
     try:
         yield
     except redis.exceptions.RedisError as error:

@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store.keys import key, stage_value_key
-from dagcelery.store.protocol import Server, Store
+from dagcelery.store.protocol import Store, StoreServer
 
 
 class StageValues(Protocol):
@@ -49,26 +49,23 @@ def forget_with(store: Store, values: StageValues, run_id: str) -> None:
 class ValuesOfRuns:
     """Keeps bytes among the keys of a run, which share its hash tag, its registry and its time to live."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: StoreServer) -> None:
         self._server = server
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
         at, client = stage_value_key(name), self._server.client
-        with self._server.reachable():
-            ttl = client.hget(key(run_id), "ttl")
-            if ttl is None:
-                raise RunNotFound(run_id)
-            # The registry is what deletes them, and what gives them more time.
-            writes = client.pipeline().sadd(key(run_id, "k"), at).expire(key(run_id, "k"), int(ttl))
-            writes.set(key(run_id, at), data, ex=int(ttl)).execute()
+        ttl = client.hget(key(run_id), "ttl")
+        if ttl is None:
+            raise RunNotFound(run_id)
+        # The registry is what deletes them, and what gives them more time.
+        writes = client.pipeline().sadd(key(run_id, "k"), at).expire(key(run_id, "k"), int(ttl))
+        writes.set(key(run_id, at), data, ex=int(ttl)).execute()
 
     def get(self, run_id: str, name: str) -> bytes | None:
-        with self._server.reachable():
-            return cast("bytes | None", self._server.client.get(key(run_id, stage_value_key(name))))
+        return cast("bytes | None", self._server.client.get(key(run_id, stage_value_key(name))))
 
     def drop(self, run_id: str, name: str) -> None:
-        with self._server.reachable():
-            self._server.client.unlink(key(run_id, stage_value_key(name)))
+        self._server.client.unlink(key(run_id, stage_value_key(name)))
 
     def forget(self, run_id: str) -> None:
         """The run's own keys are deleted with it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dagcelery.store.fleet import FleetAdapter
-from dagcelery.store.machine import MachineAdapter
-from dagcelery.store.protocol import ResultCache, Server, Store
+from dagcelery.store.protocol import ResultCache, Store, StoreServer
 from dagcelery.store.reader import ReaderAdapter
+from dagcelery.store.run_machine import MachineAdapter
 
 
-def assemble(server: Server, cache: ResultCache) -> Store:
+def assemble(server: StoreServer, cache: ResultCache) -> Store:
     """Return the store over a server, with a place for cached results."""
     return Store(server, MachineAdapter(server), ReaderAdapter(server), FleetAdapter(server, cache))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from dagcelery.store.records import (
     CHUNK_BYTES,
+    CLOSE,
     RETURNS_A_DEATH,
+    START,
     SUCCESSORS,
     Block,
     Claim,
@@ -20,6 +23,7 @@ from dagcelery.store.records import (
     Counts,
     Event,
     Lost,
+    NewRun,
     Outstanding,
     PieceId,
     ReadyStep,
@@ -27,6 +31,7 @@ from dagcelery.store.records import (
     RunRecord,
     Scope,
     Spot,
+    StepEntry,
     TaskResult,
 )
 
@@ -42,8 +47,31 @@ MESSAGE_CHARACTERS = 8
 FEW = 100
 """Values, or blocks, that travel with a request."""
 _FEW = 16
-_TOLD = frozenset({"b", "se", "r", "tl", "sw", "ms", "mc", "br", "ff", "hk", "kp", "rd", "rt"})
-"""What an entry of the topology says as it is, if it says it at all."""
+LETTERS: Final = {
+    "queue": "q",
+    "over": "x",
+    "waits": "n",
+    "item_waits": "e",
+    "body": "b",
+    "item_successors": "se",
+    "retry": "r",
+    "hard_limit": "tl",
+    "start_within": "sw",
+    "min_success": "ms",
+    "is_branch": "br",
+    "reads": "rd",
+    "is_returned": "rt",
+    "keeps_outputs_only": "kp",
+}
+"""By which letters a topology keeps the fields of a `StepEntry`, all but the first four only where they say something.
+
+A step is read with each arrival, so that its entry has to be small: few successors are in it as ``s``, else ``more``
+counts the portions that follow the first one. Inputs are in it as ``i``, a text or 1 for one apart. START also has
+``c``, the number of steps. Nothing else spells these letters but the scripts.
+"""
+_ALWAYS: Final = {"queue", "over", "waits", "item_waits"}
+_UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.name in LETTERS.keys() - _ALWAYS}
+_FIELDS: Final = {letter: name for name, letter in LETTERS.items()}
 
 
 # -- requests ------------------------------------------------------------------------------------
@@ -58,77 +86,112 @@ def piece(claim: Claim) -> dict[str, Any]:
     }
 
 
-def wanted(request: ClaimRequest | None) -> dict[str, Any] | None:
-    """Say what a worker would claim next."""
+def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
+    """Say what the record says of a run at first; `tokens` names the values whose bytes come along."""
+    start, close = run.topology[0][START], run.topology[0][CLOSE]
+    options = {
+        "outlives": None if start.fail_fast else 1,
+        "hooks": close.queue if start.has_hooks else None,
+        "held": run.held,
+        "reservation": run.reservation,
+        "fingerprint": run.fingerprint,
+    }
+    return {
+        "name": run.name,
+        "digest": run.digest,
+        "ttl": run.ttl_seconds,
+        "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
+        "tokens": tokens,
+        "lists": dict(run.lists),
+        "deadline": run.deadline_seconds,
+        "bodies": len(run.topology),
+    } | {name: value for name, value in options.items() if value}
+
+
+def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
+    """Say what a worker would claim next; leave out what is empty."""
     if request is None:
         return None
-    said: dict[str, Any] = {"queue": request.queue, "owner": request.owner, "message": request.message}
-    said["slots"] = max(1, request.slots)
+    about: dict[str, Any] = {"queue": request.queue, "owner": request.owner, "message": request.message}
+    about["slots"] = max(1, request.slots)
     if request.focus:
-        said["focus"] = request.focus
+        about["focus"] = request.focus
     if request.only:
-        said["only"] = True
+        about["only"] = True
     if request.ranges:
-        said["ranges"] = dict(request.ranges)
+        about["ranges"] = dict(request.ranges)
     if request.arrived:
-        said["arrived"] = True
-    return said
+        about["arrived"] = True
+    return about
 
 
-def done(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
-    """Say what came of a piece, but for the bytes; what is empty is left out."""
-    said = piece(claim)
-    said["owner"], said["token"] = owner, token
-    said["started"], said["seconds"] = result.started, result.seconds
+def block_names(blocks: Iterable[Block]) -> list[tuple[str, int, int, int]]:
+    """Name blocks whose bytes come along."""
+    return [(block.token, block.lo, block.hi, block.attempt) for block in blocks]
+
+
+def result(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
+    """Say what came of a piece, but for the bytes; leave out what is empty."""
+    about = piece(claim)
+    about["owner"], about["token"] = owner, token
+    about["started"], about["seconds"] = result.started, result.seconds
     if claim.lo >= 0:
-        said["done"] = result.done
+        about["done"] = result.done
     if result.lists:
-        said["lists"] = dict(result.lists)
+        about["lists"] = dict(result.lists)
     if result.cached:
-        said["cached"] = result.cached
+        about["cached"] = result.cached
     if result.failure is not None:
-        said["failed"], said["retry"], said["seed"] = True, result.retryable, seed()
+        about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
         if result.policy is not None:
-            said["policy"] = result.policy
-        said["markers"] = [(b.token, b.lo, b.hi, b.attempt) for b in result.markers]
+            about["policy"] = result.policy
+        about["markers"] = block_names(result.markers)
     if request is not None:
-        said["want"] = wanted(request)
-    return said
+        about["want"] = claim_request(request)
+    return about
 
 
-def topology_fields(body: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
     """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
 
-    More than a few successors stand in portions of their own; so do inputs, unless there are so many that no claim
+    More than a few successors are kept in portions of their own; so are inputs, unless there are so many that no claim
     can carry them.
     """
-    steps = sum(1 for name in body if name.isdigit())
-    for name, entry in body.items():
-        field = {"start": "-1", "close": "-2"}.get(name, name)
-        successors = list(entry.get("s") or ())
-        announced = list(portions(successors, SUCCESSORS))
-        inputs = [list(entry.get("in") or ()), list(entry.get("ea") or ())]
-        small = {k: v for k, v in entry.items() if k in _TOLD and v not in (None, [], ())}
-        small |= {
-            "q": entry["q"],
-            "x": entry.get("x") or "",
-            "e": entry.get("e") or 0,
-            "n": entry.get("n") or 0,
-        }
+    steps = sum(1 for step in body if step >= 0)
+    for step, entry in body.items():
+        small = {LETTERS[name]: getattr(entry, name) for name in _ALWAYS}
+        for name, unsaid in _UNSAID.items():
+            if (value := getattr(entry, name)) not in (unsaid, []):
+                small[LETTERS[name]] = value
+        announced = list(portions(entry.successors, SUCCESSORS))
         if len(announced) > 1:
             small["more"] = len(announced) - 1
-        if len(successors) <= _FEW:
-            small["s"], announced = successors, []
-        if any(inputs) and sum(map(len, inputs)) <= _FIELDS_A_SCRIPT:
-            small["i"] = _text(inputs).decode()
-            if sum(map(len, inputs)) > _FEW:
-                yield f"{field}:i", _text(inputs)
-                small["i"] = 1
-        if field == "-1":
+        if len(entry.successors) <= _FEW:
+            small["s"], announced = entry.successors, []
+        count = len(entry.inputs) + len(entry.item_inputs)
+        if 0 < count <= _FIELDS_A_SCRIPT:
+            inputs = _text([entry.inputs, entry.item_inputs])
+            small["i"] = inputs.decode() if count <= _FEW else 1
+            if count > _FEW:
+                yield f"{step}:i", inputs
+        if step == START:
             small["c"] = steps
-        yield field, _text(small)
+        yield str(step), _text(small)
         for number, portion in enumerate(announced):
-            yield f"{field}:{number}", _text(portion)
+            yield f"{step}:{number}", _text(portion)
+
+
+def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
+    """Return a body's topology as `topology_fields` laid it out, but for the steps' inputs."""
+    entries = {}
+    for name, text in texts.items():
+        if name.lstrip("-").isdigit():
+            kept = json.loads(text)
+            numbers = range(kept.get("more", 0) + 1) if "s" not in kept else ()
+            successors = kept.get("s") or [s for number in numbers for s in json.loads(texts[f"{name}:{number}"])]
+            said = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
+            entries[int(name)] = StepEntry(**said, successors=successors)
+    return entries
 
 
 def split_by_size(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -185,8 +248,8 @@ def _text(value: object) -> bytes:
 # -- answers -------------------------------------------------------------------------------------
 def header(answer: list[Any]) -> dict[str, Any]:
     """Read what a verb answers, but for bytes."""
-    found: dict[str, Any] = _decode(answer[0].decode())
-    return found
+    head: dict[str, Any] = _decode(answer[0].decode())
+    return head
 
 
 def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Response:
@@ -206,16 +269,16 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
     )
 
 
-def lost(found: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
-    """Say whose claims to give back; of a message the first characters of its id are enough to tell it."""
-    said: dict[str, Any] = {"dead": list(found.dead), "left": list(found.left), "wait": wait_seconds}
-    said |= {"limited": found.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
-    if found.alive is not None:
-        said["alive"] = {
+def lost(lost: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
+    """Say whose claims to give back; the first characters of a message's id are enough to tell it."""
+    about: dict[str, Any] = {"dead": list(lost.dead), "left": list(lost.left), "wait": wait_seconds}
+    about |= {"limited": lost.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
+    if lost.alive is not None:
+        about["alive"] = {
             worker: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
-            for worker, (at, messages) in found.alive.items()
+            for worker, (at, messages) in lost.alive.items()
         }
-    return said
+    return about
 
 
 def completed(head: Mapping[str, Any]) -> list[Completed]:
@@ -236,18 +299,18 @@ def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
 def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
     scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *poisoned = row
     values: dict[str, bytes | None] = {}
-    found: dict[str, list[Block]] = {}
+    lists: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
-        tokens, lists = _names(rest[0])
+        tokens, names = _names(rest[0])
         values = dict(zip(tokens, rest[1], strict=True))
         if hi > lo:
-            found = {
+            lists = {
                 token: list(blocks(token, pairs))
-                for token, pairs in zip(lists, rest[2], strict=True)
+                for token, pairs in zip(names, rest[2], strict=True)
                 if pairs is not None
             }
     place = Scope(scope, parent, at, index, body, depth)
-    return Claim(place, step, lo, hi, attempt, items, values, found, poisoned[0] if poisoned else "", generation)
+    return Claim(place, step, lo, hi, attempt, items, values, lists, poisoned[0] if poisoned else "", generation)
 
 
 @lru_cache(maxsize=10_000)
@@ -277,24 +340,19 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
     return plans
 
 
-def record(run_id: str, found: Mapping[str, str]) -> RunRecord:
-    """Read a run's record."""
-    return RunRecord(
-        id=run_id,
-        name=found["name"],
-        state=found["state"],
-        digest=found["digest"],
-        created=float(found["created"]),
-        started=float(found.get("started", 0)),
-        ended=float(found.get("ended", 0)),
-        epoch=int(found.get("epoch", 1)),
-        failed=found.get("failed", ""),
-        reason=found.get("reason", ""),
-        deadline=float(found.get("deadline", 0)),
-        held=found.get("held", ""),
-        hook=found.get("hook", ""),
-        fingerprint=found.get("fingerprint", ""),
-    )
+_RECORD: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("name", "state", "digest", "failed", "reason", "held", "hook", "fingerprint"), str),
+    **dict.fromkeys(("created", "started", "ended", "deadline"), float),
+    "epoch": int,
+}
+
+
+def record(run_id: str, fields: Mapping[bytes, bytes]) -> RunRecord | None:
+    """Read a run's record; None where there is no run."""
+    if b"state" not in fields:
+        return None
+    texts = {name: fields[name.encode()].decode() for name in _RECORD if name.encode() in fields}
+    return RunRecord(run_id, **{name: _RECORD[name](text) for name, text in texts.items()})
 
 
 def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
@@ -345,23 +403,23 @@ def counters(
     for name, text in claims.items():
         if name:
             claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
-            found = steps.setdefault((claimed.body, step), {})
-            found.setdefault("b", claimed.started)
-            found["r"] = found.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
-    return {at: _counts(found, at, scopes) for at, found in steps.items() if at[1] >= 0}, scopes
+            numbers_of = steps.setdefault((claimed.body, step), {})
+            numbers_of.setdefault("b", claimed.started)
+            numbers_of["r"] = numbers_of.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
+    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
 
 
-def _counts(found: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
+def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
     return Counts(
-        total=int(found.get("n", scopes.get(at[0], 1))),
-        running=max(0, int(found.get("r", 0))),
-        done=int(found.get("d", 0)),
-        failed=int(found.get("f", 0)),
-        started=found.get("b", 0.0),
-        ended=found.get("e", 0.0),
-        retrying=max(0, int(found.get("w", 0))),
-        skipped=int(found.get("k", 0)),
-        cached=int(found.get("c", 0)),
+        total=int(numbers.get("n", scopes.get(at[0], 1))),
+        running=max(0, int(numbers.get("r", 0))),
+        done=int(numbers.get("d", 0)),
+        failed=int(numbers.get("f", 0)),
+        started=numbers.get("b", 0.0),
+        ended=numbers.get("e", 0.0),
+        retrying=max(0, int(numbers.get("w", 0))),
+        skipped=int(numbers.get("k", 0)),
+        cached=int(numbers.get("c", 0)),
     )
 
 

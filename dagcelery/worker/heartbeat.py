@@ -285,8 +285,9 @@ def _begin(sender: Any = None, **_: Any) -> None:
 
 def _examine(app_context: AppContext) -> None:
     """Say what is seriously wrong around this worker; it starts all the same."""
-    tell = symbol_by_name("dagcelery.doctor:tell")  # by name, as it stands above, and costs time to import
-    carefully(lambda: tell(app_context))
+    # By name: the doctor is a room above this one, and slow to import.
+    log_serious = symbol_by_name("dagcelery.doctor:log_serious")
+    carefully(lambda: log_serious(app_context))
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import pytest
 
+from checkout import EXAMPLES
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 
 T = TypeVar("T")
 QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture

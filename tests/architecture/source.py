@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "dagcelery"
+from checkout import ROOT
+
+PACKAGE = ROOT / "dagcelery"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from dagcelery.store.protocol import Server, Store
+from dagcelery.store.protocol import Store, StoreServer
 from dagcelery.store.stores import assemble
 
 Around = Callable[..., Any]
@@ -16,7 +16,7 @@ Around = Callable[..., Any]
 class Between:
     """A server whose scripts are called by `around`, or not; everything else is the server's own."""
 
-    def __init__(self, server: Server, around: Around) -> None:
+    def __init__(self, server: StoreServer, around: Around) -> None:
         self._server = server
         self._around = around
 

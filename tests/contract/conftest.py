@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from dagcelery.store import local
-from dagcelery.store.local import store_in_process
+from dagcelery.store import in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 
@@ -61,9 +61,9 @@ def store(request: pytest.FixtureRequest) -> Store:
 def _no_script_changes_what_it_decoded() -> Iterator[None]:
     """The host decodes a text once, for all that come with it: after all tests each is still what was decoded."""
     yield
-    for text, found in local._host().decoded().items():
+    for text, found in in_process._host().decoded().items():
         expected = json.loads(text, parse_float=lambda number: float(f"{float(number):.14g}"))  # as Lua writes it
-        assert json.loads(local._host().encode(found)) == _without_empty_lists(expected)
+        assert json.loads(in_process._host().encode(found)) == _without_empty_lists(expected)
 
 
 def _without_empty_lists(value: Any) -> Any:

@@ -18,12 +18,23 @@ from dagcelery.store.records import (
     ClaimRequest,
     NewRun,
     Response,
+    StepEntry,
     TaskResult,
     Topology,
 )
+from dagcelery.store.wire import LETTERS
 
 Entry = dict[str, Any]
+"""A step's entry by the store's own letters, which are short."""
 Body = dict[str, Entry]
+_FIELDS = {letter: name for name, letter in LETTERS.items()} | {
+    "s": "successors",
+    "in": "inputs",
+    "ea": "item_inputs",
+    "ff": "fail_fast",
+    "hk": "has_hooks",
+}
+_ENDS = {"start": START, "close": CLOSE}
 numbers = itertools.count(1)
 
 
@@ -41,13 +52,13 @@ def step(
     **policies: Any,
 ) -> Entry:
     """A step that waits for `n` others (and item by item for `e` fan-outs) and is waited for by `s` (`se`)."""
-    entry: Entry = {"q": q, "n": n, "e": e, "x": x, "k": "task", "in": list(needs), "ea": list(each)}
-    return entry | {"s": list(s), "se": list(se)} | ({} if b is None else {"b": b, "k": "dag"}) | policies
+    entry: Entry = {"q": q, "n": n, "e": e, "x": x, "in": list(needs), "ea": list(each)}
+    return entry | {"s": list(s), "se": list(se)} | ({} if b is None else {"b": b}) | policies
 
 
 def retry(calls: int, base: float = 0.0, factor: float = 1.0, cap: float = 60.0, *, limit: bool = False) -> Entry:
     """A policy of up to `calls` calls; `limit` if one that a time limit killed is repeated as well."""
-    return {"m": calls, "b": base, "f": factor, "c": cap, "j": 0, "h": int(limit)}
+    return {"max": calls, "base": base, "factor": factor, "cap": cap, "jitter": False, "time_limit": limit}
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:
@@ -57,13 +68,24 @@ def body(starts: Sequence[int], *steps: Entry) -> Body:
 
 def outliving(*bodies: Body) -> list[Body]:
     """A run whose other steps go on when one fails."""
-    return [bodies[0] | {"start": bodies[0]["start"] | {"ff": 0}}, *bodies[1:]]
+    return [bodies[0] | {"start": bodies[0]["start"] | {"ff": False}}, *bodies[1:]]
 
 
 def hooked(*bodies: Body, queue: str = "cpu") -> list[Body]:
     """A run that has something called at its end, on `queue`."""
-    first = {"start": bodies[0]["start"] | {"hk": 1}, "close": bodies[0]["close"] | {"q": queue}}
+    first = {"start": bodies[0]["start"] | {"hk": True}, "close": bodies[0]["close"] | {"q": queue}}
     return [bodies[0] | first, *bodies[1:]]
+
+
+def entries(bodies: Sequence[Body]) -> Topology:
+    """These bodies as the store takes them."""
+    return [
+        {
+            _ENDS[name] if name in _ENDS else int(name): StepEntry(**{_FIELDS[key]: said for key, said in step.items()})
+            for name, step in body.items()
+        }
+        for body in bodies
+    ]
 
 
 def chain(length: int) -> list[Body]:
@@ -138,7 +160,7 @@ class Worker:
         return self.store.machine.delegate(self.run_id, grant, children, self.owner, token, want)
 
     def pieces(
-        self, topology: Topology, produce: Callable[[Claim], Mapping[str, Any]], **options: Any
+        self, topology: Sequence[Body], produce: Callable[[Claim], Mapping[str, Any]], **options: Any
     ) -> Iterator[Claim]:
         """Run all that is ready, as a worker does: finish and claim the next in one call."""
         grant = self.ask(**options).claim
@@ -165,16 +187,16 @@ def name(grant: Claim) -> str:
     return plain + (f"[{grant.lo}:{grant.hi}]" if grant.lo >= 0 else "")
 
 
-def new_run(store: Store, topology: Topology, **options: Any) -> str:
+def new_run(store: Store, topology: Sequence[Body], **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
     store.machine.create(
-        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": topology} | options)
+        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": entries(topology)} | options)
     )
     return run_id
 
 
-def drain(store: Store, run_id: str, topology: Topology, **options: Any) -> list[str]:
+def drain(store: Store, run_id: str, topology: Sequence[Body], **options: Any) -> list[str]:
     """Let one worker do the whole run; give back what it was granted, in order."""
     queues = sorted({entry["q"] for body in topology for entry in body.values()})
     produce = options.pop("produce", nothing)

@@ -12,7 +12,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, body, elements, new_run, retry, step
+from .moves import Body, Worker, body, elements, entries, new_run, retry, step
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
@@ -23,7 +23,7 @@ PAIR = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 def grow(worker: Worker, grant: Claim, *bodies: Body, plan: bytes = b"sealed", token: str = "") -> Response:
     """Delegate a piece to a plan with these bodies."""
     first = worker.store.machine.number(worker.run_id, len(bodies))
-    made = Child(grant.lo, plan=ChildPlan(first, bodies, plan))
+    made = Child(grant.lo, plan=ChildPlan(first, entries(bodies), plan))
     return worker.store.machine.delegate(worker.run_id, grant, [made], worker.owner, token or f"grow-{first}", None)
 
 
@@ -120,7 +120,7 @@ def test_a_plan_may_map_nested_dags(store: Store) -> None:
     worker = Worker(store, run_id)
     first = store.machine.number(run_id, 2)
     bodies = [body([0], step(s=[1]), step(1, x="0.0", b=first + 1)), body([0], step())]
-    made = Child(-1, plan=ChildPlan(first, bodies, b"sealed"))
+    made = Child(-1, plan=ChildPlan(first, entries(bodies), b"sealed"))
     store.machine.delegate(run_id, worker.claim(), [made], worker.owner, "t", None)
     worker.finish(worker.claim(), lists={"0.0": 2}, values={"0.0#": b"2"})
     seen = []
@@ -198,7 +198,7 @@ def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
     worker = Worker(store, run_id)
     grant = worker.claim()
     first = store.machine.number(run_id, 1)
-    made = [Child(-1, plan=ChildPlan(first, [body([0], step())], b"sealed"))]
+    made = [Child(-1, plan=ChildPlan(first, entries([body([0], step())]), b"sealed"))]
     replies = [store.machine.delegate(run_id, grant, made, worker.owner, "same", None) for _ in range(2)]
     assert replies[0] == replies[1]
     progress = store.reader.progress(run_id)
@@ -295,7 +295,7 @@ def test_a_rewound_step_makes_its_plan_anew(store: Store) -> None:
 
 
 def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:
-    kept: list[Any] = [GROWING[0] | {"start": GROWING[0]["start"] | {"kp": 1}}]
+    kept: list[Any] = [GROWING[0] | {"start": GROWING[0]["start"] | {"kp": True}}]
     kept[0]["1"] = kept[0]["1"] | {"rd": [0], "rt": 1}
     run_id = new_run(store, kept)
     worker = Worker(store, run_id)
@@ -322,6 +322,6 @@ def test_what_is_staged_for_a_run_that_is_gone_is_not_written(redis_store: Any, 
     worker = Worker(redis_store, run_id)
     grant = worker.claim()
     redis_store.machine.delete(run_id)
-    made = [Child(-1, plan=ChildPlan(1, PAIR, b"sealed"))]
+    made = [Child(-1, plan=ChildPlan(1, entries(PAIR), b"sealed"))]
     assert redis_store.machine.delegate(run_id, grant, made, worker.owner, "t", None).run == "gone"
     assert not raw.exists(key(run_id, "g", 1))

@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, scope_id
 
@@ -21,7 +21,7 @@ from .test_rewinds import Rewound, again
 
 
 def keeping_outputs(*bodies: Body) -> list[Body]:
-    return [bodies[0] | {"start": bodies[0]["start"] | {"kp": 1}}, *bodies[1:]]
+    return [bodies[0] | {"start": bodies[0]["start"] | {"kp": True}}, *bodies[1:]]
 
 
 LINE = keeping_outputs(body([0], step(s=[1]), step(1, s=[2, 3], rd=[0]), step(1, rd=[1]), step(1, rd=[1], rt=1)))
@@ -175,7 +175,7 @@ class Freeing(Rewound):
             for reader in (*entry["s"], *entry["se"]):
                 entries[reader].setdefault("rd", []).append(source)
             if self.choice.random() < 0.2:
-                entry["rt"] = 1
+                entry["rt"] = True
         return keeping_outputs(*topology)
 
     def claim(self) -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from lupa.lua51 import LuaError
 
 from dagcelery import dag, task
-from dagcelery.store import local
-from dagcelery.store.local import LocalServer, store_in_process
+from dagcelery.store import in_process
+from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
 from .moves import Worker, body, chain, drain, new_run, step
@@ -144,14 +144,14 @@ def script(raw: redis.Redis, text: str) -> tuple[Callable[..., Any], Callable[..
     """A script on both; it is given one request, and a payload."""
     host = LocalServer()
 
-    def in_process(request: dict[str, Any], payload: bytes) -> Any:
-        local._host().load("probe", text)
+    def on_host(request: dict[str, Any], payload: bytes) -> Any:
+        in_process._host().load("probe", text)
         return host.run("probe", "key", request, payload)
 
     def on_server(request: dict[str, Any], payload: bytes) -> Any:
         return raw.eval(text, 1, "key", json.dumps(request), payload)
 
-    return in_process, on_server
+    return on_host, on_server
 
 
 NUMBER = """
@@ -205,7 +205,7 @@ def test_what_the_host_has_not_it_says() -> None:
 
 def test_a_key_is_gone_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     server, now = LocalServer(), time.time()
-    monkeypatch.setattr(local.time, "time", lambda: now)
+    monkeypatch.setattr(in_process.time, "time", lambda: now)
     server.command("HSET", "a", "f", "v")
     server.command("PEXPIRE", "a", 1500)
     now += 1.4
@@ -259,7 +259,7 @@ def _is_apart(store: Store, run_id: str) -> None:
 def test_a_forked_child_has_a_host_of_its_own_even_if_another_thread_was_in_it() -> None:
     store = store_in_process()
     run_id = new_run(store, chain(2))
-    with local._host():
+    with in_process._host():
         child = multiprocessing.get_context("fork").Process(target=_is_apart, args=[store, run_id])
         child.start()
         child.join(60)
@@ -284,7 +284,7 @@ def doubled(n: int) -> list[int]:
 
 def test_a_store_that_is_dropped_is_freed() -> None:
     used: list[float] = []
-    count = local._host().lua.eval("function() collectgarbage('collect') return collectgarbage('count') end")
+    count = in_process._host().lua.eval("function() collectgarbage('collect') return collectgarbage('count') end")
     for _ in range(3):
         for _ in range(30):
             doubled.invoke(200)

@@ -10,7 +10,7 @@ import redis
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import START, SUCCESSORS, NewRun
 
-from .moves import Body, Worker, body, chain, drain, new_run, nothing, step
+from .moves import Body, Worker, body, chain, drain, entries, new_run, nothing, step
 
 
 def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
@@ -140,7 +140,7 @@ def test_a_run_without_steps_is_done_at_once(store: Store) -> None:
 
 
 def test_creating_a_run_again_changes_nothing(store: Store) -> None:
-    run = NewRun("again", "test", b"plan", "d1", chain(2), values={"$n": b"1"})
+    run = NewRun("again", "test", b"plan", "d1", entries(chain(2)), values={"$n": b"1"})
     first = store.machine.create(run)
     Worker(store, "again").claim()
     second = store.machine.create(run)

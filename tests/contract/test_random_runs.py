@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, START, Claim, Lost, Response
 
@@ -40,7 +40,7 @@ def random_topology(choice: random.Random, inner: bool = False) -> list[Body]:
             steps[j]["s"].append(i)
         entry["e"], entry["n"] = len(followed), len(waited)
         if over and not inner and not nested and choice.random() < 0.5:
-            entry |= {"b": 1, "k": "dag"}
+            entry |= {"b": 1}
             nested = random_topology(choice, inner=True)
         steps.append(entry)
         lists.append(over)

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, NewRun, Scope, TaskResult
 from dagcelery.store.redis import store_on_redis
 
-from .moves import Worker, body, chain, drain, new_run, results, step
+from .moves import Worker, body, chain, drain, entries, new_run, results, step
 
 
 def test_both_stores_keep_the_contract() -> None:
@@ -176,5 +176,5 @@ def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
 
 
 def test_parameters_may_be_none_at_all(store: Store) -> None:
-    store.machine.create(NewRun("bare", "bare", b"p", "d", chain(1)))
+    store.machine.create(NewRun("bare", "bare", b"p", "d", entries(chain(1))))
     assert drain(store, "bare", chain(1)) == ["0"]

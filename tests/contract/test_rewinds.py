@@ -12,7 +12,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcelery.store.local import store_in_process
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
 from dagcelery.store.redis import store_on_redis

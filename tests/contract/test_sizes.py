@@ -11,7 +11,7 @@ import redis
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
-from dagcelery.store.staging import Staging
+from dagcelery.store.run_machine import Stager
 
 from .between import between
 from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, step
@@ -162,9 +162,9 @@ def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
     run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     worker, dead = Worker(measured, run_id), Worker(measured, run_id, "boot-d:1")
     lost = dead.claim()
-    staging = Staging(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
-    staging.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
-    staging.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
+    stager = Stager(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
+    stager.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
+    stager.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
     measured.machine.sweep(run_id, Lost(["boot-d"]), 1)
     grant = worker.claim()
     assert grant.attempt == 2

@@ -48,11 +48,11 @@ def overran(store: Store, policy: dict[str, Any]) -> list[float]:
 def test_waits_vary_where_the_policy_says_so(store: Store, happens: Any) -> None:
     policy = retry(5, SECONDS, 1.0, SECONDS, limit=True)
     assert happens(store, policy) == [pytest.approx(SECONDS, abs=60)] * ITEMS
-    varied = happens(store, policy | {"j": 1})
+    varied = happens(store, policy | {"jitter": True})
     assert len(varied) == ITEMS
     assert all(SECONDS / 2 - 60 < wait <= SECONDS for wait in varied)
     assert max(varied) - min(varied) > 1  # they would all be alike once in 10^30 times
-    assert varied != happens(store, policy | {"j": 1})
+    assert varied != happens(store, policy | {"jitter": True})
 
 
 @pytest.mark.parametrize("happens", [failed, overran])

@@ -9,12 +9,12 @@ import threading
 import redis
 
 from dagcelery.store.fleet import enroll
+from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import RUNS, key
-from dagcelery.store.local import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import NewRun, Spot, scope_id
 
-from .moves import Worker, body, chain, new_run, results, retry, step
+from .moves import Worker, body, chain, entries, new_run, results, retry, step
 
 
 def test_a_listener_is_told_of_the_next_event(store: Store) -> None:
@@ -150,7 +150,7 @@ def test_runs_are_listed_newest_first(store: Store) -> None:
 
 def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
     first, second = new_run(store, chain(1)), new_run(store, chain(1))
-    store.machine.create(NewRun(first, "test", b"plan", "d1", chain(1)))
+    store.machine.create(NewRun(first, "test", b"plan", "d1", entries(chain(1))))
     assert [run.id for run in store.fleet.runs("", math.inf, 10)] == [second, first]
 
 

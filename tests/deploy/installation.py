@@ -13,13 +13,13 @@ from pathlib import Path
 
 import redis
 
+from checkout import ROOT
 from dagcelery.local import Process
 from dagcelery.local.processes import Guard, tail
 from dagcelery.local.server import find_binary, free_ports
 
-ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "worker_config"
-USERLAND = ROOT / "tests" / "end_to_end" / "userland"
+USERLAND = ROOT / "tests" / "workers" / "end_to_end" / "userland"
 BOOT_SECONDS = 60.0
 
 

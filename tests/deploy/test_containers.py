@@ -1,15 +1,15 @@
-"""What the files for containers promise, read without Docker; tests/docker tries it."""
+"""What the files for containers promise, read without Docker; tests/deploy/docker tries it."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from checkout import ROOT
+
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 SECRETS = ("REDIS_PASSWORD", "DAGCELERY_SIGNING_KEY", "FLOWER_BASIC_AUTH")

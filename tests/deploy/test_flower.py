@@ -14,11 +14,12 @@ from contextlib import suppress
 
 import pytest
 
+from checkout import ROOT
 from dagcelery.local import Server
 from dagcelery.local.processes import tail
 from dagcelery.local.server import free_ports
 
-from .installation import BOOT_SECONDS, CONFIG, ROOT
+from .installation import BOOT_SECONDS, CONFIG
 
 COMMAND = [
     *(sys.executable, "-m", "celery", "-A", "dagcelery", "--config", "worker_config.celeryconfig"),

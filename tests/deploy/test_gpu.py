@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from checkout import ROOT
 from dagcelery.local import Cluster, cluster
 
-from .installation import ROOT, await_ready, worker
+from .installation import await_ready, worker
 
 SECONDS = 60.0
 TASKS = """

@@ -14,6 +14,7 @@ import pytest
 import quotas
 import redis
 
+from checkout import ROOT
 from dagcelery import Run, RunState
 from dagcelery.client import Client, default_client, set_default
 from dagcelery.errors import NodeFailed, RunCancelled
@@ -21,7 +22,7 @@ from dagcelery.local.processes import Guard
 from dagcelery.local.server import find_binary
 from dagcelery.settings import Settings
 
-from .installation import CONFIG, ROOT, Redis, await_ready, private_redis, worker
+from .installation import CONFIG, Redis, await_ready, private_redis, worker
 
 SECONDS = 60.0
 

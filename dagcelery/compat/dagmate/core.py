@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagcelery.errors import InvalidConfig
-from dagcelery.frontends.yaml import Workflow, load
+from dagcelery.frontends.yaml import ConfiguredWorkflow, load
 
 __all__ = ["Dagmate"]
 
@@ -22,9 +22,9 @@ class Dagmate:
             found = "there is none" if config is None else "there are two"
             raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and {found}", "give either")
         self._config = config if config_file is None else config_file
-        self.workflows: Mapping[str, Workflow] = {}
+        self.workflows: Mapping[str, ConfiguredWorkflow] = {}
 
-    def activate(self) -> Mapping[str, Workflow]:
+    def activate(self) -> Mapping[str, ConfiguredWorkflow]:
         """Read the configuration, import its modules, and return its workflows by name. Raises InvalidConfig.
 
         A workflow can be called, which runs it here, and given to `dagcelery.submit`, which runs it on workers.

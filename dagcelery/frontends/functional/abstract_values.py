@@ -14,20 +14,18 @@ from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.source_code import FunctionNode
 from dagcelery.objects import cell_contents
 
-MISSING: Final = object()
-
 
 @dataclass(frozen=True)
-class Mark:
+class Kind:
     """A value of which only the kind is known."""
 
     name: str
 
 
-PLAIN: Final = Mark("some value that is there")
-OUTPUT: Final = Mark("the output of a node")
-TABLE: Final = Mark("a dict or a set")
-NOTHING: Final = Mark("an element of what has none")
+PLAIN: Final = Kind("some value that is there")
+OUTPUT: Final = Kind("the output of a node")
+TABLE: Final = Kind("a dict or a set")
+NOTHING: Final = Kind("an element of an empty list")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Each:
+class Uniform:
     """A list or an iterator whose elements all stand for `of`."""
 
     of: AbstractValue
@@ -54,11 +52,11 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Local:
-    """A function that is written within the body, and the names around it."""
+class LocalFunction:
+    """A function that is written within the body, and the frame around it."""
 
     node: FunctionNode = field(compare=False)
-    names: Names = field(compare=False)
+    frame: Frame = field(compare=False)
     identity: tuple[int, int] = (0, 0)
 
 
@@ -69,16 +67,16 @@ class Rest:
     pairs: tuple[tuple[str, AbstractValue], ...]
 
 
-AbstractValue: TypeAlias = Mark | Known | Each | Fixed | Local | Rest
+AbstractValue: TypeAlias = Kind | Known | Uniform | Fixed | LocalFunction | Rest
 
 
 @dataclass
-class Names:
+class Frame:
     """The variables of one call of a function; others are looked for in the functions around it, then in its module."""
 
     own: dict[str, AbstractValue]
     function: types.FunctionType
-    outer: Names | None = None
+    outer: Frame | None = None
     changing: frozenset[str] = frozenset()
     """Names of which nothing is claimed, since functions within this one change them."""
 
@@ -86,18 +84,33 @@ class Names:
         """Return what a name stands for."""
         if name in self.own:
             return self.own[name]
-        return self.outer.look(name) if self.outer is not None else _around(self.function, name)
+        return self.outer.look(name) if self.outer is not None else _global(self.function, name)
 
     def put(self, name: str, value: AbstractValue) -> None:
         """Let a variable of this function stand for a value."""
         self.own[name] = PLAIN if name in self.changing else value
 
     def change(self, name: str, value: AbstractValue) -> None:
-        """Let a variable stand for a list that was changed, wherever the variable is."""
+        """Let a variable stand for a list that was changed, in whichever frame the variable is."""
         if name in self.own:
             self.put(name, value)
         elif self.outer is not None:
             self.outer.change(name, value)
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Claim nothing more of lists that may hold something else now."""
+        for name in names:
+            if is_list(self.look(name)):
+                self.change(name, PLAIN)
+
+    def claim_nothing(self, names: Iterable[str]) -> None:
+        """Let variables of this function stand for some plain value each."""
+        self.own.update(dict.fromkeys(names, PLAIN))
+
+    def join(self, paths: Sequence[Mapping[str, AbstractValue]]) -> None:
+        """Let each variable stand for what it is at the ends of all `paths` that lead here."""
+        names = dict.fromkeys(name for path in paths for name in path)
+        self.own = {name: joined(path.get(name, NOTHING) for path in paths) for name in names}
 
 
 def known(value: object) -> Known:
@@ -105,9 +118,9 @@ def known(value: object) -> Known:
     return Known(value, id(value))
 
 
-def written_within(node: FunctionNode, names: Names) -> Local:
+def local_function(node: FunctionNode, frame: Frame) -> LocalFunction:
     """Return what stands for a function that is written within a body."""
-    return Local(node, names, (id(node), id(names)))
+    return LocalFunction(node, frame, (id(node), id(frame)))
 
 
 def truth(value: AbstractValue) -> bool | None:
@@ -121,32 +134,40 @@ def compared(one: AbstractValue, sign: ast.cmpop, other: AbstractValue) -> Abstr
         return PLAIN
     if isinstance(sign, ast.Eq | ast.NotEq):
         return known((one.value == other.value) is isinstance(sign, ast.Eq))
-    is_single = any(each.value is None or type(each.value) is bool for each in (one, other))
-    return known((one.value is other.value) is isinstance(sign, ast.Is)) if _is_identity(sign) and is_single else PLAIN
-
-
-def _is_identity(sign: ast.cmpop) -> bool:
-    return isinstance(sign, ast.Is | ast.IsNot)
+    has_one_object = any(each.value is None or type(each.value) is bool for each in (one, other))
+    if isinstance(sign, ast.Is | ast.IsNot) and has_one_object:
+        return known((one.value is other.value) is isinstance(sign, ast.Is))
+    return PLAIN
 
 
 def is_list(value: AbstractValue) -> bool:
     """Whether a value may grow."""
-    return isinstance(value, Each) or (isinstance(value, Fixed) and not value.is_tuple)
+    return isinstance(value, Uniform) or (isinstance(value, Fixed) and not value.is_tuple)
 
 
 def joined(values: Iterable[AbstractValue]) -> AbstractValue:
-    """Return what stands for one of several, of which nobody knows which: nothing is claimed that may be wrong."""
-    found: AbstractValue = NOTHING
+    """Return what stands for any one of several values: nothing is claimed that may be false."""
+    result: AbstractValue = NOTHING
     for value in values:
-        found = _either(found, value)
-    return found
+        result = _either(result, value)
+    return result
+
+
+def _either(one: AbstractValue, other: AbstractValue) -> AbstractValue:
+    if one == other or other == NOTHING:
+        return one
+    if one == NOTHING:
+        return other
+    if isinstance(one, Uniform | Fixed) and isinstance(other, Uniform | Fixed):
+        return Uniform(_either(item_of(one), item_of(other)))
+    return PLAIN
 
 
 def item_of(value: AbstractValue) -> AbstractValue:
     """Return what iterating a value gives."""
     if value == OUTPUT:
         return OUTPUT
-    if isinstance(value, Each):
+    if isinstance(value, Uniform):
         return value.of
     if isinstance(value, Fixed):
         return joined(value.items)
@@ -158,9 +179,8 @@ def item_of(value: AbstractValue) -> AbstractValue:
 
 def holds_output(value: AbstractValue) -> bool:
     """Whether there are outputs in a list or a tuple."""
-    if isinstance(value, Each):
-        return value.of == OUTPUT or holds_output(value.of)
-    return isinstance(value, Fixed) and any(each == OUTPUT or holds_output(each) for each in value.items)
+    items = value.items if isinstance(value, Fixed) else (value.of,) if isinstance(value, Uniform) else ()
+    return any(each == OUTPUT or holds_output(each) for each in items)
 
 
 def is_table(value: AbstractValue) -> bool:
@@ -180,44 +200,48 @@ def attribute_of(value: AbstractValue, name: str) -> AbstractValue:
     if isinstance(holder, types.ModuleType):
         return known(vars(holder)[name]) if name in vars(holder) else PLAIN
     try:
-        found = inspect.getattr_static(holder, name)
-    except Exception:  # classes of others may raise anything
+        attribute = inspect.getattr_static(holder, name)
+    except Exception:  # the classes of users may raise anything
         return PLAIN
-    if isinstance(found, types.FunctionType) and not isinstance(holder, type) and name not in _own_of(holder):
-        return known(types.MethodType(found, holder))
+    is_own = name in getattr(holder, "__dict__", ())
+    if isinstance(attribute, types.FunctionType) and not isinstance(holder, type) and not is_own:
+        return known(types.MethodType(attribute, holder))
     # What an object holds may be another value later in the body; functions and tables mostly are not.
-    return PLAIN if isinstance(found, _COMPUTED) or type(found) in _CONSTANTS else known(found)
-
-
-def constant(node: ast.expr) -> object:
-    """Return the value of a literal, MISSING for anything else."""
-    return node.value if isinstance(node, ast.Constant) else MISSING
+    return PLAIN if isinstance(attribute, _COMPUTED) or type(attribute) in _CONSTANTS else known(attribute)
 
 
 def bound(
-    parameters: ast.arguments, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+    parameters: ast.arguments, arguments: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
 ) -> dict[str, AbstractValue]:
     """Return what parameters stand for; one whose argument is unknown stands for some plain value."""
-    places = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
-    own: dict[str, AbstractValue] = dict(zip(places, given, strict=False))
+    names = [each.arg for each in (*parameters.posonlyargs, *parameters.args)]
+    own: dict[str, AbstractValue] = dict(zip(names, arguments, strict=False))
     return own | {name: value for name, value in named.items() if name is not None}
 
 
-def result_of_builtin(function: object, given: Sequence[AbstractValue]) -> AbstractValue:
+def defaults_of(function: types.FunctionType) -> dict[str, AbstractValue]:
+    """Return what the parameters of a function stand for that have defaults."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    own = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
+    return {name: known(value) for name, value in own.items()}
+
+
+def result_of_builtin(function: object, arguments: Sequence[AbstractValue]) -> AbstractValue:
     """Return what a function of Python's own gives."""
     if function is builtins.zip:
-        return Each(Fixed(tuple(map(item_of, given))))
+        return Uniform(Fixed(tuple(map(item_of, arguments))))
     if any(function is each for each in _TABLES):
         return TABLE
-    if not given:
+    if not arguments:
         return PLAIN
     if function is builtins.enumerate:
-        return Each(Fixed((PLAIN, item_of(given[0]))))
-    return Each(item_of(given[0])) if any(function is each for each in _LISTS) else PLAIN
+        return Uniform(Fixed((PLAIN, item_of(arguments[0]))))
+    return Uniform(item_of(arguments[0])) if any(function is each for each in _LISTS) else PLAIN
 
 
 def is_harmless(callee: AbstractValue) -> bool:
-    """Whether a call changes nothing that it is given."""
+    """Whether a call changes none of its arguments."""
     if not isinstance(callee, Known):
         return False
     function = callee.value
@@ -225,25 +249,19 @@ def is_harmless(callee: AbstractValue) -> bool:
     return is_builtin or isinstance(function, Definition)
 
 
-def _own_of(holder: object) -> Any:
-    return getattr(holder, "__dict__", ())
+def is_message(called: ast.expr, callee: AbstractValue) -> bool:
+    """Whether a call shows something to people, which then goes nowhere else."""
+    if isinstance(callee, Known):
+        module = getattr(callee.value, "__module__", None)
+        return callee.value is builtins.print or str(module).partition(".")[0] in _LOGGING
+    return isinstance(called, ast.Attribute) and called.attr in _LOG_METHODS
 
 
-def _either(one: AbstractValue, other: AbstractValue) -> AbstractValue:
-    if one == other or other == NOTHING:
-        return one
-    if one == NOTHING:
-        return other
-    if isinstance(one, Each | Fixed) and isinstance(other, Each | Fixed):
-        return Each(_either(item_of(one), item_of(other)))
-    return PLAIN
-
-
-def _around(function: types.FunctionType, name: str) -> AbstractValue:
+def _global(function: types.FunctionType, name: str) -> AbstractValue:
     code = function.__code__
     if name in code.co_freevars:
-        held = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
-        return known(held[0]) if held else PLAIN
+        contents = cell_contents((function.__closure__ or ())[code.co_freevars.index(name)])
+        return known(contents[0]) if contents else PLAIN
     scope: dict[str, Any] = function.__globals__
     built_in: dict[str, Any] = cast(Any, function).__builtins__
     return known(scope[name]) if name in scope else known(built_in[name]) if name in built_in else PLAIN
@@ -253,3 +271,5 @@ _COMPUTED: Final = (property, classmethod, staticmethod, types.MemberDescriptorT
 _CONSTANTS: Final = frozenset({bool, int, float, str, bytes, type(None)})
 _TABLES: Final = (builtins.set, builtins.frozenset, builtins.dict)
 _LISTS: Final = (builtins.list, builtins.tuple, builtins.sorted, builtins.reversed, builtins.iter)
+_LOG_METHODS: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+_LOGGING: Final = frozenset({"logging", "loguru", "structlog", "warnings", "_warnings"})

@@ -10,30 +10,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, cast
 
+from dagcelery import bounded
 from dagcelery.errors import CyclicDependency, InvalidDag
+from dagcelery.frontends.functional.annotations import Path, element_of, hint_at, serializer_at, serializer_of
 from dagcelery.frontends.functional.lowering import Body, Folded, Level, LoweredNode
-from dagcelery.frontends.functional.recorded import (
-    Call,
-    CalledDag,
-    CalledTask,
-    Names,
-    Path,
-    Ref,
-    Result,
-    at,
-    element_of,
-    followed,
-    leaves,
-    mapped,
-    output_name,
-    serializer_at,
-    serializer_of,
-    valid,
-)
+from dagcelery.frontends.functional.recorded import Call, CalledDag, CalledTask, Ref, Result, followed, leaves, mapped
 from dagcelery.frontends.functional.trace import NESTED
 from dagcelery.model import graph as model
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
+from dagcelery.model.nodes import (
+    FromKey,
+    FromPath,
+    FromProperty,
+    FromReturnValue,
+    TaskOutput,
+    UniqueNames,
+    output_name,
+    valid,
+)
 from dagcelery.model.options import DagOptions, Serializer
 from dagcelery.model.signatures import hints
 from dagcelery.model.sources import (
@@ -136,7 +130,7 @@ def _outputs(returns: Source) -> Iterator[tuple[str, Source]]:
     if isinstance(returns, DictOf):
         # Different keys may look the same once they are names: one that is a name as it stands keeps it.
         plain = {key for key, _ in returns.pairs if isinstance(key, str) and _key_name(key) == f"key_{key}"}
-        names = Names(map(_key_name, plain))
+        names = UniqueNames(map(_key_name, plain))
         for key, source in returns.pairs:
             is_plain = isinstance(key, str) and key in plain
             yield _key_name(key) if is_plain else names.give(_key_name(key)), source
@@ -216,7 +210,7 @@ def _output(callee: CalledTask, node: LoweredNode, name: str) -> TaskOutput:
 
 
 def _serializer(callee: CalledTask, path: Path, split: bool) -> Serializer | None:
-    of_element = serializer_of(element_of(at(callee.returns, path))) if split else None
+    of_element = serializer_of(element_of(hint_at(callee.returns, path))) if split else None
     if isinstance(of_element, Serializer):
         return of_element
     return serializer_at(callee.options.serializer, callee.returns, path)
@@ -252,9 +246,7 @@ class Grown:
         shape = self._name, tuple([_call_shape(call, values) for call in self._calls]), _shape(self._returns, values)
         known = _shapes.get(shape)
         if known is None:
-            if len(_shapes) >= _KEPT_SHAPES:
-                _shapes.pop(next(iter(list(_shapes))), None)  # other threads keep shapes, too
-            known = _shapes[shape] = self._opened(), self._calls
+            known = bounded.put(_shapes, shape, (self._opened(), self._calls), _KEPT_SHAPES)
         return known[0], values
 
     def _opened(self) -> DAG:
@@ -275,7 +267,7 @@ class Grown:
 
 
 def _dag(name: str, calls: list[Call], returns: Source) -> DAG:
-    taken = Names()
+    taken = UniqueNames()
     names = [
         taken.fix(call.callee.name) if call.callee.name_is_fixed else taken.give(call.callee.name) for call in calls
     ]

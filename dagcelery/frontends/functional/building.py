@@ -18,11 +18,14 @@ from typing import Any, Final, NoReturn, TypeVar, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.assembly import Grown, graph, lone
+from dagcelery.frontends.functional.captures import CONDITION, Captures
 from dagcelery.frontends.functional.definition import name_of
 from dagcelery.frontends.functional.lowering import check_agreement, folded
-from dagcelery.frontends.functional.outputs import CONDITION, REFUSED, Captures, Output, Table, title, trace_of
-from dagcelery.frontends.functional.recorded import THREE, CalledDag, Parameter, Probes, Ref, Result, hint_of, others
-from dagcelery.frontends.functional.trace import Trace, current
+from dagcelery.frontends.functional.outputs import REFUSED, Output, Recorder, current, title, trace_of
+from dagcelery.frontends.functional.recorded import CalledDag, Parameter, Ref, Result, hint_of
+from dagcelery.frontends.functional.sample_lengths import THREE, Probes, others
+from dagcelery.frontends.functional.trace import Trace
+from dagcelery.frontends.functional.value_numbering import Table
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
 from dagcelery.model.rules import MOST_NESTED_DAGS
@@ -231,7 +234,7 @@ def when(condition: object, then: Callable[[], Any], otherwise: Callable[[], Any
     return _recorded(trace, condition, captures, branches)
 
 
-def _recorded(trace: Trace, condition: Output, captures: Captures, branches: dict[str, Branch]) -> Output:
+def _recorded(trace: Recorder, condition: Output, captures: Captures, branches: dict[str, Branch]) -> Output:
     hints = [branch.hint for branch in branches.values()]
     hint = hints[0] if len(hints) == 2 and hints[0] == hints[1] else None
     callee = CalledDag("when", False, _dag(branches), hint)

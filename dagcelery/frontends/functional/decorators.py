@@ -8,45 +8,30 @@ task too, it calls the function.
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
-from typing import Literal as Choice
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.building import built, drive, recursion_refused
-from dagcelery.frontends.functional.definition import Definition, name_of, short_name
-from dagcelery.frontends.functional.outputs import Output, title
-from dagcelery.frontends.functional.recorded import (
-    CalledDag,
-    CalledTask,
-    Path,
-    Ref,
-    Result,
-    rebuilt,
-    serializer_at,
-    serializer_of,
-    valid,
-)
-from dagcelery.frontends.functional.snapshot import Dags, kept, key_of, read_anew
-from dagcelery.frontends.functional.trace import Trace, current
+from dagcelery.frontends.functional.annotations import Path, serializer_at, serializer_of
+from dagcelery.frontends.functional.definition import Definition, name_of
+from dagcelery.frontends.functional.outputs import Output, Recorder, title
+from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
 from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.nodes import FromReturnValue
+from dagcelery.model.nodes import FromReturnValue, short_name, valid
 from dagcelery.model.options import (
-    Cache,
+    DagKeywords,
     DagOptions,
-    Hook,
-    Retry,
-    Serialize,
+    DagUse,
     Serializer,
+    TaskKeywords,
     TaskOptions,
-    Timeout,
+    TaskUse,
     changed,
+    check_keywords,
+    schedule_of,
     words,
 )
-from dagcelery.model.schedules import Schedule, check_given, schedule_of
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
@@ -54,6 +39,9 @@ from dagcelery.tracebacks import shortened
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from dagcelery.frontends.functional.snapshot import Dags
+    from dagcelery.model.schedules import Schedule
 
 
 P = ParamSpec("P")
@@ -63,6 +51,35 @@ Q = ParamSpec("Q")
 S = TypeVar("S")
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
+"""Options that are not a task's or a DAG's to keep, and are not None where they are left out."""
+
+_OF_A_SUBMISSION: Final = ("key", "client")
+
+
+def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
+    """Let `help` and `inspect.signature` list the options that a function takes, as type checkers and editors do."""
+
+    def spell(function: F) -> F:
+        signature = inspect.signature(function)
+        fixed = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(defaults, name, _NOT_GIVEN.get(name)),
+                annotation=getattr(hint, "__forward_arg__", hint),
+            )
+            for name, hint in keywords.__annotations__.items()
+        ]
+        cast(Any, function).__signature__ = signature.replace(parameters=[*fixed, *options])
+        return function
+
+    return spell
 
 
 class TaskFunction(Definition[P, R_co]):
@@ -91,12 +108,6 @@ class TaskFunction(Definition[P, R_co]):
         self._name: str | None = None
         self._dags: Dags = {}
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        trace = current()
-        if trace is None:
-            return cast(R_co, self._called_plainly(args, kwargs))
-        return cast(R_co, self._recorded(trace, self._called_with(args, kwargs)))
-
     @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
@@ -116,46 +127,17 @@ class TaskFunction(Definition[P, R_co]):
         """Return the DAG whose only node is this task, with its parameters."""
         return self._alone(self._named())
 
+    @spelled_out(TaskUse)
     @shortened
-    def options(
-        self,
-        *,
-        name: str | None = None,
-        queue: str | None = None,
-        taint: str | Iterable[str] = (),
-        retry: Retry | None = None,
-        timeout: Timeout | float | None = None,
-        start_within: float | None = None,
-        min_success: float | None = None,
-        on_item_failure: Choice["fail", "skip"] | None = None,
-        max_concurrent: int | None = None,
-        cache: Cache | None = None,
-        on_success: Hook | None = None,
-        on_failure: Hook | None = None,
-        on_retry: Hook | None = None,
-    ) -> Self:
-        """Return this task with other options, for one use: a node's `name`, and what is said at `TaskOptions`.
+    def options(self, **options: Unpack[TaskUse]) -> Self:
+        """Return this task with other options, for one use: a node's `name`, and those of `TaskOptions`.
 
-        What is left out stays as it is, but a place takes the place of another, and so does what becomes of items.
+        Options that are left out stay as they are, but a place takes the place of another, and so does what becomes
+        of items. Raises InvalidDag.
         """
-        taints = words("taint", taint)
-        changes: dict[str, Any] = {}
-        if queue is not None or taints:
-            changes = {"queue": queue, "taints": taints}
-        if min_success is not None or on_item_failure is not None:
-            changes |= {"min_success": min_success, "on_item_failure": on_item_failure or "fail"}
-        options = changed(
-            replace(self._options, **changes),
-            retry=retry,
-            timeout=timeout,
-            start_within=start_within,
-            max_concurrent=max_concurrent,
-            cache=cache,
-            on_success=on_success,
-            on_failure=on_failure,
-            on_retry=on_retry,
-        )
-        return self._changed(_name=name or self._name, _options=options, _dags={})
+        check_keywords(options, TaskUse, f"{self.__name__}.options()")
+        name, others = options.get("name"), {key: value for key, value in options.items() if key != "name"}
+        return self._changed(_name=name or self._name, _options=changed(self._options, others), _dags={})
 
     def _repr_parts(self) -> list[str]:
         own = {"name": self._name, "outputs": self._outputs, "aliases": self._aliases}
@@ -171,7 +153,7 @@ class TaskFunction(Definition[P, R_co]):
     def _node_name(self) -> str:
         return self._name or self._options.name or valid(short_name(self._fn))
 
-    def _recorded(self, trace: Trace, arguments: Mapping[str, object]) -> object:
+    def _recorded(self, trace: Recorder, arguments: Mapping[str, object]) -> object:
         returns = self._hints().get("return")
         callee = CalledTask(self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs)
         return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
@@ -190,6 +172,8 @@ class TaskFunction(Definition[P, R_co]):
     def _alone(self, names: frozenset[str]) -> DAG:
         if not self._bound:
             self._refresh()
+
+        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
 
         def make() -> DAG:
             return self._made_alone(sorted(names))
@@ -268,12 +252,6 @@ class DagFunction(Definition[P, R_co]):
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        trace = current()
-        if trace is None:
-            return cast(R_co, self._called_plainly(args, kwargs))
-        return cast(R_co, self._nested(trace, self._called_with(args, kwargs)))
-
     @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
@@ -286,6 +264,9 @@ class DagFunction(Definition[P, R_co]):
     @shortened
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
+        from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
+        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+
         if not self._bound:
             self._refresh()
         values = self._known({**self._values, **static})
@@ -303,43 +284,26 @@ class DagFunction(Definition[P, R_co]):
         named = id(self._fn), id(self._options), self._name, key, tuple(map(id, held))
         return read_anew(named, (self, held), read)
 
+    @spelled_out(DagUse)
     @shortened
-    def options(
-        self,
-        *,
-        name: str | None = None,
-        key: str | None = None,
-        deadline: float | None = None,
-        client: object = None,
-        fail_fast: bool | None = None,
-        max_active_runs: int | None = None,
-        on_success: Hook | None = None,
-        on_failure: Hook | None = None,
-        keep: Choice["all", "outputs"] | None = None,
-    ) -> Self:
+    def options(self, **options: Unpack[DagUse]) -> Self:
         """Return this DAG with other options, for one use.
 
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
-        where to, `deadline` is in seconds from then. The others are said at `DagOptions`; what is left out stays.
+        where to, `deadline` is in seconds from then. The others are those of `DagOptions`; options that are left out
+        stay as they are. Raises InvalidDag.
         """
-        submission = {name: value for name, value in (("key", key), ("client", client)) if value is not None}
-        options = changed(
-            self._options,
-            deadline=deadline,
-            fail_fast=fail_fast,
-            max_active_runs=max_active_runs,
-            on_success=on_success,
-            on_failure=on_failure,
-            keep=keep,
-        )
+        check_keywords(options, DagUse, f"{self.__name__}.options()")
+        submission = {name: options[name] for name in _OF_A_SUBMISSION if options.get(name) is not None}
+        of_runs = changed(self._options, options)
         return self._changed(
-            _node_name=name or self._node_name,
+            _node_name=options.get("name") or self._node_name,
             _submission={**self._submission, **submission},
-            _options=options,
-            _dags=self._dags if options is self._options else {},
+            _options=of_runs,
+            _dags=self._dags if of_runs is self._options else {},
         )
 
-    def _nested(self, trace: Trace, arguments: dict[str, Any]) -> object:
+    def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         inner = self.__dag__(**static)
         for name in self._object():
@@ -361,9 +325,11 @@ class DagFunction(Definition[P, R_co]):
         )
 
     def _built(self, values: Mapping[str, object]) -> DAG:
+        from dagcelery.frontends.functional.building import built
+
         known = self._hints()
         parameters = {
-            parameter.name: _declared(parameter, known.get(parameter.name))
+            parameter.name: _parameter(parameter, known.get(parameter.name))
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
@@ -404,6 +370,8 @@ class DagFunction(Definition[P, R_co]):
 
     def _check_parameters(self) -> None:
         if self._options.schedule is not None:
+            from dagcelery.model.schedules import check_given
+
             parameters = self._signature.parameters.values()
             check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
         for name in self._static:
@@ -414,12 +382,6 @@ class DagFunction(Definition[P, R_co]):
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
-
-
-def _declared(parameter: inspect.Parameter, hint: object) -> FromParam:
-    default = EMPTY if parameter.default is parameter.empty else parameter.default
-    serializer = serializer_of(hint)
-    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
 
 
 def _defaults(dag: DAG) -> Iterator[tuple[str, object]]:
@@ -433,151 +395,59 @@ R = TypeVar("R")
 
 @overload
 def task(fn: Callable[P, R], /) -> TaskFunction[P, R]: ...
-
-
 @overload
-def task(
-    *,
-    taint: str | Iterable[str] = (),
-    queue: str | None = None,
-    name: str | None = None,
-    outputs: int | None = None,
-    serializer: Serialize | Serializer | None = None,
-    by_value: str | Iterable[str] = (),
-    aliases: str | Iterable[str] = (),
-    retry: Retry | None = None,
-    timeout: Timeout | float | None = None,
-    start_within: float | None = None,
-    min_success: float | None = None,
-    on_item_failure: typing.Literal["fail", "skip"] = "fail",
-    max_concurrent: int | None = None,
-    cache: Cache | None = None,
-    on_success: Hook | None = None,
-    on_failure: Hook | None = None,
-    on_retry: Hook | None = None,
-    dynamic: bool = False,
-) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
-
-
+def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+@spelled_out(TaskKeywords, TaskOptions())
 @shortened
-def task(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    taint: str | Iterable[str] = (),
-    queue: str | None = None,
-    name: str | None = None,
-    outputs: int | None = None,
-    serializer: Serialize | Serializer | None = None,
-    by_value: str | Iterable[str] = (),
-    aliases: str | Iterable[str] = (),
-    retry: Retry | None = None,
-    timeout: Timeout | float | None = None,
-    start_within: float | None = None,
-    min_success: float | None = None,
-    on_item_failure: typing.Literal["fail", "skip"] = "fail",
-    max_concurrent: int | None = None,
-    cache: Cache | None = None,
-    on_success: Hook | None = None,
-    on_failure: Hook | None = None,
-    on_retry: Hook | None = None,
-    dynamic: bool = False,
-) -> Any:
+def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords]) -> Any:
     """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``. Raises InvalidDag.
 
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``. `aliases` are names
     that it had, as "module:name", by which older runs find it. Calls of tasks and DAGs in a `dynamic` one that runs
-    are nodes that follow it; what they return may only be passed on. The rest is said at `TaskOptions`.
+    are nodes that follow it; what they return may only be passed on. `TaskOptions` says what the others mean.
     """
-    options = TaskOptions(
-        taints=words("taint", taint),
-        queue=queue,
-        name=name,
-        serializer=serializer,
-        by_value=words("by_value", by_value),
-        retry=retry,
-        timeout=timeout,
-        start_within=start_within,
-        min_success=min_success,
-        on_item_failure=on_item_failure,
-        max_concurrent=max_concurrent,
-        cache=cache,
-        on_success=on_success,
-        on_failure=on_failure,
-        on_retry=on_retry,
-        driver=_driver(dynamic),
-    )
-    if fn is not None:
-        return TaskFunction(fn, options, outputs, aliases)
-    return shortened(lambda decorated: TaskFunction(decorated, options, outputs, aliases))
-
-
-def _driver(dynamic: bool) -> Hook | None:
+    check_keywords(options, TaskKeywords, "@task")
+    dynamic = options.get("dynamic", False)
     if not isinstance(dynamic, bool):
         raise InvalidDag(f"dynamic={shown(dynamic)}", "is neither true nor false", "give True or False")
-    return drive if dynamic else None
+    chosen = changed(TaskOptions(), {**options, "driver": _driver() if dynamic else None})
+
+    def decorated(fn: Callable[..., Any]) -> TaskFunction[..., Any]:
+        return TaskFunction(fn, chosen, options.get("outputs"), options.get("aliases", ()))
+
+    return shortened(decorated) if fn is None else decorated(fn)
+
+
+def _driver() -> Callable[..., Any]:
+    from dagcelery.frontends.functional.building import drive
+
+    return drive
 
 
 @overload
 def dag(fn: Callable[P, R], /) -> DagFunction[P, R]: ...
-
-
 @overload
-def dag(
-    *,
-    static: str | Iterable[str] = (),
-    serializer: Serializer | None = None,
-    name: str | None = None,
-    deadline: float | None = None,
-    fail_fast: bool = True,
-    max_active_runs: int | None = None,
-    on_success: Hook | None = None,
-    on_failure: Hook | None = None,
-    keep: typing.Literal["all", "outputs"] = "all",
-    schedule: str | None = None,
-    timezone: str | None = None,
-) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
-
-
+def dag(**options: Unpack[DagKeywords]) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
+@spelled_out(DagKeywords, DagOptions())
 @shortened
-def dag(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    static: str | Iterable[str] = (),
-    serializer: Serializer | None = None,
-    name: str | None = None,
-    deadline: float | None = None,
-    fail_fast: bool = True,
-    max_active_runs: int | None = None,
-    on_success: Hook | None = None,
-    on_failure: Hook | None = None,
-    keep: typing.Literal["all", "outputs"] = "all",
-    schedule: str | None = None,
-    timezone: str | None = None,
-) -> Any:
+def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords]) -> Any:
     """Make a function the body of a DAG: plain as ``@dag``, or with options as ``@dag(static=("folds",))``.
 
     The body says which tasks there are. It is run several times, so it must be pure, and parameters are
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
     `serializer` is the default of all values in it; `deadline` is in seconds. `schedule` is five fields of cron: beat
-    submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. What else holds for
-    a run of it is said at `DagOptions`. Raises InvalidDag, also when built.
+    submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. `DagOptions` says
+    what the others mean. Raises InvalidDag, also when built.
     """
-    options = DagOptions(
-        serializer,
-        deadline,
-        fail_fast=fail_fast,
-        max_active_runs=max_active_runs,
-        on_success=on_success,
-        on_failure=on_failure,
-        keep=keep,
-        schedule=schedule_of(schedule, timezone),
-    )
-    names = words("static", static)
-    if fn is not None:
-        return DagFunction(fn, options, names, name)
-    return shortened(lambda decorated: DagFunction(decorated, options, names, name))
+    check_keywords(options, DagKeywords, "@dag")
+    schedule = schedule_of(options.get("schedule"), options.get("timezone"))
+    chosen = changed(DagOptions(), {**options, "schedule": schedule})
+    static = words("static", options.get("static", ()))
+
+    def decorated(fn: Callable[..., Any]) -> DagFunction[..., Any]:
+        return DagFunction(fn, chosen, static, options.get("name"))
+
+    return shortened(decorated) if fn is None else decorated(fn)
 
 
 @shortened

@@ -12,9 +12,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
-from dagcelery.frontends.functional.outputs import Output, flat
-from dagcelery.frontends.functional.trace import check_values, nothing_traced
+from dagcelery.frontends.functional.outputs import Output, Recorder, check_values, current, flat, nothing_traced
 from dagcelery.model.graph import DAG
+from dagcelery.model.nodes import short_name
 from dagcelery.model.signatures import hints, says, signature
 from dagcelery.objects import is_named
 from dagcelery.text import choices, shown
@@ -58,9 +58,16 @@ class Definition(Generic[P, R_co]):
         self._mark()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        raise NotImplementedError
+        trace = current()
+        if trace is None:
+            return cast(R_co, self._called_plainly(args, kwargs))
+        return cast(R_co, self._recorded(trace, self._called_with(args, kwargs)))
 
     def __dag__(self) -> DAG:
+        raise NotImplementedError
+
+    def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
+        """Note a call in a body that is being built, and return what stands for its value."""
         raise NotImplementedError
 
     @property
@@ -263,11 +270,6 @@ def _defaults_of(fn: object) -> list[object]:
 def name_of(fn: Callable[..., Any]) -> str:
     """Return ``module:qualname`` of a function."""
     return f"{fn.__module__}:{getattr(fn, '__qualname__', type(fn).__qualname__)}"
-
-
-def short_name(fn: Callable[..., Any]) -> str:
-    """Return what nodes of `fn` are called."""
-    return getattr(fn, "__name__", type(fn).__name__).strip("<>")
 
 
 def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:

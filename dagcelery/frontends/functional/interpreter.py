@@ -1,38 +1,40 @@
-"""A body is followed as it was written, statement by statement, with what its names stand for."""
+"""An abstract interpreter follows a body as it was written, statement by statement, with what its names stand for.
+
+It runs nothing. What is asked of the values is looked at by another (`questions.py`), which hears of each expression.
+"""
 
 from __future__ import annotations
 
 import ast
-import builtins
 import types
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from dagcelery.frontends.functional.abstract_values import (
-    NOTHING,
     OUTPUT,
     PLAIN,
     TABLE,
     AbstractValue,
-    Each,
     Fixed,
+    Frame,
     Known,
-    Local,
-    Names,
+    LocalFunction,
     Rest,
+    Uniform,
     attribute_of,
     bound,
     compared,
-    constant,
+    defaults_of,
     is_harmless,
     is_list,
+    is_message,
     item_of,
     joined,
     known,
+    local_function,
     result_of_builtin,
     truth,
-    written_within,
 )
 from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.source_code import (
@@ -41,517 +43,468 @@ from dagcelery.frontends.functional.source_code import (
     FunctionNode,
     changed_within,
     function_node,
-    own_nodes,
+    is_generator,
     parameters_of,
     passed_on,
     root_of,
     stored_in,
 )
 
-_DEEP: Final = 12
+_DEEPEST: Final = 12
+"""Calls within each other; what a deeper one returns is not known."""
 
-_MOST: Final = 20_000
-"""Expressions; what is longer is not followed to its end."""
+_MOST_EXPRESSIONS: Final = 20_000
 
-_NEW: Final = (ast.List, ast.ListComp, ast.GeneratorExp, ast.Call, ast.BinOp)
+_MOST_ROUNDS: Final = 8
+"""Of a loop, until what the names stand for when it begins anew stays the same."""
 
-_TELLING: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+_WHEN: Final = "dagcelery.frontends.functional.building"
 
-_LOGGING: Final = frozenset({"logging", "loguru", "structlog", "warnings", "_warnings"})
+_FRESH: Final = (ast.List, ast.ListComp, ast.GeneratorExp, ast.Call, ast.BinOp)
+"""Expressions that make an object which has no other name."""
 
 
 class GivenUp(Exception):
     """There is more to follow than is worth it."""
 
 
-class ExpressionInterpreter(ABC):
-    """Follows expressions; `ask` is told each with what its parts stand for."""
+class Interpreter:
+    """Follows functions; `ask` is called with each expression, and each `match`, once its parts have been followed.
 
-    def __init__(self) -> None:
+    `follows` says whether a function that is called is looked into. In a dynamic task each call of a task or a DAG
+    gives a promise. An exception ends the interpretation: what was counted then does not matter any more.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[ast.AST], None],
+        follows: Callable[[types.FunctionType], bool],
+        *,
+        is_dynamic: bool,
+    ) -> None:
+        self._ask = ask
+        self._follows = follows
+        self._is_dynamic = is_dynamic
         self.functions: list[types.FunctionType] = []
         self._seen: dict[int, AbstractValue] = {}
-        self._left = _MOST
-        self._deep = 0
-        self._quiet = 0
+        self._expressions = 0
+        self._local_calls = 0
+        self._unasked = 0
         self._shown = 0
-        self._unused: ast.expr | None = None
-
-    @abstractmethod
-    def ask(self, node: ast.AST) -> None:
-        """Look at an expression, or at a `match`, whose parts were looked at before; `seen` tells what they are."""
-
-    def is_followed(self, function: types.FunctionType) -> bool:
-        """Whether a function that is called is looked into."""
-        return True
-
-    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
-        """Return what a call of `when` gives; None if this is no such call."""
-        return None
-
-    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
-        """Return what stands for what a task or a nested DAG returns."""
-        return OUTPUT
-
-    def enter(self, function: types.FunctionType, own: dict[str, AbstractValue]) -> AbstractValue:
-        """Follow a function with values for its parameters; returns what it returns."""
-        node = function_node(function.__code__)
-        if node is None or len(self.functions) >= _DEEP or not self.is_followed(function):
-            return PLAIN
-        self.functions.append(function)
-        try:
-            return self.run(node, Names(own, function))
-        finally:
-            self.functions.pop()
-
-    @abstractmethod
-    def run(self, node: FunctionNode, names: Names) -> AbstractValue:
-        """Follow what is written in a function; returns what it returns."""
-
-    def bind(self, target: ast.expr, value: AbstractValue, names: Names, *, is_own: bool = True) -> None:
-        """Let what is on the left of an assignment stand for a value; a list may be one that others hold, too."""
-        if isinstance(target, ast.Name):
-            names.put(target.id, value if is_own or not is_list(value) else PLAIN)
-        elif isinstance(target, ast.Tuple | ast.List):
-            exact = isinstance(value, Fixed) and len(value.items) == len(target.elts)
-            starred = any(isinstance(each, ast.Starred) for each in target.elts)
-            items = value.items if isinstance(value, Fixed) and exact and not starred else None
-            for index, each in enumerate(target.elts):
-                self.bind(each, items[index] if items is not None else item_of(value), names, is_own=False)
-        elif isinstance(target, ast.Starred):
-            self.bind(target.value, PLAIN, names)
-        else:
-            self.value(target, names)
-            self._doubt(root_of(target), names)
-
-    def _doubt(self, changed: Iterable[str], names: Names) -> None:
-        """Claim nothing more of lists that may hold something else now."""
-        for name in changed:
-            if is_list(names.look(name)):
-                names.change(name, PLAIN)
-
-    def _value_kept(self, node: ast.expr, names: Names) -> AbstractValue:
-        """Follow an expression whose value gets another name, by which it may be changed."""
-        value = self.value(node, names)
-        self._doubt(passed_on(node), names)
-        return PLAIN if is_list(value) and not isinstance(node, _NEW) else value
-
-    def _value_iterated(self, node: ast.expr, names: Names) -> AbstractValue:
-        """Follow an expression whose elements get names."""
-        value = self.value(node, names)
-        if not isinstance(node, ast.Name):
-            self._doubt(passed_on(node), names)
-        return value
-
-    def _value_shown(self, node: ast.expr, names: Names) -> AbstractValue:
-        """Follow an expression that is only told to people: what it asks changes nothing."""
-        self._shown += 1
-        try:
-            return self.value(node, names)
-        finally:
-            self._shown -= 1
-
-    def value(self, node: ast.expr, names: Names) -> AbstractValue:
-        """Follow an expression; returns what it stands for."""
-        self._left -= 1
-        if self._left < 0:
-            raise GivenUp
-        give = getattr(self, f"_of_{type(node).__name__}", None)
-        value: AbstractValue = self._of_parts(node, names) if give is None else give(node, names)
-        self._seen[id(node)] = value
-        if not (self._quiet or self._shown):
-            self.ask(node)
-        return value
+        self._returned: list[list[AbstractValue]] = []
+        self._left_early: list[list[dict[str, AbstractValue]]] = []
 
     def seen(self, node: ast.expr) -> AbstractValue:
         """Return what an expression stood for when it was followed last."""
         return self._seen.get(id(node), PLAIN)
 
-    def _of_parts(self, node: ast.expr, names: Names) -> AbstractValue:
-        for part in ast.iter_child_nodes(node):
-            if isinstance(part, ast.expr):
-                self.value(part, names)
-        return PLAIN
+    def enter(self, function: types.FunctionType, own: dict[str, AbstractValue]) -> AbstractValue:
+        """Follow a function with values for its parameters; return what it returns."""
+        node = function_node(function.__code__)
+        if node is None or len(self.functions) >= _DEEPEST or not self._follows(function):
+            return PLAIN
+        self.functions.append(function)
+        result = self._run(node, Frame(own, function))
+        self.functions.pop()
+        return result
 
-    def _of_Constant(self, node: ast.Constant, names: Names) -> AbstractValue:
-        return known(node.value)
+    def _run(self, node: FunctionNode, frame: Frame) -> AbstractValue:
+        declared = {each.arg for each in parameters_of(node.args)}
+        rest = tuple((name, frame.own.pop(name)) for name in list(frame.own) if name not in declared)
+        frame.changing = changed_within(node)
+        frame.claim_nothing((declared - frame.own.keys()) | frame.changing.intersection(declared))
+        if node.args.kwarg is not None:
+            frame.own[node.args.kwarg.arg] = Rest(rest)
+        if isinstance(node, ast.Lambda):
+            return self._value(node.body, frame)
+        self._returned.append([])
+        ends = self._block(node.body, frame)
+        returned = self._returned.pop()
+        return PLAIN if is_generator(node) else joined([*returned, known(None)] if ends else returned)
 
-    def _of_Name(self, node: ast.Name, names: Names) -> AbstractValue:
-        return names.look(node.id)
+    def _bind(self, target: ast.expr, value: AbstractValue, frame: Frame, *, is_own: bool = True) -> None:
+        """Let the left side of an assignment stand for a value; a list that is not `is_own` has other names, too."""
+        if isinstance(target, ast.Name):
+            frame.put(target.id, value if is_own or not is_list(value) else PLAIN)
+        elif isinstance(target, ast.Tuple | ast.List):
+            exact = isinstance(value, Fixed) and len(value.items) == len(target.elts)
+            starred = any(isinstance(each, ast.Starred) for each in target.elts)
+            items = value.items if isinstance(value, Fixed) and exact and not starred else None
+            for index, each in enumerate(target.elts):
+                self._bind(each, items[index] if items is not None else item_of(value), frame, is_own=False)
+        elif isinstance(target, ast.Starred):
+            self._bind(target.value, PLAIN, frame)
+        else:
+            self._value(target, frame)
+            frame.doubt(root_of(target))
 
-    def _of_NamedExpr(self, node: ast.NamedExpr, names: Names) -> AbstractValue:
-        value = self._value_kept(node.value, names)
-        names.put(node.target.id, value)
+    # --- expressions ---
+
+    def _value(self, node: ast.expr, frame: Frame, *, is_used: bool = True) -> AbstractValue:
+        """Follow an expression; return what it stands for."""
+        self._expressions += 1
+        if self._expressions > _MOST_EXPRESSIONS:
+            raise GivenUp
+        follow = getattr(self, f"_of_{type(node).__name__}", self._of_parts)
+        value: AbstractValue = follow(node, frame)
+        self._seen[id(node)] = value
+        if is_used and not (self._unasked or self._shown):
+            self._ask(node)
         return value
 
-    def _of_Await(self, node: ast.Await, names: Names) -> AbstractValue:
-        return self.value(node.value, names)
+    def _renamed_value(self, node: ast.expr, frame: Frame) -> AbstractValue:
+        """Follow an expression whose value gets another name, by which it may be changed."""
+        value = self._value(node, frame)
+        frame.doubt(passed_on(node))
+        return PLAIN if is_list(value) and not isinstance(node, _FRESH) else value
 
-    def _of_Attribute(self, node: ast.Attribute, names: Names) -> AbstractValue:
-        return attribute_of(self.value(node.value, names), node.attr)
+    def _iterated_value(self, node: ast.expr, frame: Frame) -> AbstractValue:
+        """Follow an expression whose elements get names."""
+        value = self._value(node, frame)
+        if not isinstance(node, ast.Name):
+            frame.doubt(passed_on(node))
+        return value
 
-    def _of_Subscript(self, node: ast.Subscript, names: Names) -> AbstractValue:
-        value, _ = self.value(node.value, names), self.value(node.slice, names)
-        at = constant(node.slice)
-        if isinstance(value, Fixed) and isinstance(at, int) and -len(value.items) <= at < len(value.items):
-            return value.items[at]
+    def _show(self, node: ast.expr | None, frame: Frame) -> None:
+        """Follow an expression that is only shown to people: what it asks changes nothing."""
+        self._shown += 1
+        if node is not None:
+            self._value(node, frame)
+        self._shown -= 1
+
+    def _of_parts(self, node: ast.AST, frame: Frame) -> AbstractValue:
+        for part in ast.iter_child_nodes(node):
+            if isinstance(part, ast.expr):
+                self._value(part, frame)
+        return PLAIN
+
+    def _of_Constant(self, node: ast.Constant, frame: Frame) -> AbstractValue:
+        return known(node.value)
+
+    def _of_Name(self, node: ast.Name, frame: Frame) -> AbstractValue:
+        return frame.look(node.id)
+
+    def _of_NamedExpr(self, node: ast.NamedExpr, frame: Frame) -> AbstractValue:
+        value = self._renamed_value(node.value, frame)
+        frame.put(node.target.id, value)
+        return value
+
+    def _of_Await(self, node: ast.Await, frame: Frame) -> AbstractValue:
+        return self._value(node.value, frame)
+
+    def _of_Attribute(self, node: ast.Attribute, frame: Frame) -> AbstractValue:
+        return attribute_of(self._value(node.value, frame), node.attr)
+
+    def _of_Subscript(self, node: ast.Subscript, frame: Frame) -> AbstractValue:
+        value, _ = self._value(node.value, frame), self._value(node.slice, frame)
+        index = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if isinstance(value, Fixed) and isinstance(index, int) and -len(value.items) <= index < len(value.items):
+            return value.items[index]
         return PLAIN if isinstance(node.slice, ast.Slice) or isinstance(value, Known) else item_of(value)
 
-    def _of_IfExp(self, node: ast.IfExp, names: Names) -> AbstractValue:
-        holds = truth(self.value(node.test, names))
+    def _of_IfExp(self, node: ast.IfExp, frame: Frame) -> AbstractValue:
+        holds = truth(self._value(node.test, frame))
         if holds is not None:
-            return self.value(node.body if holds else node.orelse, names)
-        return joined([self.value(node.body, names), self.value(node.orelse, names)])
+            return self._value(node.body if holds else node.orelse, frame)
+        return joined([self._value(node.body, frame), self._value(node.orelse, frame)])
 
-    def _of_BoolOp(self, node: ast.BoolOp, names: Names) -> AbstractValue:
+    def _of_BoolOp(self, node: ast.BoolOp, frame: Frame) -> AbstractValue:
         values: list[AbstractValue] = []
         for each in node.values:
-            values.append(self.value(each, names))
+            values.append(self._value(each, frame))
             if truth(values[-1]) is isinstance(node.op, ast.Or):
                 break  # the others are not looked at
         return joined([each for each in values[:-1] if truth(each) is None] + values[-1:])
 
-    def _of_UnaryOp(self, node: ast.UnaryOp, names: Names) -> AbstractValue:
-        holds = truth(self.value(node.operand, names))
+    def _of_UnaryOp(self, node: ast.UnaryOp, frame: Frame) -> AbstractValue:
+        holds = truth(self._value(node.operand, frame))
         return known(not holds) if isinstance(node.op, ast.Not) and holds is not None else PLAIN
 
-    def _of_Compare(self, node: ast.Compare, names: Names) -> AbstractValue:
-        one, *others = [self.value(each, names) for each in (node.left, *node.comparators)]
+    def _of_Compare(self, node: ast.Compare, frame: Frame) -> AbstractValue:
+        one, *others = [self._value(each, frame) for each in (node.left, *node.comparators)]
         return compared(one, node.ops[0], others[0]) if len(others) == 1 else PLAIN
 
-    def _of_Tuple(self, node: ast.Tuple | ast.List, names: Names) -> AbstractValue:
-        values = tuple([self.value(each, names) for each in node.elts])
+    def _of_Tuple(self, node: ast.Tuple | ast.List, frame: Frame) -> AbstractValue:
+        values = tuple([self._value(each, frame) for each in node.elts])
         if any(isinstance(each, ast.Starred) for each in node.elts):
             return PLAIN
         return Fixed(values, isinstance(node, ast.Tuple))
 
     _of_List = _of_Tuple
 
-    def _of_Dict(self, node: ast.Dict | ast.Set, names: Names) -> AbstractValue:
-        self._of_parts(node, names)
+    def _of_Dict(self, node: ast.Dict | ast.Set, frame: Frame) -> AbstractValue:
+        self._of_parts(node, frame)
         return TABLE
 
     _of_Set = _of_Dict
 
-    def _of_Lambda(self, node: ast.Lambda, names: Names) -> AbstractValue:
-        return written_within(node, names)
+    def _of_Lambda(self, node: ast.Lambda, frame: Frame) -> AbstractValue:
+        return local_function(node, frame)
 
-    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, names: Names) -> AbstractValue:
-        inner = self._comprehended(node.generators, names)
-        made = self.value(node.elt, inner)
-        return TABLE if isinstance(node, ast.SetComp) else Each(made)
+    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, frame: Frame) -> AbstractValue:
+        element = self._value(node.elt, self._inner_frame(node.generators, frame))
+        return TABLE if isinstance(node, ast.SetComp) else Uniform(element)
 
     _of_GeneratorExp = _of_SetComp = _of_ListComp
 
-    def _of_DictComp(self, node: ast.DictComp, names: Names) -> AbstractValue:
-        inner = self._comprehended(node.generators, names)
-        self.value(node.key, inner)
-        self.value(node.value, inner)
+    def _of_DictComp(self, node: ast.DictComp, frame: Frame) -> AbstractValue:
+        inner = self._inner_frame(node.generators, frame)
+        self._value(node.key, inner)
+        self._value(node.value, inner)
         return TABLE
 
-    def _comprehended(self, generators: Iterable[ast.comprehension], names: Names) -> Names:
-        inner = Names({}, names.function, names)
+    def _inner_frame(self, generators: Iterable[ast.comprehension], frame: Frame) -> Frame:
+        inner = Frame({}, frame.function, frame)
         for each in generators:
-            self.bind(each.target, item_of(self._value_iterated(each.iter, inner)), inner, is_own=False)
+            self._bind(each.target, item_of(self._iterated_value(each.iter, inner)), inner, is_own=False)
             for test in each.ifs:
-                self.value(test, inner)
+                self._value(test, inner)
         return inner
 
-    def _of_Call(self, node: ast.Call, names: Names) -> AbstractValue:
-        callee = self.value(node.func, names)
-        is_told = _is_told(node.func, callee)
-        self._shown += is_told
-        given = [self.value(each, names) for each in node.args]
+    # --- calls ---
+
+    def _of_Call(self, node: ast.Call, frame: Frame) -> AbstractValue:
+        callee = self._value(node.func, frame)
+        is_shown = is_message(node.func, callee)
+        self._shown += is_shown
+        arguments = [self._value(each, frame) for each in node.args]
         named: dict[str | None, AbstractValue] = {}
         for each in node.keywords:
-            value = self.value(each.value, names)
+            value = self._value(each.value, frame)
             named |= dict(value.pairs) if each.arg is None and isinstance(value, Rest) else {each.arg: value}
-        self._shown -= is_told
+        self._shown -= is_shown
         if isinstance(node.func, ast.Attribute) and not isinstance(callee, Known):
-            self._call_method(node.func, given, names)
-        result = self._called(node, callee, given, named)
-        if not (is_told or is_harmless(callee)):
+            self._call_method(node.func, arguments, frame)
+        result = self._called(node, callee, arguments, named)
+        if not (is_shown or is_harmless(callee)):
             for part in (*node.args, *(each.value for each in node.keywords)):
-                self._doubt(passed_on(part), names)
+                frame.doubt(passed_on(part))
         return result
 
     def _called(
         self,
         node: ast.Call,
         callee: AbstractValue,
-        given: list[AbstractValue],
+        arguments: list[AbstractValue],
         named: Mapping[str | None, AbstractValue],
     ) -> AbstractValue:
         starred = [at for at, each in enumerate(node.args) if isinstance(each, ast.Starred)]
-        placed = given[: starred[0]] if starred else given  # how many a starred one stands for is not known
-        if isinstance(callee, Local):
-            return self.call_local(callee, placed, named)
+        placed = arguments[: starred[0]] if starred else arguments  # a starred one stands for any number of them
+        if isinstance(callee, LocalFunction):
+            return self._call_local(callee, placed, named)
         if not isinstance(callee, Known):
             return PLAIN
-        chosen = self.choose(node, callee.value, [*given, *named.values()])
-        if chosen is not None:
-            return chosen
         function = callee.value
+        if getattr(function, "__module__", None) == _WHEN and (arguments or named):
+            return self._choice([*arguments, *named.values()])
         if isinstance(function, Definition):
             is_variant = isinstance(node.func, ast.Attribute) and self.seen(node.func.value) is callee
-            return callee if is_variant else self.result_of(function)
+            return callee if is_variant else self._result_of(function)
         if isinstance(function, types.MethodType) and isinstance(function.__func__, types.FunctionType):
             placed, function = [known(function.__self__), *placed], function.__func__
         if isinstance(function, types.FunctionType):
-            node_of_it = function_node(function.__code__)
-            own = bound(node_of_it.args, placed, named) if node_of_it is not None else {}
-            is_all = not starred and None not in named
-            return self.enter(function, {**_defaults_of(function), **own} if is_all else own)
-        return PLAIN if starred else result_of_builtin(function, given)
+            callee_node = function_node(function.__code__)
+            own = bound(callee_node.args, placed, named) if callee_node is not None else {}
+            has_all = not starred and None not in named
+            return self.enter(function, {**defaults_of(function), **own} if has_all else own)
+        return PLAIN if starred else result_of_builtin(function, arguments)
 
-    def call_local(
-        self, callee: Local, given: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
+    def _call_local(
+        self, callee: LocalFunction, arguments: Sequence[AbstractValue], named: Mapping[str | None, AbstractValue]
     ) -> AbstractValue:
-        """Follow a call of a function that is defined within a body; returns what it returns."""
-        if self._deep >= _DEEP:
+        if self._local_calls >= _DEEPEST:
             return PLAIN
-        inner = Names({}, callee.names.function, callee.names)
-        inner.own.update(bound(callee.node.args, given, named))
-        self._deep += 1
-        try:
-            return self.run(callee.node, inner)
-        finally:
-            self._deep -= 1
+        own = bound(callee.node.args, arguments, named)
+        self._local_calls += 1
+        result = self._run(callee.node, Frame(own, callee.frame.function, callee.frame))
+        self._local_calls -= 1
+        return result
 
-    def _call_method(self, method: ast.Attribute, given: Sequence[AbstractValue], names: Names) -> None:
-        if isinstance(method.value, ast.Name) and method.attr in GROWING and len(given) == 1:
-            holder = names.look(method.value.id)
+    def _call_method(self, method: ast.Attribute, arguments: Sequence[AbstractValue], frame: Frame) -> None:
+        if isinstance(method.value, ast.Name) and method.attr in GROWING and len(arguments) == 1:
+            holder = frame.look(method.value.id)
             if is_list(holder):
-                names.change(method.value.id, Each(joined([item_of(holder), given[0]])))
+                frame.change(method.value.id, Uniform(joined([item_of(holder), arguments[0]])))
         elif method.attr not in READING:
-            self._doubt(root_of(method.value), names)
+            frame.doubt(root_of(method.value))
 
+    def _choice(self, arguments: Sequence[AbstractValue]) -> AbstractValue:
+        """Return what `when` gives: of an output an output; its branches are bodies, too."""
+        condition, *branches = arguments
+        results = [self._branch(each) for each in branches]
+        return OUTPUT if condition == OUTPUT else joined(results) if len(results) == 2 else PLAIN
 
-def _is_told(called: ast.expr, callee: AbstractValue) -> bool:
-    """Whether a call tells people something, which then goes nowhere else."""
-    if isinstance(callee, Known):
-        module = getattr(callee.value, "__module__", None)
-        return callee.value is builtins.print or str(module).partition(".")[0] in _LOGGING
-    return isinstance(called, ast.Attribute) and called.attr in _TELLING
+    def _branch(self, branch: AbstractValue) -> AbstractValue:
+        if isinstance(branch, LocalFunction):
+            return self._call_local(branch, (), {})
+        if isinstance(branch, Known) and isinstance(branch.value, types.FunctionType):
+            return self.enter(branch.value, {})
+        return PLAIN
 
+    def _result_of(self, callee: Definition[..., object]) -> AbstractValue:
+        """Return what a task or a DAG gives; of a DAG the structure of what its body returns, as far as it is known."""
+        if self._is_dynamic or not hasattr(callee, "static"):
+            return OUTPUT
+        names = [name for name in callee._signature.parameters if name not in callee.static]
+        self._unasked += 1
+        function: object = callee.fn
+        result: AbstractValue = PLAIN
+        if isinstance(function, types.FunctionType):
+            result = self.enter(function, dict.fromkeys(names, OUTPUT))
+        self._unasked -= 1
+        return OUTPUT if isinstance(result, Known) and result.value is None else result  # others may come after it
 
-def _defaults_of(function: types.FunctionType) -> dict[str, AbstractValue]:
-    code, defaults = function.__code__, function.__defaults__ or ()
-    places = code.co_varnames[: code.co_argcount]
-    own = dict(zip(places[len(places) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
-    return {name: known(value) for name, value in own.items()}
+    # --- statements ---
 
+    def _block(self, statements: Iterable[ast.stmt], frame: Frame) -> bool:
+        """Follow statements; return whether what comes after them is reached."""
+        return all(self._statement(each, frame) for each in statements)
 
-_ROUNDS: Final = 8
+    def _statement(self, node: ast.stmt, frame: Frame) -> bool:
+        """Follow a statement; return whether the next one is reached, which most do not prevent."""
+        follow = getattr(self, f"_on_{type(node).__name__}", self._of_parts)
+        return follow(node, frame) is not False
 
-
-class Interpreter(ExpressionInterpreter):
-    """Follows functions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._returned: list[list[AbstractValue]] = []
-        self._left_early: list[list[dict[str, AbstractValue]]] = []
-
-    def run(self, node: FunctionNode, names: Names) -> AbstractValue:
-        """Follow what is written in a function; returns what it returns."""
-        known_names = {each.arg for each in parameters_of(node.args)}
-        rest = tuple((name, names.own.pop(name)) for name in list(names.own) if name not in known_names)
-        names.own.update({name: PLAIN for name in known_names if name not in names.own})
-        names.changing = changed_within(node)
-        names.own.update(dict.fromkeys(names.changing.intersection(names.own), PLAIN))
-        if node.args.kwarg is not None:
-            names.own[node.args.kwarg.arg] = Rest(rest)
-        if isinstance(node, ast.Lambda):
-            return self.value(node.body, names)
-        self._returned.append([])
-        is_over = not self.block(node.body, names)
-        returned = self._returned.pop()
-        is_generator = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own_nodes(node))
-        return PLAIN if is_generator else joined(returned if is_over else [*returned, known(None)])
-
-    def block(self, statements: Iterable[ast.stmt], names: Names) -> bool:
-        """Follow statements; returns whether what comes after them is reached."""
-        return all(self.statement(each, names) for each in statements)
-
-    def statement(self, node: ast.stmt, names: Names) -> bool:
-        """Follow a statement; returns whether the next one is reached."""
-        follow = getattr(self, f"_on_{type(node).__name__}", None)
-        if follow is not None:
-            return bool(follow(node, names))
-        for part in ast.iter_child_nodes(node):
-            if isinstance(part, ast.expr):
-                self.value(part, names)
-        return True
-
-    def _on_Return(self, node: ast.Return, names: Names) -> bool:
-        self._returned[-1].append(known(None) if node.value is None else self.value(node.value, names))
+    def _on_Return(self, node: ast.Return, frame: Frame) -> bool:
+        self._returned[-1].append(known(None) if node.value is None else self._value(node.value, frame))
         return False
 
-    def _on_Raise(self, node: ast.Raise, names: Names) -> bool:
-        for part in (node.exc, node.cause):
-            if part is not None:
-                self._value_shown(part, names)
+    def _on_Raise(self, node: ast.Raise, frame: Frame) -> bool:
+        self._show(node.exc, frame)
+        self._show(node.cause, frame)
         return False
 
-    def _on_Assert(self, node: ast.Assert, names: Names) -> bool:
-        self.value(node.test, names)
-        if node.msg is not None:
-            self._value_shown(node.msg, names)
-        return True
+    def _on_Assert(self, node: ast.Assert, frame: Frame) -> None:
+        self._value(node.test, frame)
+        self._show(node.msg, frame)
 
-    def _on_Break(self, node: ast.Break | ast.Continue, names: Names) -> bool:
-        self._left_early[-1].append(dict(names.own))
+    def _on_Break(self, node: ast.Break | ast.Continue, frame: Frame) -> bool:
+        self._left_early[-1].append(dict(frame.own))
         return False
 
     _on_Continue = _on_Break
 
-    def _on_Delete(self, node: ast.Delete, names: Names) -> bool:
+    def _on_Delete(self, node: ast.Delete, frame: Frame) -> None:
         for target in node.targets:
-            self._doubt(root_of(target), names)
-        return True
+            frame.doubt(root_of(target))
 
-    def _on_Expr(self, node: ast.Expr, names: Names) -> bool:
-        self._unused = node.value
-        self.value(node.value, names)
-        return True
+    def _on_Expr(self, node: ast.Expr, frame: Frame) -> None:
+        self._value(node.value, frame, is_used=False)
 
-    def _on_Assign(self, node: ast.Assign, names: Names) -> bool:
-        value = self._value_kept(node.value, names)
+    def _on_Assign(self, node: ast.Assign, frame: Frame) -> None:
+        value = self._renamed_value(node.value, frame)
         for target in node.targets:
-            self.bind(target, value, names, is_own=len(node.targets) == 1)
-        return True
+            self._bind(target, value, frame, is_own=len(node.targets) == 1)
 
-    def _on_AnnAssign(self, node: ast.AnnAssign, names: Names) -> bool:
+    def _on_AnnAssign(self, node: ast.AnnAssign, frame: Frame) -> None:
         if node.value is not None:
-            self.bind(node.target, self._value_kept(node.value, names), names)
-        return True
+            self._bind(node.target, self._renamed_value(node.value, frame), frame)
 
-    def _on_AugAssign(self, node: ast.AugAssign, names: Names) -> bool:
-        self.value(node.value, names)
-        self.bind(node.target, PLAIN, names)
-        return True
+    def _on_AugAssign(self, node: ast.AugAssign, frame: Frame) -> None:
+        self._value(node.value, frame)
+        self._bind(node.target, PLAIN, frame)
 
-    def _on_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, names: Names) -> bool:
-        names.put(node.name, PLAIN if node.decorator_list else written_within(node, names))
-        return True
+    def _on_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> None:
+        frame.put(node.name, PLAIN if node.decorator_list else local_function(node, frame))
 
     _on_AsyncFunctionDef = _on_FunctionDef
 
-    def _on_ClassDef(self, node: ast.ClassDef, names: Names) -> bool:
-        names.own[node.name] = PLAIN
-        return True
+    def _on_ClassDef(self, node: ast.ClassDef, frame: Frame) -> None:
+        frame.claim_nothing([node.name])
 
-    def _on_Import(self, node: ast.Import | ast.ImportFrom, names: Names) -> bool:
-        names.own.update({(each.asname or each.name).partition(".")[0]: PLAIN for each in node.names})
-        return True
+    def _on_Import(self, node: ast.Import | ast.ImportFrom, frame: Frame) -> None:
+        frame.claim_nothing((each.asname or each.name).partition(".")[0] for each in node.names)
 
     _on_ImportFrom = _on_Import
 
-    def _on_Global(self, node: ast.Global | ast.Nonlocal, names: Names) -> bool:
-        names.own.update(dict.fromkeys(node.names, PLAIN))
-        return True
+    def _on_Global(self, node: ast.Global | ast.Nonlocal, frame: Frame) -> None:
+        frame.claim_nothing(node.names)
 
     _on_Nonlocal = _on_Global
 
-    def _on_If(self, node: ast.If, names: Names) -> bool:
-        holds = truth(self.value(node.test, names))
+    def _on_If(self, node: ast.If, frame: Frame) -> bool:
+        holds = truth(self._value(node.test, frame))
         if holds is not None:
-            return self.block(node.body if holds else node.orelse, names)
-        return self._paths([node.body, node.orelse], names)
+            return self._block(node.body if holds else node.orelse, frame)
+        return self._paths([node.body, node.orelse], frame)
 
-    def _on_For(self, node: ast.For | ast.AsyncFor, names: Names) -> bool:
-        source = self._value_iterated(node.iter, names)
-        self._loop(node.body, names, lambda: self.bind(node.target, item_of(source), names, is_own=False))
-        return self.block(node.orelse, names) or True
+    def _on_For(self, node: ast.For | ast.AsyncFor, frame: Frame) -> None:
+        item = item_of(self._iterated_value(node.iter, frame))
+        self._loop(node, frame, partial(self._bind, node.target, item, frame, is_own=False))
 
     _on_AsyncFor = _on_For
 
-    def _on_While(self, node: ast.While, names: Names) -> bool:
-        self._loop(node.body, names, lambda: self.value(node.test, names))
-        return self.block(node.orelse, names) or True
+    def _on_While(self, node: ast.While, frame: Frame) -> None:
+        self._loop(node, frame, partial(self._value, node.test, frame))
 
-    def _on_With(self, node: ast.With | ast.AsyncWith, names: Names) -> bool:
+    def _on_With(self, node: ast.With | ast.AsyncWith, frame: Frame) -> None:
         for item in node.items:
-            self.value(item.context_expr, names)
+            self._value(item.context_expr, frame)
             if item.optional_vars is not None:
-                self.bind(item.optional_vars, PLAIN, names)
-        before = dict(names.own)
-        self.block(node.body, names)
-        _join(names, [before, dict(names.own)])  # it may end an error, wherever that was raised
-        return True
+                self._bind(item.optional_vars, PLAIN, frame)
+        before = dict(frame.own)
+        self._block(node.body, frame)
+        frame.join([before, frame.own])  # it may end an error, wherever that was raised
 
     _on_AsyncWith = _on_With
 
-    def _on_Try(self, node: ast.Try, names: Names) -> bool:
-        before = dict(names.own)
-        is_over = self.block([*node.body, *node.orelse], names)
-        after = dict(names.own)
-        _join(names, [before, after])
-        names.own.update(dict.fromkeys(stored_in(node.body), PLAIN))  # an error may come before or after
-        broken = dict(names.own)
-        ends = [after] if is_over else []
+    def _on_Try(self, node: ast.Try, frame: Frame) -> bool:
+        before = dict(frame.own)
+        ends = self._block([*node.body, *node.orelse], frame)
+        after = frame.own
+        frame.join([before, after])
+        frame.claim_nothing(stored_in(node.body))  # an error may come before or after
+        broken = frame.own
+        paths = [after] if ends else []
         for handler in node.handlers:
-            names.own.clear()
-            names.own.update(broken)
+            frame.own = dict(broken)
             if handler.name:
-                names.put(handler.name, PLAIN)
-            if self.block(handler.body, names):
-                ends.append(dict(names.own))
-        _join(names, [*ends, broken] if node.finalbody else ends or [broken])
-        return self.block(node.finalbody, names) and bool(ends)
+                frame.put(handler.name, PLAIN)
+            if self._block(handler.body, frame):
+                paths.append(frame.own)
+        frame.join([*paths, broken] if node.finalbody else paths or [broken])
+        return self._block(node.finalbody, frame) and bool(paths)
 
     _on_TryStar = _on_Try
 
-    def _on_Match(self, node: ast.Match, names: Names) -> bool:
-        self.value(node.subject, names)
-        if not self._quiet:
-            self.ask(node)
+    def _on_Match(self, node: ast.Match, frame: Frame) -> bool:
+        self._value(node.subject, frame)
+        if not self._unasked:
+            self._ask(node)
         for case in node.cases:
-            for part in ast.walk(case.pattern):
-                name = getattr(part, "name", None) or getattr(part, "rest", None)
-                if name:
-                    names.own[name] = PLAIN
+            names = [getattr(part, "name", None) or getattr(part, "rest", None) for part in ast.walk(case.pattern)]
+            frame.claim_nothing(filter(None, names))
             if case.guard is not None:
-                self.value(case.guard, names)
-        return self._paths([[], *(case.body for case in node.cases)], names)
+                self._value(case.guard, frame)
+        return self._paths([[], *(case.body for case in node.cases)], frame)
 
-    def _paths(self, paths: Sequence[Sequence[ast.stmt]], names: Names) -> bool:
+    def _paths(self, paths: Sequence[Sequence[ast.stmt]], frame: Frame) -> bool:
         """Follow each of several ways to go on; those that come to an end say nothing of what is after them."""
-        before = dict(names.own)
-        after = []
+        before, ends = frame.own, []
         for path in paths:
-            names.own.clear()
-            names.own.update(before)
-            if self.block(path, names):
-                after.append(dict(names.own))
-        _join(names, after or [before])
-        return bool(after)
+            frame.own = dict(before)
+            if self._block(path, frame):
+                ends.append(frame.own)
+        frame.join(ends or [before])
+        return bool(ends)
 
-    def _loop(self, body: Sequence[ast.stmt], names: Names, begin: Callable[[], object]) -> None:
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, frame: Frame, begin: Callable[[], object]) -> None:
         # What a name stands for when the body begins anew is known once that stays the same.
-        self._quiet += 1
-        try:
-            for _ in range(_ROUNDS):
-                before = dict(names.own)
-                self._go_round(body, names, begin)
-                if names.own == before:
-                    break
-            else:
-                raise GivenUp
-        finally:
-            self._quiet -= 1
-        self._go_round(body, names, begin)
+        self._unasked += 1
+        for _ in range(_MOST_ROUNDS):
+            before = frame.own
+            self._go_round(node.body, frame, begin)
+            if frame.own == before:
+                break
+        else:
+            raise GivenUp
+        self._unasked -= 1
+        self._go_round(node.body, frame, begin)
+        self._block(node.orelse, frame)
 
-    def _go_round(self, body: Sequence[ast.stmt], names: Names, begin: Callable[[], object]) -> None:
-        before = dict(names.own)
+    def _go_round(self, body: Sequence[ast.stmt], frame: Frame, begin: Callable[[], object]) -> None:
+        before, frame.own = frame.own, dict(frame.own)
         self._left_early.append([])
         begin()
-        is_over = self.block(body, names)
-        ends = self._left_early.pop()
-        _join(names, [before, *ends, *([dict(names.own)] if is_over else [])])
-
-
-def _join(names: Names, paths: Sequence[Mapping[str, AbstractValue]]) -> None:
-    every = dict.fromkeys(name for path in paths for name in path)
-    names.own.clear()
-    names.own.update({name: joined(path.get(name, NOTHING) for path in paths) for name in every})
+        ends = [frame.own] if self._block(body, frame) else []
+        frame.join([before, *self._left_early.pop(), *ends])

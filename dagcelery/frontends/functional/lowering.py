@@ -17,29 +17,25 @@ from dataclasses import dataclass, field, replace
 
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import recorded
-from dagcelery.frontends.functional.outputs import Table, Terms
+from dagcelery.frontends.functional.annotations import Path, is_list
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledDag,
     CalledTask,
     Context,
     Element,
-    Names,
     Parameter,
-    Path,
     Ref,
     Result,
-    Run,
     Spliced,
+    Unrolled,
     everything,
-    is_list,
     leaves,
     mapped,
-    output_name,
-    valid,
 )
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.model.nodes import LONGEST
+from dagcelery.frontends.functional.value_numbering import Table, Terms
+from dagcelery.model.nodes import LONGEST, UniqueNames, output_name, valid
 from dagcelery.model.options import DagOptions, Serializer
 from dagcelery.model.sources import (
     Each,
@@ -163,7 +159,7 @@ class _Renaming:
     def source_(self, source: Source) -> Source:
         if isinstance(source, Ref):
             return self.ref(source)
-        if isinstance(source, Run | Spliced):
+        if isinstance(source, Unrolled | Spliced):
             source = replace(source, over=self.ref(source.over))
         return mapped(source, self.source_)
 
@@ -189,7 +185,7 @@ class _Splicing:
     renamings: list[_Renaming]
 
     def splice(self, source: Source) -> Source:
-        if not isinstance(source, Run) or source.over != self.over:
+        if not isinstance(source, Unrolled) or source.over != self.over:
             return mapped(source, self.splice)
         # Lists within the items first: one that goes through all elements is the same in each of them.
         model, *others = map(self.splice, source.items)
@@ -205,9 +201,9 @@ def _changed(call: Call, change: Callable[[Source], Source]) -> Call:
     return replace(call, arguments=arguments, after=change(call.after))
 
 
-def _runs(source: Source) -> Iterator[Run]:
+def _runs(source: Source) -> Iterator[Unrolled]:
     for part in everything(source):
-        if isinstance(part, Run):
+        if isinstance(part, Unrolled):
             yield part
 
 
@@ -335,7 +331,7 @@ class Level:
         self.outputs: dict[str, Source] = {}
         self.wanted: dict[str, Serializer] = {}
         self._given: dict[object, FromParam] = {}
-        self._param_names, self._output_names = Names(), Names()
+        self._param_names, self._output_names = UniqueNames(), UniqueNames()
         self._waits: dict[Ref, None] = {}
 
     def place(self) -> None:
@@ -395,7 +391,7 @@ class Level:
         first |= {key: min(numbers) for key, numbers in grouped.items()}
         callees = {key: self.body.calls[number].callee for key, number in first.items()}
         given: dict[object, str] = {key: callees[key].name for key in own if callees[key].name_is_fixed}
-        names = Names(given.values())
+        names = UniqueNames(given.values())
         for key in sorted(first.keys() - given.keys(), key=lambda key: first[key]):
             name = callees[key].name
             given[key] = names.give(name if isinstance(key, int) else f"{name}-each")

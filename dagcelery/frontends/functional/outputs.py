@@ -1,34 +1,22 @@
 """An `Output` stands in a DAG's body for a value that only a run will know, and refuses to be one.
 
-It has no public attribute and no public method: ``out.anything`` is always the user's own property.
-
-An output that a branch of `when` uses of the body around it becomes a parameter of the branch. Two values that are made
-alike have one *term*, in whichever trace.
+It has no public attribute and no public method: ``out.anything`` is always the user's own property. Outputs belong to
+the trace of a body, and so do calls that are made while that body runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn, Protocol
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.frontends.functional.recorded import (
-    Call,
-    Callee,
-    Context,
-    Element,
-    Names,
-    Parameter,
-    Path,
-    Ref,
-    Result,
-    Run,
-    Spliced,
-    is_same_callee,
-    valid,
-)
-from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
-from dagcelery.objects import ATOMS, Copies, Searching, cell_contents, identity, same
+from dagcelery.frontends.functional.annotations import Path
+from dagcelery.frontends.functional.recorded import Call, Callee, Parameter, Ref
+from dagcelery.model.sources import Source
+from dagcelery.objects import Searching
 from dagcelery.text import shown
 
 
@@ -42,13 +30,24 @@ class Recorder(Protocol):
     calls: list[Call]
     parameters: dict[str, object]
     refused: InvalidDag | None
-    captures: Captures | None
+    thread: int
+
+    @property
+    def is_growth(self) -> bool:
+        """Whether what is called is called by a running task, and is executed after it."""
+
+    @property
+    def captures(self) -> object:
+        """What a branch of `when` uses of the body around it; None for any other body."""
 
     def source_of(self, value: object) -> Source:
         """Return the source for a value with outputs in it."""
 
     def output(self, ref: Ref) -> Output:
         """Return the one output that stands for `ref`."""
+
+    def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
+        """Note a call and return its number, for a `Result` to name."""
 
     def iterate(self, ref: Ref) -> Iterator[Output]:
         """Yield sample elements of a list."""
@@ -163,26 +162,36 @@ def flat(value: object) -> Iterator[object]:
 
 _INDEX_BITS: Final = 63
 
+
 _CHANGE: Final = "outputs do not change: return the changed value from a task"
+
 
 _COMPUTE: Final = "compute in a task: pass the output to it as an argument"
 
+
 _DECIDE: Final = "decide in a task: pass the output to it, and use if there"
+
 
 _KNOW: Final = "iterate the output of a task, or use a parameter that is known at build: @dag(static=(...,))"
 
+
 _COUNT: Final = "count in a task that takes the whole list"
+
 
 _WRITE: Final = "write the text in a task, and pass the output to it instead of an f-string"
 
+
 _UNARY: Final = ("neg", "pos", "abs", "invert", "round")
+
 
 _BINARY: Final = (
     *("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul"),
     *("and", "or", "xor", "lshift", "rshift"),
 )
 
+
 _COMPARED: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
 
 # What has no answer before the DAG runs: the method, what is wrong, what would be right.
 _REFUSALS: Final = {
@@ -236,242 +245,66 @@ REFUSED: Final = {
 }
 """What cannot be done with a value that is not there, by the name of its method without underscores."""
 
+
 for _name, _refusal_of in _REFUSALS.items():
     # Python itself asks for a length, and goes on without one; other refusals hold even if the body catches them.
     setattr(Output, f"__{_name}__", _refusal(*_refusal_of, is_final=_name != "len"))
 
 
-CONDITION: Final = "condition"
-"""The parameter that says which branch is taken."""
+_CURRENT: ContextVar[Recorder | None] = ContextVar("dagcelery_trace", default=None)
+
+_open: set[int] = set()
+"""The traces that are open in this process."""
 
 
-class Captures:
-    """Outputs of `outer`, or of bodies around it, that the branches of one `when` use; the same for all their traces.
+def current() -> Recorder | None:
+    """Return the trace that a call made here belongs to; None outside of a body, and in its threads."""
+    trace = _CURRENT.get()
+    return trace if trace is not None and trace.thread == threading.get_ident() else None
 
-    `outputs` are those outputs, or lists of them, by their names in the branches; `upstream` is what nodes in these
-    come after.
+
+@contextmanager
+def nothing_traced() -> Iterator[None]:
+    """Let calls of tasks run their functions for the time of the block."""
+    token = _CURRENT.set(None)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def check_values(place: str, values: tuple[object, ...]) -> None:
+    """Raise InvalidDag if one of the values of a plain call is an output: in a thread of a body, or after its end.
+
+    Lists and the like are looked into only while some body runs: they may be long, and calls are plain almost always.
     """
-
-    def __init__(self, outer: Recorder, branches: Sequence[object]) -> None:
-        self.outer = outer
-        self._held = [value for branch in branches for value in _held(branch) if type(value) is list]
-        self.outputs: dict[str, object] = {}
-        self.upstream: list[Output] = []
-        self._names = Names([CONDITION])
-        self._name_of: dict[tuple[int, Ref], str] = {}
-        self._lists: list[tuple[object, Source, str]] = []
-
-    def name(self, output: Output) -> str:
-        """Return the name of an output in the branches."""
-        key = id(trace_of(output)), ref_of(output)
-        if key not in self._name_of:
-            name = self._name_of[key] = self._names.give(_base_name(output))
-            self.outputs[name] = output
-        return self._name_of[key]
-
-    def name_of_list(self, values: list[object], source: Source) -> str:
-        """Return the name of a list in the branches, which `source` is in the body around."""
-        is_held = any(values is held for held in self._held)
-        for known, other, name in self._lists:
-            if known is values if is_held else other == source:
-                return name
-        name = self._names.give("items")
-        self._lists.append((values if is_held else None, source, name))
-        self.outputs[name] = values
-        return name
-
-    def is_list_from_around(self, values: list[object], branch: Recorder) -> bool:
-        """Whether a list is of outputs from around the branch; one without elements may have some another time."""
-        found = [trace_of(leaf) for leaf in flat(values) if isinstance(leaf, Output)]
-        if not all(map(branch.is_within, found)):
-            return False
-        if any(values is held for held in self._held):
-            return bool(found) or not values
-        return any(isinstance(value, Output) for value in values)
-
-    def handed_up(self, upstream: object, branch: Recorder) -> list[object]:
-        """Return what a node of `branch` comes after there; what is outside of it, all of the branch comes after."""
-        found = list(flat(upstream))
-        outside = [each for each in found if isinstance(each, Output) and branch.is_within(trace_of(each))]
-        self.upstream += [each for each in outside if not any(each is known for known in self.upstream)]
-        return [each for each in found if not any(each is other for other in outside)]
+    for output in _outputs_in(values, 20 if _open else 0):
+        error = InvalidDag(
+            f"{place} with {title(output)}",
+            "is made in another thread than the body, or after its end, so it would run instead of adding a node",
+            "call tasks in the body itself, one after the other: their nodes run at the same time anyway",
+        )
+        trace_of(output).refused = trace_of(output).refused or error
+        raise error
 
 
-def _held(branch: object) -> Iterator[object]:
-    """Yield what a function captures, and its defaults."""
-    for cell in getattr(branch, "__closure__", None) or ():
-        yield from cell_contents(cell)
-    yield from getattr(branch, "__defaults__", None) or ()
+def _outputs_in(values: Iterable[object], depth: int) -> Iterator[Output]:
+    for value in values:
+        if isinstance(value, Output):
+            yield value
+        elif depth and isinstance(value, list | tuple | set | frozenset | dict):
+            yield from _outputs_in(value.values() if isinstance(value, dict) else value, depth - 1)
 
 
-def _base_name(output: Output) -> str:
-    base = ref_of(output).base
-    if isinstance(base, Parameter):
-        return base.name
-    return valid(trace_of(output).calls[base.call].callee.name) if isinstance(base, Result) else "item"
+def opened(trace: Recorder) -> Recorder | None:
+    """Let calls made in this context belong to `trace`; return the trace that they belonged to."""
+    outer = _CURRENT.get()
+    _CURRENT.set(trace)
+    _open.add(id(trace))
+    return outer
 
 
-S = TypeVar("S")
-# Which element is meant by each that stands for all of its list.
-Places: TypeAlias = Mapping[Element, int]
-
-
-class _First(Mapping[Element, int]):
-    def __getitem__(self, element: Element) -> int:
-        return 0
-
-    def __contains__(self, element: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[Element]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-# The places of the first elements of all lists.
-FIRST: Final[Places] = _First()
-
-_NOWHERE: Final[Places] = {}
-
-_CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
-
-
-class Table:
-    """Numbers for terms, and copies of what is recorded; traces that are to be compared share them."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
-        self.copies = Copies(Output)
-        self._objects: dict[int, tuple[object, int]] = {}
-        self._callees: list[tuple[Callee, int]] = []
-        self._unidentified: list[tuple[object, int]] = []
-
-    def number(self, *term: Hashable) -> int:
-        """Return the number of a term that is made of others' numbers and of words."""
-        return self._numbers.setdefault(term, len(self._numbers))
-
-    def literal(self, value: object) -> int:
-        """Return the number of a value that is known; a container is what its items are."""
-        kind = type(value)
-        if isinstance(value, list | tuple) and kind in _CONTAINERS:
-            return self.number(_CONTAINERS[kind], tuple(map(self.literal, value)))
-        if kind is dict and isinstance(value, dict):
-            pairs = tuple((self.literal(key), self.literal(item)) for key, item in value.items())
-            return self.number("dict", pairs)
-        if isinstance(value, set | frozenset) and kind in (set, frozenset):
-            return self.number("set", frozenset(map(self.literal, value)))
-        if kind in ATOMS:
-            return self.number(kind.__name__, hex(value) if type(value) is int else repr(value))
-        return self._object(value)
-
-    def callee(self, callee: Callee) -> int:
-        """Return the number of what is called, with its options."""
-        return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
-
-    def _object(self, value: object) -> int:
-        known = self._objects.get(id(value))
-        if known is not None:
-            return known[1]
-        found = identity(value)
-        if found is not None:
-            # Recorded values do not change.
-            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
-            return self._objects[id(value)][1]
-        return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
-
-
-def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:
-    """Return the number of one of those that are known, to which `value` is added if it is like none of them."""
-    for other, found in known:
-        if is_same(other, value):
-            return found
-    known.append((value, number()))
-    return known[-1][1]
-
-
-class Terms:
-    """The terms of one trace: of its calls as they were made, or of those it would make, folded as they are.
-
-    For these, `lengths` are the numbers of elements that lists have, by their terms; KeyError where one is missing.
-    """
-
-    def __init__(self, calls: Sequence[Call], table: Table, lengths: Mapping[int, int] | None = None) -> None:
-        self._calls = calls
-        self._table = table
-        self._lengths = lengths
-        self._made: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._upto: dict[int, int] = {}
-
-    def call(self, number: int, places: Places = _NOWHERE) -> int:
-        """Return the term of a call for the elements at `places`."""
-        call = self._calls[number]
-        key = number, tuple(places[element] for element in call.context if element in places)
-        if key not in self._made:
-            arguments = tuple((name, self.of(given, places)) for name, given in call.arguments.items())
-            callee, after = self._table.callee(call.callee), self.of(call.after, places)
-            self._made[key] = self._table.number("call", callee, arguments, after)
-        return self._made[key]
-
-    def calls(self) -> Iterator[tuple[int, int]]:
-        """Yield the number and the term of every call, those of a loop once for each element."""
-        for number, call in enumerate(self._calls):
-            for places in self._instances(call.context):
-                yield number, self.call(number, places)
-
-    def now(self, source: Source, places: Places = _NOWHERE) -> int:
-        """Return the term of a source while calls are still being made."""
-        # In their order, since a term that is made of a long chain of others' must not be made by recursion.
-        for number in range(self._upto.get(id(places), 0), len(self._calls)):
-            self.call(number, places)
-        self._upto[id(places)] = len(self._calls)
-        return self.of(source, places)
-
-    def of(self, source: Source, places: Places = _NOWHERE) -> int:
-        """Return the term of a source, made of calls whose terms are known."""
-        number = self._table.number
-        if isinstance(source, Ref):
-            return self._ref(source, places)
-        if isinstance(source, Literal):
-            return self._table.literal(source.value)
-        if isinstance(source, ListOf | TupleOf):
-            return number(_CONTAINERS[type(source)], tuple(self._items(source.items, places)))
-        if isinstance(source, SetOf):
-            return number("set", frozenset(self._items(source.items, places)))
-        assert isinstance(source, DictOf)
-        pairs = ((self._table.literal(key), self.of(value, places)) for key, value in source.pairs)
-        return number("dict", tuple(pairs))
-
-    def _items(self, items: Sequence[object], places: Places) -> Iterator[int]:
-        for item in items:
-            if isinstance(item, Run):
-                yield from self._items(item.items, places)
-            elif isinstance(item, Spliced):
-                for longer in self._each(item.over, places):
-                    yield self.of(item.template, longer)
-            elif isinstance(item, Source):
-                yield self.of(item, places)
-
-    def _ref(self, ref: Ref, places: Places) -> int:
-        base = ref.base
-        if isinstance(base, Parameter):
-            made = self._table.number("parameter", base.name)
-        elif isinstance(base, Element):
-            index = places.get(base, base.index)
-            made = self._table.number("element", self._ref(base.source, places), index)
-        else:
-            made = self._table.number("result", self.call(base.call, places), base.leaf)
-        return self._table.number("part", made, ref.path) if ref.path else made
-
-    def _instances(self, context: Context) -> Iterator[Places]:
-        if self._lengths is None or not context:
-            yield _NOWHERE
-            return
-        for places in self._instances(context[:-1]):
-            yield from self._each(context[-1].source, places)
-
-    def _each(self, source: Ref, places: Places) -> Iterator[Places]:
-        assert self._lengths is not None
-        for index in range(self._lengths[self._ref(source, places)]):
-            yield {**places, Element(source, 0): index}
+def closed(trace: Recorder, outer: Recorder | None) -> None:
+    """Let calls belong to the trace again to which they belonged before `trace` was opened."""
+    _open.discard(id(trace))
+    _CURRENT.set(outer)

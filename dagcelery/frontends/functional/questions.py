@@ -25,98 +25,64 @@ from dagcelery.frontends.functional.abstract_values import (
     PLAIN,
     AbstractValue,
     Known,
-    Local,
-    constant,
     holds_output,
     is_table,
-    joined,
     known,
 )
-from dagcelery.frontends.functional.definition import Definition, short_name
+from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.interpreter import GivenUp, Interpreter
 from dagcelery.frontends.functional.source_code import function_node, questions
+from dagcelery.model.nodes import short_name
 
 
-def check_questions(body: Callable[..., Any], outputs: Mapping[str, object], given: Mapping[str, object]) -> None:
+def check_questions(body: Callable[..., Any], outputs: Collection[str], values: Mapping[str, object]) -> None:
     """Raise InvalidDag if a body asks what only a run will know.
 
-    `outputs` are its parameters without a value, `given` those with one.
+    `outputs` are its parameters without a value, `values` those of the others.
     """
     own: dict[str, AbstractValue] = dict.fromkeys(outputs, OUTPUT)
-    _follow(body, own | {name: known(value) for name, value in given.items()}, is_growth=False)
+    own |= {name: known(value) for name, value in values.items()}
+    _Questions(body, outputs, is_dynamic=False).check(own)
 
 
 def check_questions_of_task(body: Callable[..., Any], arguments: Mapping[str, object]) -> None:
-    """Raise InvalidDag if a dynamic task asks what only those know that will be given what its calls return."""
-    if isinstance(body, types.FunctionType) and _followed.get(body) is not body.__code__:
-        _follow(body, {name: known(value) for name, value in arguments.items()}, is_growth=True)
-        _followed[body] = body.__code__
+    """Raise InvalidDag if a dynamic task asks what is known only to the tasks that will take what its calls return."""
+    if isinstance(body, types.FunctionType) and _checked.get(body) is not body.__code__:
+        _Questions(body, (), is_dynamic=True).check({name: known(value) for name, value in arguments.items()})
+        _checked[body] = body.__code__
 
 
-_followed: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
+_checked: WeakKeyDictionary[types.FunctionType, types.CodeType] = WeakKeyDictionary()
 """Dynamic tasks that ask nothing, with the code that was looked at: they are called again and again."""
 
 
-def _follow(body: Callable[..., Any], own: dict[str, AbstractValue], *, is_growth: bool) -> None:
-    if not isinstance(body, types.FunctionType):
-        return
-    outputs = {name for name, value in own.items() if value == OUTPUT}
-    if function_node(body.__code__) is None:
-        for name, line in questions(body.__code__, outputs):
-            where = f"line {line} of {short_name(body)!r}"
-            raise _refused(
-                where, f"whether {name!r} is some object, of some type, or how it is written", name, is_growth
-            )
-    with suppress(GivenUp, RecursionError):
-        _Questions(body, outputs, is_growth=is_growth).enter(body, own)
+class _Questions:
+    def __init__(self, body: Callable[..., Any], outputs: Collection[str], *, is_dynamic: bool) -> None:
+        self.body = body
+        self.outputs = outputs
+        self.is_dynamic = is_dynamic
+        self.interpreter = Interpreter(self.ask, self.follows, is_dynamic=is_dynamic)
+        self.seen = self.interpreter.seen
 
+    def check(self, own: dict[str, AbstractValue]) -> None:
+        """Raise InvalidDag for a question in the body, whose parameters stand for what `own` says."""
+        if not isinstance(self.body, types.FunctionType):
+            return
+        if function_node(self.body.__code__) is None:
+            for name, line in questions(self.body.__code__, self.outputs):
+                asked = f"whether {name!r} is some object, of some type, or how it is written"
+                raise self._refusal(f"line {line} of {short_name(self.body)!r}", asked, name)
+        with suppress(GivenUp, RecursionError):
+            self.interpreter.enter(self.body, own)
 
-class _Questions(Interpreter):
-    def __init__(self, body: types.FunctionType, parameters: Collection[str], *, is_growth: bool) -> None:
-        super().__init__()
-        self.home = body.__module__
-        self.parameters = parameters
-        self.is_growth = is_growth
-
-    def is_followed(self, function: types.FunctionType) -> bool:
+    def follows(self, function: types.FunctionType) -> bool:
         """Whether a function is the user's own; libraries were not written for bodies."""
-        module = str(function.__module__)
-        is_near = module.partition(".")[0] == str(self.home).partition(".")[0]
-        is_ours = module.partition(".")[0] == "dagcelery"
-        return is_near or not (is_ours or function.__code__.co_filename.startswith(_LIBRARIES))
-
-    def choose(self, call: ast.Call, callee: object, given: Sequence[AbstractValue]) -> AbstractValue | None:
-        """Return what a call of `when` gives: of an output an output, and its branches are bodies too."""
-        if getattr(callee, "__module__", None) != _WHEN or not given:
-            return None
-        results = [self._branch(each) for each in given[1:]]
-        return OUTPUT if given[0] == OUTPUT else joined(results) if len(results) == 2 else PLAIN
-
-    def _branch(self, branch: AbstractValue) -> AbstractValue:
-        if isinstance(branch, Local):
-            return self.call_local(branch, (), {})
-        if isinstance(branch, Known) and isinstance(branch.value, types.FunctionType):
-            return self.enter(branch.value, {})
-        return PLAIN
-
-    def result_of(self, callee: Definition[..., object]) -> AbstractValue:
-        """Return what a call gives; for a DAG the structure of what its body returns, as far as that is known."""
-        if self.is_growth or not hasattr(callee, "static"):
-            return OUTPUT
-        self._quiet += 1
-        try:
-            names = [each for each in callee._signature.parameters if each not in callee.static]
-            function = callee.fn
-            own: dict[str, AbstractValue] = dict.fromkeys(names, OUTPUT)
-            made = self.enter(function, own) if isinstance(function, types.FunctionType) else PLAIN
-            return OUTPUT if isinstance(made, Known) and made.value is None else made  # others may come after it
-        finally:
-            self._quiet -= 1
+        package = str(function.__module__).partition(".")[0]
+        is_near = package == str(self.body.__module__).partition(".")[0]
+        return is_near or not (package == "dagcelery" or function.__code__.co_filename.startswith(_LIBRARIES))
 
     def ask(self, node: ast.AST) -> None:
         """Raise InvalidDag if Python answers this itself."""
-        if node is self._unused:
-            return
         look = getattr(self, f"_ask_{type(node).__name__}", None)
         if look is not None:
             look(node)
@@ -142,9 +108,8 @@ class _Questions(Interpreter):
                     self._refuse_output(node, node.args[0], about)
         if function is builtins.len and node.args and isinstance(node.args[0], ast.Set):
             elements = node.args[0].elts
-            if any(
-                self.seen(each) != OUTPUT for each in elements
-            ):  # equal outputs are one in a set, which may be meant
+            # Equal outputs are one in a set, which may be meant.
+            if any(self.seen(each) != OUTPUT for each in elements):
                 for each in elements:
                     self._refuse_output(node, each, "whether {} equals another value")
         if isinstance(node.func, ast.Attribute):
@@ -153,9 +118,7 @@ class _Questions(Interpreter):
             self._ask_by_others(node)
 
     def _is_of_user(self, function: object) -> bool:
-        return isinstance(function, Definition) or (
-            isinstance(function, types.FunctionType) and self.is_followed(function)
-        )
+        return isinstance(function, Definition) or (isinstance(function, types.FunctionType) and self.follows(function))
 
     def _ask_by_others(self, node: ast.Call) -> None:
         """Refuse a question that a library is to ask, as in ``map(type, [x])`` or ``json.dumps(x, default=repr)``."""
@@ -169,8 +132,8 @@ class _Questions(Interpreter):
                 self._refuse(node, part, about)
 
     def _ask_method(self, node: ast.Call, method: ast.Attribute) -> None:
-        template = constant(method.value)
-        if isinstance(template, str) and method.attr == "format":
+        template = _text_of(method.value)
+        if template is not None and method.attr == "format":
             for each in (*node.args, *(named.value for named in node.keywords)):
                 if re.search(r"![ra]", template) or holds_output(self.seen(each)):
                     self._refuse_text(node, each)
@@ -182,7 +145,7 @@ class _Questions(Interpreter):
             self._refuse_output(node, node.slice, "what a dict has for {}")
 
     def _ask_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr in _SAID_OF_OUTPUTS:
+        if node.attr in _NOT_REFUSED:
             self._refuse_output(node, node.value, "Python's own attribute of {}")
 
     def _ask_FormattedValue(self, node: ast.FormattedValue) -> None:
@@ -190,8 +153,8 @@ class _Questions(Interpreter):
             self._refuse_text(node, node.value)
 
     def _ask_BinOp(self, node: ast.BinOp) -> None:
-        template = constant(node.left)
-        if isinstance(node.op, ast.Mod) and isinstance(template, str):
+        template = _text_of(node.left)
+        if isinstance(node.op, ast.Mod) and template is not None:
             values = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
             for each in values:
                 if re.search(r"%[^%]*?[ra]", template) or holds_output(self.seen(each)):
@@ -202,8 +165,6 @@ class _Questions(Interpreter):
             self._refuse_output(node.subject, node.subject, "what {} looks like")
 
     def _refuse_text(self, node: ast.AST, part: ast.expr, *, is_refused: bool = False) -> None:
-        if self._shown:
-            return  # printed text is not used otherwise
         if holds_output(self.seen(part)):
             self._refuse(node, part, _TEXT)
         if not is_refused:  # by the output itself
@@ -215,22 +176,26 @@ class _Questions(Interpreter):
 
     def _refuse(self, node: ast.AST, part: ast.expr, about: str) -> NoReturn:
         expression, text = ast.unparse(node), ast.unparse(part)
-        where = f"{expression!r} in line {getattr(node, 'lineno', 0)} of {short_name(self.functions[-1])!r}"
-        raise _refused(where, about.format(repr(text)), text if text in self.parameters else "", self.is_growth)
+        function = self.interpreter.functions[-1]
+        where = f"{expression!r} in line {getattr(node, 'lineno', 0)} of {short_name(function)!r}"
+        raise self._refusal(where, about.format(repr(text)), text if text in self.outputs else "")
+
+    def _refusal(self, where: str, asked: str, parameter: str) -> InvalidDag:
+        when = "in the tasks that take it" if self.is_dynamic else "when the DAG runs"
+        static = f", or let the DAG know its value: @dag(static=({parameter!r},))" if parameter else ""
+        choosing = "decide" if self.is_dynamic else "choose with when(...), or decide"
+        return InvalidDag(where, f"asks {asked}, but it has a value only {when}", f"{choosing} in a task{static}")
 
 
-def _refused(where: str, asked: str, parameter: str, is_growth: bool) -> InvalidDag:
-    when = "in the tasks that take it" if is_growth else "when the DAG runs"
-    static = f", or let the DAG know its value: @dag(static=({parameter!r},))" if parameter else ""
-    choosing = "decide" if is_growth else "choose with when(...), or decide"
-    return InvalidDag(where, f"asks {asked}, but it has a value only {when}", f"{choosing} in a task{static}")
+def _text_of(node: ast.expr) -> str | None:
+    """Return the text of a literal; None for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-_WHEN: Final = "dagcelery.frontends.functional.building"
 _LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _TEXT: Final = "how {} is written"
-_SAID_OF_OUTPUTS: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})
-"""Other names of this kind an output refuses."""
+_NOT_REFUSED: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})
+"""Of Python's own names an output refuses all others itself."""
 _LOOKUPS: Final = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
 _ASKING: Final[Mapping[str, Sequence[object]]] = {
     "of which type {} is": (builtins.type, builtins.isinstance, builtins.issubclass, builtins.callable),

@@ -1,38 +1,21 @@
-"""What a trace records: calls, and references to values that only a run will know.
+"""What is recorded while a body runs: calls, and references to values that only a run will know.
 
 References are sources with leaves of their own, so that arguments keep one shape from the call to the graph:
 `ListOf`, `DictOf` and the like hold them until the graph gives every leaf its place.
-
-Beside them are what their annotations promise, how two calls differ, the names of nodes that nobody named, and the
-sample lengths of lists with which a body is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
+from typing import Any, TypeAlias
 
-from dagcelery.errors import InvalidDag
+from dagcelery.frontends.functional.annotations import Path, arity, element_of, hint_at
 from dagcelery.model.graph import DAG
-from dagcelery.model.nodes import LONGEST, is_name, may_be_in_a_name
-from dagcelery.model.options import Serialize, Serializer, TaskOptions
-from dagcelery.model.signatures import Unread, bare, fields
-from dagcelery.model.sources import (
-    DictOf,
-    FromParam,
-    ListOf,
-    Literal,
-    PathStep,
-    SetOf,
-    Source,
-    Splice,
-    TupleOf,
-)
+from dagcelery.model.options import TaskOptions
+from dagcelery.model.sources import DictOf, FromParam, ListOf, Literal, PathStep, SetOf, Source, Splice, TupleOf
 from dagcelery.objects import copied, same
 from dagcelery.text import shown
-
-Path: TypeAlias = tuple[PathStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +50,7 @@ class Ref(Source):
 
 
 @dataclass(frozen=True, slots=True)
-class Run(Source):
+class Unrolled(Source):
     """In a list: neighbours made one for each element of `over`, before they are folded into one."""
 
     items: tuple[Source, ...]
@@ -76,7 +59,7 @@ class Run(Source):
 
 @dataclass(frozen=True, slots=True)
 class Spliced(Source):
-    """A `Run` once it is folded: the one of its items that stands for all."""
+    """A `Unrolled` once it is folded: the one of its items that stands for all."""
 
     template: Source
     over: Ref
@@ -94,8 +77,8 @@ def mapped(source: Source, change: Callable[[Source], Source]) -> Source:
         return type(source)(tuple(map(change, source.items)))
     if isinstance(source, DictOf):
         return DictOf(tuple((key, change(value)) for key, value in source.pairs))
-    if isinstance(source, Run):
-        return Run(tuple(map(change, source.items)), source.over)
+    if isinstance(source, Unrolled):
+        return Unrolled(tuple(map(change, source.items)), source.over)
     if isinstance(source, Spliced):
         return Spliced(change(source.template), source.over)
     return source
@@ -105,7 +88,7 @@ def within(source: Source) -> Iterator[Source]:
     """Yield what `source` is directly made of."""
     if isinstance(source, ListOf):
         yield from (item for item in source.items if isinstance(item, Source))
-    elif isinstance(source, TupleOf | SetOf | Run):
+    elif isinstance(source, TupleOf | SetOf | Unrolled):
         yield from source.items
     elif isinstance(source, DictOf):
         yield from (value for _, value in source.pairs)
@@ -125,57 +108,6 @@ def leaves(source: Source) -> Iterator[Ref]:
     for part in everything(source):
         if isinstance(part, Ref):
             yield part
-
-
-# How many loops a list lies in, and the how manieth it is among those that are iterated there.
-Position: TypeAlias = tuple[int, int]
-
-# Bodies that iterate more lists in one place have them tried in groups.
-_MOST_ALONE: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Probes:
-    """How many elements iterated lists have while a body runs; `told` says so in an error.
-
-    All have `length`, but for the one at the position `odd`, if that is given: it has `odd_length`.
-    """
-
-    told: str
-    length: int
-    odd: Position | None = None
-    odd_length: int = 0
-
-    @property
-    def tells_elements_apart(self) -> bool:
-        """Whether a list of all elements looks different from a list of one."""
-        return self.length > 1
-
-    def of(self, position: Position) -> int:
-        """Return the length of the list at `position`."""
-        return self.odd_length if _grouped(position) == self.odd else self.length
-
-
-THREE: Final = Probes("three elements", 3)
-
-
-def others(positions: Collection[Position]) -> Iterator[Probes]:
-    """Yield what a body is tried with once more if it iterated lists at these positions."""
-    if not positions:
-        return
-    yield Probes("two elements", 2)
-    yield Probes("one element", 1)
-    yield Probes("no element", 0)
-    groups = sorted({_grouped(position) for position in positions})
-    for odd in groups:
-        yield Probes("five elements in one of its lists, two in others,", 2, odd, 5)
-        if len(groups) > 1:
-            yield Probes("no element in one of its lists, two in others,", 2, odd, 0)
-
-
-def _grouped(position: Position) -> Position:
-    depth, number = position
-    return depth, number % _MOST_ALONE
 
 
 def rebuilt(
@@ -229,96 +161,6 @@ def _same_key(name: object, key: object) -> bool:
     return name == key if isinstance(name, int) else str(name) == key
 
 
-def arity(hint: Any) -> int | None:
-    """Return how many values a fixed tuple or a named tuple has; None for whatever may have any number."""
-    hint = bare(hint)
-    if is_named_tuple(hint):
-        return len(vars(hint)["_fields"])
-    if get_origin(hint) is not tuple:
-        return None
-    args = get_args(hint)
-    return None if Ellipsis in args else len(args)
-
-
-def is_named_tuple(hint: object) -> Any:
-    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
-
-
-def element_of(hint: object) -> object:
-    """Return the type of what iterating a `hint` gives; None where the annotation does not say."""
-    hint = bare(hint)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        return args[0] if len(args) == 2 and args[1] is Ellipsis else None
-    return args[0] if isinstance(origin, type) and issubclass(origin, Iterable) and args else None
-
-
-def at(hint: object, path: Path) -> object:
-    """Return the type of what lies at `path` within a `hint`; None where the annotation does not say."""
-    for step in path:
-        hint = _part(bare(hint), step)
-    return hint
-
-
-def serializer_of(hint: object) -> Serializer | Serialize | None:
-    """Return the serializer within ``Annotated[T, AsParquet()]``."""
-    if get_origin(hint) is not Annotated:
-        return None
-    return next((found for found in get_args(hint)[1:] if _is_serializer(found)), None)
-
-
-def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
-    """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
-    nearest = serializer_of(at(hint, path)) if path else None
-    if isinstance(nearest, Serializer):
-        return nearest
-    named = given or serializer_of(hint)
-    if isinstance(named, Serialize):
-        return (named.sub_output(str(path[0][1])) if len(path) == 1 else None) or named.root
-    return named
-
-
-def is_list(hint: object) -> bool:
-    """Whether an annotation says `list`, with or without its elements."""
-    hint = bare(hint)
-    return (get_origin(hint) or hint) is list
-
-
-def _part(hint: object, step: PathStep) -> object:
-    kind, name = step
-    if isinstance(hint, type) and kind == "property":
-        return _fields(hint).get(str(name))
-    if isinstance(hint, type) and hasattr(hint, "__total__"):
-        return _fields(hint).get(str(name))
-    if is_named_tuple(hint):
-        return _item(list(_fields(hint).values()), name)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple and Ellipsis not in args:
-        return _item(args, name)
-    if isinstance(origin, type) and issubclass(origin, Mapping) and len(args) == 2:
-        return args[1]
-    return element_of(hint)
-
-
-def _item(items: Any, index: object) -> object:
-    return items[index] if isinstance(index, int) and -len(items) <= index < len(items) else None
-
-
-def _fields(cls: Any) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for base in _bases(cls):
-        found |= fields(base)
-    return found
-
-
-def _bases(cls: type) -> Iterator[type]:
-    yield from reversed(cls.__mro__)
-
-
-def _is_serializer(found: object) -> bool:
-    return not isinstance(found, type | Unread) and isinstance(found, Serializer | Serialize)
-
-
 @dataclass(frozen=True)
 class CalledTask:
     """A task and its options; `returns` is its annotation, `outputs` how many values it said it returns."""
@@ -332,7 +174,7 @@ class CalledTask:
 
     def arity(self, path: Path) -> int | None:
         """Return how many values lie at `path` of what is returned, if that is known."""
-        return self.outputs if not path and self.outputs is not None else arity(at(self.returns, path))
+        return self.outputs if not path and self.outputs is not None else arity(hint_at(self.returns, path))
 
 
 @dataclass(frozen=True)
@@ -346,7 +188,7 @@ class CalledDag:
 
     def arity(self, path: Path) -> int | None:
         """Return how many values lie at `path` of what is returned, if that is known."""
-        return arity(at(self.returns, path))
+        return arity(hint_at(self.returns, path))
 
 
 Callee: TypeAlias = CalledTask | CalledDag
@@ -377,10 +219,10 @@ def within_element(element: Element, calls: Sequence[Call]) -> Context:
 def hint_of(ref: Ref, calls: Sequence[Call], parameters: Mapping[str, object]) -> object:
     """Return the annotation of what `ref` stands for, None where there is none."""
     if isinstance(ref.base, Parameter):
-        return at(parameters.get(ref.base.name), ref.path)
+        return hint_at(parameters.get(ref.base.name), ref.path)
     if isinstance(ref.base, Element):
-        return at(element_of(hint_of(ref.base.source, calls, parameters)), ref.path)
-    return at(calls[ref.base.call].callee.returns, ref.base.leaf + ref.path)
+        return hint_at(element_of(hint_of(ref.base.source, calls, parameters)), ref.path)
+    return hint_at(calls[ref.base.call].callee.returns, ref.base.leaf + ref.path)
 
 
 def between_calls(one: Call, other: Call) -> str | None:
@@ -409,7 +251,7 @@ def between(one: Source, other: Source) -> str | None:
         return "another number of values"
     if not inner:
         return None if one == other else "the value of another node or element"
-    if isinstance(one, Run | Spliced) and isinstance(other, Run | Spliced) and one.over != other.over:
+    if isinstance(one, Unrolled | Spliced) and isinstance(other, Unrolled | Spliced) and one.over != other.over:
         return "the elements of another list"
     return next((found for found in map(between, inner, others) if found), None)
 
@@ -428,43 +270,3 @@ def _keys(source: Source) -> list[object]:
 
 def _source_text(source: Source) -> str:
     return shown(source.value) if isinstance(source, Literal) else "a value made by a node"
-
-
-class Names:
-    """The names that are given within one DAG; `taken` ones are not given again."""
-
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken: dict[str, int] = {}
-        for name in taken:
-            self.fix(name)
-
-    def fix(self, name: str) -> str:
-        """Give exactly `name`."""
-        if name in self._taken:
-            right = f"name another one, or leave the name out: it would become '{name}-2'"
-            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", right)
-        self._taken[name] = 1
-        return name
-
-    def give(self, base: str) -> str:
-        """Give `base` the first time, then ``base-2``, ``base-3``."""
-        name, number = base, self._taken.get(base, 0)
-        while name in self._taken:
-            number += 1
-            name = f"{base[: LONGEST - 8]}-{number}"
-        self._taken[base] = max(number, 1)
-        self._taken.setdefault(name, 1)
-        return name
-
-
-def output_name(path: Path) -> str:
-    """Return what to call the output at `path`: return_value, key_a, property_b, key_a_property_b."""
-    return valid("_".join(f"{kind}_{name}" for kind, name in path)) if path else "return_value"
-
-
-def valid(name: object) -> str:
-    """Return `name` with what no name may have replaced by underscores."""
-    text = str(name) if not isinstance(name, int) else shown(name)
-    if is_name(text):
-        return text
-    return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"

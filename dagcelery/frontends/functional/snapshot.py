@@ -20,6 +20,7 @@ from functools import partial
 from operator import is_
 from typing import Any, Final, TypeAlias, cast
 
+from dagcelery import bounded
 from dagcelery.frontends.functional.definition import Definition, layers_of
 from dagcelery.frontends.functional.source_code import reads
 from dagcelery.model.graph import DAG
@@ -244,9 +245,7 @@ def kept(dags: Dags, key: Hashable | None, values: Iterable[object], make: Calla
         return None
     dag = make()
     if before.holds():  # else what it reads was changed meanwhile, perhaps by itself
-        while len(dags) >= _MOST_DAGS:
-            dags.pop(next(iter(list(dags))), None)  # another thread may have dropped it
-        dags[key] = before, dag
+        bounded.put(dags, key, (before, dag), _MOST_DAGS)
     return dag
 
 

@@ -19,6 +19,8 @@ from dagcelery.model.signatures import parsed
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
 _Place: TypeAlias = tuple[int, str]
 
 _FUTURES: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
@@ -44,12 +46,16 @@ def parameters_of(parameters: ast.arguments) -> Iterator[ast.arg]:
     yield from (each for each in (parameters.vararg, parameters.kwarg) if each is not None)
 
 
-def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what is written in a function, but not in those within it."""
-    for part in ast.iter_child_nodes(node):
-        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield part
-            yield from own_nodes(part)
+@lru_cache(maxsize=256)
+def is_generator(node: FunctionNode) -> bool:
+    """Whether a function yields; functions within it may do so for themselves."""
+    return any(map(_yields, ast.iter_child_nodes(node)))
+
+
+def _yields(node: ast.AST) -> bool:
+    if isinstance(node, _FUNCTIONS):
+        return False
+    return isinstance(node, ast.Yield | ast.YieldFrom) or any(map(_yields, ast.iter_child_nodes(node)))
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +70,7 @@ def _module(
         return None
     functions: dict[_Place, list[FunctionNode]] = {}
     for each in ast.walk(tree):
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if isinstance(each, _FUNCTIONS):
             functions.setdefault(_starts(each), []).append(each)
     codes: dict[_Place, list[types.CodeType]] = {}
     for code in _codes(made):
@@ -195,14 +201,12 @@ READING: Final = frozenset({"copy", "count", "index"})
 
 _PASSING: Final = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.IfExp, ast.BoolOp, ast.NamedExpr, ast.Await)
 
-_WITHIN: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
 
 @lru_cache(maxsize=256)
 def changed_within(node: FunctionNode) -> frozenset[str]:
     """Return the names of a function that functions within it may change, at any time."""
     inner = [
-        part for each in ast.walk(node) if isinstance(each, _WITHIN) and each is not node for part in ast.walk(each)
+        part for each in ast.walk(node) if isinstance(each, _FUNCTIONS) and each is not node for part in ast.walk(each)
     ]
     rebound = {name for each in inner if isinstance(each, ast.Nonlocal) for name in each.names}
     return frozenset(rebound.union(*map(_changed_by, inner)))

@@ -14,24 +14,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from types import FunctionType
 from typing import Any, Final, cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.outputs import (
-    FIRST,
-    Captures,
-    Output,
-    Recorder,
-    Table,
-    Terms,
-    ref_of,
-    title,
-    trace_of,
-)
+from dagcelery.frontends.functional.annotations import arity
+from dagcelery.frontends.functional.captures import Captures
+from dagcelery.frontends.functional.outputs import Output, Recorder, closed, current, opened, ref_of, title, trace_of
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledTask,
@@ -39,18 +30,17 @@ from dagcelery.frontends.functional.recorded import (
     Context,
     Element,
     Parameter,
-    Position,
-    Probes,
     Ref,
     Result,
-    Run,
-    arity,
+    Unrolled,
     context_of,
     hint_of,
     leaves,
     within,
     within_element,
 )
+from dagcelery.frontends.functional.sample_lengths import Position, Probes
+from dagcelery.frontends.functional.value_numbering import FIRST, Table, Terms
 from dagcelery.model.rules import MOST_LEVELS, depth_fault
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
 from dagcelery.text import shown
@@ -119,10 +109,10 @@ def context_in(source: Source, trace: Trace) -> Context:
     """Return the elements that `source` belongs to; one that runs through all of them belongs to none."""
     if isinstance(source, Ref):
         return trace.context(source)
-    if isinstance(source, Run):
+    if isinstance(source, Unrolled):
         return trace.context(source.over)
     contexts = [context_in(part, trace) for part in within(source)]
-    is_flat = len(contexts) > 1 and all(isinstance(part, Run) for part in within(source))
+    is_flat = len(contexts) > 1 and all(isinstance(part, Unrolled) for part in within(source))
     if is_flat and contexts[0] != contexts[1] and _lists(contexts[0]) == _lists(contexts[1]):
         culprit = f"{trace.place} with {trace.title(Ref(contexts[0][-1]))}"
         raise InvalidDag(culprit, "puts the results of a loop within a loop into one list", FLAT)
@@ -240,7 +230,7 @@ def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
     while at < len(items):
         length = trace.length(contexts[at][-1].source) if contexts[at] else 1
         is_run = length > 1 and _is_run(contexts[at : at + length], length)
-        result.append(Run(items[at : at + length], contexts[at][-1].source) if is_run else items[at])
+        result.append(Unrolled(items[at : at + length], contexts[at][-1].source) if is_run else items[at])
         at += length if is_run else 1
     return tuple(result)
 
@@ -248,52 +238,6 @@ def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
 def _is_run(contexts: list[Context], length: int) -> bool:
     outer, source = contexts[0][:-1], contexts[0][-1].source
     return contexts == [(*outer, Element(source, index)) for index in range(length)]
-
-
-_CURRENT: ContextVar[Trace | None] = ContextVar("dagcelery_trace", default=None)
-
-
-def current() -> Trace | None:
-    """Return the trace that a call made here belongs to; None outside of a body, and in its threads."""
-    trace = _CURRENT.get()
-    return trace if trace is not None and trace.thread == threading.get_ident() else None
-
-
-@contextmanager
-def nothing_traced() -> Iterator[None]:
-    """Let calls of tasks run their functions for the time of the block."""
-    token = _CURRENT.set(None)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
-
-
-def check_values(place: str, values: tuple[object, ...]) -> None:
-    """Raise InvalidDag if one of the values of a plain call is an output: in a thread of a body, or after its end.
-
-    Lists and the like are looked into only while some body runs: they may be long, and calls are plain almost always.
-    """
-    for output in _outputs_in(values, 20 if _open else 0):
-        error = InvalidDag(
-            f"{place} with {title(output)}",
-            "is made in another thread than the body, or after its end, so it would run instead of adding a node",
-            "call tasks in the body itself, one after the other: their nodes run at the same time anyway",
-        )
-        trace_of(output).refused = trace_of(output).refused or error
-        raise error
-
-
-def _outputs_in(values: Iterable[object], depth: int) -> Iterator[Output]:
-    for value in values:
-        if isinstance(value, Output):
-            yield value
-        elif depth and isinstance(value, list | tuple | set | frozenset | dict):
-            yield from _outputs_in(value.values() if isinstance(value, dict) else value, depth - 1)
-
-
-_open: set[int] = set()
-"""The traces that are open in this process."""
 
 
 class Trace:
@@ -326,20 +270,17 @@ class Trace:
         self._numbers: Counter[Context] = Counter()
         self._undecided: InvalidDag | None = None
         self._met: dict[frozenset[Ref], set[Element]] = {}
-        self._outer: Trace | None = None
+        self._outer: Recorder | None = None
         self._argument = ""
         self.home = ""
         self._defined: list[tuple[int, object]] = []
 
     def __enter__(self) -> Trace:
-        self._outer = _CURRENT.get()
-        _CURRENT.set(self)
-        _open.add(id(self))
+        self._outer = opened(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _open.discard(id(self))
-        _CURRENT.set(self._outer)
+        closed(self, self._outer)
 
     def output(self, ref: Ref) -> Output:
         """Return the one output for `ref`, so that equal outputs are identical and sets hold them once."""
@@ -459,7 +400,7 @@ class Trace:
     def iterate(self, ref: Ref) -> Iterator[Output]:
         """Yield the parts of a tuple, if it is known to be one, else the probes of a fan-out."""
         here = current()
-        if here is not self and (here is None or not here.is_within(self)):
+        if not isinstance(here, Trace) or (here is not self and not here.is_within(self)):
             raise InvalidDag(
                 self.title(ref),
                 "is iterated outside of the body that it belongs to",

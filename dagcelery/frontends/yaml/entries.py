@@ -1,6 +1,6 @@
-"""A configuration as entries that know where they stand, in either of its two dialects, told apart by their keys.
+"""A configuration as entries that know their location, in either of its two dialects; their keys tell which.
 
-One names for each step its `module` and `function`, its `dependencies`, and what it gives back as `return`. The other
+One dialect names for each step its `module` and `function`, its `dependencies`, and its outputs as `return`. The other
 one has `input` and `output`, and finds the function `step_fn` in the module ``project.workflow.step``.
 """
 
@@ -23,13 +23,13 @@ MOST: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
-    """A value of a kind that stands nowhere in a configuration, such as a number."""
+class Unsupported:
+    """A value of a kind that a configuration does not have, such as a number."""
 
     kind: str
 
 
-Value: TypeAlias = "str | Odd | tuple[Entry, ...] | Mapping[str, Entry] | None"
+Value: TypeAlias = "str | Unsupported | tuple[Entry, ...] | Mapping[str, Entry] | None"
 
 
 def shown(text: str) -> str:
@@ -38,46 +38,46 @@ def shown(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands: `line` counts from 1, and is None in a dict; `key` leads there from the top."""
+class Location:
+    """Where a value is: `line` counts from 1, and is None in a dict; `key` leads there from the top."""
 
     file: str
     line: int | None
     key: str = ""
 
-    def below(self, key: str | int, line: int | None) -> Place:
-        """Return the place of what stands here under a key or an index."""
+    def below(self, key: str | int, line: int | None) -> Location:
+        """Return the location of the value under a key or an index."""
         if isinstance(key, int):
-            return Place(self.file, line, f"{self.key}[{key}]")
-        return Place(self.file, line, f"{self.key}.{shown(key)}".removeprefix("."))
+            return Location(self.file, line, f"{self.key}[{key}]")
+        return Location(self.file, line, f"{self.key}.{shown(key)}".removeprefix("."))
 
-    def error(self, wrong: str, right: str = "") -> InvalidConfig:
+    def error(self, problem: str, remedy: str = "") -> InvalidConfig:
         """Return the error that points here."""
-        return InvalidConfig(self.file, self.line, self.key, wrong, right)
+        return InvalidConfig(self.file, self.line, self.key, problem, remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value and its place; each way to read it raises InvalidConfig where it is something else."""
+    """A value and its location. Each method that reads it raises InvalidConfig if it is something else."""
 
     value: Value
-    place: Place
+    location: Location
 
     def fields(self, needed: Iterable[str], others: Iterable[str] = ()) -> Mapping[str, Entry]:
-        """Return what stands under the keys of a mapping; none may be unknown, none of the `needed` missing."""
+        """Return the entries of a mapping by key; no key may be unknown, and none of the `needed` missing."""
         if not isinstance(self.value, Mapping):
             self.refuse(f"is {self.kind}, where a mapping is due", f"write {', '.join(needed)} below it")
-        known = (*needed, *others)
-        for name, found in self.value.items():
-            if name not in known:
-                raise found.place.error("is not a known key", choices(name, known))
+        keys = (*needed, *others)
+        for name, entry in self.value.items():
+            if name not in keys:
+                entry.refuse("is not a known key", choices(name, keys))
         for name in needed:
             if name not in self.value:
-                self.refuse(f"the key {name!r} is missing", f"write it; there are {', '.join(known)}")
+                self.refuse(f"the key {name!r} is missing", f"write it; there are {', '.join(keys)}")
         return self.value
 
     def items(self, due: str) -> tuple[Entry, ...]:
-        """Return the items of a list; nothing is an empty one."""
+        """Return the items of a list; nothing counts as an empty one."""
         if self.value is None:
             return ()
         if not isinstance(self.value, tuple):
@@ -88,8 +88,8 @@ class Entry:
     def text(self) -> str:
         """Return a text that is not empty."""
         if not isinstance(self.value, str) or not self.value.strip():
-            right = "put it into quotes" if isinstance(self.value, Odd) else "write one"
-            self.refuse(f"is {self.kind}, where a text is due", right)
+            remedy = "put it into quotes" if isinstance(self.value, Unsupported) else "write one"
+            self.refuse(f"is {self.kind}, where a text is due", remedy)
         return self.value
 
     def name(self) -> str:
@@ -98,32 +98,31 @@ class Entry:
             self.refuse(f"{self.value!r} is not a name", f"use {NAME_RULE}")
         return self.text()
 
-    def one_of(self, known: Iterable[str]) -> str:
-        """Return a text that is one of those that are `known`."""
-        known = tuple(known)
-        if self.text() not in known:
-            self.refuse(f"{self.value!r} is none of {', '.join(known)}", choices(self.value, known))
+    def one_of(self, *texts: str) -> str:
+        """Return a text that is one of `texts`."""
+        if self.text() not in texts:
+            self.refuse(f"{self.value!r} is not one of {', '.join(texts)}", choices(self.value, texts))
         return self.text()
 
-    def refuse(self, wrong: str, right: str = "") -> NoReturn:
+    def refuse(self, problem: str, remedy: str = "") -> NoReturn:
         """Raise the error that points here."""
-        raise self.place.error(wrong, right)
+        raise self.location.error(problem, remedy)
 
     @property
     def kind(self) -> str:
         """What it is, in words."""
         if self.value is None:
             return "nothing"
-        if isinstance(self.value, Odd):
+        if isinstance(self.value, Unsupported):
             return f"of type {self.value.kind}"
         if isinstance(self.value, str):
             return "a text" if self.value.strip() else "an empty text"
         return "a list" if isinstance(self.value, tuple) else "a mapping"
 
 
-def told_at(place: Place, error: InvalidDag) -> InvalidConfig:
-    """Return what a rule of the model says, pointing into the configuration."""
-    return place.error(f"{error.culprit} {error.problem}".strip(), error.remedy)
+def located(location: Location, error: InvalidDag) -> InvalidConfig:
+    """Return the error of a rule of the model as one that points into the configuration."""
+    return location.error(f"{error.culprit} {error.problem}".strip(), error.remedy)
 
 
 class Counter:
@@ -132,43 +131,41 @@ class Counter:
     def __init__(self) -> None:
         self._left = MOST
 
-    def enter(self, place: Place, depth: int) -> None:
+    def enter(self, location: Location, depth: int) -> None:
         """Count one value that is nested `depth` deep."""
         self._left -= 1
         if depth > DEEPEST:
-            place = Place(place.file, place.line, f"{place.key[:60]}…")
-            raise place.error(f"is nested more than {DEEPEST} deep", "no workflow needs that")
+            location = Location(location.file, location.line, f"{location.key[:60]}…")
+            raise location.error(f"is nested more than {DEEPEST} deep", "no workflow needs that")
         if self._left < 0:
-            raise place.error(f"is more than the {MOST:,} values that are read", "split it into several files")
+            raise location.error(f"is more than the {MOST:,} values that are read", "split it into several files")
 
 
-def entry_of(value: object, place: Place, counter: Counter, depth: int = 0) -> Entry:
+def entry_of(value: object, location: Location, counter: Counter, depth: int = 0) -> Entry:
     """Return the entry of a value that is made of dicts, lists and texts."""
-    counter.enter(place, depth)
+    counter.enter(location, depth)
 
     def inner(key: str | int, part: object) -> Entry:
-        return entry_of(part, place.below(key, None), counter, depth + 1)
+        return entry_of(part, location.below(key, None), counter, depth + 1)
 
     if isinstance(value, Mapping):
-        return Entry(_checked_keys(value, place, inner), place)
+        return Entry(_checked_keys(value, location, inner), location)
     if isinstance(value, list | tuple):
-        return Entry(tuple(inner(at, part) for at, part in enumerate(value)), place)
-    return Entry(value if value is None or isinstance(value, str) else Odd(type(value).__name__), place)
+        return Entry(tuple(inner(at, part) for at, part in enumerate(value)), location)
+    return Entry(value if value is None or isinstance(value, str) else Unsupported(type(value).__name__), location)
 
 
 def _checked_keys(
-    value: Mapping[object, object], place: Place, inner: Callable[[str, object], Entry]
+    value: Mapping[object, object], location: Location, inner: Callable[[str, object], Entry]
 ) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
-    for key, part in value.items():
+    for key in value:
         if not isinstance(key, str):
-            raise place.error(f"has a key of type {type(key).__name__}", "keys are texts")
-        found[key] = inner(key, part)
-    return found
+            raise location.error(f"has a key of type {type(key).__name__}", "keys are texts")
+    return {str(key): inner(str(key), part) for key, part in value.items()}
 
 
 WHOLE: Final = "result"
-"""What the returned value of a step that names no outputs is called."""
+"""The name of the returned value of a step that names no outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +174,13 @@ class Dialect:
 
     step_keys: tuple[str, ...]
     takes: str
-    """The key of what a step takes."""
+    """The key of a step's inputs."""
     gives: str
-    """The key of what it gives."""
+    """The key of its outputs."""
     value: str
-    """The type of what it takes a value from."""
+    """The type of an input that is a value."""
     order: str
-    """The type of what it only waits for."""
+    """The type of an input that is only waited for."""
     output: str
     """The key that names an output in a `source`."""
 
@@ -196,7 +193,7 @@ PLACED: Final = Dialect(("name", "input", "output"), "input", "output", "var", "
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StepInput:
     """An output of another step that a step takes as `parameter`."""
 
     parameter: str
@@ -205,27 +202,27 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What a configuration says of one step."""
+class StepEntry:
+    """One step of a configuration."""
 
     name: str
     module: Entry
     function: Entry
-    values: tuple[Wanted, ...]
+    inputs: tuple[StepInput, ...]
     after: tuple[Entry, ...]
     outputs: tuple[str, ...]
-    place: Place
+    location: Location
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a configuration says of one workflow: nothing was looked up yet."""
+    """One workflow of a configuration, before its modules are imported."""
 
     project: str
     name: str
     schedule: Schedule | None
-    steps: Mapping[str, Step]
-    place: Place
+    steps: Mapping[str, StepEntry]
+    location: Location
 
 
 def outlines(top: Entry) -> list[Outline]:
@@ -235,28 +232,28 @@ def outlines(top: Entry) -> list[Outline]:
     if not workflows:
         fields["workflows"].refuse("holds no workflow", "write at least one")
     dialect = _dialect(workflows)
-    found: dict[str, Outline] = {}
+    by_name: dict[str, Outline] = {}
     for entry in workflows:
-        known = entry.fields(("name", "steps"), ("schedule", "timezone"))
-        name = known["name"].name()
-        _once(known["name"], "workflow", found)
-        schedule = _schedule(known.get("schedule"), known.get("timezone"))
-        steps = _steps(known["steps"], dialect, f"{project}.{name}")
-        found[name] = Outline(project, name, schedule, steps, entry.place)
-    return list(found.values())
+        fields = entry.fields(("name", "steps"), ("schedule", "timezone"))
+        name = fields["name"].name()
+        _check_unique(fields["name"], "workflow", by_name)
+        schedule = _schedule(fields.get("schedule"), fields.get("timezone"))
+        steps = _steps(fields["steps"], dialect, f"{project}.{name}")
+        by_name[name] = Outline(project, name, schedule, steps, entry.location)
+    return list(by_name.values())
 
 
 def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
-    """Return a schedule; nothing is none."""
+    """Return a schedule, if there is one."""
     zone = None if timezone is None or timezone.value is None else timezone
     if cron is None or cron.value is None:
         if zone is not None:
-            zone.refuse("stands without a schedule", "write schedule as well")
+            zone.refuse("comes without a schedule", "write schedule as well")
         return None
-    if wrong := wrong_with(cron.text()):
-        cron.refuse(f"{cron.value!r} {wrong[0]}", wrong[1])
-    if zone is not None and (wrong := wrong_timezone(zone.text())):
-        zone.refuse(f"{zone.value!r} {wrong[0]}", wrong[1])
+    if problem := wrong_with(cron.text()):
+        cron.refuse(f"{cron.value!r} {problem[0]}", problem[1])
+    if zone is not None and (problem := wrong_timezone(zone.text())):
+        zone.refuse(f"{zone.value!r} {problem[0]}", problem[1])
     return Schedule(cron.text(), zone.text() if zone else None)
 
 
@@ -267,10 +264,10 @@ def _dialect(workflows: tuple[Entry, ...]) -> Dialect:
             if key in dialect.step_keys and key not in other.step_keys:
                 seen.setdefault(dialect, entry)
                 if other in seen:
-                    first = seen[other].place
+                    first = seen[other].location
                     where = f"line {first.line}" if first.line else first.key
-                    right = f"write steps with {', '.join(other.step_keys)}, or with {', '.join(dialect.step_keys)}"
-                    entry.refuse(f"belongs to another way to write steps than the key in {where}", right)
+                    remedy = f"write steps with {', '.join(other.step_keys)}, or with {', '.join(dialect.step_keys)}"
+                    entry.refuse(f"belongs to another way to write steps than the key in {where}", remedy)
     return next(iter(seen), NAMED)
 
 
@@ -282,46 +279,41 @@ def _keys_of_steps(workflows: tuple[Entry, ...]) -> Iterator[tuple[str, Entry]]:
                 yield from step.value.items()
 
 
-def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, Step]:
-    found: dict[str, Step] = {}
+def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, StepEntry]:
+    steps: dict[str, StepEntry] = {}
     for each in entry.items("steps"):
         step = _step(each, dialect, package)
-        _once(each.fields(dialect.step_keys)["name"], "step", found)
-        found[step.name] = step
-    if not found:
+        _check_unique(each.fields(dialect.step_keys)["name"], "step", steps)
+        steps[step.name] = step
+    if not steps:
         entry.refuse("holds no step", "write at least one")
-    return found
+    return steps
 
 
-def _step(entry: Entry, dialect: Dialect, package: str) -> Step:
+def _step(entry: Entry, dialect: Dialect, package: str) -> StepEntry:
     fields = entry.fields(dialect.step_keys)
     name = fields["name"].name()
-    values: dict[str, Wanted] = {}
+    inputs: dict[str, StepInput] = {}
     after: list[Entry] = []
-    for each in fields[dialect.takes].items("what the step takes"):
+    for each in fields[dialect.takes].items("inputs"):
         kind = each.fields(("type", "source"), ("name",))
-        if kind["type"].one_of((dialect.value, dialect.order)) == dialect.order:
+        if kind["type"].one_of(dialect.value, dialect.order) == dialect.order:
             after += kind["source"].fields(("step",))["step"].items("steps")
         else:
             parameter = each.fields(("type", "name", "source"))["name"]
-            _once(parameter, "parameter", values)
+            _check_unique(parameter, "parameter", inputs)
             source = kind["source"].fields(("step", dialect.output))
-            values[parameter.text()] = Wanted(parameter.name(), source["step"], source[dialect.output])
-    named = fields["name"].place
+            inputs[parameter.text()] = StepInput(parameter.name(), source["step"], source[dialect.output])
+    named = fields["name"].location
     module = fields.get("module") or Entry(f"{package}.{name}", named)
     function = fields.get("function") or Entry("step_fn", named)
-    outputs = _outputs(fields[dialect.gives])
-    return Step(name, module, function, tuple(values.values()), tuple(after), outputs, entry.place)
+    outputs: dict[str, None] = {}
+    for each in fields[dialect.gives].items("outputs"):
+        _check_unique(each, "output", outputs)
+        outputs[each.name()] = None
+    return StepEntry(name, module, function, tuple(inputs.values()), tuple(after), tuple(outputs), entry.location)
 
 
-def _outputs(entry: Entry) -> tuple[str, ...]:
-    found: dict[str, str] = {}
-    for each in entry.items("outputs"):
-        _once(each, "output", found)
-        found[each.name()] = each.text()
-    return tuple(found)
-
-
-def _once(entry: Entry, what: str, known: Mapping[str, object]) -> None:
-    if entry.text() in known:
+def _check_unique(entry: Entry, what: str, others: Mapping[str, object]) -> None:
+    if entry.text() in others:
         entry.refuse(f"{what} {entry.value!r} is there twice", "give it another name")

@@ -11,7 +11,18 @@ from typing import Any, BinaryIO, ClassVar, Final
 
 from dagcelery.errors import DeserializationError, InvalidDag
 from dagcelery.payload import pickles
-from dagcelery.payload.serializers.refusals import VALUE, listed, reading, refused, short, type_name, writing
+from dagcelery.payload.serializers.refusals import (
+    CLEAN,
+    SURROGATE,
+    VALUE,
+    is_encodable,
+    listed,
+    reading,
+    refused,
+    short,
+    type_name,
+    writing,
+)
 from dagcelery.text import shown
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -41,19 +52,15 @@ class AsCSV:
     delimiter: str = ","
 
     kind: ClassVar[str] = "csv"
+    extension: ClassVar[str] = "csv"
 
     def __post_init__(self) -> None:
         # Kept as pairs of names: they can be compared and hashed, and a plan can hold them.
         if self.columns is not None:
             object.__setattr__(self, "columns", _pairs(self.columns))
         if type(self.delimiter) is not str or len(self.delimiter) != 1 or self.delimiter in '\r\n"':
-            right = 'use one character, such as "," or ";"'
-            raise InvalidDag(f"AsCSV: delimiter {shown(self.delimiter)}", "cannot separate cells", right)
-
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "csv"
+            remedy = 'use one character, such as "," or ";"'
+            raise InvalidDag(f"AsCSV: delimiter {shown(self.delimiter)}", "cannot separate cells", remedy)
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
         """Write the rows, a thousand at a time; raises SerializationError naming the cell that CSV would change."""
@@ -86,8 +93,8 @@ class AsCSV:
         names, kinds = self._named()
         for index, row in enumerate(rows):
             if type(row) is not dict or not row:
-                wrong = "has no keys" if type(row) is dict else f"is of type {type_name(row)}, and no dict"
-                raise refused((index,), wrong, _ROWS)
+                reason = "has no keys" if type(row) is dict else f"is of type {type_name(row)}, not a dict"
+                raise refused((index,), reason, _ROWS)
             if names is None:
                 names = list(row)
             if index == 0:
@@ -104,7 +111,7 @@ class AsCSV:
         for index, row in enumerate(rows):
             cells = listed(row)
             if cells is None:
-                raise refused((index,), f"is of type {type_name(row)}, and no list", _ROWS)
+                raise refused((index,), f"is of type {type_name(row)}, not a list", _ROWS)
             if names is not None and len(cells) != len(names):
                 reason = f"has {len(cells)} cells, and there are {len(names)} columns"
                 raise refused((index,), reason, "give every row a cell for each column")
@@ -133,36 +140,36 @@ class AsCSV:
 
 
 def _pairs(columns: Mapping[str, type | str] | Iterable[Sequence[Any]]) -> tuple[tuple[str, str], ...]:
-    right = 'give them as {"name": str, "age": int}; there are str, int, float and bool'
+    remedy = 'give them as {"name": str, "age": int}; there are str, int, float and bool'
     try:
-        given: Iterable[Any] = columns.items() if isinstance(columns, Mapping) else columns
-        pairs = tuple((name, kind.__name__ if isinstance(kind, type) else kind) for name, kind in given)
+        items: Iterable[Any] = columns.items() if isinstance(columns, Mapping) else columns
+        pairs = tuple((name, kind.__name__ if isinstance(kind, type) else kind) for name, kind in items)
     except (TypeError, ValueError) as error:
-        raise InvalidDag(f"AsCSV: columns {short(columns)}", "are not names with their types", right) from error
+        raise InvalidDag(f"AsCSV: columns {short(columns)}", "are not names with their types", remedy) from error
     for name, kind in pairs:
         if type(name) is not str or type(kind) is not str or kind not in _PARSERS:
-            raise InvalidDag(f"AsCSV: column {shown(name)} of type {shown(kind)}", "cannot be had in CSV", right)
+            raise InvalidDag(f"AsCSV: column {shown(name)} of type {shown(kind)}", "cannot be had in CSV", remedy)
     if not pairs or len({name for name, _ in pairs}) < len(pairs):
-        raise InvalidDag(f"AsCSV: columns {short(pairs)}", "are none, or one twice", right)
+        raise InvalidDag(f"AsCSV: columns {short(pairs)}", "are empty, or name one twice", remedy)
     return pairs
 
 
 def _checked(
     cells: Sequence[Any], path: tuple[object, ...], kinds: Sequence[str], names: Sequence[str] | None = None
 ) -> list[str]:
-    made = []
+    texts = []
     for at, cell in enumerate(cells):
-        kind = kinds[at] if kinds else "str"
+        kind, place = kinds[at] if kinds else "str", (*path, names[at] if names else at)
         if type(cell).__name__ != kind or type(cell).__module__ != "builtins":
-            raise refused((*path, names[at] if names else at), *_wrong_type(cell, kind))
+            raise refused(place, *_wrong_type(cell, kind))
         text = cell if kind == "str" else str(cell).lower() if kind == "bool" else repr(cell)
-        if not text.isascii():
-            _check_encodable(text, (*path, names[at] if names else at))
+        if not is_encodable(text):
+            raise refused(place, SURROGATE, CLEAN)
         if len(text) > csv.field_size_limit():
             reason = f"is a cell of {len(text):,} characters, and csv.field_size_limit() is {csv.field_size_limit():,}"
-            raise refused((*path, names[at] if names else at), reason, "use AsJSON(), or keep it in a file")
-        made.append(text)
-    return made
+            raise refused(place, reason, "use AsJSON(), or keep it in a file")
+        texts.append(text)
+    return texts
 
 
 def _wrong_type(cell: object, kind: str) -> tuple[str, str]:
@@ -172,14 +179,6 @@ def _wrong_type(cell: object, kind: str) -> tuple[str, str]:
     if kind == "str" and type(cell) in (int, float, bool):
         return reason, f"pass str(value), or name the types, as in AsCSV(columns={{...: {type_name(cell)}}})"
     return reason, f"pass a plain {kind}, or use AsJSON()"
-
-
-def _check_encodable(text: str, path: tuple[object, ...]) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        reason = "is a str with a lone surrogate, which UTF-8 cannot hold"
-        raise refused(path, reason, 'clean it with text.encode("utf-8", "replace").decode()') from None
 
 
 def _parsed(cells: list[str], count: int, kinds: Sequence[str], lines: Any) -> list[Any]:
@@ -210,11 +209,7 @@ class AsDill:
     """
 
     kind: ClassVar[str] = "dill"
-
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "dill"
+    extension: ClassVar[str] = "dill"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
         """Write `value`; raises SerializationError if it holds something like a running thread or a socket."""
@@ -222,21 +217,21 @@ class AsDill:
         with writing("dill", remedy, _NEEDS_DILL):
             import dill
 
-            _classes(dill)[0](writer).dump(value)
+            _dill_classes(dill)[0](writer).dump(value)
 
     def deserialize(self, reader: BinaryIO) -> Any:
         """Read what `serialize` wrote, once it was verified; raises DeserializationError where it is nothing such."""
         with reading("dill", _NEEDS_DILL):
             import dill
 
-            return _classes(dill)[1](reader).load()
+            return _dill_classes(dill)[1](reader).load()
 
 
 @functools.cache
-def _classes(dill: Any) -> tuple[Any, Any]:
+def _dill_classes(dill: Any) -> tuple[Any, Any]:
     """Return dill's two classes, which here name what stands in the module that runs as others import it."""
 
-    class Pickler(dill.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
+    class DillPickler(dill.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
         def __init__(self, file: BinaryIO) -> None:
             super().__init__(file, protocol=dill.HIGHEST_PROTOCOL)
 
@@ -247,17 +242,17 @@ def _classes(dill: Any) -> tuple[Any, Any]:
             else:
                 self.save_reduce(pickles.found, reference, obj=value)
 
-    class Unpickler(dill.Unpickler):  # type: ignore[misc,name-defined,unused-ignore]
+    class DillUnpickler(dill.Unpickler):  # type: ignore[misc,name-defined,unused-ignore]
         def find_class(self, module: str, name: str) -> Any:
             main = pickles.module_that_runs()
             if module == main:
                 return pickles.found(module, name)
-            known = super().find_class(module, name)
+            target = super().find_class(module, name)
             if module == "dill._dill" and name == "_create_namedtuple" and main is not None:
-                return lambda *args: pickles.found(main, args[0]) if args[2] == main else known(*args)
-            return known
+                return lambda *args: pickles.found(main, args[0]) if args[2] == main else target(*args)
+            return target
 
-    return Pickler, Unpickler
+    return DillPickler, DillUnpickler
 
 
 _NEEDS_MSGPACK: Final = {"msgpack": "dagcelery[msgpack]"}
@@ -295,11 +290,7 @@ class AsMessagePack:
     allow_nan: bool = True
 
     kind: ClassVar[str] = "msgpack"
-
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "msgpack"
+    extension: ClassVar[str] = "msgpack"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
         """Write `value`, a part at a time; raises SerializationError naming the path to what would change."""
@@ -376,18 +367,10 @@ def _check_scalar(value: Any, path: tuple[object, ...], allow_nan: bool) -> None
         if not -(2**63) <= value < 2**64:
             raise refused(path, "is an int of more than 64 bits", "pass str(value), or use AsJSON()")
     elif kind is str:
-        if not value.isascii():
-            _check_text(value, path)
+        if not is_encodable(value):
+            raise refused(path, SURROGATE, CLEAN)
     elif kind is float and not allow_nan and value - value != 0:
         raise refused(path, f"is {value}", "use None in its place, or AsMessagePack(allow_nan=True)")
-
-
-def _check_text(value: str, path: tuple[object, ...]) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        reason = "is a str with a lone surrogate, which UTF-8 cannot hold"
-        raise refused(path, reason, 'clean it with text.encode("utf-8", "replace").decode()') from None
 
 
 def _wrong_msgpack_type(value: object) -> str:

@@ -1,6 +1,6 @@
-"""What serializers say of values and bytes that they do not take: which one, what is wrong, what would be right.
+"""What serializers have in common: they refuse what would come back changed, and say which part, why and what to do.
 
-They call their value "the value"; a codec puts the name of the parameter or output in the place of that.
+They call their value "the value"; a codec puts the name of the parameter or output in its place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dagcelery.payload.lazy import LazyList
 from dagcelery.text import shown
 
 VALUE: Final = "the value"
+SURROGATE: Final = "is a str with a lone surrogate, which UTF-8 cannot hold"
+CLEAN: Final = 'clean it with text.encode("utf-8", "replace").decode()'
 _NOTHING: Final[Mapping[str, str]] = {}
 _LISTS: Final = frozenset({list, tuple, LazyList})
 _EXACT: Final = frozenset({str, int, bool, bytes, type(None), datetime.date, datetime.timedelta})
@@ -28,8 +30,14 @@ def refused(path: Sequence[object], reason: str, remedy: str) -> SerializationEr
     return SerializationError(f"{VALUE} at {at}" if at else VALUE, reason, remedy)
 
 
+def refused_change(path: Sequence[object], value: object, back: object, remedy: str) -> SerializationError:
+    """Return the error for `value`, which would come back as `back`."""
+    reason = f"is {short(value)} of type {type_name(value)}, which would come back as {short(back)}"
+    return refused(path, f"{reason} of type {type_name(back)}", remedy)
+
+
 def short(value: object) -> str:
-    """Return `value` as it is shown in an error, cut at 60 characters."""
+    """Return `value` as an error shows it, cut at 60 characters."""
     return shown(value, 60)
 
 
@@ -39,13 +47,23 @@ def type_name(value: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no lone surrogate."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
 def listed(value: object) -> Sequence[Any] | None:
     """Return `value` if it travels as a list, which tuples and lazy lists do as well, else None."""
     return value if type(value) in _LISTS else None  # type: ignore[return-value]
 
 
 def is_same(value: Any, back: Any) -> bool:
-    """Whether `back` is what `value` was: of the same types all through, lists in the place of tuples excepted."""
+    """Whether `back` equals `value` and has its types all through; lists may stand in the place of tuples."""
     kind = type(value)
     if listed(value) is not None:
         return type(back) is list and len(value) == len(back) and all(map(is_same, value, back))
@@ -66,7 +84,7 @@ def is_same(value: Any, back: Any) -> bool:
 
 @contextmanager
 def writing(form: str, remedy: str, needs: Mapping[str, str] = _NOTHING) -> Iterator[None]:
-    """Turn whatever is raised while a value is written into a SerializationError; our own errors pass.
+    """Raise SerializationError for whatever is raised while a value is written; our own errors pass.
 
     `needs` maps the libraries that `form` needs to what brings them.
     """
@@ -75,20 +93,18 @@ def writing(form: str, remedy: str, needs: Mapping[str, str] = _NOTHING) -> Iter
     except DagceleryError:
         raise
     except Exception as error:
-        fault = _fault("written", form, error, remedy, needs)
-        raise SerializationError(VALUE, *fault) from error
+        raise SerializationError(VALUE, *_fault("written", form, error, remedy, needs)) from error
 
 
 @contextmanager
 def reading(form: str, needs: Mapping[str, str] = _NOTHING) -> Iterator[None]:
-    """Turn whatever is raised while bytes are read into a DeserializationError; our own errors pass."""
+    """Raise DeserializationError for whatever is raised while bytes are read; our own errors pass."""
     try:
         yield
     except DagceleryError:
         raise
     except Exception as error:
-        fault = _fault("read", form, error, "read it as it was written", needs)
-        raise DeserializationError(VALUE, *fault) from error
+        raise DeserializationError(VALUE, *_fault("read", form, error, "read it as it was written", needs)) from error
 
 
 def _fault(verb: str, form: str, error: Exception, remedy: str, needs: Mapping[str, str]) -> tuple[str, str]:

@@ -1,34 +1,216 @@
 """Tables: lists of dicts, pandas DataFrames and tables of pyarrow, as files of Arrow or of Parquet.
 
-A mark in a table's schema says what it was, so that the same comes back; without one it comes back as a pyarrow Table.
-Lists of dicts are converted some thousand rows at a time, once to find the types of their columns and once to write
-them, and each batch is compared with what will be read.
-
-A frame that would come back changed is refused before it is written.
+A mark in a table's schema says what it was made of, so that the same comes back; without one it comes back as a pyarrow
+Table. Lists of dicts are converted some thousand rows at a time, once to find the types of their columns and once to
+write them, and each batch is compared with what will be read. A frame that would come back changed is refused before
+it is written.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
-from dagcelery.payload.serializers.refusals import is_same, listed, reading, refused, short, type_name, writing
+from dagcelery.payload.serializers.refusals import (
+    is_same,
+    listed,
+    reading,
+    refused,
+    refused_change,
+    short,
+    type_name,
+    writing,
+)
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-
-_REMEDY: Final = "convert the column, as frame.convert_dtypes() does, or use AsPickle()"
-
+_NEEDS: Final = {"pyarrow": "dagcelery[arrow]", "pandas": "pandas"}
+_REMEDY: Final = "give it a pandas DataFrame, a pyarrow Table or a list of dicts, each column of one type"
+_CONVERT: Final = "convert the column, as frame.convert_dtypes() does, or use AsPickle()"
 _NAMES: Final = "use str as names of columns"
+_BATCH_ROWS: Final = 8192
+_BATCHES_A_GROUP: Final = 8
+_MARK: Final = b"dagcelery"
+_ROWS: Final = b"rows"
+_FRAME: Final = b"pandas"
 
 
-def to_table(frame: pandas.DataFrame) -> pyarrow.Table:
+@dataclass(frozen=True, slots=True)
+class AsArrow:
+    """Serialize tables as Arrow IPC files: pandas DataFrames, pyarrow Tables and lists of dicts.
+
+    Each comes back as what it was, and what would come back changed is refused. `compression` is "lz4", "zstd" or
+    None. It needs the extra ``dagcelery[arrow]``, and pandas for DataFrames.
+    """
+
+    compression: str | None = None
+
+    kind: ClassVar[str] = "arrow"
+    extension: ClassVar[str] = "arrow"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write a table, some thousand rows at a time.
+
+        Raises SerializationError naming the cell that a table cannot hold.
+        """
+        with writing("Arrow", _REMEDY, _NEEDS):
+            from pyarrow import ipc
+
+            schema, batches = _to_batches(value)
+            with ipc.new_file(writer, schema, options=ipc.IpcWriteOptions(compression=self.compression)) as file:
+                for batch in batches:
+                    file.write_batch(batch)
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote, or any such file as a Table.
+
+        Raises DeserializationError for anything else.
+        """
+        with reading("Arrow", _NEEDS):
+            import pyarrow
+            from pyarrow import ipc
+
+            # Bytes that are in memory already are not copied.
+            source: Any = reader
+            if isinstance(reader, io.BytesIO) and reader.tell() == 0:
+                source = pyarrow.py_buffer(reader.getvalue())
+            file = ipc.open_file(source)
+            return _from_batches(file.schema, map(file.get_batch, range(file.num_record_batches)))
+
+
+@dataclass(frozen=True, slots=True)
+class AsParquet:
+    """Serialize tables as Parquet: pandas DataFrames, pyarrow Tables and lists of dicts.
+
+    Each comes back as what it was, and what would come back changed is refused: columns of seconds, for example, which
+    Parquet has as milliseconds. `compression` is "snappy", "zstd", "gzip", "brotli", "lz4" or None. It needs the extra
+    ``dagcelery[arrow]``, and pandas for DataFrames.
+    """
+
+    compression: str | None = "snappy"
+
+    kind: ClassVar[str] = "parquet"
+    extension: ClassVar[str] = "parquet"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write a table, a group of rows at a time.
+
+        Raises SerializationError naming the cell that a table cannot hold.
+        """
+        with writing("Parquet", _REMEDY, _NEEDS):
+            import pyarrow
+            from pyarrow import parquet
+
+            schema, batches = _to_batches(value)
+            _refuse_parquet_changes(schema, len(value))
+            with parquet.ParquetWriter(writer, schema, compression=self.compression or "none") as file:
+                while group := list(islice(batches, _BATCHES_A_GROUP)):
+                    file.write_table(pyarrow.Table.from_batches(group, schema))
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Read what `serialize` wrote, or any such file as a Table.
+
+        Raises DeserializationError for anything else.
+        """
+        with reading("Parquet", _NEEDS):
+            from pyarrow import parquet
+
+            file = parquet.ParquetFile(reader)
+            return _from_batches(file.schema_arrow, file.iter_batches(_BATCHES_A_GROUP * _BATCH_ROWS))
+
+
+def _refuse_parquet_changes(schema: pyarrow.Schema, rows: int) -> None:
+    """Raise SerializationError for the first column that would be of another type: a file without rows shows it."""
+    from pyarrow import parquet, types
+
+    trial = io.BytesIO()
+    parquet.write_table(schema.empty_table(), trial, compression="none")
+    trial.seek(0)
+    back = parquet.read_schema(trial)
+    is_frame = (schema.metadata or {}).get(_MARK) == _FRAME
+    if is_frame:
+        kinds, others = (_to_frame(each.empty_table()).dtypes for each in (schema, back))
+        changed = [(name, *pair) for name, *pair in zip(kinds.index, kinds, others, strict=True) if pair[0] != pair[1]]
+    else:
+        pairs = zip(schema, back, strict=True)
+        changed = [(field.name, *map(_type_text, (field, other))) for field, other in pairs if not field.equals(other)]
+    for name, kind, other in changed:
+        reason = f"is a column of {kind}, which would come back from Parquet as {other}"
+        raise refused((name,), reason, "cast the column, or use AsArrow()")
+    # Categories are in the pages of rows.
+    for field in schema if is_frame and not rows else ():
+        if types.is_dictionary(field.type):
+            raise refused((field.name,), "has categories and no rows, and Parquet forgets them", "use AsArrow()")
+
+
+def _type_text(field: pyarrow.Field) -> str:
+    return f"{field.type}" if field.nullable else f"{field.type} without nulls"
+
+
+# -- tables as batches of rows --------------------------------------------------------------------
+def _to_batches(value: Any) -> tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]:
+    """Return the schema of `value` and its rows, converted as they are asked for.
+
+    Raises SerializationError, at once or on the way, for what is not a table or would come back changed.
+    """
+    import pyarrow
+
+    if type(value) is pyarrow.Table:
+        if _MARK in (value.schema.metadata or {}):
+            raise refused((), f"has {_MARK!r} in its schema's metadata", "take it out: table.replace_schema_metadata()")
+        return value.schema, _cut(value, value.schema)
+    pandas = sys.modules.get("pandas")  # a DataFrame has imported it
+    if pandas is not None and type(value) is pandas.DataFrame:
+        table = _table_of(value)
+        schema = _marked(table.schema, _FRAME)
+        return schema, _cut(table, schema)
+    rows = listed(value)
+    if rows is None:
+        raise refused((), f"is of type {type_name(value)}, which is not a table", _REMEDY)
+    schema = _marked(_schema_of(rows), _ROWS)
+    return schema, _checked_batches(rows, schema)
+
+
+def _from_batches(schema: pyarrow.Schema, batches: Iterable[pyarrow.RecordBatch]) -> Any:
+    """Return the value that `_to_batches` took. Raises what pyarrow and pandas raise."""
+    import pyarrow
+
+    mark = (schema.metadata or {}).get(_MARK)
+    if mark == _ROWS:
+        return [row for batch in map(_valid, batches) for row in batch.to_pylist()]
+    table = pyarrow.Table.from_batches(list(map(_valid, batches)), schema)
+    return _to_frame(table) if mark == _FRAME else table
+
+
+def _valid(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    # Offsets that point elsewhere would have us read memory that is not the table's.
+    batch.validate(full=True)
+    return batch
+
+
+def _cut(table: pyarrow.Table, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBatch]:
+    """Yield the rows of `table`, without a copy; at least one batch, since dictionaries are kept in batches."""
+    import pyarrow
+
+    whole = table.unify_dictionaries()  # a file has one dictionary for all batches
+    for batch in whole.to_batches(max_chunksize=_BATCH_ROWS):
+        yield pyarrow.RecordBatch.from_arrays(batch.columns, schema=schema)
+    if not table.num_rows:
+        yield pyarrow.RecordBatch.from_arrays([column.combine_chunks() for column in whole.columns], schema=schema)
+
+
+def _marked(schema: pyarrow.Schema, mark: bytes) -> pyarrow.Schema:
+    return schema.with_metadata({**(schema.metadata or {}), _MARK: mark})
+
+
+# -- frames ---------------------------------------------------------------------------------------
+def _table_of(frame: pandas.DataFrame) -> pyarrow.Table:
     """Return `frame` as a table whose schema says how to make it a frame again; columns of numbers are not copied.
 
     Raises SerializationError for what would come back otherwise: a column of another type or of mixed ones, other
@@ -43,15 +225,15 @@ def to_table(frame: pandas.DataFrame) -> pyarrow.Table:
     try:
         table = pyarrow.Table.from_pandas(frame)
     except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise refused((), f"has a column that Arrow cannot hold: {error}", _REMEDY) from error
-    _check_types(frame, to_frame(table.slice(0, 0)))
+        raise refused((), f"has a column that Arrow cannot hold: {error}", _CONVERT) from error
+    _check_types(frame, _to_frame(table.slice(0, 0)))
     for name, values, column in _objects(frame, table):
         _check_objects(name, values, column)
     return table
 
 
-def to_frame(table: pyarrow.Table) -> pandas.DataFrame:
-    """Return the frame that `to_table` was given; its columns are copies and may be written to."""
+def _to_frame(table: pyarrow.Table) -> pandas.DataFrame:
+    """Return the frame that `_table_of` took; its columns are copies and may be written to."""
     import pandas
 
     frame = table.to_pandas()
@@ -61,19 +243,11 @@ def to_frame(table: pyarrow.Table) -> pandas.DataFrame:
     return frame
 
 
-def refuse_other_frame(schema: pyarrow.Schema, back: pyarrow.Schema, form: str, remedy: str) -> None:
-    """Raise SerializationError for the first column that would be of another type if `form` keeps `back`."""
-    given, found = (to_frame(kept.empty_table()).dtypes for kept in (schema, back))
-    for name, kind, other in zip(given.index, given, found, strict=True):
-        if kind != other:
-            raise refused((name,), f"is a column of {kind}, which would come back from {form} as {other}", remedy)
-
-
 def _check_types(frame: pandas.DataFrame, back: pandas.DataFrame) -> None:
     """Compare all but the values; `back` is what a table without rows becomes."""
-    for name, given, found in zip(frame.columns, frame.dtypes, back.dtypes, strict=False):
-        if given != found:
-            raise refused((name,), f"is a column of {given}, which would come back as {found}", _REMEDY)
+    for name, kind, other in zip(frame.columns, frame.dtypes, back.dtypes, strict=False):
+        if kind != other:
+            raise refused((name,), f"is a column of {kind}, which would come back as {other}", _CONVERT)
     if not frame.columns.equals(back.columns) or _described(frame.columns) != _described(back.columns):
         reason = f"has columns {short(frame.columns)}, which would come back as {short(back.columns)}"
         raise refused((), reason, _NAMES)
@@ -105,108 +279,9 @@ def _objects(frame: pandas.DataFrame, table: pyarrow.Table) -> Iterator[tuple[ob
 def _check_objects(name: object, values: Any, column: pyarrow.ChunkedArray) -> None:
     import pandas
 
-    missing = pandas.isna(values)
-    for at, (value, found, is_missing) in enumerate(zip(values, column.to_pandas(), missing, strict=True)):
-        if not is_same(value, found) and not (is_missing and pandas.api.types.is_scalar(found) and pandas.isna(found)):
-            reason = f"is {short(value)} of type {type_name(value)}, which would come back as {short(found)}"
-            raise refused((name, at), f"{reason} of type {type_name(found)}", _REMEDY)
-
-
-NEEDS: Final = {"pyarrow": "dagcelery[arrow]", "pandas": "pandas"}
-
-REMEDY: Final = "give it a pandas DataFrame, a pyarrow Table or a list of dicts, each column of one type"
-
-BATCH_ROWS: Final = 8192
-
-_MARK: Final = b"dagcelery"
-
-_ROWS: Final = b"rows"
-
-_FRAME: Final = b"pandas"
-
-Batches = tuple["pyarrow.Schema", Iterator["pyarrow.RecordBatch"]]
-
-
-def to_batches(value: Any) -> Batches:
-    """Return the schema of `value` and its rows, converted as they are asked for.
-
-    Raises SerializationError for what is no table, and, at once or on the way, for what would come back changed.
-    """
-    import pyarrow
-
-    if type(value) is pyarrow.Table:
-        if _MARK in (value.schema.metadata or {}):
-            raise refused((), f"has {_MARK!r} in its schema's metadata", "take it out: table.replace_schema_metadata()")
-        return value.schema, _cut(value, value.schema)
-    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it
-    if pandas is not None and type(value) is pandas.DataFrame:
-        table = to_table(value)
-        schema = _marked(table.schema, _FRAME)
-        return schema, _cut(table, schema)
-    rows = listed(value)
-    if rows is None:
-        raise refused((), f"is of type {type_name(value)}, which is not a table", REMEDY)
-    schema = _marked(_schema_of(rows), _ROWS)
-    return schema, _checked_batches(rows, schema)
-
-
-def from_batches(schema: pyarrow.Schema, batches: Iterable[pyarrow.RecordBatch]) -> Any:
-    """Return the value that `to_batches` was given. Raises what pyarrow and pandas raise for what is none."""
-    import pyarrow
-
-    mark = (schema.metadata or {}).get(_MARK)
-    if mark == _ROWS:
-        return [row for batch in map(_valid, batches) for row in batch.to_pylist()]
-    table = pyarrow.Table.from_batches(list(map(_valid, batches)), schema)
-    if mark != _FRAME:
-        return table
-    return to_frame(table)
-
-
-def refuse_other(schema: pyarrow.Schema, back: pyarrow.Schema, form: str, remedy: str) -> None:
-    """Raise SerializationError for the first column that would be of another type if `form` keeps `back`."""
-    if (schema.metadata or {}).get(_MARK) == _FRAME:
-        refuse_other_frame(schema, back, form, remedy)
-        return
-    for field, found in zip(schema, back, strict=True):
-        if not field.equals(found):
-            reason = f"is a column of {_type_text(field)}, which would come back from {form} as {_type_text(found)}"
-            raise refused((field.name,), reason, remedy)
-
-
-def refuse_categories(schema: pyarrow.Schema, reason: str, remedy: str) -> None:
-    """Raise SerializationError for the first column of a DataFrame that has categories."""
-    from pyarrow import types
-
-    if (schema.metadata or {}).get(_MARK) == _FRAME:
-        for field in schema:
-            if types.is_dictionary(field.type):
-                raise refused((field.name,), reason, remedy)
-
-
-def _type_text(field: pyarrow.Field) -> str:
-    return f"{field.type}" if field.nullable else f"{field.type} without nulls"
-
-
-def _valid(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-    # Offsets that point elsewhere would have us read memory that is not the table's.
-    batch.validate(full=True)
-    return batch
-
-
-def _cut(table: pyarrow.Table, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBatch]:
-    """Yield the rows of `table`, without a copy; one batch at least, since it is there that dictionaries are kept."""
-    import pyarrow
-
-    whole = table.unify_dictionaries()  # a file has one dictionary for all batches
-    for batch in whole.to_batches(max_chunksize=BATCH_ROWS):
-        yield pyarrow.RecordBatch.from_arrays(batch.columns, schema=schema)
-    if not table.num_rows:
-        yield pyarrow.RecordBatch.from_arrays([column.combine_chunks() for column in whole.columns], schema=schema)
-
-
-def _marked(schema: pyarrow.Schema, mark: bytes) -> pyarrow.Schema:
-    return schema.with_metadata({**(schema.metadata or {}), _MARK: mark})
+    for at, (value, back, is_missing) in enumerate(zip(values, column.to_pandas(), pandas.isna(values), strict=True)):
+        if not is_same(value, back) and not (is_missing and pandas.api.types.is_scalar(back) and pandas.isna(back)):
+            raise refused_change((name, at), value, back, _CONVERT)
 
 
 # -- lists of dicts -------------------------------------------------------------------------------
@@ -218,9 +293,9 @@ def _schema_of(rows: Sequence[Any]) -> pyarrow.Schema:
     schema = pyarrow.schema([])
     for lo, chunk in _chunks(rows):
         names = _names_of(chunk, lo, names)
-        found = pyarrow.schema([(name, _column(chunk, lo, name, None).type) for name in names])
+        columns = pyarrow.schema([(name, _column(chunk, lo, name, None).type) for name in names])
         try:
-            schema = pyarrow.unify_schemas([schema, found])
+            schema = pyarrow.unify_schemas([schema, columns])
         except pyarrow.ArrowException as error:
             reason = f"has columns of other types than the rows before: {error}"
             raise refused((lo,), reason, "make each column of one type") from error
@@ -237,20 +312,18 @@ def _checked_batches(rows: Sequence[Any], schema: pyarrow.Schema) -> Iterator[py
 
 def _chunks(rows: Iterable[Any]) -> Iterator[tuple[int, list[Any]]]:
     left, lo = iter(rows), 0
-    while chunk := list(islice(left, BATCH_ROWS)):
+    while chunk := list(islice(left, _BATCH_ROWS)):
         yield lo, chunk
         lo += len(chunk)
 
 
 def _names_of(chunk: list[Any], lo: int, names: list[str] | None) -> list[str]:
     """Return the keys that all these rows have, which are `names` if there were rows before."""
-    known = None if names is None else set(names)
     for at, row in enumerate(chunk, lo):
         if type(row) is not dict or not row or not all(type(key) is str for key in row):
-            raise refused((at,), f"is {short(row)} of type {type_name(row)}, and no dict with str keys", REMEDY)
-        if names is None or known is None:
-            names, known = list(row), set(row)
-        if row.keys() != known:
+            raise refused((at,), f"is {short(row)} of type {type_name(row)}, not a dict with str keys", _REMEDY)
+        names = names or list(row)
+        if len(row) != len(names) or not all(name in row for name in names):
             reason = f"has the keys {short(list(row))}, and the rows before {short(names)}"
             raise refused((at,), reason, "give every row the same keys, None where there is nothing")
     return names or []
@@ -264,122 +337,21 @@ def _column(chunk: list[Any], lo: int, name: str, kind: Any) -> pyarrow.Array:
     try:
         column = pyarrow.array(values, type=kind)
     except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-        at = _first(values, lambda value: _fails(pyarrow.array, value, kind)) if kind is not None else None
-        path = (lo + at, name) if at is not None else (name,)
-        raise refused(path, f"cannot be put into an Arrow column: {error}", REMEDY) from error
+        at = None if kind is None else next((at for at, value in enumerate(values) if not _fits(value, kind)), None)
+        path = (name,) if at is None else (lo + at, name)
+        raise refused(path, f"cannot be put into an Arrow column: {error}", _REMEDY) from error
     if kind is not None:
-        back = column.to_pylist()
-        for at, (value, found) in enumerate(zip(values, back, strict=True)):
-            if not is_same(value, found):
-                reason = f"is {short(value)} of type {type_name(value)}, which would come back as {short(found)}"
-                raise refused((lo + at, name), f"{reason} of type {type_name(found)}", REMEDY)
+        for at, (value, back) in enumerate(zip(values, column.to_pylist(), strict=True)):
+            if not is_same(value, back):
+                raise refused_change((lo + at, name), value, back, _REMEDY)
     return column
 
 
-def _first(values: Iterable[Any], fails: Callable[[Any], bool]) -> int | None:
-    return next((at for at, value in enumerate(values) if fails(value)), None)
+def _fits(value: Any, kind: Any) -> bool:
+    import pyarrow
 
-
-def _fails(array: Callable[..., Any], value: Any, kind: Any) -> bool:
     try:
-        array([value], type=kind)
+        pyarrow.array([value], type=kind)
     except Exception:
-        return True
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class AsArrow:
-    """Serialize tables as Arrow IPC files: pandas DataFrames, pyarrow Tables and lists of dicts.
-
-    Each comes back as what it was, and what would come back changed is refused. `compression` is "lz4", "zstd" or
-    None. It needs the extra ``dagcelery[arrow]``, and pandas for DataFrames.
-    """
-
-    compression: str | None = None
-
-    kind: ClassVar[str] = "arrow"
-
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "arrow"
-
-    def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write a table, some thousand rows at a time; raises SerializationError naming what is no table's cell."""
-        with writing("Arrow", REMEDY, NEEDS):
-            from pyarrow import ipc
-
-            schema, batches = to_batches(value)
-            with ipc.new_file(writer, schema, options=ipc.IpcWriteOptions(compression=self.compression)) as file:
-                for batch in batches:
-                    file.write_batch(batch)
-
-    def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote, or any such file as a Table; raises DeserializationError for anything else."""
-        with reading("Arrow", NEEDS):
-            import pyarrow
-            from pyarrow import ipc
-
-            # What lies in memory already is not copied once more.
-            source: Any = reader
-            if isinstance(reader, io.BytesIO) and reader.tell() == 0:
-                source = pyarrow.py_buffer(reader.getvalue())
-            file = ipc.open_file(source)
-            batches = (file.get_batch(number) for number in range(file.num_record_batches))
-            return from_batches(file.schema, batches)
-
-
-_BATCHES_A_GROUP: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class AsParquet:
-    """Serialize tables as Parquet: pandas DataFrames, pyarrow Tables and lists of dicts.
-
-    Each comes back as what it was, and what would come back changed is refused: columns of seconds, for example, which
-    Parquet has as milliseconds. `compression` is "snappy", "zstd", "gzip", "brotli", "lz4" or None. It needs the extra
-    ``dagcelery[arrow]``, and pandas for DataFrames.
-    """
-
-    compression: str | None = "snappy"
-
-    kind: ClassVar[str] = "parquet"
-
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "parquet"
-
-    def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write a table, a group of rows at a time; raises SerializationError naming what is no table's cell."""
-        with writing("Parquet", REMEDY, NEEDS):
-            import pyarrow
-            from pyarrow import parquet
-
-            schema, batches = to_batches(value)
-            _refuse_changes(schema, len(value))
-            with parquet.ParquetWriter(writer, schema, compression=self.compression or "none") as file:
-                while group := list(islice(batches, _BATCHES_A_GROUP)):
-                    file.write_table(pyarrow.Table.from_batches(group, schema))
-
-    def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote, or any such file as a Table; raises DeserializationError for anything else."""
-        with reading("Parquet", NEEDS):
-            from pyarrow import parquet
-
-            file = parquet.ParquetFile(reader)
-            return from_batches(file.schema_arrow, file.iter_batches(_BATCHES_A_GROUP * BATCH_ROWS))
-
-
-def _refuse_changes(schema: pyarrow.Schema, rows: int) -> None:
-    """Write no rows at all, to see what the schema comes back as."""
-    from pyarrow import parquet
-
-    trial = io.BytesIO()
-    parquet.write_table(schema.empty_table(), trial, compression="none")
-    trial.seek(0)
-    refuse_other(schema, parquet.read_schema(trial), "Parquet", "cast the column, or use AsArrow()")
-    if not rows:
-        # Categories are in the pages of rows.
-        refuse_categories(schema, "has categories and no rows, and Parquet forgets them", "use AsArrow()")
+        return False
+    return True

@@ -1,20 +1,21 @@
--- Let a run that was held go on; again, nothing changes. Answers what may start, whatever became of earlier messages.
+-- Let a run that was held go on; again, nothing changes. Answers what may start, whatever became of earlier messages: a
+-- process that dies after this call leaves the sending to the sweep.
 -- request: still (why it is held nevertheless, or null)
-if not state then return { cjson.encode({ state = 'none', run = 'gone' }) } end
+if not state then return reply({}) end
 if req.still ~= cjson.null then
   if is_active() then call('HSET', R, 'held', req.still) end
-  return { cjson.encode({ state = 'none', run = state }) }
+  return reply({})
 end
 if held then call('HSET', R, 'since', moment) end
 call('HDEL', R, 'held')
 for _, queue in ipairs(is_active() and cjson.decode(call('HGET', R, 'queues')) or {}) do
   for _, member in ipairs(call('ZRANGE', key('r', queue), 0, 99)) do
-    local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
+    local scope, step = parse(member)
     if scope then
       local body = place(scope).body
       local items = entry(body, step).x ~= '' and tonumber(call('HGET', key('s', scope), step .. ':n')) or -1
-      opened[#opened + 1] = { scope, tonumber(body), tonumber(step), queue, items }
+      report_ready(scope, body, step, queue, items)
     end
   end
 end
-return { cjson.encode({ state = 'none', run = state, digest = digest, opened = #opened > 0 and opened or nil }) }
+return reply({ digest = digest })

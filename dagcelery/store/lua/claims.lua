@@ -17,9 +17,11 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor)
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
+local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end
+
 local busy = {} -- by queue, how many claims more there are than before this call
 local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
-local function settle()
+local function save_claim_counts()
   for queue, by in pairs(busy) do
     if by ~= 0 then call('HINCRBY', R, 'c:' .. queue, by) end
   end
@@ -28,6 +30,26 @@ end
 local function drop_claim(piece, queue)
   call('HDEL', key('c'), piece)
   count_claim(queue, -1)
+end
+
+local function push_unrun(scope, step, lo, hi, attempts) -- items that were claimed and not called come first again
+  local q = key('q', scope, step)
+  if call('LPUSH', q, range_text(lo, hi, attempts)) == 1 then keep(q) end
+  call('HINCRBY', key('s', scope), step .. ':c', lo - hi)
+end
+
+local function return_claim() -- gives the piece of the request back unrun: scope, step, entry; nil if it is another's
+  local scope, step = req.scope, tostring(req.step)
+  local piece = piece_name(scope, step, req.lo)
+  if not state or not is_owner(read_claim(piece)) then return nil end
+  local e = entry(place(scope).body, step)
+  if req.lo >= 0 then
+    push_unrun(scope, step, req.lo, req.hi, req.attempt - 1)
+  else
+    call('HINCRBY', key('s', scope), step .. ':t', -1)
+  end
+  drop_claim(piece, e.q)
+  return scope, step, e
 end
 
 local function take_range(scope, body, step, want)
@@ -57,7 +79,7 @@ local function why_poisoned(piece, member) -- nil, or why a piece shall fail wit
   return why[1] or why[2] or nil
 end
 
-local function pick(want)
+local function next_member(want)
   local r = key('r', want.queue)
   if not is_active() then return hook == want.queue and call('ZSCORE', r, '0/-3') and '0/-3' end
   if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
@@ -65,14 +87,14 @@ local function pick(want)
   return first and first ~= '' and first or nil
 end
 
-local function hand_out(want)
-  local member = pick(want)
+local function claim_next(want)
+  local member = next_member(want)
   if not member or (held and is_active()) then return nil end
   if state == 'pending' then
     state = 'running'
     call('HSET', R, 'state', state, 'started', moment)
   end
-  local scope, step = string.match(member, '^(%w+)/(%-?%d+)$')
+  local scope, step = parse(member)
   local p, s = place(scope), key('s', scope)
   local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
   if e.x and e.x ~= '' then
@@ -94,11 +116,10 @@ end
 local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
 
 local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
-  local origin, plain = resolve(scope, token)
-  local base = plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0')
+  local origin, base = list_keys(scope, token)
   local found, size = {}, 0
   for cell = math.floor(lo / 256), math.floor((hi - 1) / 256) do
-    local name = key('b', origin, base .. ':' .. cell)
+    local name = key('b', origin, base .. cell)
     for _, field in ipairs(call('HKEYS', name)) do
       local from, to = string.match(field, '^(%d+):(%d+):')
       if tonumber(from) < hi and tonumber(to) > lo then
@@ -139,6 +160,20 @@ local function inputs(g) -- what travels along with a grant: token names, small 
   return text, values, lists
 end
 
+-- Write values and blocks; their bytes stand in ARGV behind `at`. Answers behind which the next ones stand.
+local function write_payloads(scope, attempt, about, at)
+  local o, tokens, blocks = key('o', scope), about.tokens or {}, about.blocks or {}
+  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[at + i]) end
+  if #tokens > 0 and scope ~= '0' then keep(o) end
+  at = at + #tokens
+  for i, block in ipairs(blocks) do
+    local name = key('b', scope, block[1] .. '@' .. attempt .. ':' .. math.floor(block[2] / 256))
+    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[at + i])
+    keep(name)
+  end
+  return at + #blocks
+end
+
 -- what is due ------------------------------------------------------------------------------------------------------
 local function poison(piece, why)
   call('HSET', key('z'), piece, why)
@@ -149,12 +184,12 @@ end
 
 if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
 local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
-  local seconds = policy.b > 0 and math.min(policy.c, policy.b * policy.f ^ (tries - 1)) or 0
-  return policy.j == 1 and seconds * (0.5 + math.random() / 2) or seconds
+  local seconds = policy.base > 0 and math.min(policy.cap, policy.base * policy.factor ^ (tries - 1)) or 0
+  return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
 end
 
 local function retry_later(scope, body, step, lo, hi, attempts, seconds)
-  later(table.concat({ 'r', scope, step, lo, hi, attempts }, '/'), now + seconds)
+  schedule(table.concat({ 'r', scope, step, lo, hi, attempts }, '/'), now + seconds)
   call('HINCRBY', R, 'waiting', 1)
   count(body, step, 'w', 1)
 end
@@ -163,9 +198,7 @@ local function retry_now(scope, body, step, lo, hi, attempts)
   call('HINCRBY', R, 'waiting', -1)
   count(body, step, 'w', -1)
   if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
-  local e = entry(body, step)
-  make_ready(scope, step, e.q)
-  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
+  make_ready_and_report(scope, body, step, entry(body, step).q)
 end
 
 local function unblock(scope, step) -- what waited for others of its kind may try again
@@ -173,19 +206,18 @@ local function unblock(scope, step) -- what waited for others of its kind may tr
   local body = place(scope).body
   local e = entry(body, step)
   if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
-  make_ready(scope, step, e.q)
-  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
+  make_ready_and_report(scope, body, step, e.q)
 end
 
 local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
   local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
   local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
   if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
-  if now < since + e.sw then return later('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
+  if now < since + e.sw then return schedule('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
   if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
 end
 
-local function come_due()
+local function run_due()
   local d = key('d')
   for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
     call('ZREM', d, member)
@@ -224,33 +256,30 @@ local function repeated()
   local last = req.owner and call('HGET', key('t'), req.owner)
   if not last or string.sub(last, 1, #req.token + 1) ~= req.token .. ' ' then return nil end
   local text = string.sub(last, #req.token + 2)
-  local reply = cjson.decode(text)
-  if reply.more and reply.more == (req.from or 0) then return nil end
-  return answer(text, reply.claim)
+  local head = cjson.decode(text)
+  if head.more and head.more == (req.from or 0) then return nil end
+  return answer(text, head.claim)
 end
 
 local retry_seconds -- until the piece that failed is tried again
 local function conclude(verdict, more)
-  local reply = { state = verdict, more = more, digest = digest }
+  local head = { state = verdict, more = more, digest = digest }
   local want = req.want
-  if due and now >= due and is_active() then come_due() end
-  if want and not more and (is_active() or hook) then reply.claim = hand_out(want) end
+  if due and now >= due and is_active() then run_due() end
+  if want and not more and (is_active() or hook) then head.claim = claim_next(want) end
   if broken and is_active() and not more then end_if_quiet() end
   if want and not more then
-    reply.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
+    head.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
     if want.arrived then
       local wake_ups = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
       if wake_ups > 0 then call('HSET', R, 'p:' .. want.queue, wake_ups - 1) end
     end
   end
-  if #opened > 0 then reply.opened = opened end
-  if #completed > 0 then reply.completed = completed end
-  reply.run, reply.retry, reply.lasted = state, retry_seconds, lasted
-  if generation and reply.claim then reply.generation = tonumber(generation) end
-  settle()
-  local text = cjson.encode(reply)
+  if #completed > 0 then head.completed = completed end
+  head.retry, head.lasted = retry_seconds, lasted
+  if generation and head.claim then head.generation = tonumber(generation) end
+  save_claim_counts()
+  local text = reply(head)[1]
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
-  return answer(text, reply.claim)
+  return answer(text, head.claim)
 end
-
-local function gone(verdict) return { cjson.encode({ state = verdict, run = 'gone' }) } end

@@ -7,12 +7,7 @@
 --          arrive {steps}; items {step, lo, hi}; finish
 local mark = state and call('HGET', R, 'clearing')
 local more
-local function said(about)
-  settle()
-  about.run, about.more = state or 'gone', more
-  return { cjson.encode(about) }
-end
-if not state then return said({}) end
+if not state then return reply({}) end
 
 local function steps_of(text) -- a list of our own: what was decoded may be decoded for others too
   local steps = {}
@@ -35,16 +30,16 @@ end
 
 function acts.claims()
   for _, found in ipairs(req.pieces) do
-    local step = string.match(found[1], '^%w+/(%-?%d+)')
+    local _, step = parse(found[1])
     if read_claim(found[1]) then drop_claim(found[1], entry(found[2], step).q) end
   end
 end
 
 function acts.tell_on() -- for a worker that has committed, and not yet told all successors
-  local scope, step, lo = string.match(req.piece, '^(%w+)/(%-?%d+)/?(%d*)$')
+  local scope, step = parse(req.piece)
   local claim, body = read_claim(req.piece), place(scope).body
   if not (claim and claim.cursor) then return end
-  local portion = announce_on(scope, step, claim.cursor)
+  local portion = announce_rest(scope, step, claim.cursor)
   if not portion then return drop_claim(req.piece, entry(body, step).q) end
   write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
 end
@@ -71,7 +66,7 @@ local function is_complete(s, step, e)
   return known[1] and known[2] and tonumber(known[2]) >= tonumber(known[1])
 end
 
-local function forget_outputs(scope, step) -- how many there are is not known here; they are numbered
+local function remove_outputs(scope, step) -- how many there are is not known here; they are numbered
   local o, s, at, removed = key('o', scope), key('s', scope), 0, 0
   repeat
     local values, lengths = {}, {}
@@ -94,7 +89,7 @@ local function reset(scope, body, step)
   if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
   call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':x')
   if step == '-2' then call('HDEL', s, 'closed', 'left') end
-  forget_outputs(scope, step)
+  remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)
   call('ZREM', key('d'), 'w/' .. member)
@@ -131,9 +126,10 @@ local is_mine = mark and string.sub(mark, 1, #req.token + 1) == req.token .. ' '
 local last, at = string.match(call('HGET', R, 'clear_at') or '', '^(%S+) (%d+)$')
 local is_done = last == req.token and tonumber(at) >= req.number
 if not is_done then
-  if req.act ~= 'begin' and not is_mine then return said({ overtaken = true }) end
+  if req.act ~= 'begin' and not is_mine then return reply({ overtaken = true }) end
   acts[req.act]()
   call('HSET', R, 'clear_at', req.token .. ' ' .. req.number)
 end
 if req.act == 'tell_on' then more = call('HEXISTS', key('c'), req.piece) == 1 end
-return said({ steps = req.act == 'begin' and mark and steps_of(mark) or nil })
+save_claim_counts()
+return reply({ more = more, steps = req.act == 'begin' and mark and steps_of(mark) or nil })

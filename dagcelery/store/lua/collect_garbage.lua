@@ -3,7 +3,7 @@
 -- marked, and the next one looks for its keys again.
 -- request: generation (in which it was looked at), steps (of the root scope, whose values go), names (of keys that go)
 if not state or call('HEXISTS', R, 'clearing') == 1 or tonumber(generation or 0) ~= req.generation then
-  return { cjson.encode({ stale = true }) }
+  return reply({ stale = true })
 end
 
 local function free_values(step) -- the lengths of lists stay, they are needed to count items
@@ -24,4 +24,4 @@ for _, name in ipairs(req.names) do
   call('UNLINK', R .. ':' .. name)
   call('SREM', key('k'), name)
 end
-return { cjson.encode({ stale = false }) }
+return reply({ stale = false })

@@ -1,7 +1,7 @@
 -- Stands behind the prelude and the claims in `finish` and `fail`: who may commit, and what a commit writes.
 -- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
 --          failed, cached, started, seconds, from, want; what is empty may be left out. ARGV 2..: values of tokens, then blocks
-if not state then return gone('stale') end
+if not state then return reply({ state = 'stale' }) end
 local again = repeated()
 if again then return again end
 local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
@@ -12,7 +12,7 @@ local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
 if not done or done < lo then done = hi end
 
 -- A sleeper that was taken for dead, and wakes before anybody has claimed its piece again, may still commit.
-local function retaken()
+local function reclaimed()
   if lo < 0 then
     local lost = call('HMGET', s, step .. ':t', step .. ':l')
     if tonumber(lost[1]) ~= req.attempt or lost[2] ~= req.owner then return false end
@@ -35,7 +35,7 @@ local function retaken()
 end
 
 -- A worker that reports back is alive; do not count its pause as a death.
-local function forgive()
+local function uncount_death()
   local owners = call('HGET', key('y'), piece .. ':d')
   if owners then -- each with a comma behind it
     local at, upto = string.find(',' .. owners, ',' .. req.owner .. ',', 1, true)
@@ -44,34 +44,25 @@ local function forgive()
 end
 
 if not claim then
-  forgive()
-  if not retaken() then return conclude('stale') end
+  uncount_death()
+  if not reclaimed() then return conclude('stale') end
   if poisoned then call('HDEL', key('z'), piece) end
-elseif claim.attempt ~= req.attempt or claim.owner ~= req.owner then
-  forgive()
+elseif not is_owner(claim) then
+  uncount_death()
   return conclude('stale')
 end
 
-local function store_outputs()
-  local home, base = scope, lo >= 0 and '@0:' or '@' .. req.attempt .. ':'
-  if step == '-2' then home, base = place(scope).parent, '@0:' end
-  local o, tokens = key('o', home), req.tokens or {}
-  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[i + 1]) end
-  if #tokens > 0 and home ~= '0' then keep(o) end
-  for i, block in ipairs(req.blocks or {}) do
-    local name = key('b', home, block[1] .. base .. math.floor(block[2] / 256))
-    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[#tokens + 1 + i])
-    keep(name)
-  end
-  for token, items in pairs(req.lists or {}) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
+local function store_outputs() -- answers behind which place in ARGV nothing of them stands
+  local home, attempt = scope, lo >= 0 and '0' or req.attempt
+  if step == '-2' then home, attempt = place(scope).parent, '0' end
+  write_lengths(scope, req.lists or {}, req.attempt)
   if req.cached then count(body, step, 'c', req.cached) end
+  return write_payloads(home, attempt, req, 1)
 end
 
 local function give_back(from, to, attempts)
   if to <= from then return end
-  local q = key('q', scope, step)
-  if call('LPUSH', q, from .. ':' .. to .. ':' .. attempts) == 1 then keep(q) end
-  call('HINCRBY', s, step .. ':c', from - to)
+  push_unrun(scope, step, from, to, attempts)
   make_ready(scope, step, e.q)
 end
 

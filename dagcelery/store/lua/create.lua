@@ -1,8 +1,9 @@
 -- Remember a run: its record, small parameters, and what may start. Large things were staged before, so a run exists
--- with all that it needs or not at all. Again with the same id: nothing changes.
+-- with all that it needs or not at all: a client that dies before this call leaves what expires, one that dies after it
+-- a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
 -- request: name, digest, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
 --          reservation, fingerprint, bodies (how many), queues, tokens [values in ARGV 2..], lists {token: items}
-if state then return { cjson.encode({ state = 'none', run = state, digest = digest }) } end
+if state then return reply({ digest = digest }) end
 ttl, digest, state = req.ttl, req.digest, 'pending'
 call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies)
 if req.deadline and req.deadline ~= cjson.null then
@@ -16,7 +17,7 @@ local s = key('s', '0')
 local o = key('o', '0')
 call('HSET', o, '', '')
 for i, token in ipairs(req.tokens) do call('HSET', o, token, ARGV[i + 1]) end
-for token, items in pairs(req.lists) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, 0) end
+write_lengths('0', req.lists, 0)
 call('HSET', key('c'), '', '')
 call('HSET', key('t'), '', '')
 call('HSET', key('n'), '', '', '0:scopes', 1)
@@ -25,6 +26,6 @@ for _, queue in ipairs(req.queues) do
   call('ZADD', key('r', queue), '+inf', '')
   keep(key('r', queue))
 end
-begin('0', '0')
+begin_scope('0', '0')
 for _, name in ipairs({ s, o, key('c'), key('t'), key('n'), key('e') }) do keep(name) end
-return { cjson.encode({ state = 'none', run = state, digest = digest, opened = #opened > 0 and opened or nil }) }
+return reply({ digest = digest })

@@ -6,32 +6,14 @@
 --          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...].
 -- ARGV 2..: for each child its values, then its blocks. Answers in `more` how many children it has opened so far, if
 -- more are to come.
-if not state then return gone('stale') end
+if not state then return reply({ state = 'stale' }) end
 local again = repeated()
 if again then return again end
 local scope, step = req.scope, tostring(req.step)
 local piece, parent = piece_name(scope, step, req.lo), place(scope)
 if not parent.body then return conclude('stale') end -- the scope was taken back
 local claim, e = read_claim(piece), entry(parent.body, step)
-if not claim or claim.attempt ~= req.attempt or claim.owner ~= req.owner then return conclude('stale') end
-
-local at = 1
-local function next_bytes()
-  at = at + 1
-  return ARGV[at]
-end
-
-local function store_inputs(child)
-  local s, o = key('s', child.id), key('o', child.id)
-  for _, token in ipairs(child.tokens) do call('HSET', o, token, next_bytes()) end
-  if #child.tokens > 0 then keep(o) end
-  for token, items in pairs(child.lists) do call('HSET', s, 'n:' .. token, items, 'a:' .. token, req.attempt) end
-  for _, block in ipairs(child.blocks) do
-    local name = key('b', child.id, block[1] .. '@' .. req.attempt .. ':' .. math.floor(block[2] / 256))
-    call('HSET', name, block[2] .. ':' .. block[3] .. ':' .. block[4], next_bytes())
-    keep(name)
-  end
-end
+if not is_owner(claim) then return conclude('stale') end
 
 local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
   local known, has, more = {}, {}, false
@@ -58,7 +40,7 @@ local function begin_plan(child)
 end
 
 local body, written, done, new = tostring(req.children[1] and req.children[1].body or e.b), 0, 0, 0
-local first = entry(body, '-1')
+local first, at = entry(body, '-1'), 1
 local each = 4 + 4 * (first.more and 1 or #successors(body, '-1', 0))
 for _, child in ipairs(req.children) do
   written = written + each + 2 * (#child.tokens + #child.blocks)
@@ -66,9 +48,10 @@ for _, child in ipairs(req.children) do
   local record = table.concat({ scope, step, child.index, body, parent.depth + 1, call('HINCRBY', R, 'scopes', 1) }, '/')
   if call('HSETNX', key('sc'), child.id, record) == 1 then
     keep(key('sc'))
-    store_inputs(child)
+    write_lengths(child.id, child.lists, req.attempt)
+    at = write_payloads(child.id, req.attempt, child, at)
     if child.body then begin_plan(child) end
-    begin(child.id, body)
+    begin_scope(child.id, body)
     new = new + 1
   else
     at = at + #child.tokens + #child.blocks

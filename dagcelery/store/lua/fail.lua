@@ -5,9 +5,9 @@
 --          the task's own), markers (blocks that stand for the item's results if it is skipped; in ARGV behind the other
 --          blocks). Last in ARGV: the failure
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
-local behind = lo >= 0 and hi > lo and done + 1 or hi
+local behind, at = lo >= 0 and hi > lo and done + 1 or hi, 1
 
-local function remember(as)
+local function write_failure(as)
   call('HSET', key('f'), as, ARGV[#ARGV])
   keep(key('f'))
 end
@@ -16,11 +16,11 @@ local function retried()
   local tries = call('HINCRBY', key('y'), name .. ':x', 1)
   keep(key('y'))
   local policy = req.policy or e.r
-  if not (is_active() and req.retry and policy and tries < policy.m) then return false end
+  if not (is_active() and req.retry and policy and tries < policy.max) then return false end
   retry_seconds = wait_before_next(policy, tries)
   if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
   retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, req.attempt, retry_seconds)
-  if call('HLEN', key('f')) < 1000 then remember(name .. '@' .. req.attempt) end
+  if call('HLEN', key('f')) < 1000 then write_failure(name .. '@' .. req.attempt) end
   log('retried', name, body, done + 1, req.attempt, req.started, req.seconds)
   return true
 end
@@ -32,18 +32,13 @@ local function is_tolerated() -- may the item be skipped, with those that were?
 end
 
 local function skip()
-  local at = #(req.tokens or {}) + #(req.blocks or {}) + 1
-  for i, block in ipairs(req.markers) do
-    local cell = key('b', scope, block[1] .. '@0:' .. math.floor(block[2] / 256))
-    call('HSET', cell, block[2] .. ':' .. block[3] .. ':' .. block[4], ARGV[at + i])
-    keep(cell)
-  end
+  write_payloads(scope, '0', { blocks = req.markers }, at)
   count(body, step, 'k', 1)
   log('skipped', name, body, done + 1, req.attempt, req.started, req.seconds)
   return items_done(scope, body, step, done, done + 1, tonumber(call('HGET', s, step .. ':n')), 1)
 end
 
-local function stand()
+local function record_failure()
   call('ZADD', key('u'), req.attempt, name)
   keep(key('u'))
   count(body, step, 'f', 1)
@@ -58,18 +53,18 @@ local function stand()
   end
 end
 
-if claim and claim.cursor then return conclude_claim('skipped', announce_on(scope, step, claim.cursor)) end
+if claim and claim.cursor then return conclude_claim('skipped', announce_rest(scope, step, claim.cursor)) end
 if step == '-3' then -- what is called at the end cannot change it
   call('HDEL', R, 'hook')
   hook = false
   return conclude_claim('committed')
 end
-store_outputs()
+at = store_outputs()
 note_times()
 if poisoned then call('HDEL', key('z'), name) end
 if lo >= 0 then commit_items() else call('HDEL', s, step .. ':l') end -- a worker whose piece failed takes nothing back
 if retried() then return conclude_claim('retried') end
-remember(name)
+write_failure(name)
 if is_tolerated() then return conclude_claim('skipped', skip()) end
-stand()
+record_failure()
 return conclude_claim('committed')

@@ -13,7 +13,7 @@ local function done_once(scope, body, step, name) -- a step that runs once is do
   end
   if step ~= '-1' then
     log('done', name, body, -1, req.attempt, req.started, req.seconds)
-    step_left(scope, body)
+    step_done(scope, body)
   end
   return announce(scope, body, step, 0)
 end
@@ -44,5 +44,5 @@ local function commit()
   return done_once(scope, body, step, piece)
 end
 
-if claim and claim.cursor then return conclude_claim('committed', announce_on(scope, step, claim.cursor)) end
+if claim and claim.cursor then return conclude_claim('committed', announce_rest(scope, step, claim.cursor)) end
 return conclude_claim('committed', commit())

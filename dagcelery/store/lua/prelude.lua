@@ -51,6 +51,11 @@ local function keep(name) -- called after a write: a key that is new, or was emp
   end
 end
 
+local function parse(name) -- of a piece or a step; `lo` is -1 if it runs once
+  local scope, step, lo = string.match(name, '^(%w+)/(%-?%d+)/?(%d*)')
+  return scope, step, tonumber(lo) or -1
+end
+
 local function count(body, step, what, by) call('HINCRBY', key('n'), body .. '.' .. step .. ':' .. what, by) end
 
 -- scopes ------------------------------------------------------------------------------------------------------------
@@ -82,6 +87,10 @@ local function successors(body, step, from) -- portion `from` of them; a few sta
   return from == 0 and e.s or cjson.decode(call('HGET', key('g', body), step .. ':' .. from))
 end
 
+local function write_lengths(scope, lists, attempt)
+  for token, items in pairs(lists) do call('HSET', key('s', scope), 'n:' .. token, items, 'a:' .. token, attempt) end
+end
+
 local function resolve(scope, token) -- '^' at the front of a token: one scope up
   while string.byte(token) == 94 do
     scope, token = place(scope).parent, string.sub(token, 2)
@@ -89,14 +98,34 @@ local function resolve(scope, token) -- '^' at the front of a token: one scope u
   return scope, token
 end
 
+local function list_keys(scope, token) -- where the blocks of a list are: the scope, and what the cell's number follows
+  local origin, plain = resolve(scope, token)
+  return origin, plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0') .. ':'
+end
+
 -- readiness ---------------------------------------------------------------------------------------------------------
-local opened = {}
+local opened = {} -- steps that this call has made ready: scope, body, step, queue, items
 local completed = {} -- fan-outs whose last items this call has done: scope, body, step, items, skipped
 local lasted -- seconds that a run took which this call has ended
 
 local function make_ready(scope, step, queue)
   local p = place(scope)
   return call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
+end
+
+local function report_ready(scope, body, step, queue, items)
+  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), queue, items or -1 }
+end
+
+local function make_ready_and_report(scope, body, step, queue)
+  make_ready(scope, step, queue)
+  report_ready(scope, body, step, queue)
+end
+
+local function reply(fields) -- what a verb of a run answers: a header as JSON
+  fields.run = state or 'gone'
+  if #opened > 0 then fields.opened = opened end
+  return { cjson.encode(fields) }
 end
 
 local function range_text(lo, hi, attempts, owner)
@@ -108,7 +137,7 @@ local function push_range(scope, step, lo, hi, attempts, owner)
   if call('RPUSH', q, range_text(lo, hi, attempts, owner)) == 1 then keep(q) end
 end
 
-local function later(member, at) -- something is to be looked at when it is due
+local function schedule(member, at) -- something is to be looked at when it is due
   call('ZADD', key('d'), at, member)
   keep(key('d'))
   if not due or at < due then
@@ -117,7 +146,7 @@ local function later(member, at) -- something is to be looked at when it is due
   end
 end
 
-local function open(scope, body, step, e)
+local function open_step(scope, body, step, e)
   local items, s = -1, key('s', scope)
   if e.x ~= '' then
     local origin, token = resolve(scope, e.x)
@@ -128,13 +157,13 @@ local function open(scope, body, step, e)
     if e.e == 0 then push_range(scope, step, 0, items, 0) end
   end
   if e.e == 0 or call('EXISTS', key('q', scope, step)) == 1 then make_ready(scope, step, e.q) end
-  if e.sw then later('w/' .. scope .. '/' .. step, now + e.sw) end
-  opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, items }
+  if e.sw then schedule('w/' .. scope .. '/' .. step, now + e.sw) end
+  report_ready(scope, body, step, e.q, items)
 end
 
 local function arrive(scope, body, step)
   local e = entry(body, step)
-  if e.n <= 1 or call('HINCRBY', key('s', scope), step .. ':a', 1) == e.n then open(scope, body, step, e) end
+  if e.n <= 1 or call('HINCRBY', key('s', scope), step .. ':a', 1) == e.n then open_step(scope, body, step, e) end
 end
 
 local function count_item_arrivals(scope, step, need, lo, hi)
@@ -158,10 +187,9 @@ local function arrive_items(scope, body, step, lo, hi)
   if e.e == 1 then push_range(scope, step, lo, hi, 0) else count_item_arrivals(scope, step, e.e, lo, hi) end
   local gate = call('HGET', key('s', scope), step .. ':g')
   if not gate and e.n == 0 then
-    open(scope, body, step, e)
+    open_step(scope, body, step, e)
   elseif gate and call('EXISTS', key('q', scope, step)) == 1 and make_ready(scope, step, e.q) == 1 then
-    -- Workers that came for the first items have done them and gone: they are told again.
-    opened[#opened + 1] = { scope, tonumber(body), tonumber(step), e.q, -1 }
+    report_ready(scope, body, step, e.q) -- again: the workers that came for the first items may be gone
   end
 end
 
@@ -181,23 +209,20 @@ local function end_run(final, reason)
   hook = call('HGET', R, 'hooks')
   if hook then
     call('HSET', R, 'hook', hook)
-    make_ready('0', '-3', hook)
-    opened[#opened + 1] = { '0', 0, -3, hook, -1 }
+    make_ready_and_report('0', '0', '-3', hook)
   end
 end
 
-local function complete(scope, body) -- all steps of a scope are done
+local function complete_scope(scope, body) -- all steps of a scope are done
   if scope == '0' then
     if is_active() then end_run('done') end
     return
   end
-  local e = entry(body, '-2')
-  make_ready(scope, '-2', e.q)
-  opened[#opened + 1] = { scope, tonumber(body), -2, e.q, -1 }
+  make_ready_and_report(scope, body, '-2', entry(body, '-2').q)
 end
 
-local function step_left(scope, body)
-  if call('HINCRBY', key('s', scope), 'left', -1) == 0 then complete(scope, body) end
+local function step_done(scope, body)
+  if call('HINCRBY', key('s', scope), 'left', -1) == 0 then complete_scope(scope, body) end
 end
 
 -- Tell portion `from` of a step's successors; answers the number of the next portion, nil after the last one.
@@ -206,15 +231,14 @@ local function announce(scope, body, step, from)
   return from < (entry(body, step).more or 0) and from + 1 or nil
 end
 
-local function begin(scope, body) -- a scope is there with its inputs: its first steps may start
+local function begin_scope(scope, body) -- a scope is there with its inputs: its first steps may start
   local start, s = entry(body, '-1'), key('s', scope)
   call('HSET', s, 'left', start.c)
   keep(s)
   if start.c == 0 then
-    complete(scope, body)
+    complete_scope(scope, body)
   elseif start.more then
-    make_ready(scope, '-1', start.q)
-    opened[#opened + 1] = { scope, tonumber(body), -1, start.q, -1 }
+    make_ready_and_report(scope, body, '-1', start.q)
   else
     announce(scope, body, '-1', 0)
   end
@@ -226,11 +250,11 @@ local function items_done(scope, body, step, lo, hi, items, skipped) -- nil, or 
   for _, successor in ipairs(entry(body, step).se or {}) do arrive_items(scope, body, tostring(successor), lo, hi) end
   if call('HINCRBY', s, step .. ':d', hi - lo) < items then return nil end
   completed[#completed + 1] = { scope, tonumber(body), tonumber(step), items, tonumber(call('HGET', s, step .. ':k') or 0) }
-  step_left(scope, body)
+  step_done(scope, body)
   return announce(scope, body, step, 0)
 end
 
-local function announce_on(scope, step, from) -- go on telling the successors of a committed piece
+local function announce_rest(scope, step, from) -- go on telling the successors of a committed piece
   local p = place(scope)
   if step ~= '-2' then return announce(scope, p.body, step, from) end
   return announce(p.parent, place(p.parent).body, p.step, from)

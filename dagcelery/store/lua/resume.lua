@@ -2,18 +2,17 @@
 -- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. A process that dies
 -- between two portions leaves a run that is over and can be resumed again.
 -- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
-local function said(more) return { cjson.encode({ run = state or 'gone', more = more }) } end
-if state and call('HGET', R, 'resumed') == req.token then return { cjson.encode({ run = state, resumed = true }) } end
-if not state or state == 'done' or is_active() then return said() end
-if call('HEXISTS', R, 'clearing') == 1 then return { cjson.encode({ run = state, clearing = true }) } end
+if state and call('HGET', R, 'resumed') == req.token then return reply({ resumed = true }) end
+if not state or state == 'done' or is_active() then return reply({}) end
+if call('HEXISTS', R, 'clearing') == 1 then return reply({ clearing = true }) end
 
-local function back(piece, attempts)
-  local scope, step, lo = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
+local function retry_failed(piece, attempts)
+  local scope, step, lo = parse(piece)
   local body, s = place(scope).body, key('s', scope)
   local e = entry(body, step)
-  if lo ~= '' then
-    local from, items = tonumber(lo), tonumber(call('HGET', s, step .. ':n'))
-    push_range(scope, step, from, items > 0 and from + 1 or from, attempts)
+  if lo >= 0 then
+    local items = tonumber(call('HGET', s, step .. ':n'))
+    push_range(scope, step, lo, items > 0 and lo + 1 or lo, attempts)
     call('HINCRBY', s, step .. ':c', items > 0 and -1 or 0)
     if e.ms then call('HINCRBY', s, step .. ':k', -1) end
   end
@@ -27,12 +26,12 @@ end
 local u = key('u')
 local failed = call('ZRANGE', u, 0, 99, 'WITHSCORES')
 for i = 1, #failed, 2 do
-  back(failed[i], failed[i + 1])
+  retry_failed(failed[i], failed[i + 1])
   call('ZREM', u, failed[i])
 end
-if call('EXISTS', u) == 1 then return said(true) end
+if call('EXISTS', u) == 1 then return reply({ more = true }) end
 
-local function forget_end()
+local function clear_end()
   call('UNLINK', key('w'), key('y'), key('z'))
   call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'hook', 'deadline', 'span')
   if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
@@ -43,13 +42,13 @@ local function forget_end()
 end
 
 local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET', R, 'span') or 0)
-forget_end()
+clear_end()
 if span > 0 then call('HSET', R, 'deadline', string.format('%.6f', now + span), 'span', span) end
 state = 'running'
 call('HSET', R, 'state', state, 'resumed', req.token, 'since', moment)
 call('HSETNX', R, 'started', moment)
 call('HINCRBY', R, 'epoch', 1)
-settle()
+save_claim_counts()
 log('resumed', '', '0', -1, 0, moment, 0)
 if call('HGET', key('s', '0'), 'left') == '0' then end_run('done') end -- the last live pieces finished after its end
-return { cjson.encode({ run = state, resumed = true }) }
+return reply({ resumed = true })

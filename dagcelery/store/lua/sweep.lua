@@ -1,15 +1,17 @@
 -- Give back what dead workers had claimed, and name the queues whose ready work deserves a wake-up: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A range comes
 -- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
--- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for its time becomes ready. A run that no
--- worker works on and where nothing has happened for as long as its TTL ends as timed out, while its keys still stand.
--- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive {worker: [when
--- it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when they are old,
--- limited (a time limit killed the dead), deaths, returns, seed (of random numbers).
+-- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for
+-- its time becomes ready. A run that no worker works on and where nothing has happened for as long as its TTL ends as
+-- timed out, while its keys still stand. A sweeper that dies before this call has changed nothing; of one that dies after
+-- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
+-- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
+-- {worker: [when it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when
+-- they are old, limited (a time limit killed the dead), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
-  return { cjson.encode({ run = state or 'gone', released = 0 }) }
+  return reply({ released = 0 })
 end
 local was_active, gone_workers, released, more = is_active(), {}, 0, false -- true: it died, false: it left in good order
 for _, worker in ipairs(req.left) do gone_workers[worker] = false end
@@ -29,10 +31,10 @@ local function is_lost(claim) -- and whether its owner has died of it, perhaps
 end
 
 local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a time limit that killed its process
-  if not (e.r and e.r.h == 1) then return false end
+  if not (e.r and e.r.time_limit) then return false end
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
-  if tries >= e.r.m then return false end
+  if tries >= e.r.max then return false end
   retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true
@@ -64,11 +66,11 @@ local function ready_again(scope, step, e, lo, claim)
 end
 
 local function reissue(piece, claim, died)
-  local scope, step, from = string.match(piece, '^(%w+)/(%-?%d+)/?(%d*)$')
-  local lo, body = tonumber(from) or -1, place(scope).body
+  local scope, step, lo = parse(piece)
+  local body = place(scope).body
   local e = entry(body, step)
   if claim.cursor then -- committed, and died while telling its successors: tell the next portion for it
-    local portion = announce_on(scope, step, claim.cursor)
+    local portion = announce_rest(scope, step, claim.cursor)
     if portion then
       more = true
       return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
@@ -107,9 +109,8 @@ end
 local function all_poisoned() -- that may be claimed; one that was claimed or done after all is forgotten
   local found = {}
   for _, piece in ipairs(call('HKEYS', key('z'))) do
-    local member = string.match(piece, '^%w+/%-?%d+')
-    local scope, step = string.match(member, '^(%w+)/(%-?%d+)')
-    local e = entry(place(scope).body, step)
+    local scope, step = parse(piece)
+    local e, member = entry(place(scope).body, step), scope .. '/' .. step
     if call('ZSCORE', key('r', e.q), member) then
       if #found < 100 then found[#found + 1] = { e.q, member } end
     elseif call('HEXISTS', key('c'), piece) == 0 then
@@ -143,8 +144,8 @@ local function due_wake_ups()
 end
 
 if #req.dead > 0 or #req.left > 0 or req.alive then reissue_lost() end
-if due and now >= due and is_active() then come_due() end
-settle()
+if due and now >= due and is_active() then run_due() end
+save_claim_counts()
 local deadline = is_active() and call('HGET', R, 'deadline')
 if deadline and now > tonumber(deadline) then
   end_run('timed_out', 'its deadline has passed')
@@ -156,6 +157,13 @@ elseif broken and is_active() and not more then
   end_if_quiet()
 end
 local wake_ups = (is_active() and not held or hook) and due_wake_ups() or {}
-local found = poisoned and is_active() and all_poisoned() or nil
 local lapsing = was_active and call('PTTL', R) < ttl * 500
-return { cjson.encode({ run = state, released = released, more = more, lapsing = lapsing, wake_ups = #wake_ups > 0 and wake_ups or nil, poisoned = found, held = held or nil, lasted = lasted }) }
+return reply({
+  released = released,
+  more = more,
+  lapsing = lapsing,
+  wake_ups = #wake_ups > 0 and wake_ups or nil,
+  poisoned = poisoned and is_active() and all_poisoned() or nil,
+  held = held or nil,
+  lasted = lasted,
+})

@@ -1,18 +1,19 @@
 -- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
--- processes of that queue already do or were told of. Wake-ups that have not arrived after a second count as lost.
+-- processes of that queue already do or were told of. Wake-ups that have not arrived after a second count as lost: so are
+-- those of a worker that dies before it sends them.
 -- request: queue, slots, token (of this very call: repeated, it gets the same answer)
-if held or not is_active() then return { cjson.encode({ state = 'none', wake_ups = 0 }) } end
+if held or not is_active() then return reply({ wake_ups = 0 }) end
 local queue, slots = req.queue, req.slots
 local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue, 'pc:' .. queue)
 local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)
-local last, said = string.match(numbers[4] or '', '^(.*) (%d+)$')
-if last == req.token then return { cjson.encode({ state = 'none', wake_ups = tonumber(said) }) } end
+local last, number = string.match(numbers[4] or '', '^(.*) (%d+)$')
+if last == req.token then return reply({ wake_ups = tonumber(number) }) end
 if now - at > 1 then pending = 0 end
 local free, pieces = slots - claims - pending, 0
 
 local function waiting(member) -- pieces of a ready step: items of a fan-out that may be claimed, or the step itself
-  local items, scope, step = 0, string.match(member, '^(%w+)/(%-?%d+)$')
-  if member == '' then return 0 end
+  local items, scope, step = 0, parse(member)
+  if not scope then return 0 end
   for _, range in ipairs(call('LRANGE', key('q', scope, step), 0, free - 1)) do
     local lo, hi = string.match(range, '^(%d+):(%d+):')
     items = items + math.max(1, hi - lo)
@@ -27,4 +28,4 @@ local wake_ups = math.max(0, math.min(free, pieces))
 if wake_ups > 0 then
   call('HSET', R, 'p:' .. queue, pending + wake_ups, 'pt:' .. queue, moment, 'pc:' .. queue, req.token .. ' ' .. wake_ups)
 end
-return { cjson.encode({ state = 'none', wake_ups = wake_ups }) }
+return reply({ wake_ups = wake_ups })

@@ -1,0 +1,315 @@
+"""What moves a run, over any server: every key of a run shares a hash tag, has a TTL, and is in the run's registry.
+
+What is too large for one script is staged ahead, in portions, under names that are not read before the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, groupby, islice, starmap
+from typing import Any
+
+from dagcelery.errors import RunNotFound
+from dagcelery.store import clearing, wire
+from dagcelery.store.fleet import enroll, look
+from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
+from dagcelery.store.protocol import StoreServer
+from dagcelery.store.records import (
+    CELL,
+    CHUNK_BYTES,
+    CLOSE,
+    ROOT,
+    Block,
+    Child,
+    ChildPlan,
+    Claim,
+    ClaimRequest,
+    Completed,
+    Lost,
+    NewRun,
+    ReadyStep,
+    Response,
+    Swept,
+    TaskResult,
+    scope_id,
+)
+from dagcelery.store.wire import FEW, STAGED
+
+
+class MachineAdapter:
+    """The verbs of `protocol.RunMachine`."""
+
+    def __init__(self, server: StoreServer) -> None:
+        self._server = server
+        self._stager = Stager(self._run)
+
+    def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
+        request = {"run": run_id, "instead_of": instead_of, "ttl": ttl_seconds}
+        return str(self._server.run("reserve", reservation_key(reservation), request).decode())
+
+    def create(self, run: NewRun) -> Response:
+        values = {} if self._server.client.exists(key(run.id)) else self._stager.new_run(run)
+        # Before, so that the sweep misses no run; again after, since a look in between found no run.
+        look(self._server, {"run": run.id, "delay": 60})
+        enroll(self._server, run.id, run.name)
+        response = self._call("create", run.id, wire.new_run(run, list(values)), *values.values())
+        look(self._server, {"run": run.id, "delay": 0})
+        return response
+
+    def admit(self, run_id: str, still: str = "") -> Response:
+        return self._call("admit", run_id, {"still": still or None})
+
+    def claim(self, run_id: str, request: ClaimRequest) -> Response:
+        about = {"owner": request.owner, "token": request.token, "want": wire.claim_request(request)}
+        return self._call("claim", run_id, about)
+
+    def finish(
+        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
+    ) -> Response:
+        about = wire.result(claim, result, owner, token, request)
+        payloads = self._stage_outputs(run_id, claim, result, about)
+        verb = "finish"
+        if result.failure is not None:
+            verb = "fail"
+            payloads += [*(b.data for b in result.markers), result.failure]
+        ready, completed = list[ReadyStep](), list[Completed]()
+        while True:
+            answer = self._run(verb, run_id, about, *payloads)
+            head = wire.header(answer)
+            if not head.get("more"):
+                break
+            ready += wire.opened(head)
+            completed += wire.completed(head)
+            about["from"] = head["more"]
+        response = wire.response(answer, head)
+        if not ready and not completed:
+            return response
+        return replace(response, opened=[*ready, *response.opened], completed=[*completed, *response.completed])
+
+    def _stage_outputs(self, run_id: str, claim: Claim, result: TaskResult, about: dict[str, Any]) -> list[bytes]:
+        """Write what is large ahead; name the rest in the request, and return its bytes."""
+        payloads: list[bytes] = []
+        home = claim.scope.parent if claim.step == CLOSE else claim.scope.id
+        if result.values:
+            # What closes a scope writes in the parent, where it must not meet what attempts there have staged.
+            attempt = f"{claim.attempt}c" if claim.step == CLOSE else claim.attempt
+            values = self._stager.values(run_id, home, attempt, result.values)
+            about["tokens"] = list(values)
+            payloads += values.values()
+        if result.blocks:
+            blocks, rest = wire.few(result.blocks)
+            # Results of items stand beside those of other attempts, the latest wins; a list belongs to one attempt.
+            of_items = claim.step == CLOSE or claim.lo >= 0
+            self._stager.blocks(run_id, home, 0 if of_items else claim.attempt, rest)
+            about["blocks"] = wire.block_names(blocks)
+            payloads += [b.data for b in blocks]
+        return payloads
+
+    def delegate(
+        self, run_id: str, claim: Claim, children: Sequence[Child], owner: str, token: str, request: ClaimRequest | None
+    ) -> Response:
+        about = wire.piece(claim) | {"owner": owner, "token": token}
+        if request is not None:
+            about["want"] = wire.claim_request(request)
+        ready: list[ReadyStep] = []
+        start = 0
+        while True:
+            described, payloads = self._describe(run_id, claim, children[start:])
+            last = start + len(described) == len(children)
+            portion = about | {"children": described, "from": start, "last": last}
+            answer = self._run("delegate", run_id, portion, *payloads)
+            head = wire.header(answer)
+            ready += wire.opened(head)
+            if not head.get("more"):
+                return replace(wire.response(answer, head), opened=ready)
+            start = head["more"]
+
+    def _describe(
+        self, run_id: str, claim: Claim, children: Sequence[Child]
+    ) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """Say what scopes to open, as many as fit into one script, and what bytes they begin with."""
+        described: list[dict[str, Any]] = []
+        payloads: list[bytes] = []
+        left = CHUNK_BYTES
+        for child in islice(children, 100):
+            scope = scope_id(run_id, claim.scope.id, claim.step, child.index)
+            values = self._stager.values(run_id, scope, claim.attempt, child.values)
+            blocks, rest = wire.few(child.blocks)
+            left -= sum(map(len, values.values())) + sum(len(b.data) for b in blocks)
+            if left < 0 and described:
+                break
+            self._stager.blocks(run_id, scope, claim.attempt, rest)
+            payloads += [*values.values(), *(b.data for b in blocks)]
+            about = {"id": scope, "index": child.index, "tokens": list(values), "lists": dict(child.lists)}
+            if child.plan is not None:
+                self._stager.child_plan(run_id, scope, child.plan)
+                about |= {"body": child.plan.body, "queues": child.plan.queues}
+            described.append(about | {"blocks": wire.block_names(blocks)})
+        return described, payloads
+
+    def number(self, run_id: str, bodies: int) -> int:
+        first = json.loads(self._run("number", run_id, {"count": bodies})[0]).get("first")
+        if first is None:
+            raise RunNotFound(run_id)
+        return int(first)
+
+    def release(self, run_id: str, claim: Claim, owner: str) -> None:
+        self._run("release", run_id, wire.piece(claim) | {"owner": owner})
+
+    def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
+        self._run("block", run_id, wire.piece(claim) | {"owner": owner, "seconds": seconds})
+
+    def unblock(self, run_id: str, step: str) -> Response:
+        return self._call("unblock", run_id, {"step": step})
+
+    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
+        request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
+        return int(json.loads(self._run("wake_ups", run_id, request)[0])["wake_ups"])
+
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
+        request = wire.lost(lost, wait_seconds, deaths)
+        released, wake_ups, lasted = 0, list[str](), None
+        while True:
+            answer = json.loads(self._run("sweep", run_id, request)[0])
+            released += answer["released"]
+            lasted = answer.get("lasted", lasted)
+            wake_ups += [queue for queue in answer.get("wake_ups", ()) if queue not in wake_ups]
+            if not answer.get("more"):
+                break
+        if answer.get("lapsing"):
+            self.expire(run_id, 0)
+        poisoned = sorted({(queue, step) for queue, step in answer.get("poisoned") or ()})
+        return Swept(answer["run"], released, wake_ups, poisoned, answer.get("held") or "", lasted)
+
+    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+        look(self._server, {"run": run_id, "delay": 60})
+        while True:
+            answer = json.loads(self._run("resume", run_id, request)[0])
+            if answer.get("clearing"):
+                self.clear(run_id, ())
+            elif not answer.get("more"):
+                break
+        if answer.get("resumed"):
+            self.expire(run_id, 0)
+        look(self._server, {"run": run_id, "delay": 0})
+        return bool(answer.get("resumed"))
+
+    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
+        return clearing.clear(self._server, run_id, steps)
+
+    def collect_garbage(self, run_id: str) -> None:
+        clearing.collect_garbage(self._server, run_id)
+
+    def end(self, run_id: str, state: str, reason: str) -> Response:
+        return self._call("end", run_id, {"final": state, "reason": reason})
+
+    def expire(self, run_id: str, ttl_seconds: int) -> None:
+        """0 seconds: as long as at first. The record comes last, which says that it was done."""
+        client = self._server.client
+        first, reservation = client.hmget(key(run_id), "ttl", "reservation")
+        ttl = ttl_seconds or int(first or 0)
+        for names in self._registered(run_id):
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.expire(name, ttl)
+            pipeline.execute()
+        if reservation and client.get(reserved := reservation_key(reservation.decode())) == run_id.encode():
+            client.expire(reserved, ttl)
+        client.expire(key(run_id, "k"), ttl)
+        client.expire(key(run_id), ttl)
+
+    def delete(self, run_id: str) -> None:
+        client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
+        name = client.hget(key(run_id), "name")
+        # From here on there is no such run, and those that wait for it are told.
+        first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
+        first.expire(waited, 60).execute()
+        for names in self._registered(run_id):
+            client.unlink(*names)
+        client.unlink(registry, waited)
+        client.zrem(ACTIVE, run_id)
+        for runs in {runs_key(), runs_key(name.decode() if name else "")}:
+            client.zrem(runs, run_id)
+
+    def _registered(self, run_id: str) -> Iterator[list[str]]:
+        """The run's keys below its own, in portions."""
+        names = self._server.client.sscan_iter(key(run_id, "k"), count=500)
+        return wire.portions((key(run_id, name.decode()) for name in names), 500)
+
+    def _run(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
+        return self._server.run(verb, key(run_id), request, *payloads)
+
+    def _call(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Response:
+        return wire.response(self._run(verb, run_id, request, *payloads))
+
+
+class Stager:
+    """Stages through `run`, which runs a verb on a run. Only for a run that is not created yet is a `ttl` needed."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
+
+    def new_run(self, run: NewRun) -> dict[str, bytes]:
+        """Stage all that is large of a new run; return the values that are small."""
+        self.blocks(run.id, ROOT, 0, run.blocks, run.ttl_seconds)
+        self._fields(run.id, "plan", _chunks(run.plan), run.ttl_seconds)
+        for number, body in enumerate(run.topology):
+            self._fields(run.id, f"g:{number}", wire.topology_fields(body), run.ttl_seconds)
+        if len(run.values) <= FEW and sum(map(len, run.values.values())) <= CHUNK_BYTES:
+            return dict(run.values)
+
+        def field(token: str, data: bytes) -> tuple[str, bytes]:
+            if len(data) > CHUNK_BYTES:
+                data = self._apart(run.id, f"x:{ROOT}:{token}@0", data, run.ttl_seconds)
+            return token, data
+
+        self._fields(run.id, f"o:{ROOT}", starmap(field, run.values.items()), run.ttl_seconds)
+        return {}
+
+    def child_plan(self, run_id: str, scope: str, child: ChildPlan) -> None:
+        """Stage a plan that a piece made, under a number of its own: it is read once its scope is opened."""
+        parts = [(f"plan:{number}", data) for number, data in _chunks(child.plan)]
+        about = [("of", f"{scope}/{len(parts)}".encode())]
+        for number, body in enumerate(child.topology):
+            plan = (*about, *parts) if number == 0 else ()
+            self._fields(run_id, f"g:{child.body + number}", chain(wire.topology_fields(body), plan))
+
+    def values(self, run_id: str, scope: str, attempt: int | str, values: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Stage the values that are too large; return what the commit shall store for all."""
+        if not values:
+            return {}
+        small, large = wire.split_by_size(values)
+        for token, data in large.items():
+            small[token] = self._apart(run_id, f"x:{scope}:{token}@{attempt}", data)
+        return small
+
+    def blocks(self, run_id: str, scope: str, attempt: int, blocks: Iterable[Block], ttl: int | None = None) -> None:
+        """Stage blocks of lists, under the key of the attempt that made them."""
+
+        def field(block: Block) -> tuple[str, bytes]:
+            data = block.data
+            if len(data) > CHUNK_BYTES:
+                data = self._apart(run_id, f"x:{scope}:{block.token}@{block.attempt}:{block.lo}", data, ttl)
+            return f"{block.lo}:{block.hi}:{block.attempt}", data
+
+        for (token, cell), group in groupby(blocks, lambda b: (b.token, b.lo // CELL)):
+            self._fields(run_id, f"b:{scope}:{token}@{attempt}:{cell}", map(field, group), ttl)
+
+    def _apart(self, run_id: str, name: str, data: bytes, ttl: int | None = None) -> bytes:
+        self._fields(run_id, name, _chunks(data), ttl)
+        return STAGED + name.encode()
+
+    def _fields(self, run_id: str, name: str, fields: Iterable[tuple[str, bytes]], ttl: int | None = None) -> None:
+        for portion in wire.bounded(fields):
+            request = {"key": name, "fields": [field for field, _ in portion], "ttl": ttl}
+            self._run("stage", run_id, request, *(data for _, data in portion))
+
+
+def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Cut bytes into numbered fields."""
+    for number, at in enumerate(range(0, len(data), CHUNK_BYTES)):
+        yield str(number), data[at : at + CHUNK_BYTES]

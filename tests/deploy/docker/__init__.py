@@ -1,0 +1,1 @@
+"""The containers, with a Docker engine."""

@@ -1,0 +1,261 @@
+"""Each disease of settings and workers is found where it is, and comes with its remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from dagcelery.cli import dag
+from dagcelery.client import Client, set_default
+from dagcelery.doctor import CHECKS, CheckContext, checks, run_checks
+from dagcelery.local import Cluster, Server, cluster
+from dagcelery.settings import Settings
+
+from .conftest import Check, Make, found
+
+SECONDS = 60.0
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "imports", "expected"),
+    [
+        ("0123456789abcdef", (), None),
+        ("0123456789abcdef, short", (), ("warning", "a signing key has fewer than 16 characters")),
+        (
+            "",
+            ("shop",),
+            ("warning", "there is no signing key: anyone who can write to the store can change values"),
+        ),
+        ("", (), ("serious", "there is neither a signing key nor DAGCELERY_IMPORTS, so workers may execute nothing")),
+    ],
+)
+def test_a_key_that_signs_nothing_or_can_be_guessed(
+    context: Make, key: str, imports: tuple[str, ...], expected: tuple[str, str] | None
+) -> None:
+    told = found(context(key=key, dagcelery_imports=imports), checks.check_signing_key)
+    assert [(severity, text.partition(",")[0]) for severity, text in told] == (
+        [] if expected is None else [(expected[0], expected[1].partition(",")[0])]
+    )
+
+
+def test_visibility_timeouts_that_are_short_or_differ_are_warnings(context: Make) -> None:
+    check = checks.check_visibility
+    assert found(context(), check) == []
+    assert found(context(broker_transport_options={"visibility_timeout": 3600}), check) == []
+    differing = context(visibility_timeout=7200, broker_transport_options={"visibility_timeout": 60})
+    assert [text for _, text in found(differing, check)] == [
+        "visibility timeouts differ: broker_transport_options has 60, visibility_timeout has 7200; "
+        "set the same in all three places",
+        "the broker delivers a message again after 60 s, even if your own task still runs; "
+        "make visibility_timeout longer than your longest task, in all apps that share the broker",
+    ]
+
+
+def test_a_visibility_timeout_that_is_no_number_is_serious(context: Make) -> None:
+    broken = context(broker_transport_options={"visibility_timeout": "3600"})
+    assert found(broken, checks.check_visibility) == [
+        (
+            "serious",
+            "broker_transport_options has visibility_timeout='3600', which is not a number of seconds; "
+            "give a number, such as 43200",
+        )
+    ]
+
+
+def test_rabbitmq_s_consumer_timeout_cannot_be_asked_and_is_always_said(context: Make, server: Server) -> None:
+    check = checks.check_consumer_timeout
+    assert found(context(), check) == []
+    rabbit = context("amqp://nobody@127.0.0.1:1//", store=server.url)
+    assert [severity for severity, _ in found(rabbit, check)] == ["note"]
+    assert found(rabbit, checks.check_visibility) == []
+
+
+def test_a_multiplier_that_lets_work_wait_is_a_warning(context: Make) -> None:
+    assert found(context(), checks.check_prefetch) == []
+    ((severity, told),) = found(context(worker_prefetch_multiplier=4), checks.check_prefetch)
+    assert severity == "warning"
+    assert told.endswith("start workers with --prefetch-multiplier 1")
+
+
+# -- workers ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workers' log and a module of theirs stand."""
+    return tmp_path_factory.mktemp("hospital")
+
+
+@pytest.fixture(scope="module")
+def hospital(folder: Path) -> Iterator[Cluster]:
+    """A server and a worker of a team's app, which takes four messages ahead."""
+    (folder / "shelf.py").write_text("AGE = 1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        environment = {"DAGCELERY_IMPORTS": "shelf,json"}
+        with cluster(workers=1, app="unit.doctor.doctored", environment=environment, log=folder / "log") as made:
+            set_default(None)
+            yield made
+
+
+def now(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
+    """What a check finds at the worker and its servers."""
+    ill = CheckContext(hospital.client.app_context, timeout_seconds=0.5)
+    told = found(ill, check)
+    ill.close()
+    return told
+
+
+def soon(hospital: Cluster, check: Check) -> list[tuple[str, str]]:
+    """What a check finds once it finds something: workers listen soon after they are ready, and a busy one answers
+    late.
+    """
+    until = time.monotonic() + SECONDS
+    while not (told := now(hospital, check)):
+        assert time.monotonic() < until
+    return told
+
+
+def await_answer(hospital: Cluster) -> None:
+    """Wait until the worker answers, so that finding nothing says something."""
+    until = time.monotonic() + SECONDS
+    while not hospital.client.app_context.app.control.ping(timeout=1, limit=1):
+        assert time.monotonic() < until
+
+
+def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(hospital: Cluster) -> None:
+    ((severity, told),) = soon(hospital, checks.check_hoarders)
+    assert severity == "warning"
+    assert re.match(
+        r"worker worker-1@\S+ takes 4 messages for 1 processes, so it holds work that others could do", told
+    )
+
+
+def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:
+    from . import doctored
+
+    assert now(hospital, checks.check_queues) == []
+    run = hospital.client.submit(doctored.both)
+    ((severity, told),) = now(hospital, checks.check_queues)
+    assert severity == "serious"
+    assert told == (
+        f"no worker consumes the queue 'gpu', which 1 unfinished run needs, such as {run.id}; "
+        "start one: dagcelery worker --include-queue gpu"
+    )
+    run.cancel()
+    assert now(hospital, checks.check_queues) == []
+
+
+def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
+    await_answer(hospital)
+    assert now(hospital, checks.check_idle_workers) == []
+    control = hospital.client.app_context.app.control
+    control.cancel_consumer("celery", reply=True, timeout=SECONDS, limit=1)
+    try:
+        ((severity, told),) = soon(hospital, checks.check_idle_workers)
+    finally:
+        control.add_consumer("celery", reply=True, timeout=SECONDS, limit=1)
+    assert severity == "warning"
+    assert re.match(r"worker worker-1@\S+ consumes no queue", told)
+
+
+def test_an_installation_without_workers_is_a_warning(context: Make) -> None:
+    ((severity, told),) = found(context(), checks.check_queues)
+    assert severity == "warning"
+    assert told == "there is no live worker; start one: celery -A team worker"
+
+
+def test_workers_with_different_code_are_a_warning(hospital: Cluster, folder: Path) -> None:
+    (folder / "shelf.py").write_text("AGE = 22")
+    await_answer(hospital)
+    assert now(hospital, checks.check_code) == []
+    other = hospital.start_worker(1, queues=["other"])
+    ((severity, told),) = soon(hospital, checks.check_code)
+    other.stop()
+    assert severity == "warning"
+    assert re.match(r"workers have different code of shelf: worker-\d@\S+ has \w{12}, worker-\d@\S+ has \w{12}; ", told)
+
+
+# -- as a whole ------------------------------------------------------------------------------------------
+
+
+def test_the_worst_comes_first_and_what_does_not_answer_is_said_once(context: Make) -> None:
+    broken = context("redis://127.0.0.1:1/0", worker_prefetch_multiplier=4)
+    assert [(each.check, str(each.severity)) for each in run_checks(broken)] == [
+        ("broker", "serious"),
+        ("store", "serious"),
+        ("prefetch", "warning"),
+    ]
+
+
+def test_an_app_without_anything_is_told_what_it_lacks() -> None:
+    empty = CheckContext(Client(Settings(broker_url="redis://127.0.0.1:1/0")).app_context)
+    told = {each.check: each.remedy for each in run_checks(empty)}
+    assert told["store"] == "set DAGCELERY_STORE_URL to a Redis or Valkey"
+
+
+@pytest.fixture
+def environment(hospital: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The hospital's addresses, in this process's environment."""
+    for name, value in hospital.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in [each for each in sys.modules if each in ("unit.doctor.sound", "dagcelery.worker.own")]:
+        monkeypatch.delitem(sys.modules, name)
+    replaced = set_default(None)
+    yield
+    set_default(replaced)
+
+
+@contextmanager
+def forgetful(hospital: Cluster) -> Iterator[None]:
+    """Let the hospital's server forget parts of what it was given for the length of a block."""
+    with redis.Redis.from_url(hospital.server.url) as admin:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        admin.config_set("maxmemory", "1gb")
+        try:
+            yield
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+            admin.config_set("maxmemory", "0")
+
+
+@pytest.mark.usefixtures("environment")
+def test_doctor_prints_findings_and_its_exit_code_is_for_probes(hospital: Cluster) -> None:
+    await_answer(hospital)
+    healthy = CliRunner().invoke(dag, ["doctor", "-A", "unit.doctor.sound"], prog_name="dagcelery")
+    assert healthy.exit_code == 0, healthy.output
+    assert f"{len(CHECKS)} checks, " in healthy.stderr
+    assert " 0 of them serious" in healthy.stderr
+    assert "warning: prefetch: worker worker-1@" in healthy.stdout
+    with forgetful(hospital):
+        broken = CliRunner().invoke(dag, ["doctor", "-A", "unit.doctor.sound", "--json"], prog_name="dagcelery")
+    assert broken.exit_code == 1
+    told = json.loads(broken.stdout)
+    assert told["serious"] == 1
+    assert told["findings"][0]["check"] == "eviction"
+    assert told["findings"][0]["remedy"] == "set maxmemory-policy noeviction"
+
+
+def test_a_starting_worker_says_what_is_serious(hospital: Cluster, folder: Path) -> None:
+    told, log = "it evicts parts of runs, and messages; set maxmemory-policy noeviction", folder / "log"
+    assert told not in log.read_text()
+    with forgetful(hospital):
+        other = hospital.start_worker(1, queues=["other"])
+        until = time.monotonic() + SECONDS
+        while told not in log.read_text():
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+    other.stop()
+    assert "start workers with --prefetch-multiplier" not in log.read_text()  # it is a warning

@@ -1,0 +1,192 @@
+"""A DAG that says keep="outputs" leaves its outputs in the store, and of what lies between only what is read again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from dagcelery import dag, task
+from dagcelery.client import lifecycle, results
+from dagcelery.engine.reading import Reader
+from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
+from dagcelery.local import Server
+from dagcelery.store.in_process import store_in_process
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ROOT, Scope
+from dagcelery.store.redis import store_on_redis
+
+from .worlds import World
+
+called: Counter[str] = Counter()
+outside: dict[str, Any] = {}
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    called.clear()
+    outside.clear()
+    store: Store = store_in_process()
+    if request.param == "redis":
+        server: Server = request.getfixturevalue("server")
+        store = store_on_redis(server.url)
+    yield World(store)
+    if isinstance(store, Store):
+        store.close()
+
+
+@task
+def texts(n: int) -> list[str]:
+    called["texts"] += 1
+    return [f"{i:06}" * 2_000 for i in range(n)]
+
+
+@task
+def doubled(text: str) -> str:
+    called["doubled"] += 1
+    return text + text
+
+
+@task
+def joined(parts: list[str]) -> str:
+    called["joined"] += 1
+    return "".join(parts)
+
+
+@task
+def length(text: str) -> int:
+    called["length"] += 1
+    if outside.get("broken"):
+        raise ValueError("it is broken")
+    return len(text)
+
+
+@dag
+def twice(text: str) -> str:
+    return doubled(doubled(text))
+
+
+@dag(keep="outputs")
+def lean(n: int) -> int:
+    return length(joined([doubled(x) for x in texts(n)]))
+
+
+@dag(keep="outputs")
+def lean_with_scopes(n: int) -> int:
+    return length(joined([twice(x) for x in texts(n)]))
+
+
+@task
+def common() -> str:
+    return "x" * 12_000
+
+
+@task
+def appended(text: str, more: str) -> str:
+    return text + more
+
+
+@dag
+def with_more(text: str, more: str) -> str:
+    return appended(doubled(text), more)
+
+
+@dag(keep="outputs")
+def lean_with_common(n: int) -> int:
+    more = common()
+    return length(joined([with_more(x, more) for x in texts(n)]))
+
+
+@dag(keep="outputs")
+def returning(n: int) -> dict[str, Any]:
+    xs = texts(n)
+    both = [doubled(x) for x in xs]
+    return {"length": length(joined(both)), "both": both}
+
+
+@dag
+def wasteful(n: int) -> int:
+    return length(joined([doubled(x) for x in texts(n)]))
+
+
+def whole(world: World, run_id: str, token: str) -> Any:
+    return Reader(world.engine("reader").view(run_id), Scope(ROOT)).whole(token)
+
+
+@pytest.mark.parametrize(("node", "long"), [(lean, 2), (lean_with_scopes, 4), (lean_with_common, 3)])
+def test_what_lies_between_is_freed_and_the_result_stays(world: World, node: Any, long: int) -> None:
+    run_id = world.submit(node, n=5)
+    world.settle()
+    assert world.result(run_id) == 5 * 12_000 * long
+    steps = range(len(world.client.view(run_id).program.body(0).steps) - 1)
+    for token in [f"{step}.0" for step in steps]:
+        with pytest.raises(ValueFreed, match="freed when its last reader had finished"):
+            whole(world, run_id, token)
+    status = results.status(world.client, run_id)
+    assert (status.state, [part.state for part in status.nodes]) == ("done", ["done"] * len(status.nodes))
+
+
+def test_what_the_dag_returns_is_kept(world: World) -> None:
+    run_id = world.submit(returning, n=3)
+    world.settle()
+    found = world.result(run_id)
+    assert found["length"] == 3 * 24_000
+    assert [len(text) for text in found["both"]] == [24_000] * 3
+    with pytest.raises(ValueFreed):
+        whole(world, run_id, "2.0")
+
+
+def test_without_the_option_everything_is_kept(world: World) -> None:
+    run_id = world.submit(wasteful, n=3)
+    world.settle()
+    assert len(whole(world, run_id, "2.0")) == 3 * 24_000
+
+
+def test_what_failed_finds_its_inputs_when_it_is_resumed(world: World) -> None:
+    outside["broken"] = True
+    run_id = world.submit(lean, n=3)
+    world.settle()
+    with pytest.raises(NodeFailed, match="it is broken"):
+        world.result(run_id)
+    assert len(whole(world, run_id, "2.0")) == 3 * 24_000
+    outside.clear()
+    called.clear()
+    lifecycle.resume(world.client, run_id, None, allow_code_change=False)
+    world.settle()
+    assert world.result(run_id) == 3 * 24_000
+    assert called == {"length": 1}
+
+
+def test_what_is_taken_back_takes_back_what_was_freed(world: World) -> None:
+    run_id = world.submit(lean, n=3)
+    world.settle()
+    called.clear()
+    lifecycle.retry_from(world.client, run_id, "length", None, allow_code_change=False)
+    world.settle()
+    assert world.result(run_id) == 3 * 24_000
+    assert called == {"texts": 1, "doubled": 3, "joined": 1, "length": 1}
+
+
+def test_a_value_that_was_freed_is_no_other_error_than_one_that_is_gone() -> None:
+    assert issubclass(ValueFreed, DeserializationError)
+
+
+def used(raw: redis.Redis) -> int:
+    return int(raw.info("memory")["used_memory"])
+
+
+@pytest.mark.parametrize(("node", "is_lean"), [(wasteful, False), (lean, True), (lean_with_scopes, True)])
+def test_what_the_server_holds_in_the_end_is_little(server: Server, node: Any, is_lean: bool) -> None:
+    store = store_on_redis(server.url)
+    with redis.Redis.from_url(server.url) as raw:
+        world = World(store)
+        run_id = world.submit(node, n=300)
+        before = used(raw)
+        world.settle()
+        assert isinstance(world.result(run_id), int)
+        held = used(raw) - before
+    store.close()
+    assert held < 1_000_000 if is_lean else held > 10_000_000

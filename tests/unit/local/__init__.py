@@ -1,0 +1,1 @@
+"""Servers and workers of this machine."""

@@ -1,0 +1,156 @@
+"""In DAGs they are named in annotations, for a task, for each key of what it returns, or for a whole DAG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from dagcelery import AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet, Serialize, dag, invoke, submit, task
+from dagcelery.errors import NodeFailed, SerializationError
+from dagcelery.local import Cluster
+from unit.engine.worlds import World
+
+pytest.importorskip("pyarrow", reason="pip install 'dagcelery[arrow]'")
+pytest.importorskip("msgpack", reason="pip install 'dagcelery[msgpack]'")
+pytest.importorskip("dill", reason="pip install 'dagcelery[dill]'")
+
+Row = dict[str, Any]
+SERIALIZERS = [AsArrow(), AsParquet(), AsMessagePack(), AsDill(), AsCSV(columns={"n": int, "name": str})]
+
+
+@task
+def count(rows: list[Row]) -> int:
+    return len(rows)
+
+
+def rows_of(n: int) -> list[Row]:
+    return [{"n": k, "name": f"row {k}"} for k in range(n)]
+
+
+def tabled(serializer: Any) -> Any:
+    """A DAG that makes tables, maps over them, and gives all of it back."""
+
+    @task(serializer=serializer)
+    def made(n: int) -> list[Row]:
+        return rows_of(n)
+
+    def twice(rows: Any) -> Any:
+        return [{**row, "n": 2 * row["n"]} for row in rows]
+
+    twice.__annotations__ = dict.fromkeys(("rows", "return"), Annotated[list[Row], serializer])
+    doubled = task(twice)
+
+    @dag
+    def all_of_it(n: int) -> Any:
+        whole = doubled(made(n))
+        return {"whole": whole, "count": count(whole), "counts": [count(made(k)) for k in [0, 1, n]]}
+
+    return all_of_it
+
+
+@pytest.mark.parametrize("serializer", SERIALIZERS, ids=repr)
+def test_a_dag_hands_tables_on(serializer: Any) -> None:
+    whole = [{"n": 2 * k, "name": f"row {k}"} for k in range(5)]
+    assert invoke(tabled(serializer), {"n": 5}) == {"whole": whole, "count": 5, "counts": [0, 1, 5]}
+
+
+def test_workers_hand_tables_on(cluster: Cluster) -> None:
+    runs = [submit(tabled(serializer), {"n": 5}) for serializer in SERIALIZERS]
+    whole = [{"n": 2 * k, "name": f"row {k}"} for k in range(5)]
+    for run in runs:
+        assert run.result(timeout=30) == {"whole": whole, "count": 5, "counts": [0, 1, 5]}
+
+
+def test_each_key_has_a_serializer_of_its_own() -> None:
+    @task(serializer=Serialize(table=AsParquet(), blob=AsMessagePack(), names=AsCSV(header=False)))
+    def made(n: int) -> Row:
+        return {"table": rows_of(n), "blob": {1: b"\xff"}, "names": [["a"], ["b"]], "n": n}
+
+    @task
+    def shown(table: Any, blob: Any, names: Any, n: int) -> str:
+        return repr((table, blob, names, n))
+
+    @dag
+    def keyed(n: int) -> str:
+        found = made(n)
+        return shown(found["table"], found["blob"], found["names"], found["n"])
+
+    assert invoke(keyed, {"n": 1}) == repr((rows_of(1), {1: b"\xff"}, [["a"], ["b"]], 1))
+
+
+def test_a_whole_dag_may_use_message_pack_for_all_it_hands_on() -> None:
+    @task
+    def keyed(x: bytes) -> dict[int, bytes]:
+        return {n: x * n for n in range(3)}
+
+    @dag(serializer=AsMessagePack())
+    def packed(xs: list[bytes]) -> list[dict[int, bytes]]:
+        return [keyed(x) for x in xs]
+
+    assert invoke(packed, {"xs": [b"\x00", b"\xff"]}) == [{n: x * n for n in range(3)} for x in (b"\x00", b"\xff")]
+
+
+def test_frames_travel_as_their_annotations_say() -> None:
+    pd = pytest.importorskip("pandas", reason="pip install pandas")
+
+    @task
+    def grown(frame: Annotated[Any, AsParquet()]) -> Annotated[Any, AsParquet()]:
+        frame["n"] += 1
+        return frame
+
+    @task
+    def summed(frame: Annotated[Any, AsParquet()]) -> int:
+        return int(frame["n"].sum())
+
+    @dag
+    def pipeline(frame: Annotated[Any, AsParquet()]) -> int:
+        return summed(grown(grown(frame)))
+
+    given = pd.DataFrame({"n": [1, 2], "kind": pd.Categorical(["a", "b"])})
+    assert invoke(pipeline, {"frame": given}) == 7
+    assert given["n"].tolist() == [1, 2]
+
+
+def test_a_result_that_would_change_fails_its_node_and_names_the_cell() -> None:
+    @task(serializer=AsCSV())
+    def made() -> list[Row]:
+        return [{"n": "0"}, {"n": 1}]
+
+    with pytest.raises(
+        NodeFailed, match=r"output 'return_value' of node 'made' at \[1\]\['n'\]: is of type int"
+    ) as told:
+        invoke(made)
+    assert isinstance(told.value.__cause__, SerializationError)
+
+
+def test_unsigned_runs_hand_on_what_runs_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    world = World(key=None, imports=(__name__,))
+    assert world.run(unsigned, n=3) == 3
+
+
+@task(serializer=AsArrow())
+def arrows(n: int) -> list[Row]:
+    return rows_of(n)
+
+
+@task
+def packed(rows: list[Row]) -> Annotated[list[Row], AsMessagePack()]:
+    return rows
+
+
+@task
+def parquet(rows: Annotated[list[Row], AsMessagePack()]) -> Annotated[list[Row], AsParquet()]:
+    return rows
+
+
+@task
+def text(rows: list[Row]) -> Annotated[list[Row], AsCSV()]:
+    return [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+@dag
+def unsigned(n: int) -> int:
+    return count(text(parquet(packed(arrows(n)))))

@@ -1,0 +1,1 @@
+"""What only workers do: messages, signals, logs, the settings of a team's app."""
