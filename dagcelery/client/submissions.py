@@ -216,7 +216,7 @@ def _recognised(name: str, value: object) -> str:
 
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
-    kind = view.program.codec_spec(number)["kind"]
+    kind = view.program.codec_specs[number]["kind"]
     identity = portable_identity(value, _name) if kind in _PICKLING else None
     if identity is not None:
         return identity
