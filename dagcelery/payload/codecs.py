@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import functions, models, pickles, strict_json
@@ -36,8 +36,8 @@ _ATOMS: Final = frozenset({int, float, bool, type(None), str, bytes})
 Bytes = bytes | memoryview
 
 
-class Serializer(Protocol):
-    """What anybody's serializer has: a file extension, and a way to a file and back."""
+class AnySerializer(Protocol):
+    """What every serializer has, a user's too: a file extension, and a way to a file and back."""
 
     @property
     def extension(self) -> str: ...
@@ -58,13 +58,13 @@ class AsJSON:
     indent: int | None = None
     allow_nan: bool = False
 
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "json"
+    extension: ClassVar[str] = "json"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
+        """Write `value` as UTF-8.
+
+        Raises SerializationError naming the path to what JSON would change.
+        """
         writer.write(JsonCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -76,13 +76,13 @@ class AsJSON:
 class AsPickle:
     """Serialize with cloudpickle; such data is only read when it is signed, since unpickling runs code."""
 
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "pickle"
+    extension: ClassVar[str] = "pickle"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
+        """Write `value`.
+
+        Raises SerializationError if it holds something like an open file or a lock.
+        """
         writer.write(PickleCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -91,11 +91,11 @@ class AsPickle:
 
 
 class Codec:
-    """Turns values into bytes with anybody's serializer, and back; `culprit` names the value in errors."""
+    """Turns values into bytes with any serializer, and back; `culprit` names the value in errors."""
 
     __slots__ = ("serializer",)
 
-    def __init__(self, serializer: Serializer) -> None:
+    def __init__(self, serializer: AnySerializer) -> None:
         self.serializer = serializer
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
@@ -105,16 +105,16 @@ class Codec:
 
     def stream(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> IO[bytes]:
         """Return the bytes of `value` as a file at its beginning, which is in memory only while it is small."""
-        spool = _Spool(culprit, limit)
+        file = _BoundedFile(culprit, limit)
         try:
-            self._write(value, spool, culprit)
-            spool.rewind()
+            self._write(value, file, culprit)
+            file.rewind()
         except BaseException:
-            spool.discard()
+            file.discard()
             raise
-        return spool
+        return file
 
-    def _write(self, value: Any, writer: _Spool, culprit: Culprit) -> None:
+    def _write(self, value: Any, writer: _BoundedFile, culprit: Culprit) -> None:
         try:
             self.serializer.serialize(value, writer)  # type: ignore[arg-type]
         except SerializationError as error:
@@ -185,36 +185,30 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return _bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value of JSON text."""
         try:
             return strict_json.decode(data, self.restore)
         except Unreadable as error:
-            right = "have the same code and time zones on the client and its workers"
-            raise DeserializationError(named(culprit), str(error), right) from error
+            remedy = "have the same code and time zones on the client and its workers"
+            raise DeserializationError(named(culprit), str(error), remedy) from error
         except (ValueError, RecursionError) as error:
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array; the indentation is left out."""
         return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return the value as JSON text; the indentation is left out."""
         return self._compact.encode(value, culprit)
 
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
-        """Return the elements of a JSON array that has `count` of them."""
         values = self.load(data, culprit)
         if type(values) is not list or len(values) != count:
             raise _miscounted(culprit, len(values) if type(values) is list else 0, count)
         return values
 
     def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return the JSON array of elements that are JSON texts already."""
         return b"[" + b",".join(parts) + b"]"
 
 
@@ -224,7 +218,6 @@ class PickleCodec(BytesCodec):
     __slots__ = ()
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
@@ -238,7 +231,6 @@ class PickleCodec(BytesCodec):
         return _bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value that was pickled; its bytes must have been verified."""
         try:
             return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
@@ -249,7 +241,7 @@ class PickleCodec(BytesCodec):
             ) from error
 
 
-def codec_for(serializer: Serializer | AsModels) -> Codec:
+def codec_for(serializer: AnySerializer | AsModels) -> Codec:
     """Return the codec of a serializer: a fast one for ours, else the general one, for subclasses too."""
     codec = _OURS.get(serializer) if type(serializer) in (AsJSON, AsPickle) else None
     if codec is not None:
@@ -264,21 +256,24 @@ def codec_for(serializer: Serializer | AsModels) -> Codec:
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
 
 
-def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
+def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
+    """Return `serializer` as a plan says it.
+
+    Raises NotConfigured if it takes pickle and no signing key is set.
+    """
     if type(serializer) is AsJSON:
-        return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
+        return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
     if type(serializer) is AsPickle:
         keyring.require_key("the serializer AsPickle")
-        return {"k": "pickle"}
+        return {"kind": "pickle"}
     name = type(serializer).__name__
     ours: Any = serializer
     if type(ours) in OF_KIND.values():
         if ours.kind in UNSAFE:
             keyring.require_key(f"the serializer {name}")
-        return {"k": ours.kind, **dataclasses.asdict(ours)}
+        return {"kind": ours.kind, **dataclasses.asdict(ours)}
     keyring.require_key(f"the serializer {name}, an object of yours,")
-    return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
+    return {"kind": "object", "pickle": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
 def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:
@@ -286,7 +281,7 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
 
     `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.
     """
-    kind = spec["k"]
+    kind = spec["kind"]
     if kind == "models":
         return codec_from_spec(spec, keyring, imports)
     if kind == "json":
@@ -301,24 +296,24 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
     if "live" in spec:
         return codec_for(spec["live"])
     keyring.require_key("a serializer of your own")
-    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
+    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["pickle"]), "a serializer of your own"))
 
 
-def _built(spec: Mapping[str, Any], keyring: Keyring) -> Serializer:
+def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
     """Return the serializer of one of our kinds; options that it does not have are a newer version's."""
-    known = OF_KIND[spec["k"]]
-    if spec["k"] in UNSAFE:
-        keyring.require_key(f"the serializer {known.__name__}")
+    kind = OF_KIND[spec["kind"]]
+    if spec["kind"] in UNSAFE:
+        keyring.require_key(f"the serializer {kind.__name__}")
     try:
-        built: Serializer = known(**{name: value for name, value in spec.items() if name != "k"})
+        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "kind"})
     except (TypeError, InvalidDag) as error:
-        what = f"serializer {known.__name__}"
+        what = f"serializer {kind.__name__}"
         raise DeserializationError(what, f"has options not known here: {error}", "upgrade dagcelery") from error
     return built
 
 
 def _renamed(error: SerializationError | DeserializationError, culprit: Culprit) -> str:
-    """Return what an error is about, with the name of the value in the place of what a serializer calls it."""
+    """Return what an error is about, with the value's own name instead of the serializer's "the value"."""
     path = error.culprit.removeprefix(VALUE)
     name = named(culprit)
     if path == error.culprit:
@@ -333,7 +328,7 @@ def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
     return data
 
 
-def _failed(serializer: Serializer, verb: str, error: Exception) -> tuple[str, str]:
+def _failed(serializer: AnySerializer, verb: str, error: Exception) -> tuple[str, str]:
     name = type(serializer).__name__
     return (
         f"was refused by {name}.{verb}: {type(error).__name__}: {error}",
@@ -352,14 +347,14 @@ def _frames(data: Bytes, count: int, culprit: Culprit) -> list[Bytes]:
     return parts
 
 
-def _miscounted(culprit: Culprit, found: int, count: int) -> DeserializationError:
+def _miscounted(culprit: Culprit, held: int, count: int) -> DeserializationError:
     return DeserializationError(
-        named(culprit), f"hold {found} values where {count} were announced", "submit the run again"
+        named(culprit), f"hold {held} values where {count} were announced", "submit the run again"
     )
 
 
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
-    """A file for anybody's serializer: in memory while small, and bounded in size."""
+class _BoundedFile(tempfile.SpooledTemporaryFile[bytes]):
+    """A file for any serializer: in memory while small, and bounded in size."""
 
     def __init__(self, culprit: Culprit, limit: int | None) -> None:
         super().__init__(max_size=_SPOOL_BYTES)
@@ -381,7 +376,7 @@ class _Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.seek(0)
 
     def discard(self) -> None:
-        """Let go of what was written."""
+        """Close the file, and drop its bytes."""
         super().close()
 
     def _refuse_above(self, size: int) -> None:
@@ -409,27 +404,23 @@ class ModelsCodec(JsonCodec):
         return {kind: name for name, kind in self.classes.items()}
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return super().dump(self._lowered(value, culprit), culprit, limit)
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array."""
         return super().dump_many(self._lowered(list(values), culprit), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return one value as JSON text."""
         return super().dump_part(self._lowered(value, culprit), culprit)
 
     def restore(self, kind: str, name: str, state: Any) -> Any:
-        """Return an object that was written."""
         return models.restored(kind, name, state, self.classes)
 
     def _lowered(self, value: Any, culprit: Culprit) -> Any:
         try:
             return models.lowered(value, self.names)
         except RecursionError as error:
-            wrong = "contains itself, or is nested too deeply for JSON"
-            raise SerializationError(named(culprit), wrong, "make it flatter, or use AsPickle()") from error
+            problem = "contains itself, or is nested too deeply for JSON"
+            raise SerializationError(named(culprit), problem, "make it flatter, or use AsPickle()") from error
 
 
 def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> ModelsCodec:
@@ -439,15 +430,15 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collecti
         return ModelsCodec(json, lambda: models.by_name(spec["live"]))
 
     def find() -> Classes:
-        found: dict[type, None] = {}
-        for module, qualname, name in spec["of"]:
+        kinds: dict[type, None] = {}
+        for module, qualname, name in spec["annotations"]:
             how: Any = SimpleNamespace(module=module, qualname=qualname, hash="", blob=None, python="", live=None)
             func = functions.load(how, imports=imports, keyring=keyring)
-            found |= dict.fromkeys(models.named_by(func, name))
-        if not found:
-            told = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
-            wrong = f"is carried with the classes that annotations of {told} name, and here they name none"
-            raise DeserializationError("the value", wrong, "have the same code on the client and its workers")
-        return models.by_name(list(found))
+            kinds |= dict.fromkeys(models.named_by(func, name))
+        if not kinds:
+            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["annotations"])
+            problem = f"is carried with the classes that annotations of {annotated} name, and here they name none"
+            raise DeserializationError("the value", problem, "have the same code on the client and its workers")
+        return models.by_name(list(kinds))
 
     return ModelsCodec(json, find)

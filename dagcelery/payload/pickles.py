@@ -59,7 +59,7 @@ def found(module: str, qualname: str) -> Any:
 
 
 def reference(value: Any) -> tuple[str, str] | None:
-    """Return the names by which `value` is found in other processes if it stands in the module that runs here."""
+    """Return the names by which `value` is found in other processes if it is defined in the module that runs here."""
     if isinstance(value, ModuleType):
         module = value.__name__ if value.__name__ in SCRIPTS and sys.modules.get(value.__name__) is value else None
         name = module_that_runs(module) if module is not None else None
@@ -182,7 +182,7 @@ def _pickler() -> type[pickle.Pickler]:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Names what stands in the module that runs here as others import it."""
+        """Names what is defined in the module that runs here as others import it."""
 
         def reducer_override(self, value: Any) -> Any:
             named = reference(value)
@@ -191,10 +191,6 @@ def _pickler() -> type[pickle.Pickler]:
             return super().reducer_override(value)
 
     return Pickler
-
-
-def _subimport(name: str) -> Any:
-    return import_module(name)
 
 
 def _skeleton(name: str) -> Callable[..., type]:
@@ -217,7 +213,7 @@ def _class_setstate(kind: type, state: Any) -> type:
 
 
 _HERE: Final[dict[str, Callable[..., Any]]] = {
-    "subimport": _subimport,
+    "subimport": import_module,
     "_make_skeleton_class": _skeleton("_make_skeleton_class"),
     "_make_skeleton_enum": _skeleton("_make_skeleton_enum"),
     "_class_setstate": _class_setstate,
@@ -234,11 +230,11 @@ def path_to(func: object, fails: Callable[[object], bool]) -> str:
     """
     path, at, seen = [], func, {id(func)}
     for _ in range(_DEEP):
-        found = next(((step, held) for step, held in _held(at) if id(held) not in seen and fails(held)), None)
-        if found is None:
+        culprit = next(((step, held) for step, held in _held(at) if id(held) not in seen and fails(held)), None)
+        if culprit is None:
             break
-        path.append(found[0])
-        at = found[1]
+        path.append(culprit[0])
+        at = culprit[1]
         seen.add(id(at))
     return f"{', '.join(path)} of type {type(at).__module__}.{type(at).__qualname__}" if path else ""
 

@@ -28,7 +28,7 @@ def test_runs_end_right_whatever_dies() -> None:
 def test_a_submission_that_the_broker_missed_leaves_no_run_behind(
     faulty: FaultyCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender, sent = faulty.client.engine.sender, []
+    sender, sent = faulty.client.control.sender, []
     start = sender.start
 
     def missed_once(view: Any, ready: Any, **options: Any) -> None:
