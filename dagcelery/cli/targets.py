@@ -110,13 +110,13 @@ def find_app(name: str) -> Celery:
 
     replaced = client.set_default(None)
     try:
-        found = find_app(name)
+        app = find_app(name)
     except Exception as error:  # a module's body raises what it likes
         message = str(error) if isinstance(error, AttributeError | ImportError) else f"{type(error).__name__}: {error}"
         raise click.BadParameter(f"'{name}' cannot be imported: {message}", param_hint="--app") from error
     finally:
         client.set_default(replaced)
-    return attached(found, name)
+    return attached(app, name)
 
 
 def attached(app: Celery, name: str) -> Celery:
@@ -209,14 +209,14 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
     """Import the module of ``pkg.mod:name`` and find the DAG in it."""
     prepare_modules()
     try:
-        found = import_named(text)
+        target = import_named(text)
     except Unimportable as error:
         if error.has_failed:
             raise click.ClickException(str(error)) from error
         raise click.BadParameter(f"'{text}': {error}", ctx, param) from error
-    if not isinstance(found, DAG | Task | Buildable):
-        raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
-    return Target(found)
+    if not isinstance(target, DAG | Task | Buildable):
+        raise not_buildable(target, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
+    return Target(target)
 
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
