@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """Return `text` with every character that cannot be seen written as an escape, but for tabs and ends of lines."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else escaped(letter) for letter in text)
-
-
-def escaped(letter: str) -> str:
-    """Write a character as Python does: ``\\x1b``."""
-    return letter.encode("unicode_escape").decode()
+    """Return `text` with every character that cannot be seen escaped as in Python, but for tabs and ends of lines."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 OWN: Final = "dagcelery"
@@ -240,7 +238,8 @@ def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dic
 
 def value(name: str, text: str, annotation: object) -> Any:
     """Read a parameter's value: raw text where it is annotated as such, else JSON."""
-    kinds = get_args(bare(annotation)) if is_union(annotation) else (bare(annotation),)
+    kind = bare(annotation)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if str in kinds:
         return None if NoneType in kinds and text == "null" else text
     try:
@@ -253,8 +252,3 @@ def value(name: str, text: str, annotation: object) -> Any:
             "or annotate the parameter as str",
             param_hint="-p",
         ) from None
-
-
-def is_union(annotation: object) -> bool:
-    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
-    return get_origin(bare(annotation)) in (Union, UnionType)
