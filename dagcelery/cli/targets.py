@@ -18,10 +18,10 @@ from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import not_buildable
-from dagcelery.model.signatures import bare, hints
+from dagcelery.model.graph import not_buildable
 from dagcelery.planner.routing import DEFAULT
 from dagcelery.settings import Settings
+from dagcelery.signatures import bare, hints
 
 if TYPE_CHECKING:
     from celery import Celery

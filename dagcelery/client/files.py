@@ -38,7 +38,8 @@ from dagcelery.model import (
 )
 from dagcelery.model.sources import reads
 from dagcelery.payload.codecs import AsJSON, AsPickle, Codec
-from dagcelery.planner.tables import as_dag, output_serializer
+from dagcelery.planner.compile import as_dag
+from dagcelery.planner.pools import output_serializer
 from dagcelery.settings import Settings
 from dagcelery.text import choices, shown
 

@@ -109,7 +109,7 @@ def check_code(view: RunView, imports: Collection[str]) -> None:
         progress = view.store.reader.progress(view.run_id)
         grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
         deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
-    for spec in view.program.functions:
+    for spec in view.program.function_specs:
         if spec.module and spec.hash:
             _check_function(view, spec, imports)
 

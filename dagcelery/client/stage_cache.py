@@ -11,7 +11,7 @@ from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import AsPickle, codec_for
 from dagcelery.settings import Settings
-from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, forget_with
+from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, delete_with
 from dagcelery.text import shown
 
 __all__ = ["StageValues", "delete", "elsewhere", "in_folder", "read", "write"]
@@ -32,7 +32,7 @@ def write(name: str, value: object, keeper: StageValues | None = None) -> None:
         view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {shown(name)}", limits=_LIMITS
     )
     if keeper is not None:
-        forget_with(view.store, keeper, view.run_id)
+        delete_with(view.store, keeper, view.run_id)
     (keeper or beside(view.store)).put(view.run_id, name, data)
 
 

@@ -19,7 +19,7 @@ from dagcelery.engine.writing import Sealed, Writer, as_taken
 from dagcelery.errors import BrokerUnavailable, InvalidDag, InvalidParameters, KeyReused, NotSent, SerializationError
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import is_buildable, not_buildable
+from dagcelery.model.graph import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, functions, values
 from dagcelery.planner.compile import plan as make_plan
@@ -131,7 +131,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     terms = (queue, chosen.serializer, chosen.max_nodes)
     kept = _plans.get(id(dag))
     if kept is None or kept[0] is not dag or kept[1] != terms or not all(map(_is_so, kept[2].functions)):
-        plan = make_plan(dag, serializer={"k": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        plan = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
         kept = bounded.put(_plans, id(dag), (dag, terms, plan), _KEPT_PLANS)
     return kept[2]
 
@@ -211,7 +211,7 @@ def _recognised(name: str, value: object) -> str:
 
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
-    kind = view.program.codec_spec(number)["k"]
+    kind = view.program.codec_specs[number]["kind"]
     identity = portable_identity(value, _name) if kind in _PICKLING else None
     if identity is not None:
         return identity

@@ -19,7 +19,7 @@ from dagcelery.cli.workers import log_level
 from dagcelery.client import Client
 from dagcelery.local import Cluster, Process
 from dagcelery.local import cluster as local_cluster
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 
 SECONDS = 60.0
 CODE = """
