@@ -132,7 +132,7 @@ class _SampleRuns:
         with trace:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.parameters}
             try:
-                returned = trace.source(_driven(self.body(**symbols, **self.values)))
+                returned = trace.source_of_returned(_driven(self.body(**symbols, **self.values)))
             except Exception as error:
                 if trace.refused is not None and error is not trace.refused:
                     raise trace.refused from None  # it is what led to this

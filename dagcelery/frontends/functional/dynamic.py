@@ -129,12 +129,12 @@ class DynamicTrace(Trace):
     def ended(self, returned: Any) -> Any:
         """Return what the task returned, or the graph that it stands for if there were calls."""
         # Whatever an iterator calls, it calls now; and it may give one object again and again, changed.
-        source = self.source(returned) if isinstance(returned, Iterator) else None
+        source = self.source_of_returned(returned) if isinstance(returned, Iterator) else None
         if self.refused is not None:
             raise self.refused
         if not self.calls:
             return source.value if isinstance(source, Literal) else returned
-        returns = source or self.source(returned)
+        returns = source or self.source_of_returned(returned)
         self.settle()
         return DynamicGraph(self.name, self.calls, returns)
 

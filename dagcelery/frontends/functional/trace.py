@@ -354,7 +354,7 @@ class Trace:
             )
             raise InvalidDag(f"a value in {self.place}", problem, remedy) from None
 
-    def source(self, value: object) -> Source:
+    def source_of_returned(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
         self.place = "the returned value"
         self.numbering.copies.outdate()
