@@ -22,7 +22,7 @@ from dagcelery.frontends.functional.questions import check_questions_of_task
 from dagcelery.frontends.functional.recorded import Call, CalledTask, Ref, Result, leaves, mapped
 from dagcelery.frontends.functional.sample_lengths import SampleLengths
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import Numbering
+from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.nodes import FromReturnValue, UniqueNames
 from dagcelery.model.options import Serializer
@@ -99,7 +99,7 @@ class DynamicTrace(Trace):
     is_dynamic = True
 
     def __init__(self, name: str) -> None:
-        super().__init__(_NO_SAMPLES, {}, Numbering())
+        super().__init__(_NO_SAMPLES, {}, ValueTable())
         self.name = name
         self.place = "the running task"
         self.home = name.rpartition(":")[2]
