@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from dagcelery.model.signatures import parsed
+from dagcelery.signatures import parsed
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
