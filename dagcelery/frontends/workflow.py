@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.building import drive
 from dagcelery.frontends.functional.decorators import DagFunction, TaskFunction, task
 from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.outputs import nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.serializers import Serializer

@@ -170,13 +170,13 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
-        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
+        from dagcelery.frontends.functional.snapshot import remembered  # only for tasks that run by themselves
 
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
         # A DAG depends on the names, and on the defaults, which are parameters of it.
-        return kept(self._dags, names, self._defaults, make) or make()
+        return remembered(self._dags, names, self._defaults, make) or make()
 
     def _made_alone(self, names: list[str]) -> DAG:
         hints, parameters = self._hints(), self._signature.parameters
@@ -245,7 +245,7 @@ class DagFunction(Definition[P, R_co]):
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
         from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
-        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+        from dagcelery.frontends.functional.snapshot import key_of, read_anew, remembered
 
         if not self._bound:
             self._refresh()
@@ -257,7 +257,7 @@ class DagFunction(Definition[P, R_co]):
             with recursion_refused((self._fn, values_key), name_of(self._fn)):
                 return self._built(values)
 
-        dag = kept(self._dags, key, (self._fn,), read)
+        dag = remembered(self._dags, key, (self._fn,), read)
         if dag is not None:
             return dag
         held = (*self._bound, *values.values()) if key is None else ()
@@ -298,7 +298,7 @@ class DagFunction(Definition[P, R_co]):
         def leaf(path: Path) -> Output:
             return trace.output(Ref(Result(call, path)))
 
-        if trace.is_growth or inner.returns in (None, Literal(None)):
+        if trace.is_dynamic or inner.returns in (None, Literal(None)):
             return leaf(())  # the end, for others to come after, of a DAG that returns nothing
         return rebuilt(inner.returns, arguments, leaf)
 
@@ -312,7 +312,7 @@ class DagFunction(Definition[P, R_co]):
             if parameter.name not in values
         }
         arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
-        return built(self._fn, parameters, hints, known=arguments, name=name, options=self._options)
+        return built(self._fn, parameters, hints, values=arguments, name=name, options=self._options)
 
     def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
@@ -389,7 +389,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
 
 
 def _driver() -> Callable[..., Any]:
-    from dagcelery.frontends.functional.building import drive
+    from dagcelery.frontends.functional.dynamic import drive
 
     return drive
 

@@ -33,12 +33,12 @@ class Recorder(Protocol):
     thread: int
 
     @property
-    def is_growth(self) -> bool:
+    def is_dynamic(self) -> bool:
         """Whether the calls are those of a running task, and executed after it."""
 
     @property
-    def captures(self) -> object:
-        """What a branch of `when` uses of the body around it; None for any other body."""
+    def is_branch(self) -> bool:
+        """Whether this is the trace of a branch of `when`."""
 
     def source_of(self, value: object) -> Source:
         """Return the source for a value with outputs in it."""
