@@ -35,8 +35,6 @@ LAW: dict[str, set[str]] = {
     "doctor": {"client.status", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.routing", "model.options"},
 }
-# What every room may import.
-GROUND = {"bounded", "errors", "importing", "objects", "text", "tracebacks"}
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
 # needs for that late; beat looks for what has a schedule, in files too, and submits it.
 WIDER: dict[str, set[str]] = {
