@@ -140,7 +140,7 @@ deployed later may take it. More would hide a mistake, and less would fail runs 
 
 
 def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
-    """Whether a task's policy covers an error. Classes are told by name: none is imported for it.
+    """Return whether a task's policy covers an error. Classes are told by name: none is imported for it.
 
     dagcelery's own errors (a result that cannot be serialized, say) come again each time; they are retried only by a
     policy that names them. A time limit counts as what it would be taken for where it had ended the process.
@@ -157,7 +157,7 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
 
 
 def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
-    """The error that a poisoned piece fails with."""
+    """Return the error that a poisoned piece fails with."""
     if poisoned == "timeout":
         return TimeLimitExceeded(options["timeout"]["hard"])
     if poisoned == "start_within":
@@ -166,7 +166,7 @@ def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: in
 
 
 def died(poisoned: str, deaths: int) -> PieceDied:
-    """The error of a piece that was lost as often as it may be, by deaths or alive."""
+    """Return the error of a piece that was lost as often as it may be, by deaths or alive."""
     return PieceDied(deaths * RETURNS_A_DEATH, "returned") if poisoned == "returned" else PieceDied(deaths)
 
 

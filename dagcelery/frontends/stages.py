@@ -193,7 +193,7 @@ class ValuesStage(Stage):
         """Delete the values that would stay when a run is over."""
         values = self._stage_values()
         if values is not None:
-            values.forget(run_id)
+            values.delete_all(run_id)
 
     def _stage_values(self) -> StageValues | None:
         """Return the place of the values; None means beside the run."""
