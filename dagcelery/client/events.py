@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dagcelery.client.results import GLANCE_SECONDS, notice_deadline, prefixes
+from dagcelery.client.results import Patience
+from dagcelery.client.status import prefixes
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
+from dagcelery.errors import BadSignature, InvalidParameters
 from dagcelery.store.records import TERMINAL, Event, PieceId, Scope
 from dagcelery.text import shown
 
@@ -25,7 +26,7 @@ _MOST = 2**64
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """What became of a piece, or of a run.
+    """A change of a piece, or of a run.
 
     `kind` is "done", "failed", "retried" or "skipped" of a piece; "created", "resumed" or "ended" of the run, whose
     state at its end is `state`; or "missed" where so much has happened since that it is not kept any more. `node` is a
@@ -57,31 +58,30 @@ def _is_position(text: str) -> bool:
 class Feed:
     """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read."""
 
-    def __init__(self, engine: Engine, run_id: str, after: str) -> None:
+    def __init__(self, control: RunControl, run_id: str, after: str) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
-                f"after={shown(after)}",
-                "is not a position",
-                "give the `position` of an event, or '' for all",
+                f"after={shown(after)}", "is not a position", "give the `position` of an event, or '' for all"
             )
         self.position = after
         self.is_over = False
-        self._engine = engine
+        self._control = control
         self._run_id = run_id
         self._prefixes: dict[int, str] = {}
         self._gone: set[tuple[str, int]] = set()
 
     def page(self) -> list[RunEvent]:
-        """The next events, perhaps none. Raises RunNotFound."""
+        """Return the next events, perhaps none.
+
+        Raises RunNotFound.
+        """
         # The record first: what is written after it was read is on the next page at the latest.
-        record = self._engine.store.reader.record(self._run_id)
-        if record is None:
-            raise RunNotFound(self._run_id)
-        found = self._engine.store.reader.events(self._run_id, self.position, _PAGE)
-        self.is_over = record.is_over and not found
-        if found:
-            self.position = found[-1].id
-        return [self._run_event(event) for event in found]
+        record = self._control.record(self._run_id)
+        page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
+        self.is_over = record.is_over and not page
+        if page:
+            self.position = page[-1].id
+        return [self._run_event(event) for event in page]
 
     def _run_event(self, event: Event) -> RunEvent:
         at = int(event.id.partition("-")[0]) / 1000 or event.started
@@ -90,7 +90,7 @@ class Feed:
                 return RunEvent(event.id, "ended", event.started or at, state=event.kind)
             return RunEvent(event.id, event.kind, event.started or at)
         scope, step, lo = PieceId.parse(event.piece)
-        view = self._engine.view(self._run_id)
+        view = self._control.view(self._run_id)
         place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
         node = self._name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
         address = view.address(place, step, lo) if place else node
@@ -100,22 +100,22 @@ class Feed:
         return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
 
     def _place(self, view: RunView, scope: str, body: int) -> Scope | None:
-        """The scope where something happened; None if a rewind has taken it back, whatever has its name now."""
+        """Return the scope where something happened; None if it was cleared, whatever has its name now."""
         if (scope, body) in self._gone:
             return None
         for _ in range(2):
             try:
-                found = view.scope(scope)
+                place = view.scope(scope)
             except BadSignature:
                 break
-            if found.body == body:
-                return found
-            view.enter(view.generation)  # what is known of it may be from before a rewind
+            if place.body == body:
+                return place
+            view.enter(view.generation)  # what this process knows of it may be from before it was cleared
         self._gone.add((scope, body))
         return None
 
     def _name(self, view: RunView, body: int, step: int) -> str:
-        """A node's name as `status()` has it."""
+        """Return a node's name as `status()` has it."""
         if body not in self._prefixes:
             plan, number = view.program.home(body) or (view.program.plan, body)
             owner = None if view.is_planned(body) else view.scope_of(body - number)
@@ -124,26 +124,26 @@ class Feed:
         return self._prefixes.get(body, "") + view.program.node_name(body, step)
 
 
-def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
+def events(control: RunControl, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
     """Yield what has happened since `after` and, if it shall `follow`, what happens until the run is over."""
-    feed = Feed(engine, run_id, after)
-    with engine.store.reader.listening(run_id) as listen:
+    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    with control.store.reader.listening(run_id) as listen:
         while True:
             yield from (page := feed.page())
             if feed.is_over or not (page or follow):
                 return
-            if not page and listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
-                notice_deadline(engine, run_id)
+            if not page:
+                patience.is_over(listen(patience.seconds, feed.position))
 
 
-async def aevents(engine: Engine, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
+async def aevents(control: RunControl, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
     """`events` without blocking the event loop; while it waits it takes no thread."""
-    feed = Feed(engine, run_id, after)
-    async with engine.store.reader.alistening(run_id) as listen:
+    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    async with control.store.reader.alistening(run_id) as listen:
         while True:
             for event in (page := await asyncio.to_thread(feed.page)):
                 yield event
             if feed.is_over or not (page or follow):
                 return
-            if not page and await listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
-                await asyncio.to_thread(notice_deadline, engine, run_id)
+            if not page:
+                await asyncio.to_thread(patience.is_over, await listen(patience.seconds, feed.position))

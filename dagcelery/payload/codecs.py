@@ -262,18 +262,18 @@ def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
     Raises NotConfigured if it takes pickle and no signing key is set.
     """
     if type(serializer) is AsJSON:
-        return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
+        return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
     if type(serializer) is AsPickle:
         keyring.require_key("the serializer AsPickle")
-        return {"k": "pickle"}
+        return {"kind": "pickle"}
     name = type(serializer).__name__
     ours: Any = serializer
     if type(ours) in OF_KIND.values():
         if ours.kind in UNSAFE:
             keyring.require_key(f"the serializer {name}")
-        return {"k": ours.kind, **dataclasses.asdict(ours)}
+        return {"kind": ours.kind, **dataclasses.asdict(ours)}
     keyring.require_key(f"the serializer {name}, an object of yours,")
-    return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
+    return {"kind": "object", "pickle": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
 def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:
@@ -281,7 +281,7 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
 
     `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.
     """
-    kind = spec["k"]
+    kind = spec["kind"]
     if kind == "models":
         return codec_from_spec(spec, keyring, imports)
     if kind == "json":
@@ -296,16 +296,16 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
     if "live" in spec:
         return codec_for(spec["live"])
     keyring.require_key("a serializer of your own")
-    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
+    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["pickle"]), "a serializer of your own"))
 
 
 def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
     """Return the serializer of one of our kinds; options that it does not have are a newer version's."""
-    kind = OF_KIND[spec["k"]]
-    if spec["k"] in UNSAFE:
+    kind = OF_KIND[spec["kind"]]
+    if spec["kind"] in UNSAFE:
         keyring.require_key(f"the serializer {kind.__name__}")
     try:
-        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "k"})
+        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "kind"})
     except (TypeError, InvalidDag) as error:
         what = f"serializer {kind.__name__}"
         raise DeserializationError(what, f"has options not known here: {error}", "upgrade dagcelery") from error
@@ -431,12 +431,12 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collecti
 
     def find() -> Classes:
         kinds: dict[type, None] = {}
-        for module, qualname, name in spec["of"]:
+        for module, qualname, name in spec["annotations"]:
             how: Any = SimpleNamespace(module=module, qualname=qualname, hash="", blob=None, python="", live=None)
             func = functions.load(how, imports=imports, keyring=keyring)
             kinds |= dict.fromkeys(models.named_by(func, name))
         if not kinds:
-            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
+            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["annotations"])
             problem = f"is carried with the classes that annotations of {annotated} name, and here they name none"
             raise DeserializationError("the value", problem, "have the same code on the client and its workers")
         return models.by_name(list(kinds))

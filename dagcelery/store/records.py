@@ -58,8 +58,9 @@ class StepEntry:
     item_inputs: Sequence[str] = ()
     """The tokens that it reads by item."""
     retry: Mapping[str, Any] | None = None
-    """After which failures there is another call: "max" calls in all, waits of "base" seconds, each time "factor" times
-    as long, up to "cap", varied if there is "jitter"; "time_limit" if a call that the hard limit ended counts."""
+    """After which failures there is another call: "max_attempts" calls in all, waits of "base" seconds, each time
+    "factor" times as long, up to "maximum", varied if there is "jitter"; "time_limit" if a call that the hard limit
+    ended counts."""
     hard_limit: float | None = None
     start_within: float | None = None
     min_success: float | None = None
@@ -343,6 +344,8 @@ class Counts:
     retrying: int = 0
     skipped: int = 0
     cached: int = 0
+    is_begun: bool = True
+    """False for a fan-out over an empty list that no worker has closed yet; said by `RunReader.within` only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ def step(
 
 def retry(calls: int, base: float = 0.0, factor: float = 1.0, cap: float = 60.0, *, limit: bool = False) -> Entry:
     """A policy of up to `calls` calls; `limit` if one that a time limit killed is repeated as well."""
-    return {"max": calls, "base": base, "factor": factor, "cap": cap, "jitter": False, "time_limit": limit}
+    waits = {"base": base, "factor": factor, "maximum": cap, "jitter": False}
+    return waits | {"max_attempts": calls, "time_limit": limit}
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:

@@ -184,7 +184,7 @@ end
 
 if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
 local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
-  local seconds = policy.base > 0 and math.min(policy.cap, policy.base * policy.factor ^ (tries - 1)) or 0
+  local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
   return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
 end
 

@@ -16,7 +16,7 @@ local function retried()
   local tries = call('HINCRBY', key('y'), name .. ':x', 1)
   keep(key('y'))
   local policy = req.policy or e.r
-  if not (is_active() and req.retry and policy and tries < policy.max) then return false end
+  if not (is_active() and req.retry and policy and tries < policy.max_attempts) then return false end
   retry_seconds = wait_before_next(policy, tries)
   if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
   retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, req.attempt, retry_seconds)

@@ -34,7 +34,7 @@ local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a
   if not (e.r and e.r.time_limit) then return false end
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
-  if tries >= e.r.max then return false end
+  if tries >= e.r.max_attempts then return false end
   retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true

@@ -11,7 +11,7 @@ import pytest
 
 from dagcelery import ReturnDeserializedOutputs, StoreSerializedOutputsInPath, dag, invoke, task
 from dagcelery.client import invoke_with_locations
-from dagcelery.client.files import Staging, read
+from dagcelery.client.files import PendingOutputs, read
 from dagcelery.errors import InvalidLocation
 from dagcelery.payload.codecs import AsJSON, codec_for
 
@@ -101,18 +101,18 @@ def test_where_a_file_system_knows_no_case_neither_output_is_written(tmp_path: P
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")  # the next best thing to a file system that takes a for A
     codec = codec_for(AsJSON())
-    with Staging() as staging:
-        staging.file(codec, tmp_path / "folder" / "a", 1, "output 'a'")
-        staging.file(codec, tmp_path / "link" / "a", 2, "output 'A'")
+    with PendingOutputs() as pending:
+        pending.file(codec, tmp_path / "folder" / "a", 1, "output 'a'")
+        pending.file(codec, tmp_path / "link" / "a", 2, "output 'A'")
         with pytest.raises(InvalidLocation, match=r"takes it for .*folder/a, where another output goes"):
-            staging.commit()
+            pending.commit()
     assert list((tmp_path / "folder").iterdir()) == []
 
 
 def test_files_of_one_number_are_in_no_order(tmp_path: Path) -> None:
     for name in ("0", "1", "01"):
         (tmp_path / name).write_text("1")
-    with pytest.raises(InvalidLocation, match="01 and 1 are one number"):
+    with pytest.raises(InvalidLocation, match="01 and 1 are the same number"):
         read(codec_for(AsJSON()), tmp_path, "input 'xs'")
     (tmp_path / "partitions.json").write_text('["0", "01", "1"]')
     assert read(codec_for(AsJSON()), tmp_path, "input 'xs'") == [1, 1, 1]
