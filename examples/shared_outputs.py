@@ -28,13 +28,13 @@ def square(x: int) -> int:
 
 @task
 def total(xs: list[int]) -> int:
-    """Reduce one map."""
+    """Add up a list."""
     return sum(xs)
 
 
 @task
 def largest(xs: list[int]) -> int:
-    """Reduce the other one."""
+    """Find the largest number of a list."""
     return max(xs)
 
 
