@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from dagcelery.cli.processes import consumed
+from dagcelery.cli.workers import consumed
 from dagcelery.client import Client, Run, default_client, runs
 from dagcelery.compat.dagorama.decorators import QUEUES
 from dagcelery.errors import CodeMismatch, InvalidParameters

@@ -7,13 +7,7 @@ from collections.abc import Iterator
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends import stages
 
-__all__ = [
-    "DAGException",
-    "DAGVerificationException",
-    "InvalidStageTypeException",
-    "Pipeline",
-    "StageException",
-]
+__all__ = ["DAGException", "DAGVerificationException", "InvalidStageTypeException", "Pipeline", "StageException"]
 
 DAGException = DAGVerificationException = StageException = InvalidDag
 InvalidStageTypeException = InvalidDagType
