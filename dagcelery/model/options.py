@@ -469,7 +469,7 @@ def words(field: str, given: object) -> tuple[str, ...]:
 
 
 def checked(options: Options | None, kind: type[Options]) -> Options:
-    """Return options, those of nobody's choice if there are none; refuse what is of another kind."""
+    """Return options, the defaults if there are none; refuse an object of another kind."""
     if options is not None and not isinstance(options, kind):
         raise InvalidDagType(f"options={shown(options)}", f"is not a {kind.__name__}", f"give {kind.__name__}(...)")
     return options or kind()
