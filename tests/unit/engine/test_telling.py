@@ -13,7 +13,6 @@ import pytest
 from celery import signals
 
 from dagcelery import Retry, Timeout, current, dag, invoke, task
-from dagcelery.client import results
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.run_view import RunView
@@ -259,5 +258,5 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     grant = world.store.machine.claim(run_id, visit._request("")).claim
     assert grant is not None
     assert not worker.listener.hears_calls(worker.view(run_id), grant)
-    assert results.state(world.store, run_id) == "running"
+    assert world.client.record(run_id).state == "running"
     assert failures.decode(failures.encode(ValueError("x")))["message"] == "x"
