@@ -5,7 +5,7 @@ ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS built
 WORKDIR /src
-# What is installed first changes least, so that a change of the code alone does not install all of it again.
+# Dependencies first, since they change least: a change of the code alone does not reinstall them.
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir dagcelery && touch dagcelery/__init__.py \
  && python -m venv /opt/dagcelery \
@@ -14,14 +14,14 @@ COPY dagcelery dagcelery
 RUN /opt/dagcelery/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM ${BASE_IMAGE}
-# A user without a name in the host, a shell or a home; the number is fixed, so that volumes can be given to it.
+# A user without a name on the host, a shell or a home; its number is fixed, so that it can own volumes.
 RUN groupadd --gid 10001 dagcelery \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin dagcelery \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/dagcelery
 COPY --from=built /opt/dagcelery /opt/dagcelery
 COPY worker_config /app/worker_config
 COPY examples /app/examples
-# PATH finds `celery` and `dagcelery`; /app is where your modules are, and the examples'. Logs come as they are written.
+# PATH finds `celery` and `dagcelery`; /app is where your modules are, and the examples'. Logs are not buffered.
 ENV PATH=/opt/dagcelery/bin:$PATH \
     PYTHONPATH=/app:/app/examples \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer; everything is installed into .venv.
+# `make demo` and `make test` need only Python 3.11 or newer; everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -14,11 +14,11 @@ help:
 	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
 	@echo "make bench    measure, side by side with plain Celery"
-	@echo "make chaos    prove that runs end, and end right, whatever dies: N=1000 runs amid faults, SEED= to replay"
-	@echo "make up       run Redis, workers and Flower in containers; README.md, Deploy, says what they must be told"
-	@echo "make down     stop them; what Redis remembers stays"
+	@echo "make chaos    prove that runs end correctly whatever dies: N=1000 runs with faults, SEED= to replay"
+	@echo "make up       run Redis, workers and Flower in containers, with the secrets that README.md, Deploy, names"
+	@echo "make down     stop them; Redis keeps its data"
 	@echo "make install  install for development into .venv"
-	@echo "make clean    remove what the above made"
+	@echo "make clean    remove everything that the above made"
 
 install: .venv/dev
 
@@ -36,9 +36,9 @@ test: .venv/dev
 smoke: .venv/dev
 	$(BIN)/pytest tests/workers/smoke
 
-# Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; where one of them
-# is missing, its tests are shown as SKIPPED, with what to install. RabbitMQ gets the whole suite; the other two differ
-# from `make test` in addresses only, so what waits for times, deaths and quotas is left out there.
+# Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; if one of them
+# is missing, its tests are shown as SKIPPED, with the package to install. RabbitMQ gets the whole suite; the other two
+# differ from `make test` in addresses only, so tests of times, deaths and quotas are left out there.
 test-matrix: $(MATRIX:%=test-%)
 
 $(MATRIX:%=test-%): test-%: .venv/dev

@@ -135,7 +135,7 @@ class Bench:
         time.sleep(3)
         asked = time.time()
         started = self.loads.one_node.submit().result(timeout=60)
-        long._engine.store.machine.end(long.id, "cancelled", "measured")
+        long._control.store.machine.end(long.id, "cancelled", "measured")
         yield Row("one-node run during a fan-out starts after", started - asked, "s", "<= 2")
 
     def memory(self) -> Iterator[Row]:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
     from dagcelery.client.events import RunEvent as RunEvent
-    from dagcelery.client.results import NodeStatus as NodeStatus
-    from dagcelery.client.results import RunState as RunState
-    from dagcelery.client.results import RunStatus as RunStatus
+    from dagcelery.client.status import NodeStatus as NodeStatus
+    from dagcelery.client.status import RunState as RunState
+    from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.hooks import Notice as Notice
     from dagcelery.engine.pieces import Piece as Piece
@@ -100,7 +100,7 @@ _HOMES = {
     "client.events": ("RunEvent",),
     "engine.hooks": ("Notice",),
     "engine.pieces": ("Piece", "PieceFilter", "current"),
-    "client.results": ("NodeStatus", "RunState", "RunStatus"),
+    "client.status": ("NodeStatus", "RunState", "RunStatus"),
     "client.tree": ("TreeNode",),
     "worker.own": ("app",),
 }
@@ -116,9 +116,8 @@ if not TYPE_CHECKING:
             return import_module("dagcelery.errors")
         if name not in _HOME_OF:
             raise AttributeError(f"module 'dagcelery' has no attribute '{name}'")
-        found = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)
-        globals()[name] = found
-        return found
+        value = globals()[name] = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,8 +1,8 @@
 """A DAG as a picture: Mermaid for documents, DOT for Graphviz, indented text for terminals.
 
-Fan-outs are marked ``[*]``, taints stand in braces, queues after ``@``. Nested DAGs are boxes around their
-nodes. `states` says what to tell of a node, by its path (``"train/fit"``): "done", "failed", "running 3/10".
-Names that no picture language expects are escaped, literals are not shown.
+Fan-outs are marked ``[*]``, taints are in braces, queues follow ``@``. Nested DAGs are boxes around their nodes.
+`states` has the state to show for a node, by its path (``"train/fit"``): "done", "failed", "running 3/10". Special
+characters in names are escaped, literals are not shown.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def dot(dag: DAG | Task, *, states: States | None = None) -> str:
 
 
 def text(dag: DAG | Task, *, states: States | None = None) -> str:
-    """Return a tree of nodes in the order in which they can start, each with what it takes."""
+    """Return a tree of nodes in the order in which they can start, each with its inputs."""
     dag = _alone(dag) if isinstance(dag, Task) else dag
     head = f"{_printable(dag.name or 'dag')}({', '.join(map(_printable, dag.inputs))})"
     return "\n".join([head, *_text_nodes(dag, "", "", states or {})]) + "\n"
 
 
-# --- what a picture is made of ---
+# --- the parts of a picture ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class _Box:
 
 @dataclass(slots=True)
 class _Frame:
-    """A DAG in the place where it is used: what gives its parameters, and what became of its nodes."""
+    """A DAG in the place where it is used, with the origins of its parameters and its drawn nodes."""
 
     dag: DAG
     box: _Box
@@ -113,7 +113,7 @@ class _Frame:
 
 
 class _Picture:
-    """Boxes, leaves and edges; their ids are numbers, so that no name can break out."""
+    """Boxes, leaves and edges; their ids are numbers, so that names cannot break out."""
 
     def __init__(self, top: _Box, states: States) -> None:
         self.top = top
@@ -157,9 +157,9 @@ class _Picture:
             self.order(frame, node, frame.nodes[name])
 
     def origins(self, frame: _Frame, key: str, node: Node) -> Origins:
-        """Return the leaves that an input of `node` reads, each once, and how."""
-        found: Origins = list(dict.fromkeys(_origins(frame, key, node.inputs[key])))
-        return [(origin, "each") for origin, _ in found] if key == node.partition_by_input else found
+        """Return the leaves that an input of `node` reads, each once, with the styles of their edges."""
+        origins: Origins = list(dict.fromkeys(_origins(frame, key, node.inputs[key])))
+        return [(origin, "each") for origin, _ in origins] if key == node.partition_by_input else origins
 
     def connect(self, origins: Iterable[tuple[str, Style]], target: str) -> None:
         for origin, style in origins:
@@ -192,7 +192,7 @@ def _picture(dag: DAG | Task, states: States) -> _Picture:
 
 
 def _origins(frame: _Frame, key: str, source: Source | Splice) -> Iterator[tuple[str, Style]]:
-    """Yield the leaves that `source` reads, and how."""
+    """Yield the leaves that `source` reads, with the styles of their edges."""
     if isinstance(source, FromParam):
         yield from frame.params.get(source.name or key, ())
     elif isinstance(source, FromNodeOutput):
@@ -279,19 +279,16 @@ def _text_nodes(dag: DAG, indent: str, path: str, states: States) -> Iterator[st
 
 
 def _takes(node: Node) -> str:
-    found: dict[str, None] = {}
-    for key, source in node.inputs.items():
-        for read in _read(source, key):
-            found[read] = None
+    reads = [read for key, source in node.inputs.items() for read in _read(source, key)]
     if node.over is not None:
-        found.update(dict.fromkeys(f"each {read}" for read in _read(node.over, "")))
+        reads += [f"each {read}" for read in _read(node.over, "")]
     if isinstance(node, DAG) and node.only_if is not None:
         key, wanted = node.only_if
         conditions = list(_read(node.inputs[key], key))
-        found = {read: None for read in found if read not in conditions}
-        found |= {f"{'if' if wanted else 'if not'} {read}": None for read in conditions}
-    found.update({f"after {upstream}": None for upstream in node.after})
-    return f" <- {', '.join(found)}" if found else ""
+        reads = [read for read in reads if read not in conditions]
+        reads += [f"{'if' if wanted else 'if not'} {read}" for read in conditions]
+    reads += [f"after {upstream}" for upstream in node.after]
+    return f" <- {', '.join(dict.fromkeys(reads))}" if reads else ""
 
 
 def _read(source: Source | Splice, key: str) -> Iterator[str]:
@@ -306,7 +303,7 @@ def _read(source: Source | Splice, key: str) -> Iterator[str]:
 
 
 def _mermaid_text(label: str) -> str:
-    # Entities are numbers between # and ;, so that # itself has to go first.
+    # Entities are numbers between # and ;, so # itself is escaped too, in the same pass.
     escaped = "".join(f"#{ord(letter)};" if letter in '#"`<>&;\\' else letter for letter in _printable(label))
     return f'"{escaped}"'
 

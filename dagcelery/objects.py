@@ -31,11 +31,11 @@ Name = Callable[[Any], object]
 
 
 class Hidden(Exception):
-    """An object holds another, `found`, of the type that it must not hold."""
+    """An object holds another, `value`, of the type that it must not hold."""
 
-    def __init__(self, found: Any) -> None:
-        super().__init__(found)
-        self.found = found
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
 
 
 class Searching(dict[int, Any]):
@@ -68,8 +68,8 @@ def same(one: object, other: object) -> bool:
     if type(one) in ATOMS:
         # Python tells 0.0 and -0.0 apart only when it writes them, and does not write an int of any length.
         return repr(one) == repr(other) if type(one) in _INEXACT else bool(one == other)
-    found = identity(one)
-    return found == identity(other) if found is not None else _is_equal(one, other)
+    own = identity(one)
+    return own == identity(other) if own is not None else _is_equal(one, other)
 
 
 def identity(value: object) -> Identity | None:
@@ -116,21 +116,21 @@ class Copies:
 
     def __init__(self, hidden: type) -> None:
         self._hidden = hidden
-        self._known: dict[int, tuple[object, _Copy]] = {}
+        self._last: dict[int, tuple[object, _Copy]] = {}
         self._now: dict[int, Any] = {}
 
-    def later(self) -> None:
+    def outdate(self) -> None:
         """Say that objects may have changed since the last copy."""
         self._now.clear()
 
     def take(self, value: Any) -> Any:
         """Return a copy of `value` as it is now. Raises Hidden, and what its classes raise."""
         if id(value) not in self._now:
-            known = self._known.get(id(value))
-            made = _copied(value, self._hidden, known[1] if known else None)
-            # The object is kept, so that its id stays its own.
-            self._known[id(value)] = value, made
-            self._now[id(value)] = made.value
+            _, last = self._last.get(id(value), (None, None))
+            copy = _copied(value, self._hidden, last)
+            # The object is held, so that its id stays its own.
+            self._last[id(value)] = value, copy
+            self._now[id(value)] = copy.value
         return self._now[id(value)]
 
 
@@ -161,12 +161,12 @@ def _copied_deeply(value: Any, refused: Exception) -> Any:
     """Return the copy that an object which cannot be pickled makes of itself."""
     memo = Searching()
     try:
-        made = copy.deepcopy(value, memo)
+        copied = copy.deepcopy(value, memo)
     except Exception:
         raise refused from None
     if memo.found is not None:
         raise Hidden(memo.found)
-    return made
+    return copied
 
 
 def _is_equal(one: object, other: object) -> bool:
@@ -234,7 +234,7 @@ class _Copier(_Pickler):
         return (
             self._file.getbuffer() == last.stream
             and all(one is other for one, other in zip(self.live, last.live, strict=True))
-            and all(known == each.raw() for each, known in zip(self._buffers, last.buffers, strict=True))
+            and all(old == each.raw() for each, old in zip(self._buffers, last.buffers, strict=True))
         )
 
     def loaded(self) -> _Copy:
@@ -242,10 +242,10 @@ class _Copier(_Pickler):
         buffers = [bytearray(raw) for raw in raws]
         parts = [memoryview(own).toreadonly() if raw.readonly else own for own, raw in zip(buffers, raws, strict=True)]
         stream = self._file.getvalue()
-        return _Copy(_Loader(stream, self.live, parts).load(), stream, self.live, buffers)
+        return _Copy(_CopyLoader(stream, self.live, parts).load(), stream, self.live, buffers)
 
 
-class _Loader(pickle.Unpickler):
+class _CopyLoader(pickle.Unpickler):
     def __init__(self, data: bytes, live: list[object], buffers: Sequence[bytearray | memoryview]) -> None:
         super().__init__(io.BytesIO(data), buffers=buffers)
         self._live = live
@@ -278,7 +278,7 @@ class CanonicalPickler(_Pickler):
 
     def digest(self, value: object) -> bytes:
         """Return 32 bytes for the only value that is pickled. Raises what its classes raise."""
-        import hashlib  # here, since it loads OpenSSL, which who only writes DAGs never needs
+        import hashlib  # here, since it loads OpenSSL, which writing DAGs never needs
 
         self.dump(value)
         digest = hashlib.sha256(self._file.getbuffer())
@@ -304,8 +304,6 @@ class _IdentityPickler(CanonicalPickler):
         if kind is dict and not self._is_ordered:
             digest = self.digest_apart
             return ["dict", sorted((digest(key), digest(value)) for key, value in obj.items())]
-        if kind is types.CodeType:
-            return marshal.dumps(obj)
         if kind is _Live:
             return self._named(obj.it)
         if kind is types.FunctionType:
@@ -337,7 +335,7 @@ class _IdentityPickler(CanonicalPickler):
 
 
 def cell_contents(cell: types.CellType) -> list[Any]:
-    """Return the value of a captured variable as the only element of a list, which is empty before it has one."""
+    """Return the value of a free variable as the only element of a list, which is empty before it has one."""
     try:
         return [cell.cell_contents]
     except ValueError:
@@ -351,12 +349,12 @@ def is_routine(obj: object) -> bool:
 
 def is_named(func: Any) -> bool:
     """Whether a function or class is what its module has under its name, which is how it would travel."""
-    found: Any = sys.modules.get(getattr(func, "__module__", None) or "")
+    named: Any = sys.modules.get(getattr(func, "__module__", None) or "")
     for name in getattr(func, "__qualname__", "").split("."):
-        if found is None:
+        if named is None:
             return False
-        found = getattr(found, name, None)
-    return found is func
+        named = getattr(named, name, None)
+    return named is func
 
 
 def _is_named_wrapper(obj: Any) -> bool:
@@ -381,19 +379,19 @@ def _holds_nothing(func: Any) -> bool:
 
 def _reduced(func: types.FunctionType, model: object = None) -> tuple[Any, ...]:
     contents = [cell_contents(cell) for cell in func.__closure__ or ()]
-    made = (model, _Live(func.__code__), _Live(func.__globals__), func.__name__, func.__qualname__, len(contents))
+    arguments = (model, _Live(func.__code__), _Live(func.__globals__), func.__name__, func.__qualname__, len(contents))
     state = func.__defaults__, func.__kwdefaults__, func.__module__, func.__dict__, contents
-    return _function, made, state, None, None, _fill
+    return _function, arguments, state, None, None, _fill
 
 
 def _function(model: Any, code: Any, scope: Any, name: str, qualname: str, cells: int) -> Any:
-    made = types.FunctionType(code, scope, name, None, tuple([types.CellType() for _ in range(cells)]))
-    made.__qualname__ = qualname
-    made.__doc__ = model.__doc__
+    func = types.FunctionType(code, scope, name, None, tuple([types.CellType() for _ in range(cells)]))
+    func.__qualname__ = qualname
+    func.__doc__ = model.__doc__
     # From Python 3.14 on annotations are evaluated when they are asked for, and need not be there yet.
     name = "__annotate__" if hasattr(model, "__annotate__") else "__annotations__"
-    setattr(made, name, getattr(model, name))
-    return made
+    setattr(func, name, getattr(model, name))
+    return func
 
 
 def _fill(func: Any, state: Any) -> None:

@@ -1,7 +1,4 @@
-"""Words that all rooms use: values as they are shown to people, secrets hidden in addresses, names that were meant.
-
-The repr of a frozen value is the constructor call that makes it, without arguments that equal their defaults.
-"""
+"""Text for people, used by all rooms: values as they are shown, secrets masked in addresses, names that were meant."""
 
 from __future__ import annotations
 
@@ -22,26 +19,25 @@ _MOST_ITEMS: Final = 20
 _MOST_LEVELS: Final = 6
 
 _MOST_BITS: Final = 4000
-"""Python may refuse to write longer ints, and their digits are of no use."""
+"""Python may refuse to write longer ints, and their digits are useless."""
 
 
 def shown(value: object, most: int = _MOST_CHARACTERS) -> str:
     """Return the repr of `value`, cut at `most` characters; an object whose repr fails is named by its class.
 
-    An error, a name or a log line is about something else than its text: the repr of a user's object may raise, be
-    of any size, or never end.
+    The repr of a user's object may raise, be of any size, or never end; an error or a log line must not.
     """
     text = _SHOWN.repr1(value, _MOST_LEVELS)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def word(value: object) -> str:
-    """Return a str as it is, and anything else as it is shown."""
+    """Return a str as it is, and any other value as `shown`."""
     return value if isinstance(value, str) else shown(value)
 
 
 class _Shown(reprlib.Repr):
-    """Python's own, which chooses by the name of a class, sorts dicts, and lets an int's refusal pass."""
+    """Python's `Repr`, but it chooses by class instead of its name, does not sort dicts, and shows ints of any size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,13 +63,13 @@ class _Shown(reprlib.Repr):
     def repr_instance(self, x: Any, level: int) -> str:
         try:
             text = repr(x)
-        except Exception:  # a broken __repr__ must not hide what is to be said
+        except Exception:  # a broken __repr__ must not hide the message
             return f"<{type(x).__qualname__}>"
         return text if isinstance(text, str) and len(text) <= self.maxstring else f"{text[: self.maxstring]}..."
 
 
 def digits(value: int) -> int:
-    """Return about how many digits an int has, without writing them."""
+    """Return the approximate number of digits of an int, without writing them."""
     return int(value.bit_length() * 0.30103) + 1
 
 
@@ -98,18 +94,18 @@ _NEXT_URL: Final = re.compile(r"[;,](?=[\w+.-]+://)")
 _PAIR: Final = re.compile(r"(?<=[?&;])([^=&;?]*)=([^&]*)")
 
 _SECRET: Final = re.compile(r"pass(word|wd|phrase|code)?$|passw|pwd|secret|token|credential|signature|sig$|auth$|key$")
-"""What the names of options end with, or have in them, whose values are secrets; letters only."""
+"""A part or the end of names of options whose values are secrets; letters only."""
 
 _PORT: Final = re.compile(r"\d*$|\d+,")
 
 
 def masked(urls: str, *, hides_query: bool = False) -> str:
-    """Return a URL, or a list of some, with the secrets hidden, fit for logs and errors.
+    """Return a URL, or a list of URLs, with its secrets masked, fit for logs and errors.
 
-    `hides_query` is for addresses with options of which any may be secret.
+    With `hides_query`, all options are masked: any of them may be secret.
     """
     parts = _NEXT_URL.split(urls)
-    separators = [found[0] for found in _NEXT_URL.finditer(urls)] + [""]
+    separators = [*_NEXT_URL.findall(urls), ""]
     return "".join(_one(url, hides_query) + end for url, end in zip(parts, separators, strict=True))
 
 
@@ -117,54 +113,54 @@ def _one(url: str, hides_query: bool) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _PAIR.sub(_pair, url)
-    # A password that is not escaped may contain @, slashes and question marks: it ends at the last @. Those in options
-    # do not count, so these are hidden first.
+    # An unescaped password may contain @, slashes and question marks: it ends at the last @, except for those in
+    # options, so these are masked first.
     hidden = _PAIR.sub(_pair, rest)
     user, at, place = hidden.rpartition("@")
     if at:
         name, colon, _ = user.partition(":")
         hidden = f"{name}{colon}{_HIDDEN if colon else ''}@{place}"
     elif not _is_place(rest):
-        hidden = f"{rest.partition(':')[0]}:{_HIDDEN}"  # a password with a ?, whose @ is in what looks like an option
+        hidden = f"{rest.partition(':')[0]}:{_HIDDEN}"  # a password with ? before its @
     if hides_query and "?" in hidden:
         hidden = hidden.partition("?")[0] + "?" + _HIDDEN
     return f"{scheme}://{hidden}"
 
 
 def _is_place(rest: str) -> bool:
-    """Whether what follows a scheme begins with hosts, with numbers for ports, if any."""
+    """Return whether the text after a scheme begins with hosts, whose ports, if any, are numbers."""
     host, colon, port = re.split(r"[/?#]", rest, maxsplit=1)[0].partition(":")
     return not colon or host.startswith("[") or _PORT.match(port) is not None
 
 
-def _pair(found: re.Match[str]) -> str:
-    from urllib.parse import unquote  # here, since importing dagcelery should cost little, and it is rarely needed
+def _pair(match: re.Match[str]) -> str:
+    from urllib.parse import unquote  # here, since it is rarely needed and slow to import
 
-    name, value = found.groups()
+    name, value = match.groups()
     if _SECRET.search(re.sub(r"[^a-z]", "", unquote(name).lower())):
         return f"{name}={_HIDDEN}"
     return f"{name}={_PAIR.sub(_pair, value)}"
 
 
 # -- names that were meant ----------------------------------------------------------------------
-def nearest(wrong: object, known: Iterable[str]) -> str:
-    """Return the question whether one of the known names was meant, "" if none is near."""
+def nearest(name: object, candidates: Iterable[str]) -> str:
+    """Return "did you mean ...?" with the candidates nearest to a name, "" if none is near."""
     import difflib  # here, since only mistakes need it
 
-    near = difflib.get_close_matches(word(wrong), list(known), n=3)
+    near = difflib.get_close_matches(word(name), list(candidates), n=3)
     return f"did you mean {listed(near, 'or')}?" if near else ""
 
 
-def choices(wrong: object, known: Iterable[str]) -> str:
-    """Return a remedy for a name that does not exist: the nearest ones, else all that there are."""
-    names = sorted(known)
-    if near := nearest(wrong, names):
+def choices(name: object, candidates: Iterable[str]) -> str:
+    """Return a remedy for a name that does not exist: the nearest candidates, or else all of them."""
+    names = sorted(candidates)
+    if near := nearest(name, names):
         return near
     return f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else "there are none"
 
 
 def listed(names: Iterable[str], last: str = "and", most: int = 12) -> str:
-    """Return names as a list in prose, at most `most` of them."""
+    """Return names as a list in a sentence, at most `most` of them."""
     quoted = [shown(name) for name in names]
     if len(quoted) > most:
         quoted = [*quoted[:most], f"{len(quoted) - most} more"]
@@ -175,22 +171,20 @@ _PLAIN: Final = (str, bytes, int, float, bool, tuple, frozenset, type(None))
 
 
 def constructor_repr(value: object) -> str:
-    """Return the call that makes a value, without arguments that equal their defaults."""
+    """Return the constructor call that makes a value, without arguments that equal their defaults."""
     return f"{type(value).__name__}({', '.join(constructor_arguments(value))})"
 
 
 def constructor_arguments(value: object) -> list[str]:
-    """Return the arguments that `constructor_repr` writes."""
+    """Return the arguments in `constructor_repr`."""
     kind: Any = type(value)
-    attributes = {name: (default, getattr(value, name, default)) for name, default in _defaults(kind).items()}
-    changed = {name: held for name, (default, held) in attributes.items() if not _is_default(held, default)}
-    return [
-        f"{name}={_repr(held)}" for name, held in changed.items() if name != "options" or constructor_arguments(held)
-    ]
+    arguments = [(name, getattr(value, name, default), default) for name, default in _defaults(kind).items()]
+    changed = [(name, argument) for name, argument, default in arguments if not _is_default(argument, default)]
+    return [f"{name}={_repr(each)}" for name, each in changed if name != "options" or constructor_arguments(each)]
 
 
 def _repr(value: object) -> str:
-    """Return the repr of an argument; a function is named, since its address in memory is of no use."""
+    """Return the repr of an argument; a function is named, without its address in memory."""
     if isinstance(value, FunctionType):
         return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, Mapping):

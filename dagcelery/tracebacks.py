@@ -1,4 +1,4 @@
-"""The traceback of a user's mistake ends at the user's own line: frames of dagcelery are cut off below it."""
+"""Tracebacks of users' mistakes, which end at the user's own line: frames of dagcelery below it are removed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LIBRARY: Final = f"{os.path.dirname(os.__file__)}{os.sep}"
 
 
 class Shortened:
-    """Cut our own frames off errors that a block raises, unless they are our mistake, and drop causes with no others.
+    """Remove our own frames from errors that a block raises, unless they are our mistake, and causes with no others.
 
-    `contextlib` is not used, since it would put frames of its own into the traceback.
+    `contextlib` is not used, since it would add frames of its own to the traceback.
     """
 
     __slots__ = ()
@@ -35,7 +35,7 @@ class Shortened:
 
 
 def shortened(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function that users call raise errors as `Shortened` leaves them."""
+    """Shorten the errors that a function raises, as `Shortened` does."""
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,22 +46,20 @@ def shortened(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _shorten(error: Exception) -> None:
-    theirs, is_theirs = _without_ours(error.__traceback__)
-    if is_theirs or isinstance(error, DagceleryError):
+    theirs, ends_in_theirs = _without_ours(error.__traceback__)
+    if ends_in_theirs or isinstance(error, DagceleryError):
         error.__traceback__ = theirs
-    cause = error.__cause__
-    if cause is None or cause is error:
-        is_told = False
-    else:
-        theirs, is_theirs = _without_ours(cause.__traceback__)
-        cause.__traceback__, is_told = theirs or cause.__traceback__, theirs is not None
-    if isinstance(error, InvalidDag | InvalidParameters) and not is_told:
+    cause, has_frames = error.__cause__, False
+    if cause is not None and cause is not error:
+        theirs, _ = _without_ours(cause.__traceback__)
+        cause.__traceback__, has_frames = theirs or cause.__traceback__, theirs is not None
+    if isinstance(error, InvalidDag | InvalidParameters) and not has_frames:
         error.__cause__ = None
         error.__suppress_context__ = True
 
 
 def _without_ours(traceback: TracebackType | None) -> tuple[TracebackType | None, bool]:
-    """Return the frames that are not ours, nor of what ours called in Python's library; and whether the last is one."""
+    """Return a traceback without our frames and their calls of Python's library, and whether it keeps the last one."""
     kept, is_below_ours = [], False
     for each in _frames(traceback):
         file = each.tb_frame.f_code.co_filename

@@ -1,6 +1,6 @@
-"""Give tasks what Python functions take: literals, defaults, keyword-only and extra keywords, and containers.
+"""Give tasks any arguments that Python functions take: literals, defaults, keyword-only and extra keywords, containers.
 
-Notice that outputs may stand inside lists and dicts among literals; a task sees only values.
+Notice that outputs may be inside lists and dicts, next to literals; a task gets only values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Write tasks and DAGs with `async def`, as your clients ask for it.
+"""Write tasks and DAGs with `async def`, for clients that need it.
 
-Notice that `await` in the DAG's body only says what depends on what. Tasks are awaited where they
-run, in an event loop that a worker keeps from one piece to the next.
+Notice that `await` in the DAG's body only says what depends on what. Tasks are awaited where they run, in an event loop
+that a worker keeps from one piece to the next.
 """
 
 from __future__ import annotations

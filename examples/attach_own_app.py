@@ -1,8 +1,8 @@
-"""Run DAGs on the Celery app that a team already has.
+"""Run DAGs on a Celery app that you already have.
 
-Notice that `attach` adds tasks to the app and changes none of its settings: its workers go on with
-`add` as before, and work on DAGs as well. The store is the app's Redis result backend. Start a
-worker with `celery -A examples.attach_own_app worker`.
+Notice that `attach` adds tasks to the app and changes none of its settings: its workers still execute `add`, and work
+on DAGs as well. The store is the app's Redis result backend. Start a worker with
+`celery -A examples.attach_own_app worker`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Prices that are looked up once an hour: results are kept, and the next report takes them instead of calling.
+"""Look up prices once an hour: results are kept, and the next report uses them instead of calling.
 
-Notice that the second report looks up nothing but the new name, that `exchange` is kept under a key of its own, since
-who asks does not matter, and that `forget` begins anew.
+Notice that the second report looks up only the new name, that `exchange` is kept under a key of its own, since the
+result does not depend on the caller, and that `forget` starts again.
 """
 
 from __future__ import annotations

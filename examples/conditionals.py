@@ -1,7 +1,7 @@
-"""Texts that are published, sent back or refused: branches of a DAG, of which a worker takes one by a value.
+"""Publish, send back or refuse texts: branches of a DAG, of which a worker chooses one by a value.
 
-Notice that branches are functions, so that their nodes belong to them, that a branch may hold a branch, and that nodes
-of a branch that is not taken show as skipped.
+Notice that branches are functions, so that their nodes belong to them, that a branch may contain a branch, and that
+nodes of the other branches are shown as skipped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Ask inside a task which piece of which run is being executed.
 
-Notice the token: a piece whose worker dies may be executed again, so an effect outside of dagcelery
-(a payment, a mail) should carry `run_id + address`, by which the other side knows that it was done
-before.
+Notice the token: a piece whose worker dies may be executed again, so an external side effect (a payment, a mail) should
+carry `run_id + address`, by which the other side recognises a repetition.
 """
 
 from __future__ import annotations

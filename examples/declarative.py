@@ -1,7 +1,7 @@
 """Write a DAG as data instead of a function: nodes, inputs, outputs.
 
-Notice that it is the very value that `@dag` makes out of a body. Programs that generate DAGs write
-this form. A DAG is checked when it is made: a misspelt node or a circle never reaches a worker.
+Notice that it equals the value that `@dag` makes from a body. Programs that generate DAGs write this form. A DAG is
+checked when it is made: a misspelt node or a cycle never reaches a worker.
 """
 
 from __future__ import annotations

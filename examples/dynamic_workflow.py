@@ -1,8 +1,8 @@
-"""A graph that grows while it runs: what a page links to is known when it was fetched, and then is fetched as well.
+"""Grow a graph while it runs: the links of a page are known once it was fetched, and then are fetched as well.
 
-Notice that `visit` is plain Python: a branch, a loop, a call of itself. It runs with real values, while what it calls
-runs after it. A call's result may only be passed on, here to `merged`. `path_of` is not decorated, so it is a method
-like any other, and `depth`, which the constructor was given, is there in every node.
+Notice that `visit` is plain Python: a branch, a loop, a call of itself. It runs with real values, while the tasks that
+it calls run after it. The result of a call may only be passed on, here to `merged`. `path_of` is not decorated, so it
+is an ordinary method, and `depth`, an argument of the constructor, is available in every node.
 """
 
 from __future__ import annotations

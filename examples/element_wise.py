@@ -1,7 +1,7 @@
 """Chain tasks item by item, over a list that is a parameter.
 
-Notice that there is no barrier: `resize(fetch(url))` goes on with one item while others are still
-being fetched. A task may take the item itself as well, beside what was made of it.
+Notice that there is no barrier: `resize(fetch(url))` continues with one item while others are still being fetched. A
+task may take the item itself as well, besides the result made from it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What goes wrong is told early, and in one sentence: the culprit, what is wrong, what would be right.
+"""Read early errors, in one sentence each: the culprit, the problem, the remedy.
 
-Notice when each error comes: a mistake in the DAG when it is built, a wrong parameter before
-anything is sent, and a failing task from `result()`, with the node's address and the traceback from
-where it ran.
+Notice when each error comes: a mistake in the DAG when it is built, a wrong parameter before anything is sent, and a
+failing task from `result()`, with the node's address and the remote traceback.
 """
 
 from __future__ import annotations

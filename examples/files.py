@@ -1,8 +1,8 @@
-"""Outputs as files, and one node of a DAG at a time: for looking at what a node does, or running it elsewhere.
+"""Write outputs to files, and run one node of a DAG at a time: to inspect it, or to run it elsewhere.
 
 Notice that each file holds the bytes of its output's serializer, as they travel between nodes: JSON here. A list that
-is made item by item is a folder with a file for each item, and `partitions.json`, which has their order. A node finds
-its inputs in such files again. The same from the command line:
+is made item by item is a folder with a file for each item, and `partitions.json`, which has their order. A node reads
+its inputs from such files. The same from the command line:
 
     dagcelery invoke examples.files:report --node-name area --input side=sides/1 --output return_value=area
 """

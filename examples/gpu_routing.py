@@ -1,8 +1,8 @@
 """Send tasks to the machines that can run them: a tainted task waits for a worker that tolerates its taint.
 
-Notice that the DAG's body says nothing of queues. The run goes from ordinary workers to a GPU
-worker and back, and since it is a straight line it is sent as a Celery chain. Start the second
-worker with `celery -A dagcelery worker -Q gpu -c 1`.
+Notice that the DAG's body does not mention queues. The run goes from ordinary workers to a GPU worker and back, and
+since it is a straight line, it is sent as a Celery chain. Start the second worker with
+`celery -A dagcelery worker -Q gpu -c 1`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The smallest DAG: one task, one parameter.
+"""Run the smallest DAG: one task, one parameter.
 
-Notice that `greeting` reads like a function that calls a function, and that nothing else has to be
-running.
+Notice that `greeting` reads like a function that calls a function, and that no server or worker is needed.
 """
 
 from __future__ import annotations

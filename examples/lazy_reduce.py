@@ -1,8 +1,7 @@
 """Reduce more than fits into memory: annotate the parameter as an Iterable.
 
-Notice the annotation of `longest`. A parameter annotated `list` gets a real list; one annotated
-`Iterable`, `Sequence`, `Collection` or `Iterator` gets results that are read from the store as they
-are needed.
+Notice the annotation of `longest`. A parameter annotated `list` gets a real list; one annotated `Iterable`, `Sequence`,
+`Collection` or `Iterator` gets results that are read from the store as they are needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A map inside a map, in both spellings: a nested DAG for each item, or one comprehension within another.
+"""Nest maps, in both spellings: a nested DAG for each item, or one comprehension within another.
 
-Notice that no row waits for another: a row's total starts as soon as that row's own squares are
-there.
+Notice that rows do not wait for each other: a row's total starts as soon as that row's own squares are done.
 """
 
 from __future__ import annotations

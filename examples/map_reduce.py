@@ -1,8 +1,8 @@
 """Map a task over a list that is known only when the DAG runs, then reduce the results.
 
-Notice that the comprehension is the map: `numbers(n)` has no length yet when the body is read, and
-one hundred thousand numbers need no other spelling than ten. `python examples/map_reduce.py` runs
-it in this process, then on two Celery workers of this machine.
+Notice that the comprehension is the map: `numbers(n)` has no length yet when the body is read, and one hundred thousand
+numbers need no other spelling than ten. `python examples/map_reduce.py` runs it in this process, then on two Celery
+workers on this machine.
 """
 
 from __future__ import annotations

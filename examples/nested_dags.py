@@ -1,7 +1,7 @@
-"""A DAG is called in another DAG's body like a task.
+"""Call a DAG in another DAG's body like a task.
 
-Notice that `clean` is written once and used twice: its nodes become `clean/strip` and
-`clean-2/strip`, and they run side by side with everything that they do not depend on.
+Notice that `clean` is written once and used twice: its nodes become `clean/strip` and `clean-2/strip`, and they run in
+parallel with everything that they do not depend on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Order tasks that pass no values to each other.
 
-Notice that `after` stands on the task, in front of the call: `load.after(emptied)(path)`. What
-comes after a list of outputs waits for all of them.
+Notice that `after` belongs to the task, before the call: `load.after(emptied)(path)`. A task that comes after a list of
+outputs waits for all of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Use parts of what a task returns: keys, properties, items, and the values of a tuple.
+"""Use parts of a task's result: keys, properties, items, and the values of a tuple.
 
-Notice that a part may be taken at any depth, and that only the parts that somebody uses are stored.
+Notice that a part may be taken at any depth, and that only the parts that are used are stored.
 """
 
 from __future__ import annotations

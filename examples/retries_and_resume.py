@@ -1,7 +1,7 @@
-"""Downloads that fail at times: those are tried again, the hopeless ones left out, and a failed run is resumed.
+"""Download from servers that fail at times: retry, skip the hopeless cases, and resume a failed run.
 
-Notice what is executed again: a retry repeats one item, `resume` only what had failed, and the report sees in its list
-which items were skipped. What was done stays done, on workers also if their process or machine dies in between.
+Notice what is executed again: a retry repeats one item, `resume` only failed pieces, and the report sees in its list
+which items were skipped. Finished work stays done, on workers even if their process or machine dies in between.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A report that is made every night by Celery's beat: ``DAGCELERY_IMPORTS=examples.schedule celery -A dagcelery beat``.
+"""Make a report every night with Celery's beat: ``DAGCELERY_IMPORTS=examples.schedule celery -A dagcelery beat``.
 
-Notice that a DAG with a schedule is a DAG like others: it can be called, invoked and submitted at any time. Its
-parameters have defaults, since the clock has none to give. Two beats would start one run a night, because its key is
-made of the DAG's name and the time that was due.
+Notice that a DAG with a schedule is an ordinary DAG: it can be called, invoked and submitted at any time. Its
+parameters have defaults, since beat gives it none. Two beats would start one run a night, because its key is made of
+the DAG's name and the time it was due.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Choose how values become bytes: JSON unless told otherwise, pickle, or a serializer of your own.
+"""Choose how values become bytes: JSON by default, pickle, or your own serializer.
 
-Notice that a serializer is any object with `extension`, `serialize` and `deserialize`, and that it
-may be named where a value is made (`@task(serializer=...)`, for each key if you like) or in a type
-annotation.
+Notice that a serializer is any object with `extension`, `serialize` and `deserialize`, and that it may be named where a
+value is made (`@task(serializer=...)`, for each key if you like) or in a type annotation.
 """
 
 from __future__ import annotations

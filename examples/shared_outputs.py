@@ -1,6 +1,6 @@
 """Use one output as often as you like: whole, mapped, mapped twice, and with several reducers.
 
-Notice that `readings` runs once, whoever uses what it returns.
+Notice that `readings` runs once, however many tasks use its result.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Keep large values in files beside the store: workers and whoever submits name the same folder.
+"""Keep large values in files outside the store: workers and clients name the same folder.
 
-Notice that the DAG says nothing of it. With DAGCELERY_SPILL_URL set, a value of more than DAGCELERY_SPILL_BYTES goes
+Notice that the DAG does not mention it. With DAGCELERY_SPILL_URL set, a value of more than DAGCELERY_SPILL_BYTES goes
 into a file below that URL, and the store keeps a signed reference. `run.delete()` removes the files with the run. It
-needs `pip install 'dagcelery[spill]'`, and for s3:// and others what fsspec wants for them.
+needs `pip install 'dagcelery[spill]'`, and for s3:// and others the packages that fsspec needs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Collect stages in a pipeline, and say which come after which.
 
-Notice that stages give each other no values as functions do: a `RedisStage` writes them under a name, for the stages of
-the same run. A function that is called twice makes two stages. `pipeline.start(num_cores=2)` runs what may run at once
-on two processes of this machine, and `pipeline.visualize()` draws it.
+Notice that stages do not pass values to each other as functions do: a `RedisStage` writes them under a name, for the
+stages of the same run. Calling a function twice makes two stages. `pipeline.start(num_cores=2)` uses two processes on
+this machine, and `pipeline.visualize()` draws the pipeline.
 """
 
 from __future__ import annotations

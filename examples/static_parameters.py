@@ -1,7 +1,7 @@
 """Let a parameter shape the DAG: `static` ones have their values while the body is read.
 
-Notice that `range(folds)` and `if` work on a static parameter. Every value has a DAG of its own: the
-one for three folds has three nodes `fit`, and no map over a list.
+Notice that `range(folds)` and `if` work on a static parameter. Every value has a DAG of its own: the one for three
+folds has three nodes `fit`, and no map over a list.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Hand tables on as Parquet and CSV: `pip install 'dagcelery[arrow]'`.
+"""Pass tables as Parquet and CSV: `pip install 'dagcelery[arrow]'`.
 
-Notice that the annotations say how a table travels, and that whoever reads with another serializer
-than it was written with is told when the DAG is built. Lists of dicts come back as lists of dicts,
-and DataFrames of pandas as DataFrames; what would come back changed is refused.
+Notice that the annotations say how a table travels, and that reading it with another serializer than it was written
+with is an error when the DAG is built. Lists of dicts come back as lists of dicts, and DataFrames of pandas as
+DataFrames; data that would come back changed is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A run is watched while it goes on: event by event, from an event loop, and from wherever somebody stopped reading.
+"""Watch a run while it goes on: event by event, from an event loop, and from any earlier position.
 
 Notice that `aevents` takes no thread while it waits, so one process can watch many runs; that an event has a position,
-from which anybody goes on later, also in another process; and that the status says why a node waits.
+from which any process can continue later; and that the status says why a node waits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def watch(run: Run[int], until: str, after: str = "") -> str:
 
 
 if __name__ == "__main__":
-    with cluster(workers=1) as local:  # nobody here tolerates gpu
+    with cluster(workers=1) as local:  # this worker does not tolerate gpu
         run = census.submit(n=3)
         left_at = asyncio.run(watch(run, until="count[2]"))
         print(run.status().nodes[-1].why)

@@ -1,8 +1,8 @@
-"""Count words over every source file of Python's own standard library, or of a folder, and show the ten commonest.
+"""Count words over every source file of Python's own standard library, or of a folder, and show the ten most common.
 
-Notice that the program says what is to be done, and the table shows what became of it: the map is sent
-as a Celery chord, and two workers share its files. `python examples/word_count.py` starts a server and
-the workers on this machine, and leaves nothing behind; `python examples/word_count.py src` counts the words in `src`.
+Notice that the program says what is to be done, and the table shows its progress: the map is sent as a Celery chord,
+and two workers share its files. `python examples/word_count.py` starts a server and the workers on this machine, and
+leaves nothing behind; `python examples/word_count.py src` counts the words in `src`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import machine, watching
+from dagcelery.cli import processes, watching
 from dagcelery.cli.config import config, schedules
 from dagcelery.cli.running import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
@@ -264,9 +264,9 @@ for verb in (
 ):
     dag.add_command(verb)
 
-dag.add_command(machine.worker)
+dag.add_command(processes.worker)
 
-dag.add_command(machine.dev)
+dag.add_command(processes.dev)
 
 dag.add_command(config)
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dagcelery import client
 from dagcelery.cli.targets import Target, plain, plan_of
-from dagcelery.client.results import NodeStatus, RunStatus
+from dagcelery.client.status import NodeStatus, RunStatus
 from dagcelery.errors import DagceleryError
 from dagcelery.planner.routing import queues_of
 

@@ -6,24 +6,22 @@ terminal loses what the terminal would obey: colours, titles, other lines.
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import ModuleType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, TextIO, Union, get_args, get_origin
 
 import click
 
 from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
+from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.buildable import not_buildable
 from dagcelery.model.signatures import bare, hints
 from dagcelery.planner.routing import DEFAULT
 from dagcelery.settings import Settings
-from dagcelery.text import nearest
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -208,48 +206,16 @@ class Target:
 
 def load(ctx: click.Context | None, param: click.Parameter | None, text: str) -> Target:
     """Import the module of ``pkg.mod:name`` and find the DAG in it."""
-    module, _, name = text.partition(":")
-    if not module or not name:
-        raise click.BadParameter(f"'{text}' does not say which DAG of which module; write pkg.mod:name", ctx, param)
-    if module.endswith(".py") or os.sep in module:
-        dotted = os.path.normpath(module).removesuffix(".py").replace(os.sep, ".")
-        raise click.BadParameter(f"'{module}' is a file; write its module's name: {dotted}:{name}", ctx, param)
     prepare_modules()
     try:
-        found: Any = imported(module)
-    except ModuleNotFoundError as error:
-        raise click.BadParameter(f"{error}; it is neither here nor on Python's path", ctx, param) from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            hint = nearest(part, [known for known in dir(found) if known[0] != "_"])
-            raise click.BadParameter(f"module '{module}' has no '{name}'{hint and f'; {hint}'}", ctx, param)
-        found = getattr(found, part)
+        found = import_named(text)
+    except Unimportable as error:
+        if error.has_failed:
+            raise click.ClickException(str(error)) from error
+        raise click.BadParameter(f"'{text}': {error}", ctx, param) from error
     if not isinstance(found, DAG | Task | Buildable):
         raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
     return Target(found)
-
-
-def imported(module: str) -> ModuleType:
-    """Import a user's module. Raises ModuleNotFoundError if there is none, ClickException if it fails."""
-    try:
-        return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        # One that this module imports may be missing as well: that is the module's own error.
-        is_itself = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
-        if is_itself:
-            raise
-        raise import_failed(module, error) from error
-
-
-def import_failed(module: str, error: BaseException) -> click.ClickException:
-    """Say in one sentence why a user's module cannot be imported, and where."""
-    where, trace = "", error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if not name.startswith("<frozen"):
-            where = f" ({name}, line {trace.tb_lineno})"
-        trace = trace.tb_next
-    return click.ClickException(f"module '{module}' cannot be imported: {type(error).__name__}: {error}{where}")
 
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:

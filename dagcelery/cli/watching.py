@@ -19,7 +19,7 @@ from dagcelery import client
 from dagcelery.cli.running import STYLES, as_json, show_run, table, to_json
 from dagcelery.cli.targets import plain, prepare_modules
 from dagcelery.client.events import RunEvent
-from dagcelery.client.results import RunState, RunStatus
+from dagcelery.client.status import RunState, RunStatus
 
 
 @click.command()

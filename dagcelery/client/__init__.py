@@ -1,6 +1,5 @@
 """Submit a DAG and hold a Run; or invoke it right here."""
 
-from dagcelery.client.calls import aruns, asubmit, forget, invoke, runs, submit
 from dagcelery.client.files import (
     OutputFile,
     PartitionedOutput,
@@ -9,7 +8,20 @@ from dagcelery.client.files import (
     found_at,
     invoke_with_locations,
 )
-from dagcelery.client.run import Client, Run, RunSummary, attach, default_client, set_default
+from dagcelery.client.run import (
+    Client,
+    Run,
+    RunSummary,
+    aruns,
+    asubmit,
+    attach,
+    default_client,
+    forget,
+    invoke,
+    runs,
+    set_default,
+    submit,
+)
 from dagcelery.client.submissions import Submittable, dag_of, new_run, plan_of
 
 __all__ = [

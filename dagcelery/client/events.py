@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dagcelery.client.results import GLANCE_SECONDS, notice_deadline, prefixes
+from dagcelery.client.results import Patience
+from dagcelery.client.status import prefixes
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import BadSignature, InvalidParameters, RunNotFound
+from dagcelery.errors import BadSignature, InvalidParameters
 from dagcelery.store.records import TERMINAL, Event, PieceId, Scope
 from dagcelery.text import shown
 
@@ -57,7 +58,7 @@ def _is_position(text: str) -> bool:
 class Feed:
     """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read."""
 
-    def __init__(self, engine: Engine, run_id: str, after: str) -> None:
+    def __init__(self, control: RunControl, run_id: str, after: str) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
                 f"after={shown(after)}",
@@ -66,7 +67,7 @@ class Feed:
             )
         self.position = after
         self.is_over = False
-        self._engine = engine
+        self._control = control
         self._run_id = run_id
         self._prefixes: dict[int, str] = {}
         self._gone: set[tuple[str, int]] = set()
@@ -74,10 +75,8 @@ class Feed:
     def page(self) -> list[RunEvent]:
         """The next events, perhaps none. Raises RunNotFound."""
         # The record first: what is written after it was read is on the next page at the latest.
-        record = self._engine.store.reader.record(self._run_id)
-        if record is None:
-            raise RunNotFound(self._run_id)
-        found = self._engine.store.reader.events(self._run_id, self.position, _PAGE)
+        record = self._control.record(self._run_id)
+        found = self._control.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not found
         if found:
             self.position = found[-1].id
@@ -90,7 +89,7 @@ class Feed:
                 return RunEvent(event.id, "ended", event.started or at, state=event.kind)
             return RunEvent(event.id, event.kind, event.started or at)
         scope, step, lo = PieceId.parse(event.piece)
-        view = self._engine.view(self._run_id)
+        view = self._control.view(self._run_id)
         place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
         node = self._name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
         address = view.address(place, step, lo) if place else node
@@ -124,26 +123,26 @@ class Feed:
         return self._prefixes.get(body, "") + view.program.node_name(body, step)
 
 
-def events(engine: Engine, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
+def events(control: RunControl, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
     """Yield what has happened since `after` and, if it shall `follow`, what happens until the run is over."""
-    feed = Feed(engine, run_id, after)
-    with engine.store.reader.listening(run_id) as listen:
+    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    with control.store.reader.listening(run_id) as listen:
         while True:
             yield from (page := feed.page())
             if feed.is_over or not (page or follow):
                 return
-            if not page and listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
-                notice_deadline(engine, run_id)
+            if not page:
+                patience.is_over(listen(patience.seconds, feed.position))
 
 
-async def aevents(engine: Engine, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
+async def aevents(control: RunControl, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
     """`events` without blocking the event loop; while it waits it takes no thread."""
-    feed = Feed(engine, run_id, after)
-    async with engine.store.reader.alistening(run_id) as listen:
+    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    async with control.store.reader.alistening(run_id) as listen:
         while True:
             for event in (page := await asyncio.to_thread(feed.page)):
                 yield event
             if feed.is_over or not (page or follow):
                 return
-            if not page and await listen(GLANCE_SECONDS, feed.position) not in TERMINAL:
-                await asyncio.to_thread(notice_deadline, engine, run_id)
+            if not page:
+                await asyncio.to_thread(patience.is_over, await listen(patience.seconds, feed.position))

@@ -145,7 +145,7 @@ def _check_apart(location: Path, written: Iterable[Path]) -> None:
         raise InvalidLocation(f"output: {location}", wrong, "name another location, or another output")
 
 
-class Staging:
+class PendingOutputs:
     """Outputs that are written beside their locations, and moved there all together when all of them are complete."""
 
     def __init__(self) -> None:
@@ -219,11 +219,11 @@ def _naming_location(culprit: str, verb: str, right: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Place:
+class EnclosingDag:
     """A DAG in the place where it is used: `around` is the DAG that it is a node of."""
 
     dag: DAG
-    around: Place | None = None
+    around: EnclosingDag | None = None
 
     @property
     def serializer(self) -> Serializer | None:
@@ -231,9 +231,9 @@ class Place:
         return self.dag.options.serializer or (self.around.serializer if self.around else None)
 
 
-def found_at(node: Node, address: str) -> tuple[Node, Place | None]:
+def found_at(node: Node, address: str) -> tuple[Node, EnclosingDag | None]:
     """Return the node that ``a.b`` names in a DAG, and where it stands. Raises InvalidParameters."""
-    place: Place | None = None
+    place: EnclosingDag | None = None
     names = address.split(".")
     for depth, name in enumerate(names):
         culprit = f"node '{address}'"
@@ -243,11 +243,11 @@ def found_at(node: Node, address: str) -> tuple[Node, Place | None]:
         if name not in node.nodes:
             inside = f"DAG '{'.'.join(names[:depth])}'" if depth else "this DAG"
             raise InvalidParameters(culprit, f"{inside} has no node '{name}'", choices(name, node.nodes))
-        place, node = Place(node, place), node.nodes[name]
+        place, node = EnclosingDag(node, place), node.nodes[name]
     return node, place
 
 
-def alone(node: Node, place: Place | None) -> DAG:
+def alone(node: Node, place: EnclosingDag | None) -> DAG:
     """Return a DAG that does what a node does, once. What it is given is read as the node's writers write it.
 
     A literal, or the default of an input, is the default of its parameter.
@@ -275,12 +275,12 @@ def is_partitioned(source: Source, dag: DAG) -> bool:
     return is_partitioned(node.outputs[source.output], node)
 
 
-def _parameter(source: Source, name: str, place: Place) -> FromParam:
+def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
     default = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
     return FromParam(None, _serializer(source, name, place), default)
 
 
-def _serializer(source: Source, name: str, place: Place) -> Serializer | None:
+def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:
     """How the value of an input is written in its DAG; None is as the settings say."""
     match source:
         case FromParam() | FromNodeOutput() if source.serializer is not None:
@@ -298,7 +298,7 @@ def _serializer(source: Source, name: str, place: Place) -> Serializer | None:
             return place.serializer if is_plain else AsPickle()
 
 
-def _of_parameter(name: str, place: Place) -> Serializer | None:
+def _of_parameter(name: str, place: EnclosingDag) -> Serializer | None:
     declared = place.dag.inputs.get(name)
     if declared is None or isinstance(declared, Literal):
         return place.serializer
@@ -307,11 +307,11 @@ def _of_parameter(name: str, place: Place) -> Serializer | None:
     return getattr(declared, "serializer", None) or place.serializer
 
 
-def _of_output(source: FromNodeOutput, place: Place) -> Serializer | None:
+def _of_output(source: FromNodeOutput, place: EnclosingDag) -> Serializer | None:
     node = place.dag.nodes[source.node]
     if isinstance(node, Task):
         return output_serializer(node.outputs[source.output], node.options) or place.serializer
-    return _serializer(node.outputs[source.output], source.output, Place(node, place))
+    return _serializer(node.outputs[source.output], source.output, EnclosingDag(node, place))
 
 
 Stored = OutputFile | PartitionedOutput
@@ -460,12 +460,12 @@ def _stored(
     local_run.raise_failure()
     codecs = {name: local_run.codec(number) for name, _, number in local_run.body.outputs}
     made: dict[str, Stored] = {}
-    with Staging() as staging:
+    with PendingOutputs() as pending:
         for name, place in places.items():
             culprit = f"output '{name}'"
             if is_partitioned(dag.outputs[name], dag):
-                made[name] = staging.folder(codecs[name], place, local_run.output(name, lazy=True), culprit)
+                made[name] = pending.folder(codecs[name], place, local_run.output(name, lazy=True), culprit)
             else:
-                made[name] = staging.file(codecs[name], place, local_run.output(name), culprit)
-        staging.commit()
+                made[name] = pending.file(codecs[name], place, local_run.output(name), culprit)
+        pending.commit()
     return made

@@ -1,15 +1,13 @@
-"""How a run is ended from outside, and taken up again; what went wrong in it."""
+"""Runs that are ended from outside, and taken up again."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import (
-    BadSignature,
     CodeMismatch,
     CodeUnknown,
     DagceleryError,
@@ -18,68 +16,73 @@ from dagcelery.errors import (
     NotResumable,
     RunNotFound,
 )
-from dagcelery.payload import addresses, failures, functions, values
+from dagcelery.payload import functions
 from dagcelery.payload.functions import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.store.records import Lost, PieceId
+from dagcelery.store.records import Lost
 from dagcelery.text import nearest
 
-_ALL_THE_SAME = "to go on all the same, say allow_code_change=True, or dagcelery resume --allow-code-change"
+_ALL_THE_SAME = "to go on anyway, pass allow_code_change=True, or dagcelery resume --allow-code-change"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One attempt that failed: `stands` if nothing was tried after it. `traceback` is the remote one, as text."""
-
-    address: str
-    attempt: int
-    type_name: str
-    message: str
-    traceback: str
-    stands: bool
-
-
-def cancel(engine: Engine, run_id: str, reason: str, *, terminate: bool) -> str:
-    """End a run that is not over as cancelled, and revoke the messages that work on it; answers its state."""
-    working = engine.store.reader.messages(run_id)
-    reply = engine.store.machine.end(run_id, "cancelled", reason)
+def cancel(control: RunControl, run_id: str, reason: str, *, terminate: bool) -> str:
+    """End a run that is not over as cancelled, and revoke the messages that work on it; return its state."""
+    working = control.store.reader.messages(run_id)
+    reply = control.store.machine.end(run_id, "cancelled", reason)
     if reply.run == "gone":
         raise RunNotFound(run_id)
     if reply.run == "cancelled":
-        engine.sender.revoke(working, terminate=terminate)
-        engine.ended(run_id, reply.opened, reply.run, reply.lasted)
+        control.sender.revoke(working, terminate=terminate)
+        control.ended(run_id, reply.opened, reply.run, reply.lasted)
     return reply.run
 
 
-def resume(engine: Engine, run_id: str, deadline_seconds: float | None, *, allow_code_change: bool) -> None:
-    """Let a run that failed, was cancelled or timed out go on where it stopped. NotResumable, CodeMismatch."""
-    record = engine.store.reader.record(run_id)
-    if record is None:
-        raise RunNotFound(run_id)
+def resume(control: RunControl, run_id: str, deadline_seconds: float | None, *, allow_code_change: bool) -> None:
+    """Let a run that failed, was cancelled or timed out go on where it stopped.
+
+    Raises RunNotFound, NotResumable, CodeMismatch, CodeUnknown.
+    """
+    record = control.record(run_id)
     if not record.is_over or record.state == "done":
         raise NotResumable(run_id, record.state)
-    view = engine.view(run_id)
-    if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.imports)
-    _go_on(engine, view, deadline_seconds)
+    _go_on(control, run_id, deadline_seconds, allow_code_change=allow_code_change)
 
 
 def retry_from(
-    engine: Engine, run_id: str, node: str, deadline_seconds: float | None, *, allow_code_change: bool
+    control: RunControl, run_id: str, node: str, deadline_seconds: float | None, *, allow_code_change: bool
 ) -> None:
-    """Execute a node of a run that is over again, and all that depends on it. As `resume`, and InvalidParameters."""
-    record = engine.store.reader.record(run_id)
-    if record is None:
-        raise RunNotFound(run_id)
-    view = engine.view(run_id)
-    step = _root_step(view, node)
+    """Execute a node of a run that is over again, and all that depends on it.
+
+    Raises what `resume` does, and InvalidParameters.
+    """
+    record = control.record(run_id)
+    step = _root_step(control.view(run_id), node)
     if not record.is_over:
         raise NotResumable(run_id, record.state)
-    if not allow_code_change and engine.settings.code_mismatch != "ignore":
-        check_code(view, engine.imports)
-    if not engine.store.machine.clear(run_id, [step]):
-        raise NotResumable(run_id, _state(engine, run_id))
-    _go_on(engine, view, deadline_seconds)
+    _go_on(control, run_id, deadline_seconds, allow_code_change=allow_code_change, cleared=[step])
+
+
+def _go_on(
+    control: RunControl,
+    run_id: str,
+    deadline_seconds: float | None,
+    *,
+    allow_code_change: bool,
+    cleared: Sequence[int] = (),
+) -> None:
+    """Clear steps, open a new epoch of a run, and send messages for what is ready then."""
+    view, machine = control.view(run_id), control.store.machine
+    if not allow_code_change and control.settings.code_mismatch != "ignore":
+        check_code(view, control.imports)
+    is_cleared = not cleared or machine.clear(run_id, cleared)
+    if not is_cleared or not machine.resume(run_id, deadline_seconds):
+        raise NotResumable(run_id, control.record(run_id).state)
+    if not control.quotas.enter(view):
+        machine.admit(run_id, still="limit")
+    swept = machine.sweep(run_id, Lost(), control.settings.dead_seconds, control.settings.max_deaths)
+    for queue in swept.wake_ups:
+        messages = machine.wake_ups(run_id, queue, control.sender.slots(queue))
+        control.sender.wake_up(run_id, queue, max(1, messages))
 
 
 def _root_step(view: RunView, node: str) -> int:
@@ -93,27 +96,6 @@ def _root_step(view: RunView, node: str) -> int:
         raise InvalidParameters(culprit, wrong, f"name the outermost node, '{outermost}'")
     right = nearest(node, names) or "give the name of a node as status() shows it"
     raise InvalidParameters(culprit, "there is no such node", right)
-
-
-def _state(engine: Engine, run_id: str) -> str:
-    record = engine.store.reader.record(run_id)
-    if record is None:
-        raise RunNotFound(run_id)
-    return record.state
-
-
-def _go_on(engine: Engine, view: RunView, deadline_seconds: float | None) -> None:
-    """Open a new epoch of a run, and send messages for what is ready then."""
-    run_id = view.run_id
-    if not engine.store.machine.resume(run_id, deadline_seconds):
-        raise NotResumable(run_id, _state(engine, run_id))
-    if not engine.quotas.enter(view):
-        engine.store.machine.admit(run_id, still="limit")
-    swept = engine.store.machine.sweep(run_id, Lost(), engine.settings.dead_seconds, engine.settings.max_deaths)
-    for queue in swept.wake_ups:
-        engine.sender.wake_up(
-            run_id, queue, max(1, engine.store.machine.wake_ups(run_id, queue, engine.sender.slots(queue)))
-        )
 
 
 def check_code(view: RunView, imports: Collection[str]) -> None:
@@ -144,35 +126,3 @@ def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str])
         raise CodeUnknown(name, spec.hash, why_not_comparable(spec.hash, spec.python), _ALL_THE_SAME)
     if not same_code(spec.hash, found):
         raise CodeMismatch(name, spec.hash, found, _ALL_THE_SAME)
-
-
-def errors(engine: Engine, run_id: str) -> Iterator[Failure]:
-    """Every attempt that failed, those that were repeated too, as far as they are kept; oldest attempts first."""
-    record = engine.store.reader.record(run_id)
-    if record is None:
-        raise RunNotFound(run_id)
-    view = engine.view(run_id)
-    view.look(record.epoch)
-    found = []
-    for name, stored in engine.store.reader.failures(run_id).items():
-        piece = PieceId.parse(name).name
-        attempt, body = values.open_bytes(engine.keyring, addresses.failure(run_id, piece), stored)
-        error = failures.decode(bytes(body))
-        found.append(
-            Failure(
-                _address(view, piece),
-                attempt,
-                error["type"],
-                error["message"],
-                error["traceback"],
-                "@" not in name,
-            )
-        )
-    yield from sorted(found, key=lambda failure: (failure.address, failure.attempt))
-
-
-def _address(view: RunView, piece: str) -> str:
-    try:
-        return view.piece_address(piece)
-    except (BadSignature, IndexError):  # a rewind took its scope back, and there may be another graph now
-        return "(taken back)"

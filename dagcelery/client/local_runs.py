@@ -1,6 +1,6 @@
-"""A run in this process, on a store in memory: it is the workers' engine that works on it.
+"""Runs in this process, on a store in memory. The workers' engine executes them: they differ in speed, not in meaning.
 
-Messages are a list, and a loop delivers them one by one, so no depth is too deep.
+Messages are a list, which a loop delivers one by one, so no depth is too deep.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from dagcelery.client import results, submissions
-from dagcelery.client.results import Causes
+from dagcelery.client.status import RunState
 from dagcelery.client.submissions import Submittable, plan_of
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
@@ -27,7 +28,7 @@ from dagcelery.planner.plan import Body
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.records import ROOT, NewRun, ReadyStep, Scope
+from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, Scope, TaskResult
 from dagcelery.worker.process import CeleryProcess
 
 _FOR_EVER = 1e10
@@ -35,29 +36,29 @@ _FOR_EVER = 1e10
 
 
 class InMemoryBroker:
-    """A `Sender` that keeps messages until the loop delivers them."""
+    """A `Sender` that keeps messages until they are delivered to the engine of this process."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, str]] = deque()
         self._later: list[tuple[float, str, str]] = []
 
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
-        """One visit a queue is enough where one worker does everything."""
+        """Keep one message for each queue, which is enough for a single worker."""
         for queue in dict.fromkeys(step.queue for step in opened):
             self._waiting.append((view.run_id, queue))
 
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
-        """Keep a message, until it is due."""
+        """Keep a message until it is due."""
         if delay_seconds:
             heapq.heappush(self._later, (time.monotonic() + delay_seconds, run_id, queue))
         else:
             self._waiting.append((run_id, queue))
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
-        """Nobody but this loop works on them."""
+        """Do nothing: no other process works on them."""
 
     def slots(self, queue: str) -> int:
-        """This process."""
+        """Return 1, for this process."""
         return 1
 
     def deliver(self, engine: Engine) -> None:
@@ -72,9 +73,9 @@ class InMemoryBroker:
 
 
 def eager_settings(settings: Settings) -> Settings:
-    """Settings of a process that has nobody to hand work to: a visit lasts as long as there is work.
+    """Return settings for a process that hands work to no other: it works on a run for as long as there is work.
 
-    Its store is in memory and goes with it, and so would nobody remove files.
+    Nothing is spilled, since the store goes with the process, and no sweep would remove the files.
     """
     return replace(settings, slice_seconds=_FOR_EVER, handoff_seconds=_FOR_EVER, spill_url="")
 
@@ -83,11 +84,24 @@ _KEY = secrets.token_hex(16)
 """Of this process, so that its runs may take results of each other from the cache."""
 
 
+class FirstError(Listener):
+    """The first error of a run that stands; it becomes the cause of what the run raises."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        """Keep the first error after which nothing was tried; the one of a hook fails no run."""
+        if self.error is None and response.state == "committed" and claim.step != HOOK:
+            self.error = result.error
+        return result.error is self.error
+
+
 class LocalRun:
-    """A run that has not begun; it is signed with a key that nobody else knows, so every codec is allowed."""
+    """A run that has not begun; it is signed with a key of this process alone, so every codec is allowed."""
 
     def __init__(self, node: Submittable, settings: Settings) -> None:
-        self.causes = Causes()
+        self._first = FirstError()
         self._broker = InMemoryBroker()
         self.engine = Engine(
             store_in_process(),
@@ -95,7 +109,7 @@ class LocalRun:
             eager_settings(settings),
             self._broker,
             process=CeleryProcess(),
-            listener=self.causes,
+            listener=self._first,
         )
         self.run_id = uuid.uuid4().hex
         self._plan = plan_of(node, queue="celery", settings=settings)
@@ -103,37 +117,48 @@ class LocalRun:
 
     @property
     def name(self) -> str:
-        """What is run, as errors call it."""
+        """The name of the DAG in errors."""
         return self._plan.name
 
     @property
     def body(self) -> Body:
-        """The parameters and outputs of what is run."""
+        """The parameters and outputs of the DAG."""
         return self._plan.bodies[0]
 
     def codec(self, number: int) -> Codec:
-        """A codec of the plan."""
+        """Return a codec of the plan."""
         return self._view.program.codec(number)
+
+    @property
+    def first_error(self) -> BaseException | None:
+        """The first error after which nothing was tried, if there was one."""
+        return self._first.error
 
     def run(self, params: Mapping[str, object]) -> None:
         """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
-        given = submissions.seal(self._view, params)
-        run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), given.values, given.lists, given.blocks)
+        sealed = submissions.seal(self._view, params)
+        run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), sealed.values, sealed.lists, sealed.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Do what there are messages for."""
         self._broker.deliver(self.engine)
 
     def result(self) -> Any:
         """Return or raise what came of it."""
-        return results.wait(self.engine, self.run_id, 0, self.causes)
+        return results.outcome(self.engine, self.run_id, self._state(), cause=self.first_error)
 
     def raise_failure(self) -> None:
         """Raise what failed it, if anything did."""
-        found = results.state(self.engine.store, self.run_id)
-        if found is not results.RunState.DONE:
-            results.outcome(self.engine, self.run_id, found, 0.0, self.causes)
+        if self._state() is not RunState.DONE:
+            self.result()
+
+    def _state(self) -> RunState:
+        return RunState(self.engine.record(self.run_id).state)
 
     def output(self, name: str, *, lazy: bool = False) -> Any:
-        """An output by name; `lazy`: of a list the elements are read as they are asked for."""
+        """Return an output by name; `lazy`: the elements of a list are read as they are asked for."""
         return self._reader.evaluate(self._expressions[name], lazy=lazy)
 
     @cached_property

@@ -1,6 +1,6 @@
-"""A client knows where runs are submitted to; a `Run` is the handle of one: how far it is, and when it is over.
+"""Submitting DAGs, and the handle of a run: how far it is, when it is over, and what it gave back.
 
-What begins with an ``a`` does the same without blocking the event loop.
+A name that begins with an ``a`` does the same without blocking the event loop.
 """
 
 from __future__ import annotations
@@ -13,244 +13,149 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from dagcelery.client import events, lifecycle, results
+from dagcelery.client import events, lifecycle, results, submissions
 from dagcelery.client.events import RunEvent
-from dagcelery.client.lifecycle import Failure
-from dagcelery.client.local_runs import InMemoryBroker, LocalRun
-from dagcelery.client.results import Causes, RunState, RunStatus
+from dagcelery.client.files import Outputs, invoke_for
+from dagcelery.client.local_runs import LocalRun
+from dagcelery.client.results import Failure
+from dagcelery.client.status import RunState, RunStatus, run_status
 from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
-from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import BrokerUnavailable, InvalidParameters, KeyReused, NotConfigured, NotSent
+from dagcelery.engine.run_control import RunControl
+from dagcelery.errors import InvalidParameters, NotConfigured
 from dagcelery.model.options import MOST_SECONDS, is_number
+from dagcelery.payload import functions
 from dagcelery.settings import Settings
+from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import NewRun, RunRecord
+from dagcelery.store.records import RunRecord
 from dagcelery.text import shown
+from dagcelery.tracebacks import Shortened, shortened
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from dagcelery.worker.app_context import AppContext
 
+R_co = TypeVar("R_co", covariant=True)
 
 _PORTION = 200
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Watched:
-    """The part of a `Run` that changes nothing."""
+class Run(Generic[R_co]):
+    """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked.
 
-    id: str
+    It may be pickled, and be a parameter: what travels is its id. Where it arrives it belongs to the default client of
+    that process, whichever client it was made with, since a client holds connections and keys of its own process.
+    Each method raises RunNotFound if there is no such run.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        client: Client | None = None,
+        _control: RunControl | None = None,
+        _local: LocalRun | None = None,
+    ) -> None:
+        _check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
+        self.id = run_id
+        self._client = client
+        self._local = _local  # an eager run is nowhere else
+        self._known_control = _local.engine if _local is not None else _control
 
     @property
-    def _engine(self) -> Engine:
-        raise NotImplementedError
+    def _control(self) -> RunControl:
+        if self._known_control is None:
+            self._known_control = (self._client or default_client()).control
+        return self._known_control
 
+    # -- looking on -------------------------------------------------------------------------------
     @property
     def state(self) -> RunState:
-        """What the run is at this moment. Raises RunNotFound."""
-        return results.state(self._engine.store, self.id)
+        """What the run is at this moment."""
+        return RunState(self._control.record(self.id).state)
 
     def status(self) -> RunStatus:
-        """How far every node is: counts, times, queues, and why it waits. Raises RunNotFound."""
-        return results.status(self._engine, self.id)
+        """Return how far every node is: counts, times, queues, and why it waits."""
+        return run_status(self._control, self.id)
 
     async def astatus(self) -> RunStatus:
         """`status` without blocking the event loop."""
         return await asyncio.to_thread(self.status)
 
-    def wait(self, timeout: float | None = None) -> RunState:
-        """Wait up to `timeout` seconds (None: for ever) until the run is over; answers its state then, over or not.
-
-        Raises RunNotFound.
-        """
-        _refuse_in_tasks("wait()")
-        check_timeout(timeout)
-        return RunState(results.wait_for_end(self._engine, self.id, timeout))
-
-    async def await_(self, timeout: float | None = None) -> RunState:
-        """`wait` without blocking the event loop."""
-        _refuse_in_tasks("await_()")
-        check_timeout(timeout)
-        return RunState(await results.await_end(self._engine, self.id, timeout))
-
-    def events(self, after: str = "", *, follow: bool = True) -> Iterator[RunEvent]:
-        """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
-
-        With `follow=False` it ends with what has happened so far. Whoever was cut off goes on with
-        ``events(after=event.position)``. A piece has one event; of a fan-out each item has its own up to 1,000 items,
-        and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
-        "missed" stands for others. Raises RunNotFound.
-        """
-        return events.events(self._engine, self.id, after, follow=follow)
-
-    def aevents(self, after: str = "", *, follow: bool = True) -> AsyncGenerator[RunEvent, None]:
-        """`events` without blocking the event loop: ``async for event in run.aevents()``."""
-        return events.aevents(self._engine, self.id, after, follow=follow)
-
     def tree(self, items: int = 10, most: int = 1_000) -> TreeNode:
-        """The run's nodes as a tree: below one that maps a DAG its items, below these the nodes within, and so on.
+        """Return the nodes as a tree: below one that maps a DAG its items, below these the nodes within, and so on.
 
         Of each mapped DAG up to `items` items are shown, failed and running ones before others, and in all about `most`
-        nodes. Raises RunNotFound.
+        nodes.
         """
         for name, number in (("items", items), ("most", most)):
-            check_number(name, number)
-        return tree(self._engine, self.id, items, most)
+            _check_number(name, number)
+        return tree(self._control, self.id, items, most)
 
     async def atree(self, items: int = 10, most: int = 1_000) -> TreeNode:
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
 
+    def events(self, after: str = "", *, follow: bool = True) -> Iterator[RunEvent]:
+        """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
+
+        With `follow=False` it ends with what has happened so far. After a pause go on with
+        ``events(after=event.position)``. A piece has one event; of a fan-out each item has its own up to 1,000 items,
+        and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
+        "missed" stands for others.
+        """
+        return events.events(self._control, self.id, after, follow=follow)
+
+    def aevents(self, after: str = "", *, follow: bool = True) -> AsyncGenerator[RunEvent, None]:
+        """`events` without blocking the event loop: ``async for event in run.aevents()``."""
+        return events.aevents(self._control, self.id, after, follow=follow)
+
     def errors(self) -> list[Failure]:
-        """Every attempt that failed, with its remote traceback, repeated ones too. Raises RunNotFound."""
-        return list(lifecycle.errors(self._engine, self.id))
+        """Return every attempt that failed, with its remote traceback, repeated ones too."""
+        return results.errors(self._control, self.id)
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
         return await asyncio.to_thread(self.errors)
 
-    def _result(self, timeout: float | None) -> Any:
-        _refuse_in_tasks("result()")
-        check_timeout(timeout)
-        return results.wait(self._engine, self.id, timeout)
+    # -- its end ----------------------------------------------------------------------------------
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait up to `timeout` seconds (None: for ever) until the run is over; return its state then, over or not."""
+        _check_wait("wait()", timeout)
+        return results.wait_for_end(self._control, self.id, timeout)
 
-    async def _aresult(self, timeout: float | None) -> Any:
-        _refuse_in_tasks("aresult()")
-        check_timeout(timeout)
-        state = RunState(await results.await_end(self._engine, self.id, timeout))
-        return await asyncio.to_thread(results.outcome, self._engine, self.id, state, timeout)
-
-
-def _refuse_in_tasks(verb: str) -> None:
-    if is_executing():
-        raise NotConfigured(
-            f"{verb} was called inside a task",
-            "a task that waits for a run blocks the process that could execute it; take the output as an argument",
-        )
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no time to wait for."""
-    if timeout is not None and not (is_number(timeout) and 0 <= timeout <= math.inf):
-        raise InvalidParameters(f"timeout={shown(timeout)}", "is not a time", "give seconds, or None to wait for ever")
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run in a list of runs: what it is and when it was what, in seconds since the epoch, 0: not yet."""
-
-    id: str
-    name: str
-    state: RunState
-    created: float
-    started: float
-    ended: float
-    run: Run[Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON-able data."""
-        names = ("id", "name", "created", "started", "ended")
-        return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
-
-
-def check_text(culprit: str, text: object, right: str) -> None:
-    """Refuse what is no text, or what the store could not hold: a lone surrogate, such as a shell's byte that is no
-    UTF-8.
-    """
-    if not isinstance(text, str):
-        raise InvalidParameters(culprit, "is not a str", right)
-    if not text.isascii() and _SURROGATE.search(text):
-        raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", right)
-
-
-def check_number(name: str, number: object) -> None:
-    """Refuse what does not say how many to show."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InvalidParameters(f"{name}={shown(number)}", "does not say how many", "give an int, at least 1")
-
-
-def check_listing(state: object, limit: object) -> RunState | None:
-    """Refuse a state that there is not, and a limit that is no number."""
-    check_number("limit", limit)
-    if state is None:
-        return None
-    if isinstance(state, str) and state in set(RunState):
-        return RunState(state)
-    raise InvalidParameters(f"state={shown(state)}", "is not a state of a run", f"give one of {', '.join(RunState)}")
-
-
-def listed(store: Store, name: str, state: RunState | None, limit: int) -> Iterator[RunRecord]:
-    """Yield up to `limit` runs of a DAG ("": of all) that are in this state, if one is given, newest first."""
-    before, seen = math.inf, set[str]()
-    while limit:
-        found = store.fleet.runs(name, before, _PORTION)
-        new = [run for run in found if run.id not in seen]
-        for run in new:
-            if run.record is not None and state in (None, run.record.state) and limit:
-                limit -= 1
-                yield run.record
-        if not new:
-            return
-        # What was enrolled at the very same moment may be on both sides of the border.
-        before = found[-1].created
-        seen = {run.id for run in found if run.created == before}
-
-
-def summary(record: RunRecord, client: Client) -> RunSummary:
-    """A run as lists show it."""
-
-    run: Run[Any] = Run(record.id, client=client)
-    state = RunState(record.state)
-    return RunSummary(record.id, record.name, state, record.created, record.started, record.ended, run)
-
-
-R_co = TypeVar("R_co", covariant=True)
-
-_UNSENT = "its first message could not be sent"
-"""Why a run was cancelled that gives way to the next one with its key."""
-
-
-class Run(Watched, Generic[R_co]):
-    """One execution of a DAG. ``Run(id)`` finds it again from any process, and does no I/O until it is asked.
-
-    It may be pickled, and be a parameter: what travels is its id. Where it arrives it belongs to the default client of
-    that process, whichever client it was made with, since a client holds connections and keys of its own process.
-    """
-
-    def __init__(self, run_id: str, *, client: Client | None = None, _engine: Engine | None = None) -> None:
-        check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
-        self.id = run_id
-        self._client = client
-        self._engine_used = _engine
-
-    @property
-    def _engine(self) -> Engine:
-        if self._engine_used is None:
-            self._engine_used = (self._client or default_client()).engine
-        return self._engine_used
+    async def await_(self, timeout: float | None = None) -> RunState:
+        """`wait` without blocking the event loop."""
+        _check_wait("await_()", timeout)
+        return await results.await_end(self._control, self.id, timeout)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait up to `timeout` seconds (None: for ever) for the run's end, and return what the DAG returns.
 
         Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout if it did not end; RunNotFound.
         """
-        return cast(R_co, self._result(timeout))
+        _check_wait("result()", timeout)
+        return cast(R_co, results.result(self._control, self.id, timeout))
 
     async def aresult(self, timeout: float | None = None) -> R_co:
         """`result` without blocking the event loop."""
-        return cast(R_co, await self._aresult(timeout))
+        _check_wait("aresult()", timeout)
+        state = await results.await_end(self._control, self.id, timeout)
+        return cast(R_co, await asyncio.to_thread(results.outcome, self._control, self.id, state, timeout))
 
+    # -- what changes it --------------------------------------------------------------------------
     def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
         """End the run: pieces not started never start, live ones may still commit. A run that is over stays so.
 
         `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound, InvalidParameters.
         """
-        check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
-        return RunState(lifecycle.cancel(self._engine, self.id, reason, terminate=terminate))
+        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
+        return RunState(lifecycle.cancel(self._control, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
         """`cancel` without blocking the event loop."""
@@ -260,13 +165,14 @@ class Run(Watched, Generic[R_co]):
         """Let a run that failed, was cancelled or timed out go on: only what failed or is missing is executed.
 
         Everything has its full budget of attempts again, and the run as long as at first, or `deadline` seconds from
-        now. Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, or cannot be
+        now.
+
+        Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, or cannot be
         looked at here (CodeUnknown), unless that is allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
         """
         _check_deadline(deadline)
-        lifecycle.resume(self._engine, self.id, deadline, allow_code_change=allow_code_change)
-        _deliver(self._engine)
-        return self
+        lifecycle.resume(self._control, self.id, deadline, allow_code_change=allow_code_change)
+        return self._delivered()
 
     async def aresume(self, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
         """`resume` without blocking the event loop."""
@@ -276,19 +182,34 @@ class Run(Watched, Generic[R_co]):
         """Execute a node of a run that is over again, and all that depends on it; everything else stays done.
 
         `node` is a name as `status()` shows it, of a node that is not inside of a mapped DAG. A run that is done may
-        be taken back too. Raises as `resume` does, and InvalidParameters if there is no such node.
+        be taken back too.
+
+        Raises what `resume` does, and InvalidParameters if there is no such node.
         """
         _check_deadline(deadline)
-        lifecycle.retry_from(self._engine, self.id, node, deadline, allow_code_change=allow_code_change)
-        _deliver(self._engine)
+        lifecycle.retry_from(self._control, self.id, node, deadline, allow_code_change=allow_code_change)
+        return self._delivered()
+
+    async def aretry_from(self, node: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+        """`retry_from` without blocking the event loop."""
+        return await asyncio.to_thread(self.retry_from, node, deadline=deadline, allow_code_change=allow_code_change)
+
+    def _delivered(self) -> Self:
+        """Execute what was sent, if there are no workers that would."""
+        if self._local is not None:
+            self._local.deliver()
         return self
 
     def delete(self) -> None:
-        """Forget everything of this run, its files too; whoever waits for it is told that there is no such run.
+        """Forget everything of this run, its files too; processes that wait for it get RunNotFound.
 
         Raises SpillUnavailable where files cannot be removed: the run is gone, and a sweep removes them later.
         """
-        self._engine.delete(self.id)
+        self._control.delete(self.id)
+
+    async def adelete(self) -> None:
+        """`delete` without blocking the event loop."""
+        await asyncio.to_thread(self.delete)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -308,6 +229,24 @@ class Run(Watched, Generic[R_co]):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, 0: not yet."""
+
+    id: str
+    name: str
+    state: RunState
+    created: float
+    started: float
+    ended: float
+    run: Run[Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-able data."""
+        names = ("id", "name", "created", "started", "ended")
+        return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
 @dataclass
@@ -330,9 +269,9 @@ class Client:
         return self._app_context
 
     @property
-    def engine(self) -> Engine:
-        """The engine of this process."""
-        return self.app_context.engine
+    def control(self) -> RunControl:
+        """This process's access to runs."""
+        return self.app_context.control
 
     @property
     def store(self) -> Store:
@@ -348,115 +287,61 @@ class Client:
         deadline: float | None = None,
     ) -> Run[Any]:
         """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
-        _check_key(key)
+        if key is not None and (not isinstance(key, str) or not key):
+            raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
         _check_deadline(deadline)
         params = {} if params is None else params
         static, (node, params) = static_of(node, params), fixed(node, params)
         app = self.app_context.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
-        engine = self.engine
-        engine.store.ping()
+        control = self.control
+        control.store.ping()
         dag = dag_of(node)  # once: it may have to be read for that
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
-        run = new_run(engine, plan, params, self.settings, deadline=seconds, key=key, static=static)
-        reply = engine.store.machine.create(run)
-        if key is not None:
-            return Run(self._first(run, key), client=self)
-        if run.held:
-            self._start(run.id, engine.try_start)
-        else:
-            self._start(run.id, lambda run_id: engine.sender.start(engine.view(run_id), reply.opened, is_new=True))
-        return Run(run.id, client=self)
-
-    def runs(self, dag: Submittable | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:
-        """The newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
-        wanted = check_listing(state, limit)
-        if isinstance(dag, str):
-            check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
-        name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
-        return [summary(record, self) for record in listed(self.store, name, wanted, limit)]
-
-    def _first(self, run: NewRun, key: str) -> str:
-        """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
-
-        Whoever dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
-        """
-        store, winner = self.engine.store, self._reserved(run)
-        if winner != run.id:
-            self.engine.delete(run.id)
-        found = store.reader.record(winner)
-        if found is not None and found.fingerprint and run.fingerprint not in ("", found.fingerprint):
-            raise KeyReused(key, winner, run.name)
-        if found is not None and found.held == "key":
-            self._start(winner, self._admitted)
-        return winner
-
-    def _admitted(self, run_id: str) -> None:
-        """Let a run go on whose key is its own, unless it has to wait for others of its DAG."""
-        if not self.engine.try_start(run_id):
-            self.engine.store.machine.admit(run_id, still="limit")
-
-    def _reserved(self, run: NewRun) -> str:
-        store, gone = self.engine.store, ""
-        while (winner := store.machine.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
-            if _is_taken(store.reader.record(winner)):
-                return winner
-            gone = winner
-        if gone:
-            self.engine.delete(gone)
-        return winner
-
-    def _start(self, run_id: str, send: Callable[[str], object]) -> None:
-        """Nothing is sent that is not remembered first; what cannot be sent is cancelled."""
-        engine = self.engine
-        try:
-            send(run_id)
-        except Exception as error:
-            engine.store.machine.end(run_id, "cancelled", f"{_UNSENT}: {error}")
-            cancelled = f"run {run_id} was cancelled, because {_UNSENT}"
-            if isinstance(error, BrokerUnavailable):
-                raise BrokerUnavailable(f"{cancelled}: {error.reason}", error.url) from error
-            if isinstance(error, NotSent):
-                raise NotSent(f"{cancelled}: {error.problem}", error.remedy) from error
-            raise
+        run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static)
+        return Run(submissions.start(control, run, key), client=self)
 
     def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
-        engine, run_id, causes = run_here(node, params, self.settings)
-        run: Run[Any] = Run(run_id, client=self, _engine=engine)
-        if propagate and causes.first is not None:
-            raise causes.first
-        return run
+        local_run = LocalRun(node, self.settings)
+        local_run.run(params)
+        if propagate and local_run.first_error is not None:
+            raise local_run.first_error
+        return Run(local_run.run_id, client=self, _local=local_run)
+
+    def runs(self, dag: Submittable | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:
+        """Return the newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
+        _check_number("limit", limit)
+        if state is not None and not (isinstance(state, str) and state in set(RunState)):
+            states = ", ".join(RunState)
+            raise InvalidParameters(f"state={shown(state)}", "is not a state of a run", f"give one of {states}")
+        if isinstance(dag, str):
+            _check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
+        name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
+        return [self._summary(record) for record in _listed(self.store, name, state, limit)]
+
+    def _summary(self, record: RunRecord) -> RunSummary:
+        run: Run[Any] = Run(record.id, client=self)
+        state = RunState(record.state)
+        return RunSummary(record.id, record.name, state, record.created, record.started, record.ended, run)
 
 
-def run_here(node: Submittable, params: Mapping[str, object], settings: Settings) -> tuple[Engine, str, Causes]:
-    """Run to the end on a store in memory."""
-    node, params = fixed(node, params)
-    local_run = LocalRun(node, settings)
-    local_run.run(params)
-    return local_run.engine, local_run.run_id, local_run.causes
-
-
-def _deliver(engine: Engine) -> None:
-    """An eager run has nobody else who would work on what was sent."""
-    if isinstance(engine.sender, InMemoryBroker):
-        engine.sender.deliver(engine)
-
-
-def _is_taken(found: RunRecord | None) -> bool:
-    """Whether the run of a key stands for it: not if it was deleted, has expired, or the broker never heard of it."""
-    return found is not None and not (found.state == "cancelled" and found.reason.startswith(_UNSENT))
-
-
-def _check_key(key: object) -> None:
-    if key is not None and (not isinstance(key, str) or not key):
-        raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
-
-
-def _check_deadline(deadline: object) -> None:
-    if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
-        raise InvalidParameters(f"deadline={shown(deadline)}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")
+def _listed(store: Store, name: str, state: str | None, limit: int) -> Iterator[RunRecord]:
+    """Yield up to `limit` runs of a DAG ("": of all) that are in this state, if one is given, newest first."""
+    before, seen = math.inf, set[str]()
+    while limit:
+        portion = store.fleet.runs(name, before, _PORTION)
+        new = [run for run in portion if run.id not in seen]
+        for run in new:
+            if run.record is not None and state in (None, run.record.state) and limit:
+                limit -= 1
+                yield run.record
+        if not new:
+            return
+        # What was enrolled at the very same moment may be on both sides of the border.
+        before = portion[-1].created
+        seen = {run.id for run in portion if run.created == before}
 
 
 # -- which client --------------------------------------------------------------------------------
@@ -466,7 +351,7 @@ _default: Client | None = None
 
 
 def default_client() -> Client:
-    """The client that was attached last, else one made from the environment. Raises NotConfigured."""
+    """Return the client that was attached last, else one made from the environment. Raises NotConfigured."""
     global _default
     with _lock:
         if _default is None:
@@ -502,3 +387,141 @@ def attach(app: Celery, *, store_url: str | None = None, signing_key: str | None
     celery_side.register(app, client.settings)
     set_default(client)
     return client
+
+
+# -- what users call ----------------------------------------------------------------------------
+@shortened
+def submit(
+    node: Submittable,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    deadline: float | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
+    """Submit a DAG, a task, or ``"module:name"`` of one; return at once, when the run is remembered.
+
+    With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
+    `deadline` seconds a run that is not over ends as timed out.
+
+    Raises InvalidDag, InvalidParameters, SerializationError before anything is written; KeyReused where a key stands
+    for other parameters; StoreUnavailable; BrokerUnavailable, or NotSent where the broker is not to blame, after the
+    run that could not be started was cancelled. After these, submitting again with the same key starts a run unless one
+    was started.
+    """
+    return _client(client).submit(node, params, key=key, deadline=deadline)
+
+
+async def asubmit(
+    node: Submittable,
+    params: Mapping[str, object] | None = None,
+    *,
+    key: str | None = None,
+    deadline: float | None = None,
+    client: Client | None = None,
+) -> Run[Any]:
+    """`submit` without blocking the event loop."""
+    with Shortened():
+        return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
+
+
+@shortened
+def invoke(node: Submittable, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
+    """Run a DAG or a task in this process, without Celery and Redis, and return its value.
+
+    With `outputs` it returns a mapping of outputs by name instead: to values, or to files that it writes.
+
+    Raises what `submit` raises before it writes, NodeFailed with the original error as its cause, and InvalidLocation.
+    """
+    if outputs is not None:
+        return invoke_for(node, {} if params is None else params, outputs, Settings.from_environment())
+    node, params = fixed(node, {} if params is None else params)
+    local_run = LocalRun(node, Settings.from_environment())
+    local_run.run(params)
+    return local_run.result()
+
+
+def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> int:
+    """Drop the results of a task, or of ``"module:name"``, that its `cache=` has kept; return how many there were.
+
+    Those in the client's store are dropped, by default in that of the default client if there is one, and those that
+    `invoke` has kept in this process.
+
+    Raises InvalidParameters, StoreUnavailable.
+    """
+    if isinstance(task, str) and ":" in task:
+        name = task
+    elif callable(task):
+        spec = functions.describe(getattr(task, "fn", task))
+        name = f"{spec['module']}:{spec['qualname']}"
+    else:
+        raise InvalidParameters(f"task={shown(task)}", "is not a task", "give one, or its name as 'module:name'")
+    try:
+        at = _client(client)
+    except NotConfigured:
+        return OF_THIS_PROCESS.delete(name)
+    is_eager = at.app_context.app.conf.task_always_eager
+    return OF_THIS_PROCESS.delete(name) + (0 if is_eager else at.store.fleet.cache.delete(name))
+
+
+def runs(
+    dag: Submittable | str | None = None,
+    *,
+    state: str | None = None,
+    limit: int = 20,
+    client: Client | None = None,
+) -> list[RunSummary]:
+    """Return the newest runs that are still remembered, newest first: at most `limit`, of one `dag`, in one `state`.
+
+    `dag` is a DAG or its name. Looking for a state reads the records of newer runs too; no other keys are looked at.
+    The newest 100,000 runs are listed.
+
+    Raises InvalidParameters.
+    """
+    return _client(client).runs(dag, state, limit)
+
+
+async def aruns(
+    dag: Submittable | str | None = None,
+    *,
+    state: str | None = None,
+    limit: int = 20,
+    client: Client | None = None,
+) -> list[RunSummary]:
+    """`runs` without blocking the event loop."""
+    return await asyncio.to_thread(runs, dag, state=state, limit=limit, client=client)
+
+
+def _client(client: Client | None) -> Client:
+    if client is not None and not isinstance(client, Client):
+        raise InvalidParameters(f"client={shown(client)}", "is not a Client", "give what attach(app) returned")
+    return client or default_client()
+
+
+# -- arguments ----------------------------------------------------------------------------------
+def _check_wait(verb: str, timeout: object) -> None:
+    if is_executing():
+        raise NotConfigured(
+            f"{verb} was called inside a task",
+            "a task that waits for a run blocks the process that could execute it; take the output as an argument",
+        )
+    if timeout is not None and not (is_number(timeout) and 0 <= timeout <= math.inf):
+        raise InvalidParameters(f"timeout={shown(timeout)}", "is not a time", "give seconds, or None to wait for ever")
+
+
+def _check_text(culprit: str, text: object, remedy: str) -> None:
+    """Refuse what is not a text, and what the store could not hold, such as a byte of a shell's that is not UTF-8."""
+    if not isinstance(text, str):
+        raise InvalidParameters(culprit, "is not a str", remedy)
+    if not text.isascii() and _SURROGATE.search(text):
+        raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", remedy)
+
+
+def _check_number(name: str, number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise InvalidParameters(f"{name}={shown(number)}", "does not say how many", "give an int, at least 1")
+
+
+def _check_deadline(deadline: object) -> None:
+    if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
+        raise InvalidParameters(f"deadline={shown(deadline)}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")

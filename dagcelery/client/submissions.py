@@ -6,18 +6,25 @@ Parameters are checked against the plan and sealed before anything is written.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from dagcelery import bounded, objects
 from dagcelery.engine.reading import Reader
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
 from dagcelery.engine.writing import Sealed, Writer, as_taken
-from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters, SerializationError
+from dagcelery.errors import (
+    BrokerUnavailable,
+    InvalidDag,
+    InvalidParameters,
+    KeyReused,
+    NotSent,
+    SerializationError,
+)
+from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
@@ -98,7 +105,7 @@ def deadline_of(dag: DAG | Task) -> float | None:
 
 def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable, Mapping[str, object]]:
     """Tell static parameters, which say what the DAG is, from those of the run."""
-    node = _found(node) if isinstance(node, str) else node
+    node = _imported(node) if isinstance(node, str) else node
     if isinstance(node, type) or not isinstance(params, Mapping):
         return node, params  # which is refused where it is looked at
     names = getattr(node, "static", ())
@@ -111,7 +118,7 @@ def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable,
 
 def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, object]:
     """Return the values of static parameters that were given, beside others or before."""
-    node = _found(node) if isinstance(node, str) else node
+    node = _imported(node) if isinstance(node, str) else node
     names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
     return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
 
@@ -119,7 +126,7 @@ def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, obje
 def dag_of(node: Submittable) -> DAG | Task:
     """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
     if isinstance(node, str):
-        return dag_of(_found(node))
+        return dag_of(_imported(node))
     if isinstance(node, DAG | Task):
         return node
     if is_buildable(node):
@@ -131,19 +138,11 @@ def dag_of(node: Submittable) -> DAG | Task:
     )
 
 
-def _found(text: str) -> Submittable:
-    """Import what ``"module:name"`` says."""
-    module, _, name = text.partition(":")
-    if not module.strip(".") or not name:
-        raise InvalidDagType(f"'{text}'", "it does not say where the DAG is", "write 'package.module:name'")
+def _imported(text: str) -> Submittable:
     try:
-        found: object = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # a module's body raises what it likes
-        wrong = f"it cannot be imported here: {type(error).__name__}: {error}"
-        raise InvalidDag(f"'{text}'", wrong, "write 'package.module:name' of a DAG on Python's path") from error
-    return cast(Submittable, found)
+        return cast(Submittable, import_named(text))
+    except Unimportable as error:
+        raise InvalidDag(f"'{text}'", error.problem, error.remedy) from error.__cause__
 
 
 def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
@@ -177,7 +176,7 @@ _PICKLING: Final = frozenset({"pickle", "dill"})
 
 
 def new_run(
-    engine: Engine,
+    control: RunControl,
     plan: Plan,
     params: Mapping[str, object],
     settings: Settings,
@@ -188,16 +187,16 @@ def new_run(
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
     """A run of a plan with its parameters, all sealed; nothing is written yet. `static` values shaped the plan."""
-    text = encode_plan(plan, signed=engine.keyring.signed)
+    text = encode_plan(plan, signed=control.keyring.signed)
     run_id = run_id or uuid.uuid4().hex
-    view = engine.adopt(run_id, plan)
+    view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
     given = seal(view, params)
     return NewRun(
         id=run_id,
         name=plan.name,
-        plan=values.seal_bytes(engine.keyring, addresses.plan(run_id), 0, text),
+        plan=values.seal_bytes(control.keyring, addresses.plan(run_id), 0, text),
         digest=hashlib.sha256(text).hexdigest(),
         topology=topology(plan),
         values=given.values,
@@ -247,3 +246,73 @@ def _name(obj: object) -> str:
     """Return the name of a class, a function or a module, which is the same in every process."""
     name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
     return f"{getattr(obj, '__module__', '')}:{name}"
+
+
+# -- started -------------------------------------------------------------------------------------
+_UNSENT: Final = "its first message could not be sent"
+"""Why a run was cancelled that gives way to the next one with its key."""
+
+
+def start(control: RunControl, run: NewRun, key: str | None) -> str:
+    """Remember a run, then send its first messages; return its id, or that of the run that has its key.
+
+    Raises KeyReused, StoreUnavailable, BrokerUnavailable, NotSent.
+    """
+    reply = control.store.machine.create(run)
+    if key is not None:
+        return _start_first(control, run, key)
+    if run.held:
+        _send(control, run.id, control.try_start)
+    else:
+        _send(control, run.id, lambda run_id: control.sender.start(control.view(run_id), reply.opened, is_new=True))
+    return run.id
+
+
+def _start_first(control: RunControl, run: NewRun, key: str) -> str:
+    """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
+
+    A process that dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
+    """
+    winner = _reserve(control, run)
+    if winner != run.id:
+        control.delete(run.id)
+    record = control.store.reader.record(winner)
+    if record is not None and record.fingerprint and run.fingerprint not in ("", record.fingerprint):
+        raise KeyReused(key, winner, run.name)
+    if record is not None and record.held == "key":
+        _send(control, winner, lambda run_id: _admit(control, run_id))
+    return winner
+
+
+def _admit(control: RunControl, run_id: str) -> None:
+    """Let a run go on whose key is its own, unless it has to wait for others of its DAG."""
+    if not control.try_start(run_id):
+        control.store.machine.admit(run_id, still="limit")
+
+
+def _reserve(control: RunControl, run: NewRun) -> str:
+    """Return the run that has this run's key: itself, unless another one that counts has it."""
+    machine, gone = control.store.machine, ""
+    while (winner := machine.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
+        record = control.store.reader.record(winner)
+        # One that was deleted, has expired, or never reached the broker gives way.
+        if record is not None and not (record.state == "cancelled" and record.reason.startswith(_UNSENT)):
+            return winner
+        gone = winner
+    if gone:
+        control.delete(gone)
+    return winner
+
+
+def _send(control: RunControl, run_id: str, send: Callable[[str], object]) -> None:
+    """Send messages of a run that is remembered, and cancel it if they cannot be sent."""
+    try:
+        send(run_id)
+    except Exception as error:
+        control.store.machine.end(run_id, "cancelled", f"{_UNSENT}: {error}")
+        cancelled = f"run {run_id} was cancelled, because {_UNSENT}"
+        if isinstance(error, BrokerUnavailable):
+            raise BrokerUnavailable(f"{cancelled}: {error.reason}", error.url) from error
+        if isinstance(error, NotSent):
+            raise NotSent(f"{cancelled}: {error.problem}", error.remedy) from error
+        raise

@@ -4,17 +4,18 @@ that made a graph while they ran the nodes of that.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dagcelery.client.status import activities, state_of
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import BadSignature, RunNotFound
-from dagcelery.store.records import ROOT, Counts, Outstanding, Spot, scope_id
+from dagcelery.errors import BadSignature
+from dagcelery.store.records import CLOSE, ROOT, Counts, scope_id
 
-_SPOTS = 200
+_WORDS = ("running", "failed", "retrying")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +44,35 @@ class TreeNode:
         return asdict(self)
 
 
-def tree(engine: Engine, run_id: str, items: int, most: int) -> TreeNode:
+def tree(control: RunControl, run_id: str, items: int, most: int) -> TreeNode:
     """Show up to `items` items of each mapped DAG, and up to `most` nodes in all. Raises RunNotFound."""
-    record = engine.store.reader.record(run_id)
-    if record is None:
-        raise RunNotFound(run_id)
-    view = engine.view(run_id)
+    record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
-    grown = _Growth(engine, view, items, most)
+    grown = _Growth(control, view, items, most)
     shown = grown.scope(ROOT)
     return replace(shown, name=record.name, state=record.state)
-
-
-@dataclass(slots=True)
-class _Activity:
-    """What is going on below a step of a scope, and in which of its items."""
-
-    running: int = 0
-    failed: int = 0
-    retrying: int = 0
-    items: dict[int, str] = field(default_factory=dict)
 
 
 class _Growth:
     """Grows a tree from the run to its items. Each scope is looked at once, the scopes of one level together."""
 
-    def __init__(self, engine: Engine, view: RunView, items: int, most: int) -> None:
+    def __init__(self, control: RunControl, view: RunView, items: int, most: int) -> None:
         self._view = view
         self._items = items
         self._left = most
-        self._activity: dict[tuple[str, int], _Activity] = defaultdict(_Activity)
         self._counts: dict[str, Mapping[int, Counts]] = {}
+        self._closed: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
-        self._note(engine.store.reader.outstanding(view.run_id))
+        found = control.store.reader.outstanding(view.run_id)
+        self._activity = activities(view, running=found.claimed, retrying=found.retrying, failed=found.failed)
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
-            self._counts |= engine.store.reader.within(view.run_id, wanted)
+            for scope, counts in control.store.reader.within(view.run_id, wanted).items():
+                self._counts[scope] = {step: found for step, found in counts.items() if step != CLOSE}
+                if counts[CLOSE].done:
+                    self._closed.add(scope)
             level = [inner for scope in level for inner in self._open(scope)]
 
     def _steps(self, scope: str) -> range:
@@ -122,82 +114,57 @@ class _Growth:
             self._bodies[inner.id] = inner.body
             yield inner.id
 
-    # -- what is going on -------------------------------------------------------------------------
-    def _note(self, found: Outstanding) -> None:
-        spots: Iterable[tuple[str, Sequence[Spot]]] = (
-            ("running", found.claimed),
-            ("retrying", found.retrying),
-            ("failed", found.failed),
-        )
-        for word, several in spots:
-            for spot in several[:_SPOTS]:
-                activity = self._activity[spot.scope, spot.step]
-                setattr(activity, word, getattr(activity, word) + max(1, spot.hi - spot.lo))
-                self._climb(spot.scope, word)
-
-    def _climb(self, name: str, word: str) -> None:
-        """Say of each scope above that something is going on in it."""
-        try:
-            scope = self._view.scope(name)
-            while scope.id != ROOT:
-                self._activity[scope.parent, scope.step].items[scope.index] = word
-                scope = self._view.scope(scope.parent)
-        except BadSignature:  # it was taken back meanwhile
-            return
-
     # -- the tree ---------------------------------------------------------------------------------
     def scope(self, scope: str, name: str = "") -> TreeNode:
         """A scope, with the nodes within."""
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
         children = tuple(self._node(scope, step, found) for step, found in counts.items())
-        done = sum(child.state in ("done", "skipped") for child in children)
-        states = {child.state for child in children}
-        state = next((word for word in ("failed", "retrying", "running") if word in states), "")
-        state = state or ("done" if done == size and counts else "running" if done else "waiting")
-        if not counts and scope not in self._counts:
+        if scope not in self._counts:
             return TreeNode(name, "waiting", size)
+        states = Counter(child.state for child in children)
+        done, others = states["done"] + states["skipped"], {word: states[word] for word in _WORDS}
+        state = "done" if scope in self._closed else state_of(size, done, 0, **others, is_begun=bool(counts))
         return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
         planned = self._view.program.body(self._bodies[scope]).steps[step]
-        activity, inner = self._activity[scope, step], self._inner.get((scope, step), [])
+        is_branch = "branch" in planned.options
+        if is_branch and not counts.total:  # as in the status a branch that was not taken is one piece left out
+            counts = replace(counts, total=1, skipped=1, is_begun=False)
         total = counts.total if planned.over is not None else 1
-        words = list(activity.items.values())
-        known = {
-            "running": activity.running + words.count("running"),
-            "failed": activity.failed + words.count("failed"),
-            "retrying": activity.retrying + words.count("retrying"),
-        }
-        within = (
-            self.scope(scope_id(self._view.run_id, scope, step, index), f"{planned.name}[{index}]")
-            for index in inner
-            if scope_id(self._view.run_id, scope, step, index) in self._counts
-        )
-        children = tuple(within)
-        if inner == [-1]:  # a piece that runs once is itself what lies below it
+        entered = self._entered_items(scope, step)
+        children = tuple(self.scope(inner, f"{planned.name}[{index}]") for index, inner in entered.items())
+        others = self._others(scope, step, sum(inner not in self._closed for inner in entered.values()))
+        left_out = max(0, total - len(children)) if planned.kind == "dag" and not is_branch else 0
+        if is_branch or planned.over is None:  # it has no items to be told, only nodes
             children = children[0].children if children else ()
-        state = _state(counts, total, known)
-        if "branch" in planned.options:  # it has no items to be told, only nodes
-            children = children[0].children if children else ()
-            state = state if total else "skipped"
         return TreeNode(
             planned.name,
-            state,
+            state_of(total, counts.done, counts.skipped, **others, is_begun=counts.is_begun and total >= 0),
             total,
             counts.done,
             skipped=counts.skipped,
             started=counts.started,
             ended=counts.ended,
             children=children,
-            left_out=max(0, total - len(children)) if planned.kind == "dag" else 0,
-            **known,
+            left_out=left_out,
+            **others,
         )
 
+    def _entered_items(self, scope: str, step: int) -> dict[int, str]:
+        """Return the scopes of those items of a step that are to be shown and have been entered, by index."""
+        indexes = self._inner.get((scope, step), ())
+        scopes = {index: scope_id(self._view.run_id, scope, step, index) for index in indexes}
+        return {index: inner for index, inner in scopes.items() if inner in self._counts}
 
-def _state(counts: Counts, total: int, known: Mapping[str, int]) -> str:
-    over = counts.done + counts.skipped
-    for word in ("failed", "retrying", "running"):
-        if known[word]:
-            return word
-    return "done" if 0 <= total <= over else "running" if over else "waiting"
+    def _others(self, scope: str, step: int, entered: int) -> dict[str, int]:
+        """Return how many pieces of a step are running, failed and retrying; `entered` items are not done yet.
+
+        An item of a mapped DAG runs from when it is entered until it is done, also while none of its nodes runs.
+        """
+        activity = self._activity[scope, step]
+        words = Counter(activity.items.values())
+        others = {word: getattr(activity, word) + words[word] for word in _WORDS}
+        others["running"] = max(others["running"], entered - others["failed"] - others["retrying"])
+        return others

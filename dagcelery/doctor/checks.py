@@ -12,8 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dagcelery.client import results
-from dagcelery.client.results import Worker, holds, of_other_keys
+from dagcelery.client.status import Worker, holds, of_other_keys, run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
@@ -267,7 +266,7 @@ def check_queues(context: CheckContext) -> Iterator[Finding]:
     for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
         if listed.record is not None and listed.record.state not in TERMINAL:
             try:
-                nodes = results.status(context.app_context.engine, listed.id).nodes
+                nodes = run_status(context.app_context.control, listed.id).nodes
             except UnknownKey:
                 unreadable.append(listed.id)
                 continue

@@ -27,7 +27,7 @@ from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
 
-DRIVERS = ("dagcelery.frontends.functional.building", "dagcelery.frontends.workflow")
+DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow")
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
 

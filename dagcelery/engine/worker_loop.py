@@ -8,7 +8,6 @@ the hand-off time and a message while a worker is free.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import threading
@@ -16,9 +15,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
-from dagcelery import bounded
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
 from dagcelery.engine.interrupts import (
@@ -31,16 +28,12 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
-from dagcelery.engine.limits import Quotas, Sender
-from dagcelery.engine.program import Program
+from dagcelery.engine.limits import Sender
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
-from dagcelery.payload import addresses, failures, values
+from dagcelery.errors import DagceleryError, StoreUnavailable
+from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.spill import Spill
-from dagcelery.payload.values import Limits
-from dagcelery.planner.encoding import decode_plan
-from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
@@ -276,13 +269,8 @@ class WorkerLoop:
             log.exception("run %s: a message could not be sent", self._run, extra=about)
 
 
-_KEPT_RUNS = 64
-
-_FREE_SECONDS = 0.5
-
-
-class Engine:
-    """What one process needs to work on runs: a store, keys, a sender, and what it learned of functions."""
+class Engine(RunControl):
+    """What one process needs to work on runs: access to them, and what it learned of functions."""
 
     def __init__(
         self,
@@ -296,27 +284,13 @@ class Engine:
         listener: Listener | None = None,
         imports: Collection[str] | None = None,
     ) -> None:
-        self.store = store
-        self.keyring = keyring
-        self.settings = settings
-        self.imports = settings.imports if imports is None else imports
-        self.sender = sender
         run_in(process)
-        self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
         self.listener = listener or Listener()
+        super().__init__(store, keyring, settings, sender, on_end=self.listener.run_ended, imports=imports)
         self.durations = Durations()
-        self.quotas = Quotas(store, sender, settings.dead_seconds)
         self.watch = Watchdog(settings.handoff_seconds)
-        self.limits = Limits(
-            payload_bytes=settings.max_payload_bytes,
-            items=settings.max_items,
-            spool_bytes=settings.spool_bytes,
-        )
         self._worker_id = worker_id
         self._calls = itertools.count(1)
-        self._views: dict[str, RunView] = {}
-        self._programs: dict[str, Program] = {}
-        self._free_after: dict[str, float] = {}
 
     @property
     def owner(self) -> str:
@@ -326,39 +300,6 @@ class Engine:
     def token(self) -> str:
         """Return a name for one claiming call that no other call has."""
         return f"{os.getpid()}-{next(self._calls)}-{time.time_ns()}"
-
-    def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
-        """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
-        sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
-        return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
-
-    def view(self, run_id: str) -> RunView:
-        """Return the run with its verified plan. RunNotFound, BadSignature, PlanVersionUnsupported."""
-        view = self._views.get(run_id)
-        if view is None:
-            view = self._keep(run_id, *self._program(run_id))
-        return view
-
-    def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
-        folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
-        view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
-        view.sealed_by = sealed_by
-        return bounded.put(self._views, run_id, view, _KEPT_RUNS)
-
-    def _program(self, run_id: str) -> tuple[Program, str]:
-        """Return the run's program, and the id of the key that sealed its plan."""
-        stored = self.store.reader.plan(run_id)
-        if stored is None:
-            raise RunNotFound(run_id)
-        _, body = values.open_bytes(self.keyring, addresses.plan(run_id), stored)
-        text = bytes(body)
-        digest = hashlib.sha256(text).hexdigest()
-        program = self._programs.get(digest)
-        if program is None:
-            imports = None if self.keyring.signed else self.imports
-            program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
-            bounded.put(self._programs, digest, program, _KEPT_RUNS)
-        return program, values.key_of(stored)
 
     def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
@@ -372,56 +313,6 @@ class Engine:
             if loop is not None:
                 loop.fail(step)
 
-    def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
-        """End a run: send for the pieces to be called then, and let its keys live as long as results do.
-
-        The process that has ended it knows how long it `lasted`, and tells its listener.
-        """
-        if lasted is not None:
-            self.tell_end(run_id, state, lasted)
-        for step in opened:
-            self.sender.wake_up(run_id, step.queue, 1)
-        self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
-        view = self._met(run_id)
-        if view is not None:
-            self.free(view, is_over=True)
-        for waiting in self.quotas.leave(view) if view else ():
-            self.try_start(waiting)
-
-    def tell_end(self, run_id: str, state: str, seconds: float) -> None:
-        """Tell the listener that this process has ended a run."""
-        view = self._met(run_id)
-        tell_apart(self.listener.run_ended, run_id, view.program.plan.name if view else "", state, seconds)
-
-    def try_start(self, run_id: str) -> bool:
-        """Start a run that was held, if as many of its DAG as may be active are not active already."""
-        view = self._met(run_id)
-        if view is None or not self.quotas.enter(view):
-            return False
-        self.sender.start(view, self.store.machine.admit(run_id).opened, is_new=True)
-        return True
-
-    def free(self, view: RunView, *, is_over: bool = False) -> None:
-        """Remove values that are never read again, if the DAG keeps only its outputs; now and then, and at the end.
-
-        It costs a look at the run's keys, so it is done for a twentieth of the time at most.
-        """
-        began = time.monotonic()
-        if not view.program.frees or (began < self._free_after.get(view.run_id, 0.0) and not is_over):
-            return
-        try:
-            self.store.machine.collect_garbage(view.run_id)
-        except StoreUnavailable:
-            return  # the next process does it
-        ended = time.monotonic()
-        bounded.put(self._free_after, view.run_id, ended + max(_FREE_SECONDS, 20 * (ended - began)), _KEPT_RUNS)
-
-    def delete(self, run_id: str) -> None:
-        """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""
-        self.store.machine.delete(run_id)
-        if self.spill is not None:
-            self.spill.remove(run_id)
-
     def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
         with self._looping(run_id, queue, message, (*steps, then)) as loop:
@@ -432,19 +323,9 @@ class Engine:
     def _looping(
         self, run_id: str, queue: str, message: str = "", carried: Collection[str] = ()
     ) -> Iterator[WorkerLoop | None]:
-        view = self._met(run_id)
+        view = self.find_view(run_id)
         if view is None:
             yield None
         else:
             with noted(), view.in_use():
                 yield WorkerLoop(self, view, queue, message, carried)
-
-    def _met(self, run_id: str) -> RunView | None:
-        """Return the run that a message names; one whose plan this worker may not read is left to others, unharmed."""
-        try:
-            return self.view(run_id)
-        except RunNotFound:
-            return None
-        except DagceleryError as error:
-            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
-            return None

@@ -1,8 +1,6 @@
 """A workflow is a class: its decorated methods are nodes that call each other while the run goes on.
 
-An object whose methods are nodes travels with them: by the name it was registered with, else by value.
-
-Each run of one begins with its `entrypoint`.
+Its object travels with the nodes: by the name that it was registered with, else by value.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.building import drive
 from dagcelery.frontends.functional.decorators import DagFunction, TaskFunction, task
 from dagcelery.frontends.functional.definition import Definition
+from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.outputs import nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import Serializer
@@ -37,22 +35,18 @@ def register_definition(definition: T, name: str | None = None) -> T:
     """Let nodes of `definition` name it instead of carrying it; every worker must register it where it is imported.
 
     It is called like its class, ``module:qualname``, unless a `name` tells several of one class apart. Returns it.
+
     Raises InvalidDag if another object has the name.
     """
-    known = _registered.setdefault(name or _default_name(definition), definition)
-    if known is not definition and type(known).__qualname__ != type(definition).__qualname__:
-        raise InvalidDag(f"definition {name!r}", f"is registered as {known!r}", "give another name")
-    if known is not definition and name is None and vars(known) != vars(definition):
-        raise InvalidDag(
-            f"definition {_default_name(definition)!r}", "is registered with another state", "give each a name"
-        )
+    own_name = f"{type(definition).__module__}:{type(definition).__qualname__}"
+    registered = _registered.setdefault(name or own_name, definition)
+    if registered is definition:
+        return definition
+    if type(registered).__qualname__ != type(definition).__qualname__:
+        raise InvalidDag(f"definition {name or own_name!r}", f"is registered as {registered!r}", "give another name")
+    if name is None and vars(registered) != vars(definition):
+        raise InvalidDag(f"definition {own_name!r}", "is registered with another state", "give each a name")
     return definition
-
-
-def named(definition: object) -> object:
-    """Return what stands for an object in an argument: a mark with its name if it was registered, else itself."""
-    name = next((name for name, known in _registered.items() if known is definition), None)
-    return definition if name is None else {_MARK: name}
 
 
 def drive_method(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -73,17 +67,13 @@ def _found(value: object) -> object:
     return _registered[name]
 
 
-def _default_name(definition: object) -> str:
-    return f"{type(definition).__module__}:{type(definition).__qualname__}"
-
-
 class Workflow:
     """A graph that grows while it runs. Methods decorated with `task` become nodes when other decorated methods, or
     the entrypoint, call them in a run; all others are plain methods.
 
     ``class Crawl(Workflow, name="crawl", serializer=AsPickle())`` names the runs, and says how values travel that no
-    task's own `serializer` carries. An object keeps what its constructor gave it, in every node; what a node changes
-    in it nobody else sees.
+    task's own `serializer` carries. An object is in every node as its constructor made it; a change that a node makes
+    stays in that node.
     """
 
     workflow_name: ClassVar[str] = ""
@@ -107,8 +97,9 @@ class Workflow:
         return self._named(self._begin.__dag__())
 
     def __definition__(self) -> object:
-        """Return what stands for this object in a node."""
-        return named(self)
+        """Return this object as an argument of nodes: a mark with its name if it was registered, else itself."""
+        name = next((name for name, registered in _registered.items() if registered is self), None)
+        return self if name is None else {_MARK: name}
 
     def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run with the entrypoint's arguments on the workers, and return at once."""
@@ -136,8 +127,8 @@ class Workflow:
     def _begin(self) -> TaskFunction[..., Any] | DagFunction[..., Any]:
         begin: Any = getattr(self, "entrypoint", None)
         if not isinstance(begin, Definition):
-            right = "define a method entrypoint(self, ...), whose arguments are those of submit"
-            raise InvalidDag(f"workflow {type(self).__qualname__}", "has no entrypoint", right)
+            remedy = "define a method entrypoint(self, ...), whose arguments are those of submit"
+            raise InvalidDag(f"workflow {type(self).__qualname__}", "has no entrypoint", remedy)
         return begin  # type: ignore[return-value]
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[DAG, dict[str, Any]]:
@@ -153,19 +144,16 @@ class Workflow:
 
 
 def _make_nodes(cls: type[Workflow], base: type) -> None:
-    """Make dynamic what a base class decorated; those of other classes, which may be no workflows, are copied."""
-    for name, found in list(vars(base).items()):
-        if (
-            isinstance(found, TaskFunction)
-            and found._options.driver is not drive_method
-            and found is getattr(cls, name)
-        ):
-            options = replace(found._options, driver=drive_method)
+    """Make the decorated methods of a base class dynamic; other classes may not be workflows: theirs are copied."""
+    for name, method in list(vars(base).items()):
+        if name == "entrypoint" and callable(method) and not isinstance(method, Definition) and base is cls:
+            method = task(method)
+            setattr(cls, name, method)
+        if not isinstance(method, TaskFunction) or method is not getattr(cls, name):
+            continue
+        if method._options.driver is not drive_method:
+            options = replace(method._options, driver=drive_method)
             if base is cls:
-                found._options = options
+                method._options = options
             else:
-                setattr(cls, name, found._changed(_options=options, _dags={}))
-        elif name == "entrypoint" and callable(found) and not isinstance(found, Definition) and base is cls:
-            entrypoint = task(found)
-            entrypoint._options = replace(entrypoint._options, driver=drive_method)
-            setattr(cls, name, entrypoint)
+                setattr(cls, name, method._changed(_options=options, _dags={}))

@@ -1,7 +1,7 @@
-"""Options say how a task or a DAG is to be run: where, when, how often, in which bytes; never what it means.
+"""Options say how a task or a DAG is run: where, when, how often, in which bytes; never what it means.
 
-Policies say what happens where a task fails or takes too long, serializers how values become bytes. All are values,
-valid once they exist.
+Policies say what happens when a task fails or takes too long, serializers how values become bytes. All are values,
+valid once they exist. The keywords of `@task`, `@dag` and `options` are listed here as well, and only here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Serializer(Protocol):
-    """What a class must have to carry values; `None` in place of one means the default of the DAG."""
+    """A class that carries values; `None` in place of one means the default of the DAG."""
 
     @property
     def extension(self) -> str:
@@ -62,7 +62,7 @@ class Serialize:
         return iter((self._root, *self._sub.values()))
 
     def sub_output(self, name: str) -> Serializer | None:
-        """Return the serializer given for the key or property called `name`, None where there is none."""
+        """Return the serializer of the key or property `name`, if it has one."""
         return self._sub.get(name)
 
     def __eq__(self, other: object) -> bool:
@@ -72,14 +72,14 @@ class Serialize:
         return hash(frozenset(self._sub))
 
     def __repr__(self) -> str:
-        given = {"root": self._root, **self._sub}
-        return f"Serialize({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        arguments = {"root": self._root, **self._sub}
+        return f"Serialize({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
 MOST_ATTEMPTS: Final = 1000
 
 MOST_SECONDS: Final = 10 * 365 * 86400
-"""The longest time that an option may say: the kernel's timers and threads take no time at will."""
+"""The longest time of an option: the kernel's timers and threads do not take any number."""
 
 CACHED_BYTES: Final = 16 * 1024 * 1024
 
@@ -87,7 +87,7 @@ Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> float:
-    """Return `value` if it is a time in seconds, up to ten years, `zero` if that may be none."""
+    """Return `value` if it is a time in seconds, up to ten years; it may be 0 if `zero`."""
     if is_number(value) and (0 < value <= MOST_SECONDS or (zero and value == 0)):
         return float(value)
     if is_number(value) and MOST_SECONDS < value <= sys.float_info.max:
@@ -101,13 +101,13 @@ def check_count(name: str, value: object, most: int | None = None) -> int:
     """Return `value` if it is a whole number from 1 to `most`."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= (most or value):
         return value
-    right = f"give a whole number, 1 {f'to {most:,}' if most else 'or more'}"
+    remedy = f"give a whole number, 1 {f'to {most:,}' if most else 'or more'}"
     what = "bytes" if name.endswith("_bytes") else "times"
-    raise InvalidDag(f"{name}={shown(value)}", f"is not a number of {what}", right)
+    raise InvalidDag(f"{name}={shown(value)}", f"is not a number of {what}", remedy)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether `value` is a number; True and False are none."""
+    """Whether `value` is a number; True and False do not count."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -132,9 +132,9 @@ class Wait:
         if not isinstance(self.jitter, bool):
             raise InvalidDag(f"jitter={shown(self.jitter)}", "is neither true nor false", "give True or False")
         if self.base > self.maximum:
-            wrong = f"is longer than maximum={shown(self.maximum)}"
+            problem = f"is longer than maximum={shown(self.maximum)}"
             raise InvalidDag(
-                f"base={shown(self.base)}", wrong, "give a maximum that is not below it, or static(seconds)"
+                f"base={shown(self.base)}", problem, "give a maximum that is not below it, or static(seconds)"
             )
 
 
@@ -186,8 +186,8 @@ class Retry:
             raise InvalidDag("on=()", "names no error, so nothing is ever tried again", "leave it out, or name some")
         for kind in self.on:
             if issubclass(kind, self.give_up_on):
-                wrong = "is named by give_up_on as well, itself or a class that it is derived from"
-                raise InvalidDag(f"on={kind.__qualname__}", wrong, "name each error in one of them")
+                problem = "is named by give_up_on as well, itself or a class that it is derived from"
+                raise InvalidDag(f"on={kind.__qualname__}", problem, "name each error in one of them")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -210,8 +210,8 @@ class Timeout:
         if self.soft is None and self.hard is None:
             raise InvalidDag("Timeout()", "sets no limit", "give soft=, hard= or both, in seconds")
         if self.soft is not None and self.hard is not None and self.soft >= self.hard:
-            wrong = f"leaves no time before hard={shown(self.hard)}"
-            raise InvalidDag(f"soft={shown(self.soft)}", wrong, "give a soft limit that is shorter than the hard one")
+            problem = f"leaves no time before hard={shown(self.hard)}"
+            raise InvalidDag(f"soft={shown(self.soft)}", problem, "give a soft limit that is shorter than the hard one")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -234,8 +234,8 @@ class Cache:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ttl", check_seconds("ttl", self.ttl))
         if self.key is not None and not callable(self.key) and not (isinstance(self.key, str) and self.key):
-            wrong, right = "is neither a text nor a function that gives one", "give 'v2', or lambda url: url"
-            raise InvalidDag(f"key={shown(self.key)}", wrong, right)
+            problem, remedy = "is neither a text nor a function that gives one", "give 'v2', or lambda url: url"
+            raise InvalidDag(f"key={shown(self.key)}", problem, remedy)
         check_count("max_bytes", self.max_bytes)
 
 
@@ -246,12 +246,12 @@ def as_timeout(timeout: Timeout | float | None) -> Timeout | None:
     return Timeout(hard=check_seconds("timeout", timeout))
 
 
-def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
-    classes = given if isinstance(given, tuple) else (given,)
+def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
+    classes = value if isinstance(value, tuple) else (value,)
     for kind in classes:
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
-            wrong = "is not an exception class"
-            raise InvalidDag(f"{name}={shown(kind)}", wrong, "give a class such as OSError, or a tuple of them")
+            problem = "is not an exception class"
+            raise InvalidDag(f"{name}={shown(kind)}", problem, "give a class such as OSError, or a tuple of them")
     return tuple(dict.fromkeys(classes))
 
 
@@ -306,8 +306,8 @@ class TaskOptions:
         object.__setattr__(self, "timeout", as_timeout(self.timeout))
         _check_place(self.queue, self.taints)
         check_serializer(self.serializer)
-        _check_retry(self.retry)
-        _check_cache(self.cache)
+        _check_kind("retry", self.retry, Retry, "does not say how to try again", "give Retry(max_attempts=3), say")
+        _check_kind("cache", self.cache, Cache, "does not say how long results are kept", "give Cache(ttl=3600), say")
         if self.start_within is not None:
             object.__setattr__(self, "start_within", check_seconds("start_within", self.start_within))
         if self.max_concurrent is not None:
@@ -315,8 +315,8 @@ class TaskOptions:
         _check_items(self.min_success, self.on_item_failure)
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure, on_retry=self.on_retry, driver=self.driver)
         if self.cache is not None and self.driver is not None:
-            wrong = "is on a dynamic task, whose result other tasks make"
-            raise InvalidDag(f"cache={shown(self.cache)}", wrong, "put it on the tasks that it calls")
+            problem = "is on a dynamic task, whose result other tasks make"
+            raise InvalidDag(f"cache={shown(self.cache)}", problem, "put it on the tasks that it calls")
         if self.on_retry is not None and self.retry is None:
             raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
 
@@ -357,7 +357,7 @@ class DagOptions:
             check_count("max_active_runs", self.max_active_runs)
         _check_hooks(on_success=self.on_success, on_failure=self.on_failure)
         if self.keep not in ("all", "outputs"):
-            raise InvalidDag(f"keep={shown(self.keep)}", "is nothing that could be kept", "give 'all' or 'outputs'")
+            raise InvalidDag(f"keep={shown(self.keep)}", "is unknown", "give 'all' or 'outputs'")
         if self.schedule is not None:
             _check_schedule(self.schedule)
 
@@ -444,14 +444,12 @@ def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> Non
 
 
 def check_serializer(serializer: object) -> None:
-    """Refuse what could not serialize, above all a class where its instance is due."""
+    """Refuse a value that could not serialize, above all a class in the place of its instance."""
     if isinstance(serializer, Serialize):
         for part in serializer:
             check_serializer(part)
         return
-    if serializer is None:
-        return
-    if isinstance(serializer, type) or not isinstance(serializer, Serializer):
+    if isinstance(serializer, type) or not isinstance(serializer, Serializer | None):
         raise InvalidDag(
             f"serializer={shown(serializer)}",
             "is not a serializer",
@@ -473,14 +471,9 @@ def _check_place(queue: str | None, taints: tuple[str, ...]) -> None:
             raise InvalidDag(f"taint={shown(taint)}", "has a '+', which joins taints", "give them as ('a', 'b')")
 
 
-def _check_retry(retry: object) -> None:
-    if retry is not None and not isinstance(retry, Retry):
-        raise InvalidDag(f"retry={shown(retry)}", "does not say how to try again", "give Retry(max_attempts=3), say")
-
-
-def _check_cache(cache: object) -> None:
-    if cache is not None and not isinstance(cache, Cache):
-        raise InvalidDag(f"cache={shown(cache)}", "does not say how long results are kept", "give Cache(ttl=3600), say")
+def _check_kind(name: str, value: object, kind: type, problem: str, remedy: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidDag(f"{name}={shown(value)}", problem, remedy)
 
 
 def _check_items(min_success: object, on_item_failure: object) -> None:
@@ -489,7 +482,7 @@ def _check_items(min_success: object, on_item_failure: object) -> None:
             f"min_success={shown(min_success)}", "is not a share of the items", "give a number from 0 to 1"
         )
     if on_item_failure not in ("fail", "skip"):
-        raise InvalidDag(f"on_item_failure={shown(on_item_failure)}", "is not an answer", "give 'fail' or 'skip'")
+        raise InvalidDag(f"on_item_failure={shown(on_item_failure)}", "is unknown", "give 'fail' or 'skip'")
     if on_item_failure == "skip" and min_success:
         raise InvalidDag(
             f"on_item_failure='skip' with min_success={shown(min_success)}",
@@ -522,19 +515,19 @@ def _check_hooks(**hooks: object) -> None:
             raise InvalidDag(f"{name}={shown(hook)}", "cannot be called", "give a function that workers can import")
 
 
-def words(field: str, given: object) -> tuple[str, ...]:
-    """Return one word or several as a tuple; what holds anything else is refused by the name of its `field`."""
-    if not isinstance(given, Iterable):
-        raise InvalidDagType(f"{field}={shown(given)}", "is neither a word nor several", "give words")
-    found = (given,) if isinstance(given, str) else tuple(given)
-    for word in found:
+def words(field: str, value: object) -> tuple[str, ...]:
+    """Return one word or several as a tuple; anything else is refused in the name of its `field`."""
+    if not isinstance(value, Iterable):
+        raise InvalidDagType(f"{field}={shown(value)}", "is neither a word nor several", "give words")
+    several = (value,) if isinstance(value, str) else tuple(value)
+    for word in several:
         if not isinstance(word, str) or not word.strip():
-            raise InvalidDag(f"{field}={shown(given)}", f"holds {shown(word)}, which is not a word", "give words")
-    return found
+            raise InvalidDag(f"{field}={shown(value)}", f"holds {shown(word)}, which is not a word", "give words")
+    return several
 
 
 def checked(options: Options | None, kind: type[Options]) -> Options:
-    """Return options, those of nobody's choice if there are none; refuse what is of another kind."""
+    """Return options, the default ones instead of None; refuse anything of another kind."""
     if options is not None and not isinstance(options, kind):
         raise InvalidDagType(f"options={shown(options)}", f"is not a {kind.__name__}", f"give {kind.__name__}(...)")
     return options or kind()

@@ -68,11 +68,11 @@ def readable(context: bytes) -> str:
         return repr(context)
     kind, run_id, scope_id, lo, hi, token = parts
     name, _, attempt = token.partition("\0")
-    told = kind if not name else f"{kind} {name}"
+    place = kind if not name else f"{kind} {name}"
     if lo:
-        told += f"[{lo}:{hi}]"
+        place += f"[{lo}:{hi}]"
     if scope_id:
-        told += f" in scope {scope_id}"
+        place += f" in scope {scope_id}"
     if run_id:
-        told += f" of run {run_id}"
-    return f"{told}, attempt {attempt}" if attempt and attempt != "0" else told
+        place += f" of run {run_id}"
+    return f"{place}, attempt {attempt}" if attempt and attempt != "0" else place

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import functions, models, pickles, strict_json
@@ -36,8 +36,8 @@ _ATOMS: Final = frozenset({int, float, bool, type(None), str, bytes})
 Bytes = bytes | memoryview
 
 
-class Serializer(Protocol):
-    """What anybody's serializer has: a file extension, and a way to a file and back."""
+class AnySerializer(Protocol):
+    """What every serializer has, a user's too: a file extension, and a way to a file and back."""
 
     @property
     def extension(self) -> str: ...
@@ -58,10 +58,7 @@ class AsJSON:
     indent: int | None = None
     allow_nan: bool = False
 
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "json"
+    extension: ClassVar[str] = "json"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
         """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
@@ -76,10 +73,7 @@ class AsJSON:
 class AsPickle:
     """Serialize with cloudpickle; such data is only read when it is signed, since unpickling runs code."""
 
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "pickle"
+    extension: ClassVar[str] = "pickle"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
         """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
@@ -91,11 +85,11 @@ class AsPickle:
 
 
 class Codec:
-    """Turns values into bytes with anybody's serializer, and back; `culprit` names the value in errors."""
+    """Turns values into bytes with any serializer, and back; `culprit` names the value in errors."""
 
     __slots__ = ("serializer",)
 
-    def __init__(self, serializer: Serializer) -> None:
+    def __init__(self, serializer: AnySerializer) -> None:
         self.serializer = serializer
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
@@ -105,16 +99,16 @@ class Codec:
 
     def stream(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> IO[bytes]:
         """Return the bytes of `value` as a file at its beginning, which is in memory only while it is small."""
-        spool = _Spool(culprit, limit)
+        file = _BoundedFile(culprit, limit)
         try:
-            self._write(value, spool, culprit)
-            spool.rewind()
+            self._write(value, file, culprit)
+            file.rewind()
         except BaseException:
-            spool.discard()
+            file.discard()
             raise
-        return spool
+        return file
 
-    def _write(self, value: Any, writer: _Spool, culprit: Culprit) -> None:
+    def _write(self, value: Any, writer: _BoundedFile, culprit: Culprit) -> None:
         try:
             self.serializer.serialize(value, writer)  # type: ignore[arg-type]
         except SerializationError as error:
@@ -193,8 +187,8 @@ class JsonCodec(BytesCodec):
         try:
             return strict_json.decode(data, self.restore)
         except Unreadable as error:
-            right = "have the same code and time zones on the client and its workers"
-            raise DeserializationError(named(culprit), str(error), right) from error
+            remedy = "have the same code and time zones on the client and its workers"
+            raise DeserializationError(named(culprit), str(error), remedy) from error
         except (ValueError, RecursionError) as error:
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
@@ -249,7 +243,7 @@ class PickleCodec(BytesCodec):
             ) from error
 
 
-def codec_for(serializer: Serializer | AsModels) -> Codec:
+def codec_for(serializer: AnySerializer | AsModels) -> Codec:
     """Return the codec of a serializer: a fast one for ours, else the general one, for subclasses too."""
     codec = _OURS.get(serializer) if type(serializer) in (AsJSON, AsPickle) else None
     if codec is not None:
@@ -264,7 +258,7 @@ def codec_for(serializer: Serializer | AsModels) -> Codec:
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
 
 
-def spec(serializer: Serializer, keyring: Keyring) -> dict[str, Any]:
+def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
     """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
     if type(serializer) is AsJSON:
         return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
@@ -304,15 +298,15 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
     return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
 
 
-def _built(spec: Mapping[str, Any], keyring: Keyring) -> Serializer:
+def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
     """Return the serializer of one of our kinds; options that it does not have are a newer version's."""
-    known = OF_KIND[spec["k"]]
+    kind = OF_KIND[spec["k"]]
     if spec["k"] in UNSAFE:
-        keyring.require_key(f"the serializer {known.__name__}")
+        keyring.require_key(f"the serializer {kind.__name__}")
     try:
-        built: Serializer = known(**{name: value for name, value in spec.items() if name != "k"})
+        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "k"})
     except (TypeError, InvalidDag) as error:
-        what = f"serializer {known.__name__}"
+        what = f"serializer {kind.__name__}"
         raise DeserializationError(what, f"has options not known here: {error}", "upgrade dagcelery") from error
     return built
 
@@ -333,7 +327,7 @@ def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
     return data
 
 
-def _failed(serializer: Serializer, verb: str, error: Exception) -> tuple[str, str]:
+def _failed(serializer: AnySerializer, verb: str, error: Exception) -> tuple[str, str]:
     name = type(serializer).__name__
     return (
         f"was refused by {name}.{verb}: {type(error).__name__}: {error}",
@@ -352,14 +346,14 @@ def _frames(data: Bytes, count: int, culprit: Culprit) -> list[Bytes]:
     return parts
 
 
-def _miscounted(culprit: Culprit, found: int, count: int) -> DeserializationError:
+def _miscounted(culprit: Culprit, held: int, count: int) -> DeserializationError:
     return DeserializationError(
-        named(culprit), f"hold {found} values where {count} were announced", "submit the run again"
+        named(culprit), f"hold {held} values where {count} were announced", "submit the run again"
     )
 
 
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
-    """A file for anybody's serializer: in memory while small, and bounded in size."""
+class _BoundedFile(tempfile.SpooledTemporaryFile[bytes]):
+    """A file for any serializer: in memory while small, and bounded in size."""
 
     def __init__(self, culprit: Culprit, limit: int | None) -> None:
         super().__init__(max_size=_SPOOL_BYTES)
@@ -381,7 +375,7 @@ class _Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.seek(0)
 
     def discard(self) -> None:
-        """Let go of what was written."""
+        """Close the file, and drop its bytes."""
         super().close()
 
     def _refuse_above(self, size: int) -> None:
@@ -428,8 +422,8 @@ class ModelsCodec(JsonCodec):
         try:
             return models.lowered(value, self.names)
         except RecursionError as error:
-            wrong = "contains itself, or is nested too deeply for JSON"
-            raise SerializationError(named(culprit), wrong, "make it flatter, or use AsPickle()") from error
+            problem = "contains itself, or is nested too deeply for JSON"
+            raise SerializationError(named(culprit), problem, "make it flatter, or use AsPickle()") from error
 
 
 def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> ModelsCodec:
@@ -439,15 +433,15 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collecti
         return ModelsCodec(json, lambda: models.by_name(spec["live"]))
 
     def find() -> Classes:
-        found: dict[type, None] = {}
+        kinds: dict[type, None] = {}
         for module, qualname, name in spec["of"]:
             how: Any = SimpleNamespace(module=module, qualname=qualname, hash="", blob=None, python="", live=None)
             func = functions.load(how, imports=imports, keyring=keyring)
-            found |= dict.fromkeys(models.named_by(func, name))
-        if not found:
-            told = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
-            wrong = f"is carried with the classes that annotations of {told} name, and here they name none"
-            raise DeserializationError("the value", wrong, "have the same code on the client and its workers")
-        return models.by_name(list(found))
+            kinds |= dict.fromkeys(models.named_by(func, name))
+        if not kinds:
+            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
+            problem = f"is carried with the classes that annotations of {annotated} name, and here they name none"
+            raise DeserializationError("the value", problem, "have the same code on the client and its workers")
+        return models.by_name(list(kinds))
 
     return ModelsCodec(json, find)

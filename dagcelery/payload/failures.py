@@ -25,14 +25,14 @@ def describe(error: BaseException) -> dict[str, Any]:
     ``type`` is the qualified name, ``message`` what ``str()`` says, ``traceback`` as Python prints it, causes
     included. An error of dagcelery's own also has ``args``, from which `typed` makes it again.
     """
-    told: dict[str, Any] = {
+    text: dict[str, Any] = {
         "type": _type_name(type(error)),
         "message": _shortened(message(error)),
         "traceback": _shortened(_traceback(error)),
     }
-    if _own(told["type"]) is type(error) and _is_json(error.args):
-        told["args"] = list(error.args)
-    return told
+    if _own(text["type"]) is type(error) and _is_json(error.args):
+        text["args"] = list(error.args)
+    return text
 
 
 def encode(error: BaseException) -> bytes:
@@ -41,7 +41,7 @@ def encode(error: BaseException) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> dict[str, Any]:
-    """Return what `encode` was told."""
+    """Return what `encode` wrote."""
     described: dict[str, Any] = json.loads(bytes(data))
     return described
 
@@ -70,14 +70,14 @@ def release(error: BaseException) -> None:
     """
     waiting, seen = [error], set[int]()
     while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
+        current = waiting.pop()
+        if id(current) in seen:
             continue
-        seen.add(id(found))
-        waiting += [each for each in (found.__cause__, found.__context__) if each is not None]
-        waiting += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
-        _clear(found.__traceback__)
-        found.__traceback__ = None
+        seen.add(id(current))
+        waiting += [each for each in (current.__cause__, current.__context__) if each is not None]
+        waiting += current.exceptions if isinstance(current, BaseExceptionGroup) else ()
+        _clear(current.__traceback__)
+        current.__traceback__ = None
 
 
 def _clear(trace: TracebackType | None) -> None:
@@ -91,8 +91,8 @@ def _clear(trace: TracebackType | None) -> None:
 
 def _own(name: str) -> type[DagceleryError] | None:
     module, _, qualname = name.rpartition(".")
-    found = vars(errors).get(qualname) if module == errors.__name__ else None
-    return found if isinstance(found, type) and issubclass(found, DagceleryError) else None
+    kind = vars(errors).get(qualname) if module == errors.__name__ else None
+    return kind if isinstance(kind, type) and issubclass(kind, DagceleryError) else None
 
 
 def _type_name(kind: type[BaseException]) -> str:

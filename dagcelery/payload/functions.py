@@ -183,9 +183,8 @@ def _own_text(kind: type) -> str:
     """Return a text for what a class itself has, without its bases."""
     if is_of_stdlib(kind):
         return name_of(kind)
-    known = _libraries.get(kind)
-    if known is not None:
-        return known
+    if (known_text := _libraries.get(kind)) is not None:
+        return known_text
     digest = hashlib.sha256()
     for part in _members(kind):
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
@@ -312,10 +311,10 @@ def describe(func: Callable[..., Any], *, by_value: Sequence[str] = ()) -> Descr
     `by_value` names modules, such as the files beside a script, that workers cannot import: functions in
     them, and what they use of each other, travel by value.
     """
-    found = _name_of(func)
-    if found is not None and _within(found[0], by_value):
-        found = None
-    module, qualname = found or ("", _title(func))
+    name = _name_of(func)
+    if name is not None and _within(name[0], by_value):
+        name = None
+    module, qualname = name or ("", _title(func))
     return Description(
         module=module,
         qualname=qualname,
@@ -365,16 +364,16 @@ def load(
     if allowed is not None and not _within(spec.module, allowed):
         raise FunctionNotAllowed(spec.module, spec.qualname)
     try:
-        found = _resolved(spec, allowed)
+        target = _resolved(spec, allowed)
     except FunctionNotFound:
-        found = _moved(f"{spec.module}:{spec.qualname}", allowed)
-        if found is None:
+        target = _moved(f"{spec.module}:{spec.qualname}", allowed)
+        if target is None:
             raise
-    wrapped = list(layers(found))
-    # What was planned is the layer with the planned code; if the code has changed, the first real function.
+    wrapped = list(layers(target))
+    # The layer with the planned code is the planned function; if the code has changed, it is the first real function.
     same = (layer for layer in wrapped if spec.hash and code_hash(layer) == spec.hash)
     real = (layer for layer in wrapped if _is_function(layer))
-    chosen: Callable[..., Any] = next(same, None) or next(real, found)
+    chosen: Callable[..., Any] = next(same, None) or next(real, target)
     return chosen
 
 
@@ -403,35 +402,35 @@ def _resolved(spec: Spec, allowed: Collection[str] | None) -> Any:
     except (Exception, SystemExit, GeneratorExit) as error:  # a module's body raises what it likes
         reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
         raise FunctionNotFound(spec.module, spec.qualname, reason) from error
-    found: Any = module
+    target: Any = module
     for name in spec.qualname.split("."):
         # An allowed module gives access to what it defines, not to what it imported: m:os.system is refused.
-        if allowed is not None and found is not module and not isinstance(found, type):
+        if allowed is not None and target is not module and not isinstance(target, type):
             raise FunctionNotAllowed(spec.module, spec.qualname)
         try:
-            found = getattr(found, name)
+            target = getattr(target, name)
         except AttributeError as error:
             raise FunctionNotFound(spec.module, spec.qualname, f"it has no {name!r} here") from error
-    if not _is_at_home(found, allowed):
-        raise FunctionNotAllowed(_home(found) or spec.module, spec.qualname)
-    if not callable(found):
-        reason = f"it is of type {type(found).__name__}, which cannot be called"
+    if not _is_at_home(target, allowed):
+        raise FunctionNotAllowed(_home(target) or spec.module, spec.qualname)
+    if not callable(target):
+        reason = f"it is of type {type(target).__name__}, which cannot be called"
         raise FunctionNotFound(spec.module, spec.qualname, reason)
-    return found
+    return target
 
 
 def _moved(former: str, allowed: Collection[str] | None) -> Any:
     """Return the task, of those in imported modules, that had this name formerly, or None."""
     for module in list(sys.modules.values()):
-        for found in list(getattr(module, "__dict__", {}).values()):
+        for task in list(getattr(module, "__dict__", {}).values()):
             # Proxies and lazy modules answer to every name: what a class declares itself is asked for without them.
-            if "__aliases__" in vars(type(found)) and former in found.__aliases__ and _is_at_home(found, allowed):
-                return found
+            if "__aliases__" in vars(type(task)) and former in task.__aliases__ and _is_at_home(task, allowed):
+                return task
     return None
 
 
-def _is_at_home(found: Any, allowed: Collection[str] | None) -> bool:
-    return allowed is None or all(_within(_home(layer), allowed) for layer in _innermost(found))
+def _is_at_home(target: Any, allowed: Collection[str] | None) -> bool:
+    return allowed is None or all(_within(_home(layer), allowed) for layer in _innermost(target))
 
 
 def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
@@ -440,12 +439,12 @@ def _name_of(func: Callable[..., Any]) -> tuple[str, str] | None:
     module = getattr(func, "__module__", None)
     if not isinstance(qualname, str) or not isinstance(module, str) or "<" in qualname:
         return None
-    found: Any = sys.modules.get(module)
-    if found is None:
+    target: Any = sys.modules.get(module)
+    if target is None:
         return None
     for name in qualname.split("."):
-        found = getattr(found, name, None)
-    if not any(layer is func or _same_method(layer, func) for layer in layers(found)):
+        target = getattr(target, name, None)
+    if not any(layer is func or _same_method(layer, func) for layer in layers(target)):
         return None
     if module in pickles.SCRIPTS:
         module = pickles.module_that_runs(module) or ""
@@ -501,8 +500,8 @@ def _title(func: Any) -> str:
 def _pickle(obj: object, by_value: Sequence[str]) -> bytes:
     unknown = next((name for name in by_value if name not in sys.modules), None)
     if unknown is not None:
-        right = "name a module that the function's own module imports"
-        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is not a module in use here", right)
+        remedy = "name a module that the function's own module imports"
+        raise SerializationError(f"by_value={shown(unknown)} of {_title(obj)}", "is not a module in use here", remedy)
     try:
         return pickles.dumps(obj, by_value)
     except Exception as error:  # __reduce__ methods raise what they like

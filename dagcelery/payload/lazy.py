@@ -39,8 +39,8 @@ class LazyList(Sequence[T], Generic[T]):
         for at in range(0, len(indexes), size):
             wanted = indexes[at : at + size]
             lo = min(wanted[0], wanted[-1])
-            found = list(self._fetch(lo, max(wanted[0], wanted[-1]) + 1))
-            yield from (found[index - lo] for index in wanted)
+            window = list(self._fetch(lo, max(wanted[0], wanted[-1]) + 1))
+            yield from (window[index - lo] for index in wanted)
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -80,7 +80,7 @@ class LazyList(Sequence[T], Generic[T]):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What it reads from stays behind: a copy, and whoever unpickles it, gets the elements.
+        # The place that it reads from stays behind: a copy is a plain list.
         return (list, (list(self),))
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from dagcelery.payload import pickles
 from dagcelery.payload.lazy import LazyList
@@ -50,10 +50,7 @@ class AsModels:
         """Return one for `classes`, named now: a class that travels by value has another name elsewhere."""
         return cls(tuple(by_name(classes).items()), tuple(by_value))
 
-    @property
-    def extension(self) -> str:
-        """The extension of files that hold such bytes."""
-        return "json"
+    extension: ClassVar[str] = "json"
 
 
 class NotCarried(Exception):
@@ -64,10 +61,10 @@ def named_by(func: Callable[..., Any], name: str) -> tuple[type, ...]:
     """Return the classes that the annotation of a parameter, or of "return", names; none without a model among them."""
     plain = inspect.unwrap(func)
     plain = getattr(plain, "__func__", plain)
-    found: dict[type, None] = {}
+    classes: dict[type, None] = {}
     hint = _annotations(plain).get(name)
-    _collect(_evaluated(hint, getattr(plain, "__globals__", {})), found, 0)
-    return tuple(found) if any(map(is_model, found)) else ()
+    _collect(_evaluated(hint, getattr(plain, "__globals__", {})), classes, 0)
+    return tuple(classes) if any(map(is_model, classes)) else ()
 
 
 def by_name(classes: Sequence[type]) -> Classes:
@@ -95,8 +92,8 @@ def lowered(value: Any, names: Mapping[type, str], *, exact: bool = False) -> An
         state = _state_of_model(value) if _is_pydantic(kind) else _state(value)
     except NotCarried:
         return value
-    made = Marked("model", name, lowered(state, names, exact=True))
-    return made if not _is_pydantic(kind) else _validated(value, made)
+    marked = Marked("model", name, lowered(state, names, exact=True))
+    return marked if not _is_pydantic(kind) else _validated(value, marked)
 
 
 def restored(kind: str, name: str, state: Any, classes: Classes) -> Any:
@@ -113,20 +110,20 @@ def restored(kind: str, name: str, state: Any, classes: Classes) -> Any:
             raise Unreadable(f"holds {name}.{state}, which is not a member here") from None
     if kind == "validated":
         return cls.model_validate(state)
-    made = cls.__new__(cls)
+    value = cls.__new__(cls)
     if _is_pydantic(cls):
         fields_set = set(state["fields_set"])
-        made.__setstate__(
+        value.__setstate__(
             {f"__pydantic_{key}__": state[key] for key in ("extra", "private")}
             | {"__dict__": state["fields"], "__pydantic_fields_set__": fields_set}
         )
-        return made
-    known = [field.name for field in dataclasses.fields(cls)]
-    if sorted(known) != sorted(state):
-        raise Unreadable(f"holds an object of {name} with the fields {sorted(state)}, and here it has {sorted(known)}")
+        return value
+    names = [field.name for field in dataclasses.fields(cls)]
+    if sorted(names) != sorted(state):
+        raise Unreadable(f"holds an object of {name} with the fields {sorted(state)}, and here it has {sorted(names)}")
     for key, item in state.items():
-        object.__setattr__(made, key, item)
-    return made
+        object.__setattr__(value, key, item)
+    return value
 
 
 def is_model(kind: type) -> bool:
@@ -173,17 +170,17 @@ def _state_of_model(value: Any) -> dict[str, Any]:
     }
 
 
-def _validated(value: Any, made: Marked) -> Marked:
+def _validated(value: Any, marked: Marked) -> Marked:
     """Return a model as pydantic itself writes it, where JSON cannot say its state and the same comes back."""
-    if is_plain(made):
-        return made
+    if is_plain(marked):
+        return marked
     try:
         data = value.model_dump(mode="json", round_trip=True, exclude_unset=True)
         back = type(value).model_validate(data)
         same = back == value and repr(back) == repr(value) and back.model_fields_set == value.model_fields_set
     except Exception:  # validators and serializers are the user's own
-        return made
-    return Marked("validated", made.name, data) if same else made
+        return marked
+    return Marked("validated", marked.name, data) if same else marked
 
 
 def _is_pydantic(kind: type) -> bool:
@@ -192,25 +189,25 @@ def _is_pydantic(kind: type) -> bool:
     return base is not None and kind is not base and issubclass(kind, base)
 
 
-def _collect(hint: Any, found: dict[type, None], depth: int) -> None:
+def _collect(hint: Any, classes: dict[type, None], depth: int) -> None:
     if depth > _DEEP:
         return
     if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
-        if hint in found or not (is_model(hint) or issubclass(hint, enum.Enum)):
+        if hint in classes or not (is_model(hint) or issubclass(hint, enum.Enum)):
             return
-        found[hint] = None
+        classes[hint] = None
         for inner in _fields(hint):
-            _collect(inner, found, depth + 1)
+            _collect(inner, classes, depth + 1)
         return
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
-        _collect(typing.get_args(hint)[0], found, depth + 1)
+        _collect(typing.get_args(hint)[0], classes, depth + 1)
     elif origin is not None and origin is not typing.Literal:
-        _collect(origin, found, depth + 1)
+        _collect(origin, classes, depth + 1)
         for inner in typing.get_args(hint):
-            _collect(inner, found, depth + 1)
+            _collect(inner, classes, depth + 1)
     elif type(hint).__name__ == "TypeAliasType":  # since Python 3.12
-        _collect(hint.__value__, found, depth + 1)
+        _collect(hint.__value__, classes, depth + 1)
 
 
 def _fields(kind: type) -> Iterator[Any]:

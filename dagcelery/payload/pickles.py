@@ -193,10 +193,6 @@ def _pickler() -> type[pickle.Pickler]:
     return Pickler
 
 
-def _subimport(name: str) -> Any:
-    return import_module(name)
-
-
 def _skeleton(name: str) -> Callable[..., type]:
     def made(*arguments: Any) -> type:
         import cloudpickle.cloudpickle as library
@@ -217,7 +213,7 @@ def _class_setstate(kind: type, state: Any) -> type:
 
 
 _HERE: Final[dict[str, Callable[..., Any]]] = {
-    "subimport": _subimport,
+    "subimport": import_module,
     "_make_skeleton_class": _skeleton("_make_skeleton_class"),
     "_make_skeleton_enum": _skeleton("_make_skeleton_enum"),
     "_class_setstate": _class_setstate,
@@ -234,11 +230,11 @@ def path_to(func: object, fails: Callable[[object], bool]) -> str:
     """
     path, at, seen = [], func, {id(func)}
     for _ in range(_DEEP):
-        found = next(((step, held) for step, held in _held(at) if id(held) not in seen and fails(held)), None)
-        if found is None:
+        culprit = next(((step, held) for step, held in _held(at) if id(held) not in seen and fails(held)), None)
+        if culprit is None:
             break
-        path.append(found[0])
-        at = found[1]
+        path.append(culprit[0])
+        at = culprit[1]
         seen.add(id(at))
     return f"{', '.join(path)} of type {type(at).__module__}.{type(at).__qualname__}" if path else ""
 

@@ -1,4 +1,4 @@
-"""A keyring seals bytes so that whoever lacks the key can neither forge them nor move them to another place.
+"""A keyring seals bytes: without the key they can neither be forged nor moved to another place.
 
 Sealed bytes are laid out as follows, and nothing of the body is looked at before the MAC was compared:
 

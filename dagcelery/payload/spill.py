@@ -4,7 +4,7 @@
 is believed only if it holds the very bytes that were written, and nothing of it is decoded before that is known.
 
 A reference names no path. A file's name follows from the run, the signed address, the attempt and the digest: no
-reference, whoever forged it, leads out of the folder of its run, or to another value in it. Attempts write files of
+reference, forged or not, leads out of the folder of its run, or to another value in it. Attempts write files of
 different names. What an attempt has written that died before its commit stays unread, and goes with the run's folder.
 
 Folders are opened with fsspec, so that they may lie on a disk that all machines share or in an object store.
@@ -52,10 +52,11 @@ class Reference(bytes):
 
     @classmethod
     def parse(cls, data: Bytes, culprit: Culprit) -> Reference:
-        """Read a reference. DeserializationError if it is none."""
+        """Read a reference, or raise DeserializationError."""
         if len(data) != _REFERENCE_BYTES:
-            right = "use the same version of dagcelery on the client and its workers"
-            raise DeserializationError(named(culprit), f"refers to a file in {len(data)} bytes, which cannot be", right)
+            remedy = "use the same version of dagcelery on the client and its workers"
+            problem = f"refers to a file in {len(data)} bytes, which cannot be"
+            raise DeserializationError(named(culprit), problem, remedy)
         return cls(data)
 
     @property
@@ -80,7 +81,8 @@ class Spill:
         self.shown_url = masked(url, hides_query=True).rstrip("/")
         self.files, self._root = _opened(url, self.shown_url)
         self._last = threading.local()
-        self.has_objects = not _OBJECTS.isdisjoint(_protocols(self.files))
+        protocol = self.files.protocol
+        self.has_objects = not _OBJECTS.isdisjoint((protocol,) if isinstance(protocol, str) else protocol)
 
     def folder(self, run_id: str, begun: Callable[[], object] = lambda: None) -> Folder:
         """The folder of a run; `begun` is called before the first file is written to it from here."""
@@ -137,7 +139,7 @@ class Folder:
         return reference
 
     def _write(self, path: str, source: IO[bytes]) -> None:
-        """Write a file that nobody sees in part: again, the same bytes take its place."""
+        """Write a file that is never seen in part: again, the same bytes take its place."""
         if self._has_objects:
             with self._files.open(path, "wb") as target:
                 shutil.copyfileobj(source, target, _COPY_BYTES)
@@ -160,21 +162,16 @@ class Folder:
     def _verified(self, name: str, reference: Reference, culprit: Culprit) -> Copy:
         copy = Copy(max_size=_IN_MEMORY_BYTES)
         with _reaching(self.shown, "read"):
-            found = self._fetch(f"{self._path}/{name}", copy, reference.size)
-        if found is None:
-            right = "keep files as long as their run; take the node that wrote it back with retry_from()"
-            raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", right)
-        if found != (reference.size, bytes.fromhex(reference.digest)):
-            right = "keep others from writing there; take the node that wrote it back with retry_from()"
-            raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", right)
+            try:
+                with self._files.open(f"{self._path}/{name}", "rb") as source:
+                    content = _copied(source, copy, reference.size)
+            except FileNotFoundError:
+                remedy = "keep files as long as their run; take the node that wrote it back with retry_from()"
+                raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} is missing", remedy) from None
+        if content != (reference.size, bytes.fromhex(reference.digest)):
+            remedy = "keep others from writing there; take the node that wrote it back with retry_from()"
+            raise SpillDamaged(named(culprit), f"its file {self.shown}/{name} was changed", remedy)
         return copy
-
-    def _fetch(self, path: str, copy: Copy, most: int) -> tuple[int, bytes] | None:
-        try:
-            with self._files.open(path, "rb") as source:
-                return _copied(source, copy, most)
-        except FileNotFoundError:
-            return None
 
 
 class Copy(tempfile.SpooledTemporaryFile[bytes]):
@@ -261,16 +258,9 @@ def _opened(url: str, shown: str) -> tuple[Any, str]:
     except ImportError as error:
         raise NotConfigured(f"{VARIABLE} is {shown}, and what opens it is not installed", str(error)) from error
     except Exception as error:  # whatever a file system says to what it is given
-        wrong = f"is {shown}, which cannot be opened: {error}"
-        raise InvalidSetting(
-            VARIABLE, wrong, "write one such as file:///var/dagcelery or s3://bucket/folder"
-        ) from error
+        remedy = "write one such as file:///var/dagcelery or s3://bucket/folder"
+        raise InvalidSetting(VARIABLE, f"is {shown}, which cannot be opened: {error}", remedy) from error
     return files, str(root).rstrip("/")
-
-
-def _protocols(files: Any) -> Sequence[str]:
-    found = files.protocol
-    return (found,) if isinstance(found, str) else tuple(found)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Python's own encoder changes more: keys become text, enums and named tuples lose their class, numbers of other
 libraries become plain ones. What would change is refused, naming the path to it and the remedy. Dates and times,
-Decimal, UUID and `Skipped` are written as objects, and come back (`json_types`).
+Decimal, UUID and `Skipped` are written as objects, and come back.
 
 Each is an object with one key, which is ours: ``{"dagcelery.value": ["date", "2024-01-02"]}``. A user's dict that looks
 like one is written as the pairs that it is made of, and so it comes back as that dict. Only exact types are carried,
@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import chain
 from json import encoder as json_encoder
 from typing import Any, Final
@@ -27,7 +28,7 @@ from zoneinfo import ZoneInfo
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.serializers.refusals import short, type_name
+from dagcelery.payload.serializers.refusals import CLEAN, SURROGATE, is_encodable, short, type_name
 from dagcelery.text import digits
 
 
@@ -43,12 +44,12 @@ class Skipped:
     message: str
 
     def encode(self) -> bytes:
-        """As bytes, to be sealed."""
+        """Return it as bytes, to be sealed."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Skipped:
-        """What `encode` was told."""
+        """Return what `encode` wrote."""
         return cls(**json.loads(bytes(data)))
 
 
@@ -103,29 +104,29 @@ def to_json(value: Any) -> Any:
     return {_VALUE: writer(value)}
 
 
-def from_json(found: dict[str, Any], restore: Callable[[str, str, Any], Any] | None = None) -> Any:
+def from_json(pairs: dict[str, Any], restore: Callable[[str, str, Any], Any] | None = None) -> Any:
     """Return the value that an object of JSON stands for: any other object of JSON is a dict.
 
     `restore` makes objects that were `Marked`; without it they are refused. Raises Unreadable.
     """
-    if len(found) != 1:
-        return found
-    (key, parts), *_ = found.items()
+    if len(pairs) != 1:
+        return pairs
+    (key, parts), *_ = pairs.items()
     if key == _SKIPPED and type(parts) is list and list(map(type, parts)) == [str] * 3:
         return Skipped(*parts)
     if key != _VALUE or type(parts) is not list or not parts:
-        return found
+        return pairs
     if len(parts) == 3 and type(parts[1]) is str and type(parts[0]) is str and parts[0] in _OF_CLASSES:
         if restore is None:
             raise Unreadable(f"holds an object of {parts[1]}, which no annotation names here")
         return restore(*parts)
     reader = _READERS.get(parts[0]) if type(parts[0]) is str else None
     try:
-        return found if reader is None else reader(*parts[1:])
+        return pairs if reader is None else reader(*parts[1:])
     except Unreadable:
         raise
     except (TypeError, ValueError, OverflowError, InvalidOperation):
-        return found  # others may write anything; everything that we write can be read
+        return pairs  # others may write anything; everything that we write can be read
 
 
 def looks_like_ours(value: Any) -> bool:
@@ -142,34 +143,20 @@ def escaped(value: Any) -> Any:
     """Return `value` with such dicts as pairs."""
     kind = type(value)
     if kind is dict:
-        made = {key: escaped(item) for key, item in value.items()}
-        return {_VALUE: ["dict", list(map(list, made.items()))]} if _is_marked(made) else made
+        items = {key: escaped(item) for key, item in value.items()}
+        return {_VALUE: ["dict", list(map(list, items.items()))]} if _is_marked(items) else items
     if kind is Marked:
         return Marked(value.kind, value.name, escaped(value.state))
     return list(map(escaped, value)) if kind in (list, tuple, LazyList) else value
-
-
-def zone_fault(value: Any) -> tuple[str, str] | None:
-    """Return what is wrong with the zone of a date or time, and what would be right; None if nothing is."""
-    try:
-        to_json(value)
-    except UnknownZone as error:
-        return str(error), _ZONES
-    return None
 
 
 def _is_marked(value: Mapping[str, Any]) -> bool:
     return len(value) == 1 and not _MARKS.isdisjoint(value)
 
 
-def _write_datetime(value: datetime.datetime) -> list[Any]:
+def _write_moment(value: datetime.datetime | datetime.time) -> list[Any]:
     naive = value.replace(tzinfo=None, fold=0).isoformat()
-    return ["datetime", naive, *_zone_parts(value.tzinfo, value.fold)]
-
-
-def _write_time(value: datetime.time) -> list[Any]:
-    naive = value.replace(tzinfo=None, fold=0).isoformat()
-    return ["time", naive, *_zone_parts(value.tzinfo, value.fold)]
+    return [type(value).__name__, naive, *_zone_parts(value.tzinfo, value.fold)]
 
 
 def _zone_parts(zone: datetime.tzinfo | None, fold: int) -> list[Any]:
@@ -197,18 +184,14 @@ def _zone(parts: Any) -> datetime.tzinfo | None:
         raise Unreadable(f"needs the time zone {parts!r}, which is not known here; install tzdata") from error
 
 
-def _read_datetime(text: str, zone: Any = None, fold: int = 0) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text).replace(tzinfo=_zone(zone), fold=fold)
-
-
-def _read_time(text: str, zone: Any = None, fold: int = 0) -> datetime.time:
-    return datetime.time.fromisoformat(text).replace(tzinfo=_zone(zone), fold=fold)
+def _read_moment(kind: Any, text: str, zone: Any = None, fold: int = 0) -> Any:
+    return kind.fromisoformat(text).replace(tzinfo=_zone(zone), fold=fold)
 
 
 _WRITERS: Final[Mapping[type, Callable[[Any], list[Any]]]] = {
     datetime.date: lambda value: ["date", value.isoformat()],
-    datetime.datetime: _write_datetime,
-    datetime.time: _write_time,
+    datetime.datetime: _write_moment,
+    datetime.time: _write_moment,
     datetime.timedelta: lambda value: ["timedelta", value.days, value.seconds, value.microseconds],
     Decimal: lambda value: ["Decimal", str(value)],
     uuid.UUID: lambda value: ["UUID", value.hex],
@@ -216,8 +199,8 @@ _WRITERS: Final[Mapping[type, Callable[[Any], list[Any]]]] = {
 
 _READERS: Final[Mapping[str, Callable[..., Any]]] = {
     "date": datetime.date.fromisoformat,
-    "datetime": _read_datetime,
-    "time": _read_time,
+    "datetime": partial(_read_moment, datetime.datetime),
+    "time": partial(_read_moment, datetime.time),
     "timedelta": datetime.timedelta,
     "Decimal": Decimal,
     "UUID": uuid.UUID,
@@ -375,7 +358,7 @@ def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_n
         yield path[:3], "is nested too deeply for JSON", "make it flatter, or use AsPickle()"
     elif kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not _encodable(key):
+            if type(key) is not str or not is_encodable(key):
                 yield path, *_wrong_key(key)
             yield from _culprits(item, (*path, key), (*above, id(value)), allow_nan)
     elif kind in _LISTS:
@@ -387,15 +370,17 @@ def _culprits(value: Any, path: tuple[Any, ...], above: tuple[int, ...], allow_n
                 yield from _culprits(item, (*path, Attribute(name)), (*above, id(value)), allow_nan)
         else:
             yield from _culprits(value.state, path, above, allow_nan)
-    elif kind is str and not _encodable(value):
-        yield path, "is a str with a lone surrogate, which UTF-8 cannot hold", _SURROGATE
+    elif kind is str and not is_encodable(value):
+        yield path, SURROGATE, _SURROGATE
     elif kind is float and value - value != 0 and not allow_nan:
         yield path, f"is {value}, which JSON cannot say", "use None in its place, or AsJSON(allow_nan=True)"
     elif kind is int and not _has_text(value):
         yield path, f"is an int of about {digits(value):,} digits, more than Python writes", _DIGITS
     elif kind in CARRIED:
-        if fault := zone_fault(value):
-            yield path, *fault
+        try:
+            to_json(value)
+        except UnknownZone as error:
+            yield path, str(error), _ZONES
     elif kind not in _SCALARS:
         yield path, *_wrong_type(value)
 
@@ -404,15 +389,7 @@ _DEEP: Final = 300
 
 _DIGITS: Final = "pass text, such as hex(value), or use AsPickle()"
 
-_SURROGATE: Final = 'clean it with text.encode("utf-8", "replace").decode(), or use AsPickle()'
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_SURROGATE: Final = f"{CLEAN}, or use AsPickle()"
 
 
 def _has_text(value: int) -> bool:

@@ -89,7 +89,7 @@ class Items:
 
 
 def seal_bytes(keyring: Keyring, address: bytes, attempt: int, *body: Bytes) -> bytes:
-    """Seal bytes that are no user's value: a plan, a failure, a record."""
+    """Seal bytes of our own: a plan, a failure, a record."""
     context = addresses.attempted(address, attempt)
     return keyring.seal(context, *body, prefix=attempt.to_bytes(_ATTEMPT_BYTES, "big"))
 
@@ -329,8 +329,8 @@ class SplitList:
 
     def __iter__(self) -> Iterator[tuple[int, int, bytes]]:
         for lo, hi, address, body in self._bodies():
-            attempt, found = self._files.get(lo, (self.attempt, body))
-            yield lo, hi, seal_bytes(self._keyring, address, attempt, found)
+            attempt, content = self._files.get(lo, (self.attempt, body))
+            yield lo, hi, seal_bytes(self._keyring, address, attempt, content)
 
     def _bodies(self) -> Iterator[tuple[int, int, bytes, bytes]]:
         parts = self._spool.parts()
@@ -346,7 +346,7 @@ class SplitList:
                 self._files[lo] = placed(self._codec, address, self.attempt, body, folder)
 
     def close(self) -> None:
-        """Let go of the temporary file, if there is one; else that happens when nobody refers to the list."""
+        """Close the temporary file, if there is one; garbage collection would do it later."""
         self._spool.close()
 
     def __enter__(self) -> SplitList:

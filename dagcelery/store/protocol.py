@@ -190,7 +190,7 @@ class RunReader(Protocol):
         """What is claimed, has failed or waits for its time."""
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
-        """How far these steps of these scopes are, by scope and step; a scope that was not opened is left out.
+        """How far these steps of these scopes, and CLOSE, are, by scope and step; without scopes that are not opened.
 
         Only `total` (-1: not known yet), `done`, `skipped` and times: what is outstanding is told by `outstanding`.
         """

@@ -12,6 +12,7 @@ from dagcelery.store import wire
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import AsyncListen, Listen, StoreServer
 from dagcelery.store.records import (
+    CLOSE,
     ROOT,
     Block,
     Counts,
@@ -125,10 +126,11 @@ class ReaderAdapter:
         for portion in wire.portions(asking, 10):
             asked = self._server.client.pipeline(transaction=False)
             for scope, steps in portion:
-                asked.hmget(key(run_id, "s", scope), "left", *wire.step_fields(steps))
-            for (scope, steps), (left, *state) in zip(portion, asked.execute(), strict=True):
+                asked.hmget(key(run_id, "s", scope), "left", "closed", *wire.step_fields(steps))
+            for (scope, steps), (left, closed, *state) in zip(portion, asked.execute(), strict=True):
                 if left is not None:
-                    counts.setdefault(scope, {}).update(wire.step_counts(steps, state))
+                    closing = {CLOSE: Counts(total=1, done=int(closed or 0))}
+                    counts.setdefault(scope, closing).update(wire.step_counts(steps, state))
         return counts
 
     def _unstaged(self, run_id: str, data: bytes) -> bytes:

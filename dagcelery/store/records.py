@@ -343,6 +343,8 @@ class Counts:
     retrying: int = 0
     skipped: int = 0
     cached: int = 0
+    is_begun: bool = True
+    """False for a fan-out over an empty list that no worker has closed yet; said by `RunReader.within` only."""
 
 
 @dataclass(frozen=True, slots=True)

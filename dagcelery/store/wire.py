@@ -454,7 +454,8 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
         once, items, done, skipped = state[4 * at : 4 * at + 4]
         if items is not None:
             left_out = min(int(skipped or 0), int(done or 0))
-            yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out)
+            is_begun = int(items) > 0 or done is not None
+            yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)
         elif once is not None:
             _, _, started, seconds, _ = once.decode().split("|", 4)
             yield step, Counts(total=1, done=1, started=float(started), ended=float(started) + float(seconds))

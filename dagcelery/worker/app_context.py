@@ -20,6 +20,7 @@ from celery import Celery, _state, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
+from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured
@@ -32,7 +33,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.worker import sender
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
-from dagcelery.worker.signals import Announcer, lower_own_messages, show_pieces
+from dagcelery.worker.signals import Announcer, lower_own_messages, report_run, show_pieces
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ _SLOTS_KEPT_SECONDS = 2.0
 
 
 class AppContext:
-    """The settings of one app, its store and sender, and the engine of this process."""
+    """The settings of one app, its store and sender, and in each process one access to runs."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
@@ -186,6 +187,7 @@ class AppContext:
         self.sender = CelerySender(self)
         self.open_store: Callable[[str], Store] = store_on_redis
         self._store: Store | None = None
+        self._control: RunControl | None = None
         self._engine: Engine | None = None
         self._pid = 0
         # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
@@ -213,8 +215,18 @@ class AppContext:
         return self._store
 
     @property
+    def control(self) -> RunControl:
+        """What submits, watches and ends runs in this process, whether it is a worker's or not."""
+        self._after_fork()
+        if self._control is None:
+            self._check_conf()
+            arguments = (self.store, self.keyring, self.settings, self.sender)
+            self._control = RunControl(*arguments, on_end=report_run, imports=self.imports)
+        return self._control
+
+    @property
     def engine(self) -> Engine:
-        """The engine of this process."""
+        """The engine of this worker's process."""
         self._after_fork()
         if self._engine is None:
             self._check_conf()
@@ -243,7 +255,7 @@ class AppContext:
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
-            self._pid, self._store, self._engine = os.getpid(), None, None
+            self._pid, self._store, self._control, self._engine = os.getpid(), None, None, None
 
 
 class CelerySender:

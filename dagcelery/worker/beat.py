@@ -17,7 +17,6 @@ was last due; if it dies after that, the run goes on, and submitting it again wi
 from __future__ import annotations
 
 import glob
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +42,7 @@ from dagcelery.errors import (
     StoreUnavailable,
 )
 from dagcelery.frontends.yaml import load
+from dagcelery.importing import Unimportable, import_module
 from dagcelery.model import DAG, EMPTY, Buildable, FromParam
 from dagcelery.model.schedules import Numbers, Schedule, check_given
 from dagcelery.settings import Settings
@@ -205,10 +205,9 @@ def _modules(app: Celery, imports: Iterable[str]) -> list[str]:
     """
     for name in imports:
         try:
-            importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # a module's body raises what it likes
-            problem = f"names {name}, which cannot be imported: {type(error).__name__}: {error}"
-            raise InvalidSetting("DAGCELERY_IMPORTS", problem, "write modules on Python's path") from error
+            import_module(name)
+        except Unimportable as error:
+            raise InvalidSetting("DAGCELERY_IMPORTS", error.problem, error.remedy) from error
     named = (*imports, *(str(name) for name in cast(Any, app.loader).task_modules))
     loaded = [name for name in sys.modules if any(f"{name}.".startswith(f"{each}.") for each in named)]
     beside = [name for name, module in list(sys.modules.items()) if app in _apps(module)]

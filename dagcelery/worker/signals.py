@@ -93,6 +93,13 @@ def _report_end(view: RunView, scope: Scope, step: int, how: str, attempt: int |
         log.log(level, "run %s: node %s is done (%s)", view.run_id, node, how, extra=extra)
 
 
+def report_run(run_id: str, dag: str, state: str, seconds: float) -> None:
+    """Log the end of a run, in the process that has ended it."""
+    about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
+    how = state.replace("_", " ")
+    log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
+
+
 def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attempt: int | None) -> dict[str, Any]:
     queue = view.program.step(scope.body, step).queue if step >= 0 and view.program.knows(scope.body) else ""
     item = None if index < 0 else index
@@ -228,9 +235,7 @@ class Announcer(Listener):
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Log the end of a run."""
-        about = {"action": "run_ended", "run": run_id, "dag": dag, "state": state, "seconds": seconds}
-        how = state.replace("_", " ")
-        log.info("run %s of %s ended as %s after %.3f s", run_id, dag, how, seconds, extra=about)
+        report_run(run_id, dag, state, seconds)
 
 
 def _may_retry(view: RunView, claim: Claim) -> bool:

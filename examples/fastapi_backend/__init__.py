@@ -1,1 +1,1 @@
-"""A web backend on FastAPI: `uvicorn fastapi_backend.web:app` in the folder above, with workers beside it."""
+"""A web backend on FastAPI: run `uvicorn fastapi_backend.web:app` in the folder above, and workers."""

@@ -1,6 +1,6 @@
-"""What the workers do: darts are thrown at a square, and those that hit the circle in it tell what pi is.
+"""The tasks of the workers: throw darts at a square; the share inside its circle approximates pi.
 
-Notice that only workers import this module. One may think of numpy here, and of a model of some gigabytes.
+Notice that only workers import this module. Imagine numpy here, and a model of some gigabytes.
 """
 
 from __future__ import annotations

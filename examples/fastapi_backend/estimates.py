@@ -1,7 +1,7 @@
-"""What the web process knows of the pipeline: its name and its parameters.
+"""The web process's view of the pipeline: its name and its parameters.
 
 Notice that the pipeline is imported where this task runs, in a worker. The task is dynamic, so the DAG that it calls
-follows it as a part of the run, with a state for each of its nodes.
+becomes part of the run, with a state for each of its nodes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Load for `fastapi_backend.web`: many clients submit at once, and afterwards every single run must be there and right.
+"""Load for `fastapi_backend.web`: many clients submit at once, and afterwards every run must exist and be right.
 
-Call `python -m fastapi_backend.load http://127.0.0.1:8000` in the folder above, while the app and a worker run.
+Run `python -m fastapi_backend.load http://127.0.0.1:8000` in the folder above, while the app and a worker run.
 """
 
 from __future__ import annotations

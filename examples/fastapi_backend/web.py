@@ -1,9 +1,9 @@
-"""Runs behind a web interface: submit with an idempotency key, look, watch, fetch the result, cancel.
+"""Runs behind a web interface: submit with an idempotency key, inspect, watch, fetch the result, cancel.
 
-Notice that no handler blocks the event loop, and that whoever waits for a result or watches takes no thread. A client
-that repeats a request with the same key gets the same run. A browser's `EventSource` that was cut off goes on behind
-the last event that it has seen, at any process of this app: it says which in `Last-Event-ID`. This app knows nothing
-that the store does not know, so there may be many processes of it, and any of them may be restarted.
+Notice that handlers do not block the event loop, and that waiting for a result or for events takes no thread. A client
+that repeats a request with the same key gets the same run. A browser's `EventSource` that lost its connection continues
+after the last event that it has seen, with any process of this app: it sends `Last-Event-ID`. This app has no state
+outside the store, so there may be many processes of it, and each may be restarted.
 """
 
 from __future__ import annotations

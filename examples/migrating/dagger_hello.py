@@ -1,6 +1,6 @@
 """Run py-dagger's hello world; only the imports are new.
 
-Notice that decorators stand bare or are called, and that `invoke` returns a mapping of outputs, here an empty one.
+Notice that decorators may be bare or called, and that `invoke` returns a mapping of outputs, here an empty one.
 """
 
 from __future__ import annotations

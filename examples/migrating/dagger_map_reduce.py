@@ -1,7 +1,7 @@
 """Run py-dagger's map-reduce in this process, and then on workers.
 
-Notice that `invoke` gives outputs by name, as it did, and that nodes have the names that py-dagger gave them. The built
-DAG is one like any other here: `submit` takes it, and its result is what the body returns.
+Notice that `invoke` returns outputs by name, as it did, and that nodes have the names that py-dagger gave them. The
+built DAG is like any other here: `submit` takes it, and its result is the return value of the body.
 """
 
 from __future__ import annotations

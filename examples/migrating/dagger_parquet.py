@@ -1,7 +1,7 @@
-"""Let each key of a py-dagger task's result travel in a format of its own: `pip install 'dagcelery[arrow]' pandas`.
+"""Give each key of a py-dagger task's result a format of its own: `pip install 'dagcelery[arrow]' pandas`.
 
-Notice that `AsParquet` need not be written by yourself any more. Yours would do as well: a serializer is what it was,
-an object with `extension`, `serialize(value, writer)` and `deserialize(reader)`.
+Notice that you need not write `AsParquet` yourself any more. Yours would work as well: a serializer is still an object
+with `extension`, `serialize(value, writer)` and `deserialize(reader)`.
 """
 
 from __future__ import annotations

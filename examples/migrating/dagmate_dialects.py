@@ -1,7 +1,7 @@
 """Run workflows of dagmate's two dialects; only the import is new.
 
-Notice that `activate` returns the workflows: each can be called, which runs it here, or given to `submit`. A schedule
-may be left out, and what is wrong in a file is told with its line. Nothing of the project knows dagcelery.
+Notice that `activate` returns the workflows: each can be called, which runs it here, or passed to `submit`. A schedule
+is optional, and a mistake in a file is reported with its line. The project itself does not import dagcelery.
 """
 
 from __future__ import annotations

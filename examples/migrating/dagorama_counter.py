@@ -1,8 +1,8 @@
 """Run dagorama's example; only the imports are new.
 
 Notice that each decorated method that a decorated method calls becomes a task of its own, and that the four slow ones
-are executed side by side. `launch_workers(4)` starts one Celery worker with four processes, and `launch_broker` a
-server for the length of the block; where DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL are set it does nothing.
+are executed in parallel. `launch_workers(4)` starts one Celery worker with four processes, and `launch_broker` a server
+for the length of the block; if DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL are set, it does nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Keep a method to workers with a GPU; only the imports are new.
+"""Restrict a method to workers with a GPU; only the imports are new.
 
-Notice that the run waits, and `resolve` says None, until a worker comes that tolerates the taint. On other machines
+Notice that the run waits, and `resolve` returns None, until a worker starts that tolerates the taint. On other machines
 that is `dagcelery worker --toleration GPU`, or `celery -A dagcelery worker -Q GPU`.
 """
 

@@ -1,7 +1,7 @@
 """Run pydags' six stages, one by one and on several processes; only the imports are new.
 
-Notice that a stage starts when those that it comes after are done, and waits for no group, and that no Redis has to
-run for it.
+Notice that a stage starts when the stages before it are done, without waiting for a group, and that no Redis has to
+run.
 """
 
 from __future__ import annotations

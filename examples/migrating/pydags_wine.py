@@ -1,7 +1,7 @@
-"""Run pydags' pipeline of three stages that hand data on by name; only the imports are new, and the data is made here.
+"""Run pydags' pipeline of three stages that pass data by name; only the imports are new, and the data is made here.
 
-Notice that `redis_instance=` may be left out: then values stand beside the run, in memory for `start()`, and two runs
-never read each other's. With a client they stand in that Redis.
+Notice that `redis_instance=` is optional: without it, values are kept with the run, in memory for `start()`, and runs
+never read each other's. With a client, they are kept in that Redis.
 """
 
 from __future__ import annotations

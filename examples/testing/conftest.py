@@ -1,4 +1,4 @@
-"""What the tests' workers are like: two processes, which tolerate what this project's tasks are tainted with."""
+"""The tests' workers: two processes, which tolerate the taints of this project's tasks."""
 
 from __future__ import annotations
 

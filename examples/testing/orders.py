@@ -1,4 +1,4 @@
-"""A shop's orders: what is paid is packed on machines with a press, and the day's total is booked."""
+"""A shop's orders: paid ones are packed on machines with a press, and the day's total is booked."""
 
 from __future__ import annotations
 

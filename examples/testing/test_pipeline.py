@@ -1,7 +1,7 @@
-"""Tests of a DAG, from the cheapest to the hardest: run them with `pytest`; nothing else has to be there or running.
+"""Tests of a DAG, from the cheapest to the hardest: run them with `pytest`; nothing else is needed.
 
-Notice that a test asks for what it needs by the fixture's name: `dag_invoke` for this process, `dag_cluster` for
-Celery workers and a server of this machine, `dag_faults` for workers to which harm can be done. All tests share those.
+Notice that a test names the fixture that it needs: `dag_invoke` for this process, `dag_cluster` for Celery workers and
+a server on this machine, `dag_faults` for workers that can be killed. All tests share those.
 """
 
 from __future__ import annotations

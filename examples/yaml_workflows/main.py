@@ -1,7 +1,7 @@
 """Read workflows from a YAML file, and run one of them.
 
-Notice that nothing of the project knows dagcelery: steps are plain functions, and the file says how they depend on each
-other. `dagcelery config check conf/config.yml`, in this folder, says the same without a program.
+Notice that the project itself does not import dagcelery: steps are plain functions, and the file says how they depend
+on each other. `dagcelery config check conf/config.yml`, in this folder, checks the file without a program.
 """
 
 from __future__ import annotations

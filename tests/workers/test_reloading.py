@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from checkout import ROOT
 from dagcelery.cli import dag
-from dagcelery.cli.machine import log_level
+from dagcelery.cli.processes import log_level
 from dagcelery.client import Client
 from dagcelery.local import Cluster, Process
 from dagcelery.local import cluster as local_cluster

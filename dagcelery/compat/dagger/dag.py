@@ -1,4 +1,4 @@
-"""`dagger.dag`: a DAG that keeps py-dagger's rules, and what is checked before it runs."""
+"""`dagger.dag`: a DAG that keeps py-dagger's rules, and the check of its parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["DAG", "CyclicDependencyError", "Node", "SupportedInputs", "Supported
 
 
 class DAG(model.DAG):
-    """Nodes that feed each other. Raises InvalidDag, which is a ValueError, or CyclicDependencyError."""
+    """Nodes that feed each other.
+
+    Raises InvalidDag, which is a ValueError, or CyclicDependencyError.
+    """
 
     def __init__(
         self,

@@ -7,5 +7,8 @@ __all__ = ["FromNodeOutput", "FromParam", "validate_name"]
 
 
 def validate_name(name: str) -> None:
-    """Refuse a name that no input may have. Raises InvalidDag, which is a ValueError."""
+    """Refuse a name that no input may have.
+
+    Raises InvalidDag, which is a ValueError.
+    """
     check_name("an input", "Inputs", name)

@@ -7,5 +7,8 @@ __all__ = ["FromKey", "FromProperty", "FromReturnValue", "validate_name"]
 
 
 def validate_name(name: str) -> None:
-    """Refuse a name that no output may have. Raises InvalidDag, which is a ValueError."""
+    """Refuse a name that no output may have.
+
+    Raises InvalidDag, which is a ValueError.
+    """
     check_name("an output", "Outputs", name)

@@ -1,4 +1,4 @@
-"""The rules of py-dagger that fell here, kept for programs that rely on them; a broken one raises InvalidDag."""
+"""Rules of py-dagger that dagcelery does not have, for programs that rely on them; they raise InvalidDag."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def _check_partition(name: str, node: Node, dag: DAG) -> None:
     source = node.inputs[node.partition_by_input or ""]
     start = f"Node '{name}' is partitioned by its input '{node.partition_by_input}'"
     if not isinstance(source, FromNodeOutput):
-        wrong = f"'{node.partition_by_input}' does not come from the output of another node"
-        raise InvalidDag(start, wrong, _SAY_NATIVELY)
+        problem = f"'{node.partition_by_input}' does not come from the output of another node"
+        raise InvalidDag(start, problem, _SAY_NATIVELY)
     other = dag.nodes[source.node]
     if _is_partitioned(other):
         raise InvalidDag(start, f"it comes from node '{source.node}', which is also partitioned", _SAY_NATIVELY)
     if not getattr(other.outputs[source.output], "is_partitioned", False):
-        wrong = f"it comes from the output '{source.output}' of node '{source.node}', which is not partitioned"
-        raise InvalidDag(start, wrong, _SAY_NATIVELY)
+        problem = f"it comes from the output '{source.output}' of node '{source.node}', which is not partitioned"
+        raise InvalidDag(start, problem, _SAY_NATIVELY)

@@ -16,7 +16,10 @@ __all__ = ["SupportedInputs", "SupportedOutputs", "Task"]
 
 
 class Task(model.Task):
-    """A function with its inputs and outputs. Raises InvalidDag, which is a ValueError, or a TypeError as well."""
+    """A function with its inputs and outputs.
+
+    Raises InvalidDag, which is a ValueError, or a TypeError as well.
+    """
 
     def __init__(
         self,

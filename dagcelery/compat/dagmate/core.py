@@ -19,15 +19,17 @@ class Dagmate:
         self, config_file: str | os.PathLike[str] | None = None, config: Mapping[str, Any] | None = None
     ) -> None:
         if (config_file is None) == (config is None):
-            found = "there is none" if config is None else "there are two"
-            raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and {found}", "give either")
+            count = "none" if config is None else "two"
+            raise InvalidConfig("Dagmate(...)", None, "", f"takes one configuration, and got {count}", "give either")
         self._config = config if config_file is None else config_file
         self.workflows: Mapping[str, ConfiguredWorkflow] = {}
 
     def activate(self) -> Mapping[str, ConfiguredWorkflow]:
-        """Read the configuration, import its modules, and return its workflows by name. Raises InvalidConfig.
+        """Read the configuration, import its modules, and return its workflows by name.
 
         A workflow can be called, which runs it here, and given to `dagcelery.submit`, which runs it on workers.
+
+        Raises InvalidConfig.
         """
         assert self._config is not None
         self.workflows = {workflow.name: workflow for workflow in load(self._config)}

@@ -40,13 +40,19 @@ class Decorator:
         return Node(func, self._options)
 
     def syncfn(self, func: Callable[P, T]) -> TaskFunction[P, T]:
-        """Decorate a function that is not async. Raises InvalidDag, which is a ValueError."""
+        """Decorate a function that is not async.
+
+        Raises InvalidDag, which is a ValueError.
+        """
         if iscoroutinefunction(func):
             raise InvalidDag(f"{func.__qualname__}", "is async", "dagorama().asyncfn is required for async functions")
         return self(func)
 
     def asyncfn(self, func: Callable[P, Awaitable[T]]) -> TaskFunction[P, Awaitable[T]]:
-        """Decorate an async function. Raises InvalidDag, which is a ValueError."""
+        """Decorate an async function.
+
+        Raises InvalidDag, which is a ValueError.
+        """
         if not iscoroutinefunction(func):
             raise InvalidDag(f"{func!r}", "is not async", "dagorama().syncfn is required for sync functions")
         return self(func)
@@ -62,6 +68,7 @@ def dagorama(queue_name: Any = None, taint_name: str | None = None, retry: Retry
     """Decorate a method, as ``@dagorama``, ``@dagorama()`` or ``@dagorama(taint_name="GPU").syncfn``.
 
     `queue_name` is the queue that it waits on, `taint_name` keeps it to workers that tolerate it: either, not both.
+
     Raises InvalidDag, which is a ValueError.
     """
     if callable(queue_name):

@@ -24,7 +24,7 @@ class DAGInstance:
 
 @dataclass(frozen=True)
 class DAGPromise:
-    """Stands for what the entrypoint will return."""
+    """The value that the entrypoint will return."""
 
     identifier: str
 
@@ -50,12 +50,12 @@ class DAGDefinition(Workflow, serializer=AsPickle()):
 
 
 def resolve(instance: DAGInstance, promise: DAGPromise) -> Any:
-    """Return what the entrypoint came to, however many nodes later; None while that is not known.
+    """Return the value of the entrypoint, however many nodes later; None while it is not known.
 
-    Raises NodeFailed, which names the node, if it will never be.
+    Raises NodeFailed, which names the node, if it never will be.
     """
     if not isinstance(promise, DAGPromise):
-        right = "give both of what a definition returned: resolve(instance, promise)"
-        raise InvalidParameters(f"{promise!r}", "is not a promise", right)
+        remedy = "give both values that the call of a definition returned: resolve(instance, promise)"
+        raise InvalidParameters(f"{promise!r}", "is not a promise", remedy)
     run: Run[Any] = Run(promise.identifier)
     return run.result() if run.state.is_end else None

@@ -15,7 +15,10 @@ class RetryConfiguration(ABC):
 
     @abstractmethod
     def as_retry(self) -> Retry:
-        """Return the same as dagcelery says it. Raises InvalidDag."""
+        """Return the same as dagcelery says it.
+
+        Raises InvalidDag.
+        """
 
 
 @dataclass

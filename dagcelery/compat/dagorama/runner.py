@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from dagcelery.cli.machine import consumed
+from dagcelery.cli.processes import consumed
 from dagcelery.client import Client, Run, default_client, runs
 from dagcelery.compat.dagorama.decorators import QUEUES
 from dagcelery.errors import CodeMismatch, InvalidParameters
@@ -56,11 +56,11 @@ class Worker:
     def _has_work(self, run_id: str) -> bool:
         """Whether something of a run is ready for this worker, or may be soon: it is being done, or tried again."""
         store = self._client.store
-        before, found = store.reader.progress(run_id), store.reader.outstanding(run_id)
-        if before is None or found.claimed or found.retrying or found.blocked:
+        before, pieces = store.reader.progress(run_id), store.reader.outstanding(run_id)
+        if before is None or pieces.claimed or pieces.retrying or pieces.blocked:
             return before is not None
-        # If nothing was finished in between, nothing became ready either.
-        is_ready = any(pieces and queue in self._queues for queue, pieces in before.ready.items())
+        # Nothing became ready if nothing was finished in between.
+        is_ready = any(count and queue in self._queues for queue, count in before.ready.items())
         return is_ready or store.reader.progress(run_id) != before
 
 
@@ -69,7 +69,9 @@ def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[lis
     """Run one worker with `n` processes for the length of a block, as a list of one.
 
     It serves the default queue and those that decorators of this program name. With `exit_on_completion` it can be
-    joined. Raises InvalidParameters, NotConfigured.
+    joined.
+
+    Raises InvalidParameters, NotConfigured.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidParameters(f"n={n!r}", "Must launch at least one worker", "give 1 or more")
@@ -115,10 +117,10 @@ async def execute_worker_async(
 def _served(include: Iterable[str] = (), exclude: Iterable[str] = (), tolerations: Iterable[str] = ()) -> list[str]:
     """Return the queues of a worker: those that are named, else the default one and those that decorators name."""
     named = words("include_queues", include) or (*consumed((), (), ()), *QUEUES)
-    found = consumed(words("queue_tolerations", tolerations), named, words("exclude_queues", exclude))
-    if not found:
+    queues = consumed(words("queue_tolerations", tolerations), named, words("exclude_queues", exclude))
+    if not queues:
         raise InvalidParameters("the worker", "has no queue left to consume", "exclude fewer")
-    return found
+    return queues
 
 
 @contextmanager

@@ -15,7 +15,9 @@ __all__ = ["launch_broker"]
 def launch_broker() -> Iterator[None]:
     """Run a server of this machine for definitions that are called in the block, and for workers launched in it.
 
-    Where DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL say which server there is, it is used. Raises NotConfigured.
+    Where DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL say which server there is, it is used.
+
+    Raises NotConfigured.
     """
     settings = Settings.from_environment()
     if settings.broker_url and settings.store_url:

@@ -29,13 +29,19 @@ class Serializer:
     serializer: ClassVar[model.Serializer]
 
     def serialize(self, obj: object) -> bytes:
-        """Return an object as bytes. Raises SerializationError."""
+        """Return an object as bytes.
+
+        Raises SerializationError.
+        """
         writer = BytesIO()
         self.serializer.serialize(obj, writer)
         return writer.getvalue()
 
     def deserialize(self, serialized_obj: bytes) -> Any:
-        """Return the object that the bytes hold. Raises DeserializationError."""
+        """Return the object that the bytes hold.
+
+        Raises DeserializationError.
+        """
         if not isinstance(serialized_obj, bytes):
             kind = type(serialized_obj).__name__
             raise DeserializationError("what should be read", f"is of type {kind}", "give bytes")

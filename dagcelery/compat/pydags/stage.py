@@ -13,7 +13,7 @@ __all__ = ["DecoratorStage", "DiskCacheStage", "RedisStage", "Stage", "stage"]
 
 
 class DiskCacheStage(stages.DiskCacheStage):
-    """A stage whose values stand in files: in the folder of a `cache` as diskcache has them, or in that folder."""
+    """A stage whose values are kept in files: in the folder of a diskcache `Cache`, or in that folder."""
 
     def __init__(self, cache: Any = None) -> None:
         directory: str | os.PathLike[str] | None = getattr(cache, "directory", cache)

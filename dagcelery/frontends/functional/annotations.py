@@ -13,7 +13,7 @@ Path: TypeAlias = tuple[PathStep, ...]
 
 
 def arity(hint: Any) -> int | None:
-    """Return how many values a fixed tuple or a named tuple has; None for whatever may have any number."""
+    """Return how many values a fixed tuple or a named tuple has; None if it may have any number."""
     hint = bare(hint)
     if is_named_tuple(hint):
         return len(vars(hint)["_fields"])
@@ -70,29 +70,29 @@ def _item(items: Any, index: object) -> object:
 
 
 def _fields(cls: Any) -> dict[str, object]:
-    found: dict[str, object] = {}
+    hints: dict[str, object] = {}
     for base in reversed(cls.__mro__):
-        found |= fields(base)
-    return found
+        hints |= fields(base)
+    return hints
 
 
 def serializer_of(hint: object) -> Serializer | Serialize | None:
     """Return the serializer within ``Annotated[T, AsParquet()]``."""
     if get_origin(hint) is not Annotated:
         return None
-    return next((found for found in get_args(hint)[1:] if _is_serializer(found)), None)
+    return next(filter(_is_serializer, get_args(hint)[1:]), None)
 
 
-def serializer_at(given: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
+def serializer_at(option: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
     """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
     nearest = serializer_of(hint_at(hint, path)) if path else None
     if isinstance(nearest, Serializer):
         return nearest
-    named = given or serializer_of(hint)
+    named = option or serializer_of(hint)
     if isinstance(named, Serialize):
         return (named.sub_output(str(path[0][1])) if len(path) == 1 else None) or named.root
     return named
 
 
-def _is_serializer(found: object) -> bool:
-    return not isinstance(found, type | Unread) and isinstance(found, Serializer | Serialize)
+def _is_serializer(metadata: object) -> bool:
+    return not isinstance(metadata, type | Unread) and isinstance(metadata, Serializer | Serialize)

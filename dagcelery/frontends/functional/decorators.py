@@ -1,14 +1,13 @@
-"""`@task` and `@dag` keep a function what it is, and let it be a node or a graph of nodes as well.
+"""`@task` and `@dag`: decorators that keep a function callable, and make it a node or a graph of nodes as well.
 
-What a call does depends on where it is made. While a DAG is built, in its body, it records a node and returns
-an `Output`; in a dynamic task that runs it does so too, and returns a `Promise`. Anywhere else, in any other running
-task too, it calls the function.
+A call in the body of a DAG that is being built records a node and returns an `Output`; in a running dynamic task it
+does so too, and returns a `Promise`. Anywhere else, in any other running task too, it calls the function.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
@@ -56,7 +55,7 @@ R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
-"""Options that are not a task's or a DAG's to keep, and are not None where they are left out."""
+"""The defaults, where they are not None, of options that TaskOptions and DagOptions do not have."""
 
 _OF_A_SUBMISSION: Final = ("key", "client")
 
@@ -94,17 +93,15 @@ class TaskFunction(Definition[P, R_co]):
     ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):
-            raise InvalidDag(
-                f"outputs={shown(outputs)} of {short_name(fn)!r}", "is not a number of values", "give 1 or more"
-            )
+            culprit = f"outputs={shown(outputs)} of {short_name(fn)!r}"
+            raise InvalidDag(culprit, "is not a number of values", "give 1 or more")
         self._options = options
         self._outputs = outputs
         self._aliases = words("aliases", aliases)
         for alias in self._aliases:
             if not all(alias.partition(":")):
-                raise InvalidDag(
-                    f"aliases={shown(alias)} of {short_name(fn)!r}", "is not a former name", "give 'module:name'"
-                )
+                culprit = f"aliases={shown(alias)} of {short_name(fn)!r}"
+                raise InvalidDag(culprit, "is not a former name", "give 'module:name'")
         self._name: str | None = None
         self._dags: Dags = {}
 
@@ -119,7 +116,7 @@ class TaskFunction(Definition[P, R_co]):
 
     @property
     def __aliases__(self) -> tuple[str, ...]:
-        """The names, as "module:qualname", under which plans of before may ask for this task."""
+        """The former names, as "module:qualname", under which older plans may ask for this task."""
         return self._aliases
 
     @shortened
@@ -133,7 +130,9 @@ class TaskFunction(Definition[P, R_co]):
         """Return this task with other options, for one use: a node's `name`, and those of `TaskOptions`.
 
         Options that are left out stay as they are, but a place takes the place of another, and so does what becomes
-        of items. Raises InvalidDag.
+        of items.
+
+        Raises InvalidDag.
         """
         check_keywords(options, TaskUse, f"{self.__name__}.options()")
         name, others = options.get("name"), {key: value for key, value in options.items() if key != "name"}
@@ -144,8 +143,11 @@ class TaskFunction(Definition[P, R_co]):
         return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
     def forget(self) -> int:
-        """Drop the results that `cache=` has kept of this task, here and in the default client's store; how many."""
-        from dagcelery import client  # found late: writing a DAG needs no Celery
+        """Drop the results that `cache=` has kept of this task, here and in the default client's store.
+
+        Returns how many they were.
+        """
+        from dagcelery import client  # imported late: writing a DAG needs no Celery
 
         return client.forget(self._fn)
 
@@ -162,7 +164,7 @@ class TaskFunction(Definition[P, R_co]):
         _, params = super()._prepared(args, kwargs)
         named = self._named()
         extra = params.keys() - named
-        # What comes in by **kwargs is a parameter of this run's DAG only.
+        # Arguments that **kwargs takes are parameters of this run's DAG only.
         return (self._alone(named | extra) if extra else self), params
 
     def _named(self) -> frozenset[str]:
@@ -173,39 +175,27 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
-        from dagcelery.frontends.functional.snapshot import kept  # only for tasks that run by themselves
+        from dagcelery.frontends.functional.snapshot import remembered  # only for tasks that run by themselves
 
         def make() -> DAG:
             return self._made_alone(sorted(names))
 
-        # Which of its DAGs depends on the names, and on what the defaults hold, which are parameters of it.
-        return kept(self._dags, names, self._defaults, make) or make()
+        # A DAG depends on the names, and on the defaults, which are parameters of it.
+        return remembered(self._dags, names, self._defaults, make) or make()
 
-    def _made_alone(self, names: Iterable[str]) -> DAG:
-        known = self._hints()
-        parameters = self._signature.parameters
+    def _made_alone(self, names: list[str]) -> DAG:
+        hints, parameters = self._hints(), self._signature.parameters
         own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
-        names = list(names)
         inputs = {
-            each: _parameter(parameters[each], known.get(each)) if each in own else _parameter(None, known.get(rest))
+            each: _parameter(parameters[each], hints.get(each)) if each in own else _parameter(None, hints.get(rest))
             for each in names
         }
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
-        output = FromReturnValue(serializer_at(self._options.serializer, known.get("return"), ()))
-        node = Task(
-            self._fn,
-            {**held, **{each: FromParam(each) for each in names}},
-            {"return_value": output},
-            options=self._options,
-        )
+        output = FromReturnValue(serializer_at(self._options.serializer, hints.get("return"), ()))
+        arguments = {**held, **{each: FromParam(each) for each in names}}
+        node = Task(self._fn, arguments, {"return_value": output}, options=self._options)
         result = FromNodeOutput(self._node_name, "return_value")
-        return DAG(
-            {self._node_name: node},
-            inputs,
-            {"return_value": result},
-            name=name_of(self._fn),
-            returns=result,
-        )
+        return DAG({self._node_name: node}, inputs, {"return_value": result}, name=name_of(self._fn), returns=result)
 
 
 def _parameter(parameter: inspect.Parameter | None, hint: object) -> FromParam:
@@ -221,11 +211,7 @@ class DagFunction(Definition[P, R_co]):
     """
 
     def __init__(
-        self,
-        fn: Callable[P, R_co],
-        options: DagOptions,
-        static: tuple[str, ...] = (),
-        name: str | None = None,
+        self, fn: Callable[P, R_co], options: DagOptions, static: tuple[str, ...] = (), name: str | None = None
     ) -> None:
         super().__init__(fn)
         self._options = options
@@ -233,7 +219,6 @@ class DagFunction(Definition[P, R_co]):
         self._values: Mapping[str, object] = {}
         self._name = name
         self._node_name: str | None = None
-        self._submission: dict[str, object] = {}
         self._dags: Dags = {}
         self._check_parameters()
 
@@ -244,7 +229,7 @@ class DagFunction(Definition[P, R_co]):
 
     @property
     def static_values(self) -> Mapping[str, object]:
-        """The values of static parameters that this use of it was given."""
+        """The values that this use of it has for static parameters."""
         return self._values
 
     @property
@@ -265,11 +250,11 @@ class DagFunction(Definition[P, R_co]):
     def __dag__(self, /, **static: object) -> DAG:
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
         from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
-        from dagcelery.frontends.functional.snapshot import kept, key_of, read_anew
+        from dagcelery.frontends.functional.snapshot import key_of, read_anew, remembered
 
         if not self._bound:
             self._refresh()
-        values = self._known({**self._values, **static})
+        values = self._with_defaults({**self._values, **static})
         key = None if self._bound else key_of(values)
         values_key = key if key is not None else identity(values)
 
@@ -277,7 +262,7 @@ class DagFunction(Definition[P, R_co]):
             with recursion_refused((self._fn, values_key), name_of(self._fn)):
                 return self._built(values)
 
-        dag = kept(self._dags, key, (self._fn,), read)
+        dag = remembered(self._dags, key, (self._fn,), read)
         if dag is not None:
             return dag
         held = (*self._bound, *values.values()) if key is None else ()
@@ -291,7 +276,9 @@ class DagFunction(Definition[P, R_co]):
 
         `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
         where to, `deadline` is in seconds from then. The others are those of `DagOptions`; options that are left out
-        stay as they are. Raises InvalidDag.
+        stay as they are.
+
+        Raises InvalidDag.
         """
         check_keywords(options, DagUse, f"{self.__name__}.options()")
         submission = {name: options[name] for name in _OF_A_SUBMISSION if options.get(name) is not None}
@@ -308,8 +295,7 @@ class DagFunction(Definition[P, R_co]):
         inner = self.__dag__(**static)
         for name in self._object():
             del arguments[name]
-        defaults = dict(_defaults(inner))
-        arguments = {**defaults, **arguments}
+        arguments = {**_defaults(inner), **arguments}
         name = self._node_name or valid(short_name(self._fn))
         callee = CalledDag(name, self._node_name is not None, inner, self._hints().get("return"))
         call = trace.record(callee, arguments, self._checked_upstream())
@@ -317,44 +303,35 @@ class DagFunction(Definition[P, R_co]):
         def leaf(path: Path) -> Output:
             return trace.output(Ref(Result(call, path)))
 
-        # A DAG that returns nothing still has an end, for others to come after.
-        return (
-            leaf(())
-            if trace.is_growth or inner.returns in (None, Literal(None))
-            else rebuilt(inner.returns, arguments, leaf)
-        )
+        if trace.is_dynamic or inner.returns in (None, Literal(None)):
+            return leaf(())  # the end, for others to come after, of a DAG that returns nothing
+        return rebuilt(inner.returns, arguments, leaf)
 
     def _built(self, values: Mapping[str, object]) -> DAG:
         from dagcelery.frontends.functional.building import built
 
-        known = self._hints()
+        hints = self._hints()
         parameters = {
-            parameter.name: _parameter(parameter, known.get(parameter.name))
+            parameter.name: _parameter(parameter, hints.get(parameter.name))
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
-        return built(
-            self._fn,
-            parameters,
-            known,
-            known={**self._object(), **values},
-            name=self._name or name_of(self._fn),
-            options=self._options,
-        )
+        arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
+        return built(self._fn, parameters, hints, values=arguments, name=name, options=self._options)
 
-    def _known(self, values: Mapping[str, object]) -> dict[str, object]:
+    def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
         defaults = {n: parameters[n].default for n in self._static if parameters[n].default is not parameters[n].empty}
-        known = {**defaults, **values}
-        for name in known.keys() - set(self._static):
-            wrong = "is not a static parameter"
-            raise InvalidDag(f"{name!r} of DAG {short_name(self._fn)!r}", wrong, choices(name, self._static))
+        values = {**defaults, **static}
+        for name in values.keys() - set(self._static):
+            problem = "is not a static parameter"
+            raise InvalidDag(f"{name!r} of DAG {short_name(self._fn)!r}", problem, choices(name, self._static))
         for name in self._static:
-            if name not in known or isinstance(known[name], Output):
-                found = f"is {title(known[name])}" if name in known else "has no value"
-                right = f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
-                raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", found, right)
-        return known
+            if name not in values or isinstance(values[name], Output):
+                problem = f"is {title(values[name])}" if name in values else "has no value"
+                remedy = f"give it a plain value: it is used while the DAG is built, as in build(d, {name}=...)"
+                raise InvalidDag(f"static parameter {name!r} of DAG {short_name(self._fn)!r}", problem, remedy)
+        return values
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         _, params = super()._prepared(args, kwargs)
@@ -365,9 +342,6 @@ class DagFunction(Definition[P, R_co]):
         own = {"static": self._static, "name": self._node_name or self._name, **self._submission}
         return [f"{name}={value!r}" for name, value in own.items() if value] + constructor_arguments(self._options)
 
-    def _chosen(self) -> dict[str, Any]:
-        return self._submission
-
     def _check_parameters(self) -> None:
         if self._options.schedule is not None:
             from dagcelery.model.schedules import check_given
@@ -377,17 +351,16 @@ class DagFunction(Definition[P, R_co]):
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"
-                raise InvalidDag(culprit, "is none of its parameters", choices(name, self._signature.parameters))
+                raise InvalidDag(culprit, "is not one of its parameters", choices(name, self._signature.parameters))
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
 
 
-def _defaults(dag: DAG) -> Iterator[tuple[str, object]]:
-    for name, source in dag.inputs.items():
-        if isinstance(source, FromParam) and source.default_value is not EMPTY:
-            yield name, source.default_value
+def _defaults(dag: DAG) -> dict[str, object]:
+    sources = {name: source for name, source in dag.inputs.items() if isinstance(source, FromParam)}
+    return {name: each.default_value for name, each in sources.items() if each.default_value is not EMPTY}
 
 
 R = TypeVar("R")
@@ -400,11 +373,13 @@ def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], TaskFunc
 @spelled_out(TaskKeywords, TaskOptions())
 @shortened
 def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords]) -> Any:
-    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``. Raises InvalidDag.
+    """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
 
     `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``. `aliases` are names
     that it had, as "module:name", by which older runs find it. Calls of tasks and DAGs in a `dynamic` one that runs
     are nodes that follow it; what they return may only be passed on. `TaskOptions` says what the others mean.
+
+    Raises InvalidDag.
     """
     check_keywords(options, TaskKeywords, "@task")
     dynamic = options.get("dynamic", False)
@@ -419,7 +394,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
 
 
 def _driver() -> Callable[..., Any]:
-    from dagcelery.frontends.functional.building import drive
+    from dagcelery.frontends.functional.dynamic import drive
 
     return drive
 
@@ -437,7 +412,9 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords])
     outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
     `serializer` is the default of all values in it; `deadline` is in seconds. `schedule` is five fields of cron: beat
     submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. `DagOptions` says
-    what the others mean. Raises InvalidDag, also when built.
+    what the others mean.
+
+    Raises InvalidDag, also when built.
     """
     check_keywords(options, DagKeywords, "@dag")
     schedule = schedule_of(options.get("schedule"), options.get("timezone"))
@@ -452,11 +429,15 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords])
 
 @shortened
 def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
-    """Return the DAG that a decorated function stands for; `static` are values of its static parameters."""
+    """Return the DAG of a decorated function; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
     if not is_buildable(fn):
         raise not_buildable(fn, "is not a decorated function", "decorate it with @dag or @task")
     if static:
-        raise InvalidDag(f"{shown(next(iter(static)))} of {shown(fn)}", "is not a static parameter", "a task has none")
+        raise InvalidDag(
+            f"{shown(next(iter(static)))} of {shown(fn)}",
+            "is not a static parameter",
+            "leave it out: only a DAG has static parameters",
+        )
     return fn.__dag__()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from operator import is_
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
@@ -34,11 +33,13 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONA
 
 
 class Definition(Generic[P, R_co]):
-    """A decorated function. Called outside of a DAG's body it is that function, and nothing else."""
+    """A decorated function; a call outside of a DAG's body is a plain call of it."""
 
     __wrapped__: Callable[P, R_co]
     __name__: str
     __qualname__: str
+    _submission: Mapping[str, Any] = MappingProxyType({})
+    """Arguments of `client.submit` that `options` were given."""
 
     def __init__(self, fn: Callable[P, R_co]) -> None:
         self._binds = _BINDS.get(type(fn), "instance")
@@ -67,7 +68,7 @@ class Definition(Generic[P, R_co]):
         raise NotImplementedError
 
     def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
-        """Note a call in a body that is being built, and return what stands for its value."""
+        """Record a call in a body that is being built, and return an output for its value."""
         raise NotImplementedError
 
     @property
@@ -86,11 +87,11 @@ class Definition(Generic[P, R_co]):
     @shortened
     def submit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run with these parameters on the workers, and return at once."""
-        from dagcelery import client  # found late: writing a DAG needs no Celery
+        from dagcelery import client  # imported late: writing a DAG needs no Celery
 
         node, params = self._prepared(args, kwargs)
         with nothing_traced():
-            return client.submit(node, params, **self._chosen())
+            return client.submit(node, params, **self._submission)
 
     @overload
     async def asubmit(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> Run[T]: ...
@@ -102,7 +103,7 @@ class Definition(Generic[P, R_co]):
 
         with Shortened():
             node, params = self._prepared(args, kwargs)
-            return await client.asubmit(node, params, **self._chosen())
+            return await client.asubmit(node, params, **self._submission)
 
     @overload
     def invoke(self: Definition[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> T: ...
@@ -123,7 +124,7 @@ class Definition(Generic[P, R_co]):
         return f"<{', '.join([f'{type(self).__name__} {name_of(self._fn)}{takes}', *self._repr_parts()])}>"
 
     def _repr_parts(self) -> list[str]:
-        """Return what its options say, as they were given."""
+        """Return the options that were given, as they are written."""
         return []
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -144,12 +145,12 @@ class Definition(Generic[P, R_co]):
 
     @property
     def _is_coroutine(self) -> object:
-        """What `asyncio.iscoroutinefunction` asks for, and before Python 3.12 no other does; so asyncio is there."""
-        asks = sys.modules.get("asyncio.coroutines")
-        return getattr(asks, "_is_coroutine", None) if inspect.iscoroutinefunction(self._fn) else None
+        """The mark that `asyncio.iscoroutinefunction` looks for before Python 3.12; so asyncio is imported."""
+        coroutines = sys.modules.get("asyncio.coroutines")
+        return getattr(coroutines, "_is_coroutine", None) if inspect.iscoroutinefunction(self._fn) else None
 
     def _mark(self) -> None:
-        """Let `inspect.iscoroutinefunction` say of this what it says of the function."""
+        """Let `inspect.iscoroutinefunction` answer for this as it does for the function."""
         if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(self._fn):
             inspect.markcoroutinefunction(self)
 
@@ -160,21 +161,17 @@ class Definition(Generic[P, R_co]):
         return self._annotations
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return what is to be run, and its parameters by name."""
+        """Return the DAG or decorated function to run, and its parameters by name."""
         if not self._bound:
             self._refresh()
         try:
             return self, self._arguments(args, kwargs)
         except TypeError as error:
-            known = self._signature.parameters
-            unknown = next((name for name in kwargs if name not in known), None)
-            wrong = f"there is no {shown(unknown)}" if unknown else str(error)
-            right = choices(unknown, known) if unknown else f"it takes {self._signature}{_hint(self._fn)}"
-            raise InvalidParameters(f"parameters of {self.__name__!r}", wrong, right) from None
-
-    def _chosen(self) -> dict[str, Any]:
-        """Return what `options` said about the submission itself."""
-        return {}
+            names = self._signature.parameters
+            unknown = next((name for name in kwargs if name not in names), None)
+            problem = f"there is no {shown(unknown)}" if unknown else str(error)
+            remedy = choices(unknown, names) if unknown else f"it takes {self._signature}{_hint(self._fn)}"
+            raise InvalidParameters(f"parameters of {self.__name__!r}", problem, remedy) from None
 
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments by parameter name, keyword ones of ``**kwargs`` among them."""
@@ -196,7 +193,7 @@ class Definition(Generic[P, R_co]):
         return {**self._object(), **arguments}
 
     def _called_plainly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call the function, which is right wherever no graph is made, but not with values of one."""
+        """Call the function, as is right wherever no graph is made; but not with values of one."""
         check_values(f"the call of {short_name(self._fn)!r}", (*args, *kwargs.values()))
         return cast(Callable[..., Any], self._fn)(*self._bound, *args, **kwargs)
 
@@ -209,7 +206,7 @@ class Definition(Generic[P, R_co]):
 
     def _checked_upstream(self) -> list[object]:
         for upstream in self._upstream:
-            if not all(isinstance(found, Output) for found in flat(upstream)):
+            if not all(isinstance(each, Output) for each in flat(upstream)):
                 raise InvalidDag(
                     f"{self.__name__}.after({shown(upstream)})",
                     "is not the output of a node",
@@ -218,17 +215,15 @@ class Definition(Generic[P, R_co]):
         return list(self._upstream)
 
     def _changed(self, **changes: Any) -> Self:
-        changed = copy.copy(self)
-        changed.__dict__.update(changes)
-        return changed
+        variant = object.__new__(type(self))
+        variant.__dict__.update(self.__dict__, **changes)
+        return variant
 
     def __copy__(self) -> Self:
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        return made
+        return self._changed()
 
     def _bound_at(self, instance: object, owner: type | None) -> Any:
-        """Return what is found where an object or a class is asked for this, as with plain functions."""
+        """Return the attribute of an object or a class that this is, as with plain functions."""
         if self._binds == "nothing":
             return self
         if self._binds == "class":
@@ -236,7 +231,7 @@ class Definition(Generic[P, R_co]):
         return self if instance is None else self._bound_to(instance)
 
     def _bound_to(self, instance: object) -> Any:
-        # The object may change from one build to the next, so that no DAG is remembered for it.
+        # The object may change from one build to the next, so its DAGs are not kept.
         self._refresh()
         bound = self._changed(_bound=(instance,), _dags={})
         bound._signature = bound.__dict__["__signature__"] = self._unbound_rest()
@@ -251,7 +246,7 @@ class Definition(Generic[P, R_co]):
 
 
 def layers_of(fn: object) -> list[FunctionType]:
-    """Return the functions that `fn` consists of: the one that is called, what it wraps, what that wraps."""
+    """Return the functions that `fn` consists of: itself, the function that it wraps, and so on."""
     layers: list[FunctionType] = []
     while isinstance(fn, FunctionType) and fn not in layers:
         layers.append(fn)
@@ -260,11 +255,11 @@ def layers_of(fn: object) -> list[FunctionType]:
 
 
 def _defaults_of(fn: object) -> list[object]:
-    found: list[object] = []
+    defaults: list[object] = []
     for layer in layers_of(fn):
         named = layer.__kwdefaults__ or {}
-        found += (layer.__defaults__, *named, *named.values())
-    return found
+        defaults += (layer.__defaults__, *named, *named.values())
+    return defaults
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -276,23 +271,23 @@ def _checked_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if not callable(fn):
         raise InvalidDagType(f"{shown(fn)}", "cannot be called", "decorate a function")
     if inspect.isasyncgenfunction(fn):
-        wrong = "is an async generator, whose values cannot be stored"
-        raise InvalidDag(f"{short_name(fn)!r}", wrong, "collect the values, and return them as a list")
-    found = signature(fn)
-    if found is None:
-        right = "wrap it in a function whose parameters have names"
-        raise InvalidDag(f"{shown(fn)}", "does not say which parameters it has", right)
-    for parameter in found.parameters.values():
+        problem = "is an async generator, whose values cannot be stored"
+        raise InvalidDag(f"{short_name(fn)!r}", problem, "collect the values, and return them as a list")
+    declared = signature(fn)
+    if declared is None:
+        remedy = "wrap it in a function whose parameters have names"
+        raise InvalidDag(f"{shown(fn)}", "does not say which parameters it has", remedy)
+    for parameter in declared.parameters.values():
         if parameter.kind in POSITIONAL:
             is_wrapper = parameter.kind is parameter.VAR_POSITIONAL and hasattr(fn, "__wrapped__")
             raise InvalidDag(
-                f"parameter {str(parameter)!r} of {short_name(fn)}{found}",
+                f"parameter {str(parameter)!r} of {short_name(fn)}{declared}",
                 "cannot be given by name, but nodes get their arguments by name",
                 "let the decorator's function also take **kwargs, and pass them on"
                 if is_wrapper
                 else "use parameters that can be, such as a list for *args",
             )
-    return found
+    return declared
 
 
 def _hint(fn: Callable[..., Any]) -> str:

@@ -1,43 +1,53 @@
-"""Traces of one body, folded and lowered: calls that are alike but for the element become one node over a list.
+"""A general body is lowered to a DAG, scope by scope: its calls become nodes, and references to them sources.
 
-A body is traced with three, two and one elements for whatever it iterates. It is a DAG only if all three say
-the same: then the number of elements did not matter, and may be known as late as the DAG runs.
-
-Calls for each element of a list become one node that runs once per item. Calls within two loops cannot: a
-node runs over one list. They move into a nested DAG that runs once per item of the outer list and takes the
-inner one as a parameter, which is a level of its own. The same is done for a list that is only a part of a
-parameter, because a fan-out needs a whole one.
+Calls for each element of a list become one node that runs once per item. Calls within two loops cannot: a node runs
+over one list. They move into a nested DAG that runs once per item of the outer list and takes the inner one as a
+parameter, which is a scope of its own. The same is done for a list that is only a part of a parameter, because a
+fan-out needs a whole one.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional import recorded
-from dagcelery.frontends.functional.annotations import Path, is_list
+from dagcelery.errors import CyclicDependency, InvalidDag
+from dagcelery.frontends.functional.annotations import Path, element_of, hint_at, is_list, serializer_at, serializer_of
+from dagcelery.frontends.functional.generalise import GeneralBody
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledDag,
     CalledTask,
+    Callee,
     Context,
     Element,
     Parameter,
     Ref,
     Result,
     Spliced,
-    Unrolled,
-    everything,
+    followed,
     leaves,
     mapped,
 )
-from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import Table, Terms
-from dagcelery.model.nodes import LONGEST, UniqueNames, output_name, valid
+from dagcelery.frontends.functional.trace import NESTED
+from dagcelery.model.graph import DAG, Node, Task
+from dagcelery.model.nodes import (
+    LONGEST,
+    FromKey,
+    FromPath,
+    FromProperty,
+    FromReturnValue,
+    TaskOutput,
+    UniqueNames,
+    output_name,
+    valid,
+)
 from dagcelery.model.options import DagOptions, Serializer
+from dagcelery.model.signatures import hints
 from dagcelery.model.sources import (
+    DictOf,
     Each,
     FromNodeOutput,
     FromParam,
@@ -47,256 +57,39 @@ from dagcelery.model.sources import (
     Readable,
     Source,
     Splice,
+    own_items,
 )
-from dagcelery.text import shown
 
 
-@dataclass(frozen=True)
-class Folded:
-    """The calls that are left, numbered anew, and what the body returned; every element is number 0."""
-
-    calls: tuple[Call, ...]
-    returns: Source
-
-
-def folded(trace: Trace, returns: Source) -> Folded:
-    """Fold `trace`, outer lists before inner ones; raise InvalidDag where elements are not treated alike."""
-    fold = _Fold(trace, returns)
-    for source in fold.sources():
-        fold.fold(source)
-    return fold.result()
-
-
-class _Fold:
-    def __init__(self, trace: Trace, returns: Source) -> None:
-        self.trace = trace
-        self.returns = returns
-        self.calls = dict(enumerate(trace.calls))
-        self.calls_of: dict[Element, list[int]] = defaultdict(list)
-        for number, call in self.calls.items():
-            for element in call.context:
-                self.calls_of[element].append(number)
-        self.runs_in: dict[Ref, list[int]] = defaultdict(list)
-        for number, call in self.calls.items():
-            for source in (*call.arguments.values(), call.after):
-                for run in _runs(source):
-                    self.runs_in[run.over].append(number)
-
-    def sources(self) -> Iterator[Ref]:
-        """Yield the iterated sources, outer ones first; those within dropped elements are left out."""
-        found = {element.source: None for element in self.calls_of} | dict.fromkeys(self.runs_in)
-        found |= {run.over: None for run in _runs(self.returns)}
-        for source in sorted(found, key=lambda source: len(self.trace.context(source))):
-            if all(element.index == 0 for element in self.trace.context(source)):
-                yield source
-
-    def fold(self, source: Ref) -> None:
-        """Keep the calls for the first element of `source`, once the others are known to be like them."""
-        alike = [self.calls_of.get(Element(source, index), []) for index in range(self.trace.length(source))]
-        first = alike[0]
-        self._check_numbers(source, alike)
-        renamings = [_Renaming(source, dict(zip(each, first, strict=True))) for each in alike]
-        # First the lists: a call for one element may take the list of all of them.
-        splice = _Splicing(self, source, renamings).splice
-        for number in self.runs_in.get(source, ()):
-            if number in self.calls:
-                self.calls[number] = _changed(self.calls[number], splice)
-        self.returns = splice(self.returns)
-        for each, renaming in zip(alike[1:], renamings[1:], strict=True):
-            for number, model in zip(each, first, strict=True):
-                self._check_alike(renaming.call(self.calls.pop(number)), self.calls[model], source)
-
-    def result(self) -> Folded:
-        """Return what is left, numbered anew."""
-        for call in self.calls.values():
-            for source in (*call.arguments.values(), call.after):
-                self._check_kept(source, self.calls, f"the call of {call.callee.name!r}")
-        self._check_kept(self.returns, self.calls, "the returned value")
-        numbering = _Renaming(None, {number: new for new, number in enumerate(sorted(self.calls))})
-        calls = tuple(numbering.call(self.calls[number]) for number in sorted(self.calls))
-        return Folded(calls, numbering.source_(self.returns))
-
-    def _check_alike(self, call: Call, model: Call, source: Ref) -> None:
-        found = recorded.between_calls(call, model)
-        if found:
-            raise self._differs(source, found)
-
-    def _check_numbers(self, source: Ref, alike: list[list[int]]) -> None:
-        if len({len(each) for each in alike}) == 1:
-            return
-        names = [[self.calls[number].callee.name for number in each] for each in alike]
-        odd = next(n for each in names for n in each if len({other.count(n) for other in names}) > 1)
-        raise self._differs(source, f"calls {odd!r} more often")
-
-    def _check_kept(self, source: Source, kept: Collection[int], place: str) -> None:
-        for ref in leaves(source):
-            if not _is_kept(ref, kept):
-                raise InvalidDag(
-                    f"{place} with {self.trace.title(ref)}",
-                    "needs some of the elements of a list, but not all in their order",
-                    "pass the whole list, and choose, sort or pair its elements in the task that takes it",
-                )
-
-    def _differs(self, source: Ref, found: str) -> InvalidDag:
-        return InvalidDag(
-            f"what is done for each element of {self.trace.title(source)}",
-            f"differs from one to the next: the body {found}",
-            "do the same for every element: decide in a task, number or pair the elements in the task that "
-            "returns the list (enumerate, zip), and call before the loop what does not depend on the element",
-        )
+def lowered(body: GeneralBody, parameters: Mapping[str, FromParam], *, name: str, options: DagOptions) -> DAG:
+    """Return the DAG of a general body with these parameters."""
+    scope = ScopeLowering(body, range(len(body.calls)))
+    scope.place()
+    returns = scope.source(body.returns, ())
+    scope.want_serializers()
+    nodes = _nodes(scope, options)
+    inputs: dict[str, Source] = {
+        name: FromParam(source.name, source.serializer or scope.wanted.get(name), source.default_value)
+        for name, source in parameters.items()
+    }
+    with _circles_explained():
+        return DAG(nodes, inputs, dict(_outputs(returns)), name=name, options=options, returns=returns)
 
 
-@dataclass(frozen=True)
-class _Renaming:
-    """Calls and elements by other names: `calls` by other numbers, any element of `source` as its first."""
-
-    of: Ref | None
-    calls: Mapping[int, int]
-
-    def call(self, call: Call) -> Call:
-        return replace(_changed(call, self.source_), context=self._context(call.context))
-
-    def source_(self, source: Source) -> Source:
-        if isinstance(source, Ref):
-            return self.ref(source)
-        if isinstance(source, Unrolled | Spliced):
-            source = replace(source, over=self.ref(source.over))
-        return mapped(source, self.source_)
-
-    def ref(self, ref: Ref) -> Ref:
-        base = ref.base
-        if isinstance(base, Result) and base.call in self.calls:
-            return Ref(Result(self.calls[base.call], base.leaf), ref.path)
-        return Ref(self._element(base), ref.path) if isinstance(base, Element) else ref
-
-    def _element(self, element: Element) -> Element:
-        return Element(self.ref(element.source), 0 if element.source == self.of else element.index)
-
-    def _context(self, context: Context) -> Context:
-        return tuple(map(self._element, context))
-
-
-@dataclass(frozen=True)
-class _Splicing:
-    """Runs over `source` become splices, once their items are known to be alike."""
-
-    fold: _Fold
-    over: Ref
-    renamings: list[_Renaming]
-
-    def splice(self, source: Source) -> Source:
-        if not isinstance(source, Unrolled) or source.over != self.over:
-            return mapped(source, self.splice)
-        # Lists within the items first: one that goes through all elements is the same in each of them.
-        model, *others = map(self.splice, source.items)
-        for item, renaming in zip(others, self.renamings[1:], strict=True):
-            found = recorded.between(renaming.source_(item), model)
-            if found:
-                raise self.fold._differs(self.over, f"puts into a list {found}")
-        return Spliced(model, self.over)
-
-
-def _changed(call: Call, change: Callable[[Source], Source]) -> Call:
-    arguments = {name: change(source) for name, source in call.arguments.items()}
-    return replace(call, arguments=arguments, after=change(call.after))
-
-
-def _runs(source: Source) -> Iterator[Unrolled]:
-    for part in everything(source):
-        if isinstance(part, Unrolled):
-            yield part
-
-
-def _is_kept(ref: Ref, kept: Collection[int]) -> bool:
-    if isinstance(ref.base, Element):
-        return ref.base.index == 0 and _is_kept(ref.base.source, kept)
-    return not isinstance(ref.base, Result) or ref.base.call in kept
-
-
-def check_agreement(model: Folded, trace: Trace, returned: Source) -> None:
-    """Raise InvalidDag unless `trace` made the very calls that `model` says for lists of its lengths."""
-    made = Terms(trace.calls, trace.table)
-    actual = list(made.calls())
-    lengths = {made.of(source): length for source, length in trace.lengths.items()}
-    said = Terms(model.calls, trace.table, lengths)
-    try:
-        found = _difference(model, list(said.calls()), trace, actual)
-        if not found and said.of(model.returns) != made.of(returned):
-            found = "returns something else"
-            if isinstance(returned, Literal) and isinstance(model.returns, Literal):
-                found = f"returns {shown(returned.value)} instead of {shown(model.returns.value)}"
-    except KeyError:
-        found = "does not iterate all lists"
-    if found:
-        raise InvalidDag(
-            "the DAG",
-            f"depends on how many elements a list has: with {trace.probes.told} instead of three the body {found}",
-            "make it the same for any number: len, slices, range and if belong in a task that takes the "
-            "list, and values that change from one time to the next are parameters",
-        )
-
-
-def _difference(
-    model: Folded, expected: list[tuple[int, int]], trace: Trace, actual: list[tuple[int, int]]
-) -> str | None:
-    left = Counter(term for _, term in expected)
-    left.subtract(term for _, term in actual)
-    extra = next((trace.calls[number] for number, term in actual if left[term] < 0), None)
-    missing = [model.calls[number] for number, term in expected if left[term] > 0]
-    if extra is None:
-        return f"calls {missing[0].callee.name!r} less often" if missing else None
-    alike = next((call for call in missing if call.callee.name == extra.callee.name), None)
-    if alike is not None:
-        return _argument(extra, alike, trace.table)
-    instead = f" instead of {missing[0].callee.name!r}" if missing else " more often"
-    return f"calls {extra.callee.name!r}{instead}"
-
-
-def _argument(call: Call, other: Call, table: Table) -> str:
-    for name, given in call.arguments.items():
-        if isinstance(given, Literal) and isinstance(other.arguments.get(name), Literal):
-            known = other.arguments[name].value  # type: ignore[attr-defined]
-            if table.literal(given.value) != table.literal(known):
-                return f"gives {name!r} of {call.callee.name!r} {shown(given.value)} instead of {shown(known)}"
-    return f"gives {call.callee.name!r} other arguments"
-
-
-class Body:
-    """What all levels of one body share: its folded calls, the annotations of its parameters, its options."""
-
-    def __init__(self, folded: Folded, parameters: Mapping[str, object], options: DagOptions) -> None:
-        self.calls = folded.calls
-        self.returns = folded.returns
-        self.parameters = parameters
-        self.options = options
-        sources = [source for call in self.calls for source in call.arguments.values()]
-        self.read_whole = {ref for source in (*sources, self.returns) for ref in leaves(source)}
-
-    def context(self, ref: Ref) -> Context:
-        """The elements of iterations that a ref depends on, the outermost first."""
-        return recorded.context_of(ref, self.calls)
-
-    def within(self, source: Ref) -> Context:
-        """Return the context of what is made for each element of `source`."""
-        return recorded.within_element(Element(source, 0), self.calls)
-
-    def split_name(self, ref: Ref, name: str) -> str:
-        """Return the output by which the elements of `ref` are read.
-
-        A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
-        """
-        hint = recorded.hint_of(ref, self.calls, self.parameters)
-        if ref not in self.read_whole or is_list(hint):
-            return name
-        made = f"{name[: LONGEST - 6]}_items"
-        return made if made != name else f"{name[: LONGEST - 6]}-items"
+def lowered_value(body: GeneralBody) -> Source:
+    """Return what a general body returns that calls nothing."""
+    return ScopeLowering(body, ()).source(body.returns, ())
 
 
 @dataclass
 class LoweredNode:
-    """What is known of a node-to-be: its inputs, and which of its outputs are read, and how."""
+    """A node-to-be: its inputs, and which of its outputs are read, at which path, and whether by element.
+
+    `first` is the number of the first call in it.
+    """
 
     name: str
+    first: int
     context: Context
     inputs: dict[str, Source] = field(default_factory=dict)
     after: tuple[str, ...] = ()
@@ -304,49 +97,59 @@ class LoweredNode:
     reads: dict[str, tuple[Path, bool]] = field(default_factory=dict)
     wanted: dict[str, Serializer] = field(default_factory=dict)
 
+    @property
+    def takes_items(self) -> bool:
+        """Whether an input is taken by item, which makes the node a fan-out."""
+        return any(True for source in self.inputs.values() for _ in own_items(source))
 
-class Level:
+    @property
+    def explicit_over(self) -> Readable | None:
+        """What the node runs over, unless an input says so already."""
+        return None if self.takes_items else self.over
+
+
+class ScopeLowering:
     """The calls `members` as nodes, those of `prefix` plain, those of one element more as fan-outs.
 
-    `group` is the context that this level was split off for, None at the top: what does not belong to it
-    comes from outside, as a parameter. `outer` is the level around it.
+    `group` is the context that this scope was split off for, None at the top: what does not belong to it comes from
+    outside, as a parameter. `outer` is the scope around it.
     """
 
     def __init__(
         self,
-        body: Body,
+        body: GeneralBody,
         members: Iterable[int],
         prefix: Context = (),
         group: Context | None = None,
-        outer: Level | None = None,
+        outer: ScopeLowering | None = None,
     ) -> None:
         self.body, self.prefix, self.group, self.outer = body, prefix, group, outer
         own, grouped = self._divided(members)
         names = self._names(own, grouped)
-        self.own = {number: LoweredNode(names[number], body.calls[number].context) for number in own}
-        self.inner = {key: Level(body, grouped[key], key[:-1], key, self) for key in grouped}
-        self.nodes_of_inner = {key: LoweredNode(names[key], key[:-1]) for key in grouped}
+        self.own = {number: LoweredNode(names[number], number, body.calls[number].context) for number in own}
+        self.inner = {key: ScopeLowering(body, grouped[key], key[:-1], key, self) for key in grouped}
+        self.nodes_of_inner = {key: LoweredNode(names[key], min(grouped[key]), key[:-1]) for key in grouped}
         self.inner_of = {number: key for key, numbers in grouped.items() for number in numbers}
         self.params: dict[str, Source] = {}
         self.outputs: dict[str, Source] = {}
         self.wanted: dict[str, Serializer] = {}
-        self._given: dict[object, FromParam] = {}
+        self._from_outer: dict[object, FromParam] = {}
         self._param_names, self._output_names = UniqueNames(), UniqueNames()
         self._waits: dict[Ref, None] = {}
 
     def place(self) -> None:
-        """Find the sources of all inputs, here and in the levels within."""
+        """Find the sources of all inputs, here and in the scopes within."""
         for number, node in self.own.items():
             call = self.body.calls[number]
             node.inputs = {name: self.source(value, node.context) for name, value in call.arguments.items()}
             node.over = self._over(node)
             node.after = self._upstream(leaves(call.after))
-        for key, level in self.inner.items():
-            level.place()
+        for key, scope in self.inner.items():
+            scope.place()
             node = self.nodes_of_inner[key]
-            node.inputs = level.params
+            node.inputs = scope.params
             node.over = self._over(node)
-            node.after = self._upstream(level._waits)
+            node.after = self._upstream(scope._waits)
 
     def source(self, source: Source, at: Context) -> Source:
         """Return `source` with every reference replaced by what it is for a reader in context `at`."""
@@ -376,9 +179,9 @@ class Level:
         return None if len(context) < size else context[:size]
 
     def _is_direct(self, source: Ref) -> bool:
-        base = source.base
-        if self._is_outside(self.body.context(source)) or isinstance(base, Parameter):
-            return not source.path or self._is_outside(self.body.context(source))
+        base, is_outside = source.base, self._is_outside(self.body.context(source))
+        if is_outside or isinstance(base, Parameter):
+            return not source.path or is_outside
         if isinstance(base, Element):
             return False
         return isinstance(self._call(base).callee, CalledTask) or not source.path
@@ -390,12 +193,12 @@ class Level:
         first: dict[object, int] = {number: number for number in own}
         first |= {key: min(numbers) for key, numbers in grouped.items()}
         callees = {key: self.body.calls[number].callee for key, number in first.items()}
-        given: dict[object, str] = {key: callees[key].name for key in own if callees[key].name_is_fixed}
-        names = UniqueNames(given.values())
-        for key in sorted(first.keys() - given.keys(), key=lambda key: first[key]):
+        names: dict[object, str] = {key: callees[key].name for key in own if callees[key].name_is_fixed}
+        unique = UniqueNames(names.values())
+        for key in sorted(first.keys() - names.keys(), key=lambda key: first[key]):
             name = callees[key].name
-            given[key] = names.give(name if isinstance(key, int) else f"{name}-each")
-        return given
+            names[key] = unique.give(name if isinstance(key, int) else f"{name}-each")
+        return names
 
     # --- what is read from where ---
 
@@ -415,30 +218,39 @@ class Level:
         if isinstance(base, Parameter):
             return FromParam(base.name), ref.path
         assert isinstance(base, Result)
-        node = self.own[base.call]
-        path, rest = (base.leaf, ref.path) if self._is_dag(base) else (ref.path, ())
+        node, is_dag = self.own[base.call], isinstance(self._call(base).callee, CalledDag)
+        path, rest = (base.leaf, ref.path) if is_dag else (ref.path, ())
         name = output_name(path)
-        if split and not self._is_dag(base):
-            name = self.body.split_name(ref, name)
-        name = _free(name, path, split, node.reads)
+        if split and not is_dag:
+            name = self._split_name(ref, name)
+        name = _free(name, path, node.reads)
         node.reads[name] = (path, split or node.reads.get(name, (path, False))[1])
         return FromNodeOutput(node.name, name), rest
+
+    def _split_name(self, ref: Ref, name: str) -> str:
+        """Return the output by which the elements of `ref` are read.
+
+        A list is its elements. Of other values that are read whole too, a dict for one, they are not all.
+        """
+        if ref not in self.body.read_whole or is_list(self.body.hint(ref)):
+            return name
+        split = f"{name[: LONGEST - 6]}_items"
+        return split if split != name else f"{name[: LONGEST - 6]}-items"
 
     def _iterated(self, source: Ref) -> Readable:
         if self._is_outside(self.body.context(source)):
             return self._from_outside(source)
-        readable, _ = self._readable(source, split=True)
-        return readable
+        return self._readable(source, split=True)[0]
 
     def _from_outside(self, source: Ref | ListOf) -> FromParam:
         # A list may hold literals that cannot be hashed, so that it is known by its identity.
         key = source if isinstance(source, Ref) else id(source.items[0])
-        if key not in self._given:
+        if key not in self._from_outer:
             name = self._param_names.give(self._param_name(source))
-            self._given[key] = FromParam(name)
+            self._from_outer[key] = FromParam(name)
             assert self.outer is not None
             self.params[name] = self.outer.source(source, self.prefix)
-        return self._given[key]
+        return self._from_outer[key]
 
     def _param_name(self, source: Ref | ListOf) -> str:
         if isinstance(source, ListOf):
@@ -446,9 +258,6 @@ class Level:
         if isinstance(source.base, Parameter):
             return source.base.name
         return valid(self._call(source.base).callee.name) if isinstance(source.base, Result) else "item"
-
-    def _is_dag(self, base: Result) -> bool:
-        return isinstance(self._call(base).callee, CalledDag)
 
     def _is_nothing(self, base: Parameter | Result | Element) -> bool:
         callee = self._call(base).callee if isinstance(base, Result) else None
@@ -485,7 +294,7 @@ class Level:
     def _copied(self, source: ListOf, item: Spliced) -> Ref:
         """Return what `source` is a mere copy of: where nothing is called for its elements, no node makes it."""
         is_copy = item.template == Ref(Element(item.over, 0)) and len(source.items) == 1
-        if is_copy and is_list(recorded.hint_of(item.over, self.body.calls, self.body.parameters)):
+        if is_copy and is_list(self.body.hint(item.over)):
             return item.over
         raise InvalidDag(
             "a list of the elements of another list, in a loop or of a part of a parameter,",
@@ -494,19 +303,18 @@ class Level:
         )
 
     def _made_by_inner(self, key: Context, source: ListOf) -> Source:
-        inner, node = self.inner[key], self.nodes_of_inner[key]
-        name = inner.give_out(source)
-        output = FromNodeOutput(node.name, name)
+        node = self.nodes_of_inner[key]
+        output = FromNodeOutput(node.name, self.inner[key]._give_out(source))
         return output if node.context == self.prefix else Each(output)
 
-    def give_out(self, source: ListOf) -> str:
-        """Return the name of the output that gives `source` to the level around."""
-        made = self.source(source, self.prefix)
-        for name, known in self.outputs.items():
-            if known == made:
+    def _give_out(self, source: ListOf) -> str:
+        """Return the name of the output that gives `source` to the scope around."""
+        placed = self.source(source, self.prefix)
+        for name, output in self.outputs.items():
+            if output == placed:
                 return name
         name = self._output_names.give("list")
-        self.outputs[name] = made
+        self.outputs[name] = placed
         return name
 
     # --- order ---
@@ -532,6 +340,51 @@ class Level:
             else:
                 self._waits[ref] = None
 
+    # --- serializers ---
+
+    def want_serializers(self) -> None:
+        """Let what is read by an annotated parameter be written as it says, if its writer says nothing.
+
+        Inner scopes come first, since their parameters pass the wish on to what they are given.
+        """
+        for key, scope in self.inner.items():
+            scope.want_serializers()
+            self._want(self.nodes_of_inner[key], scope.wanted)
+        for number, node in self.own.items():
+            self._want(node, wishes_of(self.body.calls[number].callee))
+
+    def _want(self, reader: LoweredNode, wishes: Mapping[str, Serializer]) -> None:
+        for name in [name for name in reader.inputs if name in wishes]:
+            source, serializer = reader.inputs[name], wishes[name]
+            read = source.source if isinstance(source, Each) else source
+            if isinstance(read, FromParam):
+                self.wanted.setdefault(read.name or "", serializer)
+            elif isinstance(read, FromNodeOutput):
+                for writer in [node for node in self.own.values() if node.name == read.node]:
+                    writer.wanted.setdefault(read.output, serializer)
+                    if self._is_written_otherwise(writer, read.output, serializer, by_item=source is not read):
+                        # The rule that serializers agree will name both.
+                        serialized = replace(read, serializer=serializer)
+                        reader.inputs[name] = serialized if source is read else Each(serialized)
+
+    def _is_written_otherwise(self, node: LoweredNode, output: str, serializer: Serializer, *, by_item: bool) -> bool:
+        """Whether what is read is written with another serializer; those of elements say nothing of their list."""
+        callee, (path, split) = self.body.calls[node.first].callee, node.reads[output]
+        is_mapped = bool(node.over) or node.takes_items
+        if not isinstance(callee, CalledTask) or split + is_mapped != by_item:
+            return False
+        return (_serializer(callee, path, split) or node.wanted[output]) != serializer
+
+
+def wishes_of(callee: Callee) -> dict[str, Serializer]:
+    """Return the serializers with which what is called reads its parameters, where their annotations say so."""
+    wishes: Mapping[str, object]
+    if isinstance(callee, CalledTask):
+        wishes = {name: serializer_of(hint) for name, hint in hints(callee.func).items()}
+    else:
+        wishes = {name: getattr(source, "serializer", None) for name, source in callee.dag.inputs.items()}
+    return {name: wish for name, wish in wishes.items() if wish is not None and isinstance(wish, Serializer)}
+
 
 def _part(source: Readable | Each, path: Path) -> Source:
     return Part(source, path) if path else source
@@ -542,15 +395,87 @@ def _simple(source: ListOf) -> Source:
     only = source.items[0] if len(source.items) == 1 else None
     if not isinstance(only, Splice) or not isinstance(only.template, Each):
         return source
-    made = only.template.source
+    results = only.template.source
     # The elements of what is iterated may be less than the whole, if that is a dict or a generator.
-    return made if isinstance(made, FromNodeOutput) and made != only.over else source
+    return results if isinstance(results, FromNodeOutput) and results != only.over else source
 
 
-def _free(name: str, path: Path, split: bool, reads: Mapping[str, tuple[Path, bool]]) -> str:
+def _free(name: str, path: Path, reads: Mapping[str, tuple[Path, bool]]) -> str:
     # Different paths may look the same once they are names: out["a b"] and out["a_b"].
     candidate, number = name, 1
     while candidate in reads and reads[candidate][0] != path:
         number += 1
         candidate = f"{name[:56]}-{number}"
     return candidate
+
+
+def _outputs(returns: Source) -> Iterator[tuple[str, Source]]:
+    if isinstance(returns, DictOf):
+        # Different keys may look the same once they are names: one that is a name as it stands keeps it.
+        plain = {key for key, _ in returns.pairs if isinstance(key, str) and _key_name(key) == f"key_{key}"}
+        names = UniqueNames(map(_key_name, plain))
+        for key, source in returns.pairs:
+            is_plain = isinstance(key, str) and key in plain
+            yield _key_name(key) if is_plain else names.give(_key_name(key)), source
+    elif returns != Literal(None):
+        yield "return_value", returns
+
+
+def _key_name(key: object) -> str:
+    return output_name((("key", valid(key)),))
+
+
+def _nodes(scope: ScopeLowering, options: DagOptions) -> dict[str, Node]:
+    nodes: list[tuple[LoweredNode, Node]] = []
+    for number, node in scope.own.items():
+        nodes.append((node, _node(scope.body.calls[number].callee, node)))
+    for key, node in scope.nodes_of_inner.items():
+        nodes.append((node, _lifted(scope.inner[key], node, options)))
+    return {node.name: made for node, made in sorted(nodes, key=lambda pair: pair[0].first)}
+
+
+def _node(callee: Callee, node: LoweredNode) -> Node:
+    after, over = node.after, node.explicit_over
+    if isinstance(callee, CalledTask):
+        outputs = {name: _output(callee, node, name) for name in node.reads}
+        return Task(callee.func, node.inputs, outputs, options=callee.options, after=after, over=over)
+    dag = callee.dag
+    given_back = {name: followed(dag.returns or Literal(None), path) for name, (path, _) in node.reads.items()}
+    return DAG(dag.nodes, node.inputs, given_back, name=dag.name, options=dag.options, after=after, over=over)
+
+
+def _lifted(inner: ScopeLowering, node: LoweredNode, options: DagOptions) -> DAG:
+    nodes, own = _nodes(inner, options), DagOptions(serializer=options.serializer)
+    with _circles_explained():
+        return DAG(nodes, node.inputs, inner.outputs, options=own, after=node.after, over=node.explicit_over)
+
+
+@contextmanager
+def _circles_explained() -> Iterator[None]:
+    """Calls cannot need each other in a circle; only moving an inner loop into a nested DAG can make one."""
+    try:
+        yield
+    except CyclicDependency as error:
+        raise InvalidDag(
+            f"the inner loop that became node {error.nodes[0]!r}",
+            "needs what was made of all its own results",
+            NESTED,
+        ) from error
+
+
+def _output(callee: CalledTask, node: LoweredNode, name: str) -> TaskOutput:
+    path, split = node.reads[name]
+    serializer = _serializer(callee, path, split) or node.wanted.get(name)
+    if not path:
+        return FromReturnValue(serializer, split)
+    (kind, key), *deeper = path
+    if deeper or not isinstance(key, str):
+        return FromPath(path, serializer, split)
+    return FromKey(key, serializer, split) if kind == "key" else FromProperty(key, serializer, split)
+
+
+def _serializer(callee: CalledTask, path: Path, split: bool) -> Serializer | None:
+    of_element = serializer_of(element_of(hint_at(callee.returns, path))) if split else None
+    if of_element is not None and isinstance(of_element, Serializer):
+        return of_element
+    return serializer_at(callee.options.serializer, callee.returns, path)

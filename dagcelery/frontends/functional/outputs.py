@@ -1,4 +1,4 @@
-"""An `Output` stands in a DAG's body for a value that only a run will know, and refuses to be one.
+"""An `Output` represents, in a DAG's body, a value that only a run will know, and refuses to be used as one.
 
 It has no public attribute and no public method: ``out.anything`` is always the user's own property. Outputs belong to
 the trace of a body, and so do calls that are made while that body runs.
@@ -21,11 +21,11 @@ from dagcelery.text import shown
 
 
 class HiddenAttribute(InvalidDag, AttributeError):
-    """Python's own ``__names__`` are no properties of a value; `hasattr` sees that there is none."""
+    """Python's own ``__names__`` are not properties of a value; `hasattr` is told so."""
 
 
 class Recorder(Protocol):
-    """What outputs ask of the trace in which they were made."""
+    """The trace in which outputs are made, as they see it."""
 
     calls: list[Call]
     parameters: dict[str, object]
@@ -33,18 +33,18 @@ class Recorder(Protocol):
     thread: int
 
     @property
-    def is_growth(self) -> bool:
-        """Whether what is called is called by a running task, and is executed after it."""
+    def is_dynamic(self) -> bool:
+        """Whether the calls are those of a running task, and executed after it."""
 
     @property
-    def captures(self) -> object:
-        """What a branch of `when` uses of the body around it; None for any other body."""
+    def is_branch(self) -> bool:
+        """Whether this is the trace of a branch of `when`."""
 
     def source_of(self, value: object) -> Source:
         """Return the source for a value with outputs in it."""
 
     def output(self, ref: Ref) -> Output:
-        """Return the one output that stands for `ref`."""
+        """Return the one output for `ref`."""
 
     def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
         """Note a call and return its number, for a `Result` to name."""
@@ -56,7 +56,7 @@ class Recorder(Protocol):
         """Return a hash, for sets and the keys of dicts."""
 
     def title(self, ref: Ref) -> str:
-        """Return what to call `ref` in an error."""
+        """Return a name of `ref` for errors."""
 
     def is_within(self, other: Recorder) -> bool:
         """Whether this is the body of a branch in `other`."""
@@ -75,20 +75,20 @@ class Output:
 
     def __getattr__(self, name: str) -> Output:
         if name.startswith("__") and name.endswith("__"):
-            wrong = f"has no attribute {name!r}, since Python uses such names itself"
-            raise HiddenAttribute(title(self), wrong, "read it in a task that takes this value")
+            problem = f"has no attribute {name!r}, since Python uses such names itself"
+            raise HiddenAttribute(title(self), problem, "read it in a task that takes this value")
         return part(self, (("property", name),))
 
     def __getitem__(self, key: Any) -> Output:
         if isinstance(key, slice):
             _refuse(self, "cannot be sliced while the DAG is built", "slice it in a task that takes it")
         if type(key) not in (str, int) or (type(key) is int and key.bit_length() > _INDEX_BITS):
-            wrong = (
+            problem = (
                 f"cannot be asked for key {shown(key)}"
                 if not isinstance(key, Output)
                 else "has a key that is an output"
             )
-            _refuse(self, f"{wrong} while the DAG is built", "use a word or a number, or look it up in a task")
+            _refuse(self, f"{problem} while the DAG is built", "use a word or a number, or look it up in a task")
         return part(self, (("key", key),))
 
     def __iter__(self) -> Iterator[Output]:
@@ -127,30 +127,30 @@ class Output:
 
 
 def ref_of(output: Output) -> Ref:
-    """What an output stands for; its own attributes are the user's properties."""
+    """Return the reference that an output stands for; its own attributes are the user's properties."""
     ref: Ref = object.__getattribute__(output, "_Output__ref")
     return ref
 
 
 def trace_of(output: Output) -> Recorder:
-    """The trace in which an output was made."""
+    """Return the trace in which an output was made."""
     trace: Recorder = object.__getattribute__(output, "_Output__trace")
     return trace
 
 
 def title(output: Output) -> str:
-    """Return what to call `output` in an error: "the output of 'split'['a']"."""
+    """Return a name of `output` for errors: "the output of 'split'['a']"."""
     return trace_of(output).title(ref_of(output))
 
 
 def part(output: Output, steps: Path) -> Output:
-    """Return the output that stands for what lies at `steps` within `output`."""
+    """Return the output for the value at `steps` within `output`."""
     ref = ref_of(output)
     return trace_of(output).output(Ref(ref.base, ref.path + steps))
 
 
 def flat(value: object) -> Iterator[object]:
-    """Yield what is in containers, and in those within them."""
+    """Yield the values in containers, and in those within them."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
@@ -193,7 +193,7 @@ _BINARY: Final = (
 _COMPARED: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
-# What has no answer before the DAG runs: the method, what is wrong, what would be right.
+# Questions without an answer before the DAG runs: the method, the problem, the remedy.
 _REFUSALS: Final = {
     "bool": ("is not known to be true or false before the DAG runs", _DECIDE),
     "len": ("has no length before the DAG runs", _COUNT),
@@ -222,16 +222,16 @@ _REFUSALS: Final = {
 }
 
 
-def _refuse(output: Output, wrong: str, right: str) -> NoReturn:
-    # It must be a TypeError too: list(output) asks for the length first, and takes only that for a no.
-    raise InvalidDagType(title(output), wrong, right)
+def _refuse(output: Output, problem: str, remedy: str) -> NoReturn:
+    # It must be a TypeError too: list(output) asks for the length first, and goes on without one only then.
+    raise InvalidDagType(title(output), problem, remedy)
 
 
-def _refusal(wrong: str, right: str, *, is_final: bool) -> Callable[..., NoReturn]:
+def _refusal(problem: str, remedy: str, *, is_final: bool) -> Callable[..., NoReturn]:
     def refuse(self: Output, *_: object, **__: object) -> NoReturn:
         base = ref_of(self).base
-        known = repr(base.name) if isinstance(base, Parameter) else "'n'"
-        error = InvalidDagType(title(self), wrong, right.replace("...", known))
+        name = repr(base.name) if isinstance(base, Parameter) else "'n'"
+        error = InvalidDagType(title(self), problem, remedy.replace("...", name))
         if is_final:
             trace_of(self).refused = trace_of(self).refused or error
         raise error
@@ -240,10 +240,10 @@ def _refusal(wrong: str, right: str, *, is_final: bool) -> Callable[..., NoRetur
 
 
 REFUSED: Final = {
-    name: wrong.replace(" before the DAG runs", "").replace(" while the DAG is built", "")
-    for name, (wrong, _) in _REFUSALS.items()
+    name: problem.replace(" before the DAG runs", "").replace(" while the DAG is built", "")
+    for name, (problem, _) in _REFUSALS.items()
 }
-"""What cannot be done with a value that is not there, by the name of its method without underscores."""
+"""Problems with a value that is not there, by the method's name without underscores."""
 
 
 for _name, _refusal_of in _REFUSALS.items():

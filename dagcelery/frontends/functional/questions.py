@@ -13,7 +13,7 @@ import builtins
 import operator
 import re
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from sysconfig import get_paths
 from typing import Any, Final, NoReturn
@@ -99,13 +99,11 @@ class _Questions:
     def _ask_Call(self, node: ast.Call) -> None:
         callee = self.seen(node.func)
         function = callee.value if isinstance(callee, Known) else None
-        for about, functions in _ASKING.items():
-            if any(function is each for each in functions) and node.args:
-                is_property = function is builtins.getattr and len(node.args) < 3
-                if about == _TEXT:
-                    self._refuse_text(node, node.args[0], is_refused=function in (builtins.str, builtins.format))
-                elif not is_property:
-                    self._refuse_output(node, node.args[0], about)
+        about = _ASKING.get(id(function))
+        if about == _TEXT and node.args:
+            self._refuse_text(node, node.args[0], is_refused=function in (builtins.str, builtins.format))
+        elif about and node.args and not (function is builtins.getattr and len(node.args) < 3):  # such is a property
+            self._refuse_output(node, node.args[0], about)
         if function is builtins.len and node.args and isinstance(node.args[0], ast.Set):
             elements = node.args[0].elts
             # Equal outputs are one in a set, which may be meant.
@@ -123,10 +121,8 @@ class _Questions:
     def _ask_by_others(self, node: ast.Call) -> None:
         """Refuse a question that a library is to ask, as in ``map(type, [x])`` or ``json.dumps(x, default=repr)``."""
         parts = [*node.args, *(each.value for each in node.keywords)]
-        values = [each.value for each in map(self.seen, parts) if isinstance(each, Known)]
-        about = next(
-            (about for about, asking in _ASKING.items() if any(v is each for v in values for each in asking)), ""
-        )
+        asked = [_ASKING.get(id(each.value)) for each in map(self.seen, parts) if isinstance(each, Known)]
+        about = next(filter(None, asked), "")
         for part in parts if about else ():
             if self.seen(part) == OUTPUT or holds_output(self.seen(part)):
                 self._refuse(node, part, about)
@@ -197,9 +193,14 @@ _TEXT: Final = "how {} is written"
 _NOT_REFUSED: Final = frozenset({"__class__", "__doc__", "__module__", "__slots__"})
 """Of Python's own names an output refuses all others itself."""
 _LOOKUPS: Final = frozenset({"get", "setdefault", "pop", "__contains__", "__getitem__"})
-_ASKING: Final[Mapping[str, Sequence[object]]] = {
-    "of which type {} is": (builtins.type, builtins.isinstance, builtins.issubclass, builtins.callable),
-    "which object {} is": (builtins.id, builtins.hash, operator.is_, operator.is_not),
-    "which attributes {} has": (builtins.hasattr, builtins.getattr, builtins.vars, builtins.dir),
-    _TEXT: (builtins.repr, builtins.ascii, builtins.str, builtins.format),
+_ASKING: Final[Mapping[int, str]] = {
+    id(function): about
+    for about, functions in {
+        "of which type {} is": (builtins.type, builtins.isinstance, builtins.issubclass, builtins.callable),
+        "which object {} is": (builtins.id, builtins.hash, operator.is_, operator.is_not),
+        "which attributes {} has": (builtins.hasattr, builtins.getattr, builtins.vars, builtins.dir),
+        _TEXT: (builtins.repr, builtins.ascii, builtins.str, builtins.format),
+    }.items()
+    for function in functions
 }
+"""What functions of Python's own ask, by their ids."""

@@ -59,7 +59,7 @@ class Unrolled(Source):
 
 @dataclass(frozen=True, slots=True)
 class Spliced(Source):
-    """A `Unrolled` once it is folded: the one of its items that stands for all."""
+    """An `Unrolled` once it is folded: one of its items, as a template for all."""
 
     template: Source
     over: Ref
@@ -104,7 +104,7 @@ def everything(source: Source) -> Iterator[Source]:
 
 
 def leaves(source: Source) -> Iterator[Ref]:
-    """Yield the references within `source`; what its runs go through is not among them."""
+    """Yield the references within `source`; lists that are gone through are not among them."""
     for part in everything(source):
         if isinstance(part, Ref):
             yield part
@@ -120,12 +120,12 @@ def rebuilt(
         return rebuilt(source, arguments, leaf, (*path, step))
 
     if isinstance(returns, Literal):
-        return copied_literal(returns.value)
+        return _copied(returns.value)
     if isinstance(returns, FromParam) and returns.name is not None and returns.name in arguments:
         return arguments[returns.name]
     if isinstance(returns, DictOf):
         return {key: inner(source, key) for key, source in returns.pairs}
-    if isinstance(returns, ListOf) and not _has_splice(returns):
+    if isinstance(returns, ListOf) and not any(isinstance(item, Splice) for item in returns.items):
         return [inner(item, at) for at, item in enumerate(returns.items) if isinstance(item, Source)]
     if isinstance(returns, TupleOf | SetOf):
         kind = tuple if isinstance(returns, TupleOf) else set
@@ -133,11 +133,11 @@ def rebuilt(
     return leaf(path)
 
 
-def copied_literal(value: object) -> object:
+def _copied(value: object) -> object:
     """Return a copy of a literal of a DAG that was built already: the body that gets it may change it."""
     try:
         return copied(value)
-    except Exception:  # it cannot travel either, which is said where it should
+    except Exception:  # it cannot travel either, and is refused where it should
         return value
 
 
@@ -147,14 +147,10 @@ def followed(returns: Source, path: Path) -> Source:
         if isinstance(returns, DictOf):
             returns = next(source for name, source in returns.pairs if _same_key(name, key))
         elif isinstance(returns, ListOf | TupleOf | SetOf):
-            found = returns.items[int(key)]
-            assert isinstance(found, Source)
-            returns = found
+            item = returns.items[int(key)]
+            assert isinstance(item, Source)
+            returns = item
     return returns
-
-
-def _has_splice(source: ListOf) -> bool:
-    return any(isinstance(item, Splice) for item in source.items)
 
 
 def _same_key(name: object, key: object) -> bool:
@@ -163,7 +159,7 @@ def _same_key(name: object, key: object) -> bool:
 
 @dataclass(frozen=True)
 class CalledTask:
-    """A task and its options; `returns` is its annotation, `outputs` how many values it said it returns."""
+    """A task and its options; `returns` is its annotation, `outputs` how many values it is declared to return."""
 
     name: str
     name_is_fixed: bool
@@ -173,7 +169,7 @@ class CalledTask:
     outputs: int | None = None
 
     def arity(self, path: Path) -> int | None:
-        """Return how many values lie at `path` of what is returned, if that is known."""
+        """Return how many values lie at `path` of the returned value, if that is known."""
         return self.outputs if not path and self.outputs is not None else arity(hint_at(self.returns, path))
 
 
@@ -187,7 +183,7 @@ class CalledDag:
     returns: object = None
 
     def arity(self, path: Path) -> int | None:
-        """Return how many values lie at `path` of what is returned, if that is known."""
+        """Return how many values lie at `path` of the returned value, if that is known."""
         return arity(hint_at(self.returns, path))
 
 
@@ -196,7 +192,7 @@ Callee: TypeAlias = CalledTask | CalledDag
 
 @dataclass(frozen=True)
 class Call:
-    """One call while a body runs: what with which arguments, after what, for which elements."""
+    """One call while a body runs: its callee and arguments, what it comes after, the elements it is made for."""
 
     callee: Callee
     arguments: Mapping[str, Source]
@@ -212,12 +208,12 @@ def context_of(ref: Ref, calls: Sequence[Call]) -> Context:
 
 
 def within_element(element: Element, calls: Sequence[Call]) -> Context:
-    """Return the context of what is made for `element`."""
+    """Return the context of calls for `element`."""
     return (*context_of(element.source, calls), element)
 
 
 def hint_of(ref: Ref, calls: Sequence[Call], parameters: Mapping[str, object]) -> object:
-    """Return the annotation of what `ref` stands for, None where there is none."""
+    """Return the annotation of the value that `ref` stands for, if there is one."""
     if isinstance(ref.base, Parameter):
         return hint_at(parameters.get(ref.base.name), ref.path)
     if isinstance(ref.base, Element):
@@ -234,9 +230,9 @@ def between_calls(one: Call, other: Call) -> str | None:
     if one.arguments.keys() != other.arguments.keys():
         return f"calls {one.callee.name!r} with other arguments"
     for name, source in one.arguments.items():
-        found = between(source, other.arguments[name])
-        if found:
-            return f"gives {name!r} of {one.callee.name!r} {found}"
+        difference = between(source, other.arguments[name])
+        if difference:
+            return f"gives {name!r} of {one.callee.name!r} {difference}"
     return f"lets {one.callee.name!r} come after other nodes" if between(one.after, other.after) else None
 
 
@@ -253,14 +249,14 @@ def between(one: Source, other: Source) -> str | None:
         return None if one == other else "the value of another node or element"
     if isinstance(one, Unrolled | Spliced) and isinstance(other, Unrolled | Spliced) and one.over != other.over:
         return "the elements of another list"
-    return next((found for found in map(between, inner, others) if found), None)
+    return next(filter(None, map(between, inner, others)), None)
 
 
 def is_same_callee(one: Callee, other: Callee) -> bool:
     """Whether two calls are of the same task, or of DAGs that are alike."""
     if isinstance(one, CalledTask) and isinstance(other, CalledTask):
-        known = replace(one, func=other.func, options=other.options)
-        return known == other and same(one.func, other.func) and same(one.options, other.options)
+        alike = replace(one, func=other.func, options=other.options) == other
+        return alike and same(one.func, other.func) and same(one.options, other.options)
     return one == other
 
 

@@ -1,6 +1,6 @@
-"""DAGs that were read from functions are kept, each with a snapshot of all that its body depends on.
+"""DAGs that were read from functions are remembered, each with a snapshot of all that its body depends on.
 
-A body is a function, so its code and its surroundings decide what it does: globals, captured variables, attributes of
+A body is a function, so its code and its surroundings decide what it does: globals, free variables, attributes of
 modules, classes and objects, defaults, and the same of each function that it calls. A snapshot holds all of these, and
 compares them by identity, containers element by element. Some things may give another value each time that they are
 used, such as a clock or an object of an unknown class. A body that reads one of these has no snapshot, and is read each
@@ -55,24 +55,33 @@ class Snapshot:
     """Values with their parts, and functions with all that they read. Raises CannotTell."""
 
     def __init__(self, values: Iterable[object]) -> None:
-        self._names: list[tuple[dict[str, Any], str, object]] = []
-        self._attributes: list[tuple[object, str, object]] = []
-        self._cells: list[tuple[types.CellType, object]] = []
-        self._codes: list[tuple[types.FunctionType, tuple[object, ...]]] = []
-        self._contents: list[tuple[Callable[[], Iterable[Any]], tuple[object, ...]]] = []
+        self._values: list[tuple[Callable[[], object], object]] = []
+        self._contents: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]] = []
         self._seen: dict[int, object] = {}
         self._tell_all(values)
         self._seen.clear()
 
     def holds(self) -> bool:
         """Whether nothing of it has changed since."""
-        return (
-            all(names.get(name, _MISSING) is value for names, name, value in self._names)
-            and all(_contents_of(cell) is value for cell, value in self._cells)
-            and all(_is_same(_parts_of(fn), parts) for fn, parts in self._codes)
-            and all(_is_same(read(), known) for read, known in self._contents)
-            and all(getattr(holder, name, _MISSING) is value for holder, name, value in self._attributes)
-        )
+        for read, value in self._values:  # not a generator: it is done at each call
+            if read() is not value:
+                return False
+        for read_contents, contents in self._contents:
+            now = tuple(read_contents())
+            if len(now) != len(contents) or not all(map(is_, now, contents)):
+                return False
+        return True
+
+    def _read(self, read: Callable[[], object]) -> object:
+        """Note and return a value that may be another one later."""
+        value = read()
+        self._values.append((read, value))
+        return value
+
+    def _read_contents(self, read: Callable[[], Iterable[object]]) -> tuple[object, ...]:
+        contents = tuple(read())
+        self._contents.append((read, contents))
+        return contents
 
     def _tell(self, value: object) -> None:
         """Note the parts of a value that may change while the value itself stays in its place."""
@@ -85,77 +94,60 @@ class Snapshot:
         if kind in (tuple, frozenset):
             self._tell_all(cast(Iterable[object], value))
         elif kind in (list, set):
-            self._keep(partial(iter, value))
+            self._tell_all(self._read_contents(partial(iter, value)))
         elif kind is dict:
-            self._keep(partial(_flat, cast(dict[object, object], value)))
+            self._tell_all(self._read_contents(partial(_flat, cast(dict[object, object], value))))
         elif kind is types.FunctionType and not _is_own(value):
             self._tell_function(cast(types.FunctionType, value))
         elif issubclass(kind, Definition):
             self._tell_definition(cast(Definition[..., Any], value))
         elif kind is partial:
-            made = cast("partial[Any]", value)
-            self._tell_all((made.func, made.args, made.keywords))
+            bound = cast("partial[Any]", value)
+            self._tell_all((bound.func, bound.args, bound.keywords))
         elif not _is_known(value):
             raise CannotTell
 
     def _tell_all(self, values: Iterable[object]) -> None:
         for value in values:
-            self._tell(value)
-
-    def _keep(self, read: Callable[[], Iterable[object]]) -> None:
-        known = tuple(read())
-        self._contents.append((read, known))
-        if not _ATOMS.issuperset(map(type, known)):
-            self._tell_all(known)
+            if type(value) not in _ATOMS:
+                self._tell(value)
 
     def _tell_function(self, fn: types.FunctionType) -> None:
-        self._codes.append((fn, _parts_of(fn)))
-        self._tell(fn.__defaults__)
-        if fn.__kwdefaults__:
-            self._tell(fn.__kwdefaults__)
-        if fn.__dict__:
-            self._tell(fn.__dict__)
-        read = reads(fn.__code__)
-        if read is None:
+        self._read_contents(partial(_parts_of, fn))
+        self._tell_all((fn.__defaults__, fn.__kwdefaults__, fn.__dict__ or None))
+        names = reads(fn.__code__)
+        if names is None:
             raise CannotTell
         cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        for is_cell, name, attributes in read:
-            found = self._cell(cells[name]) if is_cell else self._global(fn, name)
-            self._tell_end(found, attributes)
+        for is_cell, name, attributes in names:
+            value = self._read(partial(_contents_of, cells[name])) if is_cell else self._global(fn, name)
+            self._tell_end(value, attributes)
 
     def _tell_definition(self, definition: Definition[..., Any]) -> None:
         if definition._bound or definition._upstream:
             raise CannotTell
-        held = vars(definition)
-        is_dag = "_static" in held
+        parts = vars(definition)
+        is_dag = "_static" in parts
         for name in _OF_DAG if is_dag else _OF_TASK:
-            self._names.append((held, name, held[name]))
+            self._read(partial(parts.get, name))
         if is_dag:
-            self._tell_all((definition.fn, dict(held["_values"])))
+            self._tell_all((definition.fn, dict(parts["_values"])))
         else:  # its calls are recorded, so that only what it may be called with counts
-            self._codes += [(each, _parts_of(each)) for each in layers_of(definition.fn)]
-
-    def _cell(self, cell: types.CellType) -> object:
-        value = _contents_of(cell)
-        self._cells.append((cell, value))
-        return value
+            for layer in layers_of(definition.fn):
+                self._read_contents(partial(_parts_of, layer))
 
     def _global(self, fn: types.FunctionType, name: str) -> object:
-        for names in (fn.__globals__, cast(Any, fn).__builtins__):
-            value = names.get(name, _MISSING)
-            self._names.append((names, name, value))
-            if value is not _MISSING:
-                return value
-        return _MISSING
+        value = self._read(partial(fn.__globals__.get, name, _MISSING))
+        return value if value is not _MISSING else self._read(partial(cast(Any, fn).__builtins__.get, name, _MISSING))
 
     def _tell_end(self, value: object, attributes: Iterable[str]) -> None:
         """Note the last of several attributes; objects on the way may be of any class, nothing else of them is read."""
         for name in attributes:
-            found = _attribute(value, name)
-            if found is _MISSING:
+            attribute = _attribute(value, name)
+            if attribute is _MISSING:
                 break
-            self._attributes.append((value, name, found))
-            value = found
+            self._values.append((partial(getattr, value, name, _MISSING), attribute))
+            value = attribute
         if value is not _MISSING:
             self._tell(value)
 
@@ -164,16 +156,16 @@ def _attribute(holder: object, name: str) -> object:
     """Return the attribute of an object of which nothing else is read; _MISSING where the object as such counts."""
     kind = type(holder)
     if issubclass(kind, types.ModuleType):
-        found = vars(holder).get(name, _MISSING)
+        attribute = vars(holder).get(name, _MISSING)
     elif kind in _METACLASSES and not _is_known(holder):
-        found = getattr(holder, name, _MISSING)
+        attribute = getattr(holder, name, _MISSING)
     else:
         is_plain = kind.__getattribute__ is object.__getattribute__ or issubclass(kind, types.FunctionType)
         is_computed = hasattr(getattr(kind, name, None), "__set__")
         return getattr(holder, "__dict__", {}).get(name, _MISSING) if is_plain and not is_computed else _MISSING
-    if found is _MISSING:
+    if attribute is _MISSING:
         raise CannotTell
-    return found
+    return attribute
 
 
 def _is_known(value: object) -> bool:
@@ -217,11 +209,6 @@ def _flat(values: dict[object, object]) -> Iterable[object]:
     return itertools.chain(values, values.values())
 
 
-def _is_same(now: Iterable[object], known: tuple[object, ...]) -> bool:
-    found = tuple(now)
-    return len(found) == len(known) and all(map(is_, found, known))
-
-
 Dags: TypeAlias = dict[Hashable, tuple[Snapshot, DAG]]
 
 _MOST_DAGS: Final = 64
@@ -231,11 +218,11 @@ _MOST_DAGS: Final = 64
 _READ: ContextVar[dict[Hashable, tuple[object, DAG | None]] | None] = ContextVar("dagcelery_read", default=None)
 
 
-def kept(dags: Dags, key: Hashable | None, values: Iterable[object], make: Callable[[], DAG]) -> DAG | None:
+def remembered(dags: Dags, key: Hashable | None, values: Iterable[object], make: Callable[[], DAG]) -> DAG | None:
     """Return the DAG that `make` made of `values` and the key, or makes now; None if `values` have no snapshot."""
-    known = dags.get(key)
-    if known is not None and known[0].holds():
-        return known[1]
+    snapshot, dag = dags.get(key, (None, None))
+    if snapshot is not None and snapshot.holds():
+        return dag
     dags.pop(key, None)
     if key is None:
         return None
@@ -255,18 +242,18 @@ def read_anew(key: Hashable, holder: object, make: Callable[[], DAG]) -> DAG:
     Outer bodies are run several times, so that reading inner ones in each run would cost ever more from depth to depth.
     The objects whose ids are in `key` are kept alive by `holder`.
     """
-    found = _READ.get()
-    if found is None:
+    nested = _READ.get()
+    if nested is None:
         token = _READ.set({})
         try:
             return make()
         finally:
             _READ.reset(token)
-    if key not in found:
+    if key not in nested:
         dag = make()
-        found[key] = holder, dag if dag == make() else None
+        nested[key] = holder, dag if dag == make() else None
         return dag
-    return found[key][1] or make()
+    return nested[key][1] or make()
 
 
 def key_of(values: Mapping[str, object]) -> Hashable | None:
@@ -274,6 +261,8 @@ def key_of(values: Mapping[str, object]) -> Hashable | None:
 
     None if there are lists, which a body may change, or objects, whose classes may change: the body runs each time.
     """
+    if not values:
+        return ()
     return identity(sorted(values.items())) if all(map(_is_constant, values.values())) else None
 
 

@@ -1,7 +1,7 @@
 """What a function was written as: its syntax tree where the source is there, and else its bytecode.
 
 A tree is used only if it still is what the function was made of. What may change a list or a variable elsewhere than
-where it is followed is found here too: then nothing is claimed of it.
+where it is followed is looked for here too: then nothing is claimed of it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def function_node(code: types.CodeType) -> FunctionNode | None:
         return None
     place = code.co_firstlineno, code.co_name
     functions, codes = module[0].get(place, []), module[1].get(place, [])
-    if len(functions) != 1 or len(codes) != 1 or _said(codes[0]) != _said(code):
+    if len(functions) != 1 or len(codes) != 1 or _parts_of(codes[0]) != _parts_of(code):
         return None
     return functions[0]
 
@@ -65,7 +65,7 @@ def _module(
     """Return the functions of a module by the places where they begin, as written and as compiled."""
     try:
         tree = parsed(text)
-        made = compile(tree, "<source>", "exec", flags=flags, dont_inherit=True)
+        compiled = compile(tree, "<source>", "exec", flags=flags, dont_inherit=True)
     except (SyntaxError, SystemError, ValueError, RecursionError, MemoryError):  # cells may hold more than Python
         return None
     functions: dict[_Place, list[FunctionNode]] = {}
@@ -73,7 +73,7 @@ def _module(
         if isinstance(each, _FUNCTIONS):
             functions.setdefault(_starts(each), []).append(each)
     codes: dict[_Place, list[types.CodeType]] = {}
-    for code in _codes(made):
+    for code in _codes(compiled):
         codes.setdefault((code.co_firstlineno, code.co_name), []).append(code)
     return functions, codes
 
@@ -91,7 +91,7 @@ def _starts(node: FunctionNode) -> _Place:
     return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name
 
 
-def _said(code: types.CodeType) -> tuple[object, ...]:
+def _parts_of(code: types.CodeType) -> tuple[object, ...]:
     return code.co_code, code.co_names, code.co_varnames, code.co_freevars
 
 
@@ -123,8 +123,8 @@ _SKIPPED: Final = frozenset({"CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP", "NOT_T
 @lru_cache(maxsize=512)
 def reads(code: types.CodeType) -> tuple[Read, ...] | None:
     """Return what a function with this code reads; None if the code does not say."""
-    found = dict.fromkeys(_within(code, frozenset(code.co_freevars)))
-    return None if None in found else tuple(each for each in found if each is not None)
+    read = dict.fromkeys(_within(code, frozenset(code.co_freevars)))
+    return None if None in read else tuple(each for each in read if each is not None)
 
 
 def _within(code: types.CodeType, free: frozenset[str]) -> Iterator[Read | None]:
@@ -159,9 +159,9 @@ def questions(code: types.CodeType, parameters: Collection[str]) -> Iterator[tup
     line = code.co_firstlineno
     for at, step in enumerate(steps):
         line = _line_of(step) or line
-        found = _asked(steps, names, at, is_shown)
-        if found in parameters and found not in stored:
-            yield found, line
+        name = _asked(steps, names, at, is_shown)
+        if name in parameters and name not in stored:
+            yield name, line
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from questions(constant, {name for name in constant.co_freevars if name in parameters} - stored)
@@ -187,8 +187,8 @@ def _loaded(step: dis.Instruction) -> str:
 
 
 def _line_of(step: dis.Instruction) -> int | None:
-    found = getattr(step, "line_number", None) or step.starts_line
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    line = getattr(step, "line_number", None) or step.starts_line
+    return line if isinstance(line, int) and not isinstance(line, bool) else None
 
 
 def _instructions(code: types.CodeType) -> list[dis.Instruction]:

@@ -1,10 +1,10 @@
-"""A trace is one run of a DAG's body with symbolic parameters: the calls it made, in order.
+"""A trace is one sample run of a DAG's body, with outputs for its parameters: the calls that it made, in order.
 
-Iterating an output gives a few elements, the *probes* of the trace. Which elements are being gone through
-when a call is made, and which its arguments come from, is its context: the call stands for all calls that
-are alike but for the element. `fold` draws that conclusion; here it is only recorded.
+Iterating an output gives a few sample elements. Which elements are being gone through when a call is made, and which
+its arguments come from, is the context of the call: it stands for all calls that are alike but for the element.
+`generalise` draws that conclusion; here it is only recorded.
 
-Python's containers become sources, and neighbours in a list that go through one fan-out become a run.
+Python's containers become sources. Neighbours in a list that go through one fan-out become one `Unrolled`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from contextlib import contextmanager
 from dataclasses import replace
 from types import FunctionType
 from typing import Any, Final, cast
@@ -21,7 +20,7 @@ from typing import Any, Final, cast
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.annotations import arity
-from dagcelery.frontends.functional.captures import Captures
+from dagcelery.frontends.functional.free_variables import FreeVariables
 from dagcelery.frontends.functional.outputs import Output, Recorder, closed, current, opened, ref_of, title, trace_of
 from dagcelery.frontends.functional.recorded import (
     Call,
@@ -39,8 +38,8 @@ from dagcelery.frontends.functional.recorded import (
     within,
     within_element,
 )
-from dagcelery.frontends.functional.sample_lengths import Position, Probes
-from dagcelery.frontends.functional.value_numbering import FIRST, Table, Terms
+from dagcelery.frontends.functional.sample_lengths import Position, SampleLengths
+from dagcelery.frontends.functional.value_numbering import Numbering, ValueNumbers
 from dagcelery.model.rules import MOST_LEVELS, depth_fault
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
 from dagcelery.text import shown
@@ -78,6 +77,9 @@ make a list of lists, [[f(x, y) for y in ...] for x in ...], and let a task put 
 """
 
 
+_NOTHING: Final = Literal([])
+
+
 class TwoLists(InvalidDag):
     """A call has elements of two lists; whether each meets each other, or its partner only, the next one shows."""
 
@@ -102,15 +104,13 @@ def _source(value: object, trace: Trace, levels: int) -> Source:
         return _set(value, trace, levels)  # type: ignore[arg-type]
     if type(value) is dict:
         return _dict(value, trace, levels)
-    return Literal(trace.kept(value))
+    return Literal(trace.copy_of(value))
 
 
 def context_in(source: Source, trace: Trace) -> Context:
     """Return the elements that `source` belongs to; one that runs through all of them belongs to none."""
-    if isinstance(source, Ref):
-        return trace.context(source)
-    if isinstance(source, Unrolled):
-        return trace.context(source.over)
+    if isinstance(source, Ref | Unrolled):
+        return context_of(source if isinstance(source, Ref) else source.over, trace.calls)
     contexts = [context_in(part, trace) for part in within(source)]
     is_flat = len(contexts) > 1 and all(isinstance(part, Unrolled) for part in within(source))
     if is_flat and contexts[0] != contexts[1] and _lists(contexts[0]) == _lists(contexts[1]):
@@ -150,21 +150,21 @@ def _mixed(one: Element, other: Element, trace: Trace) -> InvalidDag:
 
 def _ref(value: Output, trace: Trace) -> Ref:
     home = trace_of(value)
+    if home is trace:
+        return ref_of(value)
     if trace.is_within(home):
         return trace.adopted(value)
-    if home is not trace and home.captures is not None:
+    if home.is_branch:
         raise InvalidDag(
             title(value),
             "is made within a branch of when(...), which may not be taken",
             "return it from the branch: when(...) gives what the branch that is taken returns",
         )
-    if home is not trace:
-        raise InvalidDag(
-            title(value),
-            "belongs to another DAG than the one being built",
-            "pass it to this one as an argument",
-        )
-    return ref_of(value)
+    raise InvalidDag(
+        title(value),
+        "belongs to another DAG than the one being built",
+        "pass it to this one as an argument",
+    )
 
 
 def _sources(values: Iterable[object], trace: Trace, levels: int) -> tuple[Source, ...]:
@@ -173,15 +173,15 @@ def _sources(values: Iterable[object], trace: Trace, levels: int) -> tuple[Sourc
 
 def _literal(sources: Collection[Source], container: Callable[[Iterable[object]], object]) -> Literal | None:
     """Return a copy of a container that holds no output: it may be changed after the call."""
-    known = [source.value for source in sources if isinstance(source, Literal)]
-    return Literal(container(known)) if len(known) == len(sources) else None
+    values = [source.value for source in sources if isinstance(source, Literal)]
+    return Literal(container(values)) if len(values) == len(sources) else None
 
 
 def _list(values: Any, trace: Trace, levels: int) -> Source:
-    if trace.captures is not None:
+    if trace.free_variables is not None:
         values = values if type(values) is list else list(values)
-        if trace.captures.is_list_from_around(values, trace):
-            # As a whole: it may go through all elements of a list, of which one by one nobody could tell.
+        if trace.free_variables.is_list_from_around(values, trace):
+            # As a whole: it may go through all elements of a list, which one by one would not show.
             return trace.adopted_list(values)
     items = _sources(_one_by_one(values, trace) if isinstance(values, Iterator) else values, trace, levels)
     return _literal(items, list) or ListOf(_with_runs(items, trace))
@@ -189,7 +189,7 @@ def _list(values: Any, trace: Trace, levels: int) -> Source:
 
 def _one_by_one(values: Iterator[Any], trace: Trace) -> Iterator[Any]:
     for value in values:
-        trace.later()  # what makes the values may have changed those before
+        trace.numbering.copies.outdate()  # what makes the values may have changed those before
         yield value
 
 
@@ -215,14 +215,14 @@ def _dict(values: Mapping[Any, object], trace: Trace, levels: int) -> Source:
     for key in values:
         if isinstance(key, Output):
             raise InvalidDag(title(key), "is a key of a dict, but has no value yet", "build the dict in a task")
-    keys = [trace.kept(key) for key in values]
+    keys = [trace.copy_of(key) for key in values]
     items = _sources(values.values(), trace, levels)
-    known = _literal(items, lambda made: dict(zip(keys, made, strict=True)))
-    return known or DictOf(tuple(zip(keys, items, strict=True)))
+    literal = _literal(items, lambda values: dict(zip(keys, values, strict=True)))
+    return literal or DictOf(tuple(zip(keys, items, strict=True)))
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
-    if not trace.probes.tells_elements_apart:
+    if not trace.tells_elements_apart:
         return items
     contexts = [context_in(item, trace) for item in items]
     result: list[Source] = []
@@ -241,22 +241,27 @@ def _is_run(contexts: list[Context], length: int) -> bool:
 
 
 class Trace:
-    """The calls of a body that runs with as many elements for each iterated output as `probes` say.
+    """The calls of a body that runs with as many elements of each iterated output as `samples` say.
 
-    `parameters` are the annotations of the DAG's parameters by name; traces of one body share a `table`. Of a branch
-    of `when` they are what it captures of the body around it: `captures` adds to them.
+    `parameters` are the annotations of the DAG's parameters by name; those of a branch of `when` are its
+    `free_variables`, which adds to them. Traces of one body share a `numbering`.
     """
 
-    is_growth = False
-    """Whether what is called is called by a running task, and is executed after it."""
+    is_dynamic = False
+    """Whether a running task makes the calls, which are executed after it."""
 
     def __init__(
-        self, probes: Probes, parameters: dict[str, object], table: Table, captures: Captures | None = None
+        self,
+        samples: SampleLengths,
+        parameters: dict[str, object],
+        numbering: Numbering,
+        free_variables: FreeVariables | None = None,
     ) -> None:
-        self.probes = probes
+        self.samples = samples
+        self.tells_elements_apart = samples.length > 1  # else a list of one element may be a list of all
         self.parameters = parameters
-        self.table = table
-        self.captures = captures
+        self.numbering = numbering
+        self.free_variables = free_variables
         self.calls: list[Call] = []
         self.place = "the body"
         self.lengths: dict[Ref, int] = {}
@@ -265,9 +270,10 @@ class Trace:
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
-        self._terms = Terms(self.calls, table)
+        self.numbers = ValueNumbers(self.calls, numbering)
+        self._numbers_of_first = ValueNumbers(self.calls, numbering, is_first=True)
         self._position_of: dict[int, Position] = {}
-        self._numbers: Counter[Context] = Counter()
+        self._lists_in: Counter[Context] = Counter()
         self._undecided: InvalidDag | None = None
         self._met: dict[frozenset[Ref], set[Element]] = {}
         self._outer: Recorder | None = None
@@ -290,38 +296,40 @@ class Trace:
 
     def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
         """Note a call and return its number, for a `Result` to name."""
-        if self.captures is not None:
-            upstream = self.captures.handed_up(upstream, self)
-        with self._at(f"the call of {callee.name!r}"):
-            try:
-                sources = {}
-                for name, value in arguments.items():
-                    self._argument = f"argument {name!r} of "
-                    sources[name] = self.source_of(value)
-                self._argument = ""
-                call = Call(callee, sources, self.source_of(upstream), ())
-                self.calls.append(replace(call, context=self._context(call)))
-                self._note_defined(callee)
-            except TwoLists as refusal:
-                self._argument = ""
-                self._tell_apart(refusal)
-                self.calls.append(Call(callee, {}, Literal([]), ()))
+        if self.free_variables is not None:
+            upstream = self.free_variables.handed_up(upstream, self)
+        outer, self.place = self.place, f"the call of {callee.name!r}"
+        self.numbering.copies.outdate()
+        try:
+            sources = {}
+            for name, value in arguments.items():
+                self._argument = f"argument {name!r} of "
+                sources[name] = self.source_of(value)
+            self._argument = ""
+            after = self.source_of(upstream) if upstream else _NOTHING
+            self.calls.append(Call(callee, sources, after, self._context((*sources.values(), after))))
+            self._note_defined(callee)
+        except TwoLists as refusal:
+            self._tell_apart(refusal)
+            self.calls.append(Call(callee, {}, _NOTHING, ()))
+        finally:
+            self._argument, self.place = "", outer
         return len(self.calls) - 1
 
     def _note_defined(self, callee: Callee) -> None:
-        """Copy a task that the body defines: what it captures may change when the body goes on."""
+        """Copy a task that the body defines: its free variables may change when the body goes on."""
         func = callee.func if isinstance(callee, CalledTask) else None
         if self.home and isinstance(func, FunctionType) and func.__qualname__.startswith(f"{self.home}.<locals>."):
-            self._defined.append((len(self.calls) - 1, self.kept(func)))
+            self._defined.append((len(self.calls) - 1, self.copy_of(func)))
 
     def settle(self) -> None:
-        """Restore the tasks of calls whose captured variables the body has changed since."""
-        self.later()
-        for number, kept in self._defined:
+        """Restore the tasks of calls whose free variables the body has changed since."""
+        self.numbering.copies.outdate()
+        for number, copy in self._defined:
             call = self.calls[number]
             assert isinstance(call.callee, CalledTask)
-            if self.kept(call.callee.func) is not kept:
-                self.calls[number] = replace(call, callee=replace(call.callee, func=cast(FunctionType, kept)))
+            if self.copy_of(call.callee.func) is not copy:
+                self.calls[number] = replace(call, callee=replace(call.callee, func=cast(FunctionType, copy)))
 
     def _tell_apart(self, refusal: TwoLists) -> None:
         """Refuse a call with elements of two lists by the second one of that kind: if both lists have gone on, they are
@@ -348,21 +356,18 @@ class Trace:
 
     def source(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
-        with self._at("the returned value"):
-            source = self.source_of(value)
-            if self.probes.tells_elements_apart and context_in(source, self):
-                raise InvalidDag(
-                    f"{self.place} with {self.title(next(leaves(source)))}",
-                    "belongs to one element of a list",
-                    "return the list of all results",
-                )
-            return source
+        self.place = "the returned value"
+        self.numbering.copies.outdate()
+        source = self.source_of(value)
+        if self.tells_elements_apart and context_in(source, self):
+            raise InvalidDag(
+                f"{self.place} with {self.title(next(leaves(source)))}",
+                "belongs to one element of a list",
+                "return the list of all results",
+            )
+        return source
 
-    def later(self) -> None:
-        """Say that the body went on since the last value was kept, and may have changed it."""
-        self.table.copies.later()
-
-    def kept(self, value: object) -> object:
+    def copy_of(self, value: object) -> object:
         """Return a value as it is now: it is recorded, and may be changed before it travels.
 
         What can be neither pickled nor copied stays the object that it is, and is refused where it should travel.
@@ -370,10 +375,10 @@ class Trace:
         if objects.is_atom(value):
             return value
         try:
-            return self.table.copies.take(value)
+            return self.numbering.copies.take(value)
         except objects.Hidden as hidden:
             raise InvalidDag(
-                f"{title(hidden.found)} in a {_kind(value)} ({self._argument}{self.place})",
+                f"{title(hidden.value)} in a {_kind(value)} ({self._argument}{self.place})",
                 "is out of reach, since only lists, tuples, sets and dicts are looked into",
                 "pass it as an argument of its own, or in a list, tuple, set or dict",
             ) from None
@@ -386,19 +391,10 @@ class Trace:
         So a set or a dict compares the elements that it is given, which an output refuses: which of them are equal,
         and would be one key, is known only when the DAG runs.
         """
-        return hash(self._terms.now(ref, FIRST)) if self.context(ref) else hash(ref)
-
-    @contextmanager
-    def _at(self, place: str) -> Iterator[None]:
-        outer, self.place = self.place, place
-        self.later()
-        try:
-            yield
-        finally:
-            self.place = outer
+        return hash(self._numbers_of_first.now(ref)) if self.context(ref) else hash(ref)
 
     def iterate(self, ref: Ref) -> Iterator[Output]:
-        """Yield the parts of a tuple, if it is known to be one, else the probes of a fan-out."""
+        """Yield the parts of a tuple, if it is known to be one, else sample elements of a list."""
         here = current()
         if not isinstance(here, Trace) or (here is not self and not here.is_within(self)):
             raise InvalidDag(
@@ -411,23 +407,28 @@ class Trace:
             return self._elements(ref) if here is self else here._elements(here.adopted(self.output(ref)))
         return iter([self.output(Ref(ref.base, (*ref.path, ("key", index)))) for index in range(parts)])
 
+    @property
+    def is_branch(self) -> bool:
+        """Whether this is the trace of a branch of `when`."""
+        return self.free_variables is not None
+
     def is_within(self, other: Recorder) -> bool:
         """Whether this is the trace of a branch, or of a branch within a branch, of what `other` is the trace of."""
-        outer = self.captures.outer if self.captures is not None else None
+        outer = self.free_variables.outer if self.free_variables is not None else None
         return outer is not None and (outer is other or outer.is_within(other))
 
     def adopted(self, output: Output) -> Ref:
         """Return what stands in this branch for an output of the body around it."""
-        assert self.captures is not None
-        name = self.captures.name(output)
+        assert self.free_variables is not None
+        name = self.free_variables.name(output)
         home = trace_of(output)
         self.parameters.setdefault(name, hint_of(ref_of(output), home.calls, home.parameters))
         return Ref(Parameter(name))
 
     def adopted_list(self, values: list[object]) -> Ref:
         """Return what stands in this branch for a list that was made around it."""
-        assert self.captures is not None
-        name = self.captures.name_of_list(values, self.captures.outer.source_of(values))
+        assert self.free_variables is not None
+        name = self.free_variables.name_of_list(values, self.free_variables.outer.source_of(values))
         self.parameters.setdefault(name, None)
         return Ref(Parameter(name))
 
@@ -447,9 +448,8 @@ class Trace:
         return arity(hint_of(ref, self.calls, self.parameters))
 
     def _elements(self, source: Ref) -> Iterator[Output]:
-        # An element is active from when it is given out until the next is asked for, or until the loop is
-        # left and this generator closed: a call made meanwhile is made once per element, even if it does not
-        # use it.
+        # An element is active from when it is given out until the next is asked for, or the loop is left and this
+        # generator closed: a call made meanwhile is made once per element, even if it does not use it.
         loop = object()
         try:
             for index in range(self.length(source)):
@@ -464,17 +464,17 @@ class Trace:
         """Return how many elements an iterated source has in this trace: the same number every time."""
         if source not in self.lengths:
             self.positions[source] = self._position(source)
-            self.lengths[source] = self.probes.of(self.positions[source])
+            self.lengths[source] = self.samples.of(self.positions[source])
         return self.lengths[source]
 
     def _position(self, source: Ref) -> Position:
         # Lists that are made alike have the same elements.
-        term = self._terms.now(source)
-        if term not in self._position_of:
+        number = self.numbers.now(source)
+        if number not in self._position_of:
             context = self.context(source)
-            self._position_of[term] = len(context), self._numbers[context]
-            self._numbers[context] += 1
-        return self._position_of[term]
+            self._position_of[number] = len(context), self._lists_in[context]
+            self._lists_in[context] += 1
+        return self._position_of[number]
 
     def _leave(self, loop: object) -> None:
         # What was begun within an element ends with it, even if zip() still holds the inner iterator.
@@ -483,20 +483,20 @@ class Trace:
                 del self._active[depth:]
                 return
 
-    def _context(self, call: Call) -> Context:
-        if not self.probes.tells_elements_apart:
-            return ()  # one probe in a list might be an element or all of them
+    def _context(self, sources: Iterable[Source]) -> Context:
+        if not self.tells_elements_apart:
+            return ()
         self._check_loops()
         loops = [within_element(element, self.calls) for _, element in self._active]
-        values = [context_in(source, self) for source in (*call.arguments.values(), call.after)]
-        return joined([*loops, *values], self)
+        values = [context_in(source, self) for source in sources if not isinstance(source, Literal)]
+        return joined([*loops, *values], self) if loops or values else ()
 
     def _check_loops(self) -> None:
-        found: dict[Ref, Element] = {}
+        current: dict[Ref, Element] = {}
         for _, element in self._active:
-            if found.setdefault(element.source, element) != element:
-                wrong = f"pairs every element of {self.title(element.source)} with every other"
-                raise InvalidDag(self.place, wrong, NESTED)
+            if current.setdefault(element.source, element) != element:
+                problem = f"pairs every element of {self.title(element.source)} with every other"
+                raise InvalidDag(self.place, problem, NESTED)
 
     def context(self, ref: Ref) -> Context:
         """Return the elements that `ref` exists once for each of."""

@@ -1,8 +1,8 @@
-"""Numbers for values that a body makes: two that are made alike have one *term*, in whichever trace."""
+"""Two values that a body makes alike have one number, in whichever trace: so traces can be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from dagcelery.frontends.functional.outputs import Output
@@ -22,169 +22,159 @@ from dagcelery.objects import ATOMS, Copies, identity, same
 
 S = TypeVar("S")
 
-
 # Which element is meant by each that stands for all of its list.
 Places: TypeAlias = Mapping[Element, int]
 
-
-class _First(Mapping[Element, int]):
-    def __getitem__(self, element: Element) -> int:
-        return 0
-
-    def __contains__(self, element: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[Element]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-# The places of the first elements of all lists.
-FIRST: Final[Places] = _First()
-
-
 _NOWHERE: Final[Places] = {}
 
+_ONCE: Final[Iterable[Places]] = (_NOWHERE,)
 
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
 
 
-class Table:
-    """Numbers for terms, and copies of what is recorded; traces that are to be compared share them."""
+class Numbering(dict[Hashable, int]):
+    """Numbers by what they stand for: words, and numbers of parts. All traces of one body share it.
+
+    So they do with `copies`, the values as they were when a call was recorded; these are known by their ids.
+    """
 
     def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
+        super().__init__()
         self.copies = Copies(Output)
         self._objects: dict[int, tuple[object, int]] = {}
+        self._others: list[tuple[object, int]] = []
+        self._same_callees: dict[tuple[int, ...], tuple[Callee, int]] = {}
         self._callees: list[tuple[Callee, int]] = []
-        self._unidentified: list[tuple[object, int]] = []
 
-    def number(self, *term: Hashable) -> int:
-        """Return the number of a term that is made of others' numbers and of words."""
-        return self._numbers.setdefault(term, len(self._numbers))
+    def __missing__(self, key: Hashable) -> int:
+        number = self[key] = len(self)
+        return number
 
     def literal(self, value: object) -> int:
-        """Return the number of a value that is known; a container is what its items are."""
+        """Return the number of a value that is known; that of a container is made of its items'."""
         kind = type(value)
         if isinstance(value, list | tuple) and kind in _CONTAINERS:
-            return self.number(_CONTAINERS[kind], tuple(map(self.literal, value)))
+            return self[_CONTAINERS[kind], tuple(map(self.literal, value))]
         if kind is dict and isinstance(value, dict):
-            pairs = tuple((self.literal(key), self.literal(item)) for key, item in value.items())
-            return self.number("dict", pairs)
+            return self["dict", tuple([(self.literal(key), self.literal(item)) for key, item in value.items()])]
         if isinstance(value, set | frozenset) and kind in (set, frozenset):
-            return self.number("set", frozenset(map(self.literal, value)))
+            return self["set", frozenset(map(self.literal, value))]
         if kind in ATOMS:
-            return self.number(kind.__name__, hex(value) if type(value) is int else repr(value))
+            return self[kind, hex(value) if type(value) is int else repr(value)]
         return self._object(value)
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""
-        return _found(self._callees, callee, is_same_callee, lambda: self.number("callee", len(self._callees)))
+        parts = tuple(map(id, vars(callee).values()))
+        if parts not in self._same_callees:
+            self._same_callees[parts] = callee, self._number_like(callee, self._callees, is_same_callee)
+        return self._same_callees[parts][1]
 
     def _object(self, value: object) -> int:
-        known = self._objects.get(id(value))
-        if known is not None:
-            return known[1]
-        found = identity(value)
-        if found is not None:
-            # Recorded values do not change.
-            self._objects[id(value)] = value, self.number("object", type(value).__qualname__, found)
+        if id(value) in self._objects:
             return self._objects[id(value)][1]
-        return _found(self._unidentified, value, same, lambda: self.number("unidentified", len(self._unidentified)))
+        key = identity(value)
+        if key is None:
+            return self._number_like(value, self._others, same)
+        self._objects[id(value)] = value, self["object", type(value).__qualname__, key]
+        return self._objects[id(value)][1]
+
+    def _number_like(self, value: S, numbered: list[tuple[S, int]], is_same: Callable[[S, S], bool]) -> int:
+        for other, number in numbered:
+            if is_same(other, value):
+                return number
+        numbered.append((value, self["other", len(self)]))
+        return numbered[-1][1]
 
 
-def _found(known: list[tuple[S, int]], value: S, is_same: Callable[[S, S], bool], number: Callable[[], int]) -> int:
-    """Return the number of one of those that are known, to which `value` is added if it is like none of them."""
-    for other, found in known:
-        if is_same(other, value):
-            return found
-    known.append((value, number()))
-    return known[-1][1]
+class ValueNumbers:
+    """The numbers of what one trace made; or of what a generalised body would make for lists of these `lengths`.
 
-
-class Terms:
-    """The terms of one trace: of its calls as they were made, or of those it would make, folded as they are.
-
-    For these, `lengths` are the numbers of elements that lists have, by their terms; KeyError where one is missing.
+    Those are by the numbers of the lists; KeyError where one is missing. With `is_first` each element of a list counts
+    as its first one, so that what is made alike for all of them has one number.
     """
 
-    def __init__(self, calls: Sequence[Call], table: Table, lengths: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        numbering: Numbering,
+        lengths: Mapping[int, int] | None = None,
+        *,
+        is_first: bool = False,
+    ) -> None:
         self._calls = calls
-        self._table = table
+        self._numbering = numbering
         self._lengths = lengths
-        self._made: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._upto: dict[int, int] = {}
+        self._is_first = is_first
+        self._of_calls: dict[tuple[int | None, ...], int] = {}
+        self._numbered = 0
 
-    def call(self, number: int, places: Places = _NOWHERE) -> int:
-        """Return the term of a call for the elements at `places`."""
-        call = self._calls[number]
-        key = number, tuple(places[element] for element in call.context if element in places)
-        if key not in self._made:
-            arguments = tuple((name, self.of(given, places)) for name, given in call.arguments.items())
-            callee, after = self._table.callee(call.callee), self.of(call.after, places)
-            self._made[key] = self._table.number("call", callee, arguments, after)
-        return self._made[key]
+    def of_call(self, index: int, places: Places = _NOWHERE) -> int:
+        """Return the number of a call for the elements at `places`."""
+        call = self._calls[index]
+        key = index, *map(places.get, call.context)
+        number = self._of_calls.get(key)
+        if number is None:
+            arguments = tuple([(name, self.of(source, places)) for name, source in call.arguments.items()])
+            callee, after = self._numbering.callee(call.callee), self.of(call.after, places)
+            number = self._of_calls[key] = self._numbering["call", callee, arguments, after]
+        return number
 
-    def calls(self) -> Iterator[tuple[int, int]]:
-        """Yield the number and the term of every call, those of a loop once for each element."""
-        for number, call in enumerate(self._calls):
-            for places in self._instances(call.context):
-                yield number, self.call(number, places)
+    def of_calls(self) -> list[tuple[int, int]]:
+        """Return the index and the number of every call, those of a loop once for each element."""
+        return [
+            (index, self.of_call(index, places))
+            for index, call in enumerate(self._calls)
+            for places in (self._instances(call.context) if call.context and self._lengths is not None else _ONCE)
+        ]
 
-    def now(self, source: Source, places: Places = _NOWHERE) -> int:
-        """Return the term of a source while calls are still being made."""
-        # In their order, since a term that is made of a long chain of others' must not be made by recursion.
-        for number in range(self._upto.get(id(places), 0), len(self._calls)):
-            self.call(number, places)
-        self._upto[id(places)] = len(self._calls)
-        return self.of(source, places)
+    def now(self, source: Source) -> int:
+        """Return the number of a source while calls are still being made."""
+        # In their order, since what is made of a long chain of others' results must not be numbered by recursion.
+        for index in range(self._numbered, len(self._calls)):
+            self.of_call(index)
+        self._numbered = len(self._calls)
+        return self.of(source)
 
     def of(self, source: Source, places: Places = _NOWHERE) -> int:
-        """Return the term of a source, made of calls whose terms are known."""
-        number = self._table.number
+        """Return the number of a source, made of calls that are numbered."""
+        numbering = self._numbering
         if isinstance(source, Ref):
-            return self._ref(source, places)
+            return self._of_ref(source, places)
         if isinstance(source, Literal):
-            return self._table.literal(source.value)
+            return numbering.literal(source.value)
         if isinstance(source, ListOf | TupleOf):
-            return number(_CONTAINERS[type(source)], tuple(self._items(source.items, places)))
+            return numbering[_CONTAINERS[type(source)], tuple(self._of_items(source.items, places))]
         if isinstance(source, SetOf):
-            return number("set", frozenset(self._items(source.items, places)))
+            return numbering["set", frozenset(self._of_items(source.items, places))]
         assert isinstance(source, DictOf)
-        pairs = ((self._table.literal(key), self.of(value, places)) for key, value in source.pairs)
-        return number("dict", tuple(pairs))
+        return numbering["dict", tuple([(numbering.literal(key), self.of(each, places)) for key, each in source.pairs])]
 
-    def _items(self, items: Sequence[object], places: Places) -> Iterator[int]:
+    def _of_items(self, items: Iterable[object], places: Places) -> Iterator[int]:
         for item in items:
             if isinstance(item, Unrolled):
-                yield from self._items(item.items, places)
+                yield from self._of_items(item.items, places)
             elif isinstance(item, Spliced):
                 for longer in self._each(item.over, places):
                     yield self.of(item.template, longer)
             elif isinstance(item, Source):
                 yield self.of(item, places)
 
-    def _ref(self, ref: Ref, places: Places) -> int:
-        base = ref.base
+    def _of_ref(self, ref: Ref, places: Places) -> int:
+        base, numbering = ref.base, self._numbering
         if isinstance(base, Parameter):
-            made = self._table.number("parameter", base.name)
+            number = numbering["parameter", base.name]
         elif isinstance(base, Element):
-            index = places.get(base, base.index)
-            made = self._table.number("element", self._ref(base.source, places), index)
+            index = 0 if self._is_first else places.get(base, base.index)
+            number = numbering["element", self._of_ref(base.source, places), index]
         else:
-            made = self._table.number("result", self.call(base.call, places), base.leaf)
-        return self._table.number("part", made, ref.path) if ref.path else made
+            number = numbering["result", self.of_call(base.call, places), base.leaf]
+        return numbering["part", number, ref.path] if ref.path else number
 
-    def _instances(self, context: Context) -> Iterator[Places]:
-        if self._lengths is None or not context:
-            yield _NOWHERE
-            return
-        for places in self._instances(context[:-1]):
-            yield from self._each(context[-1].source, places)
+    def _instances(self, context: Context) -> Iterable[Places]:
+        outer = self._instances(context[:-1]) if len(context) > 1 else _ONCE
+        return [longer for places in outer for longer in self._each(context[-1].source, places)]
 
-    def _each(self, source: Ref, places: Places) -> Iterator[Places]:
+    def _each(self, source: Ref, places: Places) -> list[Places]:
         assert self._lengths is not None
-        for index in range(self._lengths[self._ref(source, places)]):
-            yield {**places, Element(source, 0): index}
+        return [{**places, Element(source, 0): index} for index in range(self._lengths[self._of_ref(source, places)])]

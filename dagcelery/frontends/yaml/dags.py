@@ -6,7 +6,6 @@ Its functions are looked up in modules, by dotted names or by the paths of files
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import os
 import sys
@@ -20,16 +19,17 @@ from dagcelery.errors import InvalidConfig, InvalidDag, NotConfigured
 from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.yaml.entries import (
     WHOLE,
+    ConfiguredStep,
     Counter,
     Entry,
     Location,
     Outline,
-    StepEntry,
     StepInput,
     entry_of,
     located,
     outlines,
 )
+from dagcelery.importing import Unimportable, import_module, importing
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.nodes import FromPath, FromReturnValue, TaskOutput
 from dagcelery.model.options import DagOptions, TaskOptions
@@ -37,10 +37,9 @@ from dagcelery.model.sources import DictOf, FromNodeOutput
 from dagcelery.text import choices
 
 # A module's body raises what it likes, and a script without a guard may even end the program.
-_FAILURES = (Exception, SystemExit)
 
 
-def function_of(step: StepEntry, roots: Sequence[Path]) -> tuple[Callable[..., Any], TaskOptions]:
+def function_of(step: ConfiguredStep, roots: Sequence[Path]) -> tuple[Callable[..., Any], TaskOptions]:
     """Return a step's function and its options, those of a function that `@task` decorated among them.
 
     Modules are looked for in the folders `roots` before Python's own path. One that is named by its file travels by
@@ -74,14 +73,10 @@ def _imported(entry: Entry, roots: Sequence[Path]) -> ModuleType:
     if home is not None and str(home) not in sys.path:
         sys.path.insert(0, str(home))
     try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
-            raise _failed(entry, error) from error
-        problem = f"module {name!r} was not found: {error}"
-        entry.refuse(problem, f"put it below {roots[0]}, or on Python's path")
-    except _FAILURES as error:
-        raise _failed(entry, error) from error
+        module = import_module(name)
+    except Unimportable as error:
+        remedy = error.remedy if error.has_failed else f"put it below {roots[0]}, or on Python's path"
+        raise entry.location.error(error.problem, remedy) from error
     if home is not None and not str(getattr(module, "__file__", None) or home).startswith(str(home)):
         remedy = "give one of them another name: in one process a name means one module"
         entry.refuse(f"module {name!r} was imported from {module.__file__} before", remedy)
@@ -114,16 +109,12 @@ def _loaded(entry: Entry, name: str, file: Path) -> ModuleType:
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except _FAILURES as error:
+        with importing(entry.text()):
+            spec.loader.exec_module(module)
+    except Unimportable as error:
         del sys.modules[name]
-        raise _failed(entry, error) from error
+        raise entry.location.error(error.problem, error.remedy) from error
     return module
-
-
-def _failed(entry: Entry, error: BaseException) -> InvalidConfig:
-    problem = f"module {entry.text()!r} cannot be imported: {type(error).__name__}: {error}"
-    return entry.location.error(" ".join(problem.split()), "repair it, then try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +193,7 @@ def _workflow(outline: Outline, roots: Sequence[Path]) -> ConfiguredWorkflow:
     return ConfiguredWorkflow(outline.name, dag, outline.schedule.cron if outline.schedule else None)
 
 
-def _node(step: StepEntry, after: Iterable[str], taken: set[tuple[str, str]], roots: Sequence[Path]) -> Task:
+def _node(step: ConfiguredStep, after: Iterable[str], taken: set[tuple[str, str]], roots: Sequence[Path]) -> Task:
     func, options = function_of(step, roots)
     inputs = {each.parameter: FromNodeOutput(each.step.text(), each.output.text()) for each in step.inputs}
     try:
@@ -211,7 +202,7 @@ def _node(step: StepEntry, after: Iterable[str], taken: set[tuple[str, str]], ro
         raise located(step.location, error) from error
 
 
-def _outputs_of(step: StepEntry, taken: set[tuple[str, str]]) -> dict[str, TaskOutput]:
+def _outputs_of(step: ConfiguredStep, taken: set[tuple[str, str]]) -> dict[str, TaskOutput]:
     if len(step.outputs) > 1:
         return {name: FromPath((("key", at),)) for at, name in enumerate(step.outputs)}
     # A value that no step takes need not even be fit to be stored.

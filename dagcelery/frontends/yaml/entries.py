@@ -6,7 +6,7 @@ one has `input` and `output`, and finds the function `step_fn` in the module ``p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypeAlias
 
@@ -149,19 +149,13 @@ def entry_of(value: object, location: Location, counter: Counter, depth: int = 0
         return entry_of(part, location.below(key, None), counter, depth + 1)
 
     if isinstance(value, Mapping):
-        return Entry(_checked_keys(value, location, inner), location)
+        for key in value:
+            if not isinstance(key, str):
+                raise location.error(f"has a key of type {type(key).__name__}", "keys are texts")
+        return Entry({key: inner(key, part) for key, part in value.items()}, location)
     if isinstance(value, list | tuple):
         return Entry(tuple(inner(at, part) for at, part in enumerate(value)), location)
     return Entry(value if value is None or isinstance(value, str) else Unsupported(type(value).__name__), location)
-
-
-def _checked_keys(
-    value: Mapping[object, object], location: Location, inner: Callable[[str, object], Entry]
-) -> dict[str, Entry]:
-    for key in value:
-        if not isinstance(key, str):
-            raise location.error(f"has a key of type {type(key).__name__}", "keys are texts")
-    return {str(key): inner(str(key), part) for key, part in value.items()}
 
 
 WHOLE: Final = "result"
@@ -202,7 +196,7 @@ class StepInput:
 
 
 @dataclass(frozen=True, slots=True)
-class StepEntry:
+class ConfiguredStep:
     """One step of a configuration."""
 
     name: str
@@ -221,12 +215,15 @@ class Outline:
     project: str
     name: str
     schedule: Schedule | None
-    steps: Mapping[str, StepEntry]
+    steps: Mapping[str, ConfiguredStep]
     location: Location
 
 
 def outlines(top: Entry) -> list[Outline]:
-    """Return the workflows of a configuration. Raises InvalidConfig."""
+    """Return the workflows of a configuration.
+
+    Raises InvalidConfig.
+    """
     fields = top.fields(("project", "workflows"))
     project, workflows = fields["project"].name(), fields["workflows"].items("workflows")
     if not workflows:
@@ -279,8 +276,8 @@ def _keys_of_steps(workflows: tuple[Entry, ...]) -> Iterator[tuple[str, Entry]]:
                 yield from step.value.items()
 
 
-def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, StepEntry]:
-    steps: dict[str, StepEntry] = {}
+def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, ConfiguredStep]:
+    steps: dict[str, ConfiguredStep] = {}
     for each in entry.items("steps"):
         step = _step(each, dialect, package)
         _check_unique(each.fields(dialect.step_keys)["name"], "step", steps)
@@ -290,7 +287,7 @@ def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, StepEntry]
     return steps
 
 
-def _step(entry: Entry, dialect: Dialect, package: str) -> StepEntry:
+def _step(entry: Entry, dialect: Dialect, package: str) -> ConfiguredStep:
     fields = entry.fields(dialect.step_keys)
     name = fields["name"].name()
     inputs: dict[str, StepInput] = {}
@@ -311,7 +308,7 @@ def _step(entry: Entry, dialect: Dialect, package: str) -> StepEntry:
     for each in fields[dialect.gives].items("outputs"):
         _check_unique(each, "output", outputs)
         outputs[each.name()] = None
-    return StepEntry(name, module, function, tuple(inputs.values()), tuple(after), tuple(outputs), entry.location)
+    return ConfiguredStep(name, module, function, tuple(inputs.values()), tuple(after), tuple(outputs), entry.location)
 
 
 def _check_unique(entry: Entry, what: str, others: Mapping[str, object]) -> None:

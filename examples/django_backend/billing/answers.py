@@ -1,4 +1,4 @@
-"""What Django and dagcelery raise becomes an answer that clients can act upon."""
+"""Responses to clients for the errors that Django and dagcelery raise."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the shop's database keeps."""
+"""The tables of the shop's database."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""A month's bill as a DAG; its tasks use models as any code of the shop does."""
+"""A month's bill as a DAG; its tasks use models like any code of the shop."""
 
 from django.db.models import Sum
 

@@ -1,4 +1,4 @@
-"""The shop's own Celery tasks. They know nothing of dagcelery, and run on the same workers."""
+"""The shop's own Celery tasks, which are independent of dagcelery and run on the same workers."""
 
 from celery import shared_task
 

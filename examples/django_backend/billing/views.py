@@ -1,4 +1,4 @@
-"""What the shop answers over HTTP."""
+"""The shop's responses over HTTP."""
 
 from functools import partial
 

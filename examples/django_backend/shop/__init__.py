@@ -1,8 +1,8 @@
-"""A shop on Django with the Celery app that it has always had: `celery -A shop worker`.
+"""A shop on Django with a Celery app of its own: `celery -A shop worker`.
 
-Notice that `celery.py` attaches dagcelery to that app, and that nothing else is set up: the same workers serve the
-shop's own tasks and the pieces of its DAGs, and both find Django's models. A run is submitted when the transaction has
-been committed, with a key that the row gives it, so it can be done again by whoever finds that it was not done.
+Notice that `celery.py` attaches dagcelery to that app, and that nothing else is set up: the same workers execute the
+shop's own tasks and the pieces of its DAGs, and both can use Django's models. A run is submitted when the transaction
+is committed, with a key made from the row, so a process that finds a row without its run can submit it again.
 """
 
 from shop.celery import app as celery_app

@@ -1,4 +1,4 @@
-"""The shop's Celery app, as Celery's guide for Django has it; the last line is dagcelery's."""
+"""The shop's Celery app, as in Celery's guide for Django; the last line is dagcelery's."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Addresses of the shop."""
+"""The URLs of the shop."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""What a WSGI server runs, such as `gunicorn shop.wsgi`."""
+"""The WSGI application, for servers such as gunicorn: `gunicorn shop.wsgi`."""
 
 import os
 

@@ -28,7 +28,7 @@ def test_a_dict_gives_its_workflows_by_name() -> None:
     assert mate.workflows["one"]() == {"here": {"path": str(Path.cwd())}}
 
 
-@pytest.mark.parametrize(("given", "told"), [({}, "there is none"), ({"config_file": "a", "config": {}}, "are two")])
+@pytest.mark.parametrize(("given", "told"), [({}, "got none"), ({"config_file": "a", "config": {}}, "got two")])
 def test_one_configuration_is_due(given: dict[str, object], told: str) -> None:
     with pytest.raises(InvalidConfig, match=told):
         Dagmate(**given)  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ SAYS = {
     "stages": "the largest is 32",
     "static_parameters": "3 folds: fit, fit-2, fit-3, best",
     "tables": "apple",
-    "watching": "queue gpu: no live worker consumes it\ndone rank",
+    "watching": "no worker listens to queue gpu\ndone rank",
     "word_count": "self",
 }
 """A line, or a part of one, that each example prints when it is run as a script."""

@@ -120,14 +120,14 @@ def test_a_module_by_value_that_nobody_imported_is_named(client_of: Any, raw: An
 
 
 TEXTS = {
-    "without a name": ("shop", "does not say where", "write 'package.module:name'"),
-    "with an empty name": ("shop:", "does not say where", "write 'package.module:name'"),
-    "with an empty module": (":train", "does not say where", "write 'package.module:name'"),
-    "of a module that is none": ("no_such_shop:train", "No module named 'no_such_shop'", "on Python's path"),
-    "of a relative module": (".shop:train", "cannot be imported here", "write 'package.module:name'"),
-    "of a file": ("shop/train.py:train", "cannot be imported here", "write 'package.module:name'"),
-    "of a module that fails": ("broken_shop:train", "RuntimeError: closed", "on Python's path"),
-    "of a name that the module lacks": ("json:train", "'train'", "on Python's path"),
+    "without a name": ("shop", "does not name a module and an object", "write 'package.module:name'"),
+    "with an empty name": ("shop:", "does not name a module and an object", "write 'package.module:name'"),
+    "with an empty module": (":train", "does not name a module and an object", "write 'package.module:name'"),
+    "of a module that is none": ("no_such_shop:train", "no module 'no_such_shop'", "on Python's path"),
+    "of a relative module": (".shop:train", "not the name of a module", "write 'package.module'"),
+    "of a file": ("shop/train.py:train", "is a file", "write its module's name, 'shop.train'"),
+    "of a module that fails": ("broken_shop:train", "RuntimeError: closed", "repair it"),
+    "of a name that the module lacks": ("json:dumsp", "module 'json' has no 'dumsp'", "did you mean 'dump' or 'dumps'"),
     "of what is no DAG": ("json:dumps", "neither a DAG nor a task", "decorate the function"),
 }
 

@@ -64,7 +64,7 @@ REFUSED = {
     ),
     "a number for static parameters": Bad(on_a_dag(static=3), "static=3", "neither a word nor several", WORDS),
     "a static parameter of another name": Bad(
-        lambda: dag(static="fold")(lambda folds: echo(folds)), "static='fold'", "none of its", "mean 'folds'"
+        lambda: dag(static="fold")(lambda folds: echo(folds)), "static='fold'", "not one of its", "mean 'folds'"
     ),
     "a dict for a task's options": Bad(
         lambda: Task(plain, options={"queue": "big"}),
@@ -81,14 +81,14 @@ REFUSED = {
     "a word for how to try again": Bad(on_a_task(retry="often"), "retry='often'", "how to try again", "Retry("),
     "a word for a time limit": Bad(on_a_task(timeout="60"), "timeout='60'", "is not a time", "seconds"),
     "more than all items": Bad(on_a_task(min_success=1.5), "min_success=1.5", "a share", "from 0 to 1"),
-    "a word for failed items": Bad(on_a_task(on_item_failure="shrug"), "'shrug'", "not an answer", "'skip'"),
+    "a word for failed items": Bad(on_a_task(on_item_failure="shrug"), "'shrug'", "is unknown", "'skip'"),
     "no number of pieces at once": Bad(on_a_task(max_concurrent=0), "max_concurrent=0", "not a number of times", "1"),
     "no number of runs at once": Bad(
         on_a_dag(max_active_runs="2"), "max_active_runs='2'", "not a number of times", "1"
     ),
     "a number for a cache": Bad(on_a_task(cache=3600), "cache=3600", "how long results", "Cache(ttl=3600)"),
     "a word for a hook": Bad(on_a_task(on_success="tell"), "on_success='tell'", "cannot be called", "a function"),
-    "a word for what is kept": Bad(on_a_dag(keep="some"), "keep='some'", "nothing that could be kept", "'outputs'"),
+    "a word for what is kept": Bad(on_a_dag(keep="some"), "keep='some'", "is unknown", "'outputs'"),
 }
 
 

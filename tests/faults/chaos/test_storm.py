@@ -27,7 +27,7 @@ def test_runs_end_right_whatever_dies() -> None:
 def test_a_submission_that_the_broker_missed_leaves_no_run_behind(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender, sent = arena.client.engine.sender, []
+    sender, sent = arena.client.control.sender, []
     start = sender.start
 
     def missed_once(view: Any, ready: Any, **options: Any) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dagcelery import errors, invoke, task
 from dagcelery.cli import dag as program
-from dagcelery.client import results, set_default
+from dagcelery.client import set_default
 from dagcelery.client.run import Client
 from dagcelery.local import Server
 from dagcelery.planner.encoding import decode_plan
@@ -92,7 +92,7 @@ def test_a_value_that_somebody_put_into_an_unsigned_store_fails_its_reader(
     stored = raw.hget(values, "$x")
     assert stored.endswith(b"1")
     raw.hset(values, "$x", stored[:-1] + body_of(depth))
-    client.engine.work(run.id, "celery")
+    client.app_context.engine.work(run.id, "celery")
     with pytest.raises(errors.NodeFailed, match=r"is not JSON|is nested too deeply"):
         run.result(timeout=0)
 
@@ -104,11 +104,11 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
     run = client.submit(echo, {"x": 1})
     stored = raw.hget(key(run.id, "plan"), "0")
     raw.hset(key(run.id, "plan"), "0", stored[: stored.index(b"{")] + body_of(depth))
-    client.engine._views.clear()
-    client.engine.work(run.id, "celery")
+    client.app_context.engine._views.clear()
+    client.app_context.engine.work(run.id, "celery")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "was refused: what stands in the store as a plan: is none that dagcelery wrote" in caplog.text
-    assert results.state(client.store, run.id) == "pending"
+    assert client.control.record(run.id).state == "pending"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"null", b"[]", b'{"v": 1}', b'{"v": "x"}', b'{"v": 1, "b": 3}', b"\xff"])

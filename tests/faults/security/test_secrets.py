@@ -102,8 +102,8 @@ def test_what_is_stored_holds_none(talkative: Cluster, worked: Worked) -> None:
 
 def test_no_repr_shows_one(talkative: Cluster, worked: Worked) -> None:
     client = talkative.client
-    shown = [talkative, talkative.server, client, client.settings, client.app_context, client.app, client.engine]
-    shown += [client.store, client.engine.keyring, Keyring.parse(talkative.signing_key), *worked, worked[0].status()]
+    shown = [talkative, talkative.server, client, client.settings, client.app_context, client.app, client.control]
+    shown += [client.store, client.control.keyring, Keyring.parse(talkative.signing_key), *worked, worked[0].status()]
     for each in shown:
         assert not is_in(f"{each!r} {each!s}", talkative), type(each)
 

@@ -19,10 +19,10 @@ from rich.console import Console
 from checkout import TESTS
 from dagcelery.cli import dag, show_run
 from dagcelery.cli.commands import to_json
-from dagcelery.cli.machine import consumed, ended_by_signals, exit_code, stay
+from dagcelery.cli.processes import consumed, ended_by_signals, exit_code, stay
 from dagcelery.cli.running import bar, chosen, counts, seconds, table
 from dagcelery.client import set_default
-from dagcelery.client.results import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunState, RunStatus
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
 
@@ -96,13 +96,13 @@ def test_parameters_come_from_a_file_and_single_ones_win(cli: Cli, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["squares"], "does not say which DAG of which module; write pkg.mod:name"),
-        (["./jobs/nightly.py:main"], "write its module's name: jobs.nightly:main"),
+        (["squares"], "does not name a module and an object in it; write 'package.module:name'"),
+        (["./jobs/nightly.py:main"], "write its module's name, 'jobs.nightly'"),
         (
             ["unit.cli.targets:squaress"],
             "module 'unit.cli.targets' has no 'squaress'; did you mean 'squares' or 'square'?",
         ),
-        (["no_such_module:x"], "No module named 'no_such_module'"),
+        (["no_such_module:x"], "there is no module 'no_such_module'; put its folder on Python's path"),
         (["unit.cli.targets:squares", "-p", "n"], "'n' has no value; write n=VALUE"),
         (["unit.cli.targets:squares", "-p", "n=four"], "for a text write -p 'n=\"four\"'"),
         (["unit.cli.targets:squares", "--params", "-"], "<stdin> is not JSON"),
@@ -138,6 +138,7 @@ def test_a_module_that_cannot_be_imported_is_told_with_the_place(cli: Cli, broke
     told = sentence(cli("invoke", "broken_module:dag"))
     assert told.startswith("Error: module 'broken_module' cannot be imported: ")
     assert "line 2)" in told
+    assert told.endswith("; repair it, then try again")
 
 
 # -- running -----------------------------------------------------------------------------------------------

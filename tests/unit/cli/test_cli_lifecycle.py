@@ -15,7 +15,7 @@ from dagcelery import RunState
 from dagcelery.cli import dag
 from dagcelery.cli.running import bar, counts
 from dagcelery.client import Run
-from dagcelery.client.results import NodeStatus
+from dagcelery.client.status import NodeStatus
 from dagcelery.errors import NodeFailed
 from dagcelery.local import Cluster
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dagcelery import DAG, AsPickle, Skipped, dag, task, when
-from dagcelery.client import lifecycle, plan_of, results
+from dagcelery.client import lifecycle, plan_of
+from dagcelery.client.status import run_status
 from dagcelery.client.tree import tree
 from dagcelery.errors import InvalidParameters, NodeFailed
 from dagcelery.local import Server
@@ -90,7 +91,7 @@ def each(n: int) -> int:
 
 
 def states(world: World, run_id: str) -> dict[str, str]:
-    return {node.name: node.state for node in results.status(world.client, run_id).nodes}
+    return {node.name: node.state for node in run_status(world.client, run_id).nodes}
 
 
 def failed(world: World, run_id: str) -> NodeFailed:
@@ -123,7 +124,7 @@ def test_the_status_counts_branches_of_items(world: World) -> None:
     run_id = world.submit(each, n=5)
     world.settle()
     assert world.result(run_id) == 1000 - 1 + 20 + 30 + 40
-    found = {node.name: (node.total, node.done, node.skipped) for node in results.status(world.client, run_id).nodes}
+    found = {node.name: (node.total, node.done, node.skipped) for node in run_status(world.client, run_id).nodes}
     assert found["judged[*]/when/then/train"] == (5, 3, 2)
     assert found["judged[*]/when/otherwise/when/then/excuse"] == (5, 1, 4)
     assert found["judged[*]/when/otherwise"] == (5, 2, 3)

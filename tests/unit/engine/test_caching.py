@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dagcelery import AsPickle, Cache, Retry, Skipped, dag, static, task
-from dagcelery.client import results
+from dagcelery.client.status import run_status
 from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
 from dagcelery.store.in_process import LocalServer
@@ -116,7 +116,7 @@ def trained(seed: int) -> int:
 
 def count(world: World, run_id: str, name: str) -> tuple[int, int]:
     """How many pieces of a node are done, and how many of them were not called."""
-    node = next(node for node in results.status(world.client, run_id).nodes if node.name == name)
+    node = next(node for node in run_status(world.client, run_id).nodes if node.name == name)
     return node.done, node.cached
 
 

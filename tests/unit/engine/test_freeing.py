@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from dagcelery import dag, task
-from dagcelery.client import lifecycle, results
+from dagcelery.client import lifecycle
+from dagcelery.client.status import run_status
 from dagcelery.engine.reading import Reader
 from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
 from dagcelery.local import Server
@@ -125,7 +126,7 @@ def test_what_lies_between_is_freed_and_the_result_stays(world: World, node: Any
     for token in [f"{step}.0" for step in steps]:
         with pytest.raises(ValueFreed, match="freed when its last reader had finished"):
             whole(world, run_id, token)
-    status = results.status(world.client, run_id)
+    status = run_status(world.client, run_id)
     assert (status.state, [part.state for part in status.nodes]) == ("done", ["done"] * len(status.nodes))
 
 

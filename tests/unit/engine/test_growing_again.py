@@ -10,6 +10,7 @@ import pytest
 
 from dagcelery import Retry, task
 from dagcelery.client import events, lifecycle, results, tree
+from dagcelery.client.status import run_status
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch
 from dagcelery.local import Server
@@ -87,12 +88,12 @@ def test_who_watched_it_sees_the_new_graph(store: Store) -> None:
     run_id = world.submit(growing, seed=7)
     world.settle()
     reader = world.engine("reader")
-    assert "growing/leaf-2/shaky" in {node.name for node in results.status(reader, run_id).nodes}
+    assert "growing/leaf-2/shaky" in {node.name for node in run_status(reader, run_id).nodes}
     assert names_in_tree(reader, run_id) == {"leaf", "leaf-2", "headed"}
     again(world, run_id)
     world.settle()
     names = ("echo", "echo-2", "echo-3", "leaf", "leaf/shaky")
-    shown = {node.name for node in results.status(reader, run_id).nodes}
+    shown = {node.name for node in run_status(reader, run_id).nodes}
     assert shown == {"growing", *(f"growing/{name}" for name in names)}
     assert names_in_tree(reader, run_id) == {"echo", "echo-2", "echo-3", "leaf"}
 
@@ -103,12 +104,12 @@ def test_events_and_errors_of_what_was_taken_back_can_still_be_read(store: Store
     run_id = world.submit(growing, seed=7)
     world.settle()
     reader = world.engine("reader")
-    assert {failure.address for failure in lifecycle.errors(reader, run_id)} == {"growing/leaf/shaky"}
+    assert {failure.address for failure in results.errors(reader, run_id)} == {"growing/leaf/shaky"}
     again(world, run_id)
     world.settle()
     assert world.result(run_id) == ["again", 1, 2, "deep"]
     late = world.engine("late")
-    assert [failure.attempt for failure in lifecycle.errors(late, run_id)] == [1, 2]
+    assert [failure.attempt for failure in results.errors(late, run_id)] == [1, 2]
     told = events.Feed(late, run_id, "").page()
     assert [event.kind for event in told if event.kind in ("retried", "failed")] == ["retried", "failed"]
     assert told[-2].address == "growing"

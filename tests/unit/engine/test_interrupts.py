@@ -15,7 +15,6 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import state
 
 from dagcelery import AsPickle, Cache, Retry, current, dag, invoke, task
-from dagcelery.client import results
 from dagcelery.engine.interrupts import is_leaving, noted, run_in
 from dagcelery.errors import NodeFailed
 from dagcelery.worker.process import CeleryProcess
@@ -101,7 +100,7 @@ def test_one_item_s_exit_leaves_the_others_alone() -> None:
     assert world.run(some_of, numbers=[-1, *range(len(RAISED)), -2]) is not None
     run_id = world.submit(all_of, numbers=list(range(len(RAISED))))
     world.settle()
-    assert results.state(world.store, run_id) == "failed"
+    assert world.client.record(run_id).state == "failed"
 
 
 @task

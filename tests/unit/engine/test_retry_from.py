@@ -10,6 +10,7 @@ import pytest
 
 from dagcelery import dag, task
 from dagcelery.client import lifecycle, results
+from dagcelery.client.status import run_status
 from dagcelery.errors import DagceleryError, InvalidParameters, NodeFailed, NotResumable, RunNotFound
 from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
@@ -116,8 +117,8 @@ def test_lists_may_have_other_lengths_than_before(world: World, n: int) -> None:
     outside.update(n=n)
     assert retried(world, run_id, "sizes") == n * (n + 1) // 2 + 1000
     assert called == {"sizes": 1, "total": 1} | ({"scaled": n, "part": n} if n else {})
-    assert results.status(world.client, run_id).state == "done"
-    counts = {node.name: (node.total, node.done) for node in results.status(world.client, run_id).nodes}
+    assert run_status(world.client, run_id).state == "done"
+    counts = {node.name: (node.total, node.done) for node in run_status(world.client, run_id).nodes}
     assert counts["inner"] == (n, n)
     assert counts["inner[*]/part"] == (n, n)
 
@@ -132,10 +133,10 @@ def test_who_has_read_a_result_reads_the_new_one(world: World) -> None:
     run_id = world.submit(listed)
     world.settle()
     reader = world.engine("reader")
-    assert results.wait(reader, run_id, 0) == [0, 1, 2]
+    assert results.result(reader, run_id, 0) == [0, 1, 2]
     outside.update(n=2, scale=7)
     assert retried(world, run_id, "sizes") == [0, 7]
-    assert results.wait(reader, run_id, 0) == [0, 7]
+    assert results.result(reader, run_id, 0) == [0, 7]
 
 
 def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
@@ -147,8 +148,8 @@ def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
     outside.update(scale=2, broken=False)
     assert retried(world, run_id, "inner") == 9 + 1000
     assert called == {"scaled": 3, "part": 3, "total": 1}
-    assert [failure.stands for failure in lifecycle.errors(world.client, run_id)] == [False]
-    assert results.status(world.client, run_id).failed == ""
+    assert [failure.stands for failure in results.errors(world.client, run_id)] == [False]
+    assert run_status(world.client, run_id).failed == ""
 
 
 def test_nodes_of_nested_dags_are_named_as_the_status_shows_them(world: World) -> None:
@@ -156,7 +157,7 @@ def test_nodes_of_nested_dags_are_named_as_the_status_shows_them(world: World) -
     run_id = world.submit(nested)
     world.settle()
     assert world.result(run_id) == 3 + 1000
-    names = [node.name for node in results.status(world.client, run_id).nodes]
+    names = [node.name for node in run_status(world.client, run_id).nodes]
     scaling = next(name for name in names if name.endswith("scaled"))
     assert "/" in scaling
     outside.update(scale=2)
@@ -190,7 +191,7 @@ def test_what_lies_inside_of_a_mapped_dag_is_refused_with_the_node_to_name(world
     error = refusal(world, run_id, address)
     assert isinstance(error, InvalidParameters)
     assert "name the outermost node, 'inner'" in str(error)
-    assert results.status(world.client, run_id).state == "done", "nothing was taken back"
+    assert run_status(world.client, run_id).state == "done", "nothing was taken back"
 
 
 def test_a_run_that_goes_on_or_is_not_there_is_refused(world: World) -> None:

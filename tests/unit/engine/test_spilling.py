@@ -150,13 +150,13 @@ def test_nothing_is_left_after_a_run_was_deleted(shelf: Shelf) -> None:
     world = shelf.world()
     run_id, other = (world.submit(book, count=3, size=2000) for _ in range(2))
     world.settle()
-    Run(run_id, _engine=world.client).delete()
+    Run(run_id, _control=world.client).delete()
     assert shelf.files()
     assert all(other in name for name in shelf.files())
     assert world.result(other)["total"] == 12000
     with pytest.raises(RunNotFound):
         world.result(run_id)
-    Run(other, _engine=world.client).delete()
+    Run(other, _control=world.client).delete()
     assert not shelf.files()
 
 
@@ -214,7 +214,7 @@ def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(s
             world.post.wake_up(run_id, queue, 1)
     world.settle()
     assert world.result(run_id)["total"] == 12000
-    Run(run_id, _engine=world.client).delete()
+    Run(run_id, _control=world.client).delete()
     assert not shelf.files()
 
 
@@ -253,7 +253,7 @@ def test_a_worker_that_does_not_know_where_files_are_says_so(disk: Shelf) -> Non
     world.settle()
     elsewhere = World(world.store)
     with pytest.raises(NotConfigured, match="DAGCELERY_SPILL_URL"):
-        results.wait(elsewhere.client, run_id, 0)
+        results.result(elsewhere.client, run_id, 0)
 
 
 def test_a_place_that_cannot_be_written_fails_the_node_and_a_resumed_run_goes_on(tmp_path: Path, disk: Shelf) -> None:

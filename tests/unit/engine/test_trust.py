@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.client import results
 from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
 from dagcelery.local import Server
 from dagcelery.store.keys import key
@@ -178,7 +177,7 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
     assert run_id in caplog.text
     assert "refused" in caplog.text
     raw.hset(key(run_id, "plan"), "0", data)
-    assert results.state(world.store, run_id) == "pending"
+    assert world.client.record(run_id).state == "pending"
     world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}))
     assert world.result(run_id) == flows.map_reduce(3)
 
@@ -206,7 +205,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
     one, two = world.submit(flows.echo, x="one"), world.submit(flows.square, x=2)
     raw.hset(key(two, "plan"), "0", raw.hget(key(one, "plan"), "0"))
     world.settle()
-    assert results.state(world.store, two) == "pending"
+    assert world.client.record(two).state == "pending"
     assert "refused" in caplog.text
 
 
@@ -286,7 +285,7 @@ def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, serv
         parts[part] = value
         raw.hset(key(run_id, "sc"), scope, "/".join(parts))
     world.settle()
-    assert results.state(store, run_id) != "done"
+    assert world.client.record(run_id).state != "done"
     with pytest.raises(BadSignature, match="its record names another"):
         world.result(run_id)
     store.close()
@@ -304,7 +303,7 @@ def test_a_worker_whose_keys_do_not_fit_refuses_the_plan_and_leaves_the_run_to_o
     world.deliver(message, stranger)
     assert "refused" in caplog.text
     assert "DAGCELERY_SIGNING_KEY" in caplog.text
-    assert results.state(world.store, run_id) == "pending"
+    assert world.client.record(run_id).state == "pending"
     world.settle()
     assert world.result(run_id) == flows.map_reduce(3)
 

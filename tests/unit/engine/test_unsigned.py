@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.client import lifecycle, results
+from dagcelery.client import lifecycle
 from dagcelery.errors import BadSignature, CodeUnknown, NodeFailed, NotConfigured
 from dagcelery.local import Server
 from dagcelery.store.keys import key
@@ -104,7 +104,7 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
     raw.hset(key(run_id, "plan"), "0", plan.replace(b'"k":"json"', b'"k":"pickle"'))
     world.settle()
     assert "refused" in caplog.text
-    assert results.state(store, run_id) == "pending"
+    assert world.client.record(run_id).state == "pending"
 
 
 def test_a_process_with_a_key_refuses_what_nobody_signed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -112,7 +112,7 @@ def test_a_process_with_a_key_refuses_what_nobody_signed(store: Store, caplog: p
     run_id = unsigned.submit(flows.echo, x=1)
     signing.deliver(unsigned.post.waiting[0])
     assert "they are not signed" in caplog.text
-    assert results.state(store, run_id) == "pending"
+    assert unsigned.client.record(run_id).state == "pending"
     unsigned.settle()
     with pytest.raises(BadSignature, match="they are not signed"):
         signing.result(run_id)

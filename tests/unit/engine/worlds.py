@@ -158,7 +158,7 @@ class World:
 
     def result(self, run_id: str) -> Any:
         """What a run gave back, as a process sees it that has only the store."""
-        return results.wait(self.engine("reader"), run_id, 0)
+        return results.result(self.engine("reader"), run_id, 0)
 
     def events(self, run_id: str) -> Sequence[Event]:
         """All that the run's stream tells."""

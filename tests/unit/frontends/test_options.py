@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Annotated, Any, BinaryIO
 
 import pytest
@@ -20,6 +21,7 @@ from dagcelery.model import (
     TaskOptions,
     Timeout,
 )
+from dagcelery.model.options import DagKeywords, TaskKeywords, TaskUse
 
 from .vocabulary import add, numbers, same, seven, square
 
@@ -355,3 +357,10 @@ def test_help_lists_the_options_one_by_one(function: Any) -> None:
 def test_an_option_that_is_none_is_as_it_was_before() -> None:
     assert task(timeout=None, on_item_failure=None)(fetch.fn)._options == TaskOptions()
     assert fetch.options(retry=None, min_success=None)._options == FETCH
+
+
+def test_every_option_of_the_model_has_a_keyword() -> None:
+    of_tasks = {each.name for each in fields(TaskOptions)} - {"lazy", "driver"}  # follow from annotations, `dynamic`
+    assert of_tasks - {"taints"} <= {*TaskKeywords.__optional_keys__} - {"taint"}
+    assert {each.name for each in fields(DagOptions)} <= DagKeywords.__optional_keys__
+    assert TaskUse.__optional_keys__ < TaskKeywords.__optional_keys__

@@ -92,8 +92,8 @@ def test_what_is_set_too_late_is_not_ignored_without_a_word() -> None:
     client = attach(app)
     app.conf.dagcelery_ttl_seconds = 5
     with pytest.raises(NotConfigured, match=r"dagcelery_ttl_seconds of the app 'shop' was set after attach\(app\)"):
-        _ = client.engine
-    assert attach(app).engine.settings.ttl_seconds == 5
+        _ = client.control
+    assert attach(app).control.settings.ttl_seconds == 5
 
 
 # -- modules ---------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def named(app_client: Client, module: str, name: str = "function") -> Any:
     """What data that nobody signed may call, as a worker of this app or its client sees it."""
-    return load(FunctionSpec(module, name, ""), imports=app_client.engine.imports, keyring=Keyring())()
+    return load(FunctionSpec(module, name, ""), imports=app_client.control.imports, keyring=Keyring())()
 
 
 @pytest.mark.usefixtures("package")

@@ -10,7 +10,7 @@ import pytest
 
 from dagcelery import Retry, current, dag, task, when
 from dagcelery.client import lifecycle
-from dagcelery.client.results import notice_deadline
+from dagcelery.client.results import end_if_late
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NodeFailed
 from dagcelery.store.keys import key
@@ -150,8 +150,8 @@ def test_whoever_ends_a_run_says_so_once(world: World, caplog: pytest.LogCapture
     caplog.clear()
     late = world.submit(flows.map_reduce, n=3)
     world.store.server.client.hset(key(late), "deadline", str(time.time() - DAY))
-    notice_deadline(engine_of(world), late)
-    notice_deadline(engine_of(world), late)
+    end_if_late(engine_of(world), late)
+    end_if_late(engine_of(world), late)
     assert lines(caplog) == [("INFO", "run_ended", None)]
     assert "ended as timed out" in caplog.text
 

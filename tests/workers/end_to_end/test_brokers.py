@@ -26,7 +26,7 @@ SECONDS = 60.0
 
 
 def test_a_message_with_a_countdown_comes_when_its_time_has_come(at: Site) -> None:
-    engine = at.client.engine
+    engine = at.client.control
     run = new_run(engine, plan_of(pipelines.map_reduce), {"n": 5}, at.client.settings)
     engine.store.machine.create(run)
     sent = time.monotonic()

@@ -158,7 +158,7 @@ def test_two_runs_at_once_take_turns(at: Site, tmp_path: Path) -> None:
     ids=lambda case: getattr(case, "__name__", ""),
 )
 def test_messages_that_come_three_times_do_no_harm(at: Site, node: Any, params: dict[str, Any]) -> None:
-    engine = at.client.engine
+    engine = at.client.control
     run = new_run(engine, plan_of(node), params, at.client.settings)
     opened = engine.store.machine.create(run).opened
     for _ in range(3):

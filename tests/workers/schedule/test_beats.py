@@ -14,7 +14,7 @@ from celery import Celery
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
-from dagcelery.client.results import RunState
+from dagcelery.client.status import RunState
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
 from dagcelery.worker.app_context import app_context_of
@@ -197,7 +197,7 @@ def test_without_a_schedule_beat_needs_no_store(beats: Beats) -> None:
 
 def test_beat_says_why_it_does_not_start(beats: Beats) -> None:
     app = beats.app("no_such_module")
-    with pytest.raises(SystemExit, match="DAGCELERY_IMPORTS: names no_such_module, which cannot be imported"):
+    with pytest.raises(SystemExit, match="DAGCELERY_IMPORTS: there is no module 'no_such_module'"):
         prepare(app)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagcelery import NodeStatus, Retry, Run, dag, task
-from dagcelery.client.results import Blockers, reason
+from dagcelery.client.status import Blockers, reason
 from dagcelery.local import Cluster
 
 from .conftest import SECONDS
@@ -70,7 +70,7 @@ def eventually(run: Run[Any], node: str, why: str) -> dict[str, str]:
 
 def test_a_queue_without_workers_is_named() -> None:
     run = stranded.submit(n=1)
-    assert reasons(run) == {"elsewhere": "queue nobody: no live worker consumes it", "square": "waits for elsewhere"}
+    assert reasons(run) == {"elsewhere": "no worker listens to queue nobody", "square": "needs elsewhere"}
     run.cancel()
     assert set(reasons(run).values()) == {""}
 
@@ -80,9 +80,9 @@ def test_nodes_that_are_waited_for_are_named(tmp_path: Path) -> None:
     found = eventually(run, "patient", "")
     assert found == {
         "patient": "",
-        "numbers": "waits for patient",
-        "square": "waits for numbers",
-        "total": "waits for square",
+        "numbers": "needs patient",
+        "square": "needs numbers",
+        "total": "needs square",
     }
     (tmp_path / "it").touch()
     run.wait(SECONDS)
@@ -91,21 +91,21 @@ def test_nodes_that_are_waited_for_are_named(tmp_path: Path) -> None:
 
 def test_nodes_within_a_mapped_dag_wait_for_its_items(tmp_path: Path) -> None:
     run = within.submit(path=str(tmp_path / "it"))
-    assert reasons(run)["row[*]/numbers"] == "waits for items of row"
+    assert reasons(run)["row[*]/numbers"] == "needs items of row"
     (tmp_path / "it").touch()
     assert run.result(SECONDS) == 1
 
 
 def test_a_failure_that_is_waited_for_is_said_to_be_one(tmp_path: Path) -> None:
     run = goes_on.submit(path=str(tmp_path / "it"))
-    eventually(run, "square", "waits for broken, which failed")
+    eventually(run, "square", "needs broken (failed)")
     (tmp_path / "it").touch()
     run.wait(SECONDS)
 
 
 def test_what_is_tried_again_says_when() -> None:
     run = tried_later.submit()
-    eventually(run, "later", "waits for its next attempt")
+    eventually(run, "later", "next attempt is not due yet (max_attempts=2)")
     node = run.status().nodes[0]
     assert node.state == "retrying"
     assert 3000 < node.due - time.time() < 3700
@@ -115,7 +115,7 @@ def test_what_is_tried_again_says_when() -> None:
 def test_what_waits_for_a_place_says_so(tmp_path: Path) -> None:
     run = two_alone.submit(path=str(tmp_path / "it"))
     until = time.monotonic() + SECONDS
-    while "as many of its pieces are executed as may be at once" not in reasons(run).values():
+    while "max_concurrent=1 reached (1 running)" not in reasons(run).values():
         assert time.monotonic() < until, reasons(run)
     (tmp_path / "it").touch()
     run.wait(SECONDS)
@@ -124,7 +124,7 @@ def test_what_waits_for_a_place_says_so(tmp_path: Path) -> None:
 def test_a_run_that_waits_for_its_turn_says_so(tmp_path: Path) -> None:
     first, second = (one_at_a_time.submit(path=str(tmp_path / "it")) for _ in range(2))
     status = second.status()
-    assert status.why == "as many runs of this DAG are active as max_active_runs allows"
+    assert status.why == "max_active_runs=1 reached (1 active)"
     assert {node.why for node in status.nodes} == {""}
     (tmp_path / "it").touch()
     assert [first.result(SECONDS), second.result(SECONDS)] == [3, 3]
@@ -134,9 +134,9 @@ def test_a_worker_that_has_left_consumes_nothing(cluster: Cluster) -> None:
     store = cluster.client.store
     store.fleet.heartbeat("gone:1", ["nobody"], 2)
     run = stranded.submit(n=1)
-    assert reasons(run)["elsewhere"] == "queue nobody: waits for one of 2 processes of it"
+    assert reasons(run)["elsewhere"] == "ready for one of 2 processes of queue nobody"
     store.fleet.retire("gone:1")
-    assert reasons(run)["elsewhere"] == "queue nobody: no live worker consumes it"
+    assert reasons(run)["elsewhere"] == "no worker listens to queue nobody"
     run.cancel()
 
 
@@ -145,7 +145,7 @@ def node(name: str, *, total: int = 1, done: int = 0, running: int = 0) -> NodeS
 
 
 @pytest.mark.parametrize(
-    ("seen", "why"), [(3, "waits for source"), (2, "queue cpu: waits for the one process of it")], ids=["all", "some"]
+    ("seen", "why"), [(3, "needs source"), (2, "ready for the only process of queue cpu")], ids=["all", "some"]
 )
 def test_an_element_wise_node_waits_for_items_only_if_it_has_seen_all_that_are_done(seen: int, why: str) -> None:
     nodes = {(0, 0): node("source", total=9, done=3), (0, 1): node("next", total=9, done=seen)}
@@ -155,4 +155,4 @@ def test_an_element_wise_node_waits_for_items_only_if_it_has_seen_all_that_are_d
 def test_of_many_nodes_that_are_waited_for_a_few_are_named() -> None:
     nodes = {(0, at): node(f"n{at}") for at in range(6)}
     around = Blockers({(0, 5): [(0, at) for at in range(5)]}, {}, {}, {})
-    assert reason((0, 5), nodes, around) == "waits for n0; n1; n2 and 2 more"
+    assert reason((0, 5), nodes, around) == "needs n0, n1, n2 and 2 more"

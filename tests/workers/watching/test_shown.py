@@ -7,7 +7,7 @@ import pytest
 from dagcelery import NodeStatus, RunState, RunStatus
 
 SQUARE = NodeStatus("square", "celery", True, 10, 3, 1, 0, 1.0, 0.0)
-TOTAL = NodeStatus("total", "gpu", False, 1, 0, 0, 0, 0.0, 0.0, why="waits for square")
+TOTAL = NodeStatus("total", "gpu", False, 1, 0, 0, 0, 0.0, 0.0, why="needs square")
 LOAD = NodeStatus("load", "celery", False, 1, 1, 0, 0, 1.0, 3.5)
 
 
@@ -22,7 +22,7 @@ def test_a_status_is_printed_as_lines() -> None:
         "shop:order r1 running",
         "  load                    done     2.50 s",
         "  square  3/10 1 running  running",
-        "  total                   waiting  waits for square",
+        "  total                   waiting  needs square",
     ]
     assert str(shown(failed="square[3]")) == "shop:order r1 failed: square[3]"
     assert str(shown()) == "shop:order r1 running"
@@ -33,7 +33,7 @@ def test_a_status_is_printed_as_lines() -> None:
     [
         (LOAD, "load  done  2.50 s", "<NodeStatus load done>"),
         (SQUARE, "square  3/10 1 running  running", "<NodeStatus square 3/10 1 running running>"),
-        (TOTAL, "total  waiting  waits for square", "<NodeStatus total waiting>"),
+        (TOTAL, "total  waiting  needs square", "<NodeStatus total waiting>"),
     ],
 )
 def test_a_node_is_a_line_and_less_in_a_debugger(node: NodeStatus, text: str, short: str) -> None:

@@ -18,7 +18,7 @@ from .vocabulary import square
 
 OURS, OTHER, THIRD = "a key of sixteen letters", "another key so long", "a third key as long as"
 ID = {key: Keyring([key]).ids[0] for key in (OURS, OTHER, THIRD)}
-NO_WORKER = "queue celery: no live worker consumes it"
+NO_WORKER = "no worker listens to queue celery"
 
 
 @pytest.fixture
@@ -42,16 +42,16 @@ def why(client: Client, *workers: tuple[str, int, list[str] | None]) -> str:
     return run.status().nodes[0].why
 
 
-ONE = "queue celery: the one worker that consumes it"
+ONE = "the only worker of queue celery"
 
 
 @pytest.mark.parametrize(
     ("workers", "told"),
     [
         ([], NO_WORKER),
-        ([("celery", 1, [ID[OURS]])], "queue celery: waits for the one process of it"),
-        ([("celery", 1, [ID[OTHER], ID[OURS]])], "queue celery: waits for the one process of it"),
-        ([("celery", 1, None)], "queue celery: waits for the one process of it"),
+        ([("celery", 1, [ID[OURS]])], "ready for the only process of queue celery"),
+        ([("celery", 1, [ID[OTHER], ID[OURS]])], "ready for the only process of queue celery"),
+        ([("celery", 1, None)], "ready for the only process of queue celery"),
         (
             [("celery gpu", 4, [ID[OTHER]])],
             f"{ONE} has another signing key (id {ID[OTHER]}) than this run (id {ID[OURS]})",
@@ -63,12 +63,11 @@ ONE = "queue celery: the one worker that consumes it"
         ([("celery", 1, [])], f"{ONE} has no signing key, and this run has one (id {ID[OURS]})"),
         (
             [("celery", 2, [ID[OTHER]]), ("celery", 2, [ID[OTHER]])],
-            f"queue celery: all 2 workers of it have another signing key (id {ID[OTHER]}) "
-            f"than this run (id {ID[OURS]})",
+            f"all 2 workers of queue celery have another signing key (id {ID[OTHER]}) than this run (id {ID[OURS]})",
         ),
         (
             [("celery", 2, [ID[OURS]]), ("celery", 2, [ID[OTHER]])],
-            "queue celery: waits for one of 2 processes of it; another worker of it has another signing key "
+            "ready for one of 2 processes of queue celery; another worker has another signing key "
             f"(id {ID[OTHER]}) than this run (id {ID[OURS]})",
         ),
         ([("gpu", 1, [ID[OTHER]])], NO_WORKER),
@@ -84,14 +83,14 @@ def test_a_run_that_nobody_signed_says_that_workers_have_a_key(client: Client) -
     unsigned = Client(replace(client.settings, signing_key="", imports=(square.fn.__module__,)))
     assert why(unsigned, ("celery", 1, [ID[OTHER]])) == f"{ONE} has a signing key, and this run has none"
     unsigned.store.fleet.heartbeat("boot-0", ["celery"], 1, [], [])
-    assert why(unsigned) == "queue celery: waits for the one process of it"
+    assert why(unsigned) == "ready for the only process of queue celery"
 
 
 def test_of_a_run_the_key_counts_that_signed_it_whichever_the_process_signs_with_now(client: Client) -> None:
     run = client.submit(square, {"x": 2})
     client.store.fleet.heartbeat("boot-0", ["celery"], 1, [], [ID[OURS]])
     rotated = of_key(client, f"{OTHER},{OURS}")
-    assert type(run)(run.id, client=rotated).status().nodes[0].why == "queue celery: waits for the one process of it"
+    assert type(run)(run.id, client=rotated).status().nodes[0].why == "ready for the only process of queue celery"
     assert ID[OURS] in why(rotated)  # the worker lacks the key that is new
 
 

@@ -19,8 +19,10 @@ def invoke(dag: Node | Buildable[..., Any], argv: Sequence[str] | None = None) -
     """Run what the command line says, by default that of this program.
 
     ``--input NAME LOCATION`` and ``--output NAME LOCATION``, for each one, are files; a list that is made by element is
-    a folder. ``--node-name a.b`` names a node in a nested DAG. Raises InvalidParameters, which is a ValueError,
-    InvalidLocation, which is an OSError, and what `runtime.local.invoke` raises.
+    a folder. ``--node-name a.b`` names a node in a nested DAG.
+
+    Raises InvalidParameters, which is a ValueError, InvalidLocation, which is an OSError, and what
+    `runtime.local.invoke` raises.
     """
     parser = argparse.ArgumentParser(description="Run a DAG or one of its nodes, with files as inputs and outputs.")
     parser.add_argument("--node-name", default="", help="a node, or one of a nested DAG: nested-dag.node")
@@ -28,9 +30,9 @@ def invoke(dag: Node | Buildable[..., Any], argv: Sequence[str] | None = None) -
         parser.add_argument(
             f"--{name}", dest=f"{name}s", nargs=2, metavar=("NAME", "LOCATION"), action="append", default=[]
         )
-    given = parser.parse_args(argv)
-    node, inputs, outputs = built(dag), dict(given.inputs), dict(given.outputs)
+    arguments = parser.parse_args(argv)
+    node, inputs, outputs = built(dag), dict(arguments.inputs), dict(arguments.outputs)
     try:
-        client.invoke_with_locations(node, node_name=given.node_name, inputs=inputs, outputs=outputs)
+        client.invoke_with_locations(node, node_name=arguments.node_name, inputs=inputs, outputs=outputs)
     except NodeFailed as error:
         raise as_it_was(error, node) from error

@@ -29,7 +29,7 @@ NodeOutputs = Mapping[str, NodeOutput]
 
 
 class NotSerialized(SerializationError, TypeError, ValueError):
-    """What a task returned is not what its outputs promise, or its serializer refuses it."""
+    """A returned value does not have the parts that its outputs promise, or its serializer refuses it."""
 
 
 def invoke(
@@ -42,18 +42,21 @@ def invoke(
     Raises InvalidParameters, which is a ValueError; what a task raised; NotSerialized; InvalidLocation, an OSError.
     """
     node = built(node)
-    given = {} if params is None else params
-    validate_parameters(node.inputs, given)
-    used = {name: value for name, value in given.items() if name in node.inputs}
+    params = {} if params is None else params
+    validate_parameters(node.inputs, params)
+    used = {name: value for name, value in params.items() if name in node.inputs}
     try:
-        found: Mapping[str, Any] = client.invoke(node, used, outputs or ReturnDeserializedOutputs())
+        values: Mapping[str, Any] = client.invoke(node, used, outputs or ReturnDeserializedOutputs())
     except NodeFailed as error:
         raise as_it_was(error, node) from error
-    return {name: value for name, value in found.items() if name in node.outputs}
+    return {name: value for name, value in values.items() if name in node.outputs}
 
 
 def built(node: Node | Buildable[..., Any]) -> Node:
-    """Return the DAG or the task that is meant, with py-dagger's names. Raises InvalidDag."""
+    """Return a DAG or a task, with py-dagger's names.
+
+    Raises InvalidDag.
+    """
     return dsl.build(node) if isinstance(node, DagFunction) else client.dag_of(node)
 
 
@@ -62,15 +65,15 @@ def as_it_was(error: NodeFailed, node: Node) -> BaseException:
     cause = error.__cause__
     if not isinstance(cause, ValueError | TypeError | SerializationError):
         return cause or error
-    told = str(cause)
+    message = str(cause)
     kind: type[Exception] = type(cause)
     if isinstance(cause, SerializationError):
-        told = f"We encountered the following error while attempting to serialize the results of this task: {told}"
+        message = f"We encountered the following error while attempting to serialize the results of this task: {cause}"
         kind = NotSerialized
     names = [] if isinstance(node, Task) else re.sub(r"\[\d+\]", "", error.address).split("/")
-    told = " ".join([*(f"Error when invoking node '{name}'." for name in names), told])
+    message = " ".join([*(f"Error when invoking node '{name}'." for name in names), message])
     try:
-        return kind(told)
+        return kind(message)
     except TypeError:  # a class whose constructor takes something else
-        cause.add_note(told)
+        cause.add_note(message)
         return cause

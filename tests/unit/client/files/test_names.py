@@ -11,7 +11,7 @@ import pytest
 
 from dagcelery import ReturnDeserializedOutputs, StoreSerializedOutputsInPath, dag, invoke, task
 from dagcelery.client import invoke_with_locations
-from dagcelery.client.files import Staging, read
+from dagcelery.client.files import PendingOutputs, read
 from dagcelery.errors import InvalidLocation
 from dagcelery.payload.codecs import AsJSON, codec_for
 
@@ -101,11 +101,11 @@ def test_where_a_file_system_knows_no_case_neither_output_is_written(tmp_path: P
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")  # the next best thing to a file system that takes a for A
     codec = codec_for(AsJSON())
-    with Staging() as staging:
-        staging.file(codec, tmp_path / "folder" / "a", 1, "output 'a'")
-        staging.file(codec, tmp_path / "link" / "a", 2, "output 'A'")
+    with PendingOutputs() as pending:
+        pending.file(codec, tmp_path / "folder" / "a", 1, "output 'a'")
+        pending.file(codec, tmp_path / "link" / "a", 2, "output 'A'")
         with pytest.raises(InvalidLocation, match=r"takes it for .*folder/a, where another output goes"):
-            staging.commit()
+            pending.commit()
     assert list((tmp_path / "folder").iterdir()) == []
 
 

@@ -180,7 +180,7 @@ def test_an_empty_pipeline_is_refused() -> None:
 def test_a_circle_is_told_with_its_stages() -> None:
     one, two = note(1), note(2)
     one.after(two.after(one))
-    with pytest.raises(CyclicDependency, match=r"note -> note-2 -> note: need each other"):
+    with pytest.raises(CyclicDependency, match=r"note -> note-2 -> note: depend on each other"):
         pipeline(one, two).start()
 
 

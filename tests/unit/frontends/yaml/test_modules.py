@@ -72,7 +72,7 @@ def test_modules_are_found_beside_the_configuration_and_above_it(
 
 def test_a_root_is_the_only_place_then(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (project / "config.yml").write_text(NAMED.replace("app.training.", "app.").replace("./app", "./elsewhere"))
-    with pytest.raises(InvalidConfig, match="was not found"):
+    with pytest.raises(InvalidConfig, match="there is no module"):
         load("config.yml", root=tmp_path_factory.mktemp("elsewhere"))
 
 
@@ -94,7 +94,8 @@ def test_what_is_wrong_with_a_module_is_told(project: Path) -> None:
     (project / "needy.py").write_text("import nothing_of_this_name")
     told = "the configuration, workflows[0].steps[0].module"
     assert refusal("broken") == (
-        f"{told}: module 'broken' cannot be imported: SystemExit: not today; repair it, then try again"
+        f"{told}: module 'broken' cannot be imported: SystemExit: not today ({project / 'broken.py'}, line 1); "
+        "repair it, then try again"
     )
     assert refusal("./broken.py") == refusal("broken").replace("'broken'", "'./broken.py'")
     assert "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'" in refusal("needy")

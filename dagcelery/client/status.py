@@ -1,0 +1,483 @@
+"""How far a run is: its state, how far each node is, and why a node waits.
+
+The status is the tree of `tree.py`, flattened: each node once, with the numbers of all its items. It reads the store's
+counters instead of the items, so it costs what the DAG is made of. `state_of` is the only rule for a node's state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_view import RunView
+from dagcelery.errors import BadSignature, RunNotFound
+from dagcelery.planner.plan import Plan, Step
+from dagcelery.planner.topology import topology
+from dagcelery.store.fleet import live_consumers
+from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, Spot
+
+
+class RunState(StrEnum):
+    """States of a run; the last four are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether a run in this state is over."""
+        return self not in (RunState.PENDING, RunState.RUNNING)
+
+
+def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
+    """Return one word for a node with `total` pieces, -1 if that is not known yet.
+
+    It is skipped if it stands in branches, and none of those that have been decided was taken.
+    """
+    if skipped and skipped == total and not is_begun:
+        return "skipped"
+    for word, number in (("failed", failed), ("retrying", retrying), ("running", running)):
+        if number:
+            return word
+    if not is_begun:
+        return "waiting"
+    return "done" if done + skipped >= total else "running" if done + skipped else "waiting"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NodeStatus:
+    """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
+    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
+    address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
+    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. Of those done,
+    `cached` were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
+
+    `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
+    nothing waits.
+    `due` is when the next attempt of one that failed is due, 0: none is.
+    """
+
+    name: str
+    queue: str
+    is_fan_out: bool
+    total: int
+    done: int
+    running: int
+    failed: int
+    started: float
+    ended: float
+    retrying: int = 0
+    skipped: int = 0
+    why: str = ""
+    due: float = 0.0
+    cached: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces have not been started."""
+        return max(0, self.total - self.done - self.running - self.failed - self.retrying - self.skipped)
+
+    @property
+    def state(self) -> str:
+        """One word for the node: failed, retrying, running, skipped, done or waiting; see `state_of`."""
+        others = {"running": self.running, "retrying": self.retrying, "failed": self.failed}
+        return state_of(self.total, self.done, self.skipped, **others, is_begun=bool(self.started))
+
+    def __str__(self) -> str:
+        return node_text(self)
+
+    def __repr__(self) -> str:
+        return node_repr(self)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RunStatus:
+    """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it.
+
+    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (0: never), and
+    `epoch` counts how often it was begun: 1, and one more for each `resume`.
+    """
+
+    id: str
+    name: str
+    state: RunState
+    created: float
+    started: float
+    ended: float
+    failed: str
+    reason: str
+    nodes: tuple[NodeStatus, ...]
+    why: str = ""
+    deadline: float = 0.0
+    epoch: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data, with each node's derived numbers."""
+        nodes = [asdict(node) | {"waiting": node.waiting, "state": node.state} for node in self.nodes]
+        return asdict(self) | {"state": str(self.state), "nodes": nodes}
+
+    def __str__(self) -> str:
+        return run_text(self)
+
+    def __repr__(self) -> str:
+        return run_repr(self)
+
+
+Place = tuple[int, int]
+"""A step of a body."""
+
+_SPOTS = 100
+"""How many pieces of a kind are looked up in a run; others are only counted."""
+
+
+@dataclass(slots=True)
+class Activity:
+    """What goes on at a step of a scope: how many of its pieces, and in which of its items."""
+
+    running: int = 0
+    retrying: int = 0
+    failed: int = 0
+    items: dict[int, str] = field(default_factory=dict)
+
+
+def activities(view: RunView, **spots: Sequence[Spot]) -> Mapping[tuple[str, int], Activity]:
+    """Return what goes on by scope and step, from the spots that are running, retrying or failed, the last word last.
+
+    An item in which something goes on has its word too, up to the root.
+    """
+    found: dict[tuple[str, int], Activity] = defaultdict(Activity)
+    for word, several in spots.items():
+        for spot in several[:_SPOTS]:
+            activity = found[spot.scope, spot.step]
+            setattr(activity, word, getattr(activity, word) + max(1, spot.hi - spot.lo))
+            try:
+                scope = view.scope(spot.scope)
+                while scope.id != ROOT:
+                    found[scope.parent, scope.step].items[scope.index] = word
+                    scope = view.scope(scope.parent)
+            except BadSignature:  # it was taken back meanwhile
+                continue
+    return found
+
+
+def _troubled_items(control: RunControl, view: RunView, progress: Progress) -> Mapping[Place, Counter[str]]:
+    """Return how many items of mapped DAGs, and of pieces that made a graph, are retrying and failed."""
+    items: dict[Place, Counter[str]] = defaultdict(Counter)
+    if any(counts.failed or counts.retrying for (body, _), counts in progress.counts.items() if body):
+        found = control.store.reader.outstanding(view.run_id)
+        for (scope, step), activity in activities(view, retrying=found.retrying, failed=found.failed).items():
+            if activity.items:
+                items[view.scope(scope).body, step].update(activity.items.values())
+    return items
+
+
+def run_status(control: RunControl, run_id: str) -> RunStatus:
+    """Return how far every node is, in O(nodes). Raises RunNotFound."""
+    progress = control.store.reader.progress(run_id)
+    if progress is None:
+        raise RunNotFound(run_id)
+    view, record = control.view(run_id), progress.record
+    view.look(record.epoch)
+    nodes: dict[Place, NodeStatus] = {}
+    troubled = _troubled_items(control, view, progress)
+    for number, prefix, skips in _all_prefixes(view, progress):
+        for index, step in enumerate(view.program.body(number).steps):
+            unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
+            counts = progress.counts.get((number, index), Counts(total=unstarted))
+            if items := troubled.get((number, index)):
+                counts = _with_items(counts, items)
+            is_entered = bool(progress.scopes.get(number))
+            nodes[number, index] = _node_status(prefix, step, counts, skips, is_entered=is_entered)
+    return RunStatus(
+        record.id,
+        record.name,
+        RunState(record.state),
+        record.created,
+        record.started,
+        record.ended,
+        view.piece_address(record.failed) if record.failed else "",
+        "" if record.failed else record.reason,
+        tuple(_explained(control, view, record, nodes)),
+        why="" if record.is_over else _held(control, view, record.held),
+        deadline=record.deadline,
+        epoch=record.epoch,
+    )
+
+
+def _with_items(counts: Counts, items: Counter[str]) -> Counts:
+    """Count items that were entered, and are running as far as the store knows, by what goes on in them."""
+    retrying, failed = items["retrying"], items["failed"]
+    running = max(0, counts.running - retrying - failed)
+    return replace(counts, running=running, retrying=counts.retrying + retrying, failed=counts.failed + failed)
+
+
+def _held(control: RunControl, view: RunView, held: str) -> str:
+    """Return why a run that is held may not start yet."""
+    if held == "key":
+        return "the process that submitted it with key= has not started it yet"
+    if not held or (quota := view.program.run_quota) is None:
+        return ""
+    limit, most = quota
+    return f"max_active_runs={most} reached ({len(control.store.fleet.inside(limit))} active)"
+
+
+def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_entered: bool) -> NodeStatus:
+    """How far a node is; `skips` is how often a branch that it stands in was not taken."""
+    is_branch = "branch" in step.options
+    if step.over is not None and is_entered and not (counts.total or counts.skipped or counts.started):
+        skips = 0  # its items are not known yet, or its condition is not decided: it is not skipped
+    # Closing a branch that was not taken has a time too, but begins nothing.
+    is_untouched = is_branch and not (counts.done or counts.running or counts.retrying or counts.failed)
+    return NodeStatus(
+        prefix + step.name,
+        step.queue,
+        step.over is not None and not is_branch,
+        counts.total + skips + (counts.skipped if is_branch else 0),
+        counts.done,
+        counts.running,
+        counts.failed,
+        0.0 if is_untouched else counts.started,
+        0.0 if is_untouched else counts.ended,
+        counts.retrying,
+        counts.skipped + skips,
+        cached=counts.cached,
+    )
+
+
+def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:
+    """What stands in front of the names of a body's nodes, of plans that were made while the run went on too.
+
+    And how often the body was not entered because its branch, or one around it, was not taken.
+    """
+    skips = _skips(view.program.plan, progress, 0)
+    yield from ((number, prefix, skips[number]) for number, prefix in sorted(prefixes(view.program.plan).items()))
+    bodies = sorted(body for body in progress.scopes if not view.is_planned(body))
+    for first, scope in view.scopes_of(bodies):
+        home = view.program.home(first)
+        if home is None:
+            continue
+        path, skips = view.path(view.scope(scope)), _skips(home[0], progress, first)
+        for number, prefix in sorted(prefixes(home[0]).items()):
+            yield first + number, path + prefix, skips[number]
+
+
+def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
+    """How often each body of a plan, whose first one has that number in the run, was not entered for its branch."""
+    found = {0: 0}
+    for number, body in enumerate(plan.bodies):  # a body has a greater number than the one around it
+        for index, step in enumerate(body.steps):
+            if step.kind == "dag":
+                counts = progress.counts.get((first + number, index), Counts())
+                found[step.target] = found[number] + ("branch" in step.options and counts.skipped)
+    return found
+
+
+def prefixes(plan: Plan) -> dict[int, str]:
+    """What stands in front of a node's name, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
+    found = {0: ""}
+    for number, body in enumerate(plan.bodies):
+        for step in body.steps:
+            if step.kind == "dag":
+                found[step.target] = f"{found.get(number, '')}{step.name}{'' if 'branch' in step.options else '[*]'}/"
+    return found
+
+
+# -- why a node waits ----------------------------------------------------------------------------
+Worker = Mapping[str, Any]
+"""What a worker announces of itself."""
+
+_NAMED = 3
+
+_OVER = frozenset({"done", "skipped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blockers:
+    """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
+
+    `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`. `limits` has
+    max_concurrent and the number of running pieces where a node is blocked by it, `due` when an attempt is due, and
+    `attempts` the max_attempts of a node.
+    """
+
+    whole: Mapping[Place, Sequence[Place]]
+    by_item: Mapping[Place, Sequence[Place]]
+    parents: Mapping[int, Place]
+    slots: Mapping[str, int]
+    strangers: Mapping[str, Sequence[Worker]] = field(default_factory=dict)
+    key: str = ""
+    limits: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
+    due: Mapping[Place, float] = field(default_factory=dict)
+    attempts: Mapping[Place, int] = field(default_factory=dict)
+
+
+def _explained(
+    control: RunControl, view: RunView, record: RunRecord, nodes: Mapping[Place, NodeStatus]
+) -> Iterator[NodeStatus]:
+    """Yield the nodes with the reason why each of them waits; a run that is over waits for nothing."""
+    if record.is_over or record.held or not any(_waits(node) for node in nodes.values()):
+        yield from nodes.values()
+        return
+    blockers = _blockers(control, view, nodes)
+    for place, node in nodes.items():
+        why = reason(place, nodes, blockers) if _waits(node) else ""
+        yield replace(node, why=why, due=blockers.due.get(place, 0.0))
+
+
+def reason(place: Place, nodes: Mapping[Place, NodeStatus], blockers: Blockers) -> str:
+    """Return why a node waits of which something is neither done nor being done."""
+    node = nodes[place]
+    missing = [nodes[other] for other in blockers.whole.get(place, ()) if nodes[other].state not in _OVER]
+    seen = node.done + node.running + node.failed + node.retrying + node.skipped
+    sources = [nodes[other] for other in blockers.by_item.get(place, ())]
+    missing += [other for other in sources if other.state not in _OVER and other.done + other.skipped <= seen]
+    if missing:
+        return f"needs {_named(missing)}"
+    if not node.total and place[0] in blockers.parents:
+        parent = nodes[blockers.parents[place[0]]]
+        return f"needs {'items' if parent.is_fan_out else 'the condition'} of {parent.name}"
+    if node.retrying and not node.waiting:
+        return f"next attempt is not due yet (max_attempts={blockers.attempts.get(place, 1)})"
+    if place in blockers.limits:
+        most, running = blockers.limits[place]
+        return f"max_concurrent={most} reached ({running} running)"
+    return _of_queue(node.queue, blockers)
+
+
+def _of_queue(queue: str, blockers: Blockers) -> str:
+    slots, strangers = blockers.slots.get(queue, 0), blockers.strangers.get(queue, ())
+    if not slots and not strangers:
+        return f"no worker listens to queue {queue}"
+    keys = of_other_keys(strangers, blockers.key, "this run") if strangers else ""
+    if not slots:
+        workers = "the only worker" if len(strangers) == 1 else f"all {len(strangers)} workers"
+        return f"{workers} of queue {queue} {keys}"
+    ready = f"ready for {'the only process' if slots == 1 else f'one of {slots} processes'} of queue {queue}"
+    if not strangers:
+        return ready
+    return f"{ready}; {'another worker' if len(strangers) == 1 else f'{len(strangers)} other workers'} {keys}"
+
+
+def holds(worker: Worker, key: str) -> bool:
+    """Whether a worker can read what the key of this id sealed ("": none); one of an older version does not say."""
+    keys = worker.get("keys")
+    return keys is None or (key in keys if key else not keys)
+
+
+def of_other_keys(workers: Sequence[Worker], key: str, whose: str) -> str:
+    """Return the words that workers lack the key of something, or have one where it has none."""
+    verb = "has" if len(workers) == 1 else "have"
+    ids = sorted({"+".join(map(str, worker["keys"])) for worker in workers})
+    if ids == [""]:
+        return f"{verb} no signing key, and {whose} has one (id {key})"
+    theirs = f"{verb} another signing key (id {' or '.join(each or 'none' for each in ids)})"
+    return f"{theirs} than {whose} (id {key})" if key else f"{verb} a signing key, and {whose} has none"
+
+
+def _waits(node: NodeStatus) -> bool:
+    return bool(node.waiting or node.retrying or (node.state == "waiting" and not node.total))
+
+
+def _named(nodes: Sequence[NodeStatus]) -> str:
+    names = [f"{node.name} (failed)" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
+    more = [f"{len(nodes) - _NAMED} more"] if len(nodes) > _NAMED else []
+    *first, last = [*names, *more]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _blockers(control: RunControl, view: RunView, nodes: Iterable[Place]) -> Blockers:
+    whole: dict[Place, list[Place]] = {}
+    by_item: dict[Place, list[Place]] = {}
+    parents: dict[int, Place] = {}
+    attempts: dict[Place, int] = {}
+    for body in sorted({body for body, _ in nodes}):
+        plan, number = view.program.home(body) or (view.program.plan, body)
+        for step, entry in topology(plan)[number].items():
+            if step < 0:  # START and CLOSE
+                continue
+            place = (body, step)
+            for successor in entry.successors:
+                whole.setdefault((body, successor), []).append(place)
+            for successor in entry.item_successors:
+                by_item.setdefault((body, successor), []).append(place)
+            if entry.body > 0:
+                parents.setdefault(body - number + entry.body, place)
+            if entry.retry:
+                attempts[place] = entry.retry["max"]
+    outstanding = control.store.reader.outstanding(view.run_id)
+    due: dict[Place, float] = {}
+    for place, at in _placed(view, outstanding.retrying):
+        due[place] = min(at, due.get(place, at))
+    quotas = {place: view.program.quota(*place) for place, _ in _placed(view, outstanding.blocked)}
+    inside = control.store.fleet.inside
+    limits = {place: (quota[1], len(inside(quota[0]))) for place, quota in quotas.items() if quota is not None}
+    slots: dict[str, int] = {}
+    strangers: dict[str, list[Worker]] = {}
+    for queue, worker in live_consumers(control.store.fleet, control.settings.dead_seconds):
+        if holds(worker, view.sealed_by):
+            slots[queue] = slots.get(queue, 0) + worker["slots"]
+        else:
+            strangers.setdefault(queue, []).append(worker)
+    return Blockers(whole, by_item, parents, slots, strangers, view.sealed_by, limits, due, attempts)
+
+
+def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:
+    """Yield where in the plan the first few spots are."""
+    for _, spot in zip(range(_SPOTS), spots, strict=False):
+        try:
+            yield (view.scope(spot.scope).body, spot.step), spot.at
+        except BadSignature:  # its scope was taken back meanwhile
+            continue
+
+
+# -- as text -------------------------------------------------------------------------------------
+_WORDS = ("running", "retrying", "cached", "skipped", "failed")
+
+
+def run_text(status: RunStatus) -> str:
+    """Return a line for the run, and one for each node below it."""
+    first = f"{status.name} {status.id} {status.state}"
+    if words := status.failed or status.reason or status.why:
+        first += f": {words}"
+    rows = [(node.name, _counts(node), node.state, _last_word(node)) for node in status.nodes]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
+    return "\n".join([first, *(f"  {line}" for line in lines)])
+
+
+def node_text(node: NodeStatus) -> str:
+    """Return a node's line, such as ``square 3/10 1 running  running``."""
+    return "  ".join(filter(None, (node.name, _counts(node), node.state, _last_word(node))))
+
+
+def run_repr(status: RunStatus) -> str:
+    """Return what a run is in a few words, for a debugger or a list of them."""
+    over = sum(node.state in ("done", "skipped") for node in status.nodes)
+    return f"<RunStatus {status.name} {status.id} {status.state}, {over} of {len(status.nodes)} nodes done>"
+
+
+def node_repr(node: NodeStatus) -> str:
+    """Return what a node is in a few words."""
+    return f"<NodeStatus {' '.join(filter(None, (node.name, _counts(node), node.state)))}>"
+
+
+def _counts(node: NodeStatus) -> str:
+    if not node.is_fan_out and node.total <= 1:
+        return "cached" if node.cached else ""
+    total = f"{node.total:,}" if node.total or node.state == "done" else "?"
+    others = [f"{number:,} {word}" for word in _WORDS if (number := getattr(node, word))]
+    return " ".join([f"{node.done:,}/{total}", *others])
+
+
+def _last_word(node: NodeStatus) -> str:
+    if node.why:
+        return node.why
+    return f"{node.ended - node.started:.2f} s" if node.started and node.ended > node.started else ""

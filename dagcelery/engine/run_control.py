@@ -1,0 +1,168 @@
+"""Whole runs, as submitters and workers both deal with them: read their plans, start, end and delete them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+from dagcelery import bounded
+from dagcelery.engine.interrupts import quiet_logger, tell_apart
+from dagcelery.engine.limits import Quotas, Sender
+from dagcelery.engine.program import Program
+from dagcelery.engine.run_view import RunView
+from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
+from dagcelery.payload import addresses, values
+from dagcelery.payload.signing import Keyring
+from dagcelery.payload.spill import Spill
+from dagcelery.payload.values import Limits
+from dagcelery.planner.encoding import decode_plan
+from dagcelery.planner.plan import Plan
+from dagcelery.settings import Settings
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ReadyStep, RunRecord
+
+log = quiet_logger(__name__)
+
+
+_KEPT_RUNS = 64
+
+_FREE_SECONDS = 0.5
+
+
+class RunControl:
+    """One process's access to runs: a store, keys, a sender, and the plans that it has read.
+
+    Of a run that this process has ended, `on_end` is told id, DAG, state and seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        settings: Settings,
+        sender: Sender,
+        *,
+        on_end: Callable[[str, str, str, float], None],
+        imports: Collection[str] | None = None,
+    ) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.settings = settings
+        self.imports = settings.imports if imports is None else imports
+        self.sender = sender
+        self.spill = Spill(settings.spill_url, settings.spill_bytes) if settings.spill_url else None
+        self.limits = Limits(
+            payload_bytes=settings.max_payload_bytes,
+            items=settings.max_items,
+            spool_bytes=settings.spool_bytes,
+        )
+        self.quotas = Quotas(store, sender, settings.dead_seconds)
+        self._on_end = on_end
+        self._views: dict[str, RunView] = {}
+        self._programs: dict[str, Program] = {}
+        self._free_after: dict[str, float] = {}
+
+    def record(self, run_id: str) -> RunRecord:
+        """Return what the store knows of a run itself. Raises RunNotFound."""
+        record = self.store.reader.record(run_id)
+        if record is None:
+            raise RunNotFound(run_id)
+        return record
+
+    def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
+        """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
+        sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
+        return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
+
+    def view(self, run_id: str) -> RunView:
+        """Return a run with its verified plan.
+
+        Raises RunNotFound, BadSignature, PlanVersionUnsupported.
+        """
+        view = self._views.get(run_id)
+        if view is None:
+            view = self._keep(run_id, *self._program(run_id))
+        return view
+
+    def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
+        folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
+        view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
+        view.sealed_by = sealed_by
+        return bounded.put(self._views, run_id, view, _KEPT_RUNS)
+
+    def _program(self, run_id: str) -> tuple[Program, str]:
+        """Return a run's program, and the id of the key that sealed its plan."""
+        stored = self.store.reader.plan(run_id)
+        if stored is None:
+            raise RunNotFound(run_id)
+        _, body = values.open_bytes(self.keyring, addresses.plan(run_id), stored)
+        text = bytes(body)
+        digest = hashlib.sha256(text).hexdigest()
+        program = self._programs.get(digest)
+        if program is None:
+            imports = None if self.keyring.signed else self.imports
+            program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
+            bounded.put(self._programs, digest, program, _KEPT_RUNS)
+        return program, values.key_of(stored)
+
+    def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
+        """Do what is due at a run's end: send for its hooks, let its keys expire, start runs that waited for it.
+
+        Only the process that has ended it knows how long it `lasted`, and tells `on_end`.
+        """
+        if lasted is not None:
+            self.tell_end(run_id, state, lasted)
+        for step in opened:
+            self.sender.wake_up(run_id, step.queue, 1)
+        self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
+        view = self.find_view(run_id)
+        if view is not None:
+            self.free(view, is_over=True)
+        for waiting in self.quotas.leave(view) if view else ():
+            self.try_start(waiting)
+
+    def tell_end(self, run_id: str, state: str, seconds: float) -> None:
+        """Tell `on_end` that this process has ended a run."""
+        view = self.find_view(run_id)
+        tell_apart(self._on_end, run_id, view.program.plan.name if view else "", state, seconds)
+
+    def try_start(self, run_id: str) -> bool:
+        """Start a run that was held, if its DAG's limit of active runs allows it."""
+        view = self.find_view(run_id)
+        if view is None or not self.quotas.enter(view):
+            return False
+        self.sender.start(view, self.store.machine.admit(run_id).opened, is_new=True)
+        return True
+
+    def free(self, view: RunView, *, is_over: bool = False) -> None:
+        """Remove what is not read any more, if the DAG keeps nothing but its outputs; now and then, and at the end.
+
+        It costs a look at the run's keys, so it is done for a twentieth of the time at most.
+        """
+        began = time.monotonic()
+        if not view.program.frees or (began < self._free_after.get(view.run_id, 0.0) and not is_over):
+            return
+        try:
+            self.store.machine.collect_garbage(view.run_id)
+        except StoreUnavailable:
+            return  # the next process does it
+        ended = time.monotonic()
+        bounded.put(self._free_after, view.run_id, ended + max(_FREE_SECONDS, 20 * (ended - began)), _KEPT_RUNS)
+
+    def delete(self, run_id: str) -> None:
+        """Forget everything of a run. A process that dies before its files are gone leaves them to a sweep."""
+        self.store.machine.delete(run_id)
+        if self.spill is not None:
+            self.spill.remove(run_id)
+
+    def find_view(self, run_id: str) -> RunView | None:
+        """Return `view`, or None for a run that is gone; one whose plan this process may not read is left to others."""
+        try:
+            return self.view(run_id)
+        except RunNotFound:
+            return None
+        except DagceleryError as error:
+            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
+            return None
