@@ -1,7 +1,7 @@
-"""What a command is about: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters.
+"""The target of a command: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters.
 
-It is sent to the Celery app that ``-A`` names, or the app of ``celery -A shop dag``. Text of others on its way to a
-terminal loses what the terminal would obey: colours, titles, other lines.
+The command uses the Celery app that ``-A`` names, or that of ``celery -A shop dag``. Characters that a terminal would
+obey, such as those for colours, are escaped in other people's text.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.buildable import not_buildable
-from dagcelery.model.signatures import bare, hints
+from dagcelery.model.graph import not_buildable
 from dagcelery.planner.routing import DEFAULT
 from dagcelery.settings import Settings
+from dagcelery.signatures import bare, hints
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -54,7 +54,7 @@ def choose(ctx: click.Context, param: click.Parameter, name: str | None) -> None
 
 def add_option(command: click.Command) -> None:
     """Give a command, and those below it, the option ``-A``."""
-    about = "The Celery app that dagcelery is attached to; without it the environment says all."
+    about = "A Celery app with dagcelery attached; by default dagcelery's own, configured by the environment."
     option = click.Option(
         ["-A", "--app"], metavar="APP", is_eager=True, expose_value=False, callback=choose, help=about
     )
@@ -124,7 +124,8 @@ def attached(app: Celery, name: str) -> Celery:
     from dagcelery.worker.app_context import find_app_context
 
     if find_app_context(app) is None:
-        raise click.BadParameter(f"dagcelery is not attached to '{name}'; call attach(app) in it", param_hint="--app")
+        message = f"dagcelery is not attached to '{name}'; call dagcelery.attach(app) in its module"
+        raise click.BadParameter(message, param_hint="--app")
     return app
 
 
@@ -220,21 +221,21 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
     """Return a run's parameters: those of a JSON file, and over them ``name=value`` pairs."""
-    given: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     if file is not None:
         try:
-            given = json.load(file)
+            params = json.load(file)
         except (ValueError, RecursionError) as error:
             raise click.BadParameter(f"{file.name} is not JSON: {error}", param_hint="--params") from error
-        if not isinstance(given, dict):
-            raise click.BadParameter(f'{file.name} holds no object; write {{"name": value}}', param_hint="--params")
+        if not isinstance(params, dict):
+            raise click.BadParameter(f'{file.name} is not an object; write {{"name": value}}', param_hint="--params")
     annotations = target.annotations()
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"'{pair}' has no value; write {pair}=VALUE", param_hint="-p")
-        given[name] = value(name, text, annotations.get(name))
-    return given
+        params[name] = value(name, text, annotations.get(name))
+    return params
 
 
 def value(name: str, text: str, annotation: object) -> Any:

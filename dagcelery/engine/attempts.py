@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CoroutineType
@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from dagcelery.engine.event_loops import finished
 from dagcelery.engine.interrupts import this_process
 from dagcelery.errors import DagceleryError, NotStarted, PieceDied, TimeLimitExceeded
-from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.planner.plan import is_time_limit_retried
 from dagcelery.store.records import RETURNS_A_DEATH
 
 HARD_SIGNAL: Final = "SIGALRM"
@@ -36,14 +36,13 @@ _AT_ONCE: Final = 1e-6
 class Limit:
     """Seconds, None where there is no limit."""
 
-    soft: float | None
-    hard: float | None
+    soft: float | None = None
+    hard: float | None = None
 
 
 def limit_of(options: Mapping[str, Any]) -> Limit | None:
     """Return the limits that a step's options set, or None."""
-    seconds: Sequence[float | None] | None = options.get("timeout")
-    return None if seconds is None else Limit(seconds[0], seconds[1])
+    return Limit(**options["timeout"]) if "timeout" in options else None
 
 
 @contextmanager
@@ -135,7 +134,7 @@ def _raise_soft_limit(signum: int, frame: Any) -> None:
     raise this_process().soft_time_limit()
 
 
-PUT_BACK: Final = {"max": 5, "base": 0.5, "factor": 2.0, "cap": 8.0}
+PUT_BACK: Final = {"max_attempts": 5, "base": 0.5, "factor": 2.0, "maximum": 8.0}
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
 deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
 
@@ -160,7 +159,7 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
 def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
     """Return the error that a poisoned piece fails with."""
     if poisoned == "timeout":
-        return TimeLimitExceeded(options["timeout"][1])
+        return TimeLimitExceeded(options["timeout"]["hard"])
     if poisoned == "start_within":
         return NotStarted(queue, options["start_within"], is_served)
     return died(poisoned, deaths)

@@ -42,7 +42,7 @@ class Memo:
         cache, spec = step.options["cache"], program.function_specs[step.target]
         self.task = f"{spec.module}:{spec.qualname}"
         self.ttl_seconds = float(cache["ttl"])
-        self._most = int(cache["max"])
+        self._most = int(cache["max_bytes"])
         self._key: str | Callable[..., Any] | None = cache.get("key")
         if "key_function" in cache:
             self._key = program.function(cache["key_function"])

@@ -12,14 +12,14 @@ from types import FunctionType
 from typing import Any
 
 from dagcelery import bounded
-from dagcelery.engine.program import codec_identity, topology_from
+from dagcelery.engine.program import topology_from
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Writer
 from dagcelery.errors import InvalidDag
 from dagcelery.payload import addresses, functions, values
 from dagcelery.planner.encoding import encode_plan
-from dagcelery.planner.plan import Plan, Step
+from dagcelery.planner.plan import Plan, Step, codec_key
 from dagcelery.planner.topology import topology
 from dagcelery.store.records import Child, ChildPlan, Claim, scope_id
 
@@ -63,7 +63,7 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
             raise InvalidDag(f"DAG '{whole.name}'", problem, "call it with arguments, and return what the call returns")
         return whole
     dag, open_values = shape
-    key = id(dag), codec_identity(codec), dynamic["queue"], most
+    key = id(dag), codec_key(codec), dynamic["queue"], most
     kept = _shapes.get(key)
     if kept is None:
         kept = bounded.put(_shapes, key, (dag, planned(dag)), _KEPT_SHAPES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from dagcelery.payload import codecs, functions, pickles
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.functions import code_hash, same_code
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step
+from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step, codec_key
 from dagcelery.planner.topology import topology
 from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
@@ -90,13 +89,6 @@ def identity(spec: FunctionSpec) -> tuple[object, ...]:
     return "function", spec.qualname, spec.hash, spec.blob or id(spec.live)
 
 
-def codec_identity(spec: Mapping[str, Any]) -> object:
-    """Return the identity of a codec."""
-    if spec["k"] == "models":
-        return ("codec", json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True))
-    return ("codec", id(spec["live"]) if "live" in spec else json.dumps(spec, sort_keys=True))
-
-
 def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> Codec | DeserializationError:
     """Return a plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
@@ -147,7 +139,7 @@ class Program:
         for name in ("function_specs", "codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
             setattr(program, name, copy.copy(getattr(self, name)))
         program._numbers = {identity(spec): number for number, spec in enumerate(self.function_specs)}
-        program._numbers |= {codec_identity(spec): number for number, spec in enumerate(self.codec_specs)}
+        program._numbers |= {("codec", codec_key(spec)): number for number, spec in enumerate(self.codec_specs)}
         return program
 
     def link(self, first: int, plan: Plan) -> None:
@@ -170,7 +162,7 @@ class Program:
         return number
 
     def _codec_number(self, spec: Mapping[str, Any]) -> int:
-        number = self._numbers.setdefault(codec_identity(spec), len(self.codec_specs))
+        number = self._numbers.setdefault(("codec", codec_key(spec)), len(self.codec_specs))
         if number == len(self.codec_specs):
             self.codec_specs.append(spec)
             self._codecs.append(_codec(spec, self._keyring, self._imports))

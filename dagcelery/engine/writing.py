@@ -16,7 +16,7 @@ from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import BytesCodec, Codec
 from dagcelery.payload.strict_json import Skipped
 from dagcelery.payload.values import BLOCK_BYTES, SplitList
-from dagcelery.planner.plan import Output, Path, Step
+from dagcelery.planner.plan import Path, Step, StoredOutput
 from dagcelery.store.records import CELL, Block
 from dagcelery.text import shown
 
@@ -103,7 +103,7 @@ class Writer:
                 extracted[output.path] = taken
         return sealed
 
-    def _is_used_up(self, step: Step, output: Output, value: Any) -> bool:
+    def _is_used_up(self, step: Step, output: StoredOutput, value: Any) -> bool:
         """Return whether one of several outputs would use up an iterator, as a codec that writes its elements does, and
         leave nothing to the others.
         """
@@ -179,7 +179,7 @@ class Writer:
                 return returned
             return Dumped([_dumped(extract(returned, output), output, codec, index) for output, codec in outputs])
 
-        def _dumped(value: Any, output: Output, codec: Codec, index: int) -> bytes | Skipped:
+        def _dumped(value: Any, output: StoredOutput, codec: Codec, index: int) -> bytes | Skipped:
             if type(value) is Skipped:
                 return value
             try:
@@ -224,7 +224,7 @@ class Writer:
             parts = 2
         else:
             if len(items) == 1 or len(body) <= BLOCK_BYTES:
-                return [self._block(token, codec, lo, lo + len(items), body)]
+                return [self._block(token, lo, lo + len(items), body)]
             parts = math.ceil(len(body) / BLOCK_BYTES)
         size = math.ceil(len(items) / parts)
         cut = [
@@ -244,11 +244,11 @@ class Writer:
         """Seal consecutive elements of a list together; one that was skipped stands alone."""
         if type(items[0]) is Skipped:
             return self.skipped(token, lo, items[0])
-        return self._block(token, codec, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
+        return self._block(token, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
 
-    def _block(self, token: str, codec: Codec, lo: int, hi: int, body: bytes) -> Block:
+    def _block(self, token: str, lo: int, hi: int, body: bytes) -> Block:
         view, address = self._view, addresses.block(self._view.run_id, self._scope, token, lo, hi)
-        data = values.seal_body(view.keyring, codec, address, self._attempt, body, view.folder)
+        data = values.seal_body(view.keyring, address, self._attempt, body, view.folder)
         return Block(token, lo, hi, self._attempt, data)
 
     def skipped(self, token: str, index: int, skipped: Skipped) -> Block:
@@ -258,7 +258,7 @@ class Writer:
         return Block(token, index, index + 1, attempt, data)
 
 
-def extract(returned: Any, output: Output) -> Any:
+def extract(returned: Any, output: StoredOutput) -> Any:
     """Follow an output's path into a returned value. An error names the part that is missing."""
     if type(returned) in _STAND_INS:
         return returned.by_path[output.path] if type(returned) is Parts else returned
@@ -271,7 +271,7 @@ def extract(returned: Any, output: Output) -> Any:
     return value
 
 
-def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> SerializationError:
+def _no_such_output(output: StoredOutput, kind: str, name: str | int, value: Any) -> SerializationError:
     what = f"key {shown(name)}" if kind == "key" else f"attribute '{name}'"
     has = f"; it has the keys {sorted(map(str, value))[:10]}" if kind == "key" and isinstance(value, Mapping) else ""
     return SerializationError(
@@ -281,7 +281,7 @@ def _no_such_output(output: Output, kind: str, name: str | int, value: Any) -> S
     )
 
 
-def _part(item: Any, at: int, output: Output, codec: Codec) -> bytes | Skipped:
+def _part(item: Any, at: int, output: StoredOutput, codec: Codec) -> bytes | Skipped:
     """Return the bytes of one output of an item, beside which others were dumped when they were returned."""
     if type(item) is Dumped:
         return item.parts[at]
@@ -318,5 +318,5 @@ def _is_listed(codec: Codec, value: Any, *, is_declared: bool = False) -> bool:
     return is_declared and not isinstance(value, str | bytes | Mapping | Sequence)
 
 
-def _has_twin(step: Step, output: Output) -> bool:
+def _has_twin(step: Step, output: StoredOutput) -> bool:
     return any(other.split and other.path == output.path for other in step.outputs)

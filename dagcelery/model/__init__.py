@@ -1,14 +1,11 @@
 """What a DAG is: graph, sources, outputs, options, and the rules that every DAG keeps."""
 
-from dagcelery.model.buildable import Buildable
-from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
+from dagcelery.model.graph import DAG, Buildable, Node, Task, dependencies, fan_source
 from dagcelery.model.nodes import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
 from dagcelery.model.options import (
     Cache,
     DagOptions,
     Retry,
-    Serialize,
-    Serializer,
     TaskOptions,
     Timeout,
     Wait,
@@ -16,6 +13,7 @@ from dagcelery.model.options import (
     exponential,
     static,
 )
+from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

@@ -7,9 +7,10 @@ rule needs to look deeper.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.nodes import (
@@ -22,9 +23,14 @@ from dagcelery.model.nodes import (
     is_name,
     layers,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, check_serializer, checked, words
+from dagcelery.model.options import (
+    DagOptions,
+    TaskOptions,
+    checked,
+    words,
+)
 from dagcelery.model.rules import READABLE, check_sources
-from dagcelery.model.signatures import lazy_parameters, signature
+from dagcelery.model.serializers import check_serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,
@@ -40,6 +46,7 @@ from dagcelery.model.sources import (
     walk,
 )
 from dagcelery.objects import same
+from dagcelery.signatures import lazy_parameters, signature
 from dagcelery.text import choices, constructor_arguments, listed, shown
 from dagcelery.tracebacks import shortened
 
@@ -86,7 +93,8 @@ class Task(Frozen):
             after=words("after", after),
             over=over,
         )
-        check_task(self)
+        for rule in TASK_RULES:
+            rule(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task) or not same(self.func, other.func):
@@ -151,20 +159,21 @@ class DAG(Frozen):
             only_if=only_if,
         )
         try:
-            check_parts(self)
+            for rule in PART_RULES:
+                rule(self)
         except RecursionError as error:
-            wrong = "nests lists or dicts of sources more deeply than Python can follow"
-            raise InvalidDag(f"DAG {name!r}", wrong, "use fewer levels") from error
+            problem = "nests lists or dicts of sources more deeply than Python can follow"
+            raise InvalidDag(f"DAG {name!r}", problem, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
-        check_lists(self)
+        for rule in LIST_RULES:  # now that it is known that no node needs itself
+            rule(self)
 
     def __repr__(self) -> str:
-        names = ("nodes", "inputs", "outputs")
-        parts = [f"{name} {', '.join(held)}" for name in names if (held := getattr(self, name))]
-        rest = [
-            each for each in constructor_arguments(self) if each.partition("=")[0] not in (*names, "name", "returns")
-        ]
-        return f"<{' '.join(filter(None, ('DAG', self.name)))}: {'; '.join([*parts, *rest])}>"
+        named = ("nodes", "inputs", "outputs")
+        parts = [f"{name} {', '.join(values)}" for name in named if (values := getattr(self, name))]
+        shown_otherwise = (*named, "name", "returns")
+        parts += [each for each in constructor_arguments(self) if each.partition("=")[0] not in shown_otherwise]
+        return f"<{' '.join(filter(None, ('DAG', self.name)))}: {'; '.join(parts)}>"
 
     @property
     def node_execution_order(self) -> list[set[str]]:
@@ -175,7 +184,34 @@ class DAG(Frozen):
 Node: TypeAlias = Task | DAG
 
 
-# --- what is read of nodes ---
+P = ParamSpec("P")
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+@runtime_checkable
+class Buildable(Protocol[P, R_co]):
+    """A callable that keeps its signature and knows the DAG that it stands for, whatever frontend made it."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def __dag__(self) -> DAG: ...
+
+
+def is_buildable(value: object) -> bool:
+    """Whether `value` is a decorated function, and not its class."""
+    return isinstance(value, Buildable) and not isinstance(value, type)
+
+
+def not_buildable(value: object, problem: str, remedy: str, culprit: str = "") -> InvalidDagType:
+    """Return the error for a value that is not a decorated function; there may be one beneath another decorator."""
+    if is_buildable(inspect.unwrap(value, stop=is_buildable) if callable(value) else value):
+        problem = "is no longer what @task or @dag made of it, since another decorator stands above"
+        remedy = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
+    return InvalidDagType(culprit or shown(value), problem, remedy)
+
+
+# --- reading nodes ---
 
 Root: TypeAlias = tuple[str, str]
 
@@ -210,51 +246,27 @@ def named(read: Readable, input_name: str) -> Readable:
 
 def roots(dag: DAG) -> dict[str, Root]:
     """Return for each fan-out of `dag` where its items come from: (node, output) or ("", parameter)."""
-    found: dict[str, Root] = {}
+    roots_of_nodes: dict[str, Root] = {}
     for layer in dag.node_execution_order:
         for name in layer:
             source = fan_source(dag.nodes[name])
             if source is not None:
-                found[name] = root(source, found)
-    return found
+                roots_of_nodes[name] = root(source, roots_of_nodes)
+    return roots_of_nodes
 
 
-def root(source: Readable, known: Mapping[str, Root]) -> Root:
-    """Return where the items of `source` come from; `known` are the roots of the nodes before it."""
+def root(source: Readable, roots_before: Mapping[str, Root]) -> Root:
+    """Return where the items of `source` come from; `roots_before` are those of the nodes before it."""
     if isinstance(source, FromParam):
         return "", source.name or ""
-    return known.get(source.node, (source.node, source.output))
+    return roots_before.get(source.node, (source.node, source.output))
 
 
 def dependencies(node: Node) -> set[str]:
     """Return the names of the siblings that `node` waits for: those it reads, and those it comes after."""
-    return {read.node for read in read_by(node) if isinstance(read, FromNodeOutput)} | set(node.after)
-
-
-def read_by(node: Node) -> Iterator[Readable]:
-    """Yield every parameter and output that `node` reads."""
-    for source in node.inputs.values():
-        yield from reads(source)
-    if node.over is not None:
-        yield node.over
-
-
-def check_task(task: Task) -> None:
-    """Check what can be known of a task without its siblings."""
-    for rule in TASK_RULES:
-        rule(task)
-
-
-def check_parts(dag: DAG) -> None:
-    """Check that all that a DAG mentions exists and may stand where it stands."""
-    for rule in PART_RULES:
-        rule(dag)
-
-
-def check_lists(dag: DAG) -> None:
-    """Check fan-outs, once it is known that no node needs itself."""
-    for rule in LIST_RULES:
-        rule(dag)
+    sources = [*node.inputs.values(), *([] if node.over is None else [node.over])]
+    read = {each.node for source in sources for each in reads(source) if isinstance(each, FromNodeOutput)}
+    return read | set(node.after)
 
 
 # --- a task alone ---
@@ -269,7 +281,7 @@ def names_are_valid(node: Node) -> None:
     for kind, names in (("input", node.inputs), ("output", node.outputs)):
         for name in names:
             if not is_name(name):
-                raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _NAME)
+                raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _VALID_NAME)
 
 
 def inputs_are_sources(node: Node) -> None:
@@ -281,17 +293,13 @@ def inputs_are_sources(node: Node) -> None:
 
 def task_outputs_are_supported(task: Task) -> None:
     for name, output in task.outputs.items():
+        culprit = f"output {shown(name)} of {_title(task)}"
         if not isinstance(output, OUTPUTS):
-            raise InvalidDagType(
-                f"output {shown(name)} of {_title(task)}",
-                f"is of type {type(output).__name__!r}",
-                f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}",
-            )
+            remedy = f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}"
+            raise InvalidDagType(culprit, f"is of type {type(output).__name__!r}", remedy)
         check_serializer(output.serializer)
         if not all(isinstance(step, str | int) for _, step in output.steps):
-            raise InvalidDagType(
-                f"output {shown(name)} of {_title(task)}", f"reads {shown(output)}", "name a key or a property"
-            )
+            raise InvalidDagType(culprit, f"reads {shown(output)}", "name a key or a property")
 
 
 def inputs_fit_the_function(task: Task) -> None:
@@ -305,8 +313,8 @@ def split_input_exists(node: Node) -> None:
     if name is None:
         return
     if not is_in(name, node.inputs):
-        right = choices(name, node.inputs)
-        raise InvalidDag(f"partition_by_input={shown(name)} of {_title(node)}", "is none of its inputs", right)
+        culprit = f"partition_by_input={shown(name)} of {_title(node)}"
+        raise InvalidDag(culprit, "is none of its inputs", choices(name, node.inputs))
     if not isinstance(node.inputs[name], FromParam | FromNodeOutput | Each):
         raise InvalidDagType(
             f"input {shown(name)} of {_title(node)}, which it is partitioned by",
@@ -321,7 +329,7 @@ def fan_outs_keep_whole_results(task: Task) -> None:
         raise InvalidDag(
             f"output {split[0]!r} of {_title(task)}",
             "is partitioned, and so is the task itself",
-            "let a nested DAG that runs once per item hold this task and those that take its elements",
+            "put this task, and those that take its elements, into a nested DAG that runs once per item",
         )
 
 
@@ -341,7 +349,7 @@ def there_are_nodes(dag: DAG) -> None:
 def node_names_are_valid(dag: DAG) -> None:
     for name in dag.nodes:
         if not is_name(name):
-            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _NAME)
+            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _VALID_NAME)
 
 
 def nodes_are_nodes(dag: DAG) -> None:
@@ -357,33 +365,43 @@ def outputs_are_sources(dag: DAG) -> None:
             raise InvalidDag(place, "takes one element, but a DAG gives back whole lists", "leave Each out")
 
 
-def inputs_exist(dag: DAG) -> None:
-    for name, node in dag.nodes.items():
-        for place, read in _reads_of(name, node):
-            _check_read(place, read, dag)
-
-
-def outputs_exist(dag: DAG) -> None:
-    for place, source in _given_back(dag):
-        for read in reads(source):
-            _check_read(place, read, dag)
+def reads_exist(dag: DAG) -> None:
+    for place, read in _reads_in(dag):
+        if isinstance(read, FromParam):
+            if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
+                problem = f"reads parameter {shown(read.name)}, which this DAG does not have"
+                raise InvalidDag(place, problem, choices(read.name, dag.inputs))
+        elif not is_in(read.node, dag.nodes):
+            problem = f"reads node {shown(read.node)}, which this DAG does not have"
+            raise InvalidDag(place, problem, choices(read.node, dag.nodes))
+        elif not is_in(read.output, dag.nodes[read.node].outputs):
+            problem = f"reads output {shown(read.output)}, which node {shown(read.node)} does not have"
+            raise InvalidDag(place, problem, choices(read.output, dag.nodes[read.node].outputs))
 
 
 def upstreams_exist(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         for upstream in node.after:
             if not is_in(upstream, dag.nodes):
-                place = f"node {shown(name)} comes after {shown(upstream)}"
-                raise InvalidDag(place, "which is not a node of this DAG", choices(upstream, dag.nodes))
+                culprit = f"after={shown(upstream)} of node {shown(name)}"
+                raise InvalidDag(culprit, "is not a node of this DAG", choices(upstream, dag.nodes))
 
 
 def serializers_agree(dag: DAG) -> None:
-    for name, node in dag.nodes.items():
-        for place, read in _reads_of(name, node):
-            _check_serializer(place, read, dag)
-    for place, source in _given_back(dag):
-        for read in reads(source):
-            _check_serializer(place, read, dag)
+    for place, read in _reads_in(dag):
+        if read.serializer is None:
+            continue
+        if isinstance(read, FromNodeOutput):
+            written: object = dag.nodes[read.node].outputs[read.output]
+        else:
+            written = dag.inputs.get(read.name or "", read)
+        serializer = getattr(written, "serializer", None)
+        if serializer != read.serializer:
+            raise InvalidDag(
+                place,
+                f"reads with {shown(read.serializer)} a value written with {serializer or 'the default serializer'!r}",
+                "name the same serializer at both ends, or leave it out where it is read",
+            )
 
 
 def lists_are_kept_by_element(dag: DAG) -> None:
@@ -397,28 +415,25 @@ def lists_are_kept_by_element(dag: DAG) -> None:
 
 
 def items_are_aligned(dag: DAG) -> None:
-    known = roots(dag)
+    roots_of_nodes = roots(dag)
     for name, node in dag.nodes.items():
-        found = {root(source, known): source for source in fan_sources(node)}
-        if len(found) > 1:
-            first, second = [_called(source) for source in list(found.values())[:2]]
+        by_root = {root(source, roots_of_nodes): source for source in fan_sources(node)}
+        if len(by_root) > 1:
+            first, second = [_called(source) for source in list(by_root.values())[:2]]
             raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
 
 
 def splices_are_aligned(dag: DAG) -> None:
-    known = roots(dag)
+    roots_of_nodes = roots(dag)
     for place, splice in _splices(dag):
-        own = root(splice.over, known)
-        found = {root(read, known): read for read in own_items(splice.template)}
-        if not found:
+        own = root(splice.over, roots_of_nodes)
+        by_root = {root(read, roots_of_nodes): read for read in own_items(splice.template)}
+        if not by_root:
             raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
-        for other, read in found.items():
+        for other, read in by_root.items():
             if other != own:
-                wrong = f"takes items of {_called(read)} while it goes through {_called(splice.over)}"
-                raise InvalidDag(place, wrong, _NEST)
-
-
-MAPPED_BRANCH: Final = "let a nested DAG that runs once per item hold it"
+                problem = f"takes items of {_called(read)} while it goes through {_called(splice.over)}"
+                raise InvalidDag(place, problem, _NEST)
 
 
 def condition_is_an_input(dag: DAG) -> None:
@@ -434,19 +449,19 @@ def condition_is_an_input(dag: DAG) -> None:
 def branches_run_at_most_once(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         if getattr(node, "only_if", None) is not None and fan_source(node) is not None:
-            raise InvalidDag(f"node {shown(name)}", "runs only if a condition holds, and once per item", MAPPED_BRANCH)
+            raise InvalidDag(
+                f"node {shown(name)}",
+                "runs only if a condition holds, and once per item",
+                "put it into a nested DAG that runs once per item",
+            )
 
 
 def choices_have_conditions(dag: DAG) -> None:
     for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
         for part in walk(source):
             if isinstance(part, Choice) and not isinstance(part.condition, FromParam | FromNodeOutput):
-                _refuse_condition(part.condition)
-
-
-def _refuse_condition(condition: Source) -> None:
-    right = "give FromParam(...) or FromNodeOutput(...)"
-    raise InvalidDagType(f"condition={shown(condition)} of a Choice", "is not a value that a run makes", right)
+                culprit = f"condition={shown(part.condition)} of a Choice"
+                raise InvalidDagType(culprit, "is not a value that a run makes", f"give {READABLE}")
 
 
 TASK_RULES: tuple[Callable[[Task], None], ...] = (
@@ -468,8 +483,7 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     inputs_are_sources,
     split_input_exists,
     outputs_are_sources,
-    inputs_exist,
-    outputs_exist,
+    reads_exist,
     upstreams_exist,
     serializers_agree,
     condition_is_an_input,
@@ -484,11 +498,11 @@ LIST_RULES: tuple[Callable[[DAG], None], ...] = (
 )
 
 
-# --- what the rules are made of ---
+# --- parts of rules ---
 
-_NAME = f"use {NAME_RULE}"
+_VALID_NAME: Final = f"use {NAME_RULE}"
 
-_NEST = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
+_NEST: Final = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
 
 
 def _title(node: Node) -> str:
@@ -500,19 +514,15 @@ def _title(node: Node) -> str:
 
 
 def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
-    known = signature(func)
+    parameters = signature(func)
     try:
-        if known is not None:
-            known.bind(**dict.fromkeys(task.inputs))
+        if parameters is not None:
+            parameters.bind(**dict.fromkeys(task.inputs))
     except TypeError as error:
-        right = f"give inputs that fit its signature {known}"
-        raise InvalidDagType(f"{title} with {_inputs(task)}", f"cannot be called: {error}", right) from None
-
-
-def _inputs(task: Task) -> str:
-    if not task.inputs:
-        return "no inputs"
-    return f"input{'s' if len(task.inputs) > 1 else ''} {listed(task.inputs)}"
+        plural = "" if len(task.inputs) == 1 else "s"
+        inputs = f"input{plural} {listed(task.inputs)}" if task.inputs else "no inputs"
+        remedy = f"give inputs that fit its signature {parameters}"
+        raise InvalidDagType(f"{title} with {inputs}", f"cannot be called: {error}", remedy) from None
 
 
 def _called(read: Readable) -> str:
@@ -540,6 +550,14 @@ def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
         yield f"over= of node {shown(name)}", node.over
 
 
+def _reads_in(dag: DAG) -> Iterator[tuple[str, Readable]]:
+    for name, node in dag.nodes.items():
+        yield from _reads_of(name, node)
+    for place, source in _given_back(dag):
+        for read in reads(source):
+            yield place, read
+
+
 def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
     for name, node in dag.nodes.items():
         for read in fan_sources(node):
@@ -561,33 +579,3 @@ def _splices(dag: DAG) -> Iterator[tuple[str, Splice]]:
 def _is_split(node: Node, output: str) -> bool:
     # Results of a fan-out lie there by item; what a nested DAG gives back is taken apart when it is read.
     return fan_source(node) is not None or getattr(node.outputs[output], "is_partitioned", True)
-
-
-def _check_read(place: str, read: Readable, dag: DAG) -> None:
-    if isinstance(read, FromParam):
-        if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
-            wrong = f"reads parameter {shown(read.name)}, which this DAG does not have"
-            raise InvalidDag(place, wrong, choices(read.name, dag.inputs))
-    elif not is_in(read.node, dag.nodes):
-        raise InvalidDag(
-            place, f"reads node {shown(read.node)}, which this DAG does not have", choices(read.node, dag.nodes)
-        )
-    elif not is_in(read.output, dag.nodes[read.node].outputs):
-        wrong = f"reads output {shown(read.output)}, which node {shown(read.node)} does not have"
-        raise InvalidDag(place, wrong, choices(read.output, dag.nodes[read.node].outputs))
-
-
-def _check_serializer(place: str, read: Readable, dag: DAG) -> None:
-    if read.serializer is None:
-        return
-    if isinstance(read, FromNodeOutput):
-        given: object = dag.nodes[read.node].outputs[read.output]
-    else:
-        given = dag.inputs.get(read.name or "", read)
-    written = getattr(given, "serializer", None)
-    if written != read.serializer:
-        raise InvalidDag(
-            place,
-            f"reads with {shown(read.serializer)} what is written with {written or 'the default serializer'!r}",
-            "name the same serializer at both ends, or leave it out where it is read",
-        )

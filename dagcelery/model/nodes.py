@@ -1,4 +1,4 @@
-"""What nodes are made of: names, outputs, frozen values, and the order that follows from who waits for whom."""
+"""What nodes are made of: names, outputs, frozen values, and the order that follows from which needs which."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
-from dagcelery.model.options import Serializer
-from dagcelery.model.sources import (
-    PathStep,
-)
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import PathStep
 from dagcelery.text import constructor_repr, shown
 
 # Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
@@ -40,9 +38,9 @@ def may_be_in_a_name(char: str) -> bool:
     return char == "-" or NAME.match(char) is not None or f"_{char}".isidentifier()
 
 
-def is_in(name: object, known: Container[str]) -> bool:
-    """Whether something is a str, and one of the `known` names."""
-    return isinstance(name, str) and name in known
+def is_in(name: object, names: Container[str]) -> bool:
+    """Whether something is a str, and one of `names`."""
+    return isinstance(name, str) and name in names
 
 
 @dataclass(frozen=True, slots=True, repr=False)

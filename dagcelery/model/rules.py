@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.options import check_serializer
+from dagcelery.model.serializers import check_serializer
 from dagcelery.model.sources import (
     SOURCES,
     Each,
@@ -31,20 +31,23 @@ _CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 
 
 def check_source(place: str, part: Source | Splice) -> None:
-    """Raise InvalidDag naming `place` for a source that is not made of tuples, or whose value is nested too deeply."""
+    """Check that a source is made of tuples, and its value not nested too deeply.
+
+    Raises InvalidDag, which names `place`.
+    """
     if isinstance(part, FromParam | FromNodeOutput):
         check_serializer(part.serializer)
     value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
     if fault := depth_fault(value):
         raise InvalidDag(place, *fault)
-    held = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
-    if not isinstance(held, tuple):
-        kind, wrong = type(part).__name__, f"is made of {shown(held)}, which is not a tuple"
-        raise InvalidDagType(f"{place}: {kind}", wrong, f"write {kind}((..., ...))")
+    items = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
+    if not isinstance(items, tuple):
+        kind = type(part).__name__
+        raise InvalidDagType(f"{place}: {kind}", f"is made of {shown(items)}, not a tuple", f"write {kind}((..., ...))")
 
 
 def depth_fault(value: object) -> tuple[str, str] | None:
-    """Return what is wrong with `value`, where, and what would be right; None if it is not nested too deeply."""
+    """Return the problem of a value that is nested too deeply, with its place, and the remedy; else None."""
     if type(value) not in _CONTAINERS:
         return None
     path: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(value, _parts(value))]
@@ -58,10 +61,10 @@ def depth_fault(value: object) -> tuple[str, str] | None:
             continue
         keys.append(key)
         if any(part is above for above, _ in path):
-            return f"contains itself at {_at(keys)}", "break the circle, or make it in a task"
+            return f"contains itself at {_at(keys)}", "break the cycle, or make the value in a task"
         if len(path) >= MOST_LEVELS:
-            wrong = f"is nested more than {MOST_LEVELS} levels deep, at {_at(keys[:3])}..."
-            return wrong, "make it flatter, or pass it as a parameter that is serialized with AsPickle()"
+            problem = f"is nested more than {MOST_LEVELS} levels deep, at {_at(keys[:3])}..."
+            return problem, "make it flatter, or pass it as a parameter that is serialized with AsPickle()"
         path.append((part, _parts(part)))
     return None
 
@@ -80,7 +83,10 @@ READABLE = "FromParam(...) or FromNodeOutput(...)"
 
 
 def check_sources(place: str, source: object) -> None:
-    """Raise InvalidDag naming `place` for what is no source, or is made of parts that may not stand in it."""
+    """Check that `source` is a source, made of parts that it may have.
+
+    Raises InvalidDag, which names `place`.
+    """
     if not isinstance(source, SOURCES):
         raise InvalidDagType(
             place,
@@ -94,11 +100,11 @@ def check_sources(place: str, source: object) -> None:
         for inner in parts(part):
             if isinstance(inner, Splice):
                 if not isinstance(part, ListOf):
-                    raise InvalidDagType(f"{place}: a Splice", "stands outside of a ListOf", "put it into one")
+                    raise InvalidDagType(f"{place}: a Splice", "is not in a ListOf", "put it into one")
             elif not isinstance(inner, _allowed_in(part)):
                 kind = type(part).__name__
-                wrong = f"cannot hold {shown(inner)} of type {type(inner).__name__!r}"
-                raise InvalidDagType(f"{place}: {kind}", wrong, "put values into Literal(...)")
+                problem = f"cannot hold {shown(inner)} of type {type(inner).__name__!r}"
+                raise InvalidDagType(f"{place}: {kind}", problem, "put values into Literal(...)")
 
 
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:

@@ -25,15 +25,15 @@ class Field:
     high: int
     names: tuple[str, ...] = ()
 
-    def wrong(self, text: str) -> str:
-        """Return what is wrong with the text of this field; nothing is an empty text."""
-        return next(filter(None, map(self._wrong_part, text.split(","))), "")
+    def problem(self, text: str) -> str:
+        """Return the problem of a text of this field; "" if there is none."""
+        return next(filter(None, map(self._problem_of_part, text.split(","))), "")
 
     def numbers(self, text: str) -> frozenset[int]:
         """Return the numbers that a text which is not wrong stands for."""
         return frozenset(number for part in text.split(",") for number in self._numbers_of(part))
 
-    def _wrong_part(self, part: str) -> str:
+    def _problem_of_part(self, part: str) -> str:
         span, slash, step = part.partition("/")
         if slash and not (re.fullmatch("[0-9]{1,4}", step) and int(step)):
             return f"has the step {step!r}, which is not a number above 0"
@@ -73,8 +73,8 @@ FIELDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """What five fields stand for; of the days of the week 0 is Sunday.
+class CronFields:
+    """The numbers that five fields stand for; of the days of the week 0 is Sunday.
 
     `is_either` says that a day of the month or one of the week will do: cron's rule where both are named.
     """
@@ -92,27 +92,27 @@ class Numbers:
         return len(self.hours) == 24
 
 
-def wrong_with(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with five fields of cron and what would be right, or None."""
+def cron_fault(text: str) -> tuple[str, str] | None:
+    """Return the problem of five fields of cron and the remedy, or None."""
     parts = text.split()
     if len(parts) != len(FIELDS):
         names = ", ".join(field.name for field in FIELDS)
         return "is not made of five fields", f'write {names}, such as "*/5 * * * *"'
     for field, part in zip(FIELDS, parts, strict=True):
-        if wrong := field.wrong(part):
-            return wrong, REMEDY
-    found = numbers_of(text)
-    if not found.is_either and not any(day <= _LONGEST[month - 1] for month in found.months for day in found.days):
-        return "names a day that no month has", "write a day that comes"
+        if problem := field.problem(part):
+            return problem, REMEDY
+    cron = numbers_of(text)
+    if not cron.is_either and not any(day <= _LONGEST[month - 1] for month in cron.months for day in cron.days):
+        return "names a day that no month has", "write a day that there is"
     return None
 
 
-def numbers_of(text: str) -> Numbers:
-    """Return the numbers of five fields of which none is wrong."""
+def numbers_of(text: str) -> CronFields:
+    """Return the numbers of five valid fields."""
     parts = text.split()
     minutes, hours, days, months, weekdays = (field.numbers(part) for field, part in zip(FIELDS, parts, strict=True))
     is_either = not parts[2].startswith("*") and not parts[4].startswith("*")
-    return Numbers(minutes, hours, days, months, frozenset(day % 7 for day in weekdays), is_either)
+    return CronFields(minutes, hours, days, months, frozenset(day % 7 for day in weekdays), is_either)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,23 +132,23 @@ class Schedule:
             raise InvalidDag(
                 f"schedule={shown(self.cron)}", "is not a str", 'give five fields of cron, such as "*/5 * * * *"'
             )
-        if wrong := wrong_with(self.cron):
-            raise InvalidDag(f"schedule={shown(self.cron)}", *wrong)
+        if fault := cron_fault(self.cron):
+            raise InvalidDag(f"schedule={shown(self.cron)}", *fault)
         object.__setattr__(self, "cron", " ".join(self.cron.split()))
-        if wrong := wrong_timezone(self.timezone):
-            raise InvalidDag(f"timezone={shown(self.timezone)}", *wrong)
+        if fault := timezone_fault(self.timezone):
+            raise InvalidDag(f"timezone={shown(self.timezone)}", *fault)
 
     def __str__(self) -> str:
         return f"{self.cron} {self.timezone}" if self.timezone else self.cron
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> CronFields:
         """The numbers that its five fields stand for."""
         return numbers_of(self.cron)
 
 
-def wrong_timezone(name: object) -> tuple[str, str] | None:
-    """Return what is wrong with a timezone's name and what would be right, or None."""
+def timezone_fault(name: object) -> tuple[str, str] | None:
+    """Return the problem of a timezone's name and the remedy, or None."""
     if name is None:
         return None
     if not isinstance(name, str):
@@ -164,9 +164,9 @@ def wrong_timezone(name: object) -> tuple[str, str] | None:
 def check_given(name: str, needed: Sequence[str]) -> None:
     """Refuse a schedule of a DAG that needs parameters: the clock has none to give."""
     if needed:
-        what = f"parameter {needed[0]!r} has" if len(needed) == 1 else f"parameters {listed(needed)} have"
+        parameters = f"parameter {needed[0]!r} has" if len(needed) == 1 else f"parameters {listed(needed)} have"
         raise InvalidDag(
             f"the schedule of DAG {name!r}",
-            f"gives no parameters, and {what} no default",
+            f"gives no parameters, and {parameters} no default",
             "give defaults, or schedule a DAG without parameters that calls this one",
         )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
-from dagcelery.model.options import Serializer
+from dagcelery.model.serializers import Serializer
 from dagcelery.objects import same
 from dagcelery.text import constructor_repr
 
@@ -38,7 +38,7 @@ EMPTY: Final = Empty()
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The value of a literal that is filled in when the DAG was planned: the one with this number."""
+    """The value of a literal that is filled in once the DAG was planned: the one with this number."""
 
     number: int
 
@@ -152,7 +152,7 @@ class DictOf(Source):
         if not isinstance(other, DictOf) or len(self.pairs) != len(other.pairs):
             return False
         pairs = zip(self.pairs, other.pairs, strict=True)
-        return all(same(key, known) and value == found for (key, value), (known, found) in pairs)
+        return all(same(key, other_key) and value == other_value for (key, value), (other_key, other_value) in pairs)
 
     def __hash__(self) -> int:
         return hash((DictOf, len(self.pairs)))

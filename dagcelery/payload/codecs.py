@@ -61,7 +61,10 @@ class AsJSON:
     extension: ClassVar[str] = "json"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
+        """Write `value` as UTF-8.
+
+        Raises SerializationError naming the path to what JSON would change.
+        """
         writer.write(JsonCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -76,7 +79,10 @@ class AsPickle:
     extension: ClassVar[str] = "pickle"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
+        """Write `value`.
+
+        Raises SerializationError if it holds something like an open file or a lock.
+        """
         writer.write(PickleCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -179,11 +185,9 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return _bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value of JSON text."""
         try:
             return strict_json.decode(data, self.restore)
         except Unreadable as error:
@@ -193,22 +197,18 @@ class JsonCodec(BytesCodec):
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array; the indentation is left out."""
         return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return the value as JSON text; the indentation is left out."""
         return self._compact.encode(value, culprit)
 
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
-        """Return the elements of a JSON array that has `count` of them."""
         values = self.load(data, culprit)
         if type(values) is not list or len(values) != count:
             raise _miscounted(culprit, len(values) if type(values) is list else 0, count)
         return values
 
     def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return the JSON array of elements that are JSON texts already."""
         return b"[" + b",".join(parts) + b"]"
 
 
@@ -218,7 +218,6 @@ class PickleCodec(BytesCodec):
     __slots__ = ()
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
@@ -232,7 +231,6 @@ class PickleCodec(BytesCodec):
         return _bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value that was pickled; its bytes must have been verified."""
         try:
             return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
@@ -259,20 +257,23 @@ _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(
 
 
 def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
+    """Return `serializer` as a plan says it.
+
+    Raises NotConfigured if it takes pickle and no signing key is set.
+    """
     if type(serializer) is AsJSON:
-        return {"k": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
+        return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
     if type(serializer) is AsPickle:
         keyring.require_key("the serializer AsPickle")
-        return {"k": "pickle"}
+        return {"kind": "pickle"}
     name = type(serializer).__name__
     ours: Any = serializer
     if type(ours) in OF_KIND.values():
         if ours.kind in UNSAFE:
             keyring.require_key(f"the serializer {name}")
-        return {"k": ours.kind, **dataclasses.asdict(ours)}
+        return {"kind": ours.kind, **dataclasses.asdict(ours)}
     keyring.require_key(f"the serializer {name}, an object of yours,")
-    return {"k": "object", "b": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
+    return {"kind": "object", "pickle": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
 def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:
@@ -280,7 +281,7 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
 
     `imports` are the modules that unsigned plans may name, for codecs that find their classes by functions.
     """
-    kind = spec["k"]
+    kind = spec["kind"]
     if kind == "models":
         return codec_from_spec(spec, keyring, imports)
     if kind == "json":
@@ -295,16 +296,16 @@ def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str
     if "live" in spec:
         return codec_for(spec["live"])
     keyring.require_key("a serializer of your own")
-    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["b"]), "a serializer of your own"))
+    return codec_for(codec_for(AsPickle()).load(base64.b64decode(spec["pickle"]), "a serializer of your own"))
 
 
 def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
     """Return the serializer of one of our kinds; options that it does not have are a newer version's."""
-    kind = OF_KIND[spec["k"]]
-    if spec["k"] in UNSAFE:
+    kind = OF_KIND[spec["kind"]]
+    if spec["kind"] in UNSAFE:
         keyring.require_key(f"the serializer {kind.__name__}")
     try:
-        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "k"})
+        built: AnySerializer = kind(**{name: value for name, value in spec.items() if name != "kind"})
     except (TypeError, InvalidDag) as error:
         what = f"serializer {kind.__name__}"
         raise DeserializationError(what, f"has options not known here: {error}", "upgrade dagcelery") from error
@@ -312,7 +313,7 @@ def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
 
 
 def _renamed(error: SerializationError | DeserializationError, culprit: Culprit) -> str:
-    """Return what an error is about, with the name of the value in the place of what a serializer calls it."""
+    """Return what an error is about, with the value's own name instead of the serializer's "the value"."""
     path = error.culprit.removeprefix(VALUE)
     name = named(culprit)
     if path == error.culprit:
@@ -403,19 +404,15 @@ class ModelsCodec(JsonCodec):
         return {kind: name for name, kind in self.classes.items()}
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return super().dump(self._lowered(value, culprit), culprit, limit)
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array."""
         return super().dump_many(self._lowered(list(values), culprit), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return one value as JSON text."""
         return super().dump_part(self._lowered(value, culprit), culprit)
 
     def restore(self, kind: str, name: str, state: Any) -> Any:
-        """Return an object that was written."""
         return models.restored(kind, name, state, self.classes)
 
     def _lowered(self, value: Any, culprit: Culprit) -> Any:
@@ -434,12 +431,12 @@ def codec_from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collecti
 
     def find() -> Classes:
         kinds: dict[type, None] = {}
-        for module, qualname, name in spec["of"]:
+        for module, qualname, name in spec["annotations"]:
             how: Any = SimpleNamespace(module=module, qualname=qualname, hash="", blob=None, python="", live=None)
             func = functions.load(how, imports=imports, keyring=keyring)
             kinds |= dict.fromkeys(models.named_by(func, name))
         if not kinds:
-            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["of"])
+            annotated = ", ".join(f"{module}:{qualname}" for module, qualname, _ in spec["annotations"])
             problem = f"is carried with the classes that annotations of {annotated} name, and here they name none"
             raise DeserializationError("the value", problem, "have the same code on the client and its workers")
         return models.by_name(list(kinds))

@@ -20,13 +20,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from dagcelery.payload import pickles
 from dagcelery.payload.lazy import LazyList
 from dagcelery.payload.strict_json import Marked, Unreadable, is_plain
+from dagcelery.signatures import fields, hints
 
 Classes = Mapping[str, type]
 """The classes that data may choose among, by module and name."""
@@ -59,11 +59,8 @@ class NotCarried(Exception):
 
 def named_by(func: Callable[..., Any], name: str) -> tuple[type, ...]:
     """Return the classes that the annotation of a parameter, or of "return", names; none without a model among them."""
-    plain = inspect.unwrap(func)
-    plain = getattr(plain, "__func__", plain)
     classes: dict[type, None] = {}
-    hint = _annotations(plain).get(name)
-    _collect(_evaluated(hint, getattr(plain, "__globals__", {})), classes, 0)
+    _collect(hints(func).get(name), classes, 0)
     return tuple(classes) if any(map(is_model, classes)) else ()
 
 
@@ -217,28 +214,7 @@ def _fields(kind: type) -> Iterator[Any]:
         yield from (field.annotation for field in kind.model_fields.values())  # type: ignore[attr-defined]
         return
     for base in kind.__mro__:
-        scope = {**vars(sys.modules.get(base.__module__, types)), **vars(base)}
-        for hint in _annotations(base).values():
-            yield _evaluated(hint, scope)
-
-
-def _annotations(obj: Any) -> Mapping[str, Any]:
-    with suppress(Exception):  # they are evaluated here from Python 3.14 on, and raise what they like
-        if sys.version_info >= (3, 14):
-            from annotationlib import Format, get_annotations
-
-            return get_annotations(obj, format=Format.FORWARDREF)
-        return inspect.get_annotations(obj)
-    return {}
-
-
-def _evaluated(hint: Any, scope: Mapping[str, Any]) -> Any:
-    if not isinstance(hint, str):
-        return hint
-    try:
-        return eval(hint, dict(scope))  # the author's own annotation, as typing.get_type_hints evaluates it
-    except Exception:
-        return None
+        yield from fields(base).values()
 
 
 def _name(kind: type) -> str:

@@ -18,29 +18,26 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model import DAG, EMPTY, Each, Literal, Node, Open, Task, TaskOutput, dependencies, fan_source
-from dagcelery.model.signatures import promise
+from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
+from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
+from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source
 from dagcelery.payload import functions
-from dagcelery.planner.plan import SEQUENCES, Body, Expr, Plan, Step, literal
-from dagcelery.planner.resolve import (
-    BodyDraft,
-    Delegated,
-    Frame,
-    Given,
-    Produced,
-    Resolver,
-    StepDraft,
+from dagcelery.planner.ir import (
+    BodyIR,
+    BodyParameter,
+    ScopeResult,
+    StepIR,
+    StepResult,
     check_aligned,
     is_shared,
-    write,
+    lower,
 )
-from dagcelery.planner.routing import DEFAULT, Queues, queue_for
-from dagcelery.planner.tables import (
+from dagcelery.planner.plan import Body, Expr, Plan, Step, literal, rebuilt
+from dagcelery.planner.pools import (
     GENERAL,
-    CodecTable,
+    CodecPool,
     Describe,
-    FunctionTable,
-    as_dag,
+    FunctionPool,
     codec_spec,
     dynamic_options,
     output_serializer,
@@ -48,11 +45,14 @@ from dagcelery.planner.tables import (
     readers_of_parameters,
     step_options,
 )
+from dagcelery.planner.resolve import Frame, Resolver
+from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.topology import topology
+from dagcelery.signatures import promise
 
 MAX_NODES: Final = 100_000
 
-_JSON: Final[Mapping[str, Any]] = {"k": "json"}
+_JSON: Final[Mapping[str, Any]] = {"kind": "json"}
 # From here on a step of its own is cheaper than that many edges to each step that waits.
 WIDE: Final = 16
 
@@ -78,8 +78,43 @@ def plan(
     try:
         return Builder(serializer, queue, queues, max_nodes, describe).build(top)
     except RecursionError as error:
-        wrong, right = "nests DAGs or lists more deeply than Python can follow", "use fewer levels"
-        raise InvalidDag(f"DAG {top.name!r}", wrong, right) from error
+        problem = "nests DAGs or lists more deeply than Python can follow"
+        raise InvalidDag(f"DAG {top.name!r}", problem, "use fewer levels") from error
+
+
+def as_dag(task: Task) -> DAG:
+    """Return a DAG around `task`, which runs once there even where its own DAG maps it.
+
+    Parameters are called like the inputs. An input's literal or default value is its parameter's default.
+    Outputs are those of the task; one that declares none gives back what it returns.
+    """
+    called = getattr(task.func, "__qualname__", type(task.func).__qualname__)
+    plain = task.options.name or called.rpartition(".")[2]
+    name = plain if is_name(plain) else "task"
+    outputs = task.outputs or {"return_value": FromReturnValue()}
+    params = {key: _param(source) for key, source in task.inputs.items()}
+    node = Task(
+        task.func,
+        {key: FromParam(key) for key in params},
+        outputs,
+        task.runtime_options,
+        options=task.options,
+    )
+    return DAG(
+        {name: node},
+        params,
+        {key: FromNodeOutput(name, key) for key in outputs},
+        name=f"{getattr(task.func, '__module__', '')}:{called}",
+    )
+
+
+def _param(source: Source) -> FromParam:
+    serializer = None if isinstance(source, Literal) else getattr(source, "serializer", None)
+    return FromParam(serializer=serializer, default_value=_default_of(source))
+
+
+def _default_of(source: Source) -> object:
+    return source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
 
 
 class Builder:
@@ -88,10 +123,10 @@ class Builder:
     def __init__(
         self, serializer: Mapping[str, Any], queue: str, queues: Queues | None, limit: int, describe: Describe
     ) -> None:
-        self.codecs = CodecTable(serializer, describe)
-        self.functions = FunctionTable(describe)
+        self.codecs = CodecPool(serializer, describe)
+        self.functions = FunctionPool(describe)
         self.resolver = Resolver(self.codecs)
-        self.bodies: list[BodyDraft] = []
+        self.bodies: list[BodyIR] = []
         self.todo: deque[Callable[[], None]] = deque()
         self.queue = queue
         self.queues = queues
@@ -110,7 +145,7 @@ class Builder:
             while self.todo:
                 self.todo.popleft()()
         # Deeper bodies first: the queue of a step that enters a body is that of the body's first step.
-        bodies = [body.finished() for body in reversed(self.bodies)]
+        bodies = [body.lowered() for body in reversed(self.bodies)]
         options = plan_options(dag.options, self.functions)
         return Plan(
             name=dag.name or "dag",
@@ -121,22 +156,21 @@ class Builder:
         )
 
     def top_frame(self, dag: DAG) -> Frame:
-        """Return the frame of the DAG itself: whatever its inputs are, they are parameters here."""
+        """Return the frame of the DAG itself, whose inputs are parameters here, whatever their sources are."""
         body = self.new_body(None)
         readers = readers_of_parameters(dag, self.limit)
         for name, source in dag.inputs.items():
-            given = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
-            default = None if given is EMPTY else literal(given)
-            serializer = getattr(source, "serializer", None)
+            default, serializer = _default_of(source), getattr(source, "serializer", None)
             codec = self.codecs.number(serializer)
             if serializer is None:
                 codec = self.codecs.of_models(readers.get(name, ()), codec)
-            body.params.append(Given(body, name, codec, required=default is None, default=default))
+            expr = None if default is EMPTY else literal(default)
+            body.params.append(BodyParameter(body, name, codec, required=expr is None, default=expr))
         bindings: dict[str, Expr] = {param.name: ("ref", param) for param in body.params}
         return Frame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings)
 
     def enter(self, frame: Frame, name: str) -> list[Frame]:
-        """Plan a node; a nested DAG is returned as the frame to go on in."""
+        """Plan a node. Return the frame of a nested DAG, to go on in."""
         node = frame.dag.nodes[name]
         start = len(frame.body.steps)
         after = awaited(frame, node)
@@ -160,37 +194,38 @@ class Builder:
         return inner
 
     def leave(self, frame: Frame) -> None:
-        """Hand what a DAG gives back to the DAG around it, or to the plan."""
+        """Hand the outputs of a DAG to the DAG around it, or to the plan."""
         outputs = {
-            name: self.resolver.value(source, frame, f"{name}.{name}") for name, source in frame.dag.outputs.items()
+            name: self.resolver.expression(source, frame, f"{name}.{name}")
+            for name, source in frame.dag.outputs.items()
         }
         outer, body = frame.parent, frame.body
         if outer is None:
             body.outputs = [
-                (name, write(draft, body, None), self.resolver.codec(draft, frame.codec))
-                for name, draft in outputs.items()
+                (name, lower(expr, body, None), self.resolver.codec(expr, frame.codec))
+                for name, expr in outputs.items()
             ]
             if frame.dag.returns is not None:
-                returns = self.resolver.value(frame.dag.returns, frame, "result.result")
-                body.returns = write(returns, body, None)
+                returns = self.resolver.expression(frame.dag.returns, frame, "result.result")
+                body.returns = lower(returns, body, None)
         elif body is outer.body:
             outer.results[frame.name] = outputs
             outer.spans[frame.name] = (outer.spans[frame.name][0], len(body.steps))
         elif body.opener is not None:
-            made = {name: self.delegated(name, draft, frame, body.opener) for name, draft in outputs.items()}
+            made = {name: self.delegated(name, expr, frame, body.opener) for name, expr in outputs.items()}
             outer.results[frame.name] = {
                 name: self.resolver.of_branch(output, frame.fork) if frame.fork else ("ref", output)
                 for name, output in made.items()
             }
 
-    def delegated(self, name: str, draft: Expr, frame: Frame, step: StepDraft) -> Delegated:
+    def delegated(self, name: str, expr: Expr, frame: Frame, step: StepIR) -> ScopeResult:
         """Return an output of a mapped nested DAG as its step gives it back."""
-        return Delegated(step, name, (), self.resolver.codec(draft, frame.codec), child=frame.body, value=draft)
+        return ScopeResult(step, name, (), self.resolver.codec(expr, frame.codec), child=frame.body, value=expr)
 
     def add_task(self, frame: Frame, name: str, task: Task, after: tuple[int, ...]) -> None:
         """Add the step of a task."""
         options = task.options
-        step = StepDraft(
+        step = StepIR(
             frame.body,
             frame.prefix + name,
             "task",
@@ -205,22 +240,22 @@ class Builder:
                 **step.options,
                 **dynamic_options(options.driver, self.functions, self.queue, frame.codec),
             }
-        drafts = self.inputs(frame, name, task)
+        exprs = self.inputs(frame, name, task)
         self.fan_out(step, frame, name, task)
         append(step)
-        for key, draft in drafts.items():
-            check_aligned(f"input {key!r} of node {step.name!r}", draft, step.root)
-            step.take(key, draft)
+        for key, expr in exprs.items():
+            check_aligned(f"input {key!r} of node {step.name!r}", expr, step.root)
+            step.add_argument(key, expr)
         results: dict[str, Expr] = {}
         for key, output in task.outputs.items():
             serializer = output_serializer(output, options)
             codec = self.codecs.number(serializer, frame.codec)
             if serializer is None:
                 codec = self.codecs.of_models([(task.func, "return", options.by_value)], codec)
-            # What takes a table, say, takes no list of tables: its elements are written one by one, as they are read.
-            by_element = output.is_partitioned and self.codecs.specs[codec]["k"] not in GENERAL
+            # A codec of tables, say, takes no list of tables: its elements are written one by one, as they are read.
+            by_element = output.is_partitioned and self.codecs.specs[codec]["kind"] not in GENERAL
             is_iterable = is_declared_iterable(task.func, output)
-            made = Produced(step, key, output.steps, codec, iterable=is_iterable, by_element=by_element)
+            made = StepResult(step, key, output.steps, codec, iterable=is_iterable, by_element=by_element)
             results[key] = ("ref", made)
         frame.results[name] = results
 
@@ -229,7 +264,7 @@ class Builder:
         bindings = self.inputs(frame, name, dag)
         if len(after) > WIDE:
             title = frame.body.unique(f"{frame.prefix}{name}.start")
-            barrier = StepDraft(frame.body, title, "gather", after=after)
+            barrier = StepIR(frame.body, title, "gather", after=after)
             append(barrier)
             after = (barrier.index,)
         return Frame(
@@ -246,32 +281,32 @@ class Builder:
 
     def open_mapped(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
         """Return the frame of a nested DAG that runs once per item, in a body of its own."""
-        step = StepDraft(frame.body, frame.prefix + name, "dag", after=after)
-        drafts = self.inputs(frame, name, dag)
+        step = StepIR(frame.body, frame.prefix + name, "dag", after=after)
+        exprs = self.inputs(frame, name, dag)
         self.fan_out(step, frame, name, dag)
-        return self.entered(step, frame, name, dag, drafts)
+        return self.entered(step, frame, name, dag, exprs)
 
     def open_branch(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
         """Return the frame of a nested DAG that runs if a condition holds: for each item of a list of one or none."""
         assert dag.only_if is not None
-        drafts = self.inputs(frame, name, dag)
-        fork = self.resolver.fork(drafts[dag.only_if[0]], frame, name)
-        step = StepDraft(frame.body, frame.prefix + name, "dag", after=after, options={"branch": True})
+        exprs = self.inputs(frame, name, dag)
+        fork = self.resolver.fork(exprs[dag.only_if[0]], frame, name)
+        step = StepIR(frame.body, frame.prefix + name, "dag", after=after, options={"branch": True})
         step.root = fork.then if dag.only_if[1] else fork.otherwise
-        inner = self.entered(step, frame, name, dag, drafts)
+        inner = self.entered(step, frame, name, dag, exprs)
         inner.fork = fork
         return inner
 
-    def entered(self, step: StepDraft, frame: Frame, name: str, dag: DAG, drafts: dict[str, Expr]) -> Frame:
+    def entered(self, step: StepIR, frame: Frame, name: str, dag: DAG, exprs: dict[str, Expr]) -> Frame:
         """Return the frame of a nested DAG that has a body of its own, which `step` enters."""
         append(step)
         body = self.new_body(step)
         step.target = body.number
-        for key, draft in drafts.items():
-            check_aligned(f"input {key!r} of node {step.name!r}", draft, step.root)
-            if not is_shared(draft):
-                codec = self.resolver.codec(draft, frame.codec)
-                drafts[key] = ("ref", Given(body, key, codec, value=draft))
+        for key, expr in exprs.items():
+            check_aligned(f"input {key!r} of node {step.name!r}", expr, step.root)
+            if not is_shared(expr):
+                codec = self.resolver.codec(expr, frame.codec)
+                exprs[key] = ("ref", BodyParameter(body, key, codec, value=expr))
         return Frame(
             dag,
             body,
@@ -279,43 +314,43 @@ class Builder:
             name=name,
             parent=frame,
             pending=_in_order(dag),
-            bindings=drafts,
+            bindings=exprs,
         )
 
     def inputs(self, frame: Frame, name: str, node: Node) -> dict[str, Expr]:
-        """Return what the inputs of a node are, by their names."""
-        drafts = {}
+        """Return the expressions of a node's inputs by name."""
+        exprs = {}
         for key, source in node.inputs.items():
             place = f"{name}.{key}"
-            draft = self.resolver.value(source, frame, place)
+            expr = self.resolver.expression(source, frame, place)
             if key == node.partition_by_input and not isinstance(source, Each):
-                draft = self.resolver.item(draft, frame, place)
-            drafts[key] = draft
-        return drafts
+                expr = self.resolver.item(expr, frame, place)
+            exprs[key] = expr
+        return exprs
 
-    def fan_out(self, step: StepDraft, frame: Frame, name: str, node: Node) -> None:
+    def fan_out(self, step: StepIR, frame: Frame, name: str, node: Node) -> None:
         """Let a step run once per item, if its node does."""
         source = fan_source(node)
         if source is None:
             return
-        draft = self.resolver.value(source, frame, f"{name}.over")
-        step.source = draft[1] if draft[0] == "ref" else None
-        step.root = self.resolver.counted(draft, frame, f"{name}.over")
+        expr = self.resolver.expression(source, frame, f"{name}.over")
+        step.source = expr[1] if expr[0] == "ref" else None
+        step.root = self.resolver.counted(expr, frame, f"{name}.over")
 
-    def new_body(self, opener: StepDraft | None) -> BodyDraft:
+    def new_body(self, opener: StepIR | None) -> BodyIR:
         """Return a new, empty body."""
-        body = BodyDraft(len(self.bodies), self.todo, opener)
+        body = BodyIR(len(self.bodies), self.todo, opener)
         self.bodies.append(body)
         return body
 
 
 def is_declared_iterable(func: Callable[..., Any], output: TaskOutput) -> bool:
-    """Whether an author said that a value is there to be iterated; that others go through it says nothing."""
-    said = None if output.steps else promise(func)
-    return output.is_partitioned if said is None else said == "iterable"
+    """Whether the author declared that a value is there to be iterated; that others iterate it says nothing."""
+    declared = None if output.steps else promise(func)
+    return output.is_partitioned if declared is None else declared == "iterable"
 
 
-def append(step: StepDraft) -> None:
+def append(step: StepIR) -> None:
     """Give a step its place, after all that it reads."""
     step.index = len(step.body.steps)
     step.body.steps.append(step)
@@ -324,16 +359,16 @@ def append(step: StepDraft) -> None:
 
 
 def awaited(frame: Frame, node: Node) -> tuple[int, ...]:
-    """Return the steps that come before `node` only because somebody said so."""
-    found: set[int] = set()
+    """Return the steps that come before `node` only because `after` says so, its own or that of a DAG around it."""
+    steps: set[int] = set()
     for upstream in node.after:
-        found.update(_ends(frame.body, *frame.spans[upstream]))
+        steps.update(_ends(frame.body, *frame.spans[upstream]))
     if frame.after and not dependencies(node):
-        found.update(frame.after)
-    return tuple(sorted(found))
+        steps.update(frame.after)
+    return tuple(sorted(steps))
 
 
-def _ends(body: BodyDraft, start: int, stop: int) -> set[int]:
+def _ends(body: BodyIR, start: int, stop: int) -> set[int]:
     inside = body.steps[start:stop]
     waited_for = set[int]().union(*(step.before for step in inside), *(step.after for step in inside))
     return set(range(start, stop)) - waited_for
@@ -348,9 +383,9 @@ def _in_order(dag: DAG) -> Iterator[str]:
 
 def filled(plan: Plan, values: Sequence[object]) -> Plan:
     """Return `plan` with `values` in its open places; the topology stays the same."""
-    made = replace(plan, bodies=tuple([_body(body, values) for body in plan.bodies]))
-    made.memo["topology"] = topology(plan)
-    return made
+    filled_plan = replace(plan, bodies=tuple([_body(body, values) for body in plan.bodies]))
+    filled_plan.memo["topology"] = topology(plan)
+    return filled_plan
 
 
 def _body(body: Body, values: Sequence[object]) -> Body:
@@ -363,11 +398,6 @@ def _step(step: Step, values: Sequence[object]) -> Step:
 
 
 def _expr(expr: Expr, values: Sequence[object]) -> Expr:
-    tag = expr[0]
-    if tag == "live":
+    if expr[0] == "live":
         return literal(values[expr[1].number]) if type(expr[1]) is Open else expr
-    if tag in SEQUENCES:
-        return (tag, tuple([_expr(item, values) for item in expr[1]]))
-    if tag == "dict":
-        return (tag, tuple([(key, _expr(value, values)) for key, value in expr[1]]))
-    return expr
+    return rebuilt(expr, lambda part: _expr(part, values))

@@ -19,17 +19,31 @@ import contextlib
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
 from dagcelery.objects import is_routine
 from dagcelery.payload import functions
 from dagcelery.payload.models import AsModels
-from dagcelery.planner.plan import SEQUENCES, VERSION, Body, Expr, FunctionSpec, Output, Param, Path, Plan, Step
+from dagcelery.planner.plan import (
+    VERSION,
+    Body,
+    Expr,
+    FunctionSpec,
+    Param,
+    Path,
+    Plan,
+    Step,
+    StoredOutput,
+    rebuilt,
+    walk,
+)
 
 _LARGE_BYTES = 1024 * 1024
-_PICKLING = {"pickle": "AsPickle", "dill": "AsDill"}
+_PICKLED: Final = ("live", "blob")
+_LEAVES: Final = frozenset({"lit", "blob", "ref", "each"})
+_PICKLING: Final = {"pickle": "AsPickle", "dill": "AsDill"}
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
 
@@ -114,27 +128,29 @@ def _refuse_pickles(plan: Plan) -> None:
                 f"{REMEDY}, or put it into a module that workers can import",
             )
     for codec in plan.codecs:
-        if codec["k"] in _PICKLING or codec["k"] == "object":
-            kind = _PICKLING.get(codec["k"]) or type(codec.get("live")).__name__
+        if codec["kind"] in _PICKLING or codec["kind"] == "object":
+            kind = _PICKLING.get(codec["kind"]) or type(codec.get("live")).__name__
             raise NotConfigured(
                 f"serializer {kind} in {plan.name} needs pickle, which only signed plans may use",
                 f"{REMEDY}, or serialize with AsJSON or AsMessagePack",
             )
     for culprit, expr in _expressions(plan):
-        for tag, held in _objects(expr):
-            kind = type(held).__name__ if tag == "live" else "pickle"
-            raise NotConfigured(
-                f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
-                f"{REMEDY}, or pass values that JSON can say",
-            )
+        for part in walk(expr):
+            if part[0] in _PICKLED:
+                kind = type(part[1]).__name__ if part[0] == "live" else "pickle"
+                raise NotConfigured(
+                    f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
+                    f"{REMEDY}, or pass values that JSON can say",
+                )
 
 
 def _holds_live(plan: Plan) -> bool:
     """Whether something in `plan` is pickled each time that it is encoded, and may have changed in between."""
     if any(not function.module and function.blob is None for function in plan.functions):
         return True
-    found = (tag for _, expr in _expressions(plan) for tag, _ in _objects(expr))
-    return any("live" in codec for codec in plan.codecs) or "live" in found
+    if any("live" in codec for codec in plan.codecs):
+        return True
+    return any(part[0] == "live" for _, expr in _expressions(plan) for part in walk(expr))
 
 
 def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
@@ -150,25 +166,6 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
                 yield f"the default of parameter {param.name!r}", param.default
         if body.returns is not None:
             yield f"the result of {plan.name}", body.returns
-
-
-def _objects(expr: Expr) -> Iterator[tuple[str, object]]:
-    """Yield the tags and the values of literals that JSON cannot say."""
-    tag = expr[0]
-    if tag in ("live", "blob"):
-        yield tag, expr[1]
-    elif tag in SEQUENCES:
-        for item in expr[1]:
-            yield from _objects(item)
-    elif tag in ("splice", "part"):
-        yield from _objects(expr[1])
-    elif tag in ("choice", "first"):
-        for item in expr[1:]:
-            yield from _objects(item)
-    elif tag == "dict":
-        for pair in expr[1]:
-            yield from _objects(pair[0])
-            yield from _objects(pair[1])
 
 
 def _body_data(body: Body) -> dict[str, Any]:
@@ -245,9 +242,9 @@ def _step(data: Mapping[str, Any]) -> Step:
     )
 
 
-def _output(data: list[Any]) -> Output:
+def _output(data: list[Any]) -> StoredOutput:
     name, path, codec, flags = data
-    return Output(name, _path(path), codec, bool(flags & 1), bool(flags & 2))
+    return StoredOutput(name, _path(path), codec, bool(flags & 1), bool(flags & 2))
 
 
 def _path(data: list[Any]) -> Path:
@@ -267,46 +264,26 @@ def _function(data: Mapping[str, Any]) -> FunctionSpec:
     return FunctionSpec(data["m"], data["q"], data["h"], blob, data["y"])
 
 
-def _expr_data(expr: Expr) -> Any:
-    # Tuples are arrays in JSON already: only what holds a live object has to be rebuilt.
-    tag = expr[0]
-    if tag == "live":
-        return ("blob", _pickle(expr[1]))
-    if tag in SEQUENCES:
-        return (tag, [_expr_data(item) for item in expr[1]])
-    if tag == "splice":
-        return (tag, _expr_data(expr[1]), expr[2])
-    if tag == "dict":
-        return (tag, [(_expr_data(key), _expr_data(value)) for key, value in expr[1]])
-    if tag == "part":
-        return (tag, _expr_data(expr[1]), expr[2])
-    if tag in ("choice", "first"):
-        return (tag, *map(_expr_data, expr[1:]))
-    return expr
+def _expr_data(expr: Expr) -> Expr:
+    # Tuples are arrays in JSON already: only live objects have to be replaced.
+    return ("blob", _pickle(expr[1])) if expr[0] == "live" else rebuilt(expr, _expr_data)
 
 
-def _expr(data: list[Any]) -> Expr:
+def _expr(data: Sequence[Any]) -> Expr:
     tag = data[0]
-    if tag in SEQUENCES:
-        return (tag, tuple([_expr(item) for item in data[1]]))
-    if tag == "splice":
-        return (tag, _expr(data[1]), data[2])
-    if tag == "dict":
-        return (tag, tuple([(_expr(key), _expr(value)) for key, value in data[1]]))
-    if tag == "part":
-        return (tag, _expr(data[1]), _path(data[2]))
-    if tag in ("choice", "first"):
-        return (tag, *map(_expr, data[1:]))
-    return (tag, data[1])
+    if tag in _LEAVES:
+        return (tag, data[1])
+    made = rebuilt(tuple(data), _expr)
+    return (tag, made[1], _path(made[2])) if tag == "part" else made
 
 
 def _codec_data(codec: Mapping[str, Any]) -> dict[str, Any]:
     data = dict(codec)
-    if data["k"] == "models":
+    if data["kind"] == "models":
         data.pop("live", None)  # readers of the plan find them by its functions
     if "live" in data:
         live = data.pop("live")
-        data["b"] = _pickle(live, live.by_value if isinstance(live, AsModels) else ())
+        data["pickle"] = _pickle(live, live.by_value if isinstance(live, AsModels) else ())
     return data
 
 

@@ -28,7 +28,7 @@ Expressions say how an argument is put together from tokens. They are nested tup
 All ``each`` of a step, outside of splices, are aligned with its `over`, which names what is counted: a
 split output of a plain step or a parameter, never a fan-out.
 
-Expressions are read and rewritten here, and nothing else knows how they are nested.
+Only `parts` and `rebuilt` know how expressions are nested.
 
 A token is *read* in one of four manners:
 
@@ -42,11 +42,13 @@ A literal of a DAG stands in the plan as it is where JSON keeps it, else taken a
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from dagcelery.objects import identity
 from dagcelery.text import shown
 
 VERSION = 1
@@ -74,7 +76,7 @@ class FunctionSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class StoredOutput:
     """One stored output of a step: a path into the returned value, whole or split into elements.
 
     `iterable` says that its author declared it to be iterated: where its codec refuses the whole value, the
@@ -110,20 +112,18 @@ class Step:
     its arguments are the values of the body's parameters.
     One of option "branch" goes through a list that ``("choice", ...)`` gave: it enters its body once or not at all.
 
-    `options` has, where the task said so, "retry" (a mapping of "max" calls in all, "base", "factor" and "cap" of
-    the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"
-    ([soft, hard], either may be None), "start_within" (seconds), "min_success" (a share below 1, of a fan-out
-    only), "max_concurrent", "cache" (a mapping of "ttl" in seconds, "max" bytes, and where there is one "key", a text,
-    or "key_function", the index of a function), "hooks" (a mapping from "success", "failure", "retry" to indexes of
-    functions), and "dynamic", if it may return a graph (a mapping of "driver", the index of the function that calls the
-    task's own, and of the "queue" and the "codec" of such tasks of the graph as name none).
+    `options` has the POLICIES of `TaskOptions` that the task set, as mappings of their fields: errors are
+    "module:qualname", and "key_function" of a cache is the index of a function. It may also have "min_success" (a share
+    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to indexes of functions), and
+    "dynamic", if it may return a graph (a mapping of "driver", the index of the function that calls the task's own, and
+    of the "queue" and the "codec" of such tasks of the graph as name none).
     """
 
     name: str
     kind: Literal["task", "dag", "gather"]
     target: int
     arguments: tuple[tuple[str, Expr], ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[StoredOutput, ...]
     queue: str
     over: str | None = None
     lazy: frozenset[str] = frozenset()
@@ -151,8 +151,8 @@ class Body:
 class Plan:
     """All that workers need to know of a DAG, apart from the values of one run.
 
-    `codecs` are JSON descriptions, number 0 the default; one of ``{"k": "object"}`` holds the serializer
-    itself under "live" in the process that planned, its pickle under "b" elsewhere.
+    `codecs` are JSON descriptions, number 0 the default; one of ``{"kind": "object"}`` holds the serializer
+    itself under "live" in the process that planned, its pickle under "pickle" elsewhere.
 
     `options` has, where the DAG said so, "fail_fast" (False), "max_active_runs", "keep" ("outputs") and "hooks" (a
     mapping from "success", "failure" to indexes of functions).
@@ -169,7 +169,42 @@ class Plan:
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
 
-SEQUENCES = frozenset({"list", "tuple", "set"})
+_SEQUENCES: Final = frozenset({"list", "tuple", "set"})
+
+
+def parts(expr: Expr) -> Iterator[Expr]:
+    """Yield the expressions that `expr` is directly made of."""
+    tag = expr[0]
+    if tag in _SEQUENCES:
+        yield from expr[1]
+    elif tag in ("splice", "part", "choice"):
+        yield expr[1]
+    elif tag == "dict":
+        for pair in expr[1]:
+            yield from pair
+    elif tag == "first":
+        yield from expr[1:]
+
+
+def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Return `expr` made of its changed parts; itself if it has none."""
+    tag = expr[0]
+    if tag in _SEQUENCES:
+        return (tag, tuple([change(item) for item in expr[1]]))
+    if tag in ("splice", "part"):
+        return (tag, change(expr[1]), expr[2])
+    if tag == "dict":
+        return (tag, tuple([(change(key), change(value)) for key, value in expr[1]]))
+    if tag in ("choice", "first"):
+        return (tag, *[change(item) for item in expr[1:]])
+    return expr
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Yield `expr` and everything within it, outer before inner."""
+    yield expr
+    for part in parts(expr):
+        yield from walk(part)
 
 
 def tokens(expr: Expr, *, spliced: bool = False) -> Iterator[tuple[str, Reading]]:
@@ -179,39 +214,17 @@ def tokens(expr: Expr, *, spliced: bool = False) -> Iterator[tuple[str, Reading]
         yield expr[1], "whole"
     elif tag == "each":
         yield expr[1], "spliced" if spliced else "each"
-    elif tag in SEQUENCES:
-        for item in expr[1]:
-            yield from tokens(item, spliced=spliced)
-    elif tag == "splice":
-        yield from tokens(expr[1], spliced=True)
-        yield expr[2], "over"
-    elif tag == "dict":
-        for key, value in expr[1]:
-            yield from tokens(key, spliced=spliced)
-            yield from tokens(value, spliced=spliced)
-    elif tag in ("part", "choice"):
-        yield from tokens(expr[1], spliced=spliced)
-    elif tag == "first":
-        for item in expr[1:]:
-            yield from tokens(item, spliced=spliced)
+    else:
+        for part in parts(expr):
+            yield from tokens(part, spliced=spliced or tag == "splice")
+        if tag == "splice":
+            yield expr[2], "over"
 
 
 def substituted(expr: Expr, replace: Callable[[Expr], Expr]) -> Expr:
     """Return `expr` with every ``ref``, ``each`` and ``splice`` replaced, the innermost first."""
-    tag = expr[0]
-    if tag in ("ref", "each"):
-        return replace(expr)
-    if tag in SEQUENCES:
-        return (tag, tuple([substituted(item, replace) for item in expr[1]]))
-    if tag == "splice":
-        return replace(("splice", substituted(expr[1], replace), expr[2]))
-    if tag == "dict":
-        return (tag, tuple([(substituted(k, replace), substituted(v, replace)) for k, v in expr[1]]))
-    if tag == "part":
-        return (tag, substituted(expr[1], replace), expr[2])
-    if tag in ("choice", "first"):
-        return (tag, *[substituted(item, replace) for item in expr[1:]])
-    return expr
+    made = rebuilt(expr, lambda part: substituted(part, replace))
+    return replace(made) if expr[0] in ("ref", "each", "splice") else made
 
 
 def is_constant(expr: Expr) -> bool:
@@ -278,3 +291,33 @@ def _is_json(value: object) -> bool:
     if type(value) is dict:
         return all(type(key) is str and _is_json(item) for key, item in value.items())
     return False
+
+
+# A process that ends a piece over time raises nothing: these are what such an end is taken for.
+_TIME_LIMIT: Final = frozenset(
+    {
+        "celery.exceptions:TimeLimitExceeded",
+        "billiard.exceptions:TimeLimitExceeded",
+        "builtins:TimeoutError",
+        "builtins:Exception",
+        "builtins:BaseException",
+    }
+)
+
+
+def is_time_limit_retried(retry: Mapping[str, Any]) -> bool:
+    """Whether another attempt follows one that was ended by its hard time limit."""
+    return not _TIME_LIMIT.isdisjoint(retry["on"]) and _TIME_LIMIT.isdisjoint(retry["give_up_on"])
+
+
+def codec_key(spec: Mapping[str, Any]) -> object:
+    """Return what codecs that are described alike have in common."""
+    if "live" not in spec or spec["kind"] == "models":
+        return json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True)
+    live = spec["live"]
+    try:
+        hash(live)
+    except TypeError:
+        return id(live)
+    # Equal ones may hold other values, and write something else; without an identity only the very object is the same.
+    return live, identity(live) or id(live)

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dagcelery.planner.plan import Body, Expr, Plan, Step, level, step_of, tokens
-from dagcelery.planner.tables import is_time_limit_retried
+from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
 MOST_INPUTS: Final = 16
@@ -129,14 +128,14 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
 def _policies(step: Step) -> dict[str, Any]:
     options = step.options
     policies: dict[str, Any] = {
-        "hard_limit": options.get("timeout", (None, None))[1],
+        "hard_limit": options.get("timeout", {}).get("hard"),
         "start_within": options.get("start_within"),
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
     if retry := options.get("retry"):
-        waits = {name: retry[name] for name in ("max", "base", "factor", "cap", "jitter")}
-        policies["retry"] = waits | {"time_limit": is_time_limit_retried(retry)}
+        attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
+        policies["retry"] = retry["wait"] | attempts
     return policies
 
 

@@ -69,13 +69,13 @@ class _Clearing:
             return False
         survey = self._survey
         complete, freed = survey.complete()
-        found = dependents(wanted, survey.body(0), complete.__contains__, freed.__contains__)
+        cleared = dependents(wanted, survey.body(0), complete.__contains__, freed.__contains__)
         opened = {name: (parent, step, body) for name, parent, step, body in survey.scopes()}
-        below = scopes_below({name: place[:2] for name, place in opened.items()}, found)
+        below = scopes_below({name: place[:2] for name, place in opened.items()}, cleared)
         scopes = {name: opened[name][2] for name in below}
-        self._remove(found, set(scopes.values()), scopes)
-        for step in sorted(complete.keys() - found):
-            self._tell(step, found, complete[step])
+        self._remove(cleared, set(scopes.values()), scopes)
+        for step in sorted(complete.keys() - cleared):
+            self._tell(step, cleared, complete[step])
         self._act("finish")
         return True
 
@@ -149,16 +149,16 @@ def _collect_garbage(server: StoreServer, run_id: str) -> None:
     if START not in entries or not entries[START].keeps_outputs_only:
         return
     complete, freed = survey.complete()
-    found = unread(entries, complete.__contains__)
+    unread_steps = unread(entries, complete.__contains__)
 
     def remove(steps: list[int], names: list[str]) -> bool:
         request = {"generation": generation, "steps": steps, "names": names}
         return not json.loads(server.run("collect_garbage", key(run_id), request)[0])["stale"]
 
-    for portion in wire.portions(sorted(found - freed), _STEPS_A_SCRIPT):
+    for portion in wire.portions(sorted(unread_steps - freed), _STEPS_A_SCRIPT):
         if not remove(portion, []):
             return
-    for names in wire.portions(_garbage_keys(server.client, run_id, survey, found), _PORTION):
+    for names in wire.portions(_garbage_keys(server.client, run_id, survey, unread_steps), _PORTION):
         if not remove([], names):
             return
 
@@ -192,15 +192,15 @@ def dependents(
     for step, entry in entries.items():
         for follower in entry.item_successors:
             followed[follower].append(step)
-    found, waiting = set[int](), list(steps)
+    cleared, waiting = set[int](), list(steps)
     while waiting:
         step = waiting.pop()
-        if step not in found:
-            found.add(step)
+        if step not in cleared:
+            cleared.add(step)
             waiting += [*entries[step].successors, *entries[step].item_successors]
             waiting += [other for other in followed[step] if not is_complete(other)]
             waiting += [other for other in entries[step].reads if is_freed(other)]
-    return found
+    return cleared
 
 
 def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) -> set[str]:
@@ -210,12 +210,12 @@ def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) ->
         below[parent].append((step, scope))
     wanted = set(steps)
     waiting = [scope for step, scope in below[ROOT] if step in wanted and scope != ROOT]
-    found = set[str]()
+    inside = set[str]()
     while waiting:
         scope = waiting.pop()
-        found.add(scope)
+        inside.add(scope)
         waiting += [inner for _, inner in below[scope]]
-    return found
+    return inside
 
 
 def unread(entries: Mapping[int, StepEntry], is_complete: Callable[[int], bool]) -> set[int]:
@@ -230,7 +230,7 @@ def unread(entries: Mapping[int, StepEntry], is_complete: Callable[[int], bool])
 
 # -- what a run consists of ---------------------------------------------------------------------------
 class _Survey:
-    """A look at one run. It is no snapshot: its user has to see to what must stay true meanwhile."""
+    """A look at one run. It is not a snapshot: its user has to see to it that what it relies on stays true."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
@@ -256,15 +256,15 @@ class _Survey:
     def complete(self) -> tuple[dict[int, int], set[int]]:
         """The steps of the root scope that are complete, and how many items they have; those that were freed."""
         state, entries = dict(self.fields("s", ROOT)), self.body(0)
-        found = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
+        items_of = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
         for step, entry in entries.items():
             if entry.over:
                 items, done = state.get(f"{step}:n"), state.get(f"{step}:d")
                 if items is not None and done is not None and int(done) >= int(items):
-                    found[step] = int(items)
+                    items_of[step] = int(items)
         freed = {step for step in entries if f"{step}:x" in state}
         is_one_portion = len(entries[START].successors) <= SUCCESSORS
-        return found | {START: 0} if is_one_portion else found, freed
+        return items_of | {START: 0} if is_one_portion else items_of, freed
 
     def scopes(self) -> Iterator[tuple[str, str, int, int]]:
         """The scopes that were opened: name, parent, step there, body."""

@@ -44,7 +44,7 @@ from dagcelery.errors import (
 from dagcelery.frontends.yaml import load
 from dagcelery.importing import Unimportable, import_module
 from dagcelery.model import DAG, EMPTY, Buildable, FromParam
-from dagcelery.model.schedules import Numbers, Schedule, check_given
+from dagcelery.model.schedules import CronFields, Schedule, check_given
 from dagcelery.settings import Settings
 from dagcelery.worker.app import search_here
 from dagcelery.worker.app_context import app_context_of
@@ -58,17 +58,17 @@ _DAY: Final = timedelta(days=1)
 _MOST_DAYS: Final = 366 * 8 + 2
 
 
-def after(moment: datetime, numbers: Numbers, zone: tzinfo) -> datetime:
+def after(moment: datetime, numbers: CronFields, zone: tzinfo) -> datetime:
     """Return the first tick after a moment, in UTC."""
     return next(tick for tick in _from(moment, _DAY, numbers, zone) if tick > moment)
 
 
-def up_to(moment: datetime, numbers: Numbers, zone: tzinfo) -> datetime:
+def up_to(moment: datetime, numbers: CronFields, zone: tzinfo) -> datetime:
     """Return the last tick that is not after a moment, in UTC."""
     return next(tick for tick in _from(moment, -_DAY, numbers, zone) if tick <= moment)
 
 
-def _from(moment: datetime, step: timedelta, numbers: Numbers, zone: tzinfo) -> Iterator[datetime]:
+def _from(moment: datetime, step: timedelta, numbers: CronFields, zone: tzinfo) -> Iterator[datetime]:
     """Yield ticks day by day, each day's in the direction of `step`."""
     # What is put off by a change of the clock may stand on the day before.
     day = moment.astimezone(zone).date() - step
@@ -79,14 +79,14 @@ def _from(moment: datetime, step: timedelta, numbers: Numbers, zone: tzinfo) -> 
 
 
 @lru_cache(maxsize=256)
-def _of_day(day: date, numbers: Numbers, zone: tzinfo) -> tuple[datetime, ...]:
+def _of_day(day: date, numbers: CronFields, zone: tzinfo) -> tuple[datetime, ...]:
     if not _is_meant(day, numbers):
         return ()
     walls = (datetime.combine(day, time(hour, minute), zone) for hour in numbers.hours for minute in numbers.minutes)
     return tuple(sorted({moment for wall in walls for moment in _moments(wall, is_hourly=numbers.is_hourly)}))
 
 
-def _is_meant(day: date, numbers: Numbers) -> bool:
+def _is_meant(day: date, numbers: CronFields) -> bool:
     is_day, is_weekday = day.day in numbers.days, day.isoweekday() % 7 in numbers.weekdays
     return day.month in numbers.months and (is_day or is_weekday if numbers.is_either else is_day and is_weekday)
 

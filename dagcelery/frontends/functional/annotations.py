@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from dagcelery.model.options import Serialize, Serializer
-from dagcelery.model.signatures import Unread, bare, fields
+from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import PathStep
+from dagcelery.signatures import Unread, bare, fields
 
 Path: TypeAlias = tuple[PathStep, ...]
 
@@ -90,7 +90,7 @@ def serializer_at(option: Serializer | Serialize | None, hint: object, path: Pat
         return nearest
     named = option or serializer_of(hint)
     if isinstance(named, Serialize):
-        return (named.sub_output(str(path[0][1])) if len(path) == 1 else None) or named.root
+        return named.at(path)
     return named
 
 

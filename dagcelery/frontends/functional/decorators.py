@@ -15,14 +15,12 @@ from dagcelery.frontends.functional.annotations import Path, serializer_at, seri
 from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
 from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
-from dagcelery.model.buildable import Buildable, is_buildable, not_buildable
-from dagcelery.model.graph import DAG, Task
+from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
 from dagcelery.model.nodes import FromReturnValue, short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
     DagUse,
-    Serializer,
     TaskKeywords,
     TaskOptions,
     TaskUse,
@@ -31,6 +29,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
+from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
@@ -85,11 +84,7 @@ class TaskFunction(Definition[P, R_co]):
     """A task that looks like its function, to callers and to type checkers."""
 
     def __init__(
-        self,
-        fn: Callable[P, R_co],
-        options: TaskOptions,
-        outputs: int | None = None,
-        aliases: str | Iterable[str] = (),
+        self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None, aliases: str | Iterable[str] = ()
     ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):

@@ -14,8 +14,8 @@ from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.outputs import Output, Recorder, check_values, current, flat, nothing_traced
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import short_name
-from dagcelery.model.signatures import hints, says, signature
 from dagcelery.objects import is_named
+from dagcelery.signatures import hints, says, signature
 from dagcelery.text import choices, shown
 from dagcelery.tracebacks import Shortened, shortened
 

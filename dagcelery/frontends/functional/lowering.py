@@ -44,8 +44,8 @@ from dagcelery.model.nodes import (
     output_name,
     valid,
 )
-from dagcelery.model.options import DagOptions, Serializer
-from dagcelery.model.signatures import hints
+from dagcelery.model.options import DagOptions
+from dagcelery.model.serializers import Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -59,6 +59,7 @@ from dagcelery.model.sources import (
     Splice,
     own_items,
 )
+from dagcelery.signatures import hints
 
 
 def lowered(body: GeneralBody, parameters: Mapping[str, FromParam], *, name: str, options: DagOptions) -> DAG:

@@ -12,7 +12,7 @@ from typing import Final, NoReturn, TypeAlias
 
 from dagcelery.errors import InvalidConfig, InvalidDag
 from dagcelery.model.nodes import NAME_RULE, is_name
-from dagcelery.model.schedules import Schedule, wrong_timezone, wrong_with
+from dagcelery.model.schedules import Schedule, cron_fault, timezone_fault
 from dagcelery.text import choices
 
 DEEPEST: Final = 20
@@ -247,10 +247,10 @@ def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
         if zone is not None:
             zone.refuse("comes without a schedule", "write schedule as well")
         return None
-    if problem := wrong_with(cron.text()):
-        cron.refuse(f"{cron.value!r} {problem[0]}", problem[1])
-    if zone is not None and (problem := wrong_timezone(zone.text())):
-        zone.refuse(f"{zone.value!r} {problem[0]}", problem[1])
+    if fault := cron_fault(cron.text()):
+        cron.refuse(f"{cron.value!r} {fault[0]}", fault[1])
+    if zone is not None and (fault := timezone_fault(zone.text())):
+        zone.refuse(f"{zone.value!r} {fault[0]}", fault[1])
     return Schedule(cron.text(), zone.text() if zone else None)
 
 

@@ -112,7 +112,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_value_that_contains_itself_is_refused_with_the_place(place: str) -> None:
-    with pytest.raises(InvalidDag, match=r"contains itself at \[1\]\['rows'\]\[0\]; break the circle"):
+    with pytest.raises(InvalidDag, match=r"contains itself at \[1\]\['rows'\]\[0\]; break the cycle"):
         PLACES[place](circle())
 
 

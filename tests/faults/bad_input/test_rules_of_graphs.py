@@ -106,7 +106,7 @@ REFUSED = {
         lambda: DAG({"a": node(one, x=FromParam([]))}, PARAM), "'x' of node 'a'", "parameter []", "there is 'x'"
     ),
     "13 an order after a missing node": Bad(
-        lambda: DAG({"load": node(), "b": Task(nothing, after="lod")}), "comes after 'lod'", "not a node", "mean 'load'"
+        lambda: DAG({"load": node(), "b": Task(nothing, after="lod")}), "after='lod'", "not a node", "mean 'load'"
     ),
     "13 an order after no name": Bad(lambda: Task(nothing, after=7), "after=7", "neither a word", "give words"),
     "14 another serializer than the writer's": Bad(

@@ -100,8 +100,8 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
     plan = raw.hget(key(run_id, "plan"), "0")
-    assert plan.count(b'"k":"json"') == 1
-    raw.hset(key(run_id, "plan"), "0", plan.replace(b'"k":"json"', b'"k":"pickle"'))
+    assert plan.count(b'"kind":"json"') == 1
+    raw.hset(key(run_id, "plan"), "0", plan.replace(b'"kind":"json"', b'"kind":"pickle"'))
     world.settle()
     assert "refused" in caplog.text
     assert world.client.record(run_id).state == "pending"

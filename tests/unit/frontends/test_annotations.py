@@ -12,7 +12,7 @@ import pytest
 
 from dagcelery import AsPickle, build, dag, task
 from dagcelery.model import FromParam, Task
-from dagcelery.model.signatures import hints
+from dagcelery.signatures import hints
 
 if TYPE_CHECKING:
     from nowhere import Row, rows  # type: ignore[import-not-found]

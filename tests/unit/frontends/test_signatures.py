@@ -16,7 +16,7 @@ import pytest
 import dagcelery
 from dagcelery import AsPickle, build, dag, task
 from dagcelery.errors import InvalidDag, InvalidParameters
-from dagcelery.model.signatures import parsed
+from dagcelery.signatures import parsed
 
 
 def timed(fn: Callable[..., Any]) -> Any:

@@ -75,7 +75,7 @@ def test_a_condition_names_an_input() -> None:
 def test_a_branch_does_not_run_once_per_item() -> None:
     items = Each(FromNodeOutput("listed", VALUE))
     with pytest.raises(
-        InvalidDag, match="node 'branch': runs only if a condition holds, and once per item; let a nested"
+        InvalidDag, match="node 'branch': runs only if a condition holds, and once per item; put it into a nested"
     ):
         around(listed=task(listed, split=True, x=FromParam("x")), branch=branch(("flag", True), flag=items))
 

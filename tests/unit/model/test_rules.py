@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a plain value in a list": (lambda: node(one, x=ListOf((3,))), "ListOf: cannot hold 3"),  # type: ignore[arg-type]
     "a splice outside of a list": (
         lambda: node(one, x=TupleOf((Splice(Each(out("a")), out("a")),))),  # type: ignore[arg-type]
-        "a Splice: stands outside of a ListOf",
+        "a Splice: is not in a ListOf",
     ),
     "each of a literal": (lambda: node(one, x=Each(Literal([1]))), "Each: cannot hold"),  # type: ignore[arg-type]
     "an unsupported output": (lambda: Task(listed, {}, {"o": 3}), "'o' of task 'listed'.*'FromKey'"),  # type: ignore[dict-item]
@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an unknown upstream": (
         lambda: DAG({"a": node(), "b": Task(listed, after=["c"])}),
-        "node 'b' comes after 'c'",
+        "after='c' of node 'b'",
     ),
     "another serializer than the writer's": (
         lambda: DAG({"a": node(), "b": node(one, x=FromNodeOutput("a", "out", PICKLED))}),

@@ -179,7 +179,7 @@ def test_a_plan_carries_a_users_serializer_with_its_options() -> None:
 
 def test_in_the_process_that_planned_a_serializer_is_itself() -> None:
     serializer = AsLines()
-    assert from_spec({"k": "object", "live": serializer}, keyless).serializer is serializer
+    assert from_spec({"kind": "object", "live": serializer}, keyless).serializer is serializer
 
 
 @pytest.mark.parametrize("serializer", [AsPickle(), AsLines()], ids=repr)
@@ -192,7 +192,7 @@ def test_without_a_key_a_plan_cannot_have_what_takes_pickle(serializer: Any) -> 
 
 def test_an_unknown_kind_of_serializer_is_refused() -> None:
     with pytest.raises(DeserializationError, match="upgrade"):
-        from_spec({"k": "avro"}, keyed)
+        from_spec({"kind": "avro"}, keyed)
 
 
 def test_a_subclass_of_ours_is_a_users_serializer() -> None:

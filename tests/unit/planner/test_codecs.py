@@ -45,27 +45,27 @@ class AsUnhashable(AsColour):
 
 def test_the_default_codec_is_the_dags() -> None:
     dag = graph({"f": task(nothing)}, "f", options=DagOptions(serializer=AsPickle()))
-    assert plan(dag).codecs == ({"k": "pickle"},)
-    assert plan(graph({"f": task(nothing)}, "f"), serializer={"k": "pickle"}).codecs == ({"k": "pickle"},)
+    assert plan(dag).codecs == ({"kind": "pickle"},)
+    assert plan(graph({"f": task(nothing)}, "f"), serializer={"kind": "pickle"}).codecs == ({"kind": "pickle"},)
 
 
 def test_the_plain_json_serializer_is_the_default_codec() -> None:
     node = Task(nothing, {}, {VALUE: FromReturnValue(AsJSON())})
-    assert plan(graph({"f": node}, "f")).codecs == ({"k": "json"},)
+    assert plan(graph({"f": node}, "f")).codecs == ({"kind": "json"},)
 
 
 def test_an_indentation_makes_another_codec() -> None:
     node = Task(nothing, {}, {VALUE: FromReturnValue(AsJSON(indent=0))})
-    assert plan(graph({"f": node}, "f")).codecs == ({"k": "json"}, {"k": "json", "indent": 0})
+    assert plan(graph({"f": node}, "f")).codecs == ({"kind": "json"}, {"kind": "json", "indent": 0})
 
 
 def test_a_serializer_of_the_users_own_stays_an_object_until_it_is_encoded() -> None:
     serializer = AsColour()
     node = Task(nothing, {}, {VALUE: FromReturnValue(serializer)})
     planned = plan(graph({"f": node, "g": node}, "f"))
-    assert planned.codecs == ({"k": "json"}, {"k": "object", "live": serializer})
+    assert planned.codecs == ({"kind": "json"}, {"kind": "object", "live": serializer})
     decoded = decode_plan(encode_plan(planned)).codecs[1]
-    assert isinstance(pickle.loads(base64.b64decode(decoded["b"])), AsColour)
+    assert isinstance(pickle.loads(base64.b64decode(decoded["pickle"])), AsColour)
 
 
 def test_serializers_that_say_that_they_are_equal_are_two_where_nothing_else_tells_whether_they_are() -> None:
@@ -82,7 +82,7 @@ def test_what_is_put_together_from_pickled_parts_is_pickled() -> None:
     dag = graph({"f": node, "g": task(nothing)}, "g", returns=ListOf((out("f"),)))
     both = DAG(dag.nodes, {}, {"a": ListOf((out("f"), Literal(1))), "b": out("g")})
     planned = plan(both)
-    assert {name: planned.codecs[codec]["k"] for name, _, codec in planned.bodies[0].outputs} == {
+    assert {name: planned.codecs[codec]["kind"] for name, _, codec in planned.bodies[0].outputs} == {
         "a": "pickle",
         "b": "json",
     }
@@ -92,14 +92,14 @@ def test_a_nested_dag_has_its_own_default_codec() -> None:
     inner = graph({"f": task(nothing)}, "f", options=DagOptions(serializer=AsPickle()))
     dag = DAG({"inner": inner, "g": task(nothing)}, {}, {"a": out("inner"), "b": out("g")})
     planned = plan(dag)
-    codecs = {step.name: planned.codecs[step.outputs[0].codec]["k"] for step in planned.bodies[0].steps}
+    codecs = {step.name: planned.codecs[step.outputs[0].codec]["kind"] for step in planned.bodies[0].steps}
     assert codecs == {"inner/f": "pickle", "g": "json"}
 
 
 def kinds(dag: DAG) -> dict[str, str]:
     """Return what carries each output that `dag` gives back."""
     planned = plan(dag)
-    return {name: planned.codecs[codec]["k"] for name, _, codec in planned.bodies[0].outputs}
+    return {name: planned.codecs[codec]["kind"] for name, _, codec in planned.bodies[0].outputs}
 
 
 def test_a_serializer_that_cannot_be_hashed_is_told_by_identity() -> None:
@@ -141,7 +141,7 @@ def test_a_parameter_of_a_body_is_carried_like_its_source() -> None:
     node = Task(numbers, {"n": FromParam()}, {VALUE: FromReturnValue(AsPickle(), is_partitioned=True)})
     inner = placed(graph({"f": task(square, x=FromParam())}, "f", "x"), x=each("numbers"))
     planned = plan(graph({"numbers": node, "inner": inner}, "inner", "n"))
-    assert planned.codecs[planned.bodies[1].params[0].codec] == {"k": "pickle"}
+    assert planned.codecs[planned.bodies[1].params[0].codec] == {"kind": "pickle"}
 
 
 def test_a_default_that_is_not_json_takes_its_own_composites() -> None:

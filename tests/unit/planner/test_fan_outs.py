@@ -22,8 +22,8 @@ from dagcelery.model import (
     TupleOf,
 )
 from dagcelery.planner.compile import plan
-from dagcelery.planner.plan import Output
-from dagcelery.planner.resolve import BodyDraft, Given, check_aligned
+from dagcelery.planner.ir import BodyIR, BodyParameter, check_aligned
+from dagcelery.planner.plan import StoredOutput
 
 from .graphs import (
     VALUE,
@@ -58,7 +58,7 @@ def record() -> dict[str, list[int]]:
 
 def test_the_producer_of_a_mapped_list_stores_its_elements_apart() -> None:
     body = plan(map_reduce()).bodies[0]
-    assert body.steps[0].outputs == (Output(VALUE, (), 0, split=True),)
+    assert body.steps[0].outputs == (StoredOutput(VALUE, (), 0, split=True),)
     assert (body.steps[1].over, body.steps[1].arguments) == ("0.0", (("x", ("each", "0.0")),))
 
 
@@ -99,7 +99,7 @@ def test_two_consumers_of_one_list_each_get_all_of_it() -> None:
         {},
         {"a": out("square"), "b": out("double")},
     )
-    assert plan(dag).bodies[0].steps[0].outputs == (Output(VALUE, (), 0, split=True),)
+    assert plan(dag).bodies[0].steps[0].outputs == (StoredOutput(VALUE, (), 0, split=True),)
     assert run(plan(dag)) == {"a": [0, 1, 4], "b": [0, 2, 4]}
 
 
@@ -165,7 +165,7 @@ def test_a_literal_list_is_gathered_before_it_is_mapped() -> None:
         ("inner/f", "task", "celery"),
     ]
     assert body.steps[0].arguments == (("value", ("lit", [1, 2, 3])),)
-    assert body.steps[0].outputs == (Output("value", (), 0, split=True),)
+    assert body.steps[0].outputs == (StoredOutput("value", (), 0, split=True),)
     assert run(plan(graph({"inner": inner}, "inner"))) == [1, 4, 9]
 
 
@@ -259,10 +259,10 @@ def test_items_of_two_lists_at_once_are_refused() -> None:
 
 
 def test_an_expression_that_is_not_aligned_is_refused_by_the_planner_too() -> None:
-    body = BodyDraft(0, deque())
-    xs, ys = Given(body, "xs", 0), Given(body, "ys", 0)
+    body = BodyIR(0, deque())
+    xs, ys = BodyParameter(body, "xs", 0), BodyParameter(body, "ys", 0)
     with pytest.raises(InvalidDag, match=r"parameter 'xs'.*parameter 'ys'"):
         check_aligned("input 'x'", ("list", (("each", xs),)), ys)
-    with pytest.raises(InvalidDag, match="goes through nothing"):
+    with pytest.raises(InvalidDag, match="goes through no list"):
         check_aligned("input 'x'", ("each", xs), None)
     check_aligned("input 'x'", ("each", xs), xs)

@@ -19,7 +19,7 @@ from checkout import ROOT, TESTS
 from dagcelery import Run
 from dagcelery.cli import dag
 from dagcelery.local import Cluster, Process
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.beat import of_app, prepare
 

@@ -20,7 +20,7 @@ from dagcelery.payload.serializers import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import decode_plan, encode_plan
-from dagcelery.planner.tables import codec_spec
+from dagcelery.planner.pools import codec_spec
 
 keyed = Keyring.parse("key")
 keyless = Keyring.parse(None)
@@ -64,12 +64,12 @@ def test_unsigned_plans_may_not_have_dill() -> None:
     with pytest.raises(NotConfigured, match="AsDill"):
         spec(AsDill(), keyless)
     with pytest.raises(NotConfigured, match="AsDill"):
-        from_spec({"k": "dill"}, keyless)
+        from_spec({"kind": "dill"}, keyless)
     assert {"dill"} == UNSAFE
 
 
 def test_options_of_a_newer_version_are_refused() -> None:
-    for told in ({"k": "arrow", "level": 3}, {"k": "csv", "columns": [["a", "complex"]]}):
+    for told in ({"kind": "arrow", "level": 3}, {"kind": "csv", "columns": [["a", "complex"]]}):
         with pytest.raises(DeserializationError, match="upgrade"):
             from_spec(told, keyed)
 
@@ -89,8 +89,8 @@ def test_a_subclass_is_a_users_own() -> None:
     class AsMine(AsCSV):
         pass
 
-    assert codec_spec(AsMine())["k"] == "object"
-    assert spec(AsMine(), keyed)["k"] == "object"
+    assert codec_spec(AsMine())["kind"] == "object"
+    assert spec(AsMine(), keyed)["kind"] == "object"
 
 
 # -- who writes and who reads ---------------------------------------------------------------------

@@ -347,7 +347,7 @@ def _written(func: Callable[..., Any]) -> tuple[dict[str, object], bool]:
             with suppress(Exception):
                 return get_annotations(func, format=format), False
         return {}, False
-    return getattr(func, "__annotations__", {}), True
+    return inspect.get_annotations(func) if isinstance(func, type) else getattr(func, "__annotations__", {}), True
 
 
 def _author(func: Any, written: Mapping[str, object]) -> Any:
@@ -365,7 +365,8 @@ class _Scope(ChainMap[str, object]):
 
     def __init__(self, func: Any) -> None:
         code, cells = getattr(func, "__code__", None), getattr(func, "__closure__", None) or ()
-        own: dict[str, object] = {each.__name__: each for each in getattr(func, "__type_params__", ())}
+        own: dict[str, object] = dict(vars(func)) if isinstance(func, type) else {}
+        own.update((each.__name__, each) for each in getattr(func, "__type_params__", ()))
         for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
             own.update((name, value) for value in cell_contents(cell))
         home = sys.modules.get(getattr(func, "__module__", ""), builtins)

@@ -2,42 +2,23 @@
 
 Errors are named as ``"module:qualname"`` and matched against the names of an error's classes, so that no worker
 has to import them. Hooks are numbers of functions of the plan.
-
-A task alone is planned as a DAG that has one node and takes the task's inputs as parameters.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
-from dagcelery.model import (
-    DAG,
-    EMPTY,
-    Cache,
-    DagOptions,
-    FromNodeOutput,
-    FromParam,
-    FromReturnValue,
-    Literal,
-    Retry,
-    Serialize,
-    Serializer,
-    Source,
-    Task,
-    TaskOptions,
-    TaskOutput,
-    as_timeout,
-)
-from dagcelery.model.nodes import is_name
-from dagcelery.model.sources import walk
-from dagcelery.objects import identity
+from dagcelery.model.graph import DAG
+from dagcelery.model.nodes import TaskOutput
+from dagcelery.model.options import POLICIES, DagOptions, TaskOptions
+from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
-from dagcelery.planner.plan import FunctionSpec, Path
+from dagcelery.planner.plan import FunctionSpec, codec_key
 
 GENERAL: Final = frozenset({"json", "models", "pickle", "dill", "msgpack"})
 """Codecs that take a list of whatever they take."""
@@ -53,7 +34,7 @@ class Describe(Protocol):
     def __call__(self, func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functions.Description: ...
 
 
-class FunctionTable:
+class FunctionPool:
     """The functions of a plan in the order of their first use; `describe` says how another process finds each."""
 
     def __init__(self, describe: Describe = functions.describe) -> None:
@@ -77,14 +58,14 @@ class FunctionTable:
         return self._numbers[driver]
 
 
-class CodecTable:
+class CodecPool:
     """The serializers of a plan; number 0 is the default of the DAG."""
 
     def __init__(self, default: Mapping[str, Any], describe: Describe = functions.describe) -> None:
         self._describe = describe
         self._named: dict[tuple[int, str], tuple[type, ...]] = {}
         self.specs: list[Mapping[str, Any]] = [default]
-        self._numbers: dict[Any, int] = {_key(default): 0}
+        self._numbers: dict[Any, int] = {codec_key(default): 0}
 
     def number(self, serializer: Serializer | None, default: int = 0) -> int:
         """Return the number of `serializer`, that of the default where there is none."""
@@ -92,7 +73,7 @@ class CodecTable:
 
     def add(self, spec: Mapping[str, Any]) -> int:
         """Return the number of the codec that `spec` describes."""
-        key = _key(spec)
+        key = codec_key(spec)
         if key not in self._numbers:
             self._numbers[key] = len(self.specs)
             self.specs.append(spec)
@@ -103,7 +84,7 @@ class CodecTable:
 
         Each reading is a function, the name of a parameter or "return", and what travels by value with it.
         """
-        if self.specs[default]["k"] != "json":
+        if self.specs[default]["kind"] != "json":
             return default
         classes: dict[type, None] = {}
         of: list[list[str]] = []
@@ -117,8 +98,8 @@ class CodecTable:
         if not of:
             return default
         if not all(module for module, _, _ in of):
-            return self.add({"k": "object", "live": models.AsModels.of(list(classes), list(along))})
-        return self.add({**self.specs[default], "k": "models", "of": of, "live": tuple(classes)})
+            return self.add({"kind": "object", "live": models.AsModels.of(list(classes), list(along))})
+        return self.add({**self.specs[default], "kind": "models", "annotations": of, "live": tuple(classes)})
 
     def _named_by(self, func: Callable[..., Any], name: str) -> tuple[type, ...]:
         key = id(func), name
@@ -130,15 +111,15 @@ class CodecTable:
         """Return a codec for a value put together from parts with these codecs; `objects` need pickle."""
         # A serializer for one kind of object says nothing about lists of them: pickle takes all.
         found = [self.specs[part] for part in sorted(parts)]
-        kinds = {spec["k"] for spec in found}
-        if "models" in kinds and kinds <= {"json", "models"} and not objects and self.specs[default]["k"] == "json":
-            own = [spec for spec in found if spec["k"] == "models"]
-            of = [list(one) for one in dict.fromkeys(tuple(one) for spec in own for one in spec["of"])]
+        kinds = {spec["kind"] for spec in found}
+        if "models" in kinds and kinds <= {"json", "models"} and not objects and self.specs[default]["kind"] == "json":
+            own = [spec for spec in found if spec["kind"] == "models"]
+            of = [list(one) for one in dict.fromkeys(tuple(one) for spec in own for one in spec["annotations"])]
             live = tuple(dict.fromkeys(kind for spec in own for kind in spec["live"]))
-            return self.add({**self.specs[default], "k": "models", "of": of, "live": live})
-        special = any(self.specs[part]["k"] != "json" for part in parts if part != default)
-        if special or (objects and self.specs[default]["k"] == "json"):
-            return self.add({"k": "pickle"})
+            return self.add({**self.specs[default], "kind": "models", "annotations": of, "live": live})
+        special = any(self.specs[part]["kind"] != "json" for part in parts if part != default)
+        if special or (objects and self.specs[default]["kind"] == "json"):
+            return self.add({"kind": "pickle"})
         return default
 
 
@@ -150,17 +131,17 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
     kind = type(serializer)
     if kind.__module__ == "dagcelery.payload.codecs":
         if kind.__name__ == "AsPickle":
-            return {"k": "pickle"}
+            return {"kind": "pickle"}
         if kind.__name__ == "AsJSON":
             given = [(name, getattr(serializer, name)) for name in ("indent", "allow_nan")]
             # 0 is an indentation, so that only the very False says nothing.
             said = {name: value for name, value in given if value is not None and value is not False}
-            return {"k": "json", **said}
+            return {"kind": "json", **said}
     if kind.__module__.startswith("dagcelery.payload.serializers."):
         known: Any = serializer
         options = {field.name: getattr(known, field.name) for field in fields(known)}
-        return {"k": known.kind, **options}
-    return {"k": "object", "live": serializer}
+        return {"kind": known.kind, **options}
+    return {"kind": "object", "live": serializer}
 
 
 def output_serializer(output: TaskOutput, options: TaskOptions) -> Serializer | None:
@@ -168,26 +149,8 @@ def output_serializer(output: TaskOutput, options: TaskOptions) -> Serializer | 
     if output.serializer is not None or options.serializer is None:
         return output.serializer
     if isinstance(options.serializer, Serialize):
-        return _part_of(options.serializer, output.steps)
+        return options.serializer.at(output.steps)
     return options.serializer
-
-
-def _part_of(serialize: Serialize, path: Path) -> Serializer | None:
-    # A serializer of out["a"] says nothing about what lies within that, out["a"]["b"].
-    found = serialize.sub_output(str(path[0][1])) if len(path) == 1 else None
-    return found or serialize.root
-
-
-def _key(spec: Mapping[str, Any]) -> Any:
-    if spec["k"] != "object":
-        return json.dumps({name: value for name, value in spec.items() if name != "live"}, sort_keys=True)
-    live = spec["live"]
-    try:
-        hash(live)
-    except TypeError:
-        return id(live)
-    # Equal ones may hold other values, and write something else; without an identity only the very object is the same.
-    return live, identity(live) or id(live)
 
 
 def readers_of_parameters(dag: DAG, limit: int) -> dict[str, list[Reading]]:
@@ -218,77 +181,28 @@ def _parameters(key: str, source: Source, known: Mapping[str, set[str]]) -> set[
     return {name for one in read for name in known.get(one, ())}
 
 
-def as_dag(task: Task) -> DAG:
-    """Return a DAG around `task`, which runs once there even where its own DAG maps it.
-
-    Parameters are called like the inputs. An input's literal or default value is its parameter's default.
-    Outputs are those of the task; one that declares none gives back what it returns.
-    """
-    called = getattr(task.func, "__qualname__", type(task.func).__qualname__)
-    plain = task.options.name or called.rpartition(".")[2]
-    name = plain if is_name(plain) else "task"
-    outputs = task.outputs or {"return_value": FromReturnValue()}
-    params = {key: _param(source) for key, source in task.inputs.items()}
-    node = Task(
-        task.func,
-        {key: FromParam(key) for key in params},
-        outputs,
-        task.runtime_options,
-        options=task.options,
-    )
-    return DAG(
-        {name: node},
-        params,
-        {key: FromNodeOutput(name, key) for key in outputs},
-        name=f"{getattr(task.func, '__module__', '')}:{called}",
-    )
-
-
-def _param(source: Source) -> FromParam:
-    if isinstance(source, Literal):
-        return FromParam(default_value=source.value)
-    serializer = getattr(source, "serializer", None)
-    return FromParam(serializer=serializer, default_value=getattr(source, "default_value", EMPTY))
-
-
-# A process that ends a piece over time raises nothing: these are what such an end is taken for.
-_TIME_LIMIT: Final = frozenset(
-    {
-        "celery.exceptions:TimeLimitExceeded",
-        "billiard.exceptions:TimeLimitExceeded",
-        "builtins:TimeoutError",
-        "builtins:Exception",
-        "builtins:BaseException",
-    }
-)
-
-
-def step_options(options: TaskOptions, table: FunctionTable, *, is_mapped: bool) -> dict[str, Any]:
-    """Return the options of a task that were set, as JSON says them; hooks get their places in `table`."""
-    timeout = as_timeout(options.timeout)
+def step_options(options: TaskOptions, table: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
+    """Return the options of a task that were set, by their names, as JSON; functions get their places in `table`."""
     share = 0.0 if options.on_item_failure == "skip" else options.min_success
-    named = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
-    found = {
-        "retry": None if options.retry is None else _retry(options.retry),
-        "timeout": None if timeout is None else [timeout.soft, timeout.hard],
-        "start_within": options.start_within,
-        # All of them is what a step wants that says nothing.
-        "min_success": share if is_mapped and share != 1 else None,
-        "max_concurrent": options.max_concurrent,
-        "cache": None if options.cache is None else _cache(options.cache, table, options.by_value),
-        "hooks": _hooks(named, table, options.by_value),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    hooks = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
+    chosen: dict[str, Any] = {name: _as_json(getattr(options, name)) for name in POLICIES}
+    if options.cache is not None and callable(options.cache.key):
+        key = {"key_function": table.number(options.cache.key, options.by_value)}
+        chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
+    # A share of 1 is that of a step without this option.
+    chosen["min_success"] = share if is_mapped and share != 1 else None
+    chosen["hooks"] = _hooks(hooks, table, options.by_value)
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
-def dynamic_options(driver: Callable[..., object], table: FunctionTable, queue: str, codec: int) -> dict[str, Any]:
+def dynamic_options(driver: Callable[..., object], table: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
     """Return what lets workers plan what a task returns: its driver's place in `table`, and what holds where nothing
     else is said, the queue and the codec.
     """
     return {"dynamic": {"driver": table.number_of_driver(driver), "queue": queue, "codec": codec}}
 
 
-def plan_options(options: DagOptions, table: FunctionTable) -> dict[str, Any]:
+def plan_options(options: DagOptions, table: FunctionPool) -> dict[str, Any]:
     """Return the options of the DAG that is submitted, as far as they were set and concern workers or the store."""
     found = {
         "fail_fast": None if options.fail_fast else False,
@@ -299,31 +213,19 @@ def plan_options(options: DagOptions, table: FunctionTable) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def is_time_limit_retried(retry: dict[str, Any]) -> bool:
-    """Whether another attempt follows one that was ended by its hard time limit."""
-    return not _TIME_LIMIT.isdisjoint(retry["on"]) and _TIME_LIMIT.isdisjoint(retry["give_up_on"])
+def _as_json(value: Any) -> Any:
+    """Return a policy as a dict of those of its fields that are set, and an error's class as its name."""
+    if isinstance(value, type):
+        return _name(value)
+    if isinstance(value, tuple):
+        return [_as_json(each) for each in value]
+    return _fields_of(cast(Any, value)) if is_dataclass(value) else value
 
 
 @lru_cache(maxsize=1000)
-def _retry(retry: Retry) -> dict[str, Any]:
-    return {
-        "max": retry.max_attempts,
-        "base": retry.wait.base,
-        "factor": retry.wait.factor,
-        "cap": retry.wait.maximum,
-        "jitter": retry.wait.jitter,
-        "on": [_name(kind) for kind in retry.on],
-        "give_up_on": [_name(kind) for kind in retry.give_up_on],
-    }
-
-
-def _cache(cache: Cache, table: FunctionTable, by_value: tuple[str, ...]) -> dict[str, Any]:
-    said: dict[str, Any] = {"ttl": cache.ttl, "max": cache.max_bytes}
-    if isinstance(cache.key, str):
-        said["key"] = cache.key
-    elif cache.key is not None:
-        said["key_function"] = table.number(cache.key, by_value)
-    return said
+def _fields_of(policy: Any) -> dict[str, Any]:
+    values = {each.name: _as_json(getattr(policy, each.name)) for each in fields(policy)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _name(kind: type[BaseException]) -> str:
@@ -332,7 +234,7 @@ def _name(kind: type[BaseException]) -> str:
 
 
 def _hooks(
-    named: dict[str, Callable[..., object] | None], table: FunctionTable, by_value: tuple[str, ...]
+    named: dict[str, Callable[..., object] | None], table: FunctionPool, by_value: tuple[str, ...]
 ) -> dict[str, int] | None:
     found = {name: table.number(hook, by_value) for name, hook in named.items() if hook is not None}
     return found or None

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import redis
 
+from chaos import checks
+from chaos.graphs import Case
 from dagcelery.client import Client, Run
 from dagcelery.errors import BrokerUnavailable, NodeFailed, ResultTimeout, RunCancelled, StoreUnavailable
-from dagcelery.testing.chaos import checks
-from dagcelery.testing.chaos.graphs import Case
 
 T = TypeVar("T")
 SETTLE_SECONDS = 5.0
