@@ -137,7 +137,7 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
             # 0 is an indentation, so that only the very False says nothing.
             said = {name: value for name, value in given if value is not None and value is not False}
             return {"kind": "json", **said}
-    if kind.__module__.startswith("dagcelery.payload.serializers."):
+    if kind.__module__.startswith("dagcelery.payload.formats."):
         known: Any = serializer
         options = {field.name: getattr(known, field.name) for field in fields(known)}
         return {"kind": known.kind, **options}
