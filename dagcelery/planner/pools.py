@@ -139,7 +139,7 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
                 "kind": "json",
                 **{k: value for k, value in options.items() if value is not None and value is not False},
             }
-    if kind.__module__.startswith("dagcelery.payload.serializers."):
+    if kind.__module__.startswith("dagcelery.payload.formats."):
         ours: Any = serializer
         return {"kind": ours.kind, **{field.name: getattr(ours, field.name) for field in fields(ours)}}
     return {"kind": "object", "live": serializer}
