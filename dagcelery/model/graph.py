@@ -30,7 +30,7 @@ from dagcelery.model.options import (
     words,
 )
 from dagcelery.model.rules import READABLE, check_sources
-from dagcelery.model.serializers import check_serializer
+from dagcelery.model.serializing import check_serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

@@ -21,7 +21,7 @@ from typing import (
 )
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.serializers import Serialize, Serializer, check_serializer
+from dagcelery.model.serializing import Serialize, Serializer, check_serializer
 from dagcelery.text import choices, constructor_repr, shown
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from dagcelery.model.options import (
     TaskOptions,
     as_timeout,
 )
-from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key

@@ -47,7 +47,7 @@ from dagcelery.model.nodes import (
 from dagcelery.model.options import (
     DagOptions,
 )
-from dagcelery.model.serializers import Serializer
+from dagcelery.model.serializing import Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,
