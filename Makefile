@@ -50,7 +50,7 @@ bench: .venv/bench
 	$(BIN)/python -m bench
 
 chaos: .venv/local
-	$(BIN)/python -m dagcelery.testing.chaos --runs $(or $(N),100) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m chaos --runs $(or $(N),100) $(if $(SEED),--seed $(SEED))
 
 up:
 	docker compose up --detach --build

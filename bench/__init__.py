@@ -1,1 +1,1 @@
-"""What a node costs: ``make bench`` prints a table, and the same as JSON."""
+"""Benchmarks: ``make bench`` prints a table of costs, and writes the same as JSON."""

@@ -43,7 +43,7 @@ class Bench:
         self.loads = loads
 
     def seconds(self, node: Any, times: int = 3, **params: Any) -> float:
-        """The shortest of some runs, from submit to result, after one run that warms up."""
+        """Return the shortest time of some runs, from submit to result, after a warm-up run."""
         self.once(node, **params)
         return min(self.once(node, **params) for _ in range(1 if self.quick else times))
 
@@ -53,16 +53,16 @@ class Bench:
         return time.perf_counter() - started
 
     def map_reduce(self) -> Iterator[Row]:
-        """Fan-outs of no-op items, and their reduction."""
+        """Measure fan-outs of no-op items, and their reduction."""
         for n, aim in ((10_000, "<= 15"), (100_000, "<= 6")):
             yield Row(f"map-reduce, {n:,} items", self.seconds(self.loads.map_reduce, n=n) / n * 1e6, "us an item", aim)
 
     def chain(self) -> Iterator[Row]:
-        """A straight run on one queue."""
+        """Measure a straight run on one queue."""
         yield Row("chain of 300", self.seconds(self.loads.chain, length=300, x=0) / 300 * 1e6, "us a node", "<= 200")
 
     def stencil(self) -> Iterator[Row]:
-        """Each node needs three of the row before."""
+        """Measure rows of nodes, each of which needs three of the row before."""
         for width, steps in ((32, 30), (8, 100)):
             seconds = self.seconds(self.loads.stencil, width=width, steps=steps, x=0)
             yield Row(f"stencil {width}x{steps}", seconds / (width * steps) * 1e6, "us a node", "<= 200")
@@ -70,18 +70,18 @@ class Bench:
         yield Row("stencil 32x30, 1 ms bodies", 32 * 30 * 0.001 / 2 / seconds, "ideal/measured", ">= 0.69")
 
     def independent(self) -> Iterator[Row]:
-        """Many nodes and a join."""
+        """Measure many nodes and a join."""
         seconds = self.seconds(self.loads.independent, width=1000, x=1)
         yield Row("1,000 independent nodes + join", seconds / 1001 * 1e6, "us a node", "<= 200")
 
     def crawl(self) -> Iterator[Row]:
-        """Nodes that are added while the run goes on."""
+        """Measure nodes that are added while the run goes on."""
         for links in (10, 3):
             seconds = self.seconds(self.loads.crawl, page=0, pages=10_000, links=links)
             yield Row(f"crawl of 10,000 pages, {links} links each", seconds / 10_000 * 1e6, "us a page", "<= 500")
 
     def observed(self) -> Iterator[Row]:
-        """What the events for Flower cost a node, on a cluster that sends them beside one that does not."""
+        """Measure the cost of events for Flower per node, on one cluster with and one without them."""
         with cluster(workers=2, app="bench.loads", events=True) as watched:
             for busy, unit, aim in ((False, "us a node", "<= 50"), (True, "%", "<= 5")):
                 params = {"length": 300, "x": 0, "busy": busy}
@@ -95,19 +95,19 @@ class Bench:
                 yield Row(f"events, {'2 ms' if busy else 'no-op'} nodes, extra", extra, unit, aim)
 
     def timed(self, here: Cluster, node: Any, params: dict[str, Any]) -> float:
-        """Seconds from submit to result on one of two clusters."""
+        """Return the seconds from submit to result on one of two clusters."""
         started = time.perf_counter()
         here.client.submit(node, params).result(timeout=600)
         return time.perf_counter() - started
 
     def latency(self) -> Iterator[Row]:
-        """One node, from submit to result."""
+        """Measure one node, from submit to result."""
         self.once(self.loads.one_node)
         samples = sorted(self.once(self.loads.one_node) for _ in range(50))
         yield Row("submit to result, one node, median", samples[25] * 1e3, "ms")
 
     def growth(self) -> Iterator[Row]:
-        """What a node costs in graphs of 10^2 to 10^5 nodes, planning apart."""
+        """Measure a node in graphs of 10^2 to 10^5 nodes, with planning measured separately."""
         from dagcelery.client import default_client, plan_of
 
         client = default_client()
@@ -119,7 +119,7 @@ class Bench:
             yield Row(f"cost per node at {nodes:,}", (time.perf_counter() - started) / nodes * 1e6, "us a node", "flat")
 
     def skew(self) -> Iterator[Row]:
-        """One long item among short ones, and a fork with one long branch; against a greedy list schedule."""
+        """Measure one long item among short ones, and a fork with one long branch, against a greedy list schedule."""
         seconds = [0.01] * 100
         seconds[0] = 2.0
         self.once(self.loads.naps, seconds=[0.01] * 10)
@@ -130,7 +130,7 @@ class Bench:
         yield Row("fork, one branch of 2 s, beyond list schedule", took - ideal, "s", "<= 0.3")
 
     def fairness(self) -> Iterator[Row]:
-        """A one-node run submitted during a fan-out of 10 ms items."""
+        """Measure a one-node run submitted during a fan-out of 10 ms items."""
         long = self.loads.naps.submit(seconds=[0.01] * (10_000 if self.quick else 100_000))
         time.sleep(3)
         asked = time.time()
@@ -139,14 +139,14 @@ class Bench:
         yield Row("one-node run during a fan-out starts after", started - asked, "s", "<= 2")
 
     def memory(self) -> Iterator[Row]:
-        """A lazy reducer over items of 10 KB."""
+        """Measure a lazy reducer over items of 10 KB."""
         n = 10_000 if self.quick else 100_000
         size, kilobytes = self.loads.fat_reduce.submit(n=n).result(timeout=900)
         assert size == n * 10_000, size
         yield Row(f"lazy reducer over {n:,} items of 10 KB, largest memory", kilobytes / 1024, "MB", "< 100")
 
     def stored(self) -> Iterator[Row]:
-        """What a run leaves in Redis."""
+        """Measure the memory of a finished run in Redis."""
         server = redis.Redis.from_url(self.here.store_url)
         for n in (10_000, 100_000):
             before = int(server.info("memory")["used_memory"])
@@ -155,7 +155,7 @@ class Bench:
             yield Row(f"Redis bytes an item at {n:,}", grown / n, "bytes")
 
     def plain_celery(self) -> Iterator[Row]:
-        """The same graphs as plain Celery canvas, on the same workers."""
+        """Measure the same graphs as plain Celery canvas, on the same workers."""
         n, loads = 300 if self.quick else 1_000, self.loads
         header = celery.group(loads.plain_increment.s(x) for x in range(n))
         seconds = timed(celery.chord(header, loads.plain_total.s()))
@@ -164,7 +164,7 @@ class Bench:
         yield Row("plain Celery chain of 300", timed(links) / 300 * 1e6, "us a node")
 
     def imports(self) -> Iterator[Row]:
-        """What ``from dagcelery import dag, task`` costs a process."""
+        """Measure ``from dagcelery import dag, task``."""
         code = "import time; t=time.perf_counter(); from dagcelery import dag, task; print(time.perf_counter()-t)"
         samples = sorted(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(5))
         yield Row("import of dag and task, median", samples[2] * 1e3, "ms")
@@ -172,7 +172,7 @@ class Bench:
 
 LOADS = (
     "imports",
-    "memory",  # first of what workers do: a process remembers its largest memory
+    "memory",  # the first load of the workers: a process remembers its largest memory
     "map_reduce",
     "chain",
     "stencil",
@@ -189,14 +189,14 @@ LOADS = (
 
 
 def timed(signature: Any) -> float:
-    """Seconds from sending plain canvas to its result."""
+    """Return the seconds from sending plain canvas to its result."""
     started = time.perf_counter()
     signature.apply_async().get(timeout=600)
     return time.perf_counter() - started
 
 
 def list_schedule(seconds: list[float], processes: int) -> float:
-    """When the last of these pieces ends, if each free process takes the next one in order."""
+    """Return the end of the last of these pieces, if each free process takes the next one in order."""
     free = [0.0] * processes
     for duration in seconds:
         free[free.index(min(free))] += duration
@@ -204,7 +204,7 @@ def list_schedule(seconds: list[float], processes: int) -> float:
 
 
 def main() -> None:
-    """Measure what was asked for, print a table, and write JSON."""
+    """Measure the chosen loads, print a table, and write JSON."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller loads, fewer repetitions")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go as JSON")

@@ -76,7 +76,7 @@ def fat(x: int) -> str:
 
 @task
 def peak_memory(xs: Iterable[str]) -> list[int]:
-    """Read all elements; give back how many bytes they had, and the process's largest memory in KB."""
+    """Read all elements; return their number of bytes, and the process's largest memory in KB."""
     size = sum(len(x) for x in xs)
     return [size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
 
@@ -130,7 +130,7 @@ def fork(branches: int, long: float, short: float) -> int:
 
 @task(dynamic=True)
 def crawl(page: int, pages: int, links: int) -> list[int]:
-    """A page links to some others, until there are so many pages: what links to nothing is a value, not a graph."""
+    """Link a page to some others, until there are enough pages; a page without links is a value, not a graph."""
     found = range(page * links + 1, min(pages, (page + 1) * links + 1))
     return united(page, [crawl(other, pages, links) for other in found]) if found else [page]
 

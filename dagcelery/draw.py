@@ -60,10 +60,7 @@ def mermaid(dag: DAG | Task, *, states: States | None = None) -> str:
 def dot(dag: DAG | Task, *, states: States | None = None) -> str:
     """Return a digraph for Graphviz."""
     picture = _picture(dag, states or {})
-    lines = [
-        f"digraph {_dot_text(picture.top.label)} {{",
-        "    node [shape=box, style=filled, fillcolor=white];",
-    ]
+    lines = [f"digraph {_dot_text(picture.top.label)} {{", "    node [shape=box, style=filled, fillcolor=white];"]
     lines += _dot_box(picture.top, 1)
     lines += [f"    {edge.source} -> {edge.target}{_LINES[edge.style]};" for edge in picture.edges]
     return "\n".join([*lines, "}"]) + "\n"

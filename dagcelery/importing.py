@@ -1,4 +1,4 @@
-"""Importing what a text of a user's names: ``package.module``, or ``package.module:attribute``."""
+"""Imports of modules and objects that a user names in a text: ``package.module``, ``package.module:attribute``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dagcelery.text import choices
 
 
 class Unimportable(Exception):
-    """What a text names cannot be imported. The room that was given the text raises an error of its own for that.
+    """A module or object cannot be imported; the room that got the text raises an error of its own instead.
 
-    `has_failed` is true where a module was found, and raised something.
+    `has_failed` is true if a module was found and raised an exception.
     """
 
     def __init__(self, problem: str, remedy: str, *, has_failed: bool = False) -> None:
@@ -25,7 +25,7 @@ class Unimportable(Exception):
 
 
 def import_named(text: str) -> object:
-    """Return what ``"package.module:attribute"`` names. Raises Unimportable."""
+    """Return the object with the name ``"package.module:attribute"``. Raises Unimportable."""
     module, _, path = text.partition(":")
     if not module or not path:
         raise Unimportable("it does not name a module and an object in it", "write 'package.module:name'")
@@ -45,11 +45,11 @@ def import_module(name: str) -> ModuleType:
 
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Raise Unimportable for whatever the body of a module raises in this block."""
+    """Raise Unimportable for any exception of a module's body in this block."""
     try:
         yield
-    except (Exception, SystemExit) as error:  # a module's body raises what it likes
-        # A module that this one imports may be missing as well: that is this module's own error.
+    except (Exception, SystemExit) as error:  # a module's body may raise anything
+        # If a module that this one imports is missing, that is an error of this module.
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise Unimportable(f"there is no module '{error.name}'", "put its folder on Python's path") from error
         message = " ".join(f"{type(error).__name__}: {error}{_place(error)}".split())
@@ -58,7 +58,7 @@ def importing(name: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and the line that raised an error, if there are any."""
+    """Return the file and the line where an error was raised, "" if unknown."""
     place, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -69,13 +69,13 @@ def _place(error: BaseException) -> str:
 
 
 def attribute(module: ModuleType, path: str) -> object:
-    """Return what a path such as ``name`` or ``Class.name`` leads to in a module. Raises Unimportable."""
-    found: object = module
+    """Return the object at a path such as ``name`` or ``Class.name`` in a module. Raises Unimportable."""
+    target: object = module
     for name in path.split("."):
-        with importing(module.__name__):  # a module may make its attributes when they are asked for
-            is_there = hasattr(found, name)
+        with importing(module.__name__):  # a module may make its attributes when they are read
+            is_there = hasattr(target, name)
         if not is_there:
-            public = [known for known in dir(found) if not known.startswith("_")]
+            public = [each for each in dir(target) if not each.startswith("_")]
             raise Unimportable(f"module '{module.__name__}' has no '{path}'", choices(name, public))
-        found = getattr(found, name)
-    return found
+        target = getattr(target, name)
+    return target

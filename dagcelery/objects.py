@@ -1,8 +1,8 @@
-"""Copies of any Python objects as they are now, and their identity: whether two of them are the same to us.
+"""Copies of any Python objects as they are now, and their identity, which tells whether two objects are the same.
 
-Both follow what pickle would write, since that is what would travel. ``__eq__`` and ``__deepcopy__`` of users' classes
-are not asked: the one may ignore fields, and the other ignores what a function captures. Classes, modules and functions
-that can be imported stand for themselves; other functions are their code and what they capture.
+Both follow what pickle would write, since that would be sent. ``__eq__`` and ``__deepcopy__`` of users' classes are not
+called: the one may ignore fields, and the other ignores captured variables of a function. Classes, modules and
+importable functions are not copied; other functions are their code and the variables that they capture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar, cast
 T = TypeVar("T")
 
 ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
-"""Types of immutable values that hold no others."""
+"""Types of immutable values that contain no others."""
 _INEXACT: Final = frozenset({float, complex})
 PROTOCOL: Final = 5
 
@@ -31,7 +31,7 @@ Name = Callable[[Any], object]
 
 
 class Hidden(Exception):
-    """An object holds another, `value`, of the type that it must not hold."""
+    """An object contains another, `value`, of a type that it must not contain."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
@@ -39,41 +39,41 @@ class Hidden(Exception):
 
 
 class Searching(dict[int, Any]):
-    """The memo of a deep copy, in which an object that must not be found there can leave itself as `found`."""
+    """The memo of a deep copy, in which an object that must not be contained leaves itself as `found`."""
 
     found: Any = None
 
 
 def is_atom(value: object) -> bool:
-    """Whether a value can be neither changed nor hold what can be: an atom, or a tuple of atoms."""
+    """Return whether a value is immutable all through: an atom, or a tuple of atoms."""
     return type(value) in ATOMS or (type(value) is tuple and ATOMS.issuperset(map(type, value)))
 
 
 def copied(value: T) -> T:
-    """Return a copy of a value as it is now. Raises what its classes raise where there can be none."""
+    """Return a copy of a value as it is now. If it cannot be copied, the error of its class is raised."""
     return value if is_atom(value) else cast(T, _copied(value, None).value)
 
 
 def listed(values: Iterable[Any]) -> list[Any]:
-    """Return the elements of an iterable, each as it was when it was given: one object may be given again, changed."""
+    """Return copies of the elements of an iterable, made as they come: it may change one object and yield it again."""
     return [copied(value) for value in values]
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are the same to us: of one type, and with one identity."""
+    """Return whether two values have the same type and the same identity."""
     if one is other:
         return True
     if type(one) is not type(other):
         return False
     if type(one) in ATOMS:
-        # Python tells 0.0 and -0.0 apart only when it writes them, and does not write an int of any length.
+        # Only their repr tells 0.0 and -0.0 apart; the repr of an int may be refused if it is long.
         return repr(one) == repr(other) if type(one) in _INEXACT else bool(one == other)
     own = identity(one)
     return own == identity(other) if own is not None else _is_equal(one, other)
 
 
 def identity(value: object) -> Identity | None:
-    """Return what distinguishes a value from others in this process; None for one that cannot be pickled."""
+    """Return the identity of a value in this process; None for one that cannot be pickled."""
     pickler = _IdentityPickler(id)
     try:
         return Identity(pickler.digest(value), tuple(pickler.live))
@@ -82,7 +82,7 @@ def identity(value: object) -> Identity | None:
 
 
 def portable_identity(value: object, name: Name) -> str | None:
-    """Return what distinguishes a value from others in all processes; None for one that cannot be pickled.
+    """Return the identity of a value in all processes; None for one that cannot be pickled.
 
     The order of dicts does not count. `name` returns the name of a class, a function or a module.
     """
@@ -93,7 +93,7 @@ def portable_identity(value: object, name: Name) -> str | None:
 
 
 class Identity:
-    """A digest to be compared and hashed; the classes and functions that it stands for are kept alive."""
+    """A digest to be compared and hashed, which keeps the classes and functions alive that are part of it."""
 
     __slots__ = ("_digest", "_live")
 
@@ -109,9 +109,9 @@ class Identity:
 
 
 class Copies:
-    """Copies of objects that may change: of one that has not, the last copy is given again.
+    """Copies of objects that may change; an unchanged object gets its last copy again.
 
-    `hidden` is a type whose objects no other may hold.
+    `hidden` is a type whose objects may not be contained in others.
     """
 
     def __init__(self, hidden: type) -> None:
@@ -120,11 +120,14 @@ class Copies:
         self._now: dict[int, Any] = {}
 
     def outdate(self) -> None:
-        """Say that objects may have changed since the last copy."""
+        """Note that objects may have changed since the last copy."""
         self._now.clear()
 
     def take(self, value: Any) -> Any:
-        """Return a copy of `value` as it is now. Raises Hidden, and what its classes raise."""
+        """Return a copy of `value` as it is now.
+
+        Raises Hidden; if the value cannot be copied, the error of its class.
+        """
         if id(value) not in self._now:
             _, last = self._last.get(id(value), (None, None))
             copy = _copied(value, self._hidden, last)
@@ -136,7 +139,7 @@ class Copies:
 
 @dataclass(slots=True)
 class _Copy:
-    """A copy, and what it was made of: bytes, what stands for itself, and large parts, which are those of the copy."""
+    """A copy, and its parts: pickled bytes, objects that were not copied, and large buffers, which the copy uses."""
 
     value: Any
     stream: bytes = b""
@@ -145,7 +148,7 @@ class _Copy:
 
 
 def _copied(value: Any, hidden: type | None, last: _Copy | None = None) -> _Copy:
-    """Return a copy; the last one, if it was made of the same."""
+    """Return a copy; the last one, if it has the same parts."""
     copier = _Copier(hidden)
     try:
         copier.dump(value)
@@ -158,7 +161,7 @@ def _copied(value: Any, hidden: type | None, last: _Copy | None = None) -> _Copy
 
 
 def _copied_deeply(value: Any, refused: Exception) -> Any:
-    """Return the copy that an object which cannot be pickled makes of itself."""
+    """Return the deep copy of an object that cannot be pickled; if there is none, raise the error `refused`."""
     memo = Searching()
     try:
         copied = copy.deepcopy(value, memo)
@@ -170,15 +173,15 @@ def _copied_deeply(value: Any, refused: Exception) -> Any:
 
 
 def _is_equal(one: object, other: object) -> bool:
-    """Whether objects that cannot be pickled say that they are equal: there is no other way."""
+    """Return whether objects that cannot be pickled are equal by their own `__eq__`: there is no other way."""
     try:
         return bool(one == other)
-    except Exception:  # arrays have no one answer, and the classes of others may do anything
+    except Exception:  # arrays have no single answer, and users' classes may do anything
         return False
 
 
 class _Live:
-    """Stands, while something is pickled, for an object that is to stay itself."""
+    """Represents, during pickling, an object that is not copied."""
 
     __slots__ = ("it",)
 
@@ -187,7 +190,7 @@ class _Live:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles into memory, with large parts beside the stream."""
+    """Pickles into memory, with large buffers outside the stream."""
 
     def __init__(self) -> None:
         self._file = io.BytesIO()
@@ -228,7 +231,7 @@ class _Copier(_Pickler):
         return number
 
     def is_like(self, last: _Copy) -> bool:
-        """Whether a copy was made of the same bytes; comparing large parts is faster than hashing them."""
+        """Return whether a copy has the same parts; comparing large buffers is faster than hashing them."""
         if len(self.live) != len(last.live) or len(self._buffers) != len(last.buffers):
             return False
         return (
@@ -255,15 +258,16 @@ class _CopyLoader(pickle.Unpickler):
 
 
 class CanonicalPickler(_Pickler):
-    """Pickles objects to compare the bytes: these do not depend on which equal texts are one object, nor on the order
-    in which a set holds its members.
+    """Pickles objects so that the bytes can be compared.
+
+    They do not depend on whether equal texts are one object, nor on the order of a set's members.
     """
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return what is written in the place of an object; None for one that is pickled."""
+        """Return the data that is pickled instead of an object; None for the object itself."""
         kind = type(obj)
         if kind is str:
-            return b"s" + obj.encode("utf-8", "surrogatepass")  # a new object each time, which no memo knows
+            return b"s" + obj.encode("utf-8", "surrogatepass")  # a new object each time, so that the memo never has it
         if kind is bytes:
             return b"b" + obj
         if kind in ATOMS:
@@ -273,11 +277,11 @@ class CanonicalPickler(_Pickler):
         return self.stand_in(obj, kind)
 
     def stand_in(self, obj: Any, kind: type) -> Any:
-        """Return the same for an object that is not plain data."""
+        """Return the data that is pickled instead of an object that is not plain data."""
         return None
 
     def digest(self, value: object) -> bytes:
-        """Return 32 bytes for the only value that is pickled. Raises what its classes raise."""
+        """Pickle one value, and return 32 bytes. If it cannot be pickled, the error of its class is raised."""
         import hashlib  # here, since it loads OpenSSL, which writing DAGs never needs
 
         self.dump(value)
@@ -289,7 +293,7 @@ class CanonicalPickler(_Pickler):
         return digest.digest()
 
     def digest_apart(self, value: object) -> bytes:
-        """Return the digest of a part of the value, whatever else that holds."""
+        """Return the digest of a part of the value, independent of the rest."""
         raise NotImplementedError
 
 
@@ -316,7 +320,7 @@ class _IdentityPickler(CanonicalPickler):
         if type(obj) in copyreg.dispatch_table:
             return NotImplemented
         reduced = obj.__reduce_ex__(PROTOCOL)
-        # What is found by its name stands for itself: another object may have the name later.
+        # An object that is pickled by its name is identified by itself: the name may mean another object later.
         return (_itself, (_Live(obj),)) if isinstance(reduced, str) else reduced
 
     def _named(self, obj: object) -> object:
@@ -343,12 +347,12 @@ def cell_contents(cell: types.CellType) -> list[Any]:
 
 
 def is_routine(obj: object) -> bool:
-    """Whether an object is a function or a method; from Python 3.14 on `inspect` says so of partials, too."""
+    """Return whether an object is a function or a method; since Python 3.14 `inspect` includes partials."""
     return inspect.isroutine(obj) and not isinstance(obj, functools.partial)
 
 
 def is_named(func: Any) -> bool:
-    """Whether a function or class is what its module has under its name, which is how it would travel."""
+    """Return whether a function or class can be found under its name in its module, as pickle would do."""
     named: Any = sys.modules.get(getattr(func, "__module__", None) or "")
     for name in getattr(func, "__qualname__", "").split("."):
         if named is None:
@@ -358,7 +362,7 @@ def is_named(func: Any) -> bool:
 
 
 def _is_named_wrapper(obj: Any) -> bool:
-    """Whether an object that looks like the function that it wraps, such as a task, is what its module has."""
+    """Return whether an object that looks like the function that it wraps, such as a task, can be found by its name."""
     return "__qualname__" in getattr(obj, "__dict__", ()) and is_named(obj)
 
 

@@ -1,7 +1,7 @@
-"""The verbs that are about one DAG: run, invoke, submit, plan and draw; all others are added to them.
+"""The commands for one DAG, run, invoke, submit, plan and draw, and the group that has all commands.
 
-Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a
-command line that makes no sense, and 1 for all else, told in one sentence.
+Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a command line
+that cannot be understood, and 1 for any other error, which is one sentence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import processes, watching
+from dagcelery.cli import watching, workers
 from dagcelery.cli.config import config, schedules
 from dagcelery.cli.running import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
@@ -37,14 +37,14 @@ C = TypeVar("C", bound=Callable[..., Any])
 def located(command: C) -> C:
     """Give a command the options `node_name`, and as dicts by name `inputs` and `outputs`."""
     options = [
-        click.option("--node-name", default="", metavar="A.B", help="Run this node of TARGET, or of a DAG within it."),
+        click.option("--node-name", default="", metavar="A.B", help="Run this node, which may be in a nested DAG."),
         click.option(
             "--input",
             "inputs",
             multiple=True,
             callback=by_name,
             metavar="NAME=FILE",
-            help="Read an input from a serialized file; a list may be a folder with a file for each element.",
+            help="Read an input from a serialized file; a list may be a folder with one file per element.",
         ),
         click.option(
             "--output",
@@ -52,7 +52,7 @@ def located(command: C) -> C:
             multiple=True,
             callback=by_name,
             metavar="NAME=FILE",
-            help="Write an output to a file that is not there yet; if one is named, all must be.",
+            help="Write an output to a new file; name all outputs or none.",
         ),
     ]
     for option in reversed(options):
@@ -62,23 +62,23 @@ def located(command: C) -> C:
 
 def by_name(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Read ``name=file`` pairs."""
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")
         if not equals or not name or not file:
-            raise click.BadParameter(f"'{pair}' does not name a file; write NAME=FILE", ctx, param)
-        if name in found:
+            raise click.BadParameter(f"'{pair}' has no name or no file; write NAME=FILE", ctx, param)
+        if name in files:
             raise click.BadParameter(f"'{name}' is given twice; give it once", ctx, param)
-        found[name] = file
-    return found
+        files[name] = file
+    return files
 
 
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """Look for what is wrong with servers, settings and workers, and say what would help.
+    """Check servers, settings and workers, and print each problem with its remedy.
 
-    The exit code is 1 if anything is serious, as a health probe wants it, and 0 otherwise.
+    The exit code is 1 if a problem is serious, as health probes expect, else 0.
     """
     from dagcelery.doctor import CHECKS, CheckContext, Severity, run_checks  # late, since it imports Celery
     from dagcelery.worker.app_context import app_context_of
@@ -98,10 +98,10 @@ def doctor(as_json: bool) -> None:
 
 
 class Verbs(click.Group):
-    """A group whose commands tell dagcelery's errors in one sentence."""
+    """The group of all commands, which prints dagcelery's errors as one sentence."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options; the app, and what verbs import, are looked for in the working directory."""
+        """Read the options; apps and DAGs are looked for in the working directory, too."""
         search_here()
         return super().parse_args(ctx, args)
 
@@ -121,13 +121,13 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs)
-@click.option("--traceback", "show_traceback", is_flag=True, help="Show where an error comes from as well.")
+@click.option("--traceback", "show_traceback", is_flag=True, help="Show the traceback of an error, too.")
 @click.version_option(package_name="dagcelery")
 @click.pass_context
 def dag(ctx: click.Context, show_traceback: bool) -> None:
-    """Run DAGs on Celery workers, and look at them.
+    """Run DAGs on Celery workers, and watch them.
 
-    TARGET is a DAG or a task of a module that can be imported from here: pkg.mod:name.
+    TARGET is a DAG or a task in a module that can be imported from here: pkg.mod:name.
     """
     take_celerys(ctx)
 
@@ -146,10 +146,10 @@ def given(command: C) -> C:
             "pairs",
             multiple=True,
             metavar="NAME=VALUE",
-            help="A parameter; JSON, or plain text where the parameter is annotated str.",
+            help="A parameter, as JSON, or as plain text if the parameter is annotated as str.",
         ),
         click.option(
-            "--params", "file", type=click.File("r"), help="A file with all parameters as JSON; - is the input."
+            "--params", "file", type=click.File("r"), help="A JSON file with all parameters; - is standard input."
         ),
     ]
     for option in reversed(options):
@@ -186,8 +186,8 @@ def invoke(
 ) -> None:
     """Run TARGET, or one node of it, in this process, without Celery and Redis, and print its result as JSON.
 
-    With --output nothing is printed, and every output is written to a file: serialized, as it would travel. A list
-    that is made by element is a folder with a file for each, and partitions.json.
+    With --output, nothing is printed, and each output is written to a file, serialized. An output that is made element
+    by element becomes a folder with one file per element, and partitions.json.
     """
     if not (node_name or inputs or outputs):
         click.echo(to_json(target.invoke(parameters(target, pairs, file))))
@@ -202,16 +202,11 @@ def invoke(
 
 @dag.command()
 @given
-@click.option("--key", metavar="TEXT", help="Submit once: with a key that was used, print the id of its run.")
-@click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer.")
+@click.option("--key", metavar="TEXT", help="Submit only once: if this key was used before, print the id of its run.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this.")
 @as_json
 def submit(
-    target: Target,
-    pairs: tuple[str, ...],
-    file: TextIO | None,
-    key: str | None,
-    deadline: float | None,
-    as_json: bool,
+    target: Target, pairs: tuple[str, ...], file: TextIO | None, key: str | None, deadline: float | None, as_json: bool
 ) -> None:
     """Submit TARGET and print the id of its run at once."""
     submitted = target.submit(parameters(target, pairs, file), key=key, deadline=deadline)
@@ -222,9 +217,9 @@ def submit(
 @given
 @as_json
 def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: bool) -> None:
-    """Print the Celery canvas that TARGET becomes, and the queues that it needs workers for.
+    """Print the Celery canvas of TARGET, and the queues that need workers.
 
-    Parameters matter only where TARGET has static ones.
+    Only static parameters of TARGET matter here.
     """
     node = target.dag(parameters(target, pairs, file))
     if as_json:
@@ -236,16 +231,11 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
 @dag.command(name="draw")
 @given
 @click.option(
-    "-f",
-    "--format",
-    "language",
-    type=click.Choice(["text", "mermaid", "dot"]),
-    default="text",
-    show_default=True,
+    "-f", "--format", "language", type=click.Choice(["text", "mermaid", "dot"]), default="text", show_default=True
 )
-@click.option("--run", "run_id", metavar="RUN", help="Show how far the nodes of this run are.")
+@click.option("--run", "run_id", metavar="RUN", help="Show the states of this run's nodes.")
 def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, language: str, run_id: str | None) -> None:
-    """Print TARGET as a picture: Mermaid, DOT for Graphviz, or text."""
+    """Draw TARGET as text, Mermaid, or DOT for Graphviz."""
     languages = {"text": draw.text, "mermaid": draw.mermaid, "dot": draw.dot}
     nodes = client.Run[Any](run_id).status().nodes if run_id else ()
     states = {node.name.replace("[*]", ""): node.state for node in nodes}
@@ -264,9 +254,9 @@ for verb in (
 ):
     dag.add_command(verb)
 
-dag.add_command(processes.worker)
+dag.add_command(workers.worker)
 
-dag.add_command(processes.dev)
+dag.add_command(workers.dev)
 
 dag.add_command(config)
 

@@ -1,4 +1,4 @@
-"""The verbs that are about configuration files and the clock: check one, run its workflows, list what is due."""
+"""The commands for YAML files and schedules: check a file, run its workflows, list what is due."""
 
 from __future__ import annotations
 
@@ -25,20 +25,18 @@ if TYPE_CHECKING:
 
 @click.group(name="schedule")
 def schedules() -> None:
-    """See which DAGs Celery's beat submits, and when; `celery -A dagcelery beat` does it."""
+    """See which DAGs `celery -A dagcelery beat` submits, and when."""
 
 
 @schedules.command(name="list")
 @as_json
 def list_schedules(as_json: bool) -> None:
-    """Print the DAGs with a schedule that beat would find: in the app's modules, DAGCELERY_IMPORTS and
-    DAGCELERY_WORKFLOWS.
-    """
+    """Print the scheduled DAGs in the app's modules, DAGCELERY_IMPORTS and DAGCELERY_WORKFLOWS."""
     from dagcelery.worker.app_context import app_context_of
     from dagcelery.worker.beat import of_app
 
-    found = some_app()
-    show_schedules(of_app(found, app_context_of(found).settings), found, as_json=as_json)
+    app = some_app()
+    show_schedules(of_app(app, app_context_of(app).settings), app, as_json=as_json)
 
 
 def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:
@@ -65,7 +63,7 @@ def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = F
 
 @click.group()
 def config() -> None:
-    """Look at workflows in a YAML file, and run them.
+    """Check and run the workflows in a YAML file.
 
     Modules are looked for in the working directory, then in the file's own folder and in the one above it.
     """
@@ -74,7 +72,7 @@ def config() -> None:
 @config.command()
 @click.argument("file")
 def check(file: str) -> None:
-    """Print the workflows of FILE, or what is wrong with it: file, line, key."""
+    """Print the workflows in FILE, or an error with file, line and key."""
     for workflow in load(file):
         due = f"due at {workflow.schedule}" if workflow.schedule else "without a schedule"
         click.echo(plain(f"{workflow.name}, {due}"))
@@ -88,10 +86,10 @@ def check(file: str) -> None:
 def run(file: str, workflow: str | None, local: int | None, watch: bool, timeout: float | None, as_json: bool) -> None:
     """Submit WORKFLOW of FILE, wait for its result, and print it as JSON.
 
-    Where FILE has only one workflow, it need not be named. The result is what no other step takes, by step and output.
+    WORKFLOW may be left out if FILE has only one. The result has the outputs that no step takes, by step and name.
     """
-    found = chosen(load(file), workflow)
-    run_to_its_end(Target(found), {}, local, watch=watch, timeout=timeout, as_json=as_json)
+    target = Target(chosen(load(file), workflow))
+    run_to_its_end(target, {}, local, watch=watch, timeout=timeout, as_json=as_json)
 
 
 @config.command()
@@ -99,9 +97,9 @@ def run(file: str, workflow: str | None, local: int | None, watch: bool, timeout
 @click.option("--beat", is_flag=True, help="Submit them when they are due, until Ctrl-C; workers run elsewhere.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
-    """Print when the workflows of FILE are due next; with --beat become a Celery beat that submits them.
+    """Print when the workflows in FILE are due next; with --beat, run a Celery beat that submits them.
 
-    ARGUMENTS are those of `celery beat`, such as -s FILE for what it remembers; write -- before them.
+    ARGUMENTS are passed to `celery beat`, such as -s FILE for its state; write -- before them.
     """
     from dagcelery.worker.beat import of_files  # late, since it imports Celery
 
@@ -109,8 +107,8 @@ def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
     if beat:
         path = os.path.abspath(file)
         if re.search(r"[\s,]", path):
-            wrong = f"'{path}' has a blank or a comma in its path, which DAGCELERY_WORKFLOWS cannot have; rename it"
-            raise click.BadParameter(wrong, param_hint="FILE")
+            message = f"'{path}' has a blank or a comma in its path, which DAGCELERY_WORKFLOWS cannot have; rename it"
+            raise click.BadParameter(message, param_hint="FILE")
         os.environ["DAGCELERY_WORKFLOWS"] = glob.escape(path)
         os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", chosen_name(), "beat", *arguments])
 
@@ -120,7 +118,7 @@ def chosen(workflows: tuple[ConfiguredWorkflow, ...], name: str | None) -> Confi
     named = {workflow.name: workflow for workflow in workflows}
     if name is None and len(workflows) > 1:
         raise click.BadParameter(f"the file has several; name one of {', '.join(named)}", param_hint="WORKFLOW")
-    found = workflows[0] if name is None else named.get(name)
-    if found is None:
-        raise click.BadParameter(f"there is no {name!r}; {choices(name, named)}", param_hint="WORKFLOW")
-    return found
+    workflow = workflows[0] if name is None else named.get(name)
+    if workflow is None:
+        raise click.BadParameter(f"the file has no workflow {name!r}; {choices(name, named)}", param_hint="WORKFLOW")
+    return workflow

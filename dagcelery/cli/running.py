@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,8 +18,9 @@ from rich.text import Text
 
 from dagcelery import client
 from dagcelery.cli.targets import Target, plain, plan_of
-from dagcelery.client.status import NodeStatus, RunStatus
+from dagcelery.client.status import NodeStatus, RunStatus, counts_text, last_word
 from dagcelery.errors import DagceleryError
+from dagcelery.local import cluster
 from dagcelery.planner.routing import queues_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ URGENCY = ("failed", "retrying", "running", "waiting", "done", "skipped")
 def show_run(run: Run[Any], plan: Submittable | None = None, console: Console | None = None) -> RunStatus:
     """Show a run's progress until it has ended; with `plan` the canvas that it becomes first. Returns the last status.
 
-    Where the output is no terminal, the finished table is written once.
+    Where the output is not a terminal, the finished table is written once.
     """
     console = console or Console(stderr=True)
     if plan is not None:
@@ -87,16 +88,17 @@ def canvas_lines(node: Submittable) -> Iterator[str]:
 
 def table(status: RunStatus, most: int | None = None) -> Table:
     """Draw a run: its state on top, a line for each node, at most `most` of them and the urgent ones first."""
-    told = Text.assemble(
+    title = Text.assemble(
         plain(status.name), " ", (plain(status.id), "dim"), " ", (str(status.state), STYLES[status.state])
     )
-    if words := status.failed or status.reason or status.why:
-        told.append(f": {plain(words)}")
-    drawn = Table(title=told, title_justify="left", box=None, show_header=False, pad_edge=False)
+    if why := status.failed or status.reason or status.why:
+        title.append(f": {plain(why)}")
+    drawn = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     shown, left_out = chosen(branches(status.nodes), most)
     names = indented(shown)
     for node in shown:
-        drawn.add_row(names[node.name], bar(node), counts(node), Text(node.state, STYLES[node.state]), last_word(node))
+        words = Text(plain(last_word(node)), "yellow" if node.why else "dim")
+        drawn.add_row(names[node.name], bar(node), counts(node), Text(node.state, STYLES[node.state]), words)
     if left_out:
         states = Counter(node.state for node in left_out)
         rest = ", ".join(f"{states[state]:,} {state}" for state in URGENCY if states[state])
@@ -129,12 +131,12 @@ def branches(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
 
 def indented(nodes: Sequence[NodeStatus]) -> dict[str, Text]:
     """Name nodes below the one that maps by their last part, further in; all others in full."""
-    shown, found = {node.name for node in nodes}, {}
+    shown, names = {node.name for node in nodes}, {}
     for node in nodes:
         parent, _, last = node.name.rpartition("[*]/")
         depth = node.name.count("[*]/")
-        found[node.name] = Text("  " * (depth - 1) + "└ " + last if parent in shown else node.name)
-    return found
+        names[node.name] = Text("  " * (depth - 1) + "└ " + last if parent in shown else node.name)
+    return names
 
 
 def bar(node: NodeStatus) -> ProgressBar:
@@ -146,25 +148,10 @@ def bar(node: NodeStatus) -> ProgressBar:
 
 def counts(node: NodeStatus) -> Text:
     """Write how many pieces of a node are done, and how many are elsewhere."""
-    if not node.is_fan_out and node.total <= 1:
-        return Text("cached" if node.cached else "", STYLES["cached"])
-    total = f"{node.total:,}" if node.total or node.state == "done" else "?"
-    told = Text(f"{node.done:,}/{total}")
-    for word in ("running", "retrying", "cached", "skipped", "failed"):
-        if number := getattr(node, word):
-            told.append(f" {number:,} {word}", STYLES[word])
-    return told
-
-
-def last_word(node: NodeStatus) -> Text:
-    """Write why a node waits, or how long it took."""
-    return Text(plain(node.why), "yellow") if node.why else seconds(node)
-
-
-def seconds(node: NodeStatus) -> Text:
-    """Write how long a node took from its first piece's start to its last one's end."""
-    took = node.ended - node.started if node.started and node.ended else 0.0
-    return Text(f"{took:.2f} s" if took else "", "dim")
+    text = Text(counts_text(node))
+    for word, style in STYLES.items():
+        text.highlight_regex(rf"([\d,]+ )?{word}", style)
+    return text
 
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -177,7 +164,7 @@ def running(command: C) -> C:
     options = [
         click.option("--local", type=click.IntRange(1), metavar="N", help="Start a server and N workers for this run."),
         click.option("--watch", is_flag=True, help="Show each node's progress."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after this time; the run goes on."),
+        click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting then; the run continues."),
         as_json,
     ]
     for option in reversed(options):
@@ -186,47 +173,34 @@ def running(command: C) -> C:
 
 
 def run_to_its_end(
-    target: Target,
-    params: dict[str, Any],
-    local: int | None,
-    *,
-    watch: bool,
-    timeout: float | None,
-    as_json: bool,
+    target: Target, params: dict[str, Any], local: int | None, *, watch: bool, timeout: float | None, as_json: bool
 ) -> None:
     """Submit a target, wait for its result, and print it as JSON; on `local` worker processes, if they are given."""
-    with workers_for(target.dag(params), local) if local else nullcontext():
+    with cluster(local, queues=queues_of(client.plan_of(target.dag(params)))) if local else nullcontext():
         submitted = target.submit(params)
-        told: dict[str, object] = {"id": submitted.id}
+        report: dict[str, object] = {"id": submitted.id}
         try:
             if watch:
                 show_run(submitted)
-            told["result"] = submitted.result(timeout)
+            report["result"] = submitted.result(timeout)
         except DagceleryError as error:
-            told["error"] = str(error)
+            report["error"] = str(error)
             raise
         except KeyboardInterrupt:
             if not local:
-                click.echo(f"run {submitted.id} goes on; see it with: dagcelery status {submitted.id}", err=True)
+                click.echo(f"run {submitted.id} continues; see it with: dagcelery status {submitted.id}", err=True)
             raise
         finally:
-            if as_json and len(told) > 1:
-                click.echo(to_json(told | {"state": str(submitted.state)}))
+            if as_json and len(report) > 1:
+                click.echo(to_json(report | {"state": str(submitted.state)}))
         if not as_json:
-            click.echo(to_json(told["result"]))
-
-
-def workers_for(node: client.Submittable, processes: int) -> AbstractContextManager[object]:
-    """Start workers on this machine that consume whatever a DAG needs."""
-    from dagcelery.local import cluster
-
-    return cluster(processes, queues=queues_of(client.plan_of(node)))
+            click.echo(to_json(report["result"]))
 
 
 def to_json(value: object) -> str:
-    """Write a value for standard output; what JSON cannot hold is written as Python shows it.
+    """Write a value for standard output, as its repr where JSON cannot hold it.
 
-    JSON itself escapes some characters that a terminal would obey, and this the others.
+    JSON itself escapes some characters that a terminal would obey, and this escapes the others.
     """
     text = json.dumps(value, ensure_ascii=False, default=repr)
     if text.isprintable():

@@ -1,7 +1,7 @@
-"""What a command is about: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters.
+"""The target of a command: ``pkg.mod:name`` becomes a DAG or a task, and texts become its parameters.
 
-It is sent to the Celery app that ``-A`` names, or the app of ``celery -A shop dag``. Text of others on its way to a
-terminal loses what the terminal would obey: colours, titles, other lines.
+The command uses the Celery app that ``-A`` names, or that of ``celery -A shop dag``. Characters that a terminal would
+obey, such as those for colours, are escaped in other people's text.
 """
 
 from __future__ import annotations
@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """Return `text` with every character that cannot be seen written as an escape, but for tabs and ends of lines."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else escaped(letter) for letter in text)
-
-
-def escaped(letter: str) -> str:
-    """Write a character as Python does: ``\\x1b``."""
-    return letter.encode("unicode_escape").decode()
+    """Return `text` with every character that cannot be seen escaped as in Python, but for tabs and ends of lines."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 OWN: Final = "dagcelery"
@@ -54,7 +52,7 @@ def choose(ctx: click.Context, param: click.Parameter, name: str | None) -> None
 
 def add_option(command: click.Command) -> None:
     """Give a command, and those below it, the option ``-A``."""
-    about = "The Celery app that dagcelery is attached to; without it the environment says all."
+    about = "A Celery app with dagcelery attached; by default dagcelery's own, configured by the environment."
     option = click.Option(
         ["-A", "--app"], metavar="APP", is_eager=True, expose_value=False, callback=choose, help=about
     )
@@ -110,13 +108,13 @@ def find_app(name: str) -> Celery:
 
     replaced = client.set_default(None)
     try:
-        found = find_app(name)
+        app = find_app(name)
     except Exception as error:  # a module's body raises what it likes
         message = str(error) if isinstance(error, AttributeError | ImportError) else f"{type(error).__name__}: {error}"
         raise click.BadParameter(f"'{name}' cannot be imported: {message}", param_hint="--app") from error
     finally:
         client.set_default(replaced)
-    return attached(found, name)
+    return attached(app, name)
 
 
 def attached(app: Celery, name: str) -> Celery:
@@ -124,7 +122,8 @@ def attached(app: Celery, name: str) -> Celery:
     from dagcelery.worker.app_context import find_app_context
 
     if find_app_context(app) is None:
-        raise click.BadParameter(f"dagcelery is not attached to '{name}'; call attach(app) in it", param_hint="--app")
+        message = f"dagcelery is not attached to '{name}'; call dagcelery.attach(app) in its module"
+        raise click.BadParameter(message, param_hint="--app")
     return app
 
 
@@ -208,38 +207,39 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
     """Import the module of ``pkg.mod:name`` and find the DAG in it."""
     prepare_modules()
     try:
-        found = import_named(text)
+        target = import_named(text)
     except Unimportable as error:
         if error.has_failed:
             raise click.ClickException(str(error)) from error
         raise click.BadParameter(f"'{text}': {error}", ctx, param) from error
-    if not isinstance(found, DAG | Task | Buildable):
-        raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
-    return Target(found)
+    if not isinstance(target, DAG | Task | Buildable):
+        raise not_buildable(target, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
+    return Target(target)
 
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
     """Return a run's parameters: those of a JSON file, and over them ``name=value`` pairs."""
-    given: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     if file is not None:
         try:
-            given = json.load(file)
+            params = json.load(file)
         except (ValueError, RecursionError) as error:
             raise click.BadParameter(f"{file.name} is not JSON: {error}", param_hint="--params") from error
-        if not isinstance(given, dict):
-            raise click.BadParameter(f'{file.name} holds no object; write {{"name": value}}', param_hint="--params")
+        if not isinstance(params, dict):
+            raise click.BadParameter(f'{file.name} is not an object; write {{"name": value}}', param_hint="--params")
     annotations = target.annotations()
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"'{pair}' has no value; write {pair}=VALUE", param_hint="-p")
-        given[name] = value(name, text, annotations.get(name))
-    return given
+        params[name] = value(name, text, annotations.get(name))
+    return params
 
 
 def value(name: str, text: str, annotation: object) -> Any:
     """Read a parameter's value: raw text where it is annotated as such, else JSON."""
-    kinds = get_args(bare(annotation)) if is_union(annotation) else (bare(annotation),)
+    kind = bare(annotation)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if str in kinds:
         return None if NoneType in kinds and text == "null" else text
     try:
@@ -252,8 +252,3 @@ def value(name: str, text: str, annotation: object) -> Any:
             "or annotate the parameter as str",
             param_hint="-p",
         ) from None
-
-
-def is_union(annotation: object) -> bool:
-    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
-    return get_origin(bare(annotation)) in (Union, UnionType)

@@ -26,7 +26,7 @@ _MOST = 2**64
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """What became of a piece, or of a run.
+    """A change of a piece, or of a run.
 
     `kind` is "done", "failed", "retried" or "skipped" of a piece; "created", "resumed" or "ended" of the run, whose
     state at its end is `state`; or "missed" where so much has happened since that it is not kept any more. `node` is a
@@ -61,9 +61,7 @@ class Feed:
     def __init__(self, control: RunControl, run_id: str, after: str) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
-                f"after={shown(after)}",
-                "is not a position",
-                "give the `position` of an event, or '' for all",
+                f"after={shown(after)}", "is not a position", "give the `position` of an event, or '' for all"
             )
         self.position = after
         self.is_over = False
@@ -73,14 +71,17 @@ class Feed:
         self._gone: set[tuple[str, int]] = set()
 
     def page(self) -> list[RunEvent]:
-        """The next events, perhaps none. Raises RunNotFound."""
+        """Return the next events, perhaps none.
+
+        Raises RunNotFound.
+        """
         # The record first: what is written after it was read is on the next page at the latest.
         record = self._control.record(self._run_id)
-        found = self._control.store.reader.events(self._run_id, self.position, _PAGE)
-        self.is_over = record.is_over and not found
-        if found:
-            self.position = found[-1].id
-        return [self._run_event(event) for event in found]
+        page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
+        self.is_over = record.is_over and not page
+        if page:
+            self.position = page[-1].id
+        return [self._run_event(event) for event in page]
 
     def _run_event(self, event: Event) -> RunEvent:
         at = int(event.id.partition("-")[0]) / 1000 or event.started
@@ -99,22 +100,22 @@ class Feed:
         return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
 
     def _place(self, view: RunView, scope: str, body: int) -> Scope | None:
-        """The scope where something happened; None if a rewind has taken it back, whatever has its name now."""
+        """Return the scope where something happened; None if it was cleared, whatever has its name now."""
         if (scope, body) in self._gone:
             return None
         for _ in range(2):
             try:
-                found = view.scope(scope)
+                place = view.scope(scope)
             except BadSignature:
                 break
-            if found.body == body:
-                return found
-            view.enter(view.generation)  # what is known of it may be from before a rewind
+            if place.body == body:
+                return place
+            view.enter(view.generation)  # what this process knows of it may be from before it was cleared
         self._gone.add((scope, body))
         return None
 
     def _name(self, view: RunView, body: int, step: int) -> str:
-        """A node's name as `status()` has it."""
+        """Return a node's name as `status()` has it."""
         if body not in self._prefixes:
             plan, number = view.program.home(body) or (view.program.plan, body)
             owner = None if view.is_planned(body) else view.scope_of(body - number)

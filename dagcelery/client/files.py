@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.submissions import Submittable, dag_of, fixed
+from dagcelery.client.submissions import Submittable, dag_of, split_static
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
     DAG,
@@ -69,7 +69,10 @@ class PartitionedOutput:
 
 
 def read(codec: Codec, location: Path, culprit: str) -> Any:
-    """Return the value of a file, or the list of a folder. Raises InvalidLocation, DeserializationError."""
+    """Return the value of a file, or the list of a folder.
+
+    Raises InvalidLocation, DeserializationError.
+    """
     if not location.is_dir():
         return _value(codec, location, culprit)
     return [_value(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
@@ -81,7 +84,7 @@ def _value(codec: Codec, file: Path, culprit: str) -> Any:
 
 
 def _names(folder: Path, culprit: str) -> list[str]:
-    """The names of a folder's files, in order; none of them leads out of it."""
+    """Return the names of a folder's files, in order; none of them leads out of it."""
     manifest = folder / PARTITIONS
     with _naming_location(f"{culprit}: {folder}", "read", "name a folder that can be"):
         if not manifest.exists():
@@ -92,26 +95,29 @@ def _names(folder: Path, culprit: str) -> list[str]:
     except ValueError as error:
         raise InvalidLocation(f"{culprit}: {manifest}", f"is not JSON: {error}", 'write ["0", "1"]') from error
     if not isinstance(names, list) or not all(_is_plain(name) for name in names):
-        right = 'write a list of names of files in this folder, such as ["0", "1"]'
-        raise InvalidLocation(f"{culprit}: {manifest}", "is not a list of the names of files beside it", right)
+        remedy = 'write a list of names of files in this folder, such as ["0", "1"]'
+        raise InvalidLocation(f"{culprit}: {manifest}", "is not a list of the names of files beside it", remedy)
     return names
 
 
 def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
-    """Sort names by the numbers that they are. Raises InvalidLocation where two are one number."""
+    """Sort names by the numbers that they are.
+
+    Raises InvalidLocation if two are the same number.
+    """
     known: dict[int, str] = {}
     for name in sorted(names):
         other = known.setdefault(int(name), name)
         if other != name:
-            wrong = f"{other} and {name} are one number, so their order is unknown"
-            raise InvalidLocation(f"{culprit}: {folder}", wrong, f"list the files' names in {PARTITIONS}")
+            problem = f"{other} and {name} are the same number, so their order is unknown"
+            raise InvalidLocation(f"{culprit}: {folder}", problem, f"list the files' names in {PARTITIONS}")
     return [known[number] for number in sorted(known)]
 
 
 def _is_number(entry: Path, culprit: str) -> bool:
     if entry.is_file() and not entry.name.startswith(".") and not (entry.name.isascii() and entry.name.isdigit()):
-        right = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
-        raise InvalidLocation(f"{culprit}: {entry}", "is not named by a number, so its place is unknown", right)
+        remedy = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
+        raise InvalidLocation(f"{culprit}: {entry}", "is not named by a number, so its place is unknown", remedy)
     return entry.is_file() and not entry.name.startswith(".")
 
 
@@ -120,7 +126,10 @@ def _is_plain(name: object) -> bool:
 
 
 def path_of(location: object, culprit: str) -> Path:
-    """Return a location as a path. Raises InvalidLocation for what is none."""
+    """Return a location as a path.
+
+    Raises InvalidLocation.
+    """
     path = os.fspath(location) if isinstance(location, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidLocation(f"{culprit}: {shown(location)}", "is not a path", "give a str or a Path")
@@ -142,8 +151,8 @@ def _check_apart(location: Path, written: Iterable[Path]) -> None:
     """Raise InvalidLocation where a location is a file that was just written: "a" and "A" are one on some machines."""
     other = next((place for place in written if location.exists() and location.samefile(place)), None)
     if other is not None:
-        wrong = f"this file system takes it for {other}, where another output goes"
-        raise InvalidLocation(f"output: {location}", wrong, "name another location, or another output")
+        problem = f"this file system takes it for {other}, where another output goes"
+        raise InvalidLocation(f"output: {location}", problem, "name another location, or another output")
 
 
 class PendingOutputs:
@@ -161,8 +170,8 @@ class PendingOutputs:
     def folder(self, codec: Codec, location: Path, elements: Any, culprit: str) -> PartitionedOutput:
         """Write elements, one after the other, to be moved to a location."""
         if not isinstance(elements, Iterable):
-            wrong = f"is to be written by element, but it is of type {type(elements).__name__}, which is not iterable"
-            raise SerializationError(culprit, wrong, "return a list, or any other iterable")
+            problem = f"is to be written by element, but it is of type {type(elements).__name__}, which is not iterable"
+            raise SerializationError(culprit, problem, "return a list, or any other iterable")
         names: list[str] = []
         with _naming_location(f"{culprit}: {location}", "written", "name another location"):
             part = self._part(location)
@@ -183,7 +192,7 @@ class PendingOutputs:
         for at, (part, location) in enumerate(self._moves):
             try:
                 _check_apart(location, [moved for _, moved in self._moves[:at]])
-                check_free(location, "output")  # somebody else may have been faster
+                check_free(location, "output")  # another process may have been faster
                 part.rename(location)
             except OSError as error:
                 for back, moved in self._moves[:at]:
@@ -209,31 +218,34 @@ def _write(codec: Codec, file: Path, value: Any, culprit: str) -> None:
 
 
 @contextmanager
-def _naming_location(culprit: str, verb: str, right: str) -> Iterator[None]:
+def _naming_location(culprit: str, verb: str, remedy: str) -> Iterator[None]:
     """Say which location it is that the operating system refuses."""
     try:
         yield
     except InvalidLocation:
         raise
     except OSError as error:
-        raise InvalidLocation(culprit, f"cannot be {verb}: {error.strerror or error}", right) from error
+        raise InvalidLocation(culprit, f"cannot be {verb}: {error.strerror or error}", remedy) from error
 
 
 @dataclass(frozen=True)
 class EnclosingDag:
-    """A DAG in the place where it is used: `around` is the DAG that it is a node of."""
+    """The DAG that a node stands in: `around` is the DAG that it is a node of itself, if it is."""
 
     dag: DAG
     around: EnclosingDag | None = None
 
     @property
     def serializer(self) -> Serializer | None:
-        """The serializer of what names none; None is the one of the settings."""
+        """The serializer of values that name none; None is the one of the settings."""
         return self.dag.options.serializer or (self.around.serializer if self.around else None)
 
 
 def found_at(node: Node, address: str) -> tuple[Node, EnclosingDag | None]:
-    """Return the node that ``a.b`` names in a DAG, and where it stands. Raises InvalidParameters."""
+    """Return the node that ``a.b`` names in a DAG, and the DAG that it is a node of.
+
+    Raises InvalidParameters.
+    """
     place: EnclosingDag | None = None
     names = address.split(".")
     for depth, name in enumerate(names):
@@ -259,9 +271,9 @@ def alone(node: Node, place: EnclosingDag | None) -> DAG:
     if isinstance(node, DAG):
         options = DagOptions(serializer=node.options.serializer or place.serializer)
         return DAG(node.nodes, inputs, node.outputs, name=node.name, options=options, returns=node.returns)
-    made = as_dag(node)
+    dag = as_dag(node)
     options = DagOptions(serializer=place.serializer)
-    return DAG(made.nodes, inputs, made.outputs, name=made.name, options=options)
+    return DAG(dag.nodes, inputs, dag.outputs, name=dag.name, options=options)
 
 
 def is_partitioned(source: Source, dag: DAG) -> bool:
@@ -282,7 +294,7 @@ def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
 
 
 def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:
-    """How the value of an input is written in its DAG; None is as the settings say."""
+    """Return how the value of an input is written in its DAG; None is as the settings say."""
     match source:
         case FromParam() | FromNodeOutput() if source.serializer is not None:
             return source.serializer
@@ -342,11 +354,14 @@ Outputs = ReturnDeserializedOutputs | StoreSerializedOutputsInPath
 def invoke_for(
     node: Submittable, params: Mapping[str, object], outputs: Outputs, settings: Settings
 ) -> Mapping[str, Any]:
-    """Run a DAG or a task in this process; its outputs as `outputs` says. Raises also InvalidLocation."""
+    """Run a DAG or a task in this process, and return its outputs as `outputs` says.
+
+    Raises what `invoke` does, and InvalidLocation.
+    """
     if not isinstance(outputs, ReturnDeserializedOutputs | StoreSerializedOutputsInPath):
-        right = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
-        raise InvalidParameters(f"outputs={shown(outputs)}", "says nothing of outputs", right)
-    node, params = fixed(node, params)
+        remedy = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
+        raise InvalidParameters(f"outputs={shown(outputs)}", "does not say what to do with outputs", remedy)
+    node, params, _ = split_static(node, params)
     dag = alone(dag_of(node), None)
     local_run = LocalRun(dag, settings)
     if isinstance(outputs, StoreSerializedOutputsInPath):
@@ -369,10 +384,10 @@ def invoke_with_locations(
     With `outputs`, which must name all there are, these are written to files, all or none of them, and a mapping like
     that of StoreSerializedOutputsInPath is returned; without, the value is. An input that is a folder is a list.
 
-    Raises InvalidParameters for names that are wrong or missing, InvalidLocation for what cannot be read or written,
+    Raises InvalidParameters for unknown and missing names, InvalidLocation for what cannot be read or written,
     DeserializationError, and what `invoke` raises.
     """
-    node, params = fixed(node, {} if params is None else params)
+    node, params, _ = split_static(node, {} if params is None else params)
     if not isinstance(node_name, str):
         raise InvalidParameters(
             f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
@@ -380,93 +395,91 @@ def invoke_with_locations(
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     local_run = LocalRun(dag, Settings.from_environment())
     culprit = f"node '{node_name}'" if node_name else f"'{local_run.name}'"
-    found = _paths(inputs or {}, "input")
-    places = None if outputs is None else _paths(outputs, "output")
-    _check_inputs(local_run, culprit, params, found)
-    if places is not None:
-        _check_outputs(dag, culprit, places)
-    given = {**params, **_read(local_run, found)}
-    if places is not None:
-        return _stored(local_run, dag, given, places)
-    local_run.run(given)
+    sources = _paths(inputs or {}, "input")
+    targets = None if outputs is None else _paths(outputs, "output")
+    _check_inputs(local_run, culprit, params, sources)
+    if targets is not None:
+        _check_outputs(dag, culprit, targets)
+    params = {**params, **_read(local_run, sources)}
+    if targets is not None:
+        return _stored(local_run, dag, params, targets)
+    local_run.run(params)
     return local_run.result()
 
 
-def _paths(given: object, kind: str) -> dict[str, Path]:
-    """The locations of inputs or outputs, by name."""
-    if not isinstance(given, Mapping):
-        right = "give a mapping of names to paths, such as {'x': 'x.json'}"
-        raise InvalidParameters(f"{kind}s={shown(given)}", f"does not say where each {kind} is", right)
-    return {name: path_of(location, f"{kind} '{name}'") for name, location in given.items()}
+def _paths(locations: object, kind: str) -> dict[str, Path]:
+    """Return the locations of inputs or outputs by name."""
+    if not isinstance(locations, Mapping):
+        remedy = "give a mapping of names to paths, such as {'x': 'x.json'}"
+        raise InvalidParameters(f"{kind}s={shown(locations)}", f"does not say where each {kind} is", remedy)
+    return {name: path_of(location, f"{kind} '{name}'") for name, location in locations.items()}
 
 
-def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object], found: Mapping[str, Path]) -> None:
-    known = {param.name: param.required for param in local_run.body.params}
-    for name in found:
-        if name not in known:
-            raise InvalidParameters(f"input '{name}' of {culprit}", "there is no such input", choices(name, known))
+def _check_names(kind: str, culprit: str, names: Iterable[str], expected: Iterable[str], missing: list[str]) -> None:
+    """Raise InvalidParameters for names that do not exist, and for those that are `missing`."""
+    for name in names:
+        if name not in expected:
+            problem, remedy = f"there is no such {kind}", choices(name, expected)
+            raise InvalidParameters(f"{kind} '{name}' of {culprit}", problem, remedy)
+    if missing:
+        problem = f"missing {missing}; expected {list(expected)}, got {sorted(names)}"
+        remedy = f"name a file for each that has no default: --{kind} NAME=FILE"
+        raise InvalidParameters(f"{kind}s of {culprit}", problem, remedy)
+
+
+def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object], sources: Mapping[str, Path]) -> None:
+    for name in sources:
         if name in params:
-            raise InvalidParameters(
-                f"input '{name}' of {culprit}", "is given twice, as a value and as a file", "give one"
-            )
-    missing = [name for name, required in known.items() if required and name not in found and name not in params]
-    if missing:
-        wrong = f"missing {missing}; expected {list(known)}, got {sorted([*found, *map(str, params)])}"
-        raise InvalidParameters(
-            f"inputs of {culprit}", wrong, "say where each is that has no default: --input NAME=FILE"
-        )
+            problem = "is given twice, as a value and as a file"
+            raise InvalidParameters(f"input '{name}' of {culprit}", problem, "give one")
+    required = {param.name: param.required for param in local_run.body.params}
+    missing = [name for name in required if required[name] and name not in sources and name not in params]
+    _check_names("input", culprit, sources, required, missing)
 
 
-def _check_outputs(dag: DAG, culprit: str, places: Mapping[str, Path]) -> None:
-    for name, place in places.items():
-        if name not in dag.outputs:
-            raise InvalidParameters(
-                f"output '{name}' of {culprit}", "there is no such output", choices(name, dag.outputs)
-            )
-        check_free(place, f"output '{name}'")
-    missing = [name for name in dag.outputs if name not in places]
-    if missing:
-        wrong = f"missing {missing}; expected {list(dag.outputs)}, got {sorted(places)}"
-        raise InvalidParameters(f"outputs of {culprit}", wrong, "say where to write each of them: --output NAME=FILE")
+def _check_outputs(dag: DAG, culprit: str, targets: Mapping[str, Path]) -> None:
+    _check_names("output", culprit, targets, dag.outputs, [name for name in dag.outputs if name not in targets])
     taken: dict[str, str] = {}
-    for name, place in places.items():
-        other = taken.setdefault(os.path.realpath(place), name)
+    for name, target in targets.items():
+        check_free(target, f"output '{name}'")
+        other = taken.setdefault(os.path.realpath(target), name)
         if other != name:
-            raise InvalidLocation(f"output '{name}': {place}", f"output '{other}' goes there too", "name another one")
+            problem = f"output '{other}' goes there too"
+            raise InvalidLocation(f"output '{name}': {target}", problem, "name another location")
 
 
-def _read(local_run: LocalRun, found: Mapping[str, Path]) -> dict[str, Any]:
+def _read(local_run: LocalRun, sources: Mapping[str, Path]) -> dict[str, Any]:
     codecs = {param.name: local_run.codec(param.codec) for param in local_run.body.params}
-    return {name: read(codecs[name], location, f"input '{name}'") for name, location in found.items()}
+    return {name: read(codecs[name], location, f"input '{name}'") for name, location in sources.items()}
 
 
 def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
-    """Where each output goes in a folder, which is made if it is not there."""
+    """Return where each output goes in a folder, which is made if it is not there."""
     folder = path_of(path, "the folder for outputs")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        wrong = f"cannot be made: {error.strerror or error}"
-        raise InvalidLocation(f"the folder {folder} for outputs", wrong, "name another one") from error
-    places = {name: folder / name for name in dag.outputs}
-    for name, place in places.items():
-        check_free(place, f"output '{name}'")
-    return places
+        problem = f"cannot be made: {error.strerror or error}"
+        raise InvalidLocation(f"the folder {folder} for outputs", problem, "name another one") from error
+    targets = {name: folder / name for name in dag.outputs}
+    for name, target in targets.items():
+        check_free(target, f"output '{name}'")
+    return targets
 
 
 def _stored(
-    local_run: LocalRun, dag: DAG, params: Mapping[str, object], places: Mapping[str, Path]
+    local_run: LocalRun, dag: DAG, params: Mapping[str, object], targets: Mapping[str, Path]
 ) -> dict[str, Stored]:
     local_run.run(params)
     local_run.raise_failure()
     codecs = {name: local_run.codec(number) for name, _, number in local_run.body.outputs}
-    made: dict[str, Stored] = {}
+    stored: dict[str, Stored] = {}
     with PendingOutputs() as pending:
-        for name, place in places.items():
+        for name, target in targets.items():
             culprit = f"output '{name}'"
             if is_partitioned(dag.outputs[name], dag):
-                made[name] = pending.folder(codecs[name], place, local_run.output(name, lazy=True), culprit)
+                stored[name] = pending.folder(codecs[name], target, local_run.output(name, lazy=True), culprit)
             else:
-                made[name] = pending.file(codecs[name], place, local_run.output(name), culprit)
+                stored[name] = pending.file(codecs[name], target, local_run.output(name), culprit)
         pending.commit()
-    return made
+    return stored

@@ -92,15 +92,14 @@ def _root_step(view: RunView, node: str) -> int:
     culprit = f"node {node!r} of '{view.program.plan.name}'"
     outermost = next((name for name in names if str(node).startswith((f"{name}[", f"{name}/"))), None)
     if outermost is not None:
-        wrong = "is one item, or lies inside of a branch, or of a DAG that is mapped or was made while the run went on"
-        raise InvalidParameters(culprit, wrong, f"name the outermost node, '{outermost}'")
-    right = nearest(node, names) or "give the name of a node as status() shows it"
-    raise InvalidParameters(culprit, "there is no such node", right)
+        problem = "is an item, or is inside a branch, a mapped DAG, or a graph that a task made"
+        raise InvalidParameters(culprit, problem, f"name the outermost node, '{outermost}'")
+    remedy = nearest(node, names) or "give the name of a node as status() shows it"
+    raise InvalidParameters(culprit, "there is no such node", remedy)
 
 
 def check_code(view: RunView, imports: Collection[str]) -> None:
-    """Refuse to mix results of old code with those of new: compare what this process has with what was planned, by
-    pieces of the run too.
+    """Refuse to mix results of old code with those of new: compare the functions of this process with the plan's.
 
     A function that cannot be looked at here is refused as well. The road not taken is to leave it to the workers: they
     warn in their logs at best, once the results are mixed. Functions by value travel with their plan, and those without
@@ -110,7 +109,7 @@ def check_code(view: RunView, imports: Collection[str]) -> None:
         progress = view.store.reader.progress(view.run_id)
         grown = sorted(body for body in progress.scopes if not view.is_planned(body)) if progress else []
         deque(view.scopes_of(grown), maxlen=0)  # has their plans at hand
-    for spec in view.program.functions:
+    for spec in view.program.function_specs:
         if spec.module and spec.hash:
             _check_function(view, spec, imports)
 
@@ -118,11 +117,11 @@ def check_code(view: RunView, imports: Collection[str]) -> None:
 def _check_function(view: RunView, spec: FunctionSpec, imports: Collection[str]) -> None:
     name = f"{spec.module}:{spec.qualname}"
     try:
-        found = code_hash(functions.load(spec, imports=imports, keyring=view.keyring))
+        here = code_hash(functions.load(spec, imports=imports, keyring=view.keyring))
     except DagceleryError as error:
         reason = error.reason if isinstance(error, FunctionNotFound) else str(error)
         raise CodeUnknown(name, spec.hash, reason, _ALL_THE_SAME) from error
-    if not is_comparable(spec.hash, found):
+    if not is_comparable(spec.hash, here):
         raise CodeUnknown(name, spec.hash, why_not_comparable(spec.hash, spec.python), _ALL_THE_SAME)
-    if not same_code(spec.hash, found):
-        raise CodeMismatch(name, spec.hash, found, _ALL_THE_SAME)
+    if not same_code(spec.hash, here):
+        raise CodeMismatch(name, spec.hash, here, _ALL_THE_SAME)

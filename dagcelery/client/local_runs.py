@@ -135,7 +135,10 @@ class LocalRun:
         return self._first.error
 
     def run(self, params: Mapping[str, object]) -> None:
-        """Run to the end, whichever it is. Raises InvalidParameters, SerializationError."""
+        """Run to the end, also if that is a failure.
+
+        Raises InvalidParameters, SerializationError.
+        """
         sealed = submissions.seal(self._view, params)
         run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), sealed.values, sealed.lists, sealed.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)

@@ -19,7 +19,7 @@ from dagcelery.client.files import Outputs, invoke_for
 from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.results import Failure
 from dagcelery.client.status import RunState, RunStatus, run_status
-from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
+from dagcelery.client.submissions import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
@@ -50,7 +50,8 @@ class Run(Generic[R_co]):
 
     It may be pickled, and be a parameter: what travels is its id. Where it arrives it belongs to the default client of
     that process, whichever client it was made with, since a client holds connections and keys of its own process.
-    Each method raises RunNotFound if there is no such run.
+
+    Each method raises RunNotFound if the store has no such run.
     """
 
     def __init__(
@@ -152,7 +153,9 @@ class Run(Generic[R_co]):
     def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
         """End the run: pieces not started never start, live ones may still commit. A run that is over stays so.
 
-        `terminate` ends the processes that work on it too, with SIGTERM. Raises RunNotFound, InvalidParameters.
+        `terminate` ends the processes that work on it too, with SIGTERM.
+
+        Raises RunNotFound, InvalidParameters.
         """
         _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
         return RunState(lifecycle.cancel(self._control, self.id, reason, terminate=terminate))
@@ -184,7 +187,7 @@ class Run(Generic[R_co]):
         `node` is a name as `status()` shows it, of a node that is not inside of a mapped DAG. A run that is done may
         be taken back too.
 
-        Raises what `resume` does, and InvalidParameters if there is no such node.
+        Raises what `resume` does, and InvalidParameters for an unknown node.
         """
         _check_deadline(deadline)
         lifecycle.retry_from(self._control, self.id, node, deadline, allow_code_change=allow_code_change)
@@ -195,7 +198,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.retry_from, node, deadline=deadline, allow_code_change=allow_code_change)
 
     def _delivered(self) -> Self:
-        """Execute what was sent, if there are no workers that would."""
+        """Execute what was sent, if this is an eager run, which has no workers."""
         if self._local is not None:
             self._local.deliver()
         return self
@@ -286,12 +289,11 @@ class Client:
         key: str | None = None,
         deadline: float | None = None,
     ) -> Run[Any]:
-        """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
+        """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
         if key is not None and (not isinstance(key, str) or not key):
             raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
         _check_deadline(deadline)
-        params = {} if params is None else params
-        static, (node, params) = static_of(node, params), fixed(node, params)
+        node, params, static = split_static(node, {} if params is None else params)
         app = self.app_context.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
@@ -351,14 +353,18 @@ _default: Client | None = None
 
 
 def default_client() -> Client:
-    """Return the client that was attached last, else one made from the environment. Raises NotConfigured."""
+    """Return the client that was attached last, else one made from the environment.
+
+    Raises NotConfigured.
+    """
     global _default
     with _lock:
         if _default is None:
             settings = Settings.from_environment()
-            if not settings.broker_url or not settings.store_url:
+            urls = {"broker": settings.broker_url, "store": settings.store_url}
+            if missing := [name for name, url in urls.items() if not url]:
                 raise NotConfigured(
-                    "there is no broker and no store",
+                    f"no {' and no '.join(missing)} is configured",
                     "set DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL; or call dagcelery.attach(app) on your Celery "
                     "app, and name it on the command line, as in dagcelery -A shop list; or try `dagcelery dev` on "
                     "this machine",
@@ -399,7 +405,7 @@ def submit(
     deadline: float | None = None,
     client: Client | None = None,
 ) -> Run[Any]:
-    """Submit a DAG, a task, or ``"module:name"`` of one; return at once, when the run is remembered.
+    """Submit a DAG, a task, or ``"module:name"`` of one, and return as soon as the run is stored.
 
     With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
     `deadline` seconds a run that is not over ends as timed out.
@@ -435,7 +441,7 @@ def invoke(node: Submittable, params: Mapping[str, object] | None = None, output
     """
     if outputs is not None:
         return invoke_for(node, {} if params is None else params, outputs, Settings.from_environment())
-    node, params = fixed(node, {} if params is None else params)
+    node, params, _ = split_static(node, {} if params is None else params)
     local_run = LocalRun(node, Settings.from_environment())
     local_run.run(params)
     return local_run.result()
@@ -465,11 +471,7 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
 
 
 def runs(
-    dag: Submittable | str | None = None,
-    *,
-    state: str | None = None,
-    limit: int = 20,
-    client: Client | None = None,
+    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
 ) -> list[RunSummary]:
     """Return the newest runs that are still remembered, newest first: at most `limit`, of one `dag`, in one `state`.
 
@@ -482,11 +484,7 @@ def runs(
 
 
 async def aruns(
-    dag: Submittable | str | None = None,
-    *,
-    state: str | None = None,
-    limit: int = 20,
-    client: Client | None = None,
+    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
 ) -> list[RunSummary]:
     """`runs` without blocking the event loop."""
     return await asyncio.to_thread(runs, dag, state=state, limit=limit, client=client)

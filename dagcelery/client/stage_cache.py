@@ -11,7 +11,7 @@ from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import AsPickle, codec_for
 from dagcelery.settings import Settings
-from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, forget_with
+from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, delete_with
 from dagcelery.text import shown
 
 __all__ = ["StageValues", "delete", "elsewhere", "in_folder", "read", "write"]
@@ -32,12 +32,15 @@ def write(name: str, value: object, keeper: StageValues | None = None) -> None:
         view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {shown(name)}", limits=_LIMITS
     )
     if keeper is not None:
-        forget_with(view.store, keeper, view.run_id)
+        delete_with(view.store, keeper, view.run_id)
     (keeper or beside(view.store)).put(view.run_id, name, data)
 
 
 def read(name: str, keeper: StageValues | None = None) -> Any:
-    """Return a copy of what was written under that name in this run. Raises NotKept, BadSignature."""
+    """Return a copy of the value of that name in this run.
+
+    Raises NotKept, BadSignature.
+    """
     view = _view(name)
     data = (keeper or beside(view.store)).get(view.run_id, name)
     if data is None:
@@ -46,20 +49,26 @@ def read(name: str, keeper: StageValues | None = None) -> Any:
 
 
 def delete(name: str, keeper: StageValues | None = None) -> None:
-    """Forget what was written under that name in this run, if anything was."""
+    """Forget the value of that name in this run, if there is one."""
     view = _view(name)
     (keeper or beside(view.store)).drop(view.run_id, name)
 
 
 def elsewhere(client: object) -> StageValues:
-    """Return a place in the Redis that a user's client speaks to. Raises InvalidDagType."""
+    """Return a place in the Redis that a user's client uses.
+
+    Raises InvalidDagType.
+    """
     from dagcelery.store.redis import values_in  # an `invoke` that needs no redis imports none
 
     return values_in(client)
 
 
 def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
-    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
+    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY.
+
+    Raises InvalidParameters.
+    """
     if not isinstance(folder, str | os.PathLike | None):
         raise InvalidParameters(f"directory={shown(folder)}", f"is of type {type(folder).__name__}", "give a path")
     chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory
@@ -71,8 +80,8 @@ def _view(name: object) -> RunView:
         raise InvalidParameters(f"key {shown(name)}", f"is of type {type(name).__name__}", "give a str")
     view = executing_view()
     if view is None:
-        right = "read, write and delete in run(), while a pipeline executes the stage"
-        raise NotConfigured(f"the value {shown(name)} belongs to a run, and none is executed here", right)
+        remedy = "read, write and delete in run(), while a pipeline executes the stage"
+        raise NotConfigured(f"the value {shown(name)} belongs to a run, and none is executed here", remedy)
     view.keyring.require_key(f"the value {shown(name)}, which is pickled,")
     return view
 

@@ -134,7 +134,7 @@ class RunStatus:
 Place = tuple[int, int]
 """A step of a body."""
 
-_SPOTS = 100
+_SPOTS = 200
 """How many pieces of a kind are looked up in a run; others are only counted."""
 
 
@@ -153,34 +153,38 @@ def activities(view: RunView, **spots: Sequence[Spot]) -> Mapping[tuple[str, int
 
     An item in which something goes on has its word too, up to the root.
     """
-    found: dict[tuple[str, int], Activity] = defaultdict(Activity)
+    by_step: dict[tuple[str, int], Activity] = defaultdict(Activity)
     for word, several in spots.items():
         for spot in several[:_SPOTS]:
-            activity = found[spot.scope, spot.step]
+            activity = by_step[spot.scope, spot.step]
             setattr(activity, word, getattr(activity, word) + max(1, spot.hi - spot.lo))
             try:
                 scope = view.scope(spot.scope)
                 while scope.id != ROOT:
-                    found[scope.parent, scope.step].items[scope.index] = word
-                    scope = view.scope(scope.parent)
+                    around = view.scope(scope.parent)
+                    by_step[around.id, scope.step].items[scope.index] = word
+                    scope = around
             except BadSignature:  # it was taken back meanwhile
                 continue
-    return found
+    return by_step
 
 
 def _troubled_items(control: RunControl, view: RunView, progress: Progress) -> Mapping[Place, Counter[str]]:
     """Return how many items of mapped DAGs, and of pieces that made a graph, are retrying and failed."""
     items: dict[Place, Counter[str]] = defaultdict(Counter)
     if any(counts.failed or counts.retrying for (body, _), counts in progress.counts.items() if body):
-        found = control.store.reader.outstanding(view.run_id)
-        for (scope, step), activity in activities(view, retrying=found.retrying, failed=found.failed).items():
+        spots = control.store.reader.outstanding(view.run_id)
+        for (scope, step), activity in activities(view, retrying=spots.retrying, failed=spots.failed).items():
             if activity.items:
                 items[view.scope(scope).body, step].update(activity.items.values())
     return items
 
 
 def run_status(control: RunControl, run_id: str) -> RunStatus:
-    """Return how far every node is, in O(nodes). Raises RunNotFound."""
+    """Return how far every node is, in O(nodes).
+
+    Raises RunNotFound.
+    """
     progress = control.store.reader.progress(run_id)
     if progress is None:
         raise RunNotFound(run_id)
@@ -230,7 +234,7 @@ def _held(control: RunControl, view: RunView, held: str) -> str:
 
 
 def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_entered: bool) -> NodeStatus:
-    """How far a node is; `skips` is how often a branch that it stands in was not taken."""
+    """Return how far a node is; `skips` is how often a branch that it stands in was not taken."""
     is_branch = "branch" in step.options
     if step.over is not None and is_entered and not (counts.total or counts.skipped or counts.started):
         skips = 0  # its items are not known yet, or its condition is not decided: it is not skipped
@@ -253,9 +257,9 @@ def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_ente
 
 
 def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:
-    """What stands in front of the names of a body's nodes, of plans that were made while the run went on too.
+    """Yield each body with the prefix of its nodes' names, and with how often it was left out with its branch.
 
-    And how often the body was not entered because its branch, or one around it, was not taken.
+    Plans that were made while the run went on come last.
     """
     skips = _skips(view.program.plan, progress, 0)
     yield from ((number, prefix, skips[number]) for number, prefix in sorted(prefixes(view.program.plan).items()))
@@ -270,24 +274,26 @@ def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str,
 
 
 def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
-    """How often each body of a plan, whose first one has that number in the run, was not entered for its branch."""
-    found = {0: 0}
+    """Return how often each body of a plan was left out with its branch; its `first` one has that number in the run."""
+    skips = {0: 0}
     for number, body in enumerate(plan.bodies):  # a body has a greater number than the one around it
         for index, step in enumerate(body.steps):
             if step.kind == "dag":
                 counts = progress.counts.get((first + number, index), Counts())
-                found[step.target] = found[number] + ("branch" in step.options and counts.skipped)
-    return found
+                skips[step.target] = skips[number] + ("branch" in step.options and counts.skipped)
+    return skips
 
 
 def prefixes(plan: Plan) -> dict[int, str]:
-    """What stands in front of a node's name, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
-    found = {0: ""}
+    """Return the prefix of nodes' names, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
+    prefixes = {0: ""}
     for number, body in enumerate(plan.bodies):
         for step in body.steps:
             if step.kind == "dag":
-                found[step.target] = f"{found.get(number, '')}{step.name}{'' if 'branch' in step.options else '[*]'}/"
-    return found
+                prefixes[step.target] = (
+                    prefixes.get(number, "") + f"{step.name}{'' if 'branch' in step.options else '[*]'}/"
+                )
+    return prefixes
 
 
 # -- why a node waits ----------------------------------------------------------------------------
@@ -447,7 +453,7 @@ def run_text(status: RunStatus) -> str:
     first = f"{status.name} {status.id} {status.state}"
     if words := status.failed or status.reason or status.why:
         first += f": {words}"
-    rows = [(node.name, _counts(node), node.state, _last_word(node)) for node in status.nodes]
+    rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in status.nodes]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
     return "\n".join([first, *(f"  {line}" for line in lines)])
@@ -455,7 +461,7 @@ def run_text(status: RunStatus) -> str:
 
 def node_text(node: NodeStatus) -> str:
     """Return a node's line, such as ``square 3/10 1 running  running``."""
-    return "  ".join(filter(None, (node.name, _counts(node), node.state, _last_word(node))))
+    return "  ".join(filter(None, (node.name, counts_text(node), node.state, last_word(node))))
 
 
 def run_repr(status: RunStatus) -> str:
@@ -466,10 +472,11 @@ def run_repr(status: RunStatus) -> str:
 
 def node_repr(node: NodeStatus) -> str:
     """Return what a node is in a few words."""
-    return f"<NodeStatus {' '.join(filter(None, (node.name, _counts(node), node.state)))}>"
+    return f"<NodeStatus {' '.join(filter(None, (node.name, counts_text(node), node.state)))}>"
 
 
-def _counts(node: NodeStatus) -> str:
+def counts_text(node: NodeStatus) -> str:
+    """Return how many pieces of a node are done, and how many are elsewhere: ``3/10 1 running``."""
     if not node.is_fan_out and node.total <= 1:
         return "cached" if node.cached else ""
     total = f"{node.total:,}" if node.total or node.state == "done" else "?"
@@ -477,7 +484,8 @@ def _counts(node: NodeStatus) -> str:
     return " ".join([f"{node.done:,}/{total}", *others])
 
 
-def _last_word(node: NodeStatus) -> str:
+def last_word(node: NodeStatus) -> str:
+    """Return why a node waits, or how long it took from its first piece's start to its last one's end."""
     if node.why:
         return node.why
     return f"{node.ended - node.started:.2f} s" if node.started and node.ended > node.started else ""

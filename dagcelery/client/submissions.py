@@ -1,4 +1,4 @@
-"""What users hand in, a decorated function, a DAG, a task, or a name, becomes a plan, and with parameters a run.
+"""Submitting: a decorated function, a DAG, a task, or a name becomes a plan, and with parameters a run that is started.
 
 Parameters are checked against the plan and sealed before anything is written.
 """
@@ -16,14 +16,7 @@ from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer, as_taken
-from dagcelery.errors import (
-    BrokerUnavailable,
-    InvalidDag,
-    InvalidParameters,
-    KeyReused,
-    NotSent,
-    SerializationError,
-)
+from dagcelery.errors import BrokerUnavailable, InvalidDag, InvalidParameters, KeyReused, NotSent, SerializationError
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import is_buildable, not_buildable
@@ -38,49 +31,47 @@ from dagcelery.store.records import ROOT, NewRun, Scope
 from dagcelery.text import nearest, shown, word
 
 
-def check(name: str, body: Body, given: Mapping[str, object]) -> None:
-    """Raise InvalidParameters unless `given` names what the DAG takes. Values are not compared with annotations."""
-    known = [param.name for param in body.params]
-    if not isinstance(given, Mapping):
-        raise InvalidParameters(f"parameters of '{name}'", f"are {shown(given)}, not a mapping", "give a dict by name")
-    for unknown in given:
-        if unknown not in known:
-            right = nearest(unknown, known) or _takes(known)
-            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", right)
-    missing = [param.name for param in body.params if param.required and param.name not in given]
+def check(name: str, body: Body, params: Mapping[str, object]) -> None:
+    """Raise InvalidParameters unless `params` names what the DAG takes. Values are not compared with annotations."""
+    expected = [param.name for param in body.params]
+    if not isinstance(params, Mapping):
+        raise InvalidParameters(f"parameters of '{name}'", f"are {shown(params)}, not a mapping", "give a dict by name")
+    for unknown in params:
+        if unknown not in expected:
+            takes = f"it takes {expected}" if expected else "it takes no parameters"
+            remedy = nearest(unknown, expected) or takes
+            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", remedy)
+    missing = [param.name for param in body.params if param.required and param.name not in params]
     if missing:
-        raise InvalidParameters(
-            f"parameters of '{name}'",
-            f"missing {missing}; expected {known}, got {shown(list(given))}",
-            "give every parameter that has no default",
-        )
+        problem = f"missing {missing}; expected {expected}, got {shown(list(params))}"
+        raise InvalidParameters(f"parameters of '{name}'", problem, "give every parameter that has no default")
 
 
-def settled(view: RunView, given: Mapping[str, object]) -> Mapping[str, object]:
+def settled(view: RunView, params: Mapping[str, object]) -> Mapping[str, object]:
     """Return parameters that can be read more than once: what can be read only once becomes a list, as it travels."""
     body = view.program.plan.bodies[0]
-    check(view.program.plan.name, body, given)
-    known = {param.name: param for param in body.params}
+    check(view.program.plan.name, body, params)
+    by_name = {param.name: param for param in body.params}
 
     def one(param: Param, value: object) -> object:
         if isinstance(value, Iterator) and param.split:
             return objects.listed(value)
         return as_taken(view.program.codec(param.codec), value)
 
-    return {name: one(known[name], value) for name, value in given.items()}
+    return {name: one(by_name[name], value) for name, value in params.items()}
 
 
-def seal(view: RunView, given: Mapping[str, object]) -> Sealed:
+def seal(view: RunView, params: Mapping[str, object]) -> Sealed:
     """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
     plan = view.program.plan
     body = plan.bodies[0]
-    check(plan.name, body, given)
+    check(plan.name, body, params)
     sealed, writer, reader = Sealed(), Writer(view, ROOT, 0), Reader(view, Scope(ROOT))
     for param in body.params:
         if not (param.whole or param.split):
             continue
         default = param.default
-        value = given[param.name] if param.name in given or default is None else reader.evaluate(default)
+        value = params[param.name] if param.name in params or default is None else reader.evaluate(default)
         culprit, codec = f"parameter '{param.name}'", view.program.codec(param.codec)
         if param.split and param.whole and isinstance(value, Iterator):
             value = objects.listed(value)  # it can be read once
@@ -91,40 +82,31 @@ def seal(view: RunView, given: Mapping[str, object]) -> Sealed:
     return sealed
 
 
-def _takes(known: list[str]) -> str:
-    return f"it takes {known}" if known else "it takes no parameters"
-
-
 Submittable = Buildable[..., Any] | DAG | Task | str
 
 
 def deadline_of(dag: DAG | Task) -> float | None:
-    """Seconds that a run of this DAG may take, or None."""
+    """Return how many seconds a run of this DAG may take, or None."""
     return dag.options.deadline if isinstance(dag, DAG) else None
 
 
-def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable, Mapping[str, object]]:
-    """Tell static parameters, which say what the DAG is, from those of the run."""
+def split_static(
+    node: Submittable, params: Mapping[str, object]
+) -> tuple[Submittable, Mapping[str, object], Mapping[str, object]]:
+    """Build the DAG of the static parameters; return it, the parameters of the run, and all static values."""
     node = _imported(node) if isinstance(node, str) else node
     if isinstance(node, type) or not isinstance(params, Mapping):
-        return node, params  # which is refused where it is looked at
-    names = getattr(node, "static", ())
-    static = {name: params[name] for name in names if name in params}
+        return node, params, {}  # dag_of or check refuses it
+    static = {name: params[name] for name in getattr(node, "static", ()) if name in params}
+    values = {**getattr(node, "static_values", {}), **static}
     if not static:
-        return node, params
+        return node, params, values
     dag: DAG = node.__dag__(**static)  # type: ignore[union-attr]
-    return dag, {name: value for name, value in params.items() if name not in static}
-
-
-def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of static parameters that were given, beside others or before."""
-    node = _imported(node) if isinstance(node, str) else node
-    names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
-    return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
+    return dag, {name: value for name, value in params.items() if name not in static}, values
 
 
 def dag_of(node: Submittable) -> DAG | Task:
-    """The model behind what users hand in: a decorated function, a DAG, a Task, or ``"module:name"``."""
+    """Return the model of a decorated function, a DAG, a Task, or ``"module:name"``."""
     if isinstance(node, str):
         return dag_of(_imported(node))
     if isinstance(node, DAG | Task):
@@ -132,9 +114,7 @@ def dag_of(node: Submittable) -> DAG | Task:
     if is_buildable(node):
         return node.__dag__()
     raise not_buildable(
-        node,
-        "it is neither a DAG nor a task",
-        "decorate the function with @dag or @task, or build a DAG(...)",
+        node, "it is neither a DAG nor a task", "decorate the function with @dag or @task, or build a DAG(...)"
     )
 
 
@@ -146,14 +126,14 @@ def _imported(text: str) -> Submittable:
 
 
 def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | None = None) -> Plan:
-    """The plan of a DAG; made once for each DAG object, as long as workers find its functions as it says."""
+    """Return the plan of a DAG, made once for each DAG object, as long as workers find its functions as it says."""
     dag, chosen = dag_of(node), settings or Settings()
     terms = (queue, chosen.serializer, chosen.max_nodes)
-    known = _plans.get(id(dag))
-    if known is None or known[0] is not dag or known[1] != terms or not all(map(_is_so, known[2].functions)):
-        made = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
-        known = bounded.put(_plans, id(dag), (dag, terms, made), _KEPT_PLANS)
-    return known[2]
+    kept = _plans.get(id(dag))
+    if kept is None or kept[0] is not dag or kept[1] != terms or not all(map(_is_so, kept[2].functions)):
+        plan = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
+        kept = bounded.put(_plans, id(dag), (dag, terms, plan), _KEPT_PLANS)
+    return kept[2]
 
 
 def _is_so(spec: FunctionSpec) -> bool:
@@ -186,22 +166,22 @@ def new_run(
     key: str | None = None,
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
-    """A run of a plan with its parameters, all sealed; nothing is written yet. `static` values shaped the plan."""
+    """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
     text = encode_plan(plan, signed=control.keyring.signed)
     run_id = run_id or uuid.uuid4().hex
     view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
-    given = seal(view, params)
+    sealed = seal(view, params)
     return NewRun(
         id=run_id,
         name=plan.name,
         plan=values.seal_bytes(control.keyring, addresses.plan(run_id), 0, text),
         digest=hashlib.sha256(text).hexdigest(),
         topology=topology(plan),
-        values=given.values,
-        lists=given.lists,
-        blocks=given.blocks,
+        values=sealed.values,
+        lists=sealed.lists,
+        blocks=sealed.blocks,
         ttl_seconds=settings.ttl_seconds,
         deadline_seconds=deadline,
         held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",
@@ -224,14 +204,14 @@ def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str
 def _recognised(name: str, value: object) -> str:
     identity = portable_identity(value, _name)
     if identity is None:  # two such values would be one
-        wrong = "cannot be recognised when the key is used again, since it cannot be pickled"
-        raise InvalidParameters(f"static parameter {name!r}", wrong, "give a value that can be, or leave key= out")
+        problem = "cannot be recognised when the key is used again, since it cannot be pickled"
+        raise InvalidParameters(f"static parameter {name!r}", problem, "give a value that can be, or leave key= out")
     return identity
 
 
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
-    kind = view.program.codec_spec(number)["kind"]
+    kind = view.program.codec_specs[number]["kind"]
     identity = portable_identity(value, _name) if kind in _PICKLING else None
     if identity is not None:
         return identity
@@ -248,13 +228,13 @@ def _name(obj: object) -> str:
     return f"{getattr(obj, '__module__', '')}:{name}"
 
 
-# -- started -------------------------------------------------------------------------------------
+# -- starting a run ----------------------------------------------------------------------------
 _UNSENT: Final = "its first message could not be sent"
 """Why a run was cancelled that gives way to the next one with its key."""
 
 
 def start(control: RunControl, run: NewRun, key: str | None) -> str:
-    """Remember a run, then send its first messages; return its id, or that of the run that has its key.
+    """Write a run, then send its first messages; return its id, or that of the run that has its key.
 
     Raises KeyReused, StoreUnavailable, BrokerUnavailable, NotSent.
     """
@@ -285,7 +265,7 @@ def _start_first(control: RunControl, run: NewRun, key: str) -> str:
 
 
 def _admit(control: RunControl, run_id: str) -> None:
-    """Let a run go on whose key is its own, unless it has to wait for others of its DAG."""
+    """Start a run that has its key, unless it has to wait for others of its DAG."""
     if not control.try_start(run_id):
         control.store.machine.admit(run_id, still="limit")
 
@@ -305,7 +285,7 @@ def _reserve(control: RunControl, run: NewRun) -> str:
 
 
 def _send(control: RunControl, run_id: str, send: Callable[[str], object]) -> None:
-    """Send messages of a run that is remembered, and cancel it if they cannot be sent."""
+    """Send messages of a run that is in the store, and cancel it if they cannot be sent."""
     try:
         send(run_id)
     except Exception as error:

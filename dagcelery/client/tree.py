@@ -45,7 +45,10 @@ class TreeNode:
 
 
 def tree(control: RunControl, run_id: str, items: int, most: int) -> TreeNode:
-    """Show up to `items` items of each mapped DAG, and up to `most` nodes in all. Raises RunNotFound."""
+    """Return up to `items` items of each mapped DAG, and up to `most` nodes in all.
+
+    Raises RunNotFound.
+    """
     record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
     grown = _Growth(control, view, items, most)
@@ -64,26 +67,26 @@ class _Growth:
         self._closed: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
-        found = control.store.reader.outstanding(view.run_id)
-        self._activity = activities(view, running=found.claimed, retrying=found.retrying, failed=found.failed)
+        spots = control.store.reader.outstanding(view.run_id)
+        self._activity = activities(view, running=spots.claimed, retrying=spots.retrying, failed=spots.failed)
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
             for scope, counts in control.store.reader.within(view.run_id, wanted).items():
-                self._counts[scope] = {step: found for step, found in counts.items() if step != CLOSE}
+                self._counts[scope] = {step: of_step for step, of_step in counts.items() if step != CLOSE}
                 if counts[CLOSE].done:
                     self._closed.add(scope)
             level = [inner for scope in level for inner in self._open(scope)]
 
     def _steps(self, scope: str) -> range:
-        """The steps of a scope, as many as may still be shown."""
+        """Return the steps of a scope, as many as may still be shown."""
         size = len(self._view.program.body(self._bodies[scope]).steps)
         shown = range(max(0, min(size, self._left)))
         self._left -= len(shown) + 1
         return shown
 
     def _open(self, scope: str) -> Iterator[str]:
-        """The scopes of those items of a scope that are to be shown: failed ones first, then what is going on."""
+        """Yield the scopes of those items that are to be shown: failed ones first, then active ones."""
         body = self._view.program.body(self._bodies[scope])
         for step, counts in self._counts.get(scope, {}).items():
             planned = body.steps[step]
@@ -104,7 +107,7 @@ class _Growth:
                 yield from self._entered(scope, step, sorted(chosen))
 
     def _entered(self, scope: str, step: int, indexes: Iterable[int]) -> Iterator[str]:
-        """The scopes of plans that these pieces made, as far as they have made some."""
+        """Yield the scopes of plans that these pieces made, as far as they have made some."""
         for index in indexes:
             try:
                 inner = self._view.scope(scope_id(self._view.run_id, scope, step, index))
@@ -116,10 +119,10 @@ class _Growth:
 
     # -- the tree ---------------------------------------------------------------------------------
     def scope(self, scope: str, name: str = "") -> TreeNode:
-        """A scope, with the nodes within."""
+        """Return a scope, with the nodes within."""
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
-        children = tuple(self._node(scope, step, found) for step, found in counts.items())
+        children = tuple(self._node(scope, step, of_step) for step, of_step in counts.items())
         if scope not in self._counts:
             return TreeNode(name, "waiting", size)
         states = Counter(child.state for child in children)

@@ -1,1 +1,1 @@
-"""What older libraries were imported for, spelled as they spelled it: dagger, dagorama, pydags and dagmate."""
+"""The public names of older libraries, under their own module names: dagger, dagorama, pydags and dagmate."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CoroutineType
@@ -36,14 +36,13 @@ _AT_ONCE: Final = 1e-6
 class Limit:
     """Seconds, None where there is no limit."""
 
-    soft: float | None
-    hard: float | None
+    soft: float | None = None
+    hard: float | None = None
 
 
 def limit_of(options: Mapping[str, Any]) -> Limit | None:
     """Return the limits that a step's options set, or None."""
-    seconds: Sequence[float | None] | None = options.get("timeout")
-    return None if seconds is None else Limit(seconds[0], seconds[1])
+    return Limit(**options["timeout"]) if "timeout" in options else None
 
 
 @contextmanager
@@ -135,13 +134,13 @@ def _raise_soft_limit(signum: int, frame: Any) -> None:
     raise this_process().soft_time_limit()
 
 
-PUT_BACK: Final = {"max": 5, "base": 0.5, "factor": 2.0, "cap": 8.0}
+PUT_BACK: Final = {"max_attempts": 5, "base": 0.5, "factor": 2.0, "maximum": 8.0}
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
 deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
 
 
 def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
-    """Whether a task's policy covers an error. Classes are told by name: none is imported for it.
+    """Return whether a task's policy covers an error. Classes are told by name: none is imported for it.
 
     dagcelery's own errors (a result that cannot be serialized, say) come again each time; they are retried only by a
     policy that names them. A time limit counts as what it would be taken for where it had ended the process.
@@ -158,16 +157,16 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
 
 
 def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
-    """The error that a poisoned piece fails with."""
+    """Return the error that a poisoned piece fails with."""
     if poisoned == "timeout":
-        return TimeLimitExceeded(options["timeout"][1])
+        return TimeLimitExceeded(options["timeout"]["hard"])
     if poisoned == "start_within":
         return NotStarted(queue, options["start_within"], is_served)
     return died(poisoned, deaths)
 
 
 def died(poisoned: str, deaths: int) -> PieceDied:
-    """The error of a piece that was lost as often as it may be, by deaths or alive."""
+    """Return the error of a piece that was lost as often as it may be, by deaths or alive."""
     return PieceDied(deaths * RETURNS_A_DEATH, "returned") if poisoned == "returned" else PieceDied(deaths)
 
 

@@ -1,7 +1,7 @@
-"""Results of tasks that say `cache=` are kept for later calls, of other runs too; whatever goes wrong, it is called.
+"""Results of tasks with `cache=` are kept for later calls, also of other runs. If that fails, the function is called.
 
-A result stands under a name made of all that it depends on: the function's code, the arguments or the key that takes
-their place, and which outputs are kept in which bytes. It is sealed for that name, so that nobody can put it elsewhere.
+The name of a result is made of all that it depends on: the function's code, the arguments or the key that stands for
+them, and how its outputs are encoded. It is sealed for that name, so it cannot be moved to another one.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class Memo:
     """How results of one step's task are named, and become bytes and values again."""
 
     def __init__(self, program: Program, step: Step) -> None:
-        cache, spec = step.options["cache"], program.function_spec(step.target)
+        cache, spec = step.options["cache"], program.function_specs[step.target]
         self.task = f"{spec.module}:{spec.qualname}"
         self.ttl_seconds = float(cache["ttl"])
-        self._most = int(cache["max"])
+        self._most = int(cache["max_bytes"])
         self._key: str | Callable[..., Any] | None = cache.get("key")
         if "key_function" in cache:
             self._key = program.function(cache["key_function"])
         self._outputs = {output.path: output for output in step.outputs}
         numbers = {path: output.codec for path, output in self._outputs.items()}
         self._codecs: dict[Path, Codec] = {path: program.codec(number) for path, number in numbers.items()}
-        kept = [[path, program.codec_spec(number)] for path, number in numbers.items()]
+        kept = [[path, program.codec_specs[number]] for path, number in numbers.items()]
         function = program.function(step.target)
         captures = fingerprint_captures(function)
         if captures is None:
-            wrong = "captures something that cannot be pickled, so its results could be those of another function"
-            raise SerializationError(f"task {self.task}", wrong, "pass it as an argument")
+            problem = "captures something that cannot be pickled, so its results could be those of another function"
+            raise SerializationError(f"task {self.task}", problem, "pass it as an argument")
         text = f"{code_hash(function)} {captures.hex()} {json.dumps(kept, default=_pickled)}"
         self._identity = hashlib.sha256(text.encode())
 
@@ -62,30 +62,30 @@ class Memo:
         """Name the result of a call; None if its arguments have no fingerprint."""
         digest = self._identity.copy()
         if self._key is None:
-            found = fingerprint(arguments)
-            if found is None:
+            digested = fingerprint(arguments)
+            if digested is None:
                 log.warning(
-                    "a result of %s is not kept: its arguments hold code, or what cannot be pickled",
+                    "a result of %s is not kept: its arguments hold code, or an object that cannot be pickled",
                     self.task,
                     extra=_ABOUT,
                 )
                 return None
-            digest.update(b"\0arguments\0" + found)
+            digest.update(b"\0arguments\0" + digested)
         else:
             key = self._key if isinstance(self._key, str) else self._key(**arguments)
             if not isinstance(key, str):
-                wrong = f"is of type {type(key).__name__}"
-                raise InvalidParameters(f"the cache key of {self.task}", wrong, "return a text from the function")
+                problem = f"is of type {type(key).__name__}"
+                raise InvalidParameters(f"the cache key of {self.task}", problem, "return a string from the function")
             digest.update(b"\0key\0" + key.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:40]
 
     def result(self, returned: Any) -> Any:
-        """What is written for a call, and kept: a generator can be read only once, so it becomes a list."""
+        """Return a result as it can be written and kept: a generator can be read only once, so it becomes a list."""
         outputs, codecs = self._outputs.items(), self._codecs
         return _joined({path: as_taken(codecs[path], extract(returned, output)) for path, output in outputs})
 
     def seal(self, keyring: Keyring, entry: str, result: Any) -> bytes | None:
-        """Return a result as sealed bytes; None if they are too many."""
+        """Return a result as sealed bytes, or None if it is larger than the task allows."""
         parts = result.by_path if type(result) is Parts else {_WHOLE: result}
         dumped = [codec.dump(parts[path], f"a result of {self.task}") for path, codec in self._codecs.items()]
         if sum(map(len, dumped)) > self._most:
@@ -107,7 +107,7 @@ class Memo:
 
 
 def memo_of(program: Program, body: int, step: int) -> Memo | None:
-    """Return how results of a step are kept; None if they are not."""
+    """Return how results of a step are kept, or None if they are not."""
     place, cached = (body, step), program.step(body, step)
     if "cache" not in cached.options:
         return None
@@ -120,7 +120,7 @@ def memo_of(program: Program, body: int, step: int) -> Memo | None:
 
 
 class Recollection:
-    """What the cache has for the calls of a claimed piece, or range: found in one read, added in one write."""
+    """The part of the cache for the calls of one claim: read at once before them, and written at once after them."""
 
     def __init__(self, view: RunView, memo: Memo, calls: Iterable[Arguments]) -> None:
         self._view = view
@@ -132,26 +132,26 @@ class Recollection:
         self._hits: list[bool] = []
 
     def result(self, at: int, call: Callable[[], Any]) -> Any:
-        """The result of one of the calls: what is kept of an earlier one, else what `call` returns."""
+        """Return the kept result of one of the calls; if there is none, make the call."""
         entry = self._entries[at]
         if isinstance(entry, Exception):
             raise entry
-        found = self._find(entry) if entry is not None else _NONE
-        self._hits.append(found is not _NONE)
-        if found is not _NONE:
-            return found
+        kept = self._find(entry) if entry is not None else _NONE
+        self._hits.append(kept is not _NONE)
+        if kept is not _NONE:
+            return kept
         returned = call()
         if entry is not None:
             self._add(entry, returned)
         return returned
 
     def skip(self, instead: Any) -> Any:
-        """One of the calls is not to be made; answers what stands in the place of its result."""
+        """Leave out one of the calls, and return what stands in place of its result."""
         self._hits.append(False)
         return instead
 
     def hits(self, calls: int | None = None) -> int:
-        """How many of the first `calls` results, of all, were kept ones."""
+        """Count the kept results among the first `calls`, or among all."""
         return sum(self._hits[:calls])
 
     def keep(self) -> None:
@@ -169,10 +169,10 @@ class Recollection:
 
     def _read(self) -> dict[str, bytes]:
         names = list(dict.fromkeys(entry for entry in self._entries if isinstance(entry, str)))
-        found: Sequence[bytes | None] = ()
+        stored: Sequence[bytes | None] = ()
         with _Harmless(self.memo.task):
-            found = self._view.store.fleet.cache.get(self.memo.task, names) if names else ()
-        return {name: data for name, data in zip(names, found, strict=False) if data is not None}
+            stored = self._view.store.fleet.cache.get(self.memo.task, names) if names else ()
+        return {name: data for name, data in zip(names, stored, strict=False) if data is not None}
 
     def _find(self, entry: str) -> Any:
         stored = self._new.get(entry) or self._known.get(entry)
@@ -189,7 +189,7 @@ class Recollection:
 
 
 class _Harmless:
-    """Lets a block end early, and says why: what cannot be kept or read is computed."""
+    """Lets a block fail, and logs why: a result that cannot be kept or read is computed instead."""
 
     def __init__(self, task: str) -> None:
         self._task = task
@@ -200,7 +200,7 @@ class _Harmless:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, Exception):
             return False
-        log.warning("results of %s are not taken from the cache, or kept: %s", self._task, error, extra=_ABOUT)
+        log.warning("results of %s are neither read from the cache nor kept: %s", self._task, error, extra=_ABOUT)
         return True
 
 

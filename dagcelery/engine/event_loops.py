@@ -85,7 +85,7 @@ class Loop:
             self.loop.call_soon_threadsafe(task.cancel)
 
     def _cancelled(self, task: asyncio.Task[Any], error: BaseException) -> Any:
-        """What becomes of a task that a time limit met while it awaited. It may catch its cancelling, as a function may
+        """Cancel a task that a time limit met while it awaited. It may catch its cancelling, as a function may
         catch the limit.
         """
         task.remove_done_callback(self._end)
@@ -155,8 +155,8 @@ def _run(coroutine: Coroutine[Any, Any, Any], context: Context, loops: list[Loop
 
 
 def _beside() -> ThreadPoolExecutor:
-    """A second thread for coroutines, since an event loop is running in this one; a fork does not inherit it."""
-    known: tuple[int, ThreadPoolExecutor] | None = getattr(_kept, "beside", None)
-    if known is None or known[0] != os.getpid():
-        known = _kept.beside = os.getpid(), ThreadPoolExecutor(1, "dagcelery-loop")
-    return known[1]
+    """Return a second thread for coroutines, since an event loop is running in this one; a fork does not inherit it."""
+    beside: tuple[int, ThreadPoolExecutor] | None = getattr(_kept, "beside", None)
+    if beside is None or beside[0] != os.getpid():
+        beside = _kept.beside = os.getpid(), ThreadPoolExecutor(1, "dagcelery-loop")
+    return beside[1]

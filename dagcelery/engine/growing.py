@@ -1,13 +1,13 @@
-"""A task may return a graph: it is planned here, sealed, and goes on as a child plan in a scope of its own.
+"""A dynamic task may return a graph: it is planned here, sealed, and goes on as a child plan in a scope of its own.
 
-What a task returned is a graph if its plan says that the task is dynamic, and it has a `__dag__`. Nothing else is known
-here of ways to write one: the plan names the function that calls the task so that it may return a graph.
+A returned value is a graph if it has a `__dag__`. This module knows nothing else of ways to write one: the plan names
+the function that calls the task so that it may return a graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -26,11 +26,11 @@ from dagcelery.store.records import Child, ChildPlan, Claim, scope_id
 _KEPT_SHAPES = 256
 
 _shapes: dict[tuple[object, ...], tuple[object, Plan]] = {}
-"""Plans of graphs whose values are open, with the DAGs that they were made of: their ids are in the keys."""
+"""Plans of graphs whose values are left open, with the DAGs that they were made of: their ids are in the keys."""
 
 
 def is_graph(step: Step, returned: object) -> bool:
-    """Whether a dynamic task has returned a graph instead of a value."""
+    """Return whether a dynamic task has returned a graph instead of a value."""
     return "dynamic" in step.options and hasattr(type(returned), "__dag__")
 
 
@@ -38,7 +38,7 @@ def child_of(view: RunView, claim: Claim, step: Step, graph: object, most: int) 
     """Plan a graph that a piece returned. Raises InvalidDag, and NotConfigured for what only signed plans may have."""
     plan = _planned(view, step, graph, most)
     scope = scope_id(view.run_id, claim.scope.id, claim.step, claim.lo)
-    # Nobody else ever reads the plan of a run that this process has to itself, lambdas and all.
+    # The plan of a run that this process has to itself, lambdas and all, is never read again.
     text = b"" if view.is_alone else encode_plan(plan, signed=view.keyring.signed)
     sealed = values.seal_bytes(view.keyring, addresses.scope(view.run_id, scope), claim.attempt, text)
     first = view.number(len(plan.bodies))
@@ -47,37 +47,33 @@ def child_of(view: RunView, claim: Claim, step: Step, graph: object, most: int) 
 
 
 def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
-    from dagcelery.planner.compile import (
-        filled,
-        plan,  # only who makes plans needs to know how
-    )
+    from dagcelery.planner.compile import filled, plan  # most workers never make a plan
 
     dynamic = step.options["dynamic"]
-    codec = view.program.codec_spec(dynamic["codec"])
+    codec = view.program.codec_specs[dynamic["codec"]]
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
+    planned = partial(plan, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
     if shape is None:
-        dag = graph.__dag__()  # type: ignore[attr-defined]
-        made = plan(dag, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
-        if made.bodies[0].params:
-            wrong = (
-                f"was returned by a running task without a value for its parameter {made.bodies[0].params[0].name!r}"
+        whole = planned(graph.__dag__())  # type: ignore[attr-defined]
+        if whole.bodies[0].params:
+            problem = (
+                f"was returned by a running task without a value for its parameter {whole.bodies[0].params[0].name!r}"
             )
-            raise InvalidDag(f"DAG '{made.name}'", wrong, "call it with arguments, and return what the call returns")
-        return made
-    dag, given = shape
+            raise InvalidDag(f"DAG '{whole.name}'", problem, "call it with arguments, and return what the call returns")
+        return whole
+    dag, open_values = shape
     key = id(dag), codec_key(codec), dynamic["queue"], most
-    known = _shapes.get(key)
-    if known is None:
-        made = plan(dag, serializer=codec, queue=dynamic["queue"], max_nodes=most, describe=_described)
-        known = bounded.put(_shapes, key, (dag, made), _KEPT_SHAPES)
-    return filled(known[1], given)
+    kept = _shapes.get(key)
+    if kept is None:
+        kept = bounded.put(_shapes, key, (dag, planned(dag)), _KEPT_SHAPES)
+    return filled(kept[1], open_values)
 
 
 def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functions.Description:
-    """How others find a function: in a worker functions do not change, and are planned again and again.
+    """Describe how other processes find a function; a worker plans the same, unchanged functions again and again.
 
-    Objects that can be called may change, and need not be hashable.
+    Other callable objects may change, and need not be hashable.
     """
     return (_known if isinstance(func, FunctionType) else functions.describe)(func, by_value=by_value)
 

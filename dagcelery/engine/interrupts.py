@@ -1,4 +1,4 @@
-"""What must not disturb a piece, and what must: listeners and logs cannot change a result; a signal ends the process.
+"""Interrupts: a signal ends the process, while listeners and logs cannot disturb a piece.
 
 An exception's class does not say whether a signal or a task raised it, so the handlers of the signals that end a
 process leave a note while messages are worked on. The road not taken: a look at the traceback, in which a
@@ -56,7 +56,7 @@ _here = _Here()
 
 
 def run_in(process: EngineProcess) -> None:
-    """Say what this process is."""
+    """Set what this process is."""
     _here.process = process
 
 
@@ -96,25 +96,25 @@ def noted() -> Iterator[None]:
                 replaced.append((number, noting))
         yield
     finally:
-        for given, noted_by in replaced:
-            is_there = signal.getsignal(given) is noted_by  # else a task or Celery has put another one there
+        for number, put in replaced:
+            is_there = signal.getsignal(number) is put  # else a task or Celery has put another one there
             if is_there:
-                signal.signal(given, noted_by.handler)
+                signal.signal(number, put.handler)
         _note.is_kept, _note.raised = False, None
 
 
 def is_leaving(error: BaseException) -> bool:
-    """Whether an error ends this process, and not just the piece that it hit: the user interrupts it, or Celery stops
-    this worker. An error that a task raises itself, also an exit or an interrupt, is a failure of its piece.
+    """Return whether an error ends this process, and not just the piece that it hit: by an interrupt of the
+    user, or because Celery stops the worker. What a task raises itself, also an exit, only fails its piece.
     """
     if threading.current_thread() is not threading.main_thread():
         return False  # signals interrupt no other thread
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, KeyboardInterrupt | SystemExit):
-        if found is _note.raised:  # a handler may raise anything, and Celery's under the pool solo does
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | SystemExit):
+        if cause is _note.raised:  # a handler may raise anything, and Celery's under the pool solo does
             return True
-        found = found.__cause__
-    return found is not None and (_note.raised is not None or _here.process.is_exiting(found))
+        cause = cause.__cause__
+    return cause is not None and (_note.raised is not None or _here.process.is_exiting(cause))
 
 
 T = TypeVar("T")

@@ -39,15 +39,15 @@ enter: Final = _place.set
 
 
 def current() -> Piece:
-    """The piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
-    found = executing_piece()
-    if found is None:
+    """Return the piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
+    piece = executing_piece()
+    if piece is None:
         raise LookupError("current() was called outside of a running piece; call it inside a task that a run executes")
-    return found
+    return piece
 
 
 def executing_piece() -> Piece | None:
-    """The piece that is being executed, or None."""
+    """Return the piece that is being executed, or None."""
     place = _place.get()
     if place is None:
         return None
@@ -57,13 +57,13 @@ def executing_piece() -> Piece | None:
 
 
 def executing_view() -> RunView | None:
-    """What this process knows of the run that the executing piece belongs to, or None."""
+    """Return the view of the run that the executing piece belongs to, or None."""
     place = _place.get()
     return None if place is None else place[0]
 
 
 def is_executing() -> bool:
-    """Whether this thread executes a piece."""
+    """Return whether this thread executes a piece."""
     return _place.get() is not None
 
 
@@ -100,20 +100,13 @@ class PieceFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
         try:
-            found = executing_piece()
+            piece = executing_piece()
         except Exception:  # its address may have to be read first, and the store may be out of reach
-            found = None
-        said: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
-        if found is not None:
-            text = f" [run={found.run_id} node={found.address} attempt={found.attempt}]"
-            said = {
-                "run": found.run_id,
-                "node": found.address,
-                "index": found.index,
-                "attempt": found.attempt,
-                "piece": text,
-            }
-        for name, value in said.items():
-            if name not in record.__dict__:
-                record.__dict__[name] = value
+            piece = None
+        about: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
+        if piece is not None:
+            about |= {"run": piece.run_id, "node": piece.address, "index": piece.index, "attempt": piece.attempt}
+            about["piece"] = f" [run={piece.run_id} node={piece.address} attempt={piece.attempt}]"
+        for name, value in about.items():
+            record.__dict__.setdefault(name, value)
         return True

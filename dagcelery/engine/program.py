@@ -65,9 +65,9 @@ def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any
     if "hooks" in options:
         options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
     if "dynamic" in options:
-        made = options["dynamic"]
-        made = made | {"driver": numbers.functions[made["driver"]], "codec": numbers.codecs[made["codec"]]}
-        options = {**options, "dynamic": made}
+        dynamic = options["dynamic"]
+        dynamic = dynamic | {"driver": numbers.functions[dynamic["driver"]], "codec": numbers.codecs[dynamic["codec"]]}
+        options = {**options, "dynamic": dynamic}
     if "key_function" in options.get("cache", ()):
         cache = options["cache"]
         options = {**options, "cache": cache | {"key_function": numbers.functions[cache["key_function"]]}}
@@ -83,14 +83,14 @@ def topology_from(topology: Topology, body: int) -> Topology:
 
 
 def identity(spec: FunctionSpec) -> tuple[object, ...]:
-    """The identity of a function: those that travel by value are the same if their bytes are."""
+    """Return the identity of a function: those that travel by value are the same if their bytes are."""
     if spec.module:
         return "function", spec.module, spec.qualname, spec.hash
     return "function", spec.qualname, spec.hash, spec.blob or id(spec.live)
 
 
 def _codec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None) -> Codec | DeserializationError:
-    """A plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
+    """Return a plan's codec; the error of one that cannot be had here is raised to the nodes that need it."""
     try:
         return codecs.from_spec(spec, keyring, imports)
     except DeserializationError as error:
@@ -114,8 +114,8 @@ class Program:
         self._keyring = keyring
         self._imports = imports
         self._mismatch = mismatch
-        self._specs = list(plan.functions)
-        self._codec_specs = list(plan.codecs)
+        self.function_specs = list(plan.functions)
+        self.codec_specs = list(plan.codecs)
         self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
         self._bodies = dict(enumerate(plan.bodies))
         self._homes = {number: (plan, number) for number in self._bodies}
@@ -125,7 +125,7 @@ class Program:
         self._note_options(plan)
 
     def _note_options(self, plan: Plan) -> None:
-        """Remember which options are in use at all, so that nobody asks each step for what no step has."""
+        """Note which options are in use at all, so that steps need not be asked for an option that none of them has."""
         self._options = self._options | {
             option for body in plan.bodies for step in body.steps for option in step.options
         }
@@ -134,13 +134,13 @@ class Program:
         self._is_limited, self.caches = "max_concurrent" in self._options, "cache" in self._options
 
     def own_copy(self) -> Program:
-        """The same program, free to grow: the one that was planned may be used for several runs."""
-        made = copy.copy(self)
-        for name in ("_specs", "_codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
-            setattr(made, name, copy.copy(getattr(self, name)))
-        made._numbers = {identity(spec): number for number, spec in enumerate(self._specs)}
-        made._numbers |= {("codec", codec_key(spec)): number for number, spec in enumerate(self._codec_specs)}
-        return made
+        """Return the same program, free to grow: the one that was planned may be used for several runs."""
+        program = copy.copy(self)
+        for name in ("function_specs", "codec_specs", "_codecs", "_bodies", "_homes", "_functions", "memos"):
+            setattr(program, name, copy.copy(getattr(self, name)))
+        program._numbers = {identity(spec): number for number, spec in enumerate(self.function_specs)}
+        program._numbers |= {("codec", codec_key(spec)): number for number, spec in enumerate(self.codec_specs)}
+        return program
 
     def link(self, first: int, plan: Plan) -> None:
         """Take in a plan that was made while this one runs; its bodies are numbered from `first` on.
@@ -150,44 +150,31 @@ class Program:
         numbers = Numbering(
             first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)]
         )
-        made = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
+        bodies = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
         self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
         self._note_options(plan)
-        self._bodies.update(made)
+        self._bodies.update(bodies)
 
     def _function_number(self, spec: FunctionSpec) -> int:
-        number = self._numbers.setdefault(identity(spec), len(self._specs))
-        if number == len(self._specs):
-            self._specs.append(spec)
+        number = self._numbers.setdefault(identity(spec), len(self.function_specs))
+        if number == len(self.function_specs):
+            self.function_specs.append(spec)
         return number
 
     def _codec_number(self, spec: Mapping[str, Any]) -> int:
-        number = self._numbers.setdefault(("codec", codec_key(spec)), len(self._codec_specs))
-        if number == len(self._codec_specs):
-            self._codec_specs.append(spec)
+        number = self._numbers.setdefault(("codec", codec_key(spec)), len(self.codec_specs))
+        if number == len(self.codec_specs):
+            self.codec_specs.append(spec)
             self._codecs.append(_codec(spec, self._keyring, self._imports))
         return number
 
     def knows(self, body: int) -> bool:
-        """Whether a body is at hand: those of plans made elsewhere have to be read first."""
+        """Return whether a body is at hand: those of plans made elsewhere have to be read first."""
         return body in self._bodies
 
     def home(self, body: int) -> tuple[Plan, int] | None:
-        """The plan that a body belongs to, and its number there; None if it is not at hand."""
+        """Return the plan that a body belongs to, and its number there; None if it is not at hand."""
         return self._homes.get(body)
-
-    @property
-    def functions(self) -> Sequence[FunctionSpec]:
-        """How the functions are found that are known so far."""
-        return tuple(self._specs)
-
-    def function_spec(self, number: int) -> FunctionSpec:
-        """How a function is found."""
-        return self._specs[number]
-
-    def codec_spec(self, number: int) -> Mapping[str, Any]:
-        """The description of a codec."""
-        return self._codec_specs[number]
 
     @property
     def run_quota(self) -> tuple[str, int] | None:
@@ -196,79 +183,78 @@ class Program:
         return None if most is None else (f"runs of {self.plan.name}", int(most))
 
     def quota(self, body: int, step: int) -> tuple[str, int] | None:
-        """The limit of pieces of a step's task that may run, if it has one: its name, and how many there may be."""
+        """Return the limit of running pieces of a step's task, if it has one: its name, and how many there may be."""
         if step < 0 or not self._is_limited:
             return None
-        found = self.step(body, step)
-        most = found.options.get("max_concurrent")
+        task = self.step(body, step)
+        most = task.options.get("max_concurrent")
         if most is None:
             return None
-        spec = self._specs[found.target]
+        spec = self.function_specs[task.target]
         return f"pieces of {spec.module}:{spec.qualname}", int(most)
 
     def codec(self, number: int) -> Codec:
-        """A codec of the plan. Raises DeserializationError where it cannot be had."""
-        found = self._codecs[number]
-        if isinstance(found, DeserializationError):
-            raise found
-        return found
+        """Return a codec of the plan. Raises DeserializationError where it cannot be had."""
+        codec = self._codecs[number]
+        if isinstance(codec, DeserializationError):
+            raise codec
+        return codec
 
     def body(self, number: int) -> Body:
-        """The steps of one scope."""
+        """Return the steps of one scope."""
         return self._bodies[number]
 
     def step(self, body: int, step: int) -> Step:
-        """One step of one body."""
+        """Return one step of one body."""
         return self._bodies[body].steps[step]
 
     def function(self, target: int) -> Callable[..., Any]:
-        """The function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
-        found = self._functions.get(target)
-        if found is None:
-            spec = self._specs[target]
-            found = self._loaded(spec)
-            self._compare(spec, found)
-            self._functions[target] = found
-        return found
+        """Return the function that a task step calls; FunctionNotFound or FunctionNotAllowed where it cannot be had."""
+        function = self._functions.get(target)
+        if function is None:
+            spec = self.function_specs[target]
+            function = self._loaded(spec)
+            self._compare(spec, function)
+            self._functions[target] = function
+        return function
 
     def _loaded(self, spec: FunctionSpec) -> Callable[..., Any]:
         try:
             return functions.load(spec, imports=self._imports, keyring=self._keyring)
         except DagceleryError:
             raise
-        except BaseException as error:  # of a module's body: an interrupt that is no signal's, say
+        except BaseException as error:  # of a module's body: an interrupt that no signal raised, say
             if is_leaving(error):
                 raise
             reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
             raise FunctionNotFound(spec.module, spec.qualname, reason) from error
 
     def is_missing(self, step: Step, error: BaseException) -> bool:
-        """Whether an error says that this process does not have the function of a task step."""
+        """Return whether an error says that this process does not have the function of a task step."""
         if not isinstance(error, FunctionNotFound) or step.kind != "task":
             return False
-        spec = self._specs[step.target]
+        spec = self.function_specs[step.target]
         return (error.module, error.qualname) == (spec.module, spec.qualname)
 
     def callee(self, step: Step) -> Callable[..., Any]:
-        """What a task step calls: its function, by way of what lets it return a graph, if it may."""
+        """Return what a task step calls: its function, or the driver that lets this function return a graph."""
         function = self.function(step.target)
         if not self.may_grow or "dynamic" not in step.options:
             return function
         number = step.options["dynamic"]["driver"]
         driver = self._functions.get(number)
         if driver is None:
-            spec = self._specs[number]
-            # A way to write DAGs is part of this library; whoever may call its functions may import it.
+            spec = self.function_specs[number]
+            # Ways to write DAGs are part of this library: a process that may call their tasks may import them.
             imports = self._imports
             if imports is not None and spec.module in DRIVERS:
                 imports = (spec.module,)
             driver = self._functions[number] = functions.load(spec, imports=imports, keyring=self._keyring)
         return partial(_driven, driver, function)
 
-    def _compare(self, spec: FunctionSpec, found: Callable[..., Any]) -> None:
-        """Say it, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""
-        hash_here = code_hash(found)
-        if self._mismatch == "ignore" or same_code(spec.hash, hash_here):
+    def _compare(self, spec: FunctionSpec, function: Callable[..., Any]) -> None:
+        """Warn, or refuse, if this process has other code than the run was planned with; see `code_mismatch`."""
+        if self._mismatch == "ignore" or same_code(spec.hash, hash_here := code_hash(function)):
             return
         is_refused = self._mismatch == "error"
         wish = '"warn" lets it be called' if is_refused else '"error" refuses it'
@@ -279,23 +265,23 @@ class Program:
         log.warning("%s", mismatch, extra={"action": "code_mismatch", "function": spec.qualname})
 
     def hook(self, options: Mapping[str, Any], event: str) -> Callable[..., Any] | None:
-        """What is to be called at an event, or None."""
+        """Return the function to call at an event, or None."""
         number = options.get("hooks", {}).get(event)
         return None if number is None else self.function(number)
 
     def literal(self, text: str) -> Any:
-        """A literal that was pickled into the plan, loaded anew at each call."""
+        """Return a literal that was pickled into the plan, loaded anew at each call."""
         self._keyring.require_key("a literal that JSON would change")
         return pickles.loads(base64.b64decode(text))
 
     def clock_key(self, body: int, step: int) -> str:
-        """What durations are kept by: the function, or the step where there is none."""
+        """Return the name that durations are kept under: of the function, or of a step without one."""
         if step < 0:
             return {START: "start", HOOK: "hook"}.get(step) or f"close {self._place(body)}"
-        found = self.step(body, step)
-        if found.kind != "task":
-            return f"{found.kind} {self._place(body)}.{step}"
-        spec = self._specs[found.target]
+        named = self.step(body, step)
+        if named.kind != "task":
+            return f"{named.kind} {self._place(body)}.{step}"
+        spec = self.function_specs[named.target]
         return f"{spec.module}:{spec.qualname}:{spec.hash}"
 
     def _place(self, body: int) -> str:
@@ -304,22 +290,22 @@ class Program:
         return str(number) if plan is self.plan else f"{plan.name} {number}"
 
     def most_items(self, body: int, step: int) -> int:
-        """How many items one claim may take, so that committing them stays one small script."""
-        found = self.step(body, step)
-        if "dynamic" in found.options:
+        """Return how many items one claim may take, so that committing them stays one small script."""
+        mapped = self.step(body, step)
+        if "dynamic" in mapped.options:
             return 1  # each of them may become a scope
-        if found.kind != "dag":
+        if mapped.kind != "dag":
             return RANGE_ITEMS
-        plan, number = self._homes[found.target]
+        plan, number = self._homes[mapped.target]
         child = topology(plan)[number]
-        return max(1, 200 // (2 + len(child[START].successors) + len(self.body(found.target).params)))
+        return max(1, 200 // (2 + len(child[START].successors) + len(self.body(mapped.target).params)))
 
     def is_branch(self, body: int, step: int) -> bool:
-        """Whether a step runs its DAG once or not at all, so that there is no item to be told."""
+        """Return whether a step runs its DAG once or not at all, so that its item has no number to be shown."""
         return step >= 0 and "branch" in self.step(body, step).options
 
     def node_name(self, body: int, step: int) -> str:
-        """The node's name in its own scope."""
+        """Return the node's name in its own scope."""
         if step < 0:
             return {START: "(start)", CLOSE: "(close)", HOOK: "(hook)"}[step]
         return self.step(body, step).name

@@ -22,7 +22,7 @@ from dagcelery.text import shown
 
 
 def part_of(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
-    """What lies at `path` within a value; a step that is missing is named."""
+    """Return the part at `path` of a value. An error names the step that is missing."""
     if type(value) is Skipped:
         return value
     for kind, name in path:
@@ -38,24 +38,24 @@ def part_of(value: Any, path: Sequence[tuple[str, str | int]]) -> Any:
 
 
 def choice(condition: Any) -> tuple[list[bool], list[bool], Skipped | None]:
-    """Which branch is taken, as a list with one element and one with none; neither if the condition was skipped."""
+    """Return which branch is taken, as a list of one element and an empty one; both empty for a skipped condition."""
     if type(condition) is Skipped:
         return [], [], condition
     return ([True], [], None) if condition else ([], [True], None)
 
 
 def copied_value(value: Any) -> Any:
-    """A copy of a literal, so that no call sees what another one did to it."""
+    """Return a copy of a literal, so that no call sees what another one did to it."""
     try:
         return objects.copied(value)
     except Exception as error:  # __deepcopy__ and __reduce__ methods raise what they like
-        right = "pass plain data, and open files, locks and connections where they are used"
+        remedy = "pass plain data, and open files, locks and connections where they are used"
         culprit = f"a literal of type {type(value).__name__}"
-        raise SerializationError(culprit, f"cannot be copied: {error}", right) from error
+        raise SerializationError(culprit, f"cannot be copied: {error}", remedy) from error
 
 
 class Reader:
-    """The values of one scope, as an expression reads them. `claim` saves the reading of what came with a claim."""
+    """The values of one scope, as an expression reads them. Values that came with `claim` need not be read again."""
 
     def __init__(self, view: RunView, scope: Scope, claim: Claim | None = None) -> None:
         self.view = view
@@ -69,12 +69,12 @@ class Reader:
             return
         wanted = [token for expr in exprs for token, reading in tokens(expr) if reading == "whole"]
         if len(wanted) > MOST_INPUTS:
-            found = self.view.store.reader.values(self.view.run_id, self.scope.id, wanted)
-            self._ahead = dict(zip(wanted, found, strict=True))
+            stored = self.view.store.reader.values(self.view.run_id, self.scope.id, wanted)
+            self._ahead = dict(zip(wanted, stored, strict=True))
 
     # -- whole values -----------------------------------------------------------------------------
     def whole(self, token: str, *, lazy: bool = False) -> Any:
-        """A whole value, decoded anew at each call; of a fan-out or split output the list of its elements."""
+        """Return a whole value, decoded anew at each call; of a fan-out or split output the list of its elements."""
         scope, name = self.view.resolve(self.scope.id, token)
         over = self.view.list_over(scope, name)
         if over is not None:
@@ -114,7 +114,7 @@ class Reader:
 
     # -- elements ---------------------------------------------------------------------------------
     def column(self, token: str, lo: int, hi: int) -> list[Any]:
-        """Elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
+        """Return elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
         if hi <= lo:
             return []
         scope, name = self.view.resolve(self.scope.id, token)
@@ -140,16 +140,16 @@ class Reader:
         """Decode blocks and lay those of later attempts over those of earlier ones."""
         if len(blocks) == 1 and blocks[0].lo == lo and blocks[0].hi == hi:
             return self._open(scope, token, blocks[0])
-        found: list[Any] = [_ABSENT] * (hi - lo)
+        laid: list[Any] = [_ABSENT] * (hi - lo)
         for block in sorted(blocks, key=lambda b: b.attempt):
             items = self._open(scope, token, block)
             first, last = max(lo, block.lo), min(hi, block.hi)
             if first < last:
-                found[first - lo : last - lo] = items[first - block.lo : last - block.lo]
-        if any(item is _ABSENT for item in found):
-            gap = found.index(_ABSENT)
+                laid[first - lo : last - lo] = items[first - block.lo : last - block.lo]
+        if any(item is _ABSENT for item in laid):
+            gap = laid.index(_ABSENT)
             raise missing(self.view, scope, token, lo + gap, lo + gap + 1)
-        return found
+        return laid
 
     def _open(self, scope: str, token: str, block: Block) -> list[Any]:
         view = self.view
@@ -161,7 +161,7 @@ class Reader:
 
     # -- expressions ------------------------------------------------------------------------------
     def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
-        """The value of an expression; `element` answers what ``each`` means for one item."""
+        """Return the value of an expression; `element` gives the value of an ``each`` for one item."""
         match expr[0]:
             case "lit" | "live":
                 return copied_value(expr[1])
@@ -177,8 +177,8 @@ class Reader:
             case "choice":
                 return choice(self.evaluate(expr[1], element))
             case "first":
-                found = list(self._items(expr[1][1], element))
-                return found[0] if found else self.evaluate(expr[2], element)
+                items = list(self._items(expr[1][1], element))
+                return items[0] if items else self.evaluate(expr[2], element)
             case "dict":
                 return {self.evaluate(k, element): self.evaluate(v, element) for k, v in expr[1]}
             case "tuple":
@@ -196,12 +196,12 @@ class Reader:
                 yield self.evaluate(item, element)
 
     def _splice(self, template: Expr, over: str) -> Iterator[Any]:
-        """One element per item of `over`; the columns are read a cell at a time."""
+        """Return one element per item of `over`; the columns are read a cell at a time."""
         count = self.view.count(self.scope.id, over)
         names = sorted({token for token, reading in tokens(template, spliced=True) if reading == "spliced"})
         for lo in range(0, count, CELL):
             hi = min(lo + CELL, count)
-            # What travelled with a claim are the elements of the step's own items, and not those that are wanted here.
+            # With a claim travel the elements of the step's own items, and not those that are wanted here.
             columns = {n: list(self._elements(*self.view.resolve(self.scope.id, n), lo, hi)) for n in names}
             for at in range(hi - lo):
                 row = {name: column[at] for name, column in columns.items()}
@@ -251,10 +251,10 @@ class Rows:
         return self._read(token)[index - self._lo]
 
     def _read(self, token: str) -> list[Any]:
-        found = self._elements.get(token)
-        if found is None:
-            found = self._elements[token] = self._reader.column(token, self._lo, self._hi)
-        return found
+        column = self._elements.get(token)
+        if column is None:
+            column = self._elements[token] = self._reader.column(token, self._lo, self._hi)
+        return column
 
     def _column(self, name: str, expr: Expr) -> Iterator[Any]:
         lazy = name in self._step.lazy

@@ -89,7 +89,7 @@ class RunView:
             self.enter(self.generation)
 
     def deadline(self) -> float | None:
-        """When the run will be ended, in seconds since the epoch; None if it may take its time.
+        """Return when the run will be ended, in seconds since the epoch; None if it may take its time.
 
         A resumed run has another one: what is known is asked for again now and then.
         """
@@ -100,29 +100,29 @@ class RunView:
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
         name = f"{body}.{step}"
-        known = self.fanouts.pop(name, None)
-        if known is None:
+        fan_out = self.fanouts.pop(name, None)
+        if fan_out is None:
             if self.program.is_branch(body, step):  # it has one item at most
                 return
-            known = self.program.clock_key(body, step), self.program.most_items(body, step)
-        bounded.put(self.fanouts, name, known, _FANOUTS)  # each claim names them all: the least recently met go
+            fan_out = self.program.clock_key(body, step), self.program.most_items(body, step)
+        bounded.put(self.fanouts, name, fan_out, _FANOUTS)  # each claim names them all: the least recently met go
 
     # -- scopes, and plans that were made while the run goes on ------------------------------------
     def scope(self, name: str) -> Scope:
-        """Where a scope hangs; its name proves it."""
-        found = self._scopes.get(name)
-        if found is None:
+        """Return where a scope hangs; its name proves it."""
+        scope = self._scopes.get(name)
+        if scope is None:
             record = self.store.reader.scope(self.run_id, name)
             if record is None:
                 raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
-            found = self.trust(record)
-        return found
+            scope = self.trust(record)
+        return scope
 
     def trust(self, scope: Scope) -> Scope:
         """Check that a scope hangs where its record says, and have its plan at hand."""
-        known = self._scopes.get(scope.id)
-        if known is not None and known.body == scope.body:
-            return known
+        trusted = self._scopes.get(scope.id)
+        if trusted is not None and trusted.body == scope.body:
+            return trusted
         if scope_id(self.run_id, scope.parent, scope.step, scope.index) != scope.id:
             raise BadSignature(f"scope {scope.id} of run {self.run_id}", "its record names another place")
         if not self._has_own_plan(scope) and not self._is_entered(scope):
@@ -135,12 +135,12 @@ class RunView:
         return scope
 
     def _is_entered(self, scope: Scope) -> bool:
-        """Whether the step that a scope hangs at enters its body."""
+        """Return whether the step that a scope hangs at enters its body."""
         around = self.body(scope.parent).steps
         return scope.step < len(around) and around[scope.step].target == scope.body
 
     def body(self, scope: str) -> Body:
-        """The body that a scope runs. Whoever finds a scope may take in its plan, and have another program then."""
+        """Return the body that a scope runs. To find the scope may mean to take in its plan, in a new program."""
         place = self.scope(scope)
         return self.program.body(place.body)
 
@@ -148,7 +148,7 @@ class RunView:
         self._scopes, self._paths = {ROOT: Scope(ROOT)}, {ROOT: ""}
 
     def _has_own_plan(self, scope: Scope) -> bool:
-        """Whether a scope runs a plan that a piece made, and not a body of the plan around it."""
+        """Return whether a scope runs a plan that a piece made, and not a body of the plan around it."""
         if self.is_planned(scope.body):
             return False
         owner = self.scope_of(scope.body)
@@ -163,11 +163,11 @@ class RunView:
 
     # -- plans that pieces made --------------------------------------------------------------------
     def is_planned(self, body: int) -> bool:
-        """Whether a body belongs to the plan that was submitted."""
+        """Return whether a body belongs to the plan that was submitted."""
         return body < len(self._planned.plan.bodies)
 
     def scope_of(self, body: int) -> str | None:
-        """The scope whose plan begins with a body; None if none begins there."""
+        """Return the scope whose plan begins with a body; None if none begins there."""
         owner = self._owners.get(body)
         if owner is None and not self.program.knows(body):
             return self._read(body)
@@ -177,18 +177,18 @@ class RunView:
         return owner
 
     def scopes_of(self, bodies: Sequence[int]) -> Iterator[tuple[int, str]]:
-        """The scopes whose plans begin with one of these bodies, with that body; their plans are at hand then."""
+        """Yield, after its body, each scope whose plan begins with one of these bodies; the plan is at hand then."""
         unknown = [body for body in bodies if not self.program.knows(body)]
-        found = dict(zip(unknown, self.store.reader.child_plans(self.run_id, unknown), strict=True))
+        plans = dict(zip(unknown, self.store.reader.child_plans(self.run_id, unknown), strict=True))
         for body in bodies:
-            made = found.get(body)
-            scope = self._owners.get(body) if made is None else self._take_in(body, *made)
+            stored = plans.get(body)
+            scope = self._owners.get(body) if stored is None else self._take_in(body, *stored)
             if scope is not None:
                 yield body, scope
 
     def _read(self, body: int) -> str | None:
-        found = self.store.reader.child_plans(self.run_id, [body])[0]
-        return None if found is None else self._take_in(body, *found)
+        stored = self.store.reader.child_plans(self.run_id, [body])[0]
+        return None if stored is None else self._take_in(body, *stored)
 
     def _take_in(self, body: int, scope: str, sealed: bytes) -> str:
         _, text = values.open_bytes(self.keyring, addresses.scope(self.run_id, scope), sealed)
@@ -208,7 +208,7 @@ class RunView:
             self._owners[first] = scope
 
     def number(self, bodies: int) -> int:
-        """Numbers for the bodies of a plan that a piece made, fetched some at a time; answers the first one."""
+        """Reserve numbers for the bodies of a plan that a piece made, and return the first one."""
         with self._lock:
             if self._free_numbers < bodies:
                 self._free_numbers = max(bodies, _NUMBERS)
@@ -231,12 +231,12 @@ class RunView:
 
     # -- addresses --------------------------------------------------------------------------------
     def address(self, scope: Scope, step: int, index: int = -1) -> str:
-        """A piece's address as people read it: ``train[3]/fit[0]``."""
+        """Return a piece's address as people read it: ``train[3]/fit[0]``."""
         path = self.path(scope)
         return path + self._name(scope, step, index) if step >= 0 else path.removesuffix("/")
 
     def path(self, scope: Scope) -> str:
-        """What stands in front of the names of a scope's steps: ``train[3]/``."""
+        """Return the address in front of the names of a scope's steps: ``train[3]/``."""
         way = []
         while scope.id not in self._paths:
             way.append(scope)
@@ -255,27 +255,27 @@ class RunView:
         return name if index < 0 or self.program.is_branch(scope.body, step) else f"{name}[{index}]"
 
     def piece_address(self, piece: str) -> str:
-        """A piece's address as people read it, from its name in the store."""
+        """Return a piece's address as people read it, from its name in the store."""
         scope, step, index = PieceId.parse(piece)
         return self.address(self.scope(scope), step, index)
 
     def count(self, scope: str, token: str) -> int:
-        """The signed length of a split list that `token` names in `scope`."""
+        """Return the signed length of a split list that `token` names in `scope`."""
         scope, token = self.resolve(scope, token)
         counts = self._counts  # what is read now belongs to this generation, whatever this view enters meanwhile
-        found = counts.get((scope, token))
-        if found is None:
+        count = counts.get((scope, token))
+        if count is None:
             stored = self.store.reader.values(self.run_id, scope, [token + "#"])[0]
             if stored is None:
                 raise missing(self, scope, token)
             try:
-                found = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+                count = values.open_items(self.keyring, self.run_id, scope, token, stored).count
             except UNREADABLE as error:
                 raise located(self, error, scope, token) from error
             if len(counts) > 10_000:
                 counts.clear()
-            counts[scope, token] = found
-        return found
+            counts[scope, token] = count
+        return count
 
     def resolve(self, scope: str, token: str) -> tuple[str, str]:
         """Follow the carets at the front of a token."""
@@ -284,7 +284,7 @@ class RunView:
         return scope, token
 
     def codec(self, scope: str, token: str) -> Codec:
-        """The codec of a value that `token` names right in `scope`."""
+        """Return the codec of a value that `token` names right in `scope`."""
         body = self.body(scope)
         if token.startswith("$"):
             number = next(param.codec for param in body.params if param.name == token[1:])
@@ -294,7 +294,7 @@ class RunView:
         return self.program.codec(number)
 
     def list_over(self, scope: str, token: str) -> str | None:
-        """The token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
+        """Return the token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""
         if token.startswith("$"):
             return None
         step_index, output = token.split(".")
@@ -316,9 +316,9 @@ def named(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -> 
         owner = f" of node '{around}'" if around else ""
         return f"parameter '{token[1:]}'{at}{owner}"
     step, output = map(int, token.split("."))
-    found = view.program.step(place.body, step)
-    address, name = view.address(place, step), found.outputs[output].name
-    if found.over is not None:  # its items are pieces, which have addresses of their own
+    producer = view.program.step(place.body, step)
+    address, name = view.address(place, step), producer.outputs[output].name
+    if producer.over is not None:  # its items are pieces, which have addresses of their own
         return f"output '{name}' of node '{address}{at}'"
     return f"output '{name}'{at} of node '{address}'"
 
@@ -341,12 +341,12 @@ def missing(view: RunView, scope: str, token: str, lo: int = -1, hi: int = -1) -
     """Return the error of a value that is not there, or not any more."""
     culprit = f"value {token} of scope {scope}"
     if _is_freed(view, scope, token):
-        wrong = 'it was freed when its last reader had finished, because its DAG says keep="outputs"'
-        found: DeserializationError = ValueFreed(culprit, wrong, "return it from the DAG, or keep everything")
+        problem = 'it was freed when its last reader had finished, because its DAG says keep="outputs"'
+        error: DeserializationError = ValueFreed(culprit, problem, "return it from the DAG, or keep everything")
     else:
-        right = "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again"
-        found = DeserializationError(culprit, "it is not in the store", right)
-    return located(view, found, scope, token, lo, hi)
+        remedy = "results live as long as DAGCELERY_TTL_SECONDS says; run the DAG again"
+        error = DeserializationError(culprit, "it is not in the store", remedy)
+    return located(view, error, scope, token, lo, hi)
 
 
 def _is_freed(view: RunView, scope: str, token: str) -> bool:

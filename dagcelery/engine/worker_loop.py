@@ -41,7 +41,7 @@ from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId
 _KEPT = 20
 
 RANGE_TARGET_SECONDS = 0.05
-"""What one claim of a fan-out should take."""
+"""How long one claim of a fan-out should take."""
 
 
 class Durations:
@@ -58,12 +58,12 @@ class Durations:
         samples.append(seconds)
 
     def longest(self, function: str) -> float | None:
-        """The longest of the last calls, or None if there was none."""
+        """Return the longest of the last calls, or None if there was none."""
         samples = self._samples.get(function)
         return max(samples) if samples else None
 
     def range_size(self, function: str, most: int) -> int:
-        """How many items fit into one claim; one while nothing is known."""
+        """Return how many items fit into one claim; one while nothing is known."""
         longest = self.longest(function)
         if longest is None:
             return 1
@@ -79,16 +79,10 @@ _WAKE_UP_SECONDS = 10.0
 
 
 class WorkerLoop:
-    """One message's stay in a run. A link of a chain does `steps` itself and leaves `then` to the chain."""
+    """The work that one message causes in a run. Steps that are `carried` by a chain need no messages of their own."""
 
     def __init__(
-        self,
-        engine: Engine,
-        view: RunView,
-        queue: str,
-        message: str,
-        steps: Sequence[str] = (),
-        then: str = "",
+        self, engine: Engine, view: RunView, queue: str, message: str = "", carried: Collection[str] = ()
     ) -> None:
         self._engine = engine
         self._store = engine.store
@@ -96,7 +90,7 @@ class WorkerLoop:
         self._run = view.run_id
         self._queue = queue
         self._message = message
-        self._carried = frozenset((*steps, then)) if then else frozenset()
+        self._carried = frozenset(carried)
         self._owner = engine.owner
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
@@ -148,7 +142,7 @@ class WorkerLoop:
         )
 
     def _ranges(self) -> dict[str, int]:
-        """How many items to claim at once of the fan-outs that this process has met."""
+        """Return how many items to claim at once of the fan-outs that this process has met."""
         sizes = {}
         for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
             size = self._engine.durations.range_size(clock_key, most)
@@ -265,7 +259,7 @@ class WorkerLoop:
 
     @contextmanager
     def _losing_messages(self) -> Iterator[None]:
-        """A message that cannot be sent is a lost one. The piece that this process holds must not be lost with it."""
+        """Take a message that cannot be sent for a lost one: the piece in hand must not be lost with it."""
         try:
             yield
         except BaseException as error:
@@ -304,26 +298,34 @@ class Engine(RunControl):
         return f"{self._worker_id}:{os.getpid()}:{threading.get_ident()}"
 
     def token(self) -> str:
-        """A name for one claiming call that no other call has."""
+        """Return a name for one claiming call that no other call has."""
         return f"{os.getpid()}-{next(self._calls)}-{time.time_ns()}"
 
     def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
-        view = self.find_view(run_id)
-        if view is not None:
-            with noted(), view.in_use():
-                WorkerLoop(self, view, queue, message).work(focus)
+        with self._looping(run_id, queue, message) as loop:
+            if loop is not None:
+                loop.work(focus)
 
     def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
-        view = self.find_view(run_id)
-        if view is not None:
-            with noted(), view.in_use():
-                WorkerLoop(self, view, queue, "").fail(step)
+        with self._looping(run_id, queue) as loop:
+            if loop is not None:
+                loop.fail(step)
 
     def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
+        with self._looping(run_id, queue, message, (*steps, then)) as loop:
+            if loop is not None:
+                loop.work_on(steps)
+
+    @contextmanager
+    def _looping(
+        self, run_id: str, queue: str, message: str = "", carried: Collection[str] = ()
+    ) -> Iterator[WorkerLoop | None]:
         view = self.find_view(run_id)
-        if view is not None:
+        if view is None:
+            yield None
+        else:
             with noted(), view.in_use():
-                WorkerLoop(self, view, queue, message, steps, then).work_on(steps)
+                yield WorkerLoop(self, view, queue, message, carried)

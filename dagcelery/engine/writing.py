@@ -92,20 +92,20 @@ class Writer:
                 value = extract(returned, output)
                 extracted[output.path] = objects.listed(value) if self._is_used_up(step, output, value) else value
             value, codec = extracted[output.path], self._view.program.codec(output.codec)
-            who = f"output '{output.name}' of node '{culprit}'"
+            name = f"output '{output.name}' of node '{culprit}'"
             if output.split:
-                self.split(sealed, token, codec, value, who)
+                self.split(sealed, token, codec, value, name)
             elif type(value) is list and _has_twin(step, output):
                 address = addresses.value(self._view.run_id, self._scope, token)
                 sealed.values[token] = values.seal_split_mark(self._view.keyring, address, self._attempt)
             else:
-                taken = self.taken(sealed, token, codec, value, who, is_declared=output.iterable)
+                taken = self.taken(sealed, token, codec, value, name, is_declared=output.iterable)
                 extracted[output.path] = taken
         return sealed
 
     def _is_used_up(self, step: Step, output: StoredOutput, value: Any) -> bool:
-        """Whether one of several outputs would leave nothing of an iterator to the others, as a codec that writes its
-        elements does.
+        """Return whether one of several outputs would use up an iterator, as a codec that writes its elements does, and
+        leave nothing to the others.
         """
         if not isinstance(value, Iterator):
             return False
@@ -145,7 +145,7 @@ class Writer:
         )
 
     def split(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
-        """Seal the elements of an iterable in blocks, and its length beside them; what was skipped has none."""
+        """Seal the elements of an iterable in blocks, and its length beside them; a skipped value has none."""
         try:
             elements = iter(() if type(value) is Skipped else value)
         except TypeError:
@@ -195,8 +195,8 @@ class Writer:
 
     def items(self, number: int, step: Step, lo: int, returned: Sequence[Any], culprit: str) -> list[Block]:
         """Seal the results of items ``[lo, lo + len(returned))`` of a fan-out, in blocks of a cell or 64 KB."""
-        made = []
-        is_plain = not self._view.program.caches  # else parts may stand for what was returned
+        blocks: list[Block] = []
+        is_plain = not self._view.program.caches  # else parts may stand for a returned value
         is_dumped = any(type(value) is Dumped for value in returned)
         for at, output in enumerate(step.outputs):
             codec = self._view.program.codec(output.codec)
@@ -206,14 +206,14 @@ class Writer:
             elif output.path or not is_plain:
                 column = [extract(value, output) for value in returned]
             for first, last in cells(lo, lo + len(returned)):
-                part, who = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
-                made += self._blocks(f"{number}.{at}", codec, first, part, who, is_dumped=is_dumped)
-        return made
+                part, name = column[first - lo : last - lo], f"output '{output.name}' of node '{culprit}'"
+                blocks += self._blocks(f"{number}.{at}", codec, first, part, name, is_dumped=is_dumped)
+        return blocks
 
     def _blocks(
         self, token: str, codec: Codec, lo: int, items: Sequence[Any], culprit: str, *, is_dumped: bool
     ) -> list[Block]:
-        """Whoever reads one element reads its block: of large elements a block holds few."""
+        """Seal elements in blocks that hold few of them if they are large: to read one element is to read its block."""
         if self._view.program.may_skip and any(type(item) is Skipped for item in items):
             return [self.block(token, codec, lo + at, [item], culprit, is_dumped) for at, item in enumerate(items)]
         try:
@@ -224,7 +224,7 @@ class Writer:
             parts = 2
         else:
             if len(items) == 1 or len(body) <= BLOCK_BYTES:
-                return [self._block(token, codec, lo, lo + len(items), body)]
+                return [self._block(token, lo, lo + len(items), body)]
             parts = math.ceil(len(body) / BLOCK_BYTES)
         size = math.ceil(len(items) / parts)
         cut = [
@@ -244,11 +244,11 @@ class Writer:
         """Seal consecutive elements of a list together; one that was skipped stands alone."""
         if type(items[0]) is Skipped:
             return self.skipped(token, lo, items[0])
-        return self._block(token, codec, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
+        return self._block(token, lo, lo + len(items), self._body(codec, items, lo, culprit, is_dumped))
 
-    def _block(self, token: str, codec: Codec, lo: int, hi: int, body: bytes) -> Block:
+    def _block(self, token: str, lo: int, hi: int, body: bytes) -> Block:
         view, address = self._view, addresses.block(self._view.run_id, self._scope, token, lo, hi)
-        data = values.seal_body(view.keyring, codec, address, self._attempt, body, view.folder)
+        data = values.seal_body(view.keyring, address, self._attempt, body, view.folder)
         return Block(token, lo, hi, self._attempt, data)
 
     def skipped(self, token: str, index: int, skipped: Skipped) -> Block:
@@ -259,7 +259,7 @@ class Writer:
 
 
 def extract(returned: Any, output: StoredOutput) -> Any:
-    """Follow an output's path into a returned value; a step that is missing is named."""
+    """Follow an output's path into a returned value. An error names the part that is missing."""
     if type(returned) in _STAND_INS:
         return returned.by_path[output.path] if type(returned) is Parts else returned
     value = returned
@@ -307,7 +307,7 @@ def cells(lo: int, hi: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_listed(codec: Codec, value: Any, *, is_declared: bool = False) -> bool:
-    """Whether a value that its codec refuses is written as the list of its elements.
+    """Return whether a value that its codec refuses is written as the list of its elements.
 
     Its other readers make no difference. No element may be lost that the codec took before it gave up: our codecs take
     none.

@@ -166,7 +166,7 @@ class ValuesStage(Stage):
     Two runs of a pipeline never see each other's values. Outside of a run there are none.
     """
 
-    _values: StageValues | None = None
+    _place_of_values: StageValues | None = None
 
     def read(self, key: str) -> Any:
         """Return a copy of the value that a stage of this run has written.
@@ -193,11 +193,11 @@ class ValuesStage(Stage):
         """Delete the values that would stay when a run is over."""
         values = self._stage_values()
         if values is not None:
-            values.forget(run_id)
+            values.delete_all(run_id)
 
     def _stage_values(self) -> StageValues | None:
         """Return the place of the values; None means beside the run."""
-        return self._values
+        return self._place_of_values
 
 
 class RedisStage(ValuesStage):
@@ -210,7 +210,7 @@ class RedisStage(ValuesStage):
         if redis_instance is not None:
             from dagcelery.client import stage_cache
 
-            self._values = stage_cache.elsewhere(redis_instance)
+            self._place_of_values = stage_cache.elsewhere(redis_instance)
 
 
 class DiskCacheStage(ValuesStage):
@@ -223,12 +223,12 @@ class DiskCacheStage(ValuesStage):
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         from dagcelery.client import stage_cache
 
-        self._values = stage_cache.in_folder(directory)
+        self._place_of_values = stage_cache.in_folder(directory)
 
     def _stage_values(self) -> StageValues | None:
-        if self._values is None:  # the constructor of a derived class did not call this one
+        if self._place_of_values is None:  # the constructor of a derived class did not call this one
             DiskCacheStage.__init__(self)
-        return self._values
+        return self._place_of_values
 
 
 _SECONDS: Final = 60.0

@@ -7,7 +7,7 @@
 """
 
 from dagcelery.local.cluster import Cluster, cluster
-from dagcelery.local.processes import Process
+from dagcelery.local.guard import Process
 from dagcelery.local.server import Server
 
 __all__ = ["Cluster", "Process", "Server", "cluster"]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagcelery.errors import DagceleryError, InvalidParameters, InvalidSetting, NotConfigured
-from dagcelery.local.processes import Guard, Process, tail
+from dagcelery.local.guard import Guard, Process, tail
 from dagcelery.local.server import Server
 from dagcelery.model.options import words
 from dagcelery.planner.routing import DEFAULT, queue_for

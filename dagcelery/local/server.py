@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from dagcelery.errors import DagceleryError, NotConfigured
-from dagcelery.local.processes import Guard, Process, tail
+from dagcelery.local.guard import Guard, Process, tail
 
 BINARY_VARIABLE = "DAGCELERY_SERVER_BINARY"
 START_SECONDS = 10.0

@@ -1,7 +1,7 @@
 """Options say how a task or a DAG is run: where, when, how often, in which bytes; never what it means.
 
-Policies say what happens when a task fails or takes too long, serializers how values become bytes. All are values,
-valid once they exist. The keywords of `@task`, `@dag` and `options` are listed here as well, and only here.
+Policies say what happens when a task fails or takes too long. All are values, valid once they exist. The keywords of
+`@task`, `@dag` and `options` are listed here as well, and only here.
 """
 
 from __future__ import annotations
@@ -9,16 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Literal,
-    TypeAlias,
-    TypedDict,
-    TypeGuard,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.model.serializing import Serialize, Serializer, check_serializer
@@ -208,6 +199,10 @@ def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
 
 
 Hook: TypeAlias = Callable[..., object]
+
+
+POLICIES: Final = ("retry", "timeout", "start_within", "max_concurrent", "cache")
+"""The options of a task that workers and the store read, by these names and those of their fields."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

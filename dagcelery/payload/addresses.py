@@ -1,8 +1,8 @@
-"""Every place where sealed bytes may stand has one address; each kind of address is spelled in one function.
+"""Every place where sealed bytes may be kept has one address; each kind of address is spelled in one function.
 
 An address is part of what is signed, so bytes that were moved elsewhere no longer verify. Its parts are
 joined by NUL. Run ids and scope ids are ours and hold none; a token may hold anything, as parameters have any
-name, and therefore stands last: no two places share an address.
+name, and therefore comes last: no two places share an address.
 """
 
 from __future__ import annotations

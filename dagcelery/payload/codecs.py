@@ -61,7 +61,10 @@ class AsJSON:
     extension: ClassVar[str] = "json"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value` as UTF-8; raises SerializationError naming the path to what JSON would change."""
+        """Write `value` as UTF-8.
+
+        Raises SerializationError naming the path to what JSON would change.
+        """
         writer.write(JsonCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -76,7 +79,10 @@ class AsPickle:
     extension: ClassVar[str] = "pickle"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError if it holds something like an open file or a lock."""
+        """Write `value`.
+
+        Raises SerializationError if it holds something like an open file or a lock.
+        """
         writer.write(PickleCodec(self).dump(value))
 
     def deserialize(self, reader: BinaryIO) -> Any:
@@ -179,11 +185,9 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return _bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value of JSON text."""
         try:
             return strict_json.decode(data, self.restore)
         except Unreadable as error:
@@ -193,22 +197,18 @@ class JsonCodec(BytesCodec):
             raise DeserializationError(named(culprit), f"is not JSON: {error}", "read it as it was written") from error
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array; the indentation is left out."""
         return self._compact.encode(values if type(values) is list else list(values), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return the value as JSON text; the indentation is left out."""
         return self._compact.encode(value, culprit)
 
     def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
-        """Return the elements of a JSON array that has `count` of them."""
         values = self.load(data, culprit)
         if type(values) is not list or len(values) != count:
             raise _miscounted(culprit, len(values) if type(values) is list else 0, count)
         return values
 
     def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return the JSON array of elements that are JSON texts already."""
         return b"[" + b",".join(parts) + b"]"
 
 
@@ -218,7 +218,6 @@ class PickleCodec(BytesCodec):
     __slots__ = ()
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` pickled; classes and functions of scripts travel with it."""
         if type(value) in _ATOMS:
             return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
@@ -232,7 +231,6 @@ class PickleCodec(BytesCodec):
         return _bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value that was pickled; its bytes must have been verified."""
         try:
             return pickles.loads(data)
         except Exception as error:  # so do __setstate__ methods and imports
@@ -259,7 +257,10 @@ _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(
 
 
 def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it; NotConfigured if it takes pickle and there is no signing key."""
+    """Return `serializer` as a plan says it.
+
+    Raises NotConfigured if it takes pickle and no signing key is set.
+    """
     if type(serializer) is AsJSON:
         return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
     if type(serializer) is AsPickle:
@@ -312,7 +313,7 @@ def _built(spec: Mapping[str, Any], keyring: Keyring) -> AnySerializer:
 
 
 def _renamed(error: SerializationError | DeserializationError, culprit: Culprit) -> str:
-    """Return what an error is about, with the name of the value in the place of what a serializer calls it."""
+    """Return what an error is about, with the value's own name instead of the serializer's "the value"."""
     path = error.culprit.removeprefix(VALUE)
     name = named(culprit)
     if path == error.culprit:
@@ -403,19 +404,15 @@ class ModelsCodec(JsonCodec):
         return {kind: name for name, kind in self.classes.items()}
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as UTF-8 JSON."""
         return super().dump(self._lowered(value, culprit), culprit, limit)
 
     def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return the values as one JSON array."""
         return super().dump_many(self._lowered(list(values), culprit), culprit, lo)
 
     def dump_part(self, value: Any, culprit: Culprit = "the value") -> bytes:
-        """Return one value as JSON text."""
         return super().dump_part(self._lowered(value, culprit), culprit)
 
     def restore(self, kind: str, name: str, state: Any) -> Any:
-        """Return an object that was written."""
         return models.restored(kind, name, state, self.classes)
 
     def _lowered(self, value: Any, culprit: Culprit) -> Any:

@@ -103,14 +103,14 @@ def message(error: BaseException) -> str:
     """Return what an error says, whatever its `__str__` does."""
     try:
         return str(error)
-    except Exception as broken:  # somebody's __str__
+    except Exception as broken:  # a __str__ of the user's
         return f"<its message cannot be shown: __str__ raised {type(broken).__name__}>"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, _from_users_code(error.__traceback__)))
-    except Exception:  # somebody's __str__ or __repr__, reached by way of a cause or of a note
+    except Exception:  # a __str__ or __repr__ of the user's, reached through a cause or a note
         return "".join(traceback.format_tb(error.__traceback__))
 
 

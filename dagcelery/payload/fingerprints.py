@@ -41,7 +41,7 @@ def fingerprint(arguments: Mapping[str, Any]) -> bytes | None:
     """Return 32 bytes that differ if any argument differs, in type too; None where that cannot be known.
 
     Equal plain values, in lists, tuples, sets and dicts, have equal fingerprints. Other objects that are equal may have
-    different ones, but two that differ never have the same. There is none for code as an argument, or within one: a
+    different ones, but two that differ never have the same. Code as an argument, or within one, has none: a
     function calls others, which may change while it does not.
     """
     return _fingerprint(arguments, code=False)
@@ -115,7 +115,7 @@ def _stand_in(*_: object) -> None:
 
 
 class _CodePickler(CanonicalPickler):
-    """Pickles objects with the code of classes and functions in the place of their names.
+    """Pickles objects with the code of classes and functions instead of their names.
 
     A pickle names classes and functions, so it stays the same when these are edited.
     """

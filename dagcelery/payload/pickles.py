@@ -59,7 +59,7 @@ def found(module: str, qualname: str) -> Any:
 
 
 def reference(value: Any) -> tuple[str, str] | None:
-    """Return the names by which `value` is found in other processes if it stands in the module that runs here."""
+    """Return the names by which `value` is found in other processes if it is defined in the module that runs here."""
     if isinstance(value, ModuleType):
         module = value.__name__ if value.__name__ in SCRIPTS and sys.modules.get(value.__name__) is value else None
         name = module_that_runs(module) if module is not None else None
@@ -182,7 +182,7 @@ def _pickler() -> type[pickle.Pickler]:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Names what stands in the module that runs here as others import it."""
+        """Names what is defined in the module that runs here as others import it."""
 
         def reducer_override(self, value: Any) -> Any:
             named = reference(value)

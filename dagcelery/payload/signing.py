@@ -74,7 +74,7 @@ class Keyring:
     def require_key(self, what: str) -> None:
         """Raise NotConfigured naming `what` unless there is a key."""
         if not self.signed:
-            raise NotConfigured(f"{what} may only travel in signed data, and there is no signing key", REMEDY)
+            raise NotConfigured(f"{what} may only travel in signed data, and no signing key is set", REMEDY)
 
     def seal(self, context: bytes, *body: bytes | memoryview, prefix: bytes = b"") -> bytes:
         """Return `prefix`, which is not signed, and the sealed body, whose parts are joined."""
@@ -116,7 +116,7 @@ class Keyring:
 
     def _refusal(self, context: bytes, flag: bytes) -> BadSignature:
         if flag == _SIGNED:
-            return UnknownKey(readable(context), f"they are signed, and there is no key here to verify them; {REMEDY}")
+            return UnknownKey(readable(context), f"they are signed, and no key is set here to verify them; {REMEDY}")
         if flag == _UNSIGNED:
             return BadSignature(
                 readable(context),

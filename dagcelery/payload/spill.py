@@ -1,6 +1,6 @@
-"""Bytes that are many stand in a file, and a reference to it is stored and signed in their place.
+"""Large payloads are kept in files; a reference to the file is stored and signed instead of them.
 
-``Signed(Spilled(codec))``: what is signed is the reference, which is the number of bytes and their SHA-256. So a file
+What is signed is the reference: the number of bytes and their SHA-256. So a file
 is believed only if it holds the very bytes that were written, and nothing of it is decoded before that is known.
 
 A reference names no path. A file's name follows from the run, the signed address, the attempt and the digest: no
@@ -19,8 +19,8 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Any, Final
 
 from dagcelery.errors import (
@@ -40,13 +40,13 @@ _COPY_BYTES: Final = 1024 * 1024
 _IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
 _KEPT_BYTES: Final = 64 * 1024 * 1024
 _OBJECTS: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"})
-"""Here an object is there when it is complete, and there are no folders: making one would make a bucket."""
+"""Object stores: an object exists only when it is complete, and making a folder would make a bucket."""
 _SIZE_BYTES: Final = 8
 _REFERENCE_BYTES: Final = _SIZE_BYTES + 32
 
 
 class Reference(bytes):
-    """What stands in the place of bytes that stand in a file: how many there are, and their SHA-256."""
+    """A reference to bytes in a file: how many there are, and their SHA-256."""
 
     __slots__ = ()
 
@@ -181,68 +181,25 @@ class Copy(tempfile.SpooledTemporaryFile[bytes]):
         self.close()
 
 
-class Spilled(Codec):
-    """A codec of one address whose bytes go into a file if they are many: then it gives a Reference, and takes one."""
-
-    __slots__ = ("_address", "_attempt", "_codec", "_folder")
-
-    def __init__(self, codec: Codec, folder: Folder, address: bytes, attempt: int) -> None:
-        super().__init__(codec.serializer)
-        self._codec = codec
-        self._folder = folder
-        self._address = address
-        self._attempt = attempt
-
-    def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        """Return `value` as bytes, or the Reference to them; what a serializer writes bit by bit stays on disk."""
-        with self._codec.stream(value, culprit, limit) as made:
-            if made.seek(0, io.SEEK_END) > self._folder.threshold:
-                return self._folder.put(self._address, self._attempt, made)
-            made.seek(0)
-            return made.read()
-
-    def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
-        """Return the value that `data` holds, or refers to."""
-        if type(data) is not Reference:
-            return self._codec.load(data, culprit)
-        with self._folder.reading(self._address, self._attempt, data, culprit) as reader:
-            return self._codec.read(reader, culprit)
-
-    def dump_many(self, values: Sequence[Any], culprit: Culprit = "the values", lo: int = 0) -> bytes:
-        """Return many values as bytes, or the Reference to them."""
-        return self.kept(self._codec.dump_many(values, culprit, lo))
-
-    def load_many(self, data: Bytes, count: int, culprit: Culprit = "the values") -> list[Any]:
-        """Return the `count` values that `data` holds, or refers to."""
-        if type(data) is not Reference:
-            return self._codec.load_many(data, count, culprit)
-        with self._folder.reading(self._address, self._attempt, data, culprit) as reader:
-            return self._codec.load_many(reader.read(), count, culprit)
-
-    def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return what `dump_many` makes of the values that were dumped to `parts`."""
-        return self.kept(self._codec.join(parts))
-
-    def kept(self, body: bytes) -> bytes:
-        """Return bytes as they are, or the Reference to them."""
-        if len(body) <= self._folder.threshold:
-            return body
-        return self._folder.put(self._address, self._attempt, io.BytesIO(body))
+def dump(codec: Codec, folder: Folder, address: bytes, attempt: int, value: Any, culprit: Culprit, limit: int) -> bytes:
+    """Return `value` as bytes, or the Reference to them; what a serializer writes bit by bit stays on disk."""
+    with codec.stream(value, culprit, limit) as content:
+        if content.seek(0, io.SEEK_END) > folder.threshold:
+            return folder.put(address, attempt, content)
+        content.seek(0)
+        return content.read()
 
 
-def wrapped(codec: Codec, folder: Folder | None, address: bytes, attempt: int) -> Codec:
-    """Return the codec as it is used at an address: as it is, unless there is a folder for what is large."""
-    return codec if folder is None else Spilled(codec, folder, address, attempt)
-
-
-def referring(codec: Codec, folder: Folder | None, address: bytes, attempt: int, culprit: Culprit) -> Codec:
-    """Return the codec that reads what a Reference of this address refers to. NotConfigured without a folder."""
+def reading(
+    folder: Folder | None, address: bytes, attempt: int, data: Bytes, culprit: Culprit
+) -> AbstractContextManager[IO[bytes]]:
+    """Give the file that `data` refers to. Raises NotConfigured without a folder, and what `Folder.reading` raises."""
     if folder is None:
         raise NotConfigured(
-            f"{named(culprit)} stands in a file, and this process does not know where",
+            f"{named(culprit)} is kept in a file, and this process does not know where",
             f"set {VARIABLE} to the same URL on the client and its workers",
         )
-    return Spilled(codec, folder, address, attempt)
+    return folder.reading(address, attempt, Reference.parse(data, culprit), culprit)
 
 
 def _opened(url: str, shown: str) -> tuple[Any, str]:
@@ -286,7 +243,7 @@ def _copied(source: IO[bytes], target: IO[bytes] | None, most: int | None = None
 
 
 def _folder_name(run_id: str) -> str:
-    """Our run ids are good names; of what else somebody may call a run only a hash is fit for a path."""
+    """Our run ids are good names for folders; of any other id only a hash is fit for a path."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):
         return run_id
     return hashlib.sha256(run_id.encode(errors="backslashreplace")).hexdigest()

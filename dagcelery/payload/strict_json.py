@@ -105,7 +105,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(pairs: dict[str, Any], restore: Callable[[str, str, Any], Any] | None = None) -> Any:
-    """Return the value that an object of JSON stands for: any other object of JSON is a dict.
+    """Return the value that an object of JSON was written for; any other object of JSON is a dict.
 
     `restore` makes objects that were `Marked`; without it they are refused. Raises Unreadable.
     """

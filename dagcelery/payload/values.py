@@ -2,9 +2,9 @@
 
 What is stored begins with the number of the attempt that wrote it, 4 bytes in clear, since a reader cannot
 know it beforehand; it is signed together with the address. The body of a whole value begins with a mark:
-``V``, and the serialized value follows, ``F``: it stands in a file, and a reference follows, ``L``: the value is a
-list, and stands split beside it, or ``S``: it was skipped. Blocks have no mark; one that stands for a single skipped
-element has the attempt's highest bit set, one that stands in a file the third.
+``V``: the serialized value follows; ``F``: it is kept in a file, and a reference follows; ``L``: the value is a list,
+which is stored split beside it; ``S``: it was skipped. Blocks have no mark: that of a single skipped element has the
+attempt's highest bit set, one that is kept in a file the third.
 
 A list is split into blocks of the same number of elements, a power of two up to 256, so that a reader finds
 an element without an index. The length and that number are sealed in a record of their own.
@@ -18,6 +18,7 @@ the serialized elements wait in memory, and beyond a bound in a temporary file.
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from array import array
@@ -29,11 +30,11 @@ from types import TracebackType
 from typing import IO, Any, Final, Literal
 
 from dagcelery.errors import DeserializationError, LimitExceeded, PayloadTooLarge, SerializationError
-from dagcelery.payload import addresses, signing
+from dagcelery.payload import addresses, signing, spill
 from dagcelery.payload.addresses import Culprit
 from dagcelery.payload.codecs import Bytes, Codec
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.spill import Folder, Reference, Spilled, referring, wrapped
+from dagcelery.payload.spill import Folder, Reference
 from dagcelery.payload.strict_json import Skipped
 
 _ATTEMPT_BYTES: Final = 4
@@ -53,7 +54,7 @@ _SPILLED_BIT: Final = 1 << 29
 
 
 class Stored(Enum):
-    """What stands in a value's place when the value itself does not."""
+    """A value that is not stored whole."""
 
     SPLIT = "split"
 
@@ -120,7 +121,11 @@ def seal_value(
 
     Raises SerializationError, PayloadTooLarge above ``limits.payload_bytes``, or SpillUnavailable.
     """
-    body = wrapped(codec, folder, address, attempt).dump(value, culprit or address, limits.payload_bytes)
+    name = culprit or address
+    if folder is None:
+        body = codec.dump(value, name, limits.payload_bytes)
+    else:
+        body = spill.dump(codec, folder, address, attempt, value, name, limits.payload_bytes)
     return seal_bytes(keyring, address, attempt, _SPILLED if type(body) is Reference else _VALUE, body)
 
 
@@ -130,7 +135,7 @@ def seal_split_mark(keyring: Keyring, address: bytes, attempt: int) -> bytes:
 
 
 def seal_skipped(keyring: Keyring, address: bytes, attempt: int, skipped: Skipped) -> bytes:
-    """Seal what stands in the place of a whole value that there is not."""
+    """Seal the note that a whole value was skipped."""
     return seal_bytes(keyring, address, attempt, _SKIPPED, skipped.encode())
 
 
@@ -145,7 +150,7 @@ def open_value(
 ) -> Any | Literal[Stored.SPLIT]:
     """Verify and return one value, or SPLIT where its elements are stored instead.
 
-    Raises BadSignature before anything is decoded, and DeserializationError; of a value that stands in a file
+    Raises BadSignature before anything is decoded, and DeserializationError; of a value that is kept in a file
     SpillDamaged before anything is decoded, SpillUnavailable, and NotConfigured where no `folder` is given.
     """
     attempt, body = open_bytes(keyring, address, stored)
@@ -156,7 +161,8 @@ def open_value(
         return SPLIT
     if mark == _SPILLED:
         name = culprit or address
-        return referring(codec, folder, address, attempt, name).load(Reference.parse(body[1:], name), name)
+        with spill.reading(folder, address, attempt, body[1:], name) as file:
+            return codec.read(file, name)
     if mark == _SKIPPED:
         return Skipped.decode(body[1:])
     raise DeserializationError(
@@ -182,19 +188,17 @@ def _bounded(body: bytes, culprit: Culprit, limits: Limits) -> bytes:
     return body
 
 
-def seal_body(
-    keyring: Keyring, codec: Codec, address: bytes, attempt: int, body: bytes, folder: Folder | None
-) -> bytes:
+def seal_body(keyring: Keyring, address: bytes, attempt: int, body: bytes, folder: Folder | None) -> bytes:
     """Seal the serialized elements of a block; many bytes go to `folder`."""
-    return seal_bytes(keyring, address, *placed(codec, address, attempt, body, folder))
+    return seal_bytes(keyring, address, *_placed(address, attempt, body, folder))
 
 
-def placed(codec: Codec, address: bytes, attempt: int, body: bytes, folder: Folder | None) -> tuple[int, bytes]:
+def _placed(address: bytes, attempt: int, body: bytes, folder: Folder | None) -> tuple[int, bytes]:
     """Put the serialized elements of a block where they belong: what is to be sealed of them, as which attempt."""
     if folder is None or len(body) <= folder.threshold:
         return attempt, body
     attempt |= _SPILLED_BIT
-    return attempt, Spilled(codec, folder, address, attempt).kept(body)
+    return attempt, folder.put(address, attempt, io.BytesIO(body))
 
 
 def open_block(
@@ -217,14 +221,15 @@ def open_block(
         return [Skipped.decode(body)]
     name = culprit or address
     if attempt & _SPILLED_BIT:
-        codec, body = referring(codec, folder, address, attempt, name), Reference.parse(body, name)
+        with spill.reading(folder, address, attempt, body, name) as file:
+            body = file.read()
     return codec.load_many(body, hi - lo, name)
 
 
 def seal_skipped_block(
     keyring: Keyring, run_id: str, scope: str, token: str, index: int, attempt: int, skipped: Skipped
 ) -> bytes:
-    """Seal what stands in the place of one element that there is not."""
+    """Seal the note that one element was skipped."""
     address = addresses.block(run_id, scope, token, index, index + 1)
     return seal_bytes(keyring, address, attempt | _SKIPPED_BIT, skipped.encode())
 
@@ -340,10 +345,10 @@ class SplitList:
             yield lo, hi, addresses.block(*self._place, lo, hi), body
 
     def spill(self, folder: Folder) -> None:
-        """Let large blocks go into files now: while blocks are stored it would be too late to say what is wrong."""
+        """Write large blocks to files now: once blocks are being stored it would be too late to report an error."""
         for lo, _, address, body in self._bodies():
             if len(body) > folder.threshold:
-                self._files[lo] = placed(self._codec, address, self.attempt, body, folder)
+                self._files[lo] = _placed(address, self.attempt, body, folder)
 
     def close(self) -> None:
         """Close the temporary file, if there is one; garbage collection would do it later."""

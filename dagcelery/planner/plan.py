@@ -112,13 +112,11 @@ class Step:
     its arguments are the values of the body's parameters.
     One of option "branch" goes through a list that ``("choice", ...)`` gave: it enters its body once or not at all.
 
-    `options` has, where the task said so, "retry" (a mapping of "max" calls in all, "base", "factor" and "cap" of
-    the waits in seconds, "jitter", and the errors "on" and "give_up_on" as lists of "module:qualname"), "timeout"
-    ([soft, hard], either may be None), "start_within" (seconds), "min_success" (a share below 1, of a fan-out
-    only), "max_concurrent", "cache" (a mapping of "ttl" in seconds, "max" bytes, and where there is one "key", a text,
-    or "key_function", the index of a function), "hooks" (a mapping from "success", "failure", "retry" to indexes of
-    functions), and "dynamic", if it may return a graph (a mapping of "driver", the index of the function that calls the
-    task's own, and of the "queue" and the "codec" of such tasks of the graph as name none).
+    `options` has the POLICIES of `TaskOptions` that the task set, as mappings of their fields: errors are
+    "module:qualname", and "key_function" of a cache is the index of a function. It may also have "min_success" (a share
+    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to indexes of functions), and
+    "dynamic", if it may return a graph (a mapping of "driver", the index of the function that calls the task's own, and
+    of the "queue" and the "codec" of such tasks of the graph as name none).
     """
 
     name: str

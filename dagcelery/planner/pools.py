@@ -7,20 +7,14 @@ has to import them. Hooks are numbers of functions of the plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
-from dagcelery.model.options import (
-    Cache,
-    DagOptions,
-    Retry,
-    TaskOptions,
-    as_timeout,
-)
+from dagcelery.model.options import POLICIES, DagOptions, TaskOptions
 from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
@@ -189,21 +183,17 @@ def _parameters(key: str, source: Source, bindings: Mapping[str, set[str]]) -> s
 
 
 def step_options(options: TaskOptions, pool: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
-    """Return the options of a task that were set, as JSON; its functions get numbers of `pool`."""
-    timeout = as_timeout(options.timeout)
+    """Return the options of a task that were set, by their names, as JSON; its functions get numbers of `pool`."""
     share = 0.0 if options.on_item_failure == "skip" else options.min_success
-    named = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
-    values = {
-        "retry": None if options.retry is None else _retry(options.retry),
-        "timeout": None if timeout is None else [timeout.soft, timeout.hard],
-        "start_within": options.start_within,
-        # A step wants all of them to succeed unless it says otherwise.
-        "min_success": share if is_mapped and share != 1 else None,
-        "max_concurrent": options.max_concurrent,
-        "cache": None if options.cache is None else _cache(options.cache, pool, options.by_value),
-        "hooks": _hooks(named, pool, options.by_value),
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    hooks = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
+    chosen: dict[str, Any] = {name: _as_json(getattr(options, name)) for name in POLICIES}
+    if options.cache is not None and callable(options.cache.key):
+        key = {"key_function": pool.number(options.cache.key, options.by_value)}
+        chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
+    # A share of 1 is that of a step without this option.
+    chosen["min_success"] = share if is_mapped and share != 1 else None
+    chosen["hooks"] = _hooks(hooks, pool, options.by_value)
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def dynamic_options(driver: Callable[..., object], pool: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
@@ -222,26 +212,19 @@ def plan_options(options: DagOptions, pool: FunctionPool) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _as_json(value: Any) -> Any:
+    """Return a policy as a dict of those of its fields that are set, and an error's class as its name."""
+    if isinstance(value, type):
+        return _name(value)
+    if isinstance(value, tuple):
+        return [_as_json(each) for each in value]
+    return _fields_of(cast(Any, value)) if is_dataclass(value) else value
+
+
 @lru_cache(maxsize=1000)
-def _retry(retry: Retry) -> dict[str, Any]:
-    return {
-        "max": retry.max_attempts,
-        "base": retry.wait.base,
-        "factor": retry.wait.factor,
-        "cap": retry.wait.maximum,
-        "jitter": retry.wait.jitter,
-        "on": [_name(kind) for kind in retry.on],
-        "give_up_on": [_name(kind) for kind in retry.give_up_on],
-    }
-
-
-def _cache(cache: Cache, pool: FunctionPool, by_value: tuple[str, ...]) -> dict[str, Any]:
-    option: dict[str, Any] = {"ttl": cache.ttl, "max": cache.max_bytes}
-    if isinstance(cache.key, str):
-        option["key"] = cache.key
-    elif cache.key is not None:
-        option["key_function"] = pool.number(cache.key, by_value)
-    return option
+def _fields_of(policy: Any) -> dict[str, Any]:
+    values = {each.name: _as_json(getattr(policy, each.name)) for each in fields(policy)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _name(kind: type[BaseException]) -> str:

@@ -123,14 +123,14 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
 def _policies(step: Step) -> dict[str, Any]:
     options = step.options
     policies: dict[str, Any] = {
-        "hard_limit": options.get("timeout", (None, None))[1],
+        "hard_limit": options.get("timeout", {}).get("hard"),
         "start_within": options.get("start_within"),
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
     if retry := options.get("retry"):
-        waits = {name: retry[name] for name in ("max", "base", "factor", "cap", "jitter")}
-        policies["retry"] = waits | {"time_limit": is_time_limit_retried(retry)}
+        attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
+        policies["retry"] = retry["wait"] | attempts
     return policies
 
 

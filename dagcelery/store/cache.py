@@ -30,7 +30,7 @@ class MemoryCache:
         self._lock = threading.Lock()
 
     def get(self, task: str, entries: Sequence[str]) -> list[bytes | None]:
-        """Return the results of a task by name, None where there is none."""
+        """Return the results of a task by name, None for those it does not have."""
         with self._lock:
             return [self._get((task, entry)) for entry in entries]
 

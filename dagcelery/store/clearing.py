@@ -16,8 +16,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dagcelery.store import wire
@@ -35,17 +34,13 @@ _LONGEST_PAUSE_SECONDS = 2.0
 
 def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
     """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
-    for turn in count():
+    pause = 0.05
+    while True:
         try:
             return _Clearing(server, run_id).clear(steps)
         except _Overtaken:
-            time.sleep(random.random() * min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**turn))
-    raise AssertionError("it is counted for ever")
-
-
-def collect_garbage(server: StoreServer, run_id: str) -> None:
-    """Do what `RunMachine.collect_garbage` promises."""
-    _collect_garbage(server, run_id)
+            time.sleep(random.random() * pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
 
 
 class _Overtaken(Exception):
@@ -69,13 +64,11 @@ class _Clearing:
             return False
         survey = self._survey
         complete, freed = survey.complete()
-        found = dependents(wanted, survey.body(0), complete.__contains__, freed.__contains__)
-        opened = {name: (parent, step, body) for name, parent, step, body in survey.scopes()}
-        below = scopes_below({name: place[:2] for name, place in opened.items()}, found)
-        scopes = {name: opened[name][2] for name in below}
-        self._remove(found, set(scopes.values()), scopes)
-        for step in sorted(complete.keys() - found):
-            self._tell(step, found, complete[step])
+        cleared = _dependents(wanted, survey.body(0), complete, freed)
+        scopes = _scopes_below(survey.scopes(), cleared)
+        self._remove(cleared, set(scopes.values()), scopes)
+        for step in sorted(complete.keys() - cleared):
+            self._tell(step, cleared, complete[step])
         self._act("finish")
         return True
 
@@ -142,23 +135,24 @@ class _Clearing:
 
 
 # -- garbage ----------------------------------------------------------------------------------------
-def _collect_garbage(server: StoreServer, run_id: str) -> None:
+def collect_garbage(server: StoreServer, run_id: str) -> None:
+    """Do what `RunMachine.collect_garbage` promises."""
     survey = _Survey(server.client, run_id)
     generation = int(server.client.hget(key(run_id), "generation") or 0)
     entries = survey.body(0)
     if START not in entries or not entries[START].keeps_outputs_only:
         return
     complete, freed = survey.complete()
-    found = unread(entries, complete.__contains__)
+    unread_steps = _unread(entries, complete)
 
     def remove(steps: list[int], names: list[str]) -> bool:
         request = {"generation": generation, "steps": steps, "names": names}
         return not json.loads(server.run("collect_garbage", key(run_id), request)[0])["stale"]
 
-    for portion in wire.portions(sorted(found - freed), _STEPS_A_SCRIPT):
+    for portion in wire.portions(sorted(unread_steps - freed), _STEPS_A_SCRIPT):
         if not remove(portion, []):
             return
-    for names in wire.portions(_garbage_keys(server.client, run_id, survey, found), _PORTION):
+    for names in wire.portions(_garbage_keys(server.client, run_id, survey, unread_steps), _PORTION):
         if not remove([], names):
             return
 
@@ -177,11 +171,11 @@ def _garbage_keys(client: Any, run_id: str, survey: _Survey, steps: set[int]) ->
 
 
 # -- what depends on what -----------------------------------------------------------------------------
-def dependents(
+def _dependents(
     steps: Iterable[int],
     entries: Mapping[int, StepEntry],
-    is_complete: Callable[[int], bool],
-    is_freed: Callable[[int], bool],
+    complete: Container[int],
+    freed: Container[int],
 ) -> set[int]:
     """Steps of a body, all that waits for them, and each incomplete fan-out that one of these follows item by item.
 
@@ -192,45 +186,44 @@ def dependents(
     for step, entry in entries.items():
         for follower in entry.item_successors:
             followed[follower].append(step)
-    found, waiting = set[int](), list(steps)
+    cleared, waiting = set[int](), list(steps)
     while waiting:
         step = waiting.pop()
-        if step not in found:
-            found.add(step)
+        if step not in cleared:
+            cleared.add(step)
             waiting += [*entries[step].successors, *entries[step].item_successors]
-            waiting += [other for other in followed[step] if not is_complete(other)]
-            waiting += [other for other in entries[step].reads if is_freed(other)]
-    return found
+            waiting += [other for other in followed[step] if other not in complete]
+            waiting += [other for other in entries[step].reads if other in freed]
+    return cleared
 
 
-def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) -> set[str]:
-    """The scopes that steps of the root scope opened, and those within; `places` are the parent and step of each."""
+def _scopes_below(opened: Iterable[tuple[str, str, int, int]], steps: Container[int]) -> dict[str, int]:
+    """Return the scopes that these steps of the root scope opened, and those within, each with its body."""
     below = defaultdict(list)
-    for scope, (parent, step) in places.items():
-        below[parent].append((step, scope))
-    wanted = set(steps)
-    waiting = [scope for step, scope in below[ROOT] if step in wanted and scope != ROOT]
-    found = set[str]()
+    for scope, parent, step, body in opened:
+        below[parent].append((scope, step, body))
+    waiting = [(scope, body) for scope, step, body in below[ROOT] if step in steps and scope != ROOT]
+    inside = dict[str, int]()
     while waiting:
-        scope = waiting.pop()
-        found.add(scope)
-        waiting += [inner for _, inner in below[scope]]
-    return found
+        scope, body = waiting.pop()
+        inside[scope] = body
+        waiting += [(inner, body) for inner, _, body in below[scope]]
+    return inside
 
 
-def unread(entries: Mapping[int, StepEntry], is_complete: Callable[[int], bool]) -> set[int]:
+def _unread(entries: Mapping[int, StepEntry], complete: Container[int]) -> set[int]:
     """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
-    wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.reads}
+    wanted = {source for step, entry in entries.items() if step not in complete for source in entry.reads}
     return {
         step
         for step, entry in entries.items()
-        if step >= 0 and not entry.is_returned and step not in wanted and is_complete(step)
+        if step >= 0 and not entry.is_returned and step not in wanted and step in complete
     }
 
 
 # -- what a run consists of ---------------------------------------------------------------------------
 class _Survey:
-    """A look at one run. It is no snapshot: its user has to see to what must stay true meanwhile."""
+    """A look at one run. It is not a snapshot: its user has to see to it that what it relies on stays true."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
@@ -256,15 +249,15 @@ class _Survey:
     def complete(self) -> tuple[dict[int, int], set[int]]:
         """The steps of the root scope that are complete, and how many items they have; those that were freed."""
         state, entries = dict(self.fields("s", ROOT)), self.body(0)
-        found = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
+        items_of = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
         for step, entry in entries.items():
             if entry.over:
                 items, done = state.get(f"{step}:n"), state.get(f"{step}:d")
                 if items is not None and done is not None and int(done) >= int(items):
-                    found[step] = int(items)
+                    items_of[step] = int(items)
         freed = {step for step in entries if f"{step}:x" in state}
         is_one_portion = len(entries[START].successors) <= SUCCESSORS
-        return found | {START: 0} if is_one_portion else found, freed
+        return items_of | {START: 0} if is_one_portion else items_of, freed
 
     def scopes(self) -> Iterator[tuple[str, str, int, int]]:
         """The scopes that were opened: name, parent, step there, body."""

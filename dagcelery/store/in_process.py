@@ -166,8 +166,8 @@ class LocalServer:
             return (self._answered("HGET", at, "state") or b"gone").decode()
 
         def is_worth_telling() -> bool:
-            found = () if after is None else self._answered("XRANGE", f"{at}:e", after or "-", "+", "COUNT", 2)
-            return state() in (*TERMINAL, "gone") or any(entry != seen for entry, _ in found)
+            entries = () if after is None else self._answered("XRANGE", f"{at}:e", after or "-", "+", "COUNT", 2)
+            return state() in (*TERMINAL, "gone") or any(entry != seen for entry, _ in entries)
 
         with self.entered() as host:
             host.changed.wait_for(is_worth_telling, timeout_seconds)
@@ -223,8 +223,8 @@ class LocalClient:
         return self._server.command("XADD", name, "*", *(each for pair in fields.items() for each in pair))
 
     def xrange(self, name: str, min: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        found = self._server.command("XRANGE", name, min, "+", "COUNT", count)
-        return [(entry, dict(_pairs(fields))) for entry, fields in found]
+        entries = self._server.command("XRANGE", name, min, "+", "COUNT", count)
+        return [(entry, dict(_pairs(fields))) for entry, fields in entries]
 
     def zadd(self, name: str, members: Mapping[str, float], nx: bool = False) -> int:
         only = ("NX",) if nx else ()
@@ -233,13 +233,13 @@ class LocalClient:
     def zrange(self, name: str, first: float, last: Any, *, byscore: bool = False, **options: Any) -> Any:
         """By rank from `first` to `last`; by score from the highest, which is at most `first`, downwards."""
         if byscore:
-            found = self._server.command(
+            members = self._server.command(
                 "ZREVRANGEBYSCORE", name, first, last, "WITHSCORES", "LIMIT", 0, options["num"]
             )
         else:
             scores = ("WITHSCORES",) if options.get("withscores") else ()
-            found = self._server.command("ZRANGE", name, first, last, *scores)
-        return [(member, float(score)) for member, score in _pairs(found)] if options.get("withscores") else found
+            members = self._server.command("ZRANGE", name, first, last, *scores)
+        return [(member, float(score)) for member, score in _pairs(members)] if options.get("withscores") else members
 
 
 class LocalPipeline:

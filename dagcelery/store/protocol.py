@@ -184,7 +184,7 @@ class RunReader(Protocol):
         """Sealed failures by piece."""
 
     def progress(self, run_id: str) -> Progress | None:
-        """Counts by step, or None where there is no such run."""
+        """Counts by step, or None if the run does not exist."""
 
     def outstanding(self, run_id: str) -> Outstanding:
         """What is claimed, has failed or waits for its time."""
@@ -221,7 +221,7 @@ class ResultCache(Protocol):
     """Results of tasks that are kept for other runs."""
 
     def get(self, task: str, entries: Sequence[str]) -> Sequence[bytes | None]:
-        """Results of a task that `set` has kept, by their names; None where there is none, or none any more."""
+        """Results of a task that `set` has kept, by their names; None for those it does not have, or has no more."""
 
     def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
         """Keep results of a task under names for a time, for every run. Each is whole, and the last one counts."""

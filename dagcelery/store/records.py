@@ -28,7 +28,7 @@ RANGE_ITEMS = 512
 """Items that one claim takes at most."""
 RETURNS_A_DEATH = 10
 """How often a piece may be given back by a worker that lives, or leaves in good order, for each death that is allowed:
-more often than anybody deploys while a long piece runs, and not for ever."""
+more often than deploys happen while a long piece runs, and not for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,9 @@ class StepEntry:
     item_inputs: Sequence[str] = ()
     """The tokens that it reads by item."""
     retry: Mapping[str, Any] | None = None
-    """After which failures there is another call: "max" calls in all, waits of "base" seconds, each time "factor" times
-    as long, up to "cap", varied if there is "jitter"; "time_limit" if a call that the hard limit ended counts."""
+    """After which failures there is another call: "max_attempts" calls in all, waits of "base" seconds, each time
+    "factor" times as long, up to "maximum", varied if there is "jitter"; "time_limit" if a call that the hard limit
+    ended counts."""
     hard_limit: float | None = None
     start_within: float | None = None
     min_success: float | None = None
@@ -144,10 +145,10 @@ class NewRun:
 class ClaimRequest:
     """What a worker would claim: a piece on `queue`, or only on step `focus` if `only` is set.
 
-    `owner` names who holds the claim, "worker id:pid": up to the colon the worker that a sweep may find dead. An owner
-    makes one call at a time (threads add to the pid what tells them apart), since only its last call's answer is kept.
-    `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how many items of a
-    fan-out the worker wants at once, `slots` how many processes share the queue.
+    `owner` names the process that holds the claim, "worker id:pid"; up to the colon it names the worker, which a sweep
+    may find dead. An owner makes one call at a time (threads add to the pid what tells them apart), since only its last
+    call's answer is kept. `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how
+    many items of a fan-out the worker wants at once, `slots` how many processes share the queue.
     """
 
     queue: str
@@ -230,8 +231,8 @@ class TaskResult:
     fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
-    due. A `policy` stands in place of the task's own: as `StepEntry.retry` has it.
-    `markers` are blocks that stand for a failed item if it may be skipped.
+    due. A `policy` replaces the task's own: as `StepEntry.retry` has it.
+    `markers` are the blocks of a failed item if it may be skipped.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
 
@@ -285,7 +286,7 @@ class Child:
 class Response:
     """The answer to every verb of a worker: states, never commands.
 
-    `state` is "committed", "retried" or "skipped" (what became of a failure that does not stand), "stale" (another
+    `state` is "committed", "retried" or "skipped" (what became of a failure that is not final), "stale" (another
     attempt has taken over or committed) or "none"; `run` is the run's state ("gone" where there is no such run);
     `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `claim` is what was claimed;
     `retry_seconds` is when a retried piece is due; `completed` are the fan-outs whose last items this call has done;
@@ -376,7 +377,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run as the list of runs has it: when it was enrolled, and its record, None where there is none (any more)."""
+    """A run in the list of runs: when it was enrolled, and its record, None if it expired or is not written yet."""
 
     id: str
     created: float
@@ -395,8 +396,8 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """What needs no look at all of a run: what is `claimed`, whose failure stands (the first 1,000), and of what is due
-    (the first 1,000) what will be tried again, and which steps are blocked.
+    """What is under way, read without reading the whole run: what is `claimed`, what has finally failed (the first
+    1,000), and of what is due (the first 1,000) what will be tried again, and which steps are blocked.
     """
 
     claimed: Sequence[Spot] = ()

@@ -379,7 +379,7 @@ class ValuesInRedis:
         with _always_unavailable():
             self._client.unlink(key(run_id, stage_value_key(name)))
 
-    def forget(self, run_id: str) -> None:
+    def delete_all(self, run_id: str) -> None:
         """They expire."""
 
 

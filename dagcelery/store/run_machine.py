@@ -101,7 +101,7 @@ class MachineAdapter:
             payloads += values.values()
         if result.blocks:
             blocks, rest = wire.few(result.blocks)
-            # Results of items stand beside those of other attempts, the latest wins; a list belongs to one attempt.
+            # Results of items are kept beside those of other attempts, the latest wins; a list belongs to one attempt.
             of_items = claim.step == CLOSE or claim.lo >= 0
             self._stager.blocks(run_id, home, 0 if of_items else claim.attempt, rest)
             about["blocks"] = wire.block_names(blocks)
@@ -225,7 +225,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on there is no such run, and those that wait for it are told.
+        # From here on the run does not exist, and those that wait for it are told.
         first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
         first.expire(waited, 60).execute()
         for names in self._registered(run_id):

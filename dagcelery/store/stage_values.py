@@ -20,19 +20,19 @@ from dagcelery.store.protocol import Store, StoreServer
 
 
 class StageValues(Protocol):
-    """Keeps bytes by run and name; the last ones that were put are got."""
+    """Keeps bytes by run and name; the last ones put count."""
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
-        """Keep bytes in the place of those of that name."""
+        """Keep bytes under a name, and drop those that it had."""
 
     def get(self, run_id: str, name: str) -> bytes | None:
         """Return the bytes of that name; None if there are none."""
 
     def drop(self, run_id: str, name: str) -> None:
-        """Forget the bytes of that name, if there are any."""
+        """Delete the bytes of that name, if there are any."""
 
-    def forget(self, run_id: str) -> None:
-        """Forget what would otherwise stay when a run is over."""
+    def delete_all(self, run_id: str) -> None:
+        """Delete what would otherwise stay when a run is over."""
 
 
 def beside(store: Store) -> StageValues:
@@ -40,10 +40,10 @@ def beside(store: Store) -> StageValues:
     return ValuesOfRuns(store.server)
 
 
-def forget_with(store: Store, values: StageValues, run_id: str) -> None:
-    """Forget the values of a run together with a store in this process, which forgets its runs at its end."""
+def delete_with(store: Store, values: StageValues, run_id: str) -> None:
+    """Delete the values of a run when a store in this process, which its runs do not outlive, comes to its end."""
     if store.server.is_in_process:
-        weakref.finalize(store, values.forget, run_id)
+        weakref.finalize(store, values.delete_all, run_id)
 
 
 class ValuesOfRuns:
@@ -67,7 +67,7 @@ class ValuesOfRuns:
     def drop(self, run_id: str, name: str) -> None:
         self._server.client.unlink(key(run_id, stage_value_key(name)))
 
-    def forget(self, run_id: str) -> None:
+    def delete_all(self, run_id: str) -> None:
         """The run's own keys are deleted with it."""
 
 
@@ -98,7 +98,7 @@ class ValuesInFolder:
     def drop(self, run_id: str, name: str) -> None:
         self._path(run_id, name).unlink(missing_ok=True)
 
-    def forget(self, run_id: str) -> None:
+    def delete_all(self, run_id: str) -> None:
         shutil.rmtree(self._path(run_id, "").parent, ignore_errors=True)
 
     def _path(self, run_id: str, name: str) -> Path:

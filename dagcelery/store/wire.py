@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
-"""First byte of a value that stands in chunks under the key named after it; sealed bytes never begin with it."""
+"""First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
 _PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
@@ -189,8 +189,8 @@ def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
             kept = json.loads(text)
             numbers = range(kept.get("more", 0) + 1) if "s" not in kept else ()
             successors = kept.get("s") or [s for number in numbers for s in json.loads(texts[f"{name}:{number}"])]
-            said = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
-            entries[int(name)] = StepEntry(**said, successors=successors)
+            options = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
+            entries[int(name)] = StepEntry(**options, successors=successors)
     return entries
 
 
@@ -327,7 +327,7 @@ def blocks(token: str, pairs: list[bytes]) -> Iterator[Block]:
 
 
 def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | None]:
-    """Read the plans that stand with the topology of their first bodies, in portions."""
+    """Read the plans that are kept with the topology of their first bodies, in portions."""
     plans: list[tuple[str, bytes] | None] = []
     for portion in portions(names, _PLANS_A_READ):
         asked = client.pipeline(transaction=False)
@@ -348,7 +348,7 @@ _RECORD: dict[str, Callable[[str], Any]] = {
 
 
 def record(run_id: str, fields: Mapping[bytes, bytes]) -> RunRecord | None:
-    """Read a run's record; None where there is no run."""
+    """Read a run's record; None if the run does not exist."""
     if b"state" not in fields:
         return None
     texts = {name: fields[name.encode()].decode() for name in _RECORD if name.encode() in fields}

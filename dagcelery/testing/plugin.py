@@ -19,8 +19,8 @@ import pytest
 
 if TYPE_CHECKING:
     from dagcelery.local import Cluster
-    from dagcelery.testing.faults import Arena
-    from dagcelery.testing.installations import KeptArena, KeptCluster
+    from dagcelery.testing.faults import FaultyCluster
+    from dagcelery.testing.shared_clusters import SharedCluster, SharedFaultyCluster
 
 SHARED = ("taints", "app", "modules", "environment", "log_level")
 """Options of `dag_cluster_options` that hold for `dag_faults` too."""
@@ -34,7 +34,7 @@ def dag_cluster_options() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def dag_faults_options(dag_cluster_options: dict[str, Any]) -> dict[str, Any]:
-    """What `dag_faults` is started with: arguments of `dagcelery.testing.faults.arena`. Override it like the other."""
+    """What `dag_faults` is started with: arguments of `testing.faults.faulty_cluster`. Override it like the other."""
     _check("dag_cluster_options", dag_cluster_options)
     return {name: value for name, value in dag_cluster_options.items() if name in SHARED}
 
@@ -50,35 +50,35 @@ def dag_invoke() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="session")
-def _dag_kept_cluster(dag_cluster_options: dict[str, Any]) -> Iterator[KeptCluster]:
+def _dag_shared_cluster(dag_cluster_options: dict[str, Any]) -> Iterator[SharedCluster]:
     from dagcelery.local import cluster
-    from dagcelery.testing.installations import kept_cluster
+    from dagcelery.testing.shared_clusters import shared_cluster
 
     _check("dag_cluster_options", dag_cluster_options, cluster)
-    yield from _or_fail(kept_cluster(**dag_cluster_options))
+    yield from _or_fail(shared_cluster(**dag_cluster_options))
 
 
 @pytest.fixture
-def dag_cluster(_dag_kept_cluster: KeptCluster) -> Iterator[Cluster]:
+def dag_cluster(_dag_shared_cluster: SharedCluster) -> Iterator[Cluster]:
     """A server and Celery workers of this machine, the default client's during the test; see `dag_cluster_options`."""
-    with _dag_kept_cluster.lent() as cluster:
+    with _dag_shared_cluster.lent() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def _dag_kept_arena(dag_faults_options: dict[str, Any]) -> Iterator[KeptArena]:
-    from dagcelery.testing.faults import arena
-    from dagcelery.testing.installations import kept_arena
+def _dag_shared_faulty_cluster(dag_faults_options: dict[str, Any]) -> Iterator[SharedFaultyCluster]:
+    from dagcelery.testing.faults import faulty_cluster
+    from dagcelery.testing.shared_clusters import shared_faulty_cluster
 
-    _check("dag_faults_options", dag_faults_options, arena)
-    yield from _or_fail(kept_arena(**dag_faults_options))
+    _check("dag_faults_options", dag_faults_options, faulty_cluster)
+    yield from _or_fail(shared_faulty_cluster(**dag_faults_options))
 
 
 @pytest.fixture
-def dag_faults(_dag_kept_arena: KeptArena) -> Iterator[Arena]:
+def dag_faults(_dag_shared_faulty_cluster: SharedFaultyCluster) -> Iterator[FaultyCluster]:
     """Another server and workers, the default client's during the test, to which its methods do harm."""
-    with _dag_kept_arena.lent() as arena:
-        yield arena
+    with _dag_shared_faulty_cluster.lent() as faulty:
+        yield faulty
 
 
 def _check(fixture: str, options: object, start: Callable[..., Any] | None = None) -> None:

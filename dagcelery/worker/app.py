@@ -72,29 +72,31 @@ def register(app: Celery, settings: Settings) -> AppContext:
 
 
 def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) -> Settings:
-    """Settings for a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then what the app has."""
+    """Return settings of a team's app: arguments, then DAGCELERY_*, then ``app.conf.dagcelery_*``, then its own."""
     if not isinstance(app, Celery):
         raise InvalidSetting("app", f"is {shown(app)}, which is not a Celery app", "give attach(...) your app")
-    said = configured(app)
-    if isinstance(said.get("store_url"), str):
-        said["store_url"] = for_redis(said["store_url"])
-    settings = Settings.from_environment(configured=said, store_url=store_url or None, signing_key=signing_key or None)
-    found: dict[str, Any] = {"broker_url": app.conf.broker_url or settings.broker_url}
+    conf = app.conf
+    configuration = configured(app)
+    if isinstance(configuration.get("store_url"), str):
+        configuration["store_url"] = for_redis(configuration["store_url"])
+    settings = Settings.from_environment(
+        configured=configuration, store_url=store_url or None, signing_key=signing_key or None
+    )
+    derived: dict[str, Any] = {"broker_url": conf.broker_url or settings.broker_url}
     if not settings.store_url:
-        conf = app.conf
         backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
-        derived = next((secured(url, tls) for url, tls in (backend, broker) if is_redis(url)), "")
-        found["store_url"] = for_redis(derived)
-        if not found["store_url"] and not app.conf.task_always_eager:
+        redis_url = next((secured(url, tls) for url, tls in (backend, broker) if is_redis(url)), "")
+        derived["store_url"] = for_redis(redis_url)
+        if not redis_url and not conf.task_always_eager:
             raise NotConfigured(
                 f"the app '{app.main}' has no Redis that dagcelery could keep results in",
                 "attach(app, store_url='redis://...') or set DAGCELERY_STORE_URL",
             )
-    return replace(settings, **found)
+    return replace(settings, **derived)
 
 
 def _quietly(run: str, work: Callable[[], None]) -> None:
-    """A message never raises: a raising member would keep a chord's body back. What is undone, the store knows."""
+    """Do a message's work without raising, which would keep a chord's body back. The store knows what is left to do."""
     try:
         work()
     except StoreUnavailable as error:
@@ -116,13 +118,13 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class OwnApp(Celery):
-    """Celery's app for who has none: our defaults, then a celeryconfig that ``--config`` names, then DAGCELERY_*."""
+    """dagcelery's own Celery app: our defaults, then a celeryconfig that ``--config`` names, then DAGCELERY_*."""
 
     def on_configure(self) -> None:  # type: ignore[override]  # Celery documents it as a hook
         """Take the celeryconfig late: ``celery -A dagcelery --config module`` names it after the app was found."""
         module = os.environ.get("CELERY_CONFIG_MODULE")
-        found = vars(import_from_cwd(module)) if module else {}
-        chosen = {name: value for name, value in found.items() if name.islower() and not name.startswith("_")}
+        config = vars(import_from_cwd(module)) if module else {}
+        chosen = {name: value for name, value in config.items() if name.islower() and not name.startswith("_")}
         self.config_from_object(_DEFAULTS | chosen)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,7 +133,7 @@ class OwnApp(Celery):
 
 
 def make_app(settings: Settings) -> Celery:
-    """The app that ``celery -A dagcelery worker`` uses, made from settings."""
+    """Return the app that ``celery -A dagcelery worker`` uses, made from settings."""
     broker, backend = (for_celery(url) or None for url in (settings.broker_url, settings.store_url))
     changes = {"task_default_queue": settings.queue} if settings.queue else None
     app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)

@@ -1,7 +1,7 @@
-"""What a Celery app was told of dagcelery: settings, a store, an engine a process, and how messages are sent.
+"""A Celery app's context of dagcelery: its settings, store and sender, and one engine for each process.
 
-It reads the app's configuration and the modules of its tasks, and turns addresses of Unix sockets and TLS as Celery
-spells them into those of redis-py.
+This module reads the app's configuration and the modules of its tasks, and translates addresses of Unix sockets and TLS
+between the spellings of Celery and redis-py.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def configured(app: Celery) -> dict[str, Any]:
     _ = conf.broker_url  # a configuration is read when it is first asked for something, its namespace too
     prefix = str(conf.prefix or "")
     names = {str(key).removeprefix(prefix).lower() for key in conf if _MARK in str(key).lower()}
-    found = {name: conf.get(name) for name in sorted(names) if name.startswith(_MARK)}
-    return {name.removeprefix(_MARK): value for name, value in found.items() if value is not None}
+    marked = {name.removeprefix(_MARK): conf.get(name) for name in sorted(names) if name.startswith(_MARK)}
+    return {name: value for name, value in marked.items() if value is not None}
 
 
 class Modules(Collection[str]):
@@ -108,7 +108,7 @@ class Modules(Collection[str]):
 
 
 def _is_one(module: str | None) -> bool:
-    """Whether a name is that of a loaded module, and not of a package, whose other modules it would allow."""
+    """Return whether a name is that of a loaded module, and not of a package, whose other modules it would allow."""
     return module in sys.modules and not hasattr(sys.modules[module], "__path__")
 
 
@@ -116,12 +116,12 @@ REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://")
 
 
 def is_redis(url: str | None) -> bool:
-    """Whether a URL names a Redis."""
+    """Return whether a URL names a Redis."""
     return bool(url) and str(url).startswith(REDIS_SCHEMES)
 
 
 def has_user(url: str) -> bool:
-    """Whether a URL names a user, and not only a password."""
+    """Return whether a URL names a user, and not only a password."""
     return bool(urlsplit(url).username)
 
 
@@ -146,8 +146,8 @@ def secured(url: str, options: object) -> str:
     """Say in the URL what Celery's ``broker_use_ssl`` or ``redis_backend_use_ssl`` says beside it."""
     if not isinstance(options, Mapping) or not options or urlsplit(url).scheme not in ("redis", "rediss"):
         return url
-    given = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
-    return _asking("rediss" + url[url.index(":") :], given)
+    query = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
+    return _asking("rediss" + url[url.index(":") :], query)
 
 
 def _asking(url: str, query: Mapping[str, object]) -> str:
@@ -177,7 +177,7 @@ _SLOTS_KEPT_SECONDS = 2.0
 
 
 class AppContext:
-    """What an app was told of dagcelery: settings, and in each process one access to runs."""
+    """The settings of one app, its store and sender, and the engine of this process."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
@@ -269,8 +269,8 @@ class CelerySender:
         """Send the canvas that these steps become."""
         priority = self._app_context.later_priority if is_new else None
         program = view.program
-        made = sender.Canvas(self._app_context.app, program.plan, view.run_id, self.slots, priority, program.home)
-        for signature in made.build(opened):
+        canvas = sender.Canvas(self._app_context.app, program.plan, view.run_id, self.slots, priority, program.home)
+        for signature in canvas.build(opened):
             with sending_errors(self._app_context.app):
                 _let_go(signature.apply_async())
 
@@ -294,16 +294,16 @@ class CelerySender:
                 self._app_context.app.control.revoke(list(messages), terminate=terminate)
 
     def slots(self, queue: str) -> int:
-        """Processes of live workers that consume a queue; 1 if nobody is known to."""
-        read_at, known = self._slots
+        """Return how many processes of live workers consume a queue, or 1 if no worker is known to."""
+        read_at, slots = self._slots
         if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
-            known = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
-            self._slots = (time.monotonic(), known)
-        return max(1, known.get(queue, 0))
+            slots = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
+            self._slots = (time.monotonic(), slots)
+        return max(1, slots.get(queue, 0))
 
 
 def _let_go(result: Any) -> None:
-    """Stop Celery from waiting for the results of our messages: the store tells what happened, and nobody reads them.
+    """Stop Celery from waiting for the results of our messages, which are never read: the store knows them.
 
     A chord makes Celery subscribe to each header's result and keep it until it is ready, which an ignored one never
     is; in a worker that would be a subscription and an object for every header, for ever.
@@ -324,30 +324,30 @@ _contexts: dict[int, AppContext] = {}
 
 
 def app_context_of(app: Celery) -> AppContext:
-    """What this app was told of dagcelery."""
+    """Return the context of an app."""
     return _contexts[id(app)]
 
 
 def find_app_context(app: Celery) -> AppContext | None:
-    """What this app was told of dagcelery, or None: workers of other apps run in the same process, in tests."""
+    """Return the context of an app, or None: workers of other apps run in the same process, in tests."""
     return _contexts.get(id(app))
 
 
 def create_app_context(app: Celery, settings: Settings) -> AppContext:
-    """Tell an app of dagcelery."""
+    """Make the context of an app."""
     _contexts[id(app)] = AppContext(app, settings)
     return _contexts[id(app)]
 
 
 def shapes_log_of(app: Celery | None) -> bool:
-    """Whether the log is dagcelery's to shape: that of a team's app is the team's."""
+    """Return whether the log is dagcelery's to shape: that of a team's app is the team's."""
     return app is not None and bool(app.main == OUR_APP)
 
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
-    """A child that is spawned, and not forked, sets up a log of its own. It imports the app, and with it this module,
-    but not what a worker's main process does besides.
+    """Set up the log of a child that is spawned, and not forked. It imports the app, and with it this module, but not
+    the heartbeat of a worker's main process.
     """
     lower_own_messages()
     if shapes_log_of(_state.get_current_app()):

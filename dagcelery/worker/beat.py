@@ -3,8 +3,8 @@
 A tick is a time that a schedule names. Its run has a key made of the DAG's name and that time, so that several beats,
 or one that dies while it submits, start one run.
 
-Where the clock is put forward, what was due in the hour that is left out comes as long after midnight as on other days:
-02:30 at 03:30. Where it is put back, what was due in the hour that comes twice comes once, the first time. But a
+Where the clock is put forward, a tick in the hour that is left out comes as long after midnight as on other days:
+02:30 at 03:30. Where it is put back, a tick in the hour that comes twice comes once, the first time. But a
 schedule of every hour knows no such days: it leaves out what is left out, and comes again in what comes again.
 
 Beat submits and not a worker that it sends a message to: the tick is known here and now, nothing that could be forged
@@ -73,8 +73,8 @@ def _from(moment: datetime, step: timedelta, numbers: CronFields, zone: tzinfo) 
     # What is put off by a change of the clock may stand on the day before.
     day = moment.astimezone(zone).date() - step
     for _ in range(_MOST_DAYS):
-        found = _of_day(day, numbers, zone)
-        yield from found if step > timedelta() else reversed(found)
+        ticks = _of_day(day, numbers, zone)
+        yield from ticks if step > timedelta() else reversed(ticks)
         day += step
 
 
@@ -126,21 +126,21 @@ class Clock(crontab):
         return ZoneInfo(self._schedule.timezone) if self._schedule.timezone else self.app.timezone
 
     def last_tick(self) -> datetime:
-        """The last tick that is not in the future."""
+        """Return the last tick that is not in the future."""
         return up_to(self._now(), self._numbers, self.tz)
 
     def next_tick(self) -> datetime:
-        """The first tick that is in the future."""
+        """Return the first tick that is in the future."""
         return after(self._now(), self._numbers, self.tz)
 
     def is_due(self, last_run_at: datetime) -> Any:
-        """Whether it is due, and in how many seconds to look again."""
+        """Return whether it is due, and in how many seconds to look again."""
         now, last = self._now(), self.last_tick()
         is_due = last > self._in_utc(last_run_at) and not self._is_too_late(now - last)
         return schedstate(is_due, (self.next_tick() - now).total_seconds())
 
     def remaining_estimate(self, last_run_at: datetime, ffwd: Any = None) -> timedelta:
-        """How long it is until the first tick after it was last due."""
+        """Return how long it is until the first tick after it was last due."""
         return after(self._in_utc(last_run_at), self._numbers, self.tz) - self._now()
 
     def __reduce__(self) -> Any:
@@ -161,7 +161,7 @@ class Clock(crontab):
         return self.maybe_make_aware(moment).astimezone(UTC)
 
     def _is_too_late(self, late: timedelta) -> bool:
-        """Whether Celery's own setting for it says that a missed tick is not to be made up for."""
+        """Return whether Celery's own setting says that a missed tick is not to be made up for."""
         most = self.app.conf.beat_cron_starting_deadline
         return most is not None and late.total_seconds() > most
 
@@ -188,20 +188,20 @@ def of_app(app: Celery, settings: Settings) -> list[Scheduled]:
 
 def of_files(patterns: Iterable[str]) -> list[Scheduled]:
     """Return the workflows with a schedule in YAML files. Raises InvalidConfig, and InvalidSetting if there is none."""
-    found: list[Scheduled] = []
+    scheduled: list[Scheduled] = []
     for pattern in patterns:
         paths = sorted(glob.glob(pattern, recursive=True))
         if not paths:
-            raise InvalidSetting("DAGCELERY_WORKFLOWS", f"names {pattern!r}, and there is no such file", "write a path")
+            raise InvalidSetting("DAGCELERY_WORKFLOWS", f"names {pattern!r}, which matches no file", "write a path")
         for path in dict.fromkeys(paths):
-            found += _scheduled([workflow.dag for workflow in load(path)])
-    return _checked(found)
+            scheduled += _scheduled([workflow.dag for workflow in load(path)])
+    return _checked(scheduled)
 
 
 def _modules(app: Celery, imports: Iterable[str]) -> list[str]:
     """Import what is named, and return the names of the modules in which DAGs may stand.
 
-    Of a package those modules count that are loaded by then: to import what nobody named might do anything.
+    Of a package those modules count that are loaded by then: to import others, which were not named, might do anything.
     """
     for name in imports:
         try:
@@ -267,22 +267,22 @@ def prepare(app: Celery, scheduler: object = None) -> None:
     """Put entries for all scheduled DAGs into an app's schedule. Ends the process if that cannot be done."""
     app_context = app_context_of(app)
     try:
-        found = of_app(app, app_context.settings)
-        if not found:
+        scheduled = of_app(app, app_context.settings)
+        if not scheduled:
             return
         if not app_context.settings.store_url:
-            what = f"DAG {found[0].name!r} has a schedule, and there is no store"
-            raise NotConfigured(what, "set DAGCELERY_STORE_URL")
-        clocks = {each.name: Clock(each.schedule, app=app) for each in found}
+            problem = f"DAG {scheduled[0].name!r} has a schedule, but no store is set"
+            raise NotConfigured(problem, "set DAGCELERY_STORE_URL")
+        clocks = {each.name: Clock(each.schedule, app=app) for each in scheduled}
         if _is_redbeat(scheduler):
-            for each in found:
+            for each in scheduled:
                 _check_for_redbeat(each, app)
     except DagceleryError as error:
         sys.exit(f"beat does not start: {error}")
-    nodes = {each.name: each for each in found}
+    nodes = {each.name: each for each in scheduled}
     app.register_task(_tick(Submitter(Client(app_context.settings, app), nodes, clocks)))
     app.conf.beat_schedule = {**(app.conf.beat_schedule or {}), **entries(clocks)}
-    log.info("%d DAGs are submitted by the clock", len(found), extra={"action": "scheduled"})
+    log.info("%d DAGs are submitted by the clock", len(scheduled), extra={"action": "scheduled"})
 
 
 def entries(clocks: Mapping[str, Clock]) -> dict[str, dict[str, Any]]:
@@ -322,15 +322,15 @@ class Submitter:
             except (StoreUnavailable, BrokerUnavailable, NotSent):
                 continue
             except DagceleryError as error:  # which another try would not change
-                told = {"action": "tick_refused", "dag": name}
-                log.exception("DAG %s, due at %s: %s", name, tick, error, extra=told)  # noqa: TRY401
+                about = {"action": "tick_refused", "dag": name}
+                log.exception("DAG %s, due at %s: %s", name, tick, error, extra=about)  # noqa: TRY401
             if self._missed.get(name) == tick:
                 del self._missed[name]
 
     def _submit(self, name: str, tick: datetime) -> Run[Any]:
         run = self._client.submit(self._scheduled[name].node, key=key(tick))
-        told = {"action": "tick", "dag": name, "run": run.id}
-        log.info("DAG %s, due at %s: run %s", name, tick, run.id, extra=told)
+        about = {"action": "tick", "dag": name, "run": run.id}
+        log.info("DAG %s, due at %s: run %s", name, tick, run.id, extra=about)
         return run
 
 

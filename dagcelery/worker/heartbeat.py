@@ -1,9 +1,7 @@
-"""What a Celery worker does besides executing messages: it says that it lives, and looks for what was left undone.
+"""A worker's main process besides its messages: it sends a heartbeat, and sweeps runs for what is left undone.
 
-Both happen in a thread of the worker's main process: timers of its hub fall silent during broker outages and warm
-shutdowns, which is just when they are needed.
-
-It also answers, through Celery's remote control, which code it has.
+Both have a thread each: timers of Celery's hub fall silent during broker outages and warm shutdowns, which is just when
+they are needed. The main process also answers, through Celery's remote control, which code it has.
 """
 
 from __future__ import annotations
@@ -40,9 +38,9 @@ _noted: dict[int, dict[str, str]] = {}
 
 @inspect_command(name=COMMAND)
 def versions(state: Any) -> dict[str, str]:
-    """Versions of dagcelery, Celery and Python, and a hash of the file of each module that this worker was told of."""
-    found = {name: version(name) for name in ("dagcelery", "celery")}
-    return found | {"python": platform.python_version()} | _noted.get(id(state.app), {})
+    """Return versions of dagcelery, Celery and Python, and a hash of the file of each module that this worker names."""
+    installed = {name: version(name) for name in ("dagcelery", "celery")}
+    return installed | {"python": platform.python_version()} | _noted.get(id(state.app), {})
 
 
 def note(app: Celery) -> None:
@@ -55,7 +53,7 @@ def note(app: Celery) -> None:
 
 
 def _digest(name: str) -> str:
-    """A hash of a module's file, or "" where there is none."""
+    """Return a hash of a module's file, or "" where there is none."""
     try:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.has_location or not spec.origin:
@@ -77,7 +75,7 @@ _FILES_SECONDS = 3600.0
 
 
 def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
-    """Sweep one run: give back what was lost, bring workers to ready work, and let fail what is poisoned."""
+    """Sweep one run: give lost claims back, bring workers to ready work, and let poisoned pieces fail."""
     settings, sender = app_context.settings, app_context.sender
     swept = app_context.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
     for queue in swept.wake_ups:
@@ -91,7 +89,7 @@ def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
     if swept.released:
         about = {"action": "swept", "run": run_id, "released": swept.released}
         pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
-        # Nobody here can tell a crash from a time limit, or from a process that a cancelled run ended.
+        # A crash, a time limit, and a process that a cancelled run ended all look the same from here.
         given_back = "run %s: %s given back, because the process or the worker that ran it has ended"
         log.warning(given_back, run_id, pieces, extra=about)
     return swept
@@ -125,9 +123,9 @@ def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> int:
 
 
 def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:
-    """Remove the files of runs that are gone: deleted while somebody still wrote, or expired with their keys.
+    """Remove the files of runs that are gone: deleted while a process still wrote, or expired with their keys.
 
-    Who dies in between has removed some of them, and the next one removes the rest.
+    A process that dies in between has removed some of them, and the next one removes the rest.
     """
     if engine.spill is None:
         return
@@ -185,9 +183,9 @@ class Reported(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Runs in the worker's main process."""
         error = exc_info.exception
-        found = getattr(error, "exc", error)
-        if isinstance(found, WorkerLostError):
-            self._give_back(limited=HARD_SIGNAL in str(found))
+        cause = getattr(error, "exc", error)
+        if isinstance(cause, WorkerLostError):
+            self._give_back(limited=HARD_SIGNAL in str(cause))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -237,23 +235,23 @@ def carefully(act: Callable[[], object]) -> None:
         log.exception("a beat failed; the next one tries again", extra={"action": "beat_failed"})
 
 
-class Keeper:
-    """Says every few seconds that its worker lives, and sweeps: in threads apart, since a broker that does not answer
-    holds up whoever sends, and must not make this worker look dead.
+class Heartbeat:
+    """Says every few seconds that its worker lives, and sweeps, in two threads: a broker that does not answer holds up
+    the sweep, which sends, and must not make this worker look dead.
     """
 
     def __init__(self, app_context: AppContext, worker_id: str, queues: Sequence[str], slots: int) -> None:
         self._app_context = app_context
         self._worker_id, self._queues, self._slots = worker_id, list(queues), slots
         seconds = app_context.settings.heartbeat_seconds
-        self._voice = Repeated("dagcelery-alive", seconds, self.announce)
-        self._broom = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(app_context))
+        self._announcing = Repeated("dagcelery-alive", seconds, self.announce)
+        self._sweeping = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(app_context))
 
     def start(self) -> None:
         """Announce at once, so that the first run finds the worker; then as long as it lives."""
         carefully(self.announce)
-        self._voice.start()
-        self._broom.start()
+        self._announcing.start()
+        self._sweeping.start()
 
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
@@ -263,14 +261,14 @@ class Keeper:
         )
 
     def stop(self) -> None:
-        """Leave in good order: what its children had claimed is given back, and counts as no death."""
-        self._broom.stop()
-        self._voice.stop()
+        """Leave in good order: the claims of its children are given back, and do not count as deaths."""
+        self._sweeping.stop()
+        self._announcing.stop()
         carefully(lambda: self._app_context.store.fleet.retire(self._worker_id))
         carefully(lambda: sweep_once(self._app_context, [self._worker_id]))
 
 
-_keepers: list[Keeper] = []
+_heartbeats: list[Heartbeat] = []
 
 
 @signals.worker_ready.connect(weak=False)
@@ -278,9 +276,9 @@ def _begin(sender: Any = None, **_: Any) -> None:
     app_context = find_app_context(sender.app)
     if app_context is not None and app_context.settings.store_url:
         queues = [queue.name for queue in sender.task_consumer.queues]
-        keeper = Keeper(app_context, os.environ[WORKER_ID], queues, sender.controller.concurrency or 1)
-        _keepers.append(keeper)
-        keeper.start()
+        heartbeat = Heartbeat(app_context, os.environ[WORKER_ID], queues, sender.controller.concurrency or 1)
+        _heartbeats.append(heartbeat)
+        heartbeat.start()
         note(sender.app)
         threading.Thread(target=_examine, args=(app_context,), name="dagcelery-doctor", daemon=True).start()
 
@@ -294,5 +292,5 @@ def _examine(app_context: AppContext) -> None:
 
 @signals.worker_shutdown.connect(weak=False)
 def _retire(sender: Any = None, **_: Any) -> None:
-    while _keepers:
-        _keepers.pop().stop()
+    while _heartbeats:
+        _heartbeats.pop().stop()

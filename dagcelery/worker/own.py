@@ -7,4 +7,4 @@ from dagcelery.worker.app import make_app
 
 app = make_app(Settings.from_environment())
 
-app.set_default()  # for the shared tasks of the modules that its workers import; who only submits has an app of its own
+app.set_default()  # for shared tasks of the modules that its workers import; a submitter has an app of its own

@@ -1,4 +1,4 @@
-"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others visits.
+"""Steps that may start become Celery canvas: fan-outs chords, straight runs across queues chains, others messages.
 
 Messages carry addresses only. None of them decides anything: the store does, when the message asks it for work.
 
@@ -48,18 +48,18 @@ def cause_of(app: Celery, error: Exception) -> BrokerUnavailable | NotSent:
 
 def shown_broker(app: Celery) -> str:
     """Return the address, or the addresses, of an app's broker with secrets hidden."""
-    found: Any = app.conf.broker_url or ""
-    return masked(found if isinstance(found, str) else ";".join(map(str, found)))
+    url: Any = app.conf.broker_url or ""
+    return masked(url if isinstance(url, str) else ";".join(map(str, url)))
 
 
 def _of_brokers(app: Celery) -> tuple[type[BaseException], ...]:
-    """The errors by which a broker is unavailable, or refuses; none for an unknown transport."""
+    """Return the errors by which a broker is unavailable, or refuses; none for an unknown transport."""
     try:
         connection: Any = app.connection_for_write()
-        known = (*connection.connection_errors, *connection.channel_errors)
+        errors = (*connection.connection_errors, *connection.channel_errors)
     except Exception:  # the transport's module raises what it likes
         return ()
-    return (OperationalError, OSError, *known)
+    return (OperationalError, OSError, *errors)
 
 
 def _remedy(app: Celery, error: Exception, url: str) -> str:
@@ -110,27 +110,27 @@ class Canvas:
         self._options = {} if priority is None else {"priority": priority}
 
     def build(self, opened: Sequence[ReadyStep]) -> list[Signature]:
-        """The canvas that brings workers to these steps."""
-        made: list[Signature] = []
+        """Return the canvas that brings workers to these steps."""
+        signatures: list[Signature] = []
         singles: dict[str, int] = {}
         for step in opened:
             if step.items > 0:
-                made.append(self.fan_out(step))
+                signatures.append(self.fan_out(step))
             elif step.step >= 0 and len(runs := self._straight(step)) > 1:
-                made.append(self.straight(step, runs))
+                signatures.append(self.straight(step, runs))
             else:
                 singles[step.queue] = singles.get(step.queue, 0) + 1
         for queue, count in singles.items():
-            made += [self.message(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
-        return made
+            signatures += [self.message(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
+        return signatures
 
     def message(self, queue: str, focus: str = "") -> Signature:
-        """One message: there is ready work of this run on `queue`, first of all `focus`."""
+        """Make one message: there is ready work of this run on `queue`, first of all `focus`."""
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
         return self._app.signature(WORK, kwargs=kwargs, immutable=True, queue=queue, **self._options)
 
     def fan_out(self, step: ReadyStep) -> Signature:
-        """A chord: header messages claim items, the body is the step that follows the join.
+        """Make a chord: header messages claim items, the body is the step that follows the join.
 
         A group where no single step follows, or where the result backend cannot count chords cheaply.
         """
@@ -144,7 +144,7 @@ class Canvas:
         return chord(header, body, app=self._app)
 
     def straight(self, step: ReadyStep, runs: Sequence[Sequence[int]]) -> Signature:
-        """A chain: one message for neighbours on one queue, the next queue's message linked to it."""
+        """Make a chain: one message for neighbours on one queue, the next queue's message linked to it."""
         runs = runs[:MOST_LINKS]
         links = self._links(step, runs)
         while len(links) > 2 and _size(links) > MOST_BYTES:
@@ -192,12 +192,12 @@ def _size(links: Sequence[Signature]) -> float:
 
 
 def counts_chords(app: Celery) -> bool:
-    """Whether the app's result backend counts chord members by itself; others poll, for ever if results are ignored."""
+    """Return whether the app's result backend counts the members of chords; others poll, or wait for ever."""
     return type(app.backend).__module__ == "celery.backends.redis"
 
 
 def describe(plan: Plan, slots: int = 2) -> Iterator[str]:
-    """The canvas that a plan becomes, a line each: chains, chords, joins and queues, for people."""
+    """Return the canvas that a plan becomes, a line each: chains, chords, joins and queues, for people."""
     for number, body in enumerate(plan.bodies):
         if number:
             yield f"scope of body {number}: opened on queue {body.queue_open}, closed on queue {body.queue_close}"

@@ -1,4 +1,4 @@
-"""What others are told of pieces: the worker's log, Celery's signals, and events for Flower.
+"""News of pieces for others: the worker's log, Celery's signals, and events for Flower.
 
 A line names run and node and never shows an argument. Its ``extra`` has the same for programs: `run`, `dag`, `node`,
 `item` (and `index`, as `PieceFilter` has it), `attempt`, `queue` and `action`. No line asks the store for anything but
@@ -83,8 +83,8 @@ def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:
 
 def _report_end(view: RunView, scope: Scope, step: int, how: str, attempt: int | None) -> None:
     """Say that a node has ended. Within an item of a mapped DAG this is logged at DEBUG."""
-    found = view.program.step(scope.body, step)
-    if found.kind not in ("task", "dag") or view.program.is_branch(scope.body, step):
+    ended = view.program.step(scope.body, step)
+    if ended.kind not in ("task", "dag") or view.program.is_branch(scope.body, step):
         return
     node = view.address(scope, step)
     level = logging.DEBUG if "[" in node else logging.INFO
@@ -137,7 +137,7 @@ FORMATS: Final = {
 def show_pieces() -> None:
     """Let the lines of this process's log say which piece wrote them, where they have Celery's own format.
 
-    A setting for the format would not do: Celery uses it where nobody fills in pieces, too.
+    A setting for the format would not do: Celery also uses it where records have no piece.
     """
     for handler in (*logging.getLogger().handlers, *logging.getLogger("celery.task").handlers):
         if not any(isinstance(known, PieceFilter) for known in handler.filters):
@@ -220,7 +220,7 @@ class Announcer(Listener):
             _fire_failure(view, claim, index, error, "committed")
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
-        """Log, and send events of, what was committed, has failed, or will be tried again."""
+        """Log, and send events of, pieces that were committed, have failed, or will be tried again."""
         if response.state == "stale":
             return False
         is_known = view.program.knows(claim.scope.body)
@@ -267,13 +267,13 @@ def shown_name(view: RunView, claim: Claim) -> str:
 
 
 def uuid_of(view: RunView, claim: Claim, index: int) -> str:
-    """An id for one execution of a piece."""
+    """Return an id for one execution of a piece."""
     piece = PieceId(claim.scope.id, claim.step, index).name.replace("/", "-")
     return f"{view.run_id}-{piece}-{claim.attempt}"
 
 
 def shown_kwargs(view: RunView, claim: Claim, index: int) -> dict[str, Any]:
-    """What is shown as a piece's arguments: run, node and index, never a value."""
+    """Return the arguments that are shown of a piece: run, node and index, never a value."""
     about: dict[str, Any] = {"run": view.run_id, "node": view.address(claim.scope, claim.step)}
     return about if index < 0 else about | {"index": index}
 

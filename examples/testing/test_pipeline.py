@@ -14,7 +14,7 @@ from orders import close_of_business, day
 
 from dagcelery import RunState, errors
 from dagcelery.local import Cluster
-from dagcelery.testing.faults import Arena
+from dagcelery.testing.faults import FaultyCluster
 
 SECONDS = 60
 BOOKED = {"total": 350, "parcels": ["a parcel for 1.00", "a parcel for 2.50"]}
@@ -51,13 +51,13 @@ def test_without_a_worker_a_run_waits(dag_cluster: Cluster) -> None:
     assert run.result(timeout=SECONDS) == BOOKED
 
 
-def test_a_process_that_is_killed_does_no_harm(dag_faults: Arena) -> None:
+def test_a_process_that_is_killed_does_no_harm(dag_faults: FaultyCluster) -> None:
     run = day.submit(orders=[100, 250] * 50)
     dag_faults.kill_child()
     assert run.result(timeout=SECONDS)["total"] == 17500
 
 
-def test_a_restart_of_redis_does_no_harm(dag_faults: Arena) -> None:
+def test_a_restart_of_redis_does_no_harm(dag_faults: FaultyCluster) -> None:
     run = day.submit(orders=[100, 250] * 50)
     dag_faults.restart_server()
     assert run.result(timeout=SECONDS)["total"] == 17500

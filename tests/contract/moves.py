@@ -58,7 +58,8 @@ def step(
 
 def retry(calls: int, base: float = 0.0, factor: float = 1.0, cap: float = 60.0, *, limit: bool = False) -> Entry:
     """A policy of up to `calls` calls; `limit` if one that a time limit killed is repeated as well."""
-    return {"max": calls, "base": base, "factor": factor, "cap": cap, "jitter": False, "time_limit": limit}
+    waits = {"base": base, "factor": factor, "maximum": cap, "jitter": False}
+    return waits | {"max_attempts": calls, "time_limit": limit}
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:
@@ -108,17 +109,17 @@ def elements(token: str, data: Sequence[bytes], attempt: int = 0, cell: int = CE
     return found
 
 
-def results(grant: Claim, done: int | None = None, data: bytes = b".") -> list[Block]:
+def results(claim: Claim, done: int | None = None, data: bytes = b".") -> list[Block]:
     """Result 0 of the items of a granted range, in blocks that do not cross cells."""
-    token, lo, hi = f"{grant.step}.0", grant.lo, grant.hi if done is None else done
+    token, lo, hi = f"{claim.step}.0", claim.lo, claim.hi if done is None else done
     edges = [lo, *(edge for edge in range((lo // CELL + 1) * CELL, hi, CELL)), hi]
-    return [Block(token, a, b, grant.attempt, data * (b - a)) for a, b in itertools.pairwise(edges) if b > a]
+    return [Block(token, a, b, claim.attempt, data * (b - a)) for a, b in itertools.pairwise(edges) if b > a]
 
 
 class Worker:
     """One process that claims and finishes pieces of one run; every call has a token of its own."""
 
-    def __init__(self, store: Store, run_id: str, owner: str = "boot-a:1", queue: str = "cpu") -> None:
+    def __init__(self, store: Store, run_id: str, owner: str = "worker-a:1", queue: str = "cpu") -> None:
         self.store = store
         self.run_id = run_id
         self.owner = owner
@@ -133,58 +134,58 @@ class Worker:
         return self.store.machine.claim(self.run_id, self.want(**options))
 
     def claim(self, **options: Any) -> Claim:
-        grant = self.ask(**options).claim
-        assert grant is not None, "nothing to claim"
-        return grant
+        claim = self.ask(**options).claim
+        assert claim is not None, "nothing to claim"
+        return claim
 
     def nothing(self, **options: Any) -> bool:
         return self.ask(**options).claim is None
 
-    def finish(self, grant: Claim, want: ClaimRequest | None = None, *, token: str = "", **outcome: Any) -> Response:
-        said = {"started": time.time(), "seconds": 0.001, "done": grant.hi} | outcome
+    def finish(self, claim: Claim, want: ClaimRequest | None = None, *, token: str = "", **outcome: Any) -> Response:
+        said = {"started": time.time(), "seconds": 0.001, "done": claim.hi} | outcome
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
-        return self.store.machine.finish(self.run_id, grant, TaskResult(**said), self.owner, token, want)
+        return self.store.machine.finish(self.run_id, claim, TaskResult(**said), self.owner, token, want)
 
     def fail(
-        self, grant: Claim, want: ClaimRequest | None = None, *, at: int | None = None, **outcome: Any
+        self, claim: Claim, want: ClaimRequest | None = None, *, at: int | None = None, **outcome: Any
     ) -> Response:
         """Say that the piece failed; of a range, that item `at` did, or its first."""
-        done = grant.lo if at is None else at
+        done = claim.lo if at is None else at
         said: dict[str, Any] = {"failure": b"boom", "done": done}
-        return self.finish(grant, want, **said | outcome)
+        return self.finish(claim, want, **said | outcome)
 
-    def delegate(self, grant: Claim, want: ClaimRequest | None = None, *, token: str = "", **given: Any) -> Response:
+    def delegate(self, claim: Claim, want: ClaimRequest | None = None, *, token: str = "", **given: Any) -> Response:
         """Open the scopes of the granted items; `given` are what each child gets, as `Child` has it."""
-        children = [Child(index, **given) for index in range(grant.lo, grant.hi)]
+        children = [Child(index, **given) for index in range(claim.lo, claim.hi)]
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
-        return self.store.machine.delegate(self.run_id, grant, children, self.owner, token, want)
+        return self.store.machine.delegate(self.run_id, claim, children, self.owner, token, want)
 
     def pieces(
         self, topology: Sequence[Body], produce: Callable[[Claim], Mapping[str, Any]], **options: Any
     ) -> Iterator[Claim]:
         """Run all that is ready, as a worker does: finish and claim the next in one call."""
-        grant = self.ask(**options).claim
-        while grant is not None:
-            yield grant
+        claim = self.ask(**options).claim
+        while claim is not None:
+            yield claim
             want = self.want(**options)
-            entry = topology[grant.scope.body].get(str(grant.step), {})
+            entry = topology[claim.scope.body].get(str(claim.step), {})
             if "b" in entry:
-                reply = self.delegate(grant, want, **produce(grant))
+                reply = self.delegate(claim, want, **produce(claim))
             else:
-                reply = self.finish(grant, want, **produce(grant))
+                reply = self.finish(claim, want, **produce(claim))
             assert reply.state == "committed"
-            grant = reply.claim
+            claim = reply.claim
 
 
-def nothing(grant: Claim) -> Mapping[str, Any]:
+def nothing(claim: Claim) -> Mapping[str, Any]:
     """A step without outputs."""
     return {}
 
 
-def name(grant: Claim) -> str:
+def name(claim: Claim) -> str:
     """A short name of what was granted: "3", "3[0:5]", "start", "close"."""
-    plain = {START: "start", CLOSE: "close"}.get(grant.step, str(grant.step))
-    return plain + (f"[{grant.lo}:{grant.hi}]" if grant.lo >= 0 else "")
+    plain = {START: "start", CLOSE: "close"}.get(claim.step, str(claim.step))
+    return plain + (f"[{claim.lo}:{claim.hi}]" if claim.lo >= 0 else "")
 
 
 def new_run(store: Store, topology: Sequence[Body], **options: Any) -> str:
@@ -206,7 +207,7 @@ def drain(store: Store, run_id: str, topology: Sequence[Body], **options: Any) -
         found = False
         for queue in queues:
             worker = Worker(store, run_id, queue=queue)
-            for grant in worker.pieces(topology, produce, **options):
+            for claim in worker.pieces(topology, produce, **options):
                 found = True
-                done.append(name(grant))
+                done.append(name(claim))
     return done

@@ -45,15 +45,15 @@ def test_a_run_is_done_with_one_of_its_branches(store: Store) -> None:
 def test_a_worker_that_dies_with_a_branch_in_its_hands_has_decided_nothing_twice(store: Store) -> None:
     run_id, worker = decided(store, 0)
     for _ in range(3):
-        grant = worker.claim(focus="0/2")
-        assert (grant.step, grant.lo, grant.hi) == (2, 0, 0)
-        store.machine.release(run_id, grant, worker.owner)
+        claim = worker.claim(focus="0/2")
+        assert (claim.step, claim.lo, claim.hi) == (2, 0, 0)
+        store.machine.release(run_id, claim, worker.owner)
     assert counts(store, run_id)[0, 2].skipped == 1
     drain(store, run_id, TOPOLOGY)
     assert counts(store, run_id)[0, 2].skipped == 1
 
 
-def test_a_rewind_takes_the_decision_back(store: Store) -> None:
+def test_clearing_takes_the_decision_back(store: Store) -> None:
     run_id, _ = decided(store, 0)
     drain(store, run_id, TOPOLOGY)
     assert store.machine.clear(run_id, [0])
@@ -61,5 +61,5 @@ def test_a_rewind_takes_the_decision_back(store: Store) -> None:
     worker = Worker(store, run_id)
     worker.finish(worker.claim(), lists={"0.0": 0, "0.1": 1})
     assert [counts(store, run_id)[0, 1 + side].skipped for side in (0, 1)] == [1, 0]
-    assert CLOSE not in [grant.step for grant in worker.pieces(TOPOLOGY, lambda grant: {}) if grant.scope.body == 1]
+    assert CLOSE not in [claim.step for claim in worker.pieces(TOPOLOGY, lambda claim: {}) if claim.scope.body == 1]
     assert store.reader.wait(run_id, 0) == "done"

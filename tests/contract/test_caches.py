@@ -86,8 +86,8 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     run_id = new_run(store, topology, lists={"$xs": 4})
     worker = Worker(store, run_id)
     worker.finish(worker.claim(), cached=1)
-    worker.finish(grant := worker.claim(ranges={"0.1": 2}), blocks=results(grant), cached=2)
-    worker.fail(grant := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(grant, 3), cached=1)
+    worker.finish(claim := worker.claim(ranges={"0.1": 2}), blocks=results(claim), cached=2)
+    worker.fail(claim := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(claim, 3), cached=1)
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
@@ -101,9 +101,9 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
 def test_a_late_attempt_counts_nothing(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     for _ in range(2):
-        worker.finish(grant, cached=1)
+        worker.finish(claim, cached=1)
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.counts[0, 0].cached == 1

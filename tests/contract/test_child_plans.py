@@ -20,21 +20,21 @@ MAPPED = [body([0], step(s=[1], x="$xs"), step(1))]
 PAIR = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 
 
-def grow(worker: Worker, grant: Claim, *bodies: Body, plan: bytes = b"sealed", token: str = "") -> Response:
+def grow(worker: Worker, claim: Claim, *bodies: Body, plan: bytes = b"sealed", token: str = "") -> Response:
     """Delegate a piece to a plan with these bodies."""
     first = worker.store.machine.number(worker.run_id, len(bodies))
-    made = Child(grant.lo, plan=ChildPlan(first, entries(bodies), plan))
-    return worker.store.machine.delegate(worker.run_id, grant, [made], worker.owner, token or f"grow-{first}", None)
+    made = Child(claim.lo, plan=ChildPlan(first, entries(bodies), plan))
+    return worker.store.machine.delegate(worker.run_id, claim, [made], worker.owner, token or f"grow-{first}", None)
 
 
-def close(worker: Worker, grant: Claim, result: bytes = b"result") -> Response:
+def close(worker: Worker, claim: Claim, result: bytes = b"result") -> Response:
     """Commit what closes a scope: the outputs of the piece that made its plan."""
-    assert grant.step == CLOSE
-    scope = grant.scope
+    assert claim.step == CLOSE
+    scope = claim.scope
     if scope.index < 0:
-        return worker.finish(grant, values={f"{scope.step}.0": result})
-    block = Block(f"{scope.step}.0", scope.index, scope.index + 1, grant.attempt, result)
-    return worker.finish(grant, blocks=[block])
+        return worker.finish(claim, values={f"{scope.step}.0": result})
+    block = Block(f"{scope.step}.0", scope.index, scope.index + 1, claim.attempt, result)
+    return worker.finish(claim, blocks=[block])
 
 
 def state_of(store: Store, run_id: str, at: tuple[int, int]) -> tuple[int, int, int]:
@@ -93,11 +93,11 @@ def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
     worker.finish(plain, blocks=[Block("0.0", 1, 2, plain.attempt, b"plain")])
     grow(worker, worker.claim(focus="0/0"), *PAIR)
     assert state_of(store, run_id, (0, 0)) == (3, 2, 1)
-    while (grant := worker.ask().claim) is not None:
-        if grant.step == CLOSE:
-            close(worker, grant, f"r{grant.scope.index}".encode())
+    while (claim := worker.ask().claim) is not None:
+        if claim.step == CLOSE:
+            close(worker, claim, f"r{claim.scope.index}".encode())
         else:
-            worker.finish(grant)
+            worker.finish(claim)
     assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r0", b"plain", b"r2"]
     assert store.reader.wait(run_id, 0) == "done"
 
@@ -109,9 +109,9 @@ def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
         grow(worker, worker.claim(), body([0], step()))
     worker.finish(worker.claim())
     for depth in range(60, 0, -1):
-        grant = worker.claim()
-        assert (grant.step, grant.scope.depth) == (CLOSE, depth)
-        close(worker, grant)
+        claim = worker.claim()
+        assert (claim.step, claim.scope.depth) == (CLOSE, depth)
+        close(worker, claim)
     assert worker.finish(worker.claim()).run == "done"
 
 
@@ -124,21 +124,21 @@ def test_a_plan_may_map_nested_dags(store: Store) -> None:
     store.machine.delegate(run_id, worker.claim(), [made], worker.owner, "t", None)
     worker.finish(worker.claim(), lists={"0.0": 2}, values={"0.0#": b"2"})
     seen = []
-    while (grant := worker.ask().claim) is not None:
-        seen.append((grant.scope.body, grant.step))
-        if grant.scope.body == first and grant.step == 1:
-            worker.delegate(grant)
-        elif grant.step == CLOSE:
-            close(worker, grant)
+    while (claim := worker.ask().claim) is not None:
+        seen.append((claim.scope.body, claim.step))
+        if claim.scope.body == first and claim.step == 1:
+            worker.delegate(claim)
+        elif claim.step == CLOSE:
+            close(worker, claim)
         else:
-            worker.finish(grant)
+            worker.finish(claim)
     assert seen.count((first + 1, 0)) == 2
     assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    worker, gpu = Worker(store, run_id), Worker(store, run_id, "boot-g:1", "gpu")
+    worker, gpu = Worker(store, run_id), Worker(store, run_id, "worker-g:1", "gpu")
     reply = grow(worker, worker.claim(), body([0], step(q="gpu")))
     assert [o.queue for o in reply.opened] == ["gpu"]
     assert worker.nothing()
@@ -153,18 +153,18 @@ def test_a_plan_with_many_first_steps_starts_in_portions(store: Store) -> None:
     worker = Worker(store, run_id)
     grow(worker, worker.claim(), body(range(1200), *(step() for _ in range(1200))))
     names = []
-    while (grant := worker.ask().claim) is not None:
-        names.append(grant.step)
-        close(worker, grant) if grant.step == CLOSE else worker.finish(grant)
+    while (claim := worker.ask().claim) is not None:
+        names.append(claim.step)
+        close(worker, claim) if claim.step == CLOSE else worker.finish(claim)
     assert len(names) == 1 + 1200 + 1 + 1
     assert store.reader.wait(run_id, 0) == "done"
 
 
 def test_of_two_attempts_one_delegates(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
+    slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
     lost = slow.claim()
-    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
     again = fast.claim()
     assert again.attempt == 2
     assert grow(fast, again, *PAIR, plan=b"fast").state == "committed"
@@ -177,29 +177,29 @@ def test_of_two_attempts_one_delegates(store: Store) -> None:
 
 def test_a_worker_that_dies_before_it_delegates_leaves_nothing_that_counts(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    dying, other = Worker(store, run_id, "boot-d:1"), Worker(store, run_id, "boot-o:1")
+    dying, other = Worker(store, run_id, "worker-d:1"), Worker(store, run_id, "worker-o:1")
     dying.claim()
     store.machine.number(run_id, 5)  # it had asked for numbers, and died
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
     assert grow(other, other.claim(), *PAIR).state == "committed"
     assert other.claim().scope.body == 6
 
 
 def test_a_worker_that_dies_after_it_delegated_has_given_its_piece_away(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    dying, other = Worker(store, run_id, "boot-d:1"), Worker(store, run_id, "boot-o:1")
+    dying, other = Worker(store, run_id, "worker-d:1"), Worker(store, run_id, "worker-o:1")
     grow(dying, dying.claim(), *PAIR)
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 0
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 0
     assert other.claim().scope.id == scope_id(run_id, ROOT, 0, -1)
 
 
 def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
     run_id = new_run(store, GROWING)
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     first = store.machine.number(run_id, 1)
     made = [Child(-1, plan=ChildPlan(first, entries([body([0], step())]), b"sealed"))]
-    replies = [store.machine.delegate(run_id, grant, made, worker.owner, "same", None) for _ in range(2)]
+    replies = [store.machine.delegate(run_id, claim, made, worker.owner, "same", None) for _ in range(2)]
     assert replies[0] == replies[1]
     progress = store.reader.progress(run_id)
     assert progress is not None
@@ -208,11 +208,11 @@ def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
 
 def test_whoever_dies_while_closing_is_followed_by_another(store: Store) -> None:
     run_id = new_run(store, GROWING)
-    dying, other = Worker(store, run_id, "boot-d:1"), Worker(store, run_id, "boot-o:1")
+    dying, other = Worker(store, run_id, "worker-d:1"), Worker(store, run_id, "worker-o:1")
     grow(other, other.claim(), body([0], step()))
     other.finish(other.claim())
     lost = dying.claim()
-    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-d"]), 1)
     closing = other.claim()
     assert (lost.step, closing.step) == (CLOSE, CLOSE)
     # What closes writes in the parent: as later attempts than the one that delegated.
@@ -268,7 +268,7 @@ def test_a_run_that_is_cancelled_grants_nothing_of_its_plans(store: Store) -> No
     assert worker.claim().scope.depth == 1
 
 
-def test_a_rewound_step_makes_its_plan_anew(store: Store) -> None:
+def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:
     run_id = new_run(store, GROWING)
     worker = Worker(store, run_id)
     grow(worker, worker.claim(), *PAIR)
@@ -320,8 +320,8 @@ def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:
 def test_what_is_staged_for_a_run_that_is_gone_is_not_written(redis_store: Any, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, GROWING)
     worker = Worker(redis_store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     redis_store.machine.delete(run_id)
     made = [Child(-1, plan=ChildPlan(1, entries(PAIR), b"sealed"))]
-    assert redis_store.machine.delegate(run_id, grant, made, worker.owner, "t", None).run == "gone"
+    assert redis_store.machine.delegate(run_id, claim, made, worker.owner, "t", None).run == "gone"
     assert not raw.exists(key(run_id, "g", 1))

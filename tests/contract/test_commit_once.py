@@ -27,10 +27,10 @@ def picture(store: Store, run_id: str) -> object:
 def test_finishing_twice_commits_once(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    grant = worker.claim()
-    assert worker.finish(grant, values={"0.0": b"first"}).state == "committed"
+    claim = worker.claim()
+    assert worker.finish(claim, values={"0.0": b"first"}).state == "committed"
     before = picture(store, run_id)
-    reply = worker.finish(grant, values={"0.0": b"second"})
+    reply = worker.finish(claim, values={"0.0": b"second"})
     assert (reply.state, reply.opened) == ("stale", [])
     assert picture(store, run_id) == before
     assert store.reader.values(run_id, "0", ["0.0"]) == [b"first"]
@@ -38,9 +38,9 @@ def test_finishing_twice_commits_once(store: Store) -> None:
 
 def test_a_stale_attempt_changes_nothing_but_may_claim_the_next_piece(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
-    slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
+    slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
     lost = slow.claim()
-    assert store.machine.sweep(run_id, Lost(["boot-s"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["worker-s"]), 1).released == 1
     again = fast.claim(focus="0/0")
     assert (lost.attempt, again.attempt) == (1, 2)
     before = picture(store, run_id)
@@ -55,9 +55,9 @@ def test_a_stale_attempt_changes_nothing_but_may_claim_the_next_piece(store: Sto
 
 def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 8})
-    sleeper, other = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
+    sleeper, other = Worker(store, run_id, "worker-s:1"), Worker(store, run_id)
     items = sleeper.claim(ranges={"0.0": 4})
-    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
     assert sleeper.finish(items, blocks=results(items)).state == "committed"
     assert sleeper.finish(items, blocks=results(items)).state == "stale"
     done = [g for g in other.pieces(FAN, nothing) if g.lo >= 0]
@@ -65,28 +65,28 @@ def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Stor
     assert min(g.lo for g in done) == 4
     assert store.reader.wait(run_id, 0) == "done"
     run_id = new_run(store, chain(1))
-    sleeper = Worker(store, run_id, "boot-s:1")
-    grant = sleeper.claim()
-    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
-    assert sleeper.finish(grant).run == "done"
+    sleeper = Worker(store, run_id, "worker-s:1")
+    claim = sleeper.claim()
+    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
+    assert sleeper.finish(claim).run == "done"
     assert Worker(store, run_id).nothing()
 
 
 def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> None:
     for others in (["first"], ["second"], ["first", "second"]):
         run_id = new_run(store, FAN, lists={"$xs": 8})
-        sleeper, other = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
+        sleeper, other = Worker(store, run_id, "worker-s:1"), Worker(store, run_id)
         items = sleeper.claim(ranges={"0.0": 4})
         assert (items.lo, items.hi) == (0, 4)
         rest = other.claim(ranges={"0.0": 2}), other.claim(), other.claim()
         assert [g.hi for g in rest] == [6, 7, 8]
-        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-s"]), 1)
         taken = {"first": other.claim(ranges={"0.0": 2}), "second": other.claim(ranges={"0.0": 2})}
         for half in {"first", "second"} - set(others):
             store.machine.release(run_id, taken[half], other.owner)
         assert sleeper.finish(items, blocks=results(items)).state == "stale"
-        for grant in (*rest, *(taken[half] for half in others)):
-            assert other.finish(grant).state == "committed"
+        for claim in (*rest, *(taken[half] for half in others)):
+            assert other.finish(claim).state == "committed"
         list(other.pieces(FAN, nothing))
         progress = store.reader.progress(run_id)
         assert progress is not None
@@ -99,9 +99,9 @@ def test_two_claimers_never_get_the_same_piece(store: Store) -> None:
     got: list[Claim] = []
 
     def work(number: int) -> None:
-        worker = Worker(store, run_id, f"boot-{number}:1")
-        while (grant := worker.ask(ranges={"0.100": 7}, slots=4).claim) is not None:
-            got.append(grant)
+        worker = Worker(store, run_id, f"worker-{number}:1")
+        while (claim := worker.ask(ranges={"0.100": 7}, slots=4).claim) is not None:
+            got.append(claim)
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
     for thread in threads:
@@ -116,34 +116,34 @@ def test_two_claimers_never_get_the_same_piece(store: Store) -> None:
 def test_a_released_piece_is_ready_again_and_spent_no_attempt(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 10})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 4})
-    store.machine.release(run_id, grant, worker.owner)
+    claim = worker.claim(ranges={"0.0": 4})
+    store.machine.release(run_id, claim, worker.owner)
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].running) == ({"cpu": 1}, 0)
     again = worker.claim(ranges={"0.0": 4})
     assert (again.lo, again.hi, again.attempt) == (0, 4, 1)
-    store.machine.release(run_id, again, "boot-x:1")
+    store.machine.release(run_id, again, "worker-x:1")
     assert worker.finish(again).state == "committed", "nobody else releases a claim"
 
 
 def test_a_released_step_may_be_claimed_by_another(store: Store) -> None:
     run_id = new_run(store, chain(2))
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
-    grant = worker.claim()
-    store.machine.release(run_id, grant, worker.owner)
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
+    claim = worker.claim()
+    store.machine.release(run_id, claim, worker.owner)
     again = other.claim()
     assert (again.step, again.attempt) == (0, 1)
-    assert worker.finish(grant).state == "stale"
+    assert worker.finish(claim).state == "stale"
     assert other.finish(again).state == "committed"
-    store.machine.release(run_id, grant, worker.owner)
+    store.machine.release(run_id, claim, worker.owner)
     store.machine.release(run_id, again, other.owner)
     assert other.claim().step == 1
 
 
 def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2], step(), step(s=[3]), step(), step(1))])
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     failing, live = worker.claim(), other.claim()
     assert worker.finish(failing, worker.want(), failure=b"boom").run == "failed"
     assert worker.nothing()
@@ -152,12 +152,12 @@ def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> Non
     assert store.reader.values(run_id, "0", ["1.0"]) == [b"kept"]
     assert store.reader.failures(run_id) == {"0/0": b"boom"}
     assert store.machine.wake_ups(run_id, "cpu", 8) == 0
-    assert store.machine.sweep(run_id, Lost(["boot-a"]), 1).wake_ups == []
+    assert store.machine.sweep(run_id, Lost(["worker-a"]), 1).wake_ups == []
 
 
 def test_the_first_failure_is_the_runs(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     first, second = worker.claim(), other.claim()
     worker.finish(first, failure=b"one")
     other.finish(second, failure=b"two")
@@ -175,13 +175,13 @@ def test_each_verb_answers_a_repeated_call_as_before(store: Store) -> None:
     once = picture(store, run_id)
     assert store.machine.claim(run_id, want) == first
     assert picture(store, run_id) == once, "the cursor moved once"
-    grant = first.claim
-    assert grant is not None
+    claim = first.claim
+    assert claim is not None
     then = worker.want(ranges={"0.0": 5})
-    reply = worker.finish(grant, then, blocks=results(grant))
+    reply = worker.finish(claim, then, blocks=results(claim))
     once = picture(store, run_id)
     for _ in range(2):
-        assert worker.finish(grant, then, blocks=results(grant)) == reply
+        assert worker.finish(claim, then, blocks=results(claim)) == reply
     assert picture(store, run_id) == once
     assert reply.claim is not None
     store.machine.release(run_id, reply.claim, worker.owner)
@@ -204,9 +204,9 @@ def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) 
     width = 1300
     run_id = new_run(store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
     worker = Worker(store, run_id)
-    grant, want = worker.claim(), worker.want()
-    worker.finish(grant, want)
-    again = worker.finish(grant, want)
+    claim, want = worker.claim(), worker.want()
+    worker.finish(claim, want)
+    again = worker.finish(claim, want)
     assert again.claim is not None
     progress = store.reader.progress(run_id)
     assert progress is not None
@@ -216,10 +216,10 @@ def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) 
 def test_a_repeated_delegate_opens_once(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 4})
     worker = Worker(store, run_id)
-    grant, want = worker.claim(ranges={"0.0": 2}), worker.want()
-    reply = worker.delegate(grant, want)
+    claim, want = worker.claim(ranges={"0.0": 2}), worker.want()
+    reply = worker.delegate(claim, want)
     once = picture(store, run_id)
-    assert worker.delegate(grant, want) == reply
+    assert worker.delegate(claim, want) == reply
     assert picture(store, run_id) == once
     assert reply.claim is not None
     done = worker.finish(reply.claim, worker.want())

@@ -16,11 +16,11 @@ from .test_retries import counts, kinds
 ONE = [body([0], step())]
 
 
-def die(store: Store, run_id: str, *boots: str, deaths: int = 3, limited: bool = False) -> list[tuple[str, str]]:
-    """Each boot in turn claims what is first and dies of it; what is poisoned then."""
-    for boot in boots:
-        Worker(store, run_id, f"{boot}:1").claim()
-        swept = store.machine.sweep(run_id, Lost([boot], limited=limited), 1, deaths)
+def die(store: Store, run_id: str, *workers: str, deaths: int = 3, limited: bool = False) -> list[tuple[str, str]]:
+    """Each worker in turn claims what is first and dies of it; what is poisoned then."""
+    for worker in workers:
+        Worker(store, run_id, f"{worker}:1").claim()
+        swept = store.machine.sweep(run_id, Lost([worker], limited=limited), 1, deaths)
         assert swept.released == 1
     return list(swept.poisoned)
 
@@ -30,46 +30,46 @@ def test_a_piece_is_poisoned_by_its_third_death(store: Store) -> None:
     assert die(store, run_id, "b1", "b2") == []
     assert die(store, run_id, "b3") == [("cpu", "0/0")]
     worker = Worker(store, run_id)
-    grant = worker.claim()
-    assert (grant.poisoned, grant.attempt) == ("died", 4)
-    assert worker.fail(grant).run == "failed"
+    claim = worker.claim()
+    assert (claim.poisoned, claim.attempt) == ("died", 4)
+    assert worker.fail(claim).run == "failed"
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
 
 
 def test_what_is_poisoned_is_told_no_inputs(store: Store) -> None:
     run_id = new_run(store, [body([0], step(needs=["$a"]))], values={"$a": b"a"})
     die(store, run_id, "b1", deaths=1)
-    grant = Worker(store, run_id).claim()
-    assert (grant.poisoned, dict(grant.values)) == ("died", {})
+    claim = Worker(store, run_id).claim()
+    assert (claim.poisoned, dict(claim.values)) == ("died", {})
 
 
 def test_an_item_is_poisoned_once_it_was_alone(store: Store) -> None:
     run_id = new_run(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 4})
-    worker, boots = Worker(store, run_id), 0
+    worker, dead = Worker(store, run_id), 0
     done: list[tuple[int, str]] = []
-    while (grant := worker.ask(ranges={"0.0": 4}).claim) is not None:
-        if grant.poisoned:
-            worker.fail(grant)
-            done.append((grant.lo, grant.poisoned))
-        elif grant.lo <= 2 < grant.hi:
+    while (claim := worker.ask(ranges={"0.0": 4}).claim) is not None:
+        if claim.poisoned:
+            worker.fail(claim)
+            done.append((claim.lo, claim.poisoned))
+        elif claim.lo <= 2 < claim.hi:
             # Whoever gets item 2 dies.
-            boots += 1
-            store.machine.release(run_id, grant, worker.owner)
-            Worker(store, run_id, f"b{boots}:1").claim(ranges={"0.0": 4})
-            store.machine.sweep(run_id, Lost([f"b{boots}"]), 1, 2)
+            dead += 1
+            store.machine.release(run_id, claim, worker.owner)
+            Worker(store, run_id, f"b{dead}:1").claim(ranges={"0.0": 4})
+            store.machine.sweep(run_id, Lost([f"b{dead}"]), 1, 2)
         else:
-            worker.finish(grant)
-            done += [(item, "") for item in range(grant.lo, grant.hi)]
+            worker.finish(claim)
+            done += [(item, "") for item in range(claim.lo, claim.hi)]
     assert sorted(done) == [(0, ""), (1, ""), (2, "died"), (3, "")]
     assert store.reader.wait(run_id, 0) == "failed"
-    assert boots <= 4
+    assert dead <= 4
 
 
 def test_the_deaths_of_a_range_are_not_those_of_its_first_item(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 64})
-    for boot in ("b1", "b2", "b3"):
-        Worker(store, run_id, f"{boot}:1").claim(ranges={"0.0": 30})
-        assert store.machine.sweep(run_id, Lost([boot]), 1, 1).poisoned == []
+    for worker in ("b1", "b2", "b3"):
+        Worker(store, run_id, f"{worker}:1").claim(ranges={"0.0": 30})
+        assert store.machine.sweep(run_id, Lost([worker]), 1, 1).poisoned == []
 
 
 def test_another_items_condemnation_is_its_own(store: Store) -> None:
@@ -81,8 +81,8 @@ def test_another_items_condemnation_is_its_own(store: Store) -> None:
 
 def test_two_poisoned_items_are_named_as_one_step(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
-    grants = [Worker(store, run_id, f"b:{pid}").claim() for pid in range(2)]
-    assert [g.lo for g in grants] == [0, 1]
+    claims = [Worker(store, run_id, f"b:{pid}").claim() for pid in range(2)]
+    assert [g.lo for g in claims] == [0, 1]
     assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]
 
 
@@ -91,7 +91,7 @@ def test_a_pause_that_was_taken_for_a_death_is_forgiven(store: Store) -> None:
     sleeper = Worker(store, run_id, "s:1")
     paused = sleeper.claim()
     store.machine.sweep(run_id, Lost(["s"]), 1)
-    die(store, run_id, "boot-s")
+    die(store, run_id, "worker-s")
     held = Worker(store, run_id, "other:1").claim()
     assert sleeper.finish(paused).state == "stale", "another attempt has begun since"
     store.machine.release(run_id, held, "other:1")
@@ -101,7 +101,7 @@ def test_a_pause_that_was_taken_for_a_death_is_forgiven(store: Store) -> None:
 
 def test_nobody_is_forgiven_for_a_name_that_ends_alike(store: Store) -> None:
     run_id = new_run(store, ONE)
-    die(store, run_id, "boot-s")
+    die(store, run_id, "worker-s")
     speaker, holder = Worker(store, run_id, "s:1"), Worker(store, run_id, "x:1")
     held = holder.claim()
     assert speaker.finish(held).state == "stale"
@@ -113,18 +113,18 @@ def test_who_wakes_before_anybody_else_claimed_takes_its_condemnation_along(stor
     for fan_out in (False, True):
         run_id = new_run(store, [body([0], step(x="$xs" if fan_out else "", s=[1]), step(1))], lists={"$xs": 1})
         sleeper = Worker(store, run_id, "b1:1")
-        grant = sleeper.claim()
+        claim = sleeper.claim()
         assert store.machine.sweep(run_id, Lost(["b1"]), 1, 1).poisoned == [("cpu", "0/0")]
-        assert sleeper.finish(grant).state == "committed"
+        assert sleeper.finish(claim).state == "committed"
         assert not store.machine.sweep(run_id, Lost(), 1).poisoned
         assert sleeper.claim().poisoned == ""
 
 
 def test_who_left_in_good_order_has_not_died_of_its_piece(store: Store) -> None:
     run_id = new_run(store, ONE)
-    for boot in ("b1", "b2", "b3", "b4"):
-        Worker(store, run_id, f"{boot}:1").claim()
-        swept = store.machine.sweep(run_id, Lost(left=[boot]), 1, 1)
+    for worker in ("b1", "b2", "b3", "b4"):
+        Worker(store, run_id, f"{worker}:1").claim()
+        swept = store.machine.sweep(run_id, Lost(left=[worker]), 1, 1)
         assert (swept.released, swept.poisoned) == (1, [])
     assert Worker(store, run_id).claim().attempt == 5
 
@@ -140,7 +140,7 @@ def test_a_claim_that_nobody_vouches_for_is_no_death(store: Store) -> None:
     ("working", "since", "released"),
     [(None, 2.0, 0), ([], 2.0, 1), (["other"], 2.0, 1), (["message-1"], 2.0, 0), ([], 0.0, 0), ([], -60.0, 0)],
 )
-def test_a_live_boots_claim_whose_message_is_over_comes_back(
+def test_a_live_workers_claim_whose_message_is_over_comes_back(
     store: Store, working: Collection[str] | None, since: float, released: int
 ) -> None:
     run_id = new_run(store, ONE)
@@ -153,9 +153,9 @@ def test_a_live_boots_claim_whose_message_is_over_comes_back(
 def test_the_messages_that_work_on_a_run_are_known(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2, 3], step(), step(), step(), step())])
     workers = [Worker(store, run_id, f"b:{pid}") for pid in range(4)]
-    grants = [w.claim(message=m) for w, m in zip(workers, ["m2", "m1", "", "m2"], strict=True)]
+    claims = [w.claim(message=m) for w, m in zip(workers, ["m2", "m1", "", "m2"], strict=True)]
     assert list(store.reader.messages(run_id)) == ["m1", "m2"]
-    workers[1].finish(grants[1])
+    workers[1].finish(claims[1])
     assert list(store.reader.messages(run_id)) == ["m2"]
     assert list(store.reader.messages("nobody")) == []
 
@@ -170,9 +170,9 @@ def test_a_piece_that_reached_its_hard_limit_is_poisoned_at_once(store: Store) -
     run_id = new_run(store, [body([0], step(tl=1.0, r=retry(5)))])
     assert die(store, run_id, "b1", limited=True) == [("cpu", "0/0")]
     worker = Worker(store, run_id)
-    grant = worker.claim()
-    assert grant.poisoned == "timeout"
-    assert worker.fail(grant).run == "failed"
+    claim = worker.claim()
+    assert claim.poisoned == "timeout"
+    assert worker.fail(claim).run == "failed"
 
 
 def test_a_policy_may_retry_what_reached_its_hard_limit(store: Store) -> None:
@@ -209,8 +209,8 @@ def test_the_limit_of_another_step_is_a_death_to_this_one(store: Store) -> None:
 
 def test_items_with_a_time_limit_are_claimed_one_by_one(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", tl=1.0))], lists={"$xs": 20})
-    grant = Worker(store, run_id).claim(ranges={"0.0": 9})
-    assert (grant.lo, grant.hi) == (0, 1)
+    claim = Worker(store, run_id).claim(ranges={"0.0": 9})
+    assert (claim.lo, claim.hi) == (0, 1)
 
 
 # -- late starts --------------------------------------------------------------------------------------
@@ -225,19 +225,19 @@ def test_what_nobody_began_in_time_is_poisoned(store: Store, over: str) -> None:
     time.sleep(0.03)
     assert late(store, run_id) == [("gpu", "0/0")]
     worker = Worker(store, run_id, queue="gpu")
-    grant = worker.claim(focus="0/0", only=True)
-    assert grant.poisoned == "start_within"
-    assert worker.fail(grant).run == "failed"
+    claim = worker.claim(focus="0/0", only=True)
+    assert claim.poisoned == "start_within"
+    assert worker.fail(claim).run == "failed"
 
 
 @pytest.mark.parametrize("over", ["", "$xs"])
 def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> None:
     run_id = new_run(store, [body([0], step(x=over, sw=0.02))], lists={"$xs": 3})
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     time.sleep(0.03)
     assert late(store, run_id) == []
-    worker.finish(grant)
+    worker.finish(claim)
     done: Claim | None = worker.ask().claim
     while done is not None:
         assert done.poisoned == ""
@@ -249,8 +249,8 @@ def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> No
 def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:
     run_id = new_run(store, [body([0], step(s=[1]), step(1, sw=0.03))])
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     time.sleep(0.04)
-    worker.finish(grant)
+    worker.finish(claim)
     assert late(store, run_id) == []
     assert worker.claim().poisoned == ""

@@ -34,9 +34,9 @@ def test_what_failed_is_ready_again_and_what_was_done_stays_done(store: Store) -
     assert (record.state, record.epoch, record.failed, record.reason, record.ended) == ("running", 2, "", "", 0.0)
     assert counts(store, run_id, 1) == (0, 0, 0, 0, 0)
     assert store.reader.failures(run_id) == {"0/1@1": b"boom"}
-    grant = worker.claim()
-    assert (grant.step, grant.attempt) == (1, 2)
-    worker.finish(grant)
+    claim = worker.claim()
+    assert (claim.step, claim.attempt) == (1, 2)
+    worker.finish(claim)
     assert drain(store, run_id, topology) == ["2"]
     assert epoch(store, run_id) == ("done", 2)
     assert store.reader.values(run_id, "0", ["0.0"]) == [b"kept"]
@@ -49,9 +49,9 @@ def test_only_a_run_that_is_over_and_not_done_can_be_resumed(store: Store) -> No
     run_id = new_run(store, chain(1))
     assert not store.machine.resume(run_id)
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     assert not store.machine.resume(run_id)
-    worker.finish(grant)
+    worker.finish(claim)
     assert not store.machine.resume(run_id)
     assert not store.machine.resume("nobody")
     assert epoch(store, run_id) == ("done", 1)
@@ -83,16 +83,16 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(store: Store, state: str)
 
 def test_failures_of_a_run_that_was_cancelled_are_executed_again(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(s=[2], r=retry(3)), step(x="$xs", s=[2]), step(2))], lists={"$xs": 6})
-    single, ranged = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    single, ranged = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     one, some = single.claim(focus="0/0"), ranged.claim(focus="0/1", ranges={"0.1": 3})
     store.machine.end(run_id, "cancelled", "enough")
     single.fail(one, retryable=True)
     ranged.fail(some, at=1, blocks=results(some, 1))
     assert store.machine.resume(run_id)
     found: dict[tuple[int, int], int] = {}
-    while (grant := single.ask(ranges={"0.1": 9}).claim) is not None:
-        found |= {(grant.step, item): grant.attempt for item in range(grant.lo, max(grant.hi, grant.lo + 1))}
-        single.finish(grant)
+    while (claim := single.ask(ranges={"0.1": 9}).claim) is not None:
+        found |= {(claim.step, item): claim.attempt for item in range(claim.lo, max(claim.hi, claim.lo + 1))}
+        single.finish(claim)
     again = {(0, -1): 2, (1, 1): 2}
     assert found == again | {(1, item): 1 for item in range(2, 6)} | {(2, -1): 1}
     assert epoch(store, run_id) == ("done", 2)
@@ -100,7 +100,7 @@ def test_failures_of_a_run_that_was_cancelled_are_executed_again(store: Store) -
 
 def test_live_pieces_of_the_last_epoch_commit_in_the_next(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(s=[2]), step(s=[2]), step(2))])
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     live = other.claim(focus="0/1")
     worker.fail(worker.claim())
     assert store.machine.resume(run_id)
@@ -112,9 +112,9 @@ def test_live_pieces_of_the_last_epoch_commit_in_the_next(store: Store) -> None:
 def test_claims_whose_owners_died_come_back_also_when_the_run_is_over(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     worker = Worker(store, run_id)
-    Worker(store, run_id, "boot-d:1").claim(focus="0/1")
+    Worker(store, run_id, "worker-d:1").claim(focus="0/1")
     worker.fail(worker.claim())
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
     assert worker.nothing(), "the run is over"
     store.machine.resume(run_id)
     assert drain(store, run_id, [body([0, 1], step(), step())]) == ["0", "1"]
@@ -149,8 +149,8 @@ def test_a_run_resumed_twice_at_once_opens_one_epoch(store: Store) -> None:
     for _ in range(5):
         run_id = new_run(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 250})
         worker = Worker(store, run_id)
-        while (grant := worker.ask().claim) is not None:
-            worker.fail(grant)
+        while (claim := worker.ask().claim) is not None:
+            worker.fail(claim)
         answers: list[bool] = []
         start = threading.Barrier(3)
 
@@ -166,7 +166,7 @@ def test_a_run_resumed_twice_at_once_opens_one_epoch(store: Store) -> None:
         assert sorted(answers) == [False, False, True]
         assert epoch(store, run_id) == ("running", 2)
         assert counts(store, run_id) == (0, 0, 0, 0, 0)
-        seen = [g.lo for g in worker.pieces(FAN, lambda grant: {}, ranges={"0.0": 50})]
+        seen = [g.lo for g in worker.pieces(FAN, lambda claim: {}, ranges={"0.0": 50})]
         assert sorted(seen) == list(range(250))
 
 
@@ -175,9 +175,9 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
     worker = Worker(store, run_id)
     for turn in (1, 2):
         assert worker.fail(worker.claim(focus="0/0"), retryable=True).state == "retried"
-        for boot in ("b1", "b2"):
-            Worker(store, run_id, f"{boot}:1").claim(focus="0/1")
-            assert store.machine.sweep(run_id, Lost([boot]), 1).poisoned == []
+        for dying in ("b1", "b2"):
+            Worker(store, run_id, f"{dying}:1").claim(focus="0/1")
+            assert store.machine.sweep(run_id, Lost([dying]), 1).poisoned == []
         assert worker.fail(worker.claim(focus="0/0"), retryable=True).run == "failed"
         assert store.machine.resume(run_id), turn
     assert worker.claim(focus="0/0").attempt == 5
@@ -203,7 +203,7 @@ def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) 
     assert worker.nothing()
     assert store.machine.sweep(run_id, Lost(), 1).wake_ups == []
     store.machine.resume(run_id)
-    assert sorted((g.step, g.attempt) for g in worker.pieces([{}], lambda grant: {})) == [(0, 2), (1, 2)]
+    assert sorted((g.step, g.attempt) for g in worker.pieces([{}], lambda claim: {})) == [(0, 2), (1, 2)]
     assert epoch(store, run_id) == ("done", 2)
 
 
@@ -262,19 +262,19 @@ def test_a_failure_in_a_nested_scope_is_executed_again(store: Store) -> None:
     worker = Worker(store, run_id)
     failed, closed = 0, 0
     while epoch(store, run_id)[0] != "done":
-        grant = worker.ask().claim
-        if grant is None:
+        claim = worker.ask().claim
+        if claim is None:
             assert store.machine.resume(run_id)
-        elif grant.scope.body == 0:
-            worker.delegate(grant)
-        elif grant.attempt == 1 and grant.step == -2:
-            worker.fail(grant)
+        elif claim.scope.body == 0:
+            worker.delegate(claim)
+        elif claim.attempt == 1 and claim.step == -2:
+            worker.fail(claim)
             closed += 1
-        elif grant.attempt == 1 and grant.lo == 1:
-            worker.fail(grant)
+        elif claim.attempt == 1 and claim.lo == 1:
+            worker.fail(claim)
             failed += 1
         else:
-            worker.finish(grant)
+            worker.finish(claim)
     assert (failed, closed) == (3, 3)
     assert epoch(store, run_id) == ("done", 7)
     assert counts(store, run_id) == (0, 3, 0, 0, 0)
@@ -283,16 +283,16 @@ def test_a_failure_in_a_nested_scope_is_executed_again(store: Store) -> None:
 def test_a_zombie_of_the_last_epoch_does_not_take_back_what_has_failed_since(store: Store) -> None:
     for over in ("", "$xs"):
         run_id = new_run(store, [body([0], step(x=over))], lists={"$xs": 1})
-        zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
+        zombie, worker = Worker(store, run_id, "worker-z:1"), Worker(store, run_id)
         old = zombie.claim()
-        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-z"]), 1)
         newer = zombie.claim()
-        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-z"]), 1)
         newest = zombie.claim()
         zombie.fail(newest)
         store.machine.resume(run_id)
-        for grant in (old, newer, newest):
-            assert zombie.finish(grant, values={"0.0": b"old"}).state == "stale"
+        for claim in (old, newer, newest):
+            assert zombie.finish(claim, values={"0.0": b"old"}).state == "stale"
         again = worker.claim()
         assert again.attempt == 4
         assert worker.finish(again).run == "done"
@@ -301,32 +301,32 @@ def test_a_zombie_of_the_last_epoch_does_not_take_back_what_has_failed_since(sto
 def test_attempts_never_fall_for_a_piece_that_may_have_a_zombie(store: Store) -> None:
     for over in ("", "$xs"):
         run_id = new_run(store, [body([0], step(x=over))], lists={"$xs": 1})
-        zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
+        zombie, worker = Worker(store, run_id, "worker-z:1"), Worker(store, run_id)
         lost = zombie.claim()
-        store.machine.sweep(run_id, Lost(["boot-z"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-z"]), 1)
         for _ in range(3):
-            grant = worker.claim()
-            assert grant.attempt == lost.attempt + 1
-            store.machine.release(run_id, grant, worker.owner)
-            store.machine.release(run_id, grant, worker.owner)
+            claim = worker.claim()
+            assert claim.attempt == lost.attempt + 1
+            store.machine.release(run_id, claim, worker.owner)
+            store.machine.release(run_id, claim, worker.owner)
             store.machine.release(run_id, lost, zombie.owner)
-        grant = worker.claim()
-        assert grant.attempt == lost.attempt + 1
+        claim = worker.claim()
+        assert claim.attempt == lost.attempt + 1
         store.machine.release(run_id, lost, zombie.owner)
         assert zombie.finish(lost).state == "stale"
-        assert worker.finish(grant).run == "done"
+        assert worker.finish(claim).run == "done"
         assert zombie.finish(lost).state == "stale"
 
 
 def test_what_is_given_back_of_a_range_is_fenced_against_those_that_had_it_before(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 8})
-    zombie, worker = Worker(store, run_id, "boot-z:1"), Worker(store, run_id)
+    zombie, worker = Worker(store, run_id, "worker-z:1"), Worker(store, run_id)
     lost = zombie.claim(ranges={"0.0": 4})
-    store.machine.sweep(run_id, Lost(["boot-z"]), 1)
-    while (grant := worker.claim(ranges={"0.0": 2})).lo != 0:
-        worker.finish(grant)
-    assert (grant.hi, grant.attempt) == (2, 2)
-    worker.finish(grant, done=0)
+    store.machine.sweep(run_id, Lost(["worker-z"]), 1)
+    while (claim := worker.claim(ranges={"0.0": 2})).lo != 0:
+        worker.finish(claim)
+    assert (claim.hi, claim.attempt) == (2, 2)
+    worker.finish(claim, done=0)
     assert zombie.finish(lost).state == "stale", "its range was claimed since, and is cut in other parts"
     seen: dict[int, int] = {}
     for rest in worker.pieces(FAN, lambda _: {}, ranges={"0.0": 2}):

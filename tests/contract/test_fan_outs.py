@@ -15,8 +15,8 @@ def fan_out(size: int, **options: Any) -> list[dict[str, Any]]:
     return [body([0], step(s=[1], x="$xs", each=["$xs"], **options), step(1, needs=["0.0"]))]
 
 
-def produce(grant: Claim) -> Mapping[str, Any]:
-    return {"blocks": results(grant)} if grant.lo >= 0 else {}
+def produce(claim: Claim) -> Mapping[str, Any]:
+    return {"blocks": results(claim)} if claim.lo >= 0 else {}
 
 
 def collect(store: Store, run_id: str, token: str, size: int) -> bytes:
@@ -45,9 +45,9 @@ def test_items_are_granted_in_ranges_with_their_elements(store: Store) -> None:
 def test_ranges_shrink_towards_the_end(store: Store) -> None:
     run_id = new_run(store, fan_out(100), lists={"$xs": 100}, blocks=elements("$xs", [b"."] * 100))
     sizes = [
-        grant.hi - grant.lo
-        for grant in Worker(store, run_id).pieces(fan_out(100), produce, ranges={"0.0": 100}, slots=4)
-        if grant.lo >= 0
+        claim.hi - claim.lo
+        for claim in Worker(store, run_id).pieces(fan_out(100), produce, ranges={"0.0": 100}, slots=4)
+        if claim.lo >= 0
     ]
     assert sum(sizes) == 100
     assert sizes[0] == 13
@@ -58,10 +58,10 @@ def test_ranges_shrink_towards_the_end(store: Store) -> None:
 def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Store) -> None:
     run_id = new_run(store, fan_out(4), lists={"$xs": 4})
     worker = Worker(store, run_id)
-    grants = [worker.claim() for _ in range(4)]
-    for grant in reversed(grants[1:]):
-        assert worker.finish(grant, blocks=results(grant)).opened == []
-    assert [o.step for o in worker.finish(grants[0], blocks=results(grants[0])).opened] == [1]
+    claims = [worker.claim() for _ in range(4)]
+    for claim in reversed(claims[1:]):
+        assert worker.finish(claim, blocks=results(claim)).opened == []
+    assert [o.step for o in worker.finish(claims[0], blocks=results(claims[0])).opened] == [1]
     assert collect(store, run_id, "0.0", 4) == b"...."
 
 
@@ -85,8 +85,8 @@ def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> 
 def test_a_partial_commit_gives_the_rest_back(store: Store) -> None:
     run_id = new_run(store, fan_out(10), lists={"$xs": 10})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 5})
-    worker.finish(grant, done=2, blocks=results(grant, 2))
+    claim = worker.claim(ranges={"0.0": 5})
+    worker.finish(claim, done=2, blocks=results(claim, 2))
     rest = worker.claim(ranges={"0.0": 5})
     assert (rest.lo, rest.hi, rest.attempt) == (2, 5, 1), "what was not begun spent no attempt"
     worker.finish(rest, blocks=results(rest))
@@ -97,8 +97,8 @@ def test_a_partial_commit_gives_the_rest_back(store: Store) -> None:
 def test_the_failure_of_an_item_keeps_what_came_before_it(store: Store) -> None:
     run_id = new_run(store, fan_out(10), lists={"$xs": 10})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 5})
-    reply = worker.finish(grant, worker.want(), done=3, blocks=results(grant, 3), failure=b"boom")
+    claim = worker.claim(ranges={"0.0": 5})
+    reply = worker.finish(claim, worker.want(), done=3, blocks=results(claim, 3), failure=b"boom")
     assert (reply.state, reply.run, reply.claim) == ("committed", "failed", None)
     assert store.reader.failures(run_id) == {"0/0/3": b"boom"}
     progress = store.reader.progress(run_id)
@@ -167,7 +167,7 @@ def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:
 
 def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
     run_id = new_run(store, element_wise(gate=1), lists={"$xs": 2})
-    worker, keeper = Worker(store, run_id), Worker(store, run_id, "boot-k:1", "gate")
+    worker, keeper = Worker(store, run_id), Worker(store, run_id, "worker-k:1", "gate")
     first = worker.claim(focus="0/0")
     worker.finish(first, blocks=results(first))
     assert worker.nothing(focus="0/2", only=True)
@@ -178,7 +178,7 @@ def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
 
 def test_a_gate_may_open_before_any_item_is_there(store: Store) -> None:
     run_id = new_run(store, element_wise(gate=1), lists={"$xs": 2})
-    worker, keeper = Worker(store, run_id), Worker(store, run_id, "boot-k:1", "gate")
+    worker, keeper = Worker(store, run_id), Worker(store, run_id, "worker-k:1", "gate")
     keeper.finish(keeper.claim())
     assert worker.nothing(focus="0/2", only=True)
     drain(store, run_id, element_wise(gate=1), produce=produce)
@@ -214,11 +214,11 @@ def test_one_output_may_be_both_split_and_whole(store: Store) -> None:
 
 def test_a_range_committed_again_overrides_by_its_attempt(store: Store) -> None:
     run_id = new_run(store, fan_out(4), lists={"$xs": 4})
-    dead, alive = Worker(store, run_id, "boot-d:1"), Worker(store, run_id)
+    dead, alive = Worker(store, run_id, "worker-d:1"), Worker(store, run_id)
     lost = dead.claim(ranges={"0.0": 4})
-    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
-    for grant in alive.pieces(fan_out(4), lambda g: {"blocks": results(g, data=b"2")} if g.lo >= 0 else {}):
-        assert grant.attempt == (2 if 0 <= grant.lo < lost.hi else 1)
+    store.machine.sweep(run_id, Lost(["worker-d"]), 1)
+    for claim in alive.pieces(fan_out(4), lambda g: {"blocks": results(g, data=b"2")} if g.lo >= 0 else {}):
+        assert claim.attempt == (2 if 0 <= claim.lo < lost.hi else 1)
     assert dead.finish(lost, blocks=results(lost, data=b"1")).state == "stale"
     assert collect(store, run_id, "0.0", 4) == b"2222"
 
@@ -241,5 +241,5 @@ def test_blocks_that_nobody_wrote_are_not_there(store: Store) -> None:
 
 def test_names_of_ranges(store: Store) -> None:
     run_id = new_run(store, fan_out(3), lists={"$xs": 3})
-    grant = Worker(store, run_id).claim(ranges={"0.0": 2})
-    assert (name(grant), grant.piece) == ("0[0:2]", "0/0/0")
+    claim = Worker(store, run_id).claim(ranges={"0.0": 2})
+    assert (name(claim), claim.piece) == ("0[0:2]", "0/0/0")

@@ -32,10 +32,10 @@ def test_the_hook_is_claimed_after_any_end(store: Store, state: str) -> None:
     ENDS[state](store, run_id, worker)
     assert hook_of(store, run_id) == "gpu"
     assert worker.nothing()
-    grant = caller.claim()
-    assert (grant.step, grant.lo, grant.attempt, grant.items, grant.poisoned) == (HOOK, -1, 1, -1, "")
+    claim = caller.claim()
+    assert (claim.step, claim.lo, claim.attempt, claim.items, claim.poisoned) == (HOOK, -1, 1, -1, "")
     assert caller.nothing()
-    reply = caller.finish(grant, caller.want())
+    reply = caller.finish(claim, caller.want())
     assert (reply.state, reply.run, reply.claim) == ("committed", state, None)
     assert hook_of(store, run_id) == ""
     assert caller.nothing()
@@ -69,10 +69,10 @@ def test_a_run_with_an_uncalled_hook_is_still_looked_after(store: Store) -> None
     worker.finish(worker.claim())
     assert list(store.fleet.due(10, 0)) == [run_id]
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
-    grant = Worker(store, run_id, "boot-d:1").claim()
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 60).released == 1
+    claim = Worker(store, run_id, "worker-d:1").claim()
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 60).released == 1
     again = worker.claim()
-    assert (again.step, again.attempt) == (HOOK, grant.attempt + 1)
+    assert (again.step, again.attempt) == (HOOK, claim.attempt + 1)
     worker.finish(again)
     assert list(store.fleet.due(10, 0)) == []
 
@@ -125,11 +125,11 @@ def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> No
 @pytest.mark.parametrize("lost", [False, True])
 def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, when: str, *, lost: bool) -> None:
     run_id = new_run(store, hooked(*chain(1)))
-    worker, caller = Worker(store, run_id), Worker(store, run_id, "boot-c:1")
+    worker, caller = Worker(store, run_id), Worker(store, run_id, "worker-c:1")
     worker.fail(worker.claim())
     old = caller.claim()
     if lost:
-        store.machine.sweep(run_id, Lost(["boot-c"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-c"]), 1)
     store.machine.resume(run_id)
     again = worker.claim()
     if when == "running":
@@ -137,11 +137,11 @@ def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, wh
     assert worker.finish(again).run == "done"
     if when == "over":
         assert caller.finish(old).state == "stale"
-    grant = worker.claim()
-    assert (grant.step, grant.attempt) == (HOOK, 2)
+    claim = worker.claim()
+    assert (claim.step, claim.attempt) == (HOOK, 2)
     if when == "claimed":
         assert caller.finish(old).state == "stale"
-    assert worker.finish(grant).state == "committed"
+    assert worker.finish(claim).state == "committed"
     assert hook_of(store, run_id) == ""
     assert store.machine.wake_ups(run_id, "cpu", 1) == 0
 
@@ -150,7 +150,7 @@ def test_a_claimed_hook_of_the_last_end_does_not_keep_a_run_open(store: Store) -
     run_id = new_run(store, hooked(*outliving(body([0], step()))))
     worker = Worker(store, run_id)
     worker.fail(worker.claim())
-    Worker(store, run_id, "boot-c:1").claim()
+    Worker(store, run_id, "worker-c:1").claim()
     store.machine.resume(run_id)
     assert store.machine.wake_ups(run_id, "cpu", 1) == 1, "no claim is left"
     assert worker.fail(worker.claim()).run == "failed"

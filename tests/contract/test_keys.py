@@ -32,16 +32,16 @@ ALL = [
 ALL[0]["start"]["s"] = [0, 1, 4, 5]
 
 
-def produce(grant: Claim) -> Mapping[str, Any]:
+def produce(claim: Claim) -> Mapping[str, Any]:
     """Outputs of all sizes."""
-    if grant.step == CLOSE:
-        scope = grant.scope
-        return {"blocks": [Block(f"{scope.step}.0", scope.index, scope.index + 1, grant.attempt, b"r" * 600_000)]}
-    if grant.scope.body == 0 and grant.step == 2:
+    if claim.step == CLOSE:
+        scope = claim.scope
+        return {"blocks": [Block(f"{scope.step}.0", scope.index, scope.index + 1, claim.attempt, b"r" * 600_000)]}
+    if claim.scope.body == 0 and claim.step == 2:
         return {"values": {"$x": b"x" * 600_000}}
-    if grant.lo >= 0:
-        return {"blocks": [Block(b.token, b.lo, b.hi, b.attempt, b.data * 3000) for b in results(grant)]}
-    return {"values": {f"{grant.step}.0": b"v" * 700_000}, "lists": {f"{grant.step}.1": 0}}
+    if claim.lo >= 0:
+        return {"blocks": [Block(b.token, b.lo, b.hi, b.attempt, b.data * 3000) for b in results(claim)]}
+    return {"values": {f"{claim.step}.0": b"v" * 700_000}, "lists": {f"{claim.step}.1": 0}}
 
 
 class Checks:
@@ -74,16 +74,16 @@ def test_every_key_lives_for_a_time_after_every_verb(checked: Store, checks: Che
     worker = Worker(checked, run_id)
     for focus in ("0/1", "0/5", "0/0"):
         checked.machine.release(run_id, worker.claim(focus=focus), worker.owner)
-    Worker(checked, run_id, "boot-d:1").claim(focus="0/1", ranges={"0.1": 4})
+    Worker(checked, run_id, "worker-d:1").claim(focus="0/1", ranges={"0.1": 4})
     checked.machine.wake_ups(run_id, "cpu", 8)
-    checked.machine.sweep(run_id, Lost(["boot-d"]), 1)
+    checked.machine.sweep(run_id, Lost(["worker-d"]), 1)
     drain(checked, run_id, ALL, produce=produce, ranges={"0.1": 3, "0.2": 2, "0.3": 2})
     assert checked.reader.wait(run_id, 0) == "done"
     assert checks.calls > 50
     failing = new_run(checked, ALL, **run)
     worker = Worker(checked, failing)
     worker.finish(worker.claim(), failure=b"boom")
-    checked.fleet.heartbeat("boot-a", ["cpu"], 1)
+    checked.fleet.heartbeat("worker-a", ["cpu"], 1)
     check_keys(raw)
 
 
@@ -93,14 +93,14 @@ def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Store, ch
     run_id = new_run(checked, topology, lists={"$xs": 5}, held="key", reservation="orders", ttl_seconds=1000)
     checked.machine.reserve("orders", run_id, 1000)
     checked.machine.admit(run_id)
-    worker, dead = Worker(checked, run_id), Worker(checked, run_id, "boot-d:1")
+    worker, dead = Worker(checked, run_id), Worker(checked, run_id, "worker-d:1")
     for limited in (False, True, True):
         dead.claim()
-        checked.machine.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+        checked.machine.sweep(run_id, Lost(["worker-d"], limited=limited), 1, 1)
     for _ in range(2):
-        while (grant := worker.ask().claim) is not None:
-            marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")] if grant.lo >= 0 else []
-            worker.fail(grant, markers=marker, retryable=True)
+        while (claim := worker.ask().claim) is not None:
+            marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")] if claim.lo >= 0 else []
+            worker.fail(claim, markers=marker, retryable=True)
         assert checked.reader.wait(run_id, 0) == "failed"
         assert checked.machine.resume(run_id)
     drain(checked, run_id, topology)
@@ -145,9 +145,9 @@ def test_all_keys_of_a_run_share_its_hash_tag_and_are_deleted_with_it(redis_stor
 def test_what_is_written_for_a_deleted_run_is_nothing(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     redis_store.machine.delete(run_id)
-    worker.finish(grant, values={"0.0": b"x" * 2_000_000}, blocks=elements("0.1", [b"y" * 600_000] * 3, attempt=1))
+    worker.finish(claim, values={"0.0": b"x" * 2_000_000}, blocks=elements("0.1", [b"y" * 600_000] * 3, attempt=1))
     assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
 
 
@@ -177,7 +177,7 @@ def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: Store, raw: r
 def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redis_store: Store) -> None:
     busy, idle = (new_run(redis_store, chain(2), ttl_seconds=1) for _ in range(2))
     worker = Worker(redis_store, busy)
-    grant = worker.claim()
+    claim = worker.claim()
     for _ in range(6):
         time.sleep(0.25)
         assert redis_store.machine.sweep(busy, Lost(), 1).run == "running", "a claim is outstanding"
@@ -186,7 +186,7 @@ def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redi
     record = redis_store.reader.record(idle)
     assert record is not None
     assert (record.state, record.reason) == ("timed_out", "nothing happened for 1 seconds")
-    assert worker.finish(grant).run == "running"
+    assert worker.finish(claim).run == "running"
 
 
 def test_an_active_run_that_was_never_created_is_forgotten(redis_store: Store, raw: redis.Redis) -> None:

@@ -49,10 +49,10 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_s
     assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
     lose()
-    grant = worker.claim(ranges={"0.0": 2})
-    assert (grant.lo, grant.hi) == (0, 2)
+    claim = worker.claim(ranges={"0.0": 2})
+    assert (claim.lo, claim.hi) == (0, 2)
     lose()
-    reply = worker.finish(grant, worker.want(ranges={"0.0": 2}), blocks=results(grant))
+    reply = worker.finish(claim, worker.want(ranges={"0.0": 2}), blocks=results(claim))
     assert reply.claim is not None
     assert (name(reply.claim), [o.step for o in reply.opened]) == ("0[2:4]", [2])
     lose()
@@ -63,7 +63,7 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_s
     lose()
     assert len(worker.delegate(nested).opened) == 1
     lose()
-    assert deaf.machine.sweep("r", Lost(["boot-x"]), 1).released == 0
+    assert deaf.machine.sweep("r", Lost(["worker-x"]), 1).released == 0
     lose(b"HGETALL")
     assert deaf.reader.record("r") is not None
     assert proxy.swallowed == 8
@@ -85,10 +85,10 @@ def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Prox
     run_id = new_run(deaf, [body([0], step(r=retry(3)))])
     worker = Worker(deaf, run_id)
     for attempt, expected in ((1, "retried"), (2, "retried"), (3, "committed")):
-        grant = worker.claim()
-        assert grant.attempt == attempt
+        claim = worker.claim()
+        assert claim.attempt == attempt
         proxy.swallow(b'"retry"')
-        assert worker.fail(grant, retryable=True).state == expected
+        assert worker.fail(claim, retryable=True).state == expected
     assert proxy.swallowed == 3
     assert sorted(deaf.reader.failures(run_id)) == ["0/0", "0/0@1", "0/0@2"]
     progress = deaf.reader.progress(run_id)
@@ -110,8 +110,8 @@ def test_a_skip_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Proxy) 
 def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: Store, proxy: Proxy) -> None:
     run_id = new_run(deaf, outliving(body([0], step(x="$xs"))), lists={"$xs": 150})
     worker = Worker(deaf, run_id)
-    while (grant := worker.ask().claim) is not None:
-        worker.fail(grant)
+    while (claim := worker.ask().claim) is not None:
+        worker.fail(claim)
     proxy.swallow(b'"deadline"')
     assert deaf.machine.resume(run_id)
     record = deaf.reader.record(run_id)
@@ -163,9 +163,9 @@ def test_a_lost_reply_amid_many_successors_loses_none(deaf: Store, proxy: Proxy)
     for number in range(1, 4):
         run_id = new_run(deaf, topology)
         worker = Worker(deaf, run_id)
-        grant = worker.claim()
+        claim = worker.claim()
         proxy.swallow(b'"from":%d' % number)
-        reply = worker.finish(grant, worker.want())
+        reply = worker.finish(claim, worker.want())
         assert len(reply.opened) == width
         assert reply.ready == width - 1
     assert proxy.swallowed == 3
@@ -175,9 +175,9 @@ def test_a_caller_that_gave_up_amid_its_successors_may_call_again(redis_store: S
     width = 1700
     run_id = new_run(redis_store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
     worker = Worker(redis_store, run_id)
-    grant, want = worker.claim(), worker.want()
-    _first_portion_only(redis_store, run_id, grant.attempt, want.token)
-    reply = worker.finish(grant, want)
+    claim, want = worker.claim(), worker.want()
+    _first_portion_only(redis_store, run_id, claim.attempt, want.token)
+    reply = worker.finish(claim, want)
     assert reply.state == "committed"
     assert reply.ready == width - 1
 
@@ -190,7 +190,7 @@ def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: Store)
     progress = redis_store.reader.progress(run_id)
     assert progress is not None
     assert progress.ready == {"cpu": 500}
-    redis_store.machine.sweep(run_id, Lost(["boot-a"]), 1)
+    redis_store.machine.sweep(run_id, Lost(["worker-a"]), 1)
     progress = redis_store.reader.progress(run_id)
     assert progress is not None
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width}, 1)
@@ -198,9 +198,9 @@ def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: Store)
 
 
 def _first_portion_only(store: Store, run_id: str, attempt: int, token: str) -> None:
-    """Commit step 0 as `boot-a:1` and die before the second portion of its successors."""
+    """Commit step 0 as `worker-a:1` and die before the second portion of its successors."""
     request = {
-        "owner": "boot-a:1",
+        "owner": "worker-a:1",
         "token": token,
         "scope": "0",
         "step": 0,
@@ -223,7 +223,7 @@ def _first_portion_only(store: Store, run_id: str, attempt: int, token: str) -> 
 def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: Store) -> None:
     topology = [body([0], step(x="$xs", b=1)), body([0], step())]
     run_id = new_run(redis_store, topology, lists={"$xs": 8})
-    dead, alive = Worker(redis_store, run_id, "boot-d:1"), Worker(redis_store, run_id)
+    dead, alive = Worker(redis_store, run_id, "worker-d:1"), Worker(redis_store, run_id)
     dead.claim(ranges={"0.0": 4})
     request = {"owner": dead.owner, "token": "t", "scope": "0", "step": 0, "lo": 0, "hi": 4, "attempt": 1}
     children = [
@@ -231,7 +231,7 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
         for index in range(2)
     ]
     redis_store.server.run("delegate", key(run_id), request | {"children": children, "from": 0, "last": False})
-    redis_store.machine.sweep(run_id, Lost(["boot-d"]), 1)
+    redis_store.machine.sweep(run_id, Lost(["worker-d"]), 1)
     drain(redis_store, run_id, topology)
     progress = redis_store.reader.progress(run_id)
     assert progress is not None
@@ -244,9 +244,9 @@ def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: Store
     run_id = new_run(redis_store, chain(2))
     worker = Worker(redis_store, run_id)
     raw.script_flush()
-    grant = worker.claim()
+    claim = worker.claim()
     raw.script_flush()
-    assert worker.finish(grant, values={"0.0": b"v"}).state == "committed"
+    assert worker.finish(claim, values={"0.0": b"v"}).state == "committed"
     assert redis_store.reader.values(run_id, "0", ["0.0"]) == [b"v"]
 
 
@@ -297,7 +297,7 @@ def test_a_store_that_comes_back_is_used_again() -> None:
 
 
 def _finish_in_child(store: Store, run_id: str) -> None:
-    worker = Worker(store, run_id, "boot-c:1")
+    worker = Worker(store, run_id, "worker-c:1")
     for _ in range(20):
         worker.finish(worker.claim())
 
@@ -323,12 +323,12 @@ def test_threads_share_a_store(redis_store: Store) -> None:
     run_id = new_run(redis_store, [body(range(200), *(step() for _ in range(200)))])
 
     def work(number: int) -> None:
-        worker = Worker(redis_store, run_id, f"boot-{number}:1")
-        grant = worker.ask().claim
-        while grant is not None:
+        worker = Worker(redis_store, run_id, f"worker-{number}:1")
+        claim = worker.ask().claim
+        while claim is not None:
             want = worker.want()
-            outcome = TaskResult(values={f"{grant.step}.0": b"%d" % grant.step}, done=-1)
-            grant = redis_store.machine.finish(run_id, grant, outcome, worker.owner, want.token, want).claim
+            outcome = TaskResult(values={f"{claim.step}.0": b"%d" % claim.step}, done=-1)
+            claim = redis_store.machine.finish(run_id, claim, outcome, worker.owner, want.token, want).claim
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
     for thread in threads:

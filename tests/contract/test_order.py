@@ -36,12 +36,12 @@ def test_values_travel_from_step_to_step(store: Store) -> None:
 def test_a_join_opens_at_its_last_arrival_only(store: Store) -> None:
     run_id = new_run(store, [body(range(4), *(step(s=[4]) for _ in range(4)), step(4))])
     worker = Worker(store, run_id)
-    grants = [worker.claim() for _ in range(4)]
-    for grant in grants[:-1]:
-        reply = worker.finish(grant)
+    claims = [worker.claim() for _ in range(4)]
+    for claim in claims[:-1]:
+        reply = worker.finish(claim)
         assert reply.opened == []
         assert worker.nothing()
-    (opened,) = worker.finish(grants[-1]).opened
+    (opened,) = worker.finish(claims[-1]).opened
     assert (opened.step, opened.queue, opened.items) == (4, "cpu", -1)
     assert worker.claim().step == 4
 
@@ -55,7 +55,7 @@ def test_a_diamond_runs_both_sides_before_its_end(store: Store) -> None:
 
 def test_steps_on_other_queues_are_not_granted(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(q="gpu"), step())])
-    worker, gpu = Worker(store, run_id), Worker(store, run_id, "boot-g:1", "gpu")
+    worker, gpu = Worker(store, run_id), Worker(store, run_id, "worker-g:1", "gpu")
     assert worker.claim().step == 1
     assert worker.nothing()
     assert gpu.claim().step == 0
@@ -105,7 +105,7 @@ def test_thirty_thousand_successors_are_announced_in_portions(store: Store) -> N
 def check_join(store: Store, width: int) -> None:
     run_id = new_run(store, wide(width))
     *others, join = Worker(store, run_id).pieces(wide(width), nothing)
-    assert [grant.step for grant in others] == list(range(width + 1))
+    assert [claim.step for claim in others] == list(range(width + 1))
     assert join.step == width + 1
     assert bool(join.values) == (width <= SUCCESSORS), "so many inputs are read apart"
     assert store.reader.wait(run_id, 0) == "done"
@@ -126,9 +126,9 @@ def test_an_arrival_costs_the_same_however_wide_the_join(redis_store: Store, raw
         run_id = new_run(redis_store, wide(width))
         worker = Worker(redis_store, run_id)
         worker.finish(worker.claim())
-        grant = worker.claim()
+        claim = worker.claim()
         raw.config_resetstat()
-        worker.finish(grant)
+        worker.finish(claim)
         stats = raw.info("commandstats")
         return sum(count["calls"] for name, count in stats.items() if "config" not in name)
 
@@ -146,4 +146,4 @@ def test_creating_a_run_again_changes_nothing(store: Store) -> None:
     second = store.machine.create(run)
     assert (first.digest, second.digest) == ("d1", "d1")
     assert (first.run, second.run) == ("pending", "running")
-    assert Worker(store, "again", "boot-b:1").nothing()
+    assert Worker(store, "again", "worker-b:1").nothing()

@@ -24,8 +24,8 @@ def test_a_reservation_passes_on_only_from_the_run_that_is_gone(store: Store) ->
 def test_claims_of_one_dead_process_come_back_and_those_of_its_worker_stay(store: Store) -> None:
     run_id = new_run(store, PAIR)
     for pid in (1, 2):
-        Worker(store, run_id, f"boot:{pid}:77").claim()
-    assert store.machine.sweep(run_id, Lost(["boot:1"]), 1).released == 1
+        Worker(store, run_id, f"worker:{pid}:77").claim()
+    assert store.machine.sweep(run_id, Lost(["worker:1"]), 1).released == 1
     assert Worker(store, run_id).claim().attempt == 2
 
 

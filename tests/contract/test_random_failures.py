@@ -39,49 +39,49 @@ class Troubled(Play):
         return hooked(*topology, queue=choice.choice(["cpu", "gpu"])) if choice.random() < 0.5 else topology
 
     def finish_as(self, owner: str) -> None:
-        grant = self.held[owner]
-        if grant.step == HOOK:
-            self.call_hook(owner, grant)
-        elif grant.poisoned or (self.trouble and self.choice.random() < 0.4):
-            self.fail(owner, grant)
+        claim = self.held[owner]
+        if claim.step == HOOK:
+            self.call_hook(owner, claim)
+        elif claim.poisoned or (self.trouble and self.choice.random() < 0.4):
+            self.fail(owner, claim)
         else:
             super().finish_as(owner)
 
-    def call_hook(self, owner: str, grant: Claim) -> None:
+    def call_hook(self, owner: str, claim: Claim) -> None:
         worker = replace_owner(self.worker(), owner)
         del self.held[owner]
-        self.seen.append((worker.finish(grant).state, "hook"))
+        self.seen.append((worker.finish(claim).state, "hook"))
         self.hooks += 1
 
-    def fail(self, owner: str, grant: Claim) -> None:
+    def fail(self, owner: str, claim: Claim) -> None:
         """Fail at any item; the same call again is answered alike."""
         self.trouble -= self.trouble > 0
         del self.held[owner]
         worker = replace_owner(self.worker(), owner)
-        at = self.choice.randint(grant.lo, max(grant.lo, grant.hi - 1)) if not grant.poisoned else grant.lo
+        at = self.choice.randint(claim.lo, max(claim.lo, claim.hi - 1)) if not claim.poisoned else claim.lo
         want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
-        said: dict[str, Any] = {"retryable": not grant.poisoned and self.choice.random() < 0.7, "at": at}
+        said: dict[str, Any] = {"retryable": not claim.poisoned and self.choice.random() < 0.7, "at": at}
         said["token"] = want.token if want else f"x{len(self.seen)}/{self.run_id}"
-        if grant.lo >= 0:
-            said["blocks"] = results(grant, at)
-            said["markers"] = [Block(f"{grant.step}.0", at, at + 1, grant.attempt, b"-")]
-        reply = worker.fail(grant, want, **said)
+        if claim.lo >= 0:
+            said["blocks"] = results(claim, at)
+            said["markers"] = [Block(f"{claim.step}.0", at, at + 1, claim.attempt, b"-")]
+        reply = worker.fail(claim, want, **said)
         if self.choice.random() < 0.3:
-            assert worker.fail(grant, want, **said) == reply
+            assert worker.fail(claim, want, **said) == reply
         assert reply.state in ("committed", "retried", "skipped")
-        if grant.lo >= 0 and grant.items:
-            self.model.commit(grant, at + (reply.state == "skipped"))
-        self.old.append((worker, grant))
+        if claim.lo >= 0 and claim.items:
+            self.model.commit(claim, at + (reply.state == "skipped"))
+        self.old.append((worker, claim))
         self.take(worker, reply)
 
     def die(self) -> None:
-        boots = sorted({owner.split(":")[0] for owner in self.held})
-        if not boots or self.deaths >= 8 or self.state() != "running":
+        workers = sorted({owner.split(":")[0] for owner in self.held})
+        if not workers or self.deaths >= 8 or self.state() != "running":
             return
-        boot = self.choice.choice(boots)
-        lost = [owner for owner in self.held if owner.split(":")[0] == boot]
+        worker = self.choice.choice(workers)
+        lost = [owner for owner in self.held if owner.split(":")[0] == worker]
         self.deaths += 1
-        found = Lost([boot], limited=self.choice.random() < 0.3)
+        found = Lost([worker], limited=self.choice.random() < 0.3)
         swept = self.store.machine.sweep(self.run_id, found, 1, self.choice.randint(1, 3))
         assert swept.released == len(lost)
         self.seen.append(("died", swept.run, sorted(queue for queue, _ in swept.poisoned)))
@@ -97,7 +97,7 @@ class Troubled(Play):
         """What was claimed in the last epoch may still be committed in this one, but for its hook."""
         if self.state() in ("failed", "cancelled") and self.choice.random() < 0.3:
             assert self.store.machine.resume(self.run_id)
-            self.held = {owner: grant for owner, grant in self.held.items() if grant.step != HOOK}
+            self.held = {owner: claim for owner, claim in self.held.items() if claim.step != HOOK}
             self.seen.append(("resumed", self.state()))
 
     def state(self) -> str:

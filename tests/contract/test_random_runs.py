@@ -69,28 +69,28 @@ class Model:
         wanted = [(scope, number, i) for i in range(size)] if size > 0 else [(scope, number, -1)]
         return self.done.issuperset(wanted)
 
-    def may_run(self, grant: Claim) -> bool:
+    def may_run(self, claim: Claim) -> bool:
         """All that the granted piece waits for is committed."""
-        scope = grant.scope.id
-        steps = {int(name): e for name, e in self.topology[grant.scope.body].items() if name.isdigit()}
-        if grant.step == CLOSE:
+        scope = claim.scope.id
+        steps = {int(name): e for name, e in self.topology[claim.scope.body].items() if name.isdigit()}
+        if claim.step == CLOSE:
             return all(self.is_complete(scope, number) for number in steps)
-        before = [number for number, e in steps.items() if grant.step in e["s"]]
-        beside = [number for number, e in steps.items() if grant.step in e["se"]]
+        before = [number for number, e in steps.items() if claim.step in e["s"]]
+        beside = [number for number, e in steps.items() if claim.step in e["se"]]
         return all(self.is_complete(scope, number) for number in before) and all(
-            (scope, number, i) in self.done for number in beside for i in range(grant.lo, grant.hi)
+            (scope, number, i) in self.done for number in beside for i in range(claim.lo, claim.hi)
         )
 
-    def commit(self, grant: Claim, until: int) -> None:
+    def commit(self, claim: Claim, until: int) -> None:
         """Everything is committed once."""
-        scope, number = grant.scope.id, grant.step
+        scope, number = claim.scope.id, claim.step
         if number == START:
             return
-        pieces: list[Piece] = [(scope, number, i) for i in range(grant.lo, until)]
-        if grant.lo < 0 or grant.items == 0:
+        pieces: list[Piece] = [(scope, number, i) for i in range(claim.lo, until)]
+        if claim.lo < 0 or claim.items == 0:
             pieces = [(scope, number, -1)]
         if number == CLOSE:
-            pieces = [(grant.scope.parent, grant.scope.step, grant.scope.index)]
+            pieces = [(claim.scope.parent, claim.scope.step, claim.scope.index)]
         for piece in pieces:
             assert piece not in self.done, f"{piece} was committed twice"
             self.done.add(piece)
@@ -119,7 +119,7 @@ class Play:
 
     def worker(self) -> Worker:
         number = self.choice.randint(0, 2)
-        return Worker(self.store, self.run_id, f"boot-{number}:{self.deaths}", self.choice.choice(["cpu", "gpu"]))
+        return Worker(self.store, self.run_id, f"worker-{number}:{self.deaths}", self.choice.choice(["cpu", "gpu"]))
 
     def wanted(self, worker: Worker) -> dict[str, Any]:
         ranges = {f"{b}.{s}": self.choice.randint(1, 9) for b in range(2) for s in range(8)}
@@ -130,22 +130,22 @@ class Play:
         }
 
     def take(self, worker: Worker, reply: Response) -> None:
-        grant = reply.claim
-        shown = grant and (worker.owner, self.place(grant), grant.step, grant.lo, grant.hi, grant.attempt)
+        claim = reply.claim
+        shown = claim and (worker.owner, self.place(claim), claim.step, claim.lo, claim.hi, claim.attempt)
         self.seen.append((reply.state, reply.run, reply.ready, shown))
-        if grant is None:
+        if claim is None:
             return
-        self.model.bodies.setdefault(grant.scope.id, grant.scope.body)
-        assert self.model.may_run(grant), f"{grant.piece} came too early"
+        self.model.bodies.setdefault(claim.scope.id, claim.scope.body)
+        assert self.model.may_run(claim), f"{claim.piece} came too early"
         for other in self.held.values():
-            assert (other.scope.id, other.step) != (grant.scope.id, grant.step) or not (
-                (other.lo < grant.hi and grant.lo < other.hi) or other.lo == grant.lo
-            ), f"{grant.piece} is claimed twice"
-        self.held[worker.owner] = grant
+            assert (other.scope.id, other.step) != (claim.scope.id, claim.step) or not (
+                (other.lo < claim.hi and claim.lo < other.hi) or other.lo == claim.lo
+            ), f"{claim.piece} is claimed twice"
+        self.held[worker.owner] = claim
 
-    def place(self, grant: Claim) -> tuple[int, int]:
+    def place(self, claim: Claim) -> tuple[int, int]:
         """A scope without its run's id, so that two runs can be compared."""
-        return grant.scope.step, grant.scope.index
+        return claim.scope.step, claim.scope.index
 
     def claim(self) -> None:
         worker = self.worker()
@@ -162,49 +162,49 @@ class Play:
             self.finish_as(self.choice.choice(sorted(self.held)))
 
     def finish_as(self, owner: str) -> None:
-        worker, grant = replace_owner(self.worker(), owner), self.held.pop(owner)
+        worker, claim = replace_owner(self.worker(), owner), self.held.pop(owner)
         want = worker.want(**self.wanted(worker)) if self.choice.random() < 0.7 else None
         token = want.token if want else f"f{len(self.seen)}/{self.run_id}"
         again = self.choice.random() < 0.2
-        if grant.step >= 0 and "b" in self.model.entry(grant.scope.id, grant.step):
-            reply = worker.delegate(grant, want, token=token)
+        if claim.step >= 0 and "b" in self.model.entry(claim.scope.id, claim.step):
+            reply = worker.delegate(claim, want, token=token)
             if again:
-                assert worker.delegate(grant, want, token=token) == reply
-            if grant.items == 0:
-                self.model.commit(grant, 0)
+                assert worker.delegate(claim, want, token=token) == reply
+            if claim.items == 0:
+                self.model.commit(claim, 0)
         else:
-            until = self.choice.randint(grant.lo, grant.hi) if grant.hi > grant.lo else grant.hi
-            said: dict[str, Any] = {"blocks": results(grant, until)} if grant.lo >= 0 else {}
-            reply = worker.finish(grant, want, token=token, done=until, **said)
+            until = self.choice.randint(claim.lo, claim.hi) if claim.hi > claim.lo else claim.hi
+            said: dict[str, Any] = {"blocks": results(claim, until)} if claim.lo >= 0 else {}
+            reply = worker.finish(claim, want, token=token, done=until, **said)
             if again:
-                assert worker.finish(grant, want, token=token, done=until, **said) == reply
-            self.model.commit(grant, until)
+                assert worker.finish(claim, want, token=token, done=until, **said) == reply
+            self.model.commit(claim, until)
         assert reply.state == "committed"
-        self.old.append((worker, grant))
+        self.old.append((worker, claim))
         self.take(worker, reply)
 
     def stale(self) -> None:
         if self.old:
-            worker, grant = self.choice.choice(self.old)
+            worker, claim = self.choice.choice(self.old)
             if worker.owner in self.held or worker.owner in self.dead:
                 return
-            forged = replace(grant, attempt=grant.attempt + self.choice.choice([0, 0, 1]))
+            forged = replace(claim, attempt=claim.attempt + self.choice.choice([0, 0, 1]))
             assert worker.finish(forged, failure=b"stale", done=forged.lo).state == "stale"
 
     def release(self) -> None:
         if self.held:
             owner = self.choice.choice(sorted(self.held))
-            grant = self.held.pop(owner)
+            claim = self.held.pop(owner)
             for _ in range(self.choice.randint(1, 2)):
-                self.store.machine.release(self.run_id, grant, owner)
+                self.store.machine.release(self.run_id, claim, owner)
 
     def die(self) -> None:
-        boots = sorted({owner.split(":")[0] for owner in self.held})
-        if boots and self.deaths < 3:
-            boot = self.choice.choice(boots)
-            lost = [owner for owner in self.held if owner.split(":")[0] == boot]
+        workers = sorted({owner.split(":")[0] for owner in self.held})
+        if workers and self.deaths < 3:
+            worker = self.choice.choice(workers)
+            lost = [owner for owner in self.held if owner.split(":")[0] == worker]
             self.deaths += 1
-            assert self.store.machine.sweep(self.run_id, Lost([boot]), 1).released == len(lost)
+            assert self.store.machine.sweep(self.run_id, Lost([worker]), 1).released == len(lost)
             for owner in lost:
                 del self.held[owner]
                 self.dead.add(owner)

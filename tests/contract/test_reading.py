@@ -40,11 +40,11 @@ def test_the_plan_is_given_back(store: Store) -> None:
 
 def test_an_unknown_run_is_gone(store: Store) -> None:
     worker = Worker(store, "nobody")
-    grant = Claim(Scope("0"), 0, -1, -1, 1, -1)
+    claim = Claim(Scope("0"), 0, -1, -1, 1, -1)
     assert (worker.ask().state, worker.ask().run) == ("none", "gone")
-    assert (worker.finish(grant).state, worker.finish(grant).run) == ("stale", "gone")
-    assert (worker.delegate(grant).state, worker.delegate(grant).run) == ("stale", "gone")
-    store.machine.release("nobody", grant, worker.owner)
+    assert (worker.finish(claim).state, worker.finish(claim).run) == ("stale", "gone")
+    assert (worker.delegate(claim).state, worker.delegate(claim).run) == ("stale", "gone")
+    store.machine.release("nobody", claim, worker.owner)
     assert store.reader.record("nobody") is None
     assert store.reader.plan("nobody") is None
     assert store.reader.progress("nobody") is None
@@ -61,9 +61,9 @@ def test_an_unknown_run_is_gone(store: Store) -> None:
 def test_a_deleted_run_is_gone_for_those_that_work_on_it(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     store.machine.delete(run_id)
-    reply = worker.finish(grant, worker.want(), values={"0.0": b"x" * 2_000_000})
+    reply = worker.finish(claim, worker.want(), values={"0.0": b"x" * 2_000_000})
     assert (reply.state, reply.run, reply.claim) == ("stale", "gone", None)
     assert store.reader.record(run_id) is None
 
@@ -104,7 +104,7 @@ def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Stor
     for store in (store_in_process(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 7})
         worker, pictures = Worker(store, run_id), []
-        for grant in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
+        for claim in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
             progress = store.reader.progress(run_id)
             assert progress is not None
             counts = {
@@ -112,7 +112,7 @@ def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Stor
                 for at, c in progress.counts.items()
             }
             ready = {queue: number for queue, number in progress.ready.items() if number}
-            pictures.append((grant.step, grant.lo, counts, progress.scopes, ready, progress.record.state))
+            pictures.append((claim.step, claim.lo, counts, progress.scopes, ready, progress.record.state))
         seen.append(pictures)
     assert seen[0] == seen[1]
     assert len(seen[0]) > 30
@@ -121,13 +121,13 @@ def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Stor
 def test_waiting_ends_with_the_run(store: Store) -> None:
     run_id = new_run(store, chain(1))
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     heard: list[tuple[str, float]] = []
     waiting = threading.Thread(target=lambda: heard.append((store.reader.wait(run_id, 30), time.monotonic())))
     waiting.start()
     time.sleep(0.1)
     ended = time.monotonic()
-    worker.finish(grant)
+    worker.finish(claim)
     waiting.join(10)
     assert heard[0][0] == "done"
     assert heard[0][1] - ended < 0.5
@@ -165,10 +165,10 @@ def test_waiting_is_over_when_the_time_is(store: Store) -> None:
 def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
     assert worker.nothing()
-    reply = store.machine.finish(run_id, grant, TaskResult(failure=b"late"), worker.owner, "t", worker.want())
+    reply = store.machine.finish(run_id, claim, TaskResult(failure=b"late"), worker.owner, "t", worker.want())
     assert (reply.state, reply.run, reply.claim) == ("committed", "cancelled", None)
     record = store.reader.record(run_id)
     assert record is not None

@@ -33,10 +33,10 @@ def test_a_piece_that_may_be_retried_waits_for_its_time(store: Store) -> None:
     assert counts(store, run_id) == (0, 0, 0, 1, 0)
     assert worker.nothing()
     time.sleep(0.06)
-    grant = worker.claim()
-    assert (grant.step, grant.attempt) == (0, 2)
+    claim = worker.claim()
+    assert (claim.step, claim.attempt) == (0, 2)
     assert counts(store, run_id) == (1, 0, 0, 0, 0)
-    assert worker.finish(grant).state == "committed"
+    assert worker.finish(claim).state == "committed"
     assert counts(store, run_id) == (0, 1, 0, 0, 0)
     assert kinds(store, run_id)[1:] == [("retried", "0/0", 1), ("done", "0/0", 2)]
 
@@ -79,8 +79,8 @@ def test_an_error_that_the_policy_does_not_cover_stands(store: Store, policy: di
 def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", r=retry(2, 0.05)))], lists={"$xs": 8})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 4})
-    assert worker.fail(grant, at=1, retryable=True, blocks=results(grant, 1)).state == "retried"
+    claim = worker.claim(ranges={"0.0": 4})
+    assert worker.fail(claim, at=1, retryable=True, blocks=results(claim, 1)).state == "retried"
     assert counts(store, run_id) == (0, 1, 0, 1, 0)
     done = []
     while (held := worker.ask(ranges={"0.0": 9}).claim) is not None:
@@ -99,9 +99,9 @@ def test_an_empty_fan_out_is_retried_like_a_step(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", s=[1], r=retry(2)), step(1))], lists={"$xs": 0})
     worker = Worker(store, run_id)
     assert worker.fail(worker.claim(), retryable=True).state == "retried"
-    grant = worker.claim()
-    assert (grant.lo, grant.hi, grant.attempt) == (0, 0, 2)
-    worker.finish(grant)
+    claim = worker.claim()
+    assert (claim.lo, claim.hi, claim.attempt) == (0, 0, 2)
+    worker.finish(claim)
     assert worker.claim().step == 1
 
 
@@ -119,20 +119,20 @@ def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
     for fan_out in (False, True):
         entry = step(x="$xs" if fan_out else "", r=retry(3, 0.02))
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
-        sleeper, worker = Worker(store, run_id, "boot-s:1"), Worker(store, run_id)
+        sleeper, worker = Worker(store, run_id, "worker-s:1"), Worker(store, run_id)
         lost = sleeper.claim()
-        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-s"]), 1)
         again = sleeper.claim()
         assert (lost.attempt, again.attempt) == (1, 2)
         sleeper.fail(again, retryable=True)
-        for grant in (lost, again):
-            assert sleeper.finish(grant).state == "stale"
+        for claim in (lost, again):
+            assert sleeper.finish(claim).state == "stale"
         time.sleep(0.03)
         assert worker.ask().claim is not None
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
-        sleeper = Worker(store, run_id, "boot-s:1")
+        sleeper = Worker(store, run_id, "worker-s:1")
         sleeper.claim()
-        store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-s"]), 1)
         again = sleeper.claim()
         sleeper.fail(again, retryable=True)
         time.sleep(0.03)
@@ -160,12 +160,12 @@ def test_a_run_that_outlives_failures_does_all_that_it_can(store: Store) -> None
     )
     run_id = new_run(store, topology, lists={"$xs": 4})
     worker, done = Worker(store, run_id), []
-    while (grant := worker.ask().claim) is not None:
-        if grant.step == 0 or (grant.step == 2 and grant.lo == 1):
-            assert worker.fail(grant).state == "committed"
+    while (claim := worker.ask().claim) is not None:
+        if claim.step == 0 or (claim.step == 2 and claim.lo == 1):
+            assert worker.fail(claim).state == "committed"
         else:
-            done.append((grant.step, grant.lo))
-            worker.finish(grant)
+            done.append((claim.step, claim.lo))
+            worker.finish(claim)
     assert sorted(done) == [(1, -1), (2, 0), (2, 2), (2, 3), (4, -1), (6, -1)]
     assert store.reader.wait(run_id, 0) == "failed"
     assert set(store.reader.failures(run_id)) == {"0/0", "0/2/1"}
@@ -176,13 +176,13 @@ def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) 
     run_id = new_run(store, topology, lists={"$xs": 3})
     worker = Worker(store, run_id)
     done = 0
-    while (grant := worker.ask().claim) is not None:
-        if grant.scope.body == 0 and grant.step == 0:
-            worker.delegate(grant)
-        elif grant.scope.index == 1 and grant.step == 0:
-            worker.fail(grant)
+    while (claim := worker.ask().claim) is not None:
+        if claim.scope.body == 0 and claim.step == 0:
+            worker.delegate(claim)
+        elif claim.scope.index == 1 and claim.step == 0:
+            worker.fail(claim)
         else:
-            worker.finish(grant)
+            worker.finish(claim)
             done += 1
     assert (done, store.reader.wait(run_id, 0)) == (6, "failed")
 
@@ -196,22 +196,22 @@ def test_a_run_that_outlives_failures_and_has_none_is_done(store: Store) -> None
 
 def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:
     run_id = new_run(store, outliving(body([0, 1], step(), step())))
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     live = other.claim()
     assert worker.fail(worker.claim()).run == "running"
     store.machine.release(run_id, live, other.owner)
     assert worker.ask(only=True, focus="0/9").run == "running", "what was given back is still to be done"
     other.claim()
-    assert store.machine.sweep(run_id, Lost(["boot-b"]), 1).run == "running"
+    assert store.machine.sweep(run_id, Lost(["worker-b"]), 1).run == "running"
     assert worker.finish(worker.claim()).run == "failed"
 
 
 def test_a_failure_that_comes_after_the_end_is_not_retried_now(store: Store) -> None:
     run_id = new_run(store, [body([0], step(r=retry(3)))])
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     store.machine.end(run_id, "cancelled", "enough")
-    reply = worker.fail(grant, retryable=True)
+    reply = worker.fail(claim, retryable=True)
     assert (reply.state, reply.run, reply.retry_seconds) == ("committed", "cancelled", None)
     record = store.reader.record(run_id)
     assert record is not None

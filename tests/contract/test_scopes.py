@@ -21,19 +21,19 @@ DEEP = [
 ]
 
 
-def produce(grant: Claim) -> Mapping[str, Any]:
+def produce(claim: Claim) -> Mapping[str, Any]:
     """A scope's CLOSE writes the item's result into the parent."""
-    if grant.step != CLOSE:
+    if claim.step != CLOSE:
         return {}
-    scope = grant.scope
-    return {"blocks": [Block(f"{scope.step}.0", scope.index, scope.index + 1, grant.attempt, b"r")]}
+    scope = claim.scope
+    return {"blocks": [Block(f"{scope.step}.0", scope.index, scope.index + 1, claim.attempt, b"r")]}
 
 
 def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -> None:
     run_id = new_run(store, NESTED, values={"$y": b"why"}, lists={"$xs": 3})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 2})
-    reply = worker.delegate(grant, values={"$x": b"ex"})
+    claim = worker.claim(ranges={"0.0": 2})
+    reply = worker.delegate(claim, values={"$x": b"ex"})
     assert reply.state == "committed"
     scopes = [scope_id(run_id, ROOT, 0, i) for i in range(2)]
     assert [(o.scope, o.step) for o in reply.opened] == [(scopes[0], 0), (scopes[1], 0)]
@@ -72,15 +72,15 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     )
     seen: list[Mapping[str, bytes | None]] = []
 
-    def produce_deep(grant: Claim) -> Mapping[str, Any]:
-        if grant.scope.body == 2 and grant.step == 0:
-            seen.append(grant.values)
-        if grant.scope.body == 1 and grant.step == 0:
+    def produce_deep(claim: Claim) -> Mapping[str, Any]:
+        if claim.scope.body == 2 and claim.step == 0:
+            seen.append(claim.values)
+        if claim.scope.body == 1 and claim.step == 0:
             return {"values": {"0.0": b"near"}}
-        if grant.scope.body == 1 and grant.lo >= 0:
-            assert b"".join(b.data for b in grant.blocks["^$ys"]) == b"abc"
+        if claim.scope.body == 1 and claim.lo >= 0:
+            assert b"".join(b.data for b in claim.blocks["^$ys"]) == b"abc"
             return {"values": {"$z": b"own"}}
-        return produce(grant)
+        return produce(claim)
 
     drain(store, run_id, DEEP, produce=produce_deep, ranges={"1.1": 2})
     assert seen == [{"^^$y": b"far", "^0.0": b"near", "$z": b"own"}] * 6
@@ -102,18 +102,18 @@ def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store)
     run_id = new_run(store, NESTED, lists={"$xs": 4})
     worker = Worker(store, run_id)
     worker.delegate(worker.claim(ranges={"0.0": 2}))
-    order = [(grant.scope.index, grant.step) for grant in worker.pieces(NESTED, produce) if grant.scope.id != ROOT]
+    order = [(claim.scope.index, claim.step) for claim in worker.pieces(NESTED, produce) if claim.scope.id != ROOT]
     assert order == [(i, s) for i in range(4) for s in (0, 1, CLOSE)]
 
 
 def test_a_hundred_scopes_open_in_one_call(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 100})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 100}, slots=1)
-    while grant.hi < 100:
-        worker.delegate(grant)
-        grant = worker.claim(ranges={"0.0": 100}, focus="0/0", only=True)
-    worker.delegate(grant)
+    claim = worker.claim(ranges={"0.0": 100}, slots=1)
+    while claim.hi < 100:
+        worker.delegate(claim)
+        claim = worker.claim(ranges={"0.0": 100}, focus="0/0", only=True)
+    worker.delegate(claim)
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert progress.scopes == {0: 1, 1: 100}
@@ -134,12 +134,12 @@ def test_scopes_with_many_first_steps_and_large_inputs_open_in_portions(store: S
     wide = [body([0], step(x="$xs", b=1)), body(range(300), *(step() for _ in range(300)))]
     run_id = new_run(store, wide, lists={"$xs": 10})
     worker = Worker(store, run_id)
-    grant = worker.claim(ranges={"0.0": 5})
+    claim = worker.claim(ranges={"0.0": 5})
     children = [
         Child(i, {"$x": bytes([i]) * 200_000}, {"$l": 2}, [Block("$l", 0, 2, 1, b"ab")])
-        for i in range(grant.lo, grant.hi)
+        for i in range(claim.lo, claim.hi)
     ]
-    reply = store.machine.delegate(run_id, grant, children, worker.owner, "t1", None)
+    reply = store.machine.delegate(run_id, claim, children, worker.owner, "t1", None)
     assert (reply.state, len(reply.opened)) == ("committed", 1500)
     for i in range(5):
         scope = scope_id(run_id, ROOT, 0, i)
@@ -156,9 +156,9 @@ def test_a_scope_without_steps_closes_at_once(store: Store) -> None:
 
 def test_a_scope_is_never_opened_twice(store: Store) -> None:
     run_id = new_run(store, NESTED, lists={"$xs": 1})
-    slow, fast = Worker(store, run_id, "boot-s:1"), Worker(store, run_id, "boot-f:1")
+    slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
     lost = slow.claim()
-    store.machine.sweep(run_id, Lost(["boot-s"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
     fast.delegate(fast.claim(focus="0/0"), values={"$x": b"first"})
     assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
     assert fast.claim().values["$x"] == b"first"

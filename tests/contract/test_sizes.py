@@ -74,10 +74,10 @@ def test_large_parameters_and_outputs_are_read_back(store: Store) -> None:
     topology = [body([0], step(s=[1], needs=["$p", "$q"]), step(1, needs=["0.0", "0.1", "$p"]))]
     run_id = new_run(store, topology, values={"$p": large, "$q": b"small"})
     worker = Worker(store, run_id)
-    grant = worker.claim()
-    assert grant.values == {"$p": None, "$q": b"small"}
+    claim = worker.claim()
+    assert claim.values == {"$p": None, "$q": b"small"}
     assert list(store.reader.values(run_id, "0", ["$q", "$p", "none"])) == [b"small", large, None]
-    reply = worker.finish(grant, worker.want(), values={"0.0": large[::-1], "0.1": b"v" * 65_536, "0.2": b""})
+    reply = worker.finish(claim, worker.want(), values={"0.0": large[::-1], "0.1": b"v" * 65_536, "0.2": b""})
     assert reply.claim is not None
     assert reply.claim.values == {"0.0": None, "0.1": b"v" * 65_536, "$p": None}
     assert list(store.reader.values(run_id, "0", ["0.0"])) == [large[::-1]]
@@ -107,9 +107,9 @@ def test_large_blocks_do_not_travel_along(store: Store) -> None:
         lists={"$xs": 6, "$ys": 6},
         blocks=[*elements("$xs", [b"x" * 30_000] * 6, cell=1), *elements("$ys", [b"y" * 100] * 6)],
     )
-    grant = Worker(store, run_id).claim(ranges={"0.0": 3})
-    assert set(grant.blocks) == {"$ys"}
-    assert [b.data for b in store.reader.blocks(run_id, "0", "$xs", grant.lo, grant.hi)] == [b"x" * 30_000] * 3
+    claim = Worker(store, run_id).claim(ranges={"0.0": 3})
+    assert set(claim.blocks) == {"$ys"}
+    assert [b.data for b in store.reader.blocks(run_id, "0", "$xs", claim.lo, claim.hi)] == [b"x" * 30_000] * 3
 
 
 def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: Store) -> None:
@@ -131,11 +131,11 @@ def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Store) -> 
     run_id = new_run(measured, nested, lists={"$xs": 3}, blocks=elements("$xs", data, cell=1))
     worker = Worker(measured, run_id)
     worker.finish(worker.claim(focus="0/0"), lists={"0.0": 3}, blocks=elements("0.0", data, attempt=1, cell=1))
-    grant = worker.claim(focus="0/1")
-    assert grant.blocks == {}
-    worker.finish(grant, blocks=[Block("1.0", grant.lo, grant.hi, 1, data[2])])
-    grant = worker.claim(focus="0/2")
-    assert measured.machine.delegate(run_id, grant, _children(grant.lo, data), worker.owner, "t", None).opened[
+    claim = worker.claim(focus="0/1")
+    assert claim.blocks == {}
+    worker.finish(claim, blocks=[Block("1.0", claim.lo, claim.hi, 1, data[2])])
+    claim = worker.claim(focus="0/2")
+    assert measured.machine.delegate(run_id, claim, _children(claim.lo, data), worker.owner, "t", None).opened[
         0
     ].scope == scope_id(run_id, "0", 2, 0)
     for scope, token in (("0", "$xs"), ("0", "0.0"), (scope_id(run_id, "0", 2, 0), "$l")):
@@ -152,24 +152,24 @@ def _children(index: int, data: list[bytes]) -> list[Child]:
 def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Store) -> None:
     run_id = new_run(measured, [body([0], step(x="$xs"))], lists={"$xs": 600})
     worker = Worker(measured, run_id)
-    grant = worker.claim(ranges={"0.0": 300})
+    claim = worker.claim(ranges={"0.0": 300})
     blocks = [Block("0.0", i, i + 1, 1, b"r" * 10_000) for i in range(300)]
-    worker.finish(grant, blocks=blocks)
+    worker.finish(claim, blocks=blocks)
     assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 600)) == blocks
 
 
 def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
     run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
-    worker, dead = Worker(measured, run_id), Worker(measured, run_id, "boot-d:1")
+    worker, dead = Worker(measured, run_id), Worker(measured, run_id, "worker-d:1")
     lost = dead.claim()
     stager = Stager(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
     stager.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
     stager.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
-    measured.machine.sweep(run_id, Lost(["boot-d"]), 1)
-    grant = worker.claim()
-    assert grant.attempt == 2
+    measured.machine.sweep(run_id, Lost(["worker-d"]), 1)
+    claim = worker.claim()
+    assert claim.attempt == 2
     new = elements("0.0", [b"new"] * 600, attempt=2)
-    worker.finish(grant, values={"0.1": b"new" * 1_000_000}, lists={"0.0": 600}, blocks=new)
+    worker.finish(claim, values={"0.1": b"new" * 1_000_000}, lists={"0.0": 600}, blocks=new)
     dead.finish(lost, values={"0.1": b"old" * 1_000_000}, lists={"0.0": 1000})
     assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 1000)) == new
     assert list(measured.reader.values(run_id, "0", ["0.1"])) == [b"new" * 1_000_000]
@@ -198,7 +198,7 @@ def test_many_successors_roots_and_items_are_bounded(measured: Store) -> None:
             measured,
             run_id,
             fan,
-            produce=lambda grant: {"blocks": results(grant)},
+            produce=lambda claim: {"blocks": results(claim)},
             ranges={f"0.{i}": 10_000 for i in range(4)},
         )
         assert measured.reader.wait(run_id, 0) == "done"
@@ -208,8 +208,8 @@ def test_many_scopes_are_opened_in_bounded_portions(measured: Store) -> None:
     nested = [body([0], step(x="$xs", b=1)), body(range(30), *(step() for _ in range(30)))]
     run_id = new_run(measured, nested, lists={"$xs": 1000})
     worker = Worker(measured, run_id)
-    grant = worker.claim(ranges={"0.0": 500})
-    assert len(worker.delegate(grant).opened) == 500 * 30
+    claim = worker.claim(ranges={"0.0": 500})
+    assert len(worker.delegate(claim).opened) == 500 * 30
 
 
 def test_many_inputs_are_read_in_portions(measured: Store) -> None:
@@ -229,11 +229,11 @@ def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store)
     topology = outliving(body([0], step(x="$xs", s=[1], ms=0.999, r=retry(2), sw=60.0), step(1)))
     run_id = new_run(measured, topology, lists={"$xs": size})
     worker = Worker(measured, run_id)
-    grant = worker.ask(ranges={"0.0": 500}).claim
-    while grant is not None:
-        marker = [Block("0.0", grant.lo, grant.lo + 1, grant.attempt, b"-")]
+    claim = worker.ask(ranges={"0.0": 500}).claim
+    while claim is not None:
+        marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")]
         want = worker.want(ranges={"0.0": 500})
-        grant = worker.fail(grant, want, failure=b"boom" * 100, markers=marker, retryable=True).claim
+        claim = worker.fail(claim, want, failure=b"boom" * 100, markers=marker, retryable=True).claim
     assert measured.reader.wait(run_id, 0) == "failed"
     assert measured.machine.resume(run_id)
     progress = measured.reader.progress(run_id)
@@ -248,9 +248,9 @@ def test_a_failure_behind_many_items_is_bounded(measured: Store) -> None:
     topology = [body([0], step(x="$xs", r=retry(2)))]
     run_id = new_run(measured, topology, lists={"$xs": 1000})
     worker = Worker(measured, run_id)
-    grant = worker.claim(ranges={"0.0": 512})
-    assert grant.hi == 500
-    worker.fail(grant, at=499, blocks=results(grant, 499), retryable=True)
+    claim = worker.claim(ranges={"0.0": 512})
+    assert claim.hi == 500
+    worker.fail(claim, at=499, blocks=results(claim, 499), retryable=True)
     drain(measured, run_id, topology, ranges={"0.0": 512})
     assert measured.reader.wait(run_id, 0) == "done"
 
@@ -259,12 +259,12 @@ def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Stor
     for limited in (False, True):
         topology = [body([0], step(x="$xs", tl=1.0, r=retry(2, limit=True)))]
         run_id = new_run(measured, topology, lists={"$xs": 300})
-        dead, worker = Worker(measured, run_id, "boot-d:1"), Worker(measured, run_id)
+        dead, worker = Worker(measured, run_id, "worker-d:1"), Worker(measured, run_id)
         for _ in range(300):
             dead.claim()
-        swept = measured.machine.sweep(run_id, Lost(["boot-d"], limited=limited), 1, 1)
+        swept = measured.machine.sweep(run_id, Lost(["worker-d"], limited=limited), 1, 1)
         assert swept.released == 300
-        while (grant := worker.ask().claim) is not None:
-            assert grant.poisoned == ("" if limited else "died")
-            worker.finish(grant)
+        while (claim := worker.ask().claim) is not None:
+            assert claim.poisoned == ("" if limited else "died")
+            worker.finish(claim)
         assert measured.reader.wait(run_id, 0) == "done"

@@ -9,21 +9,21 @@ from .moves import Worker, body, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
 
 
-def marker(grant: Claim, item: int, data: bytes = b"-") -> list[Block]:
-    return [Block(f"{grant.step}.0", item, item + 1, grant.attempt, data)]
+def marker(claim: Claim, item: int, data: bytes = b"-") -> list[Block]:
+    return [Block(f"{claim.step}.0", item, item + 1, claim.attempt, data)]
 
 
 def play(store: Store, run_id: str, bad: set[int]) -> str:
     """Do every item, those in `bad` fail; what follows is finished. Answers the run's state."""
     worker = Worker(store, run_id)
     state = ""
-    while (grant := worker.ask(ranges={"0.0": 2}).claim) is not None:
-        failing = sorted(bad & set(range(grant.lo, grant.hi))) if grant.lo >= 0 and grant.step == 0 else []
+    while (claim := worker.ask(ranges={"0.0": 2}).claim) is not None:
+        failing = sorted(bad & set(range(claim.lo, claim.hi))) if claim.lo >= 0 and claim.step == 0 else []
         if failing:
             at = failing[0]
-            reply = worker.fail(grant, at=at, markers=marker(grant, at), blocks=results(grant, at))
+            reply = worker.fail(claim, at=at, markers=marker(claim, at), blocks=results(claim, at))
         else:
-            reply = worker.finish(grant, blocks=results(grant) if grant.lo >= 0 else [])
+            reply = worker.finish(claim, blocks=results(claim) if claim.lo >= 0 else [])
         state = reply.run
     return state
 
@@ -46,8 +46,8 @@ def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> N
 def test_a_failure_says_that_it_is_skipped(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
     worker = Worker(store, run_id)
-    grant = worker.claim()
-    reply = worker.fail(grant, markers=marker(grant, 0))
+    claim = worker.claim()
+    reply = worker.fail(claim, markers=marker(claim, 0))
     assert (reply.state, reply.run) == ("skipped", "done")
 
 
@@ -63,8 +63,8 @@ def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
     run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
     worker = Worker(store, run_id)
     states = []
-    while (grant := worker.ask().claim) is not None:
-        states.append(worker.fail(grant, retryable=True, markers=marker(grant, grant.lo)).state)
+    while (claim := worker.ask().claim) is not None:
+        states.append(worker.fail(claim, retryable=True, markers=marker(claim, claim.lo)).state)
     assert states == ["retried", "skipped"]
     assert read(store, run_id, 1) == b"-"
 
@@ -74,11 +74,11 @@ def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> No
     run_id = new_run(store, topology, lists={"$xs": 3})
     worker = Worker(store, run_id)
     for _ in range(3):
-        grant = worker.claim(focus="0/0")
-        if grant.lo == 1:
-            worker.fail(grant, markers=marker(grant, 1))
+        claim = worker.claim(focus="0/0")
+        if claim.lo == 1:
+            worker.fail(claim, markers=marker(claim, 1))
         else:
-            worker.finish(grant, blocks=results(grant))
+            worker.finish(claim, blocks=results(claim))
     found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
     assert found == {0: b".", 1: b"-", 2: b"."}
     assert store.reader.wait(run_id, 0) == "done"
@@ -89,14 +89,14 @@ def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> 
     worker = Worker(store, run_id)
     first = worker.claim()
     worker.fail(first, retryable=True, blocks=[])
-    grant = worker.claim()
-    while grant.lo != first.lo:
-        worker.finish(grant, blocks=results(grant))
-        grant = worker.claim()
-    assert grant.attempt == 2
-    worker.fail(grant, markers=marker(grant, grant.lo))
-    while (grant := worker.ask().claim or first) is not first:
-        worker.finish(grant, blocks=results(grant))
+    claim = worker.claim()
+    while claim.lo != first.lo:
+        worker.finish(claim, blocks=results(claim))
+        claim = worker.claim()
+    assert claim.attempt == 2
+    worker.fail(claim, markers=marker(claim, claim.lo))
+    while (claim := worker.ask().claim or first) is not first:
+        worker.finish(claim, blocks=results(claim))
     assert read(store, run_id, 2) == b"-."
 
 
@@ -134,9 +134,9 @@ def test_a_last_item_that_is_skipped_tells_many_successors(store: Store) -> None
     topology = [body([0], step(x="$xs", ms=0.0, s=range(1, width + 1)), *(step(1) for _ in range(width)))]
     run_id = new_run(store, topology, lists={"$xs": 1})
     worker = Worker(store, run_id)
-    grant = worker.claim()
+    claim = worker.claim()
     want = worker.want()
-    reply = worker.fail(grant, want, markers=marker(grant, 0))
+    reply = worker.fail(claim, want, markers=marker(claim, 0))
     assert (reply.state, len(reply.opened), reply.ready) == ("skipped", width, width - 1)
-    assert worker.fail(grant, want, markers=marker(grant, 0)).claim == reply.claim
+    assert worker.fail(claim, want, markers=marker(claim, 0)).claim == reply.claim
     assert counts(store, run_id) == (0, 0, 0, 0, 1)

@@ -13,27 +13,27 @@ from .moves import Worker, body, chain, name, new_run, nothing, step
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
 
 
-def test_a_dead_boots_claims_come_back_as_higher_attempts(store: Store) -> None:
+def test_a_dead_workers_claims_come_back_as_higher_attempts(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2], step(), step(), step())])
-    dead = [Worker(store, run_id, f"boot-d:{pid}") for pid in (1, 2)]
-    alive = Worker(store, run_id, "boot-dd:1")
+    dead = [Worker(store, run_id, f"worker-d:{pid}") for pid in (1, 2)]
+    alive = Worker(store, run_id, "worker-dd:1")
     for worker in (*dead, alive):
         worker.claim()
-    assert store.machine.sweep(run_id, Lost(["boot-d", "boot-x"]), 1).released == 2
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 0
-    grants = [alive.claim(), alive.claim()]
-    assert [(g.step, g.attempt) for g in grants] == [(0, 2), (1, 2)]
+    assert store.machine.sweep(run_id, Lost(["worker-d", "worker-x"]), 1).released == 2
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 0
+    claims = [alive.claim(), alive.claim()]
+    assert [(g.step, g.attempt) for g in claims] == [(0, 2), (1, 2)]
     assert alive.nothing()
 
 
 def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 32})
-    worker, keeper = Worker(store, run_id, "boot-d:1"), Worker(store, run_id)
+    worker, keeper = Worker(store, run_id, "worker-d:1"), Worker(store, run_id)
     seen = [worker.claim(ranges={"0.0": 16})]
     while (rest := keeper.ask(ranges={"0.0": 99}).claim) is not None:
         keeper.finish(rest)
     while seen[-1].hi > 1:
-        store.machine.sweep(run_id, Lost(["boot-d"]), 1)
+        store.machine.sweep(run_id, Lost(["worker-d"]), 1)
         seen.append(worker.claim(ranges={"0.0": 16}))
         while (half := keeper.ask(ranges={"0.0": 99}).claim) is not None:
             keeper.finish(half)
@@ -46,8 +46,8 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
 
 def test_a_dead_range_is_run_whole_again(store: Store) -> None:
     run_id = new_run(store, FAN, lists={"$xs": 21})
-    Worker(store, run_id, "boot-d:1").claim(ranges={"0.0": 9})
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 1
+    Worker(store, run_id, "worker-d:1").claim(ranges={"0.0": 9})
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
     done = [g for g in Worker(store, run_id).pieces(FAN, nothing, ranges={"0.0": 9}) if g.lo >= 0]
     assert sorted(i for g in done for i in range(g.lo, g.hi)) == list(range(21))
     assert {g.attempt for g in done if g.lo < 9} == {2}
@@ -56,10 +56,10 @@ def test_a_dead_range_is_run_whole_again(store: Store) -> None:
 
 def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:
     run_id = new_run(store, [body(range(350), *(step() for _ in range(350)))])
-    dead = Worker(store, run_id, "boot-d:1")
+    dead = Worker(store, run_id, "worker-d:1")
     for _ in range(350):
         dead.claim()
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 1).released == 350
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 350
     assert len(list(Worker(store, run_id).pieces([{}], nothing))) == 350
 
 
@@ -78,18 +78,18 @@ def test_ready_work_is_hinted_at_once_a_queue_with_a_growing_wait(store: Store) 
 def test_what_came_back_is_hinted_at_at_once(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     store.machine.sweep(run_id, Lost(), 60)
-    Worker(store, run_id, "boot-d:1").claim()
+    Worker(store, run_id, "worker-d:1").claim()
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
-    assert store.machine.sweep(run_id, Lost(["boot-d"]), 60).wake_ups == ["cpu"]
+    assert store.machine.sweep(run_id, Lost(["worker-d"]), 60).wake_ups == ["cpu"]
 
 
 def test_a_queue_without_ready_work_deserves_no_hint(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
     store.machine.sweep(run_id, Lost(), 60)
-    grant = worker.claim()
+    claim = worker.claim()
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
-    worker.finish(grant)
+    worker.finish(claim)
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"], "what became ready later starts anew"
 
 
@@ -116,10 +116,10 @@ def test_claims_and_messages_under_way_are_counted(store: Store) -> None:
     worker.claim()
     assert store.machine.wake_ups(run_id, "cpu", 4) == 3
     assert store.machine.wake_ups(run_id, "cpu", 5) == 1
-    other = Worker(store, run_id, "boot-b:1")
-    grant = other.claim(arrived=True)
+    other = Worker(store, run_id, "worker-b:1")
+    claim = other.claim(arrived=True)
     assert store.machine.wake_ups(run_id, "cpu", 5) == 0, "what arrived has claimed"
-    other.finish(grant)
+    other.finish(claim)
     assert store.machine.wake_ups(run_id, "cpu", 5) == 1
 
 
@@ -163,15 +163,15 @@ def test_those_not_looked_at_longest_come_first(store: Store) -> None:
 
 def test_workers_are_known_by_their_signs_of_life(store: Store) -> None:
     assert store.fleet.workers() == {}
-    store.fleet.heartbeat("boot-a", ["cpu", "gpu"], 4)
-    store.fleet.heartbeat("boot-b", ["cpu"], 1)
+    store.fleet.heartbeat("worker-a", ["cpu", "gpu"], 4)
+    store.fleet.heartbeat("worker-b", ["cpu"], 1)
     found = store.fleet.workers()
-    assert (found["boot-a"]["queues"], found["boot-a"]["slots"]) == (["cpu", "gpu"], 4)
-    assert 0 <= found["boot-b"]["age"] < 5
+    assert (found["worker-a"]["queues"], found["worker-a"]["slots"]) == (["cpu", "gpu"], 4)
+    assert 0 <= found["worker-b"]["age"] < 5
     time.sleep(0.05)
-    store.fleet.heartbeat("boot-b", ["cpu"], 1)
+    store.fleet.heartbeat("worker-b", ["cpu"], 1)
     found = store.fleet.workers()
-    assert found["boot-b"]["age"] < found["boot-a"]["age"]
-    store.fleet.retire("boot-a")
-    store.fleet.retire("boot-a")
-    assert set(store.fleet.workers()) == {"boot-b"}
+    assert found["worker-b"]["age"] < found["worker-a"]["age"]
+    store.fleet.retire("worker-a")
+    store.fleet.retire("worker-a")
+    assert set(store.fleet.workers()) == {"worker-b"}

@@ -39,8 +39,8 @@ def overran(store: Store, policy: dict[str, Any]) -> list[float]:
     """Let some pieces be killed by a time limit, all in one sweep; how long each waits."""
     run_id = new_run(store, steps(ITEMS, r=policy, tl=5.0))
     for pid in range(ITEMS):
-        Worker(store, run_id, f"boot-a:{pid}").claim()
-    store.machine.sweep(run_id, Lost(dead=["boot-a"], limited=True), 10)
+        Worker(store, run_id, f"worker-a:{pid}").claim()
+    store.machine.sweep(run_id, Lost(dead=["worker-a"], limited=True), 10)
     return waits(store, run_id)
 
 
@@ -81,37 +81,37 @@ def test_a_piece_that_live_workers_give_back_again_and_again_is_poisoned(store: 
     shape = step(x="$n") if place == "item" else step()
     run_id = new_run(store, [body([0], shape)], lists={"$n": 1})
     for number in range(2 * RETURNS_A_DEATH):
-        grant = Worker(store, run_id, f"boot-{number}:1").claim()
-        assert grant.poisoned == ""
-        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
+        claim = Worker(store, run_id, f"worker-{number}:1").claim()
+        assert claim.poisoned == ""
+        store.machine.sweep(run_id, Lost(left=[f"worker-{number}"]), 10, deaths=2)
     assert Worker(store, run_id).claim().poisoned == "returned"
 
 
 def test_giving_back_is_counted_apart_from_dying(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     for number in range(2 * RETURNS_A_DEATH - 1):
-        Worker(store, run_id, f"boot-{number}:1").claim()
-        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=2)
-    Worker(store, run_id, "boot-x:1").claim()
-    store.machine.sweep(run_id, Lost(dead=["boot-x"]), 10, deaths=2)
-    grant = Worker(store, run_id).claim()
-    assert grant.poisoned == ""
+        Worker(store, run_id, f"worker-{number}:1").claim()
+        store.machine.sweep(run_id, Lost(left=[f"worker-{number}"]), 10, deaths=2)
+    Worker(store, run_id, "worker-x:1").claim()
+    store.machine.sweep(run_id, Lost(dead=["worker-x"]), 10, deaths=2)
+    claim = Worker(store, run_id).claim()
+    assert claim.poisoned == ""
 
 
 def test_one_process_of_a_worker_may_leave_as_well(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
-    first, other = Worker(store, run_id, "boot-a:1"), Worker(store, run_id, "boot-a:2")
+    first, other = Worker(store, run_id, "worker-a:1"), Worker(store, run_id, "worker-a:2")
     first.claim()
-    assert store.machine.sweep(run_id, Lost(left=["boot-a:2"]), 10, deaths=1).released == 0
-    assert store.machine.sweep(run_id, Lost(left=["boot-a:1"]), 10, deaths=1).released == 1
+    assert store.machine.sweep(run_id, Lost(left=["worker-a:2"]), 10, deaths=1).released == 0
+    assert store.machine.sweep(run_id, Lost(left=["worker-a:1"]), 10, deaths=1).released == 1
     assert other.claim().poisoned == ""
 
 
 def test_resume_forgives_what_was_given_back(store: Store) -> None:
     run_id = new_run(store, [body([0], step())])
     for number in range(RETURNS_A_DEATH):
-        Worker(store, run_id, f"boot-{number}:1").claim()
-        store.machine.sweep(run_id, Lost(left=[f"boot-{number}"]), 10, deaths=1)
+        Worker(store, run_id, f"worker-{number}:1").claim()
+        store.machine.sweep(run_id, Lost(left=[f"worker-{number}"]), 10, deaths=1)
     worker = Worker(store, run_id)
     assert worker.fail(worker.claim()).run == "failed"
     assert store.machine.resume(run_id)

@@ -20,10 +20,10 @@ from .moves import Worker, body, chain, entries, new_run, results, retry, step
 def test_a_listener_is_told_of_the_next_event(store: Store) -> None:
     run_id = new_run(store, chain(2))
     worker = Worker(store, run_id)
-    grant, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
+    claim, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
     with store.reader.listening(run_id) as listen:
         assert listen(0.01, last) == "running"
-        finishing = threading.Timer(0.1, worker.finish, [grant])
+        finishing = threading.Timer(0.1, worker.finish, [claim])
         finishing.start()
         assert listen(30, last) == "running"
         finishing.join()
@@ -39,12 +39,12 @@ def test_a_listener_that_is_behind_is_told_at_once(store: Store) -> None:
 def test_a_listener_on_an_event_loop_hears_the_same(store: Store) -> None:
     run_id = new_run(store, chain(1))
     worker = Worker(store, run_id)
-    grant, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
+    claim, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id
 
     async def heard() -> list[str]:
         async with store.reader.alistening(run_id) as listen:
             waiting = asyncio.create_task(listen(30, last))
-            await asyncio.to_thread(worker.finish, grant)
+            await asyncio.to_thread(worker.finish, claim)
             return [await waiting, await listen(30), await listen(0.01, last)]
 
     assert asyncio.run(heard())[1:] == ["done", "done"]
@@ -83,7 +83,7 @@ def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: Store) ->
     seen = []
     for store in (store_in_process(), redis_store):
         run_id = new_run(store, topology, lists={"$xs": 3})
-        worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+        worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
         assert store.reader.outstanding(run_id).claimed == []
         item = worker.claim(focus="0/0", only=True)
         once = other.claim(focus="0/1", only=True)

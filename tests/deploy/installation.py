@@ -15,7 +15,7 @@ import redis
 
 from checkout import ROOT
 from dagcelery.local import Process
-from dagcelery.local.processes import Guard, tail
+from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import find_binary, free_ports
 
 CONFIG = ROOT / "worker_config"

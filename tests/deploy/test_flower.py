@@ -16,7 +16,7 @@ import pytest
 
 from checkout import ROOT
 from dagcelery.local import Server
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 from dagcelery.local.server import free_ports
 
 from .installation import BOOT_SECONDS, CONFIG

@@ -21,7 +21,7 @@ import pytest
 from dagcelery import dag, task
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
-from dagcelery.local.processes import Guard, tail
+from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
 
 from .installation import BOOT_SECONDS

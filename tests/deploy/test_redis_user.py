@@ -18,7 +18,7 @@ from checkout import ROOT
 from dagcelery import Run, RunState
 from dagcelery.client import Client, default_client, set_default
 from dagcelery.errors import NodeFailed, RunCancelled
-from dagcelery.local.processes import Guard
+from dagcelery.local.guard import Guard
 from dagcelery.local.server import find_binary
 from dagcelery.settings import Settings
 

@@ -17,7 +17,7 @@ from celery.app.defaults import NAMESPACES, flatten
 from celery.bin.worker import worker as celery_worker
 
 from checkout import ROOT
-from dagcelery.cli.processes import consumed
+from dagcelery.cli.workers import consumed
 from dagcelery.local.cluster import tolerated_queues
 from dagcelery.planner.routing import queue_for, tolerated
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from checkout import ROOT
 from dagcelery.cli import dag
-from dagcelery.cli.processes import log_level
+from dagcelery.cli.workers import log_level
 from dagcelery.client import Client
 from dagcelery.local import Cluster, Process
 from dagcelery.local import cluster as local_cluster
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 
 SECONDS = 60.0
 CODE = """
@@ -84,7 +84,7 @@ def test_a_change_restarts_the_worker_after_what_it_is_at(
     first = local.client.submit(reloaded.which, {"folder": str(work)})
     await_true((work / "started").exists, process, log)
     (code / "reloaded.py").write_text(CODE.replace("VERSION = 1", "VERSION = 2"))
-    await_true(lambda: "reloaded.py changed: the worker starts again" in log.read_text(), process, log)
+    await_true(lambda: "reloaded.py changed; restarting the worker" in log.read_text(), process, log)
     (work / "free").touch()
     assert first.result(timeout=SECONDS) == 1
     await_true(lambda: boots() == 2, process, log)

@@ -1,4 +1,4 @@
-"""The public modules of py-dagger: put ``dagcelery.compat.`` before ``dagger`` in imports, and keep the rest."""
+"""The public modules of py-dagger: put ``dagcelery.compat.`` before ``dagger`` in imports."""
 
 from dagcelery.compat.dagger import dsl
 from dagcelery.compat.dagger.dag import DAG

@@ -1,4 +1,4 @@
-"""The public class of dagmate: put ``dagcelery.compat.`` before ``dagmate`` in imports, and keep the rest."""
+"""The public class of dagmate: put ``dagcelery.compat.`` before ``dagmate`` in imports."""
 
 from dagcelery.compat.dagmate.core import Dagmate
 

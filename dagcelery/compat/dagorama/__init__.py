@@ -1,1 +1,1 @@
-"""The public modules of dagorama: put ``dagcelery.compat.`` before ``dagorama`` in imports, and keep the rest."""
+"""The public modules of dagorama: put ``dagcelery.compat.`` before ``dagorama`` in imports."""

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from dagcelery.cli.processes import consumed
+from dagcelery.cli.workers import consumed
 from dagcelery.client import Client, Run, default_client, runs
 from dagcelery.compat.dagorama.decorators import QUEUES
 from dagcelery.errors import CodeMismatch, InvalidParameters
 from dagcelery.local.cluster import READY_SECONDS, WorkerOptions, starting
-from dagcelery.local.processes import Guard, Process
+from dagcelery.local.guard import Guard, Process
 from dagcelery.model.options import words
 
 __all__ = ["CodeMismatchException", "Worker", "execute_worker", "execute_worker_async", "launch_workers"]

@@ -1,4 +1,4 @@
-"""`dagorama.serializer`: objects with a state that workers have by themselves."""
+"""`dagorama.serializer`: objects whose state workers already have."""
 
 from dagcelery.frontends.workflow import register_definition
 

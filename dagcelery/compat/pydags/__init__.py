@@ -1,1 +1,1 @@
-"""The public modules of pydags: put ``dagcelery.compat.`` before ``pydags`` in imports, and keep the rest."""
+"""The public modules of pydags: put ``dagcelery.compat.`` before ``pydags`` in imports."""

@@ -7,21 +7,15 @@ from collections.abc import Iterator
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends import stages
 
-__all__ = [
-    "DAGException",
-    "DAGVerificationException",
-    "InvalidStageTypeException",
-    "Pipeline",
-    "StageException",
-]
+__all__ = ["DAGException", "DAGVerificationException", "InvalidStageTypeException", "Pipeline", "StageException"]
 
 DAGException = DAGVerificationException = StageException = InvalidDag
 InvalidStageTypeException = InvalidDagType
 
 
 class Pipeline(stages.Pipeline):
-    """Stages that run together. No two pipelines share anything, and none needs a Redis of its own."""
+    """Stages that run together. Pipelines share nothing, and need no Redis."""
 
     def topological_sort_grouped(self) -> Iterator[list[str]]:
-        """Yield the names of the stages in groups; those of one group may run at once, after earlier groups."""
+        """Yield the names of the stages in groups; a group may run in parallel, after the earlier groups."""
         yield from self.groups()

@@ -84,11 +84,7 @@ class TaskFunction(Definition[P, R_co]):
     """A task that looks like its function, to callers and to type checkers."""
 
     def __init__(
-        self,
-        fn: Callable[P, R_co],
-        options: TaskOptions,
-        outputs: int | None = None,
-        aliases: str | Iterable[str] = (),
+        self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None, aliases: str | Iterable[str] = ()
     ) -> None:
         super().__init__(fn)
         if outputs is not None and (type(outputs) is not int or outputs < 1):

@@ -99,23 +99,15 @@ def _parts_of(code: types.CodeType) -> tuple[object, ...]:
 Read: TypeAlias = tuple[bool, str, tuple[str, ...]]
 
 _GLOBAL: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-
 _CELL: Final = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF"})
-
 _ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-
 _UNKNOWN: Final = frozenset({"IMPORT_NAME", "LOAD_BUILD_CLASS", "LOAD_LOCALS"})
 """Instructions that look names up elsewhere, or in a way of their own."""
-
 _REACHING: Final = frozenset({"fn", "invoke", "submit", "asubmit", "_fn"})
 """By these a definition gives more than a node; names with two underscores lead anywhere."""
-
 _ASKING: Final = frozenset({"type", "isinstance", "issubclass", "callable", "id", "hash", "hasattr"})
-
 _WRITING: Final = frozenset({"repr", "ascii"})
-
 _CONVERTING: Final = frozenset({"CONVERT_VALUE", "FORMAT_VALUE"})
-
 _SKIPPED: Final = frozenset({"CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "PRECALL", "RESUME", "TO_BOOL"})
 """Instructions between two that belong together; which of them there are depends on Python's version."""
 
@@ -196,9 +188,7 @@ def _instructions(code: types.CodeType) -> list[dis.Instruction]:
 
 
 GROWING: Final = frozenset({"append", "add", "appendleft"})
-
 READING: Final = frozenset({"copy", "count", "index"})
-
 _PASSING: Final = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.IfExp, ast.BoolOp, ast.NamedExpr, ast.Await)
 
 

@@ -63,7 +63,10 @@ class AsCSV:
             raise InvalidDag(f"AsCSV: delimiter {shown(self.delimiter)}", "cannot separate cells", remedy)
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write the rows, a thousand at a time; raises SerializationError naming the cell that CSV would change."""
+        """Write the rows, a thousand at a time.
+
+        Raises SerializationError naming the cell that CSV would change.
+        """
         with writing("CSV", _ROWS):
             rows = listed(value)
             if rows is None:
@@ -79,7 +82,10 @@ class AsCSV:
             writer.write(text.getvalue().encode())
 
     def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote, or any such file; raises DeserializationError naming the line that is wrong."""
+        """Read what `serialize` wrote, or any such file.
+
+        Raises DeserializationError naming the line that cannot be read.
+        """
         with reading("CSV"):
             # Line ends within quotes are the cell's own.
             text = io.TextIOWrapper(reader, "utf-8", newline="")
@@ -212,7 +218,10 @@ class AsDill:
     extension: ClassVar[str] = "dill"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`; raises SerializationError if it holds something like a running thread or a socket."""
+        """Write `value`.
+
+        Raises SerializationError if it holds something like a running thread or a socket.
+        """
         remedy = "pass plain data, and open files, locks and connections where they are used"
         with writing("dill", remedy, _NEEDS_DILL):
             import dill
@@ -220,7 +229,10 @@ class AsDill:
             _dill_classes(dill)[0](writer).dump(value)
 
     def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote, once it was verified; raises DeserializationError where it is nothing such."""
+        """Read what `serialize` wrote, once it was verified.
+
+        Raises DeserializationError for anything else.
+        """
         with reading("dill", _NEEDS_DILL):
             import dill
 
@@ -229,7 +241,7 @@ class AsDill:
 
 @functools.cache
 def _dill_classes(dill: Any) -> tuple[Any, Any]:
-    """Return dill's two classes, which here name what stands in the module that runs as others import it."""
+    """Return dill's two classes, changed to name what is defined in the module that runs as others import it."""
 
     class DillPickler(dill.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
         def __init__(self, file: BinaryIO) -> None:
@@ -293,7 +305,10 @@ class AsMessagePack:
     extension: ClassVar[str] = "msgpack"
 
     def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value`, a part at a time; raises SerializationError naming the path to what would change."""
+        """Write `value`, a part at a time.
+
+        Raises SerializationError naming the path to what would change.
+        """
         with writing("MessagePack", _REMEDY, _NEEDS_MSGPACK):
             import msgpack
 
@@ -305,7 +320,10 @@ class AsMessagePack:
             writer.write(packer.bytes())
 
     def deserialize(self, reader: BinaryIO) -> Any:
-        """Read what `serialize` wrote; raises DeserializationError for anything else, extension types too."""
+        """Read what `serialize` wrote.
+
+        Raises DeserializationError for anything else, extension types too.
+        """
         with reading("MessagePack", _NEEDS_MSGPACK):
             import msgpack
 

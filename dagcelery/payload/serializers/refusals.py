@@ -63,7 +63,7 @@ def listed(value: object) -> Sequence[Any] | None:
 
 
 def is_same(value: Any, back: Any) -> bool:
-    """Whether `back` equals `value` and has its types all through; lists may stand in the place of tuples."""
+    """Whether `back` equals `value` and has its types all through; a tuple may have become a list."""
     kind = type(value)
     if listed(value) is not None:
         return type(back) is list and len(value) == len(back) and all(map(is_same, value, back))

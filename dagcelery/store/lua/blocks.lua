@@ -1,7 +1,7 @@
 -- Read blocks of a list that overlap [lo, hi), in order, up to 1 MB: where to go on, and pairs of field and bytes.
 -- request: scope, token, lo, hi
 local origin, base = list_keys(req.scope, req.token)
-local size, found = 0, {}
+local size, answer = 0, {}
 local upto = math.min(req.hi, (math.floor(req.lo / 256) + 64) * 256)
 
 local function overlapping(name)
@@ -20,9 +20,9 @@ for cell = math.floor(req.lo / 256), math.floor((upto - 1) / 256) do
   local name = key('b', origin, base .. cell)
   for _, f in ipairs(overlapping(name)) do
     size = size + call('HSTRLEN', name, f[3])
-    if (size > 1048576 or #found >= 1000) and f[1] > req.lo and #found > 0 then return { f[1], found } end
-    found[#found + 1] = f[3]
-    found[#found + 1] = call('HGET', name, f[3])
+    if (size > 1048576 or #answer >= 1000) and f[1] > req.lo and #answer > 0 then return { f[1], answer } end
+    answer[#answer + 1] = f[3]
+    answer[#answer + 1] = call('HGET', name, f[3])
   end
 end
-return { upto, found }
+return { upto, answer }

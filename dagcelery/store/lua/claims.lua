@@ -1,4 +1,4 @@
--- Stands behind the prelude in every verb of a worker: claims, what travels along with them, and how a verb answers.
+-- Comes behind the prelude in every verb of a worker: claims, what travels along with them, and how a verb answers.
 
 -- claims ------------------------------------------------------------------------------------------------------------
 local function piece_name(scope, step, lo)
@@ -56,10 +56,10 @@ local function take_range(scope, body, step, want)
   local q, s = key('q', scope, step), key('s', scope)
   local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
   lo, hi = tonumber(lo), tonumber(hi)
-  local known = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
-  local items, claimed, before = tonumber(known[1]), tonumber(known[2] or 0), tonumber(known[3] or 0)
+  local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
+  local items, claimed, before = tonumber(counts[1]), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
   local attempt = math.max(tonumber(attempts), before) + 1
-  if attempt > before + 1 and attempt > tonumber(known[4] or 0) then call('HSET', s, step .. ':t', attempt) end
+  if attempt > before + 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
@@ -113,11 +113,11 @@ local function claim_next(want)
 end
 
 -- inputs ------------------------------------------------------------------------------------------------------------
-local INLINE, STAGED = 65536, 64 -- '@' begins what stands in chunks elsewhere
+local INLINE, STAGED = 65536, 64 -- '@' begins the name of what is kept in chunks
 
 local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and bytes, and their size; false if too large
   local origin, base = list_keys(scope, token)
-  local found, size = {}, 0
+  local blocks, size = {}, 0
   for cell = math.floor(lo / 256), math.floor((hi - 1) / 256) do
     local name = key('b', origin, base .. cell)
     for _, field in ipairs(call('HKEYS', name)) do
@@ -125,13 +125,13 @@ local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and byte
       if tonumber(from) < hi and tonumber(to) > lo then
         size = size + call('HSTRLEN', name, field)
         if size > limit then return false, 0 end
-        found[#found + 1] = field
-        found[#found + 1] = call('HGET', name, field)
-        if string.byte(found[#found]) == STAGED then return false, 0 end
+        blocks[#blocks + 1] = field
+        blocks[#blocks + 1] = call('HGET', name, field)
+        if string.byte(blocks[#blocks]) == STAGED then return false, 0 end
       end
     end
   end
-  return found, size
+  return blocks, size
 end
 
 local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
@@ -143,7 +143,7 @@ local function value_of(scope, token, limit, few) -- bytes and their size; false
   return bytes, #bytes
 end
 
-local function inputs(g) -- what travels along with a grant: token names, small whole values, small blocks; false: read it apart
+local function inputs(g) -- what travels along with a claim: token names, small whole values, small blocks; false: read it apart
   local body, step = tostring(g[7][4]), tostring(g[2])
   local text, left, size = entry(body, step).i, INLINE, 0
   if not text or g[8] then return nil end
@@ -160,7 +160,7 @@ local function inputs(g) -- what travels along with a grant: token names, small 
   return text, values, lists
 end
 
--- Write values and blocks; their bytes stand in ARGV behind `at`. Answers behind which the next ones stand.
+-- Write values and blocks; their bytes follow place `at` of ARGV. Answers the place of the last one.
 local function write_payloads(scope, attempt, about, at)
   local o, tokens, blocks = key('o', scope), about.tokens or {}, about.blocks or {}
   for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[at + i]) end
@@ -184,7 +184,7 @@ end
 
 if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
 local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
-  local seconds = policy.base > 0 and math.min(policy.cap, policy.base * policy.factor ^ (tries - 1)) or 0
+  local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
   return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
 end
 

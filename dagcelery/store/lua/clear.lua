@@ -29,9 +29,9 @@ function acts.begin()
 end
 
 function acts.claims()
-  for _, found in ipairs(req.pieces) do
-    local _, step = parse(found[1])
-    if read_claim(found[1]) then drop_claim(found[1], entry(found[2], step).q) end
+  for _, claimed in ipairs(req.pieces) do
+    local _, step = parse(claimed[1])
+    if read_claim(claimed[1]) then drop_claim(claimed[1], entry(claimed[2], step).q) end
   end
 end
 
@@ -62,8 +62,8 @@ end
 
 local function is_complete(s, step, e)
   if e.x == '' then return string.sub(call('HGET', s, step) or '', 1, 2) == 'd|' end
-  local known = call('HMGET', s, step .. ':n', step .. ':d')
-  return known[1] and known[2] and tonumber(known[2]) >= tonumber(known[1])
+  local items, done = unpack(call('HMGET', s, step .. ':n', step .. ':d'))
+  return items and done and tonumber(done) >= tonumber(items)
 end
 
 local function remove_outputs(scope, step) -- how many there are is not known here; they are numbered
@@ -83,9 +83,9 @@ end
 local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
   if scope == '0' and is_complete(s, step, e) then call('HINCRBY', s, 'left', 1) end
-  local known = call('HMGET', s, step .. ':t', step .. ':v', step .. ':c')
-  local attempts = tonumber(known[1] or 0)
-  if e.x ~= '' then attempts = math.max(attempts, tonumber(known[2] or 0) + (known[3] and 1 or 0)) end
+  local before = call('HMGET', s, step .. ':t', step .. ':v', step .. ':c')
+  local attempts = tonumber(before[1] or 0)
+  if e.x ~= '' then attempts = math.max(attempts, tonumber(before[2] or 0) + (before[3] and 1 or 0)) end
   if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
   call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':x')
   if step == '-2' then call('HDEL', s, 'closed', 'left') end

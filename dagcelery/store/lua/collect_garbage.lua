@@ -7,16 +7,16 @@ if not state or call('HEXISTS', R, 'clearing') == 1 or tonumber(generation or 0)
 end
 
 local function free_values(step) -- the lengths of lists stay, they are needed to count items
-  local o, at, found = key('o', '0'), 0, 0
+  local o, at, removed = key('o', '0'), 0, 0
   call('HSET', key('s', '0'), step .. ':x', 1)
   repeat
-    found = 0
+    removed = 0
     for i = at, at + 7 do
       local token = step .. '.' .. i
-      found = found + call('HDEL', o, token) + call('HEXISTS', o, token .. '#')
+      removed = removed + call('HDEL', o, token) + call('HEXISTS', o, token .. '#')
     end
     at = at + 8
-  until found == 0
+  until removed == 0
 end
 
 for _, step in ipairs(req.steps) do free_values(step) end

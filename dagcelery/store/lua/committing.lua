@@ -1,4 +1,4 @@
--- Stands behind the prelude and the claims in `finish` and `fail`: who may commit, and what a commit writes.
+-- Comes behind the prelude and the claims in `finish` and `fail`: which call may commit, and what a commit writes.
 -- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
 --          failed, cached, started, seconds, from, want; what is empty may be left out. ARGV 2..: values of tokens, then blocks
 if not state then return reply({ state = 'stale' }) end
@@ -11,7 +11,7 @@ if not is_active() and call('HEXISTS', R, 'clearing') == 1 or not body then retu
 local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
 if not done or done < lo then done = hi end
 
--- A sleeper that was taken for dead, and wakes before anybody has claimed its piece again, may still commit.
+-- A worker that was taken for dead, and comes back before its piece is claimed again, may still commit.
 local function reclaimed()
   if lo < 0 then
     local lost = call('HMGET', s, step .. ':t', step .. ':l')
@@ -52,7 +52,7 @@ elseif not is_owner(claim) then
   return conclude('stale')
 end
 
-local function store_outputs() -- answers behind which place in ARGV nothing of them stands
+local function store_outputs() -- answers the place in ARGV of the last of their bytes
   local home, attempt = scope, lo >= 0 and '0' or req.attempt
   if step == '-2' then home, attempt = place(scope).parent, '0' end
   write_lengths(scope, req.lists or {}, req.attempt)

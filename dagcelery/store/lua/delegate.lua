@@ -16,19 +16,19 @@ local claim, e = read_claim(piece), entry(parent.body, step)
 if not is_owner(claim) then return conclude('stale') end
 
 local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
-  local known, has, more = {}, {}, false
+  local all, has, more = {}, {}, false
   for i, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
-    known[i], has[queue] = queue, true
+    all[i], has[queue] = queue, true
   end
   for _, queue in ipairs(queues) do
     if not has[queue] then
       more = true
-      known[#known + 1] = queue
+      all[#all + 1] = queue
       call('ZADD', key('r', queue), '+inf', '')
       keep(key('r', queue))
     end
   end
-  if more then call('HSET', R, 'queues', cjson.encode(known)) end
+  if more then call('HSET', R, 'queues', cjson.encode(all)) end
 end
 
 -- What closes the scope writes in the parent, as a later attempt than any that the parent has had.

@@ -12,8 +12,8 @@ local db, now -- the database and the time (milliseconds) of this call
 
 local function text(value) return type(value) == 'number' and format('%.17g', value) or value end -- as Redis does
 local function number(value)
-  local found = value == '+inf' and huge or value == '-inf' and -huge or tonumber(value)
-  return found or error('ERR value is not a number: ' .. tostring(value), 0)
+  local parsed = value == '+inf' and huge or value == '-inf' and -huge or tonumber(value)
+  return parsed or error('ERR value is not a number: ' .. tostring(value), 0)
 end
 
 -- JSON, as lua-cjson has it -------------------------------------------------------------------------------------------
@@ -44,17 +44,17 @@ function encode(value)
   return '{' .. concat(parts, ',') .. '}'
 end
 
-local known, size = {}, 0 -- small texts decoded lately: those of topologies come often. No script may change what it decodes
+local cached, size = {}, 0 -- small texts decoded lately: those of topologies come often. No script may change what it decodes
 local function decode(source)
   if type(source) == 'table' then return source end -- a request, which comes as one: see unfold
-  local found = known[source]
-  if found == nil then
-    found = parse(source)
-    if #source > 4096 then return found end
-    if size >= 4096 then known, size = {}, 0 end
-    known[source], size = found, size + 1
+  local result = cached[source]
+  if result == nil then
+    result = parse(source)
+    if #source > 4096 then return result end
+    if size >= 4096 then cached, size = {}, 0 end
+    cached[source], size = result, size + 1
   end
-  return found
+  return result
 end
 
 -- keys ----------------------------------------------------------------------------------------------------------------
@@ -97,17 +97,17 @@ function C.PEXPIRE(name, time)
 end
 function C.EXPIRE(name, seconds) return C.PEXPIRE(name, number(seconds) * 1000) end
 function C.UNLINK(...)
-  local found = 0
+  local result = 0
   for _, name in ipairs({ ... }) do
-    found, db[name] = found + C.EXISTS(name), nil
+    result, db[name] = result + C.EXISTS(name), nil
   end
-  return found
+  return result
 end
 function C.GET(name) return read(name, 'string').s or false end
 function C.MGET(...)
-  local found = { ... }
-  for i, name in ipairs(found) do found[i] = read(name).s or false end
-  return found
+  local result = { ... }
+  for i, name in ipairs(result) do result[i] = read(name).s or false end
+  return result
 end
 function C.SET(name, value, unit, time)
   db[name] = { kind = 'string', s = text(value), ex = unit and now + number(time) * (unit == 'EX' and 1000 or 1) }
@@ -137,10 +137,10 @@ local function discard(name, o, ...)
   return before - o.n
 end
 local function fields(o)
-  local found = {}
-  for field in pairs(o.h) do found[#found + 1] = field end
-  sort(found)
-  return found
+  local result = {}
+  for field in pairs(o.h) do result[#result + 1] = field end
+  sort(result)
+  return result
 end
 function C.HSET(name, ...) return set(write(name, 'hash'), ...) end
 function C.HSETNX(name, field, value)
@@ -158,9 +158,9 @@ function C.HGET(name, field)
   return read(name, 'hash').h[field] or false
 end
 function C.HMGET(name, ...)
-  local h, found = read(name, 'hash').h, { ... }
-  for i = 1, #found do found[i] = h[text(found[i])] or false end
-  return found
+  local h, result = read(name, 'hash').h, { ... }
+  for i = 1, #result do result[i] = h[text(result[i])] or false end
+  return result
 end
 function C.HSTRLEN(name, field) return #(read(name, 'hash').h[text(field)] or '') end
 function C.HEXISTS(name, field) return read(name, 'hash').h[text(field)] and 1 or 0 end
@@ -168,11 +168,11 @@ function C.HLEN(name) return read(name, 'hash').n end
 function C.HDEL(name, ...) return discard(name, read(name, 'hash'), ...) end
 function C.HKEYS(name) return fields(read(name, 'hash')) end
 function C.HGETALL(name)
-  local found = {}
+  local result = {}
   for field, value in pairs(read(name, 'hash').h) do
-    found[#found + 1], found[#found + 2] = field, value
+    result[#result + 1], result[#result + 2] = field, value
   end
-  return found
+  return result
 end
 function C.SADD(name, member) return set(write(name, 'set'), member, true) end
 function C.SREM(name, ...) return discard(name, read(name, 'set'), ...) end
@@ -203,13 +203,13 @@ local function take(o, place)
   return value
 end
 local function slice(o, from, to, scores) -- by rank; one below 0 counts from the end
-  local count, found = o.last - o.first + 1, {}
+  local count, result = o.last - o.first + 1, {}
   from, to = number(from), number(to)
   for i = o.first + max(0, from < 0 and count + from or from), o.first + min(count - 1, to < 0 and count + to or to) do
-    found[#found + 1] = o.a[i]
-    if scores then found[#found + 1] = text(o.z[o.a[i]]) end
+    result[#result + 1] = o.a[i]
+    if scores then result[#result + 1] = text(o.z[o.a[i]]) end
   end
-  return found
+  return result
 end
 
 function C.RPUSH(name, value)
@@ -255,14 +255,14 @@ local function is_before(one, other) -- by bytes: < goes by the locale of the pr
   end
   return #one < #other
 end
-local function rank(o, score, member) -- where it stands, or would
+local function rank(o, score, member) -- its place, or the place that it would have
   local low, high, a, z = o.first, o.last + 1, o.a, o.z
   while low < high do
     local middle = floor((low + high) / 2)
     local each = a[middle]
-    local found = z[each]
+    local other = z[each]
     if each == member then return middle end
-    if found < score or found == score and is_before(each, member) then low = middle + 1 else high = middle end
+    if other < score or other == score and is_before(each, member) then low = middle + 1 else high = middle end
   end
   return low
 end
@@ -283,16 +283,16 @@ function C.ZADD(name, score, member, last) -- or NX, score, member
   return before and 0 or 1
 end
 function C.ZREM(name, ...)
-  local o, found = read(name, 'zset'), 0
+  local o, result = read(name, 'zset'), 0
   for _, member in ipairs({ ... }) do
     member = text(member)
     if o.z[member] ~= nil then
       take(o, rank(o, o.z[member], member))
-      o.z[member], found = nil, found + 1
+      o.z[member], result = nil, result + 1
     end
   end
   tidy(name, o)
-  return found
+  return result
 end
 function C.ZSCORE(name, member)
   local score = read(name, 'zset').z[text(member)]
@@ -304,34 +304,34 @@ function C.ZCARD(name)
 end
 function C.ZRANGE(name, from, to, scores) return slice(read(name, 'zset'), from, to, scores) end
 function C.ZRANGEBYSCORE(name, least, most, _, offset, count) -- LIMIT offset count
-  local o, found, skipped = read(name, 'zset'), {}, 0
+  local o, result, skipped = read(name, 'zset'), {}, 0
   for i = o.first, o.last do
     local score = o.z[o.a[i]]
-    if score > number(most) or #found >= number(count) then break end
+    if score > number(most) or #result >= number(count) then break end
     if score >= number(least) then
       skipped = skipped + 1
-      if skipped > number(offset) then found[#found + 1] = o.a[i] end
+      if skipped > number(offset) then result[#result + 1] = o.a[i] end
     end
   end
-  return found
+  return result
 end
 function C.ZREVRANGEBYSCORE(name, most, _, _, _, _, count) -- -inf WITHSCORES LIMIT 0 count
-  local o, found = read(name, 'zset'), {}
+  local o, result = read(name, 'zset'), {}
   for i = o.last, o.first, -1 do
-    if #found >= 2 * number(count) then break end
+    if #result >= 2 * number(count) then break end
     local score = o.z[o.a[i]]
     if score <= number(most) then
-      found[#found + 1], found[#found + 2] = o.a[i], text(score)
+      result[#result + 1], result[#result + 2] = o.a[i], text(score)
     end
   end
-  return found
+  return result
 end
 function C.ZREMRANGEBYRANK(name, from, to) return C.ZREM(name, unpack(C.ZRANGE(name, from, to))) end
 
 local function shown(entry) -- { milliseconds, number, words, where fields begin in them }, as it is answered
-  local found = {}
-  for i = entry[4], #entry[3] do found[#found + 1] = text(entry[3][i]) end
-  return { format('%.0f-%.0f', entry[1], entry[2]), found }
+  local result = {}
+  for i = entry[4], #entry[3] do result[#result + 1] = text(entry[3][i]) end
+  return { format('%.0f-%.0f', entry[1], entry[2]), result }
 end
 function C.XADD(name, ...) -- [MAXLEN ~ most] * field value...
   local words, o, time, place = { ... }, write(name, 'stream'), floor(now), 0
@@ -343,14 +343,14 @@ function C.XADD(name, ...) -- [MAXLEN ~ most] * field value...
   return format('%.0f-%.0f', time, place)
 end
 function C.XRANGE(name, from, _, _, count) -- an id, or -, + COUNT count
-  local o, found, time, place = read(name, 'stream'), {}, match(from, '^(%d+)-?(%d*)$')
+  local o, result, time, place = read(name, 'stream'), {}, match(from, '^(%d+)-?(%d*)$')
   time, place = tonumber(time) or 0, tonumber(place) or 0
   for i = o.first, o.last do
-    if #found >= number(count) then break end
+    if #result >= number(count) then break end
     local entry = o.a[i]
-    if entry[1] > time or entry[1] == time and entry[2] >= place then found[#found + 1] = shown(entry) end
+    if entry[1] > time or entry[1] == time and entry[2] >= place then result[#result + 1] = shown(entry) end
   end
-  return found
+  return result
 end
 function C.XREVRANGE(name) -- + - COUNT 1
   local o = read(name, 'stream')
@@ -361,18 +361,18 @@ end
 -- A table comes as values in a row: handing over each table within it would cost more than the verb itself.
 local MAP, LIST, END = {}, {}, {}
 local function unfold(row, at, is_map) -- from `at` up to END
-  local found, name, value = {}, 0, nil
+  local result, name, value = {}, 0, nil
   while true do
     if is_map then
       name = row[at]
-      if name == END then return found, at + 1 end
+      if name == END then return result, at + 1 end
       value, at = row[at + 1], at + 2
     else
       name, value, at = name + 1, row[at], at + 1
-      if value == END then return found, at end
+      if value == END then return result, at end
     end
     if value == MAP or value == LIST then value, at = unfold(row, at, value == MAP) end
-    found[name] = value
+    result[name] = value
   end
 end
 
@@ -386,7 +386,7 @@ local function row_of(...) -- one that is longer than a call may be comes as a t
   return row[2] == nil and row[1] ~= END and row[1] or row
 end
 function H.table(...) return (unfold(row_of(...), 1, true)) end
-function H.decoded() return known end
+function H.decoded() return cached end
 
 -- Run a verb as Redis would: KEYS[1] is the key; ARGV the request, which comes last, and the payloads.
 function H.run(database, time, verb, key, payloads, ...)

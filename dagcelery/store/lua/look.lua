@@ -5,12 +5,12 @@
 local req, call = cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local found = {}
+local due = {}
 if req.run then
   call('ZADD', KEYS[1], now + req.delay, req.run)
 else
-  found = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - req.wait, 'LIMIT', 0, req.limit)
-  for _, id in ipairs(found) do call('ZADD', KEYS[1], now, id) end
+  due = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - req.wait, 'LIMIT', 0, req.limit)
+  for _, id in ipairs(due) do call('ZADD', KEYS[1], now, id) end
 end
 if call('EXISTS', KEYS[1]) == 1 then call('EXPIRE', KEYS[1], req.ttl) end
-return found
+return due

@@ -1,4 +1,4 @@
--- Stands in front of every verb. KEYS[1] is the run's key; all other names are spelled by key(), below it, so that they
+-- Comes in front of every verb. KEYS[1] is the run's key; all other names are spelled by key(), below it, so that they
 -- share its hash tag. ARGV[1] is the request as JSON; ARGV[2..] are bytes that the request refers to by position.
 --
 -- below the run's key                          | what it holds
@@ -20,7 +20,7 @@
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
--- u, d                zsets                    | pieces whose failure stands, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
+-- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
@@ -82,7 +82,7 @@ local function entry(body, step)
   return e
 end
 
-local function successors(body, step, from) -- portion `from` of them; a few stand in the entry itself
+local function successors(body, step, from) -- portion `from` of them; a few are in the entry itself
   local e = entry(body, step)
   return from == 0 and e.s or cjson.decode(call('HGET', key('g', body), step .. ':' .. from))
 end

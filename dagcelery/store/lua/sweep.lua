@@ -3,7 +3,7 @@
 -- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
 -- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for
 -- its time becomes ready. A run that no worker works on and where nothing has happened for as long as its TTL ends as
--- timed out, while its keys still stand. A sweeper that dies before this call has changed nothing; of one that dies after
+-- timed out, while its keys are still there. A sweeper that dies before this call has changed nothing; of one that dies after
 -- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
 -- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
 -- {worker: [when it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when
@@ -34,7 +34,7 @@ local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a
   if not (e.r and e.r.time_limit) then return false end
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
-  if tries >= e.r.max then return false end
+  if tries >= e.r.max_attempts then return false end
   retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true
@@ -107,17 +107,17 @@ local function reissue_lost()
 end
 
 local function all_poisoned() -- that may be claimed; one that was claimed or done after all is forgotten
-  local found = {}
+  local steps = {}
   for _, piece in ipairs(call('HKEYS', key('z'))) do
     local scope, step = parse(piece)
     local e, member = entry(place(scope).body, step), scope .. '/' .. step
     if call('ZSCORE', key('r', e.q), member) then
-      if #found < 100 then found[#found + 1] = { e.q, member } end
+      if #steps < 100 then steps[#steps + 1] = { e.q, member } end
     elseif call('HEXISTS', key('c'), piece) == 0 then
       call('HDEL', key('z'), piece)
     end
   end
-  return #found > 0 and found or nil
+  return #steps > 0 and steps or nil
 end
 
 local function idle_seconds()

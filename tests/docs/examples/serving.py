@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dagcelery.local import Cluster, Process
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 
 SECONDS = 60.0
 

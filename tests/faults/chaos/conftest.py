@@ -1,4 +1,4 @@
-"""One arena for all tests of single faults: booting workers takes longer than dying."""
+"""One faulty cluster for all tests of single faults: booting workers takes longer than dying."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from dagcelery.testing.chaos.harness import PATIENT
-from dagcelery.testing.faults import Arena
+from chaos.harness import PATIENT
+from dagcelery.testing.faults import FaultyCluster
 
 
 @pytest.fixture(scope="session")
 def dag_faults_options() -> dict[str, Any]:
-    """Two workers of two processes, undisturbed but for what tests order."""
-    return {"modules": ["dagcelery.testing.chaos.graphs"], "taints": ["gpu"], "environment": PATIENT}
+    """Two workers of two processes, without faults but those that tests order."""
+    return {"modules": ["chaos.graphs"], "taints": ["gpu"], "environment": PATIENT}
 
 
 @pytest.fixture
-def arena(dag_faults: Arena) -> Arena:
-    """The plug-in's arena by a shorter name."""
+def faulty(dag_faults: FaultyCluster) -> FaultyCluster:
+    """The plug-in's faulty cluster by a shorter name."""
     return dag_faults

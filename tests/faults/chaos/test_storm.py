@@ -7,27 +7,28 @@ from typing import Any
 
 import pytest
 
+from chaos.graphs import case
+from chaos.harness import prove
+from chaos.storm import STORM, WEATHERS
+from chaos.trials import submitted
 from dagcelery.errors import BrokerUnavailable
-from dagcelery.testing.chaos.graphs import case
-from dagcelery.testing.chaos.harness import prove
-from dagcelery.testing.chaos.storm import STORM, WEATHERS
-from dagcelery.testing.chaos.trials import submitted
-from dagcelery.testing.faults import Arena
+from dagcelery.testing.faults import FaultyCluster
 
 SEED = 20
 RUNS = [number for number in range(24) if WEATHERS[number % len(WEATHERS)] is STORM]
 
 
+@pytest.mark.timeout(600)
 def test_runs_end_right_whatever_dies() -> None:
-    report = prove(RUNS, SEED, timeout=60)
+    report = prove(RUNS, SEED, timeout=240)  # on a busy machine, workers that are alive are taken for dead
     assert not report.violations, f"seed {SEED}: {report.violations}"
     assert len(report.trials) == len(RUNS)
 
 
 def test_a_submission_that_the_broker_missed_leaves_no_run_behind(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
+    faulty: FaultyCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender, sent = arena.client.control.sender, []
+    sender, sent = faulty.client.control.sender, []
     start = sender.start
 
     def missed_once(view: Any, ready: Any, **options: Any) -> None:
@@ -37,7 +38,7 @@ def test_a_submission_that_the_broker_missed_leaves_no_run_behind(
         start(view, ready, **options)
 
     monkeypatch.setattr(sender, "start", missed_once)
-    run = submitted(arena.client, case(SEED, 0), "missed", time.monotonic() + 30)
-    assert [arena.client.store.reader.record(run_id) is None for run_id in sent] == [True, False]
+    run = submitted(faulty.client, case(SEED, 0), "missed", time.monotonic() + 30)
+    assert [faulty.client.store.reader.record(run_id) is None for run_id in sent] == [True, False]
     assert sent[1] == run.id
     run.cancel()

@@ -23,7 +23,7 @@ from checkout import ROOT
 from dagcelery import Run, errors
 from dagcelery.client import Client
 from dagcelery.local import Cluster
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 from dagcelery.local.server import free_ports
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings

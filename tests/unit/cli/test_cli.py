@@ -19,10 +19,10 @@ from rich.console import Console
 from checkout import TESTS
 from dagcelery.cli import dag, show_run
 from dagcelery.cli.commands import to_json
-from dagcelery.cli.processes import consumed, ended_by_signals, exit_code, stay
-from dagcelery.cli.running import bar, chosen, counts, seconds, table
+from dagcelery.cli.running import bar, chosen, counts, table
+from dagcelery.cli.workers import consumed, ended_by_signals, exit_code, stay
 from dagcelery.client import set_default
-from dagcelery.client.status import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunState, RunStatus, last_word
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
 
@@ -210,7 +210,7 @@ def test_who_stops_waiting_learns_how_to_come_back(cli: Cli, cluster: Cluster, m
     monkeypatch.setattr(Run, "result", interrupted)
     result = cli("run", "unit.cli.targets:squares", "-p", "n=3")
     assert result.exit_code == 1
-    assert "goes on; see it with: dagcelery status" in result.stderr
+    assert "continues; see it with: dagcelery status" in result.stderr
 
 
 # -- looking -----------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_a_row_says_how_many_items_a_fan_out_has() -> None:
     assert str(counts(node("a", total=1, done=1))) == ""
     assert str(counts(node("b", total=1200, done=3, running=2, failed=1))) == "3/1,200 2 running 1 failed"
     assert str(counts(node("c", total=0))) == "0/?"
-    assert str(seconds(node("d", total=1))) == ""
+    assert last_word(node("d", total=1)) == ""
     assert bar(node("e", total=0)).completed == 0
 
 
@@ -291,7 +291,7 @@ def test_a_worker_consumes_what_it_tolerates(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_worker_without_queues_is_refused(cli: Cli) -> None:
-    assert "no queue is left" in usage(cli("worker", "--exclude-queue", "celery"))
+    assert "leaves no queue to consume" in usage(cli("worker", "--exclude-queue", "celery"))
 
 
 def test_worker_becomes_celerys_own_program() -> None:

@@ -15,7 +15,7 @@ from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 
 from dagcelery.cli import dag
-from dagcelery.cli.processes import consumed
+from dagcelery.cli.workers import consumed
 from dagcelery.client import Client, Run, set_default
 from dagcelery.local import Cluster, Server
 

@@ -76,7 +76,7 @@ def test_cancel_ends_a_run_and_says_so(cli: Cli, tmp_path: Path) -> None:
 def test_cancel_of_a_run_that_ended_otherwise_is_no_success(cli: Cli, failed: Run[str]) -> None:
     result = cli("cancel", failed.id)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: run {failed.id} has ended before: it is failed\n"
+    assert result.stderr == f"Error: run {failed.id} cannot be cancelled: it has ended as failed\n"
 
 
 def test_cancel_may_end_the_processes_too(cli: Cli, cluster: Cluster, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dagcelery.client import set_default
 from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import Check
 from dagcelery.local import Server
-from dagcelery.local.processes import Guard, tail
+from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
 from dagcelery.worker.app_context import app_context_of
 

@@ -176,7 +176,7 @@ def test_a_key_that_is_no_text_fails_the_piece_and_says_so() -> None:
     def f(x: int) -> int:
         return x
 
-    with pytest.raises(NodeFailed, match=r"the cache key of .*f: is of type int; return a text from the function"):
+    with pytest.raises(NodeFailed, match=r"the cache key of .*f: is of type int; return a string from the function"):
         World().run(f, x=1)
 
 

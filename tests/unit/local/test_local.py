@@ -20,7 +20,7 @@ from dagcelery.client import Run, default_client, set_default
 from dagcelery.errors import DagceleryError, InvalidSetting, NotConfigured
 from dagcelery.local import Cluster, Server, cluster, supervisor
 from dagcelery.local.cluster import import_paths, is_reported, tolerated_queues, worker_environment
-from dagcelery.local.processes import Guard
+from dagcelery.local.guard import Guard
 from dagcelery.local.server import find_binary
 
 PIPELINE = """

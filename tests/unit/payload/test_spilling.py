@@ -25,7 +25,7 @@ from dagcelery.errors import (
 from dagcelery.payload import addresses
 from dagcelery.payload.codecs import AsJSON, AsPickle, codec_for
 from dagcelery.payload.signing import Keyring
-from dagcelery.payload.spill import Folder, Reference, Spill, Spilled
+from dagcelery.payload.spill import Folder, Reference, Spill
 from dagcelery.payload.values import (
     DEFAULT_LIMITS,
     Limits,
@@ -92,7 +92,7 @@ def test_a_block_of_elements_comes_back(spill: Spill, folder: Folder) -> None:
     place = ("r1", "0", "3.0", 4)
     address = addresses.block(*place, 7)
     body = dump_block(json, [LARGE, 1, None], 4, address, DEFAULT_LIMITS)
-    stored = seal_body(keyring, json, address, 1, body, folder)
+    stored = seal_body(keyring, address, 1, body, folder)
     assert len(files(spill)) == 1
     assert open_block(keyring, json, *place, 7, stored, folder=folder) == [LARGE, 1, None]
     assert stored[:1] != STAGED
@@ -144,16 +144,6 @@ def test_a_value_above_the_limit_is_refused_and_leaves_no_file(spill: Spill, fol
         with pytest.raises(PayloadTooLarge):
             seal_value(keyring, codec, here, 1, value, limits=Limits(payload_bytes=4000), folder=folder)
     assert not files(spill)
-
-
-def test_a_spilled_codec_has_the_shape_of_a_codec(folder: Folder) -> None:
-    spilled = Spilled(json, folder, here, 1)
-    many = [LARGE, "small"]
-    assert spilled.load(spilled.dump(LARGE)) == LARGE
-    assert spilled.load(spilled.dump("small")) == "small"
-    assert spilled.load_many(spilled.dump_many(many), 2) == many
-    assert spilled.load_many(spilled.join([json.dump(value) for value in many]), 2) == many
-    assert spilled.load_many(spilled.dump_many([1]), 1) == [1]
 
 
 # -- attempts, and a run's end -------------------------------------------------------------------

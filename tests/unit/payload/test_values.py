@@ -40,7 +40,7 @@ def keys(request: pytest.FixtureRequest) -> Keyring:
 
 def sealed_block(keys: Keyring, codec: Any, lo: int, items: list[Any], limits: Limits = DEFAULT_LIMITS) -> bytes:
     address = addresses.block("r1", "0", "3.0", lo, lo + len(items))
-    return seal_body(keys, codec, address, 1, dump_block(codec, items, lo, address, limits), None)
+    return seal_body(keys, address, 1, dump_block(codec, items, lo, address, limits), None)
 
 
 @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, {"a": [1]}, "x" * 100_000])

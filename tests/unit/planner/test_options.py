@@ -89,22 +89,19 @@ def test_a_retry_is_its_numbers_and_the_names_of_its_errors() -> None:
     retry = Retry(5, exponential(2, 30, 3, jitter=False), on=(OSError, OutOfStock), give_up_on=ValueError)
     dag = once(TaskOptions(retry=retry))
     assert the_step(dag).options["retry"] == {
-        "max": 5,
-        "base": 2.0,
-        "factor": 3.0,
-        "cap": 30.0,
-        "jitter": False,
+        "max_attempts": 5,
+        "wait": {"base": 2.0, "factor": 3.0, "maximum": 30.0, "jitter": False},
         "on": ["builtins:OSError", f"{__name__}:OutOfStock"],
         "give_up_on": ["builtins:ValueError"],
     }
     assert entry(dag) == {
-        "retry": {"max": 5, "base": 2.0, "factor": 3.0, "cap": 30.0, "jitter": False, "time_limit": False}
+        "retry": {"max_attempts": 5, "base": 2.0, "factor": 3.0, "maximum": 30.0, "jitter": False, "time_limit": False}
     }
 
 
 def test_a_static_wait_has_the_factor_one() -> None:
     retry = entry(once(TaskOptions(retry=Retry(wait=static(5)))))["retry"]
-    assert retry == {"max": 3, "base": 5.0, "factor": 1.0, "cap": 5.0, "jitter": False, "time_limit": True}
+    assert retry == {"max_attempts": 3, "base": 5.0, "factor": 1.0, "maximum": 5.0, "jitter": False, "time_limit": True}
 
 
 def test_the_names_of_an_error_are_those_that_an_instance_of_it_has_on_a_worker() -> None:
@@ -141,12 +138,14 @@ def test_a_hard_limit_is_retried_where_the_errors_say_so(retry: Retry, retried: 
 @pytest.mark.parametrize(
     ("timeout", "carried", "limit"),
     [
-        (5, [None, 5.0], {"hard_limit": 5.0}),
-        (Timeout(2, 5), [2.0, 5.0], {"hard_limit": 5.0}),
-        (Timeout(soft=2), [2.0, None], {}),
+        (5, {"hard": 5.0}, {"hard_limit": 5.0}),
+        (Timeout(2, 5), {"soft": 2.0, "hard": 5.0}, {"hard_limit": 5.0}),
+        (Timeout(soft=2), {"soft": 2.0}, {}),
     ],
 )
-def test_the_store_is_told_the_hard_limit_only(timeout: Any, carried: list[float], limit: dict[str, float]) -> None:
+def test_the_store_is_told_the_hard_limit_only(
+    timeout: Any, carried: dict[str, float], limit: dict[str, float]
+) -> None:
     dag = once(TaskOptions(timeout=timeout))
     assert the_step(dag).options == {"timeout": carried}
     assert entry(dag) == limit
@@ -245,9 +244,9 @@ def test_options_survive_encoding_and_count_in_the_digest() -> None:
 @pytest.mark.parametrize(
     ("cache", "said"),
     [
-        (Cache(60), {"ttl": 60.0, "max": 16 * 1024 * 1024}),
-        (Cache(0.5, key="v2", max_bytes=100), {"ttl": 0.5, "max": 100, "key": "v2"}),
-        (Cache(60, key=keyed, max_bytes=100), {"ttl": 60.0, "max": 100, "key_function": 2}),
+        (Cache(60), {"ttl": 60.0, "max_bytes": 16 * 1024 * 1024}),
+        (Cache(0.5, key="v2", max_bytes=100), {"ttl": 0.5, "max_bytes": 100, "key": "v2"}),
+        (Cache(60, key=keyed, max_bytes=100), {"ttl": 60.0, "max_bytes": 100, "key_function": 2}),
     ],
 )
 def test_a_cache_names_its_key_or_the_function_that_makes_one(cache: Cache, said: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ import redis
 from kombu import Connection
 
 from dagcelery.local import Process, Server
-from dagcelery.local.processes import Guard, tail
+from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
 
 CHOSEN = os.environ.get("DAGCELERY_TEST_SURROUNDINGS", "embedded")

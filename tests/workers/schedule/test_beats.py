@@ -162,7 +162,7 @@ def test_dags_of_the_modules_that_are_named_count_and_no_variants_of_them(beats:
     assert names(beats.app()) == ["declared", "workers.schedule.clockwork:nightly", "workers.schedule.clockwork:often"]
     assert names(beats.app("json")) == []
     assert len(names(beats.app("json", include=["workers.schedule.clockwork"]))) == 3
-    assert len(names(beats.app("schedule"))) == 3  # a package, of which that module is loaded
+    assert len(names(beats.app("workers.schedule"))) == 3  # a package, of which that module is loaded
 
 
 def test_what_stands_beside_the_app_counts_too(beats: Beats, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from checkout import ROOT, TESTS
 from dagcelery import Run
 from dagcelery.cli import dag
 from dagcelery.local import Cluster, Process
-from dagcelery.local.processes import tail
+from dagcelery.local.guard import tail
 from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.beat import of_app, prepare
 
@@ -95,7 +95,7 @@ def test_a_beat_that_cannot_start_ends_with_a_sentence(cluster: Cluster, tmp_pat
         assert beat.exit_code == 1
     last = log.read_text().splitlines()[-1]
     assert last == (
-        "beat does not start: DAGCELERY_WORKFLOWS: names 'nowhere/*.yml', and there is no such file; write a path"
+        "beat does not start: DAGCELERY_WORKFLOWS: names 'nowhere/*.yml', which matches no file; write a path"
     )
 
 

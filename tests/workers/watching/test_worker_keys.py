@@ -134,7 +134,7 @@ def test_the_doctor_says_how_many_workers_of_which_queue_are_wrong_and_asks_none
 def test_the_doctor_goes_on_where_a_run_was_signed_with_a_key_that_it_lacks(client: Client) -> None:
     run = client.submit(square, {"x": 2})
     (unread, empty) = findings(of_key(client, OTHER))
-    assert unread.startswith(f"1 unfinished runs were signed with a key that this process lacks, such as {run.id}")
+    assert unread.startswith(f"1 unfinished runs, such as {run.id}, were signed with a key that is not here")
     assert "no worker has said" in empty
 
 

@@ -112,7 +112,7 @@ def test_where_a_file_system_knows_no_case_neither_output_is_written(tmp_path: P
 def test_files_of_one_number_are_in_no_order(tmp_path: Path) -> None:
     for name in ("0", "1", "01"):
         (tmp_path / name).write_text("1")
-    with pytest.raises(InvalidLocation, match="01 and 1 are one number"):
+    with pytest.raises(InvalidLocation, match="01 and 1 are the same number"):
         read(codec_for(AsJSON()), tmp_path, "input 'xs'")
     (tmp_path / "partitions.json").write_text('["0", "01", "1"]')
     assert read(codec_for(AsJSON()), tmp_path, "input 'xs'") == [1, 1, 1]

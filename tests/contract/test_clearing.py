@@ -67,7 +67,7 @@ def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
     assert drain(store, run_id, DIAMOND) == ["2", "3"]
 
 
-def test_several_steps_are_rewound_together(store: Store) -> None:
+def test_several_steps_are_cleared_together(store: Store) -> None:
     run_id = new_run(store, DIAMOND)
     drain(store, run_id, DIAMOND, focus="0/4")
     store.machine.end(run_id, "cancelled", "")
@@ -92,9 +92,9 @@ def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Sto
     ranges = {"0.0": 512, "0.1": 512}
     drain(store, run_id, topology, ranges=ranges)
     again(store, run_id, 1)
-    pieces = list(Worker(store, run_id).pieces(topology, lambda grant: {}, ranges=ranges))
-    assert {grant.step for grant in pieces} == {1}
-    assert sorted(i for grant in pieces for i in range(grant.lo, grant.hi)) == list(range(700))
+    pieces = list(Worker(store, run_id).pieces(topology, lambda claim: {}, ranges=ranges))
+    assert {claim.step for claim in pieces} == {1}
+    assert sorted(i for claim in pieces for i in range(claim.lo, claim.hi)) == list(range(700))
     assert store.reader.wait(run_id, 0) == "done"
 
 
@@ -143,12 +143,12 @@ def test_what_was_put_out_is_gone_and_the_rest_stays(store: Store) -> None:
     topology = [body([0], step(s=[1]), step(1, x="0.1", s=[2]), step(1))]
     run_id = new_run(store, topology)
 
-    def produce(grant: Claim) -> dict[str, Any]:
-        if grant.step == 1:
-            return {"blocks": results(grant)}
-        lists = {f"{grant.step}.1": 3}
-        made = [Block(f"{grant.step}.1", 0, 3, grant.attempt, b"abc")]
-        return {"values": {f"{grant.step}.0": b"v", f"{grant.step}.1#": b"3"}, "lists": lists, "blocks": made}
+    def produce(claim: Claim) -> dict[str, Any]:
+        if claim.step == 1:
+            return {"blocks": results(claim)}
+        lists = {f"{claim.step}.1": 3}
+        made = [Block(f"{claim.step}.1", 0, 3, claim.attempt, b"abc")]
+        return {"values": {f"{claim.step}.0": b"v", f"{claim.step}.1#": b"3"}, "lists": lists, "blocks": made}
 
     drain(store, run_id, topology, produce=produce)
     assert store.machine.clear(run_id, [1])
@@ -177,7 +177,7 @@ def test_nothing_of_large_values_stays_behind(redis_store: Store, raw: redis.Red
     topology = [body([0], step(s=[1]), step(1))]
     run_id = new_run(redis_store, topology)
     large = b"v" * 1_300_000
-    drain(redis_store, run_id, topology, produce=lambda grant: {"values": {f"{grant.step}.0": large}})
+    drain(redis_store, run_id, topology, produce=lambda claim: {"values": {f"{claim.step}.0": large}})
     before = set(raw.keys())
     redis_store.machine.clear(run_id, [1])
     assert before - set(raw.keys()) >= {f"dagcelery:{{{run_id}}}:x:0:1.0@1".encode()}
@@ -225,24 +225,24 @@ def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: Store) ->
     redis_store.machine.end(run_id, "cancelled", "")
     again(redis_store, run_id, 7, 1100)
     assert sorted(map(int, drain(redis_store, run_id, topology))) == list(range(1, width + 1))
-    redis_store.machine.sweep(run_id, Lost(["boot-a"]), 1)
+    redis_store.machine.sweep(run_id, Lost(["worker-a"]), 1)
     assert not drain(redis_store, run_id, topology)
     assert redis_store.reader.wait(run_id, 0) == "done"
 
 
 # -- who comes late -------------------------------------------------------------------------------
-def test_late_pieces_of_what_was_rewound_are_stale(store: Store) -> None:
+def test_late_pieces_of_what_was_cleared_are_stale(store: Store) -> None:
     run_id = new_run(store, MAPPED, lists={"$xs": 2})
-    once, item, inner = (Worker(store, run_id, f"boot-z:{i}") for i in range(3))
+    once, item, inner = (Worker(store, run_id, f"worker-z:{i}") for i in range(3))
     held = [(once, once.claim(focus="0/1")), (item, item.claim(focus="0/0"))]
     other = Worker(store, run_id)
     other.finish(other.claim(focus="0/0"))
-    store.machine.sweep(run_id, Lost(["boot-z"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-z"]), 1)
     held.append((item, item.claim(focus="0/0")))
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0, 1)
-    for worker, grant in held:
-        assert worker.finish(grant).state == "stale"
+    for worker, claim in held:
+        assert worker.finish(claim).state == "stale"
     drain(store, run_id, MAPPED)
     assert store.reader.wait(run_id, 0) == "done"
     assert inner.nothing()
@@ -254,7 +254,7 @@ def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
     worker = Worker(store, run_id)
     worker.delegate(worker.claim())
     mapped = worker.claim()
-    late, deep = Worker(store, run_id, "boot-l:1"), Worker(store, run_id, "boot-l:2")
+    late, deep = Worker(store, run_id, "worker-l:1"), Worker(store, run_id, "worker-l:2")
     worker.delegate(mapped)
     piece = deep.claim()
     store.machine.end(run_id, "cancelled", "")
@@ -274,35 +274,35 @@ def test_attempts_go_on_from_where_they_were(store: Store) -> None:
     run_id = new_run(store, topology, lists={"$xs": 1})
 
     def attempts() -> list[int]:
-        return [grant.attempt for grant in Worker(store, run_id).pieces(topology, lambda grant: {})]
+        return [claim.attempt for claim in Worker(store, run_id).pieces(topology, lambda claim: {})]
 
     assert attempts() == [1, 1, 1, 1]
     again(store, run_id, 0)
     assert attempts() == [2, 2, 2, 2]
     again(store, run_id, 0)
-    worker = Worker(store, run_id, "boot-d:1")
+    worker = Worker(store, run_id, "worker-d:1")
     assert worker.claim().attempt == 3
-    store.machine.sweep(run_id, Lost(["boot-d"]), 1)
+    store.machine.sweep(run_id, Lost(["worker-d"]), 1)
     assert attempts() == [4, 3, 3, 3]
     again(store, run_id, 0)
     assert attempts() == [5, 4, 4, 4]
 
 
-def test_who_works_on_something_else_may_commit_after_the_rewind(store: Store) -> None:
+def test_who_works_on_something_else_may_commit_after_the_clearing(store: Store) -> None:
     topology = [body([0, 1], step(s=[2]), step(s=[2]), step(2))]
     run_id = new_run(store, topology)
-    worker, other = Worker(store, run_id), Worker(store, run_id, "boot-b:1")
+    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
     worker.finish(worker.claim(focus="0/0"))
-    grant = other.claim(focus="0/1")
+    claim = other.claim(focus="0/1")
     store.machine.end(run_id, "cancelled", "")
     assert store.machine.clear(run_id, [0])
-    assert other.finish(grant).state == "committed"
+    assert other.finish(claim).state == "committed"
     assert store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "2"]
 
 
 # -- when -----------------------------------------------------------------------------------------
-def test_a_run_that_goes_on_or_is_not_there_cannot_be_rewound(store: Store) -> None:
+def test_a_run_that_goes_on_or_is_not_there_cannot_be_cleared(store: Store) -> None:
     run_id = new_run(store, chain(2))
     assert not store.machine.clear(run_id, [0])
     assert not store.machine.clear("nobody", [0])
@@ -312,7 +312,7 @@ def test_a_run_that_goes_on_or_is_not_there_cannot_be_rewound(store: Store) -> N
     assert state(store, run_id) == "done"
 
 
-def test_a_run_that_was_rewound_is_cancelled_until_it_is_resumed(store: Store) -> None:
+def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -> None:
     run_id = new_run(store, hooked(*chain(2)))
     drain(store, run_id, chain(2), only=True)
     drain(store, run_id, chain(2))
@@ -330,10 +330,10 @@ def test_what_grants_say_of_the_era_rises(store: Store) -> None:
     run_id = new_run(store, chain(1), values={"$a": b"a"})
     worker = Worker(store, run_id)
     want = worker.want()
-    grant = store.machine.claim(run_id, want).claim
-    assert grant is not None
-    assert grant.generation == 0
-    worker.finish(grant)
+    claim = store.machine.claim(run_id, want).claim
+    assert claim is not None
+    assert claim.generation == 0
+    worker.finish(claim)
     for era in (1, 2):
         again(store, run_id, 0)
         want = worker.want()
@@ -345,20 +345,20 @@ def test_what_grants_say_of_the_era_rises(store: Store) -> None:
 
 
 # -- any graph, any moment ------------------------------------------------------------------------
-class Rewound(Troubled):
+class Cleared(Troubled):
     """Workers amid failures, of whom somebody takes steps of runs back that are over."""
 
     def __init__(self, store: Store, choice: random.Random) -> None:
-        self.rewinds = 3
+        self.clearings = 3
         super().__init__(store, choice)
 
     def claim(self) -> None:
-        if self.rewinds and self.state() not in ("pending", "running") and self.choice.random() < 0.3:
-            self.rewinds -= 1
-            self.rewind()
+        if self.clearings and self.state() not in ("pending", "running") and self.choice.random() < 0.3:
+            self.clearings -= 1
+            self.clear()
         super().claim()
 
-    def rewind(self) -> None:
+    def clear(self) -> None:
         steps = sorted(int(name) for name in self.topology[0] if name.isdigit())
         wanted = self.choice.sample(steps, self.choice.choice([1, 1, min(2, len(steps))]))
         found = self.closure(wanted)
@@ -366,13 +366,13 @@ class Rewound(Troubled):
         self.model.done = {p for p in self.model.done if not (p[0] == ROOT and p[1] in found)}
         if any("b" in self.topology[0][str(number)] for number in found):
             self.model.done = {p for p in self.model.done if p[0] == ROOT}
-        for owner, grant in list(self.held.items()):
-            if grant.step == HOOK or self.is_below(grant, found):
+        for owner, claim in list(self.held.items()):
+            if claim.step == HOOK or self.is_below(claim, found):
                 self.old.append((replace_owner_of(self, owner), self.held.pop(owner)))
-        self.seen.append(("rewound", sorted(found), self.state()))
+        self.seen.append(("cleared", sorted(found), self.state()))
 
-    def is_below(self, grant: Claim, found: set[int]) -> bool:
-        step = grant.step if grant.scope.id == ROOT else grant.scope.step
+    def is_below(self, claim: Claim, found: set[int]) -> bool:
+        step = claim.step if claim.scope.id == ROOT else claim.scope.step
         return step in found
 
     def closure(self, wanted: list[int]) -> set[int]:
@@ -387,30 +387,30 @@ class Rewound(Troubled):
         return found
 
     def is_over(self) -> bool:
-        return super().is_over() and not self.rewinds
+        return super().is_over() and not self.clearings
 
 
-def replace_owner_of(play: Rewound, owner: str) -> Worker:
+def replace_owner_of(play: Cleared, owner: str) -> Worker:
     return Worker(play.store, play.run_id, owner)
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
-def test_exactly_what_was_rewound_is_executed_again(seed: int) -> None:
-    Rewound(store_in_process(), random.Random(seed)).play()
+def test_exactly_what_was_cleared_is_executed_again(seed: int) -> None:
+    Cleared(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_stores_rewind_alike(redis_store: Store, seed: int) -> None:
-    on_redis = Rewound(redis_store, random.Random(seed))
-    assert on_redis.play() == Rewound(store_in_process(), random.Random(seed)).play()
+def test_both_stores_clear_alike(redis_store: Store, seed: int) -> None:
+    on_redis = Cleared(redis_store, random.Random(seed))
+    assert on_redis.play() == Cleared(store_in_process(), random.Random(seed)).play()
     redis_store.machine.delete(on_redis.run_id)
 
 
-# -- whoever rewinds may die ----------------------------------------------------------------------
+# -- the process that clears may die ----------------------------------------------------------------------
 class Died(Exception):
-    """The process that rewinds is gone."""
+    """The process that clears is gone."""
 
 
 class Mortal:
@@ -456,17 +456,17 @@ class Repeating:
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_rewinding_that_was_cut_short_anywhere_is_ended_by_the_next(redis_store: Store, seed: int) -> None:
+def test_a_clearing_that_was_cut_short_anywhere_is_ended_by_the_next(redis_store: Store, seed: int) -> None:
     mortal = Mortal(random.Random(-seed))
     dying = between(redis_store, mortal)
     machine: Any = Repeating(dying, mortal)
-    on_redis = Rewound(replace(dying, machine=machine), random.Random(seed))
-    assert on_redis.play() == Rewound(store_in_process(), random.Random(seed)).play()
+    on_redis = Cleared(replace(dying, machine=machine), random.Random(seed))
+    assert on_redis.play() == Cleared(store_in_process(), random.Random(seed)).play()
     redis_store.machine.delete(on_redis.run_id)
 
 
 @pytest.mark.parametrize("calls", range(1, 6))
-def test_resume_ends_a_rewinding_that_was_cut_short(redis_store: Store, calls: int) -> None:
+def test_resume_ends_a_clearing_that_was_cut_short(redis_store: Store, calls: int) -> None:
     run_id = new_run(redis_store, MAPPED, lists={"$xs": 2})
     first = drain(redis_store, run_id, MAPPED)
     first.remove("1")
@@ -477,20 +477,20 @@ def test_resume_ends_a_rewinding_that_was_cut_short(redis_store: Store, calls: i
     assert redis_store.reader.wait(run_id, 0) == "done"
 
 
-def test_while_it_is_rewound_nothing_commits(redis_store: Store) -> None:
+def test_while_it_is_cleared_nothing_commits(redis_store: Store) -> None:
     run_id = new_run(redis_store, DIAMOND)
-    worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "boot-b:1")
+    worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "worker-b:1")
     worker.finish(worker.claim())
-    grant = other.claim(focus="0/1")
+    claim = other.claim(focus="0/1")
     redis_store.machine.end(run_id, "cancelled", "")
     _cut_short(redis_store, run_id, 2, 3)
-    assert other.finish(grant).state == "stale"
+    assert other.finish(claim).state == "stale"
     assert redis_store.machine.resume(run_id)
-    assert redis_store.machine.sweep(run_id, Lost(["boot-b"]), 1).released == 1
+    assert redis_store.machine.sweep(run_id, Lost(["worker-b"]), 1).released == 1
     assert sorted(drain(redis_store, run_id, DIAMOND)) == ["1", "2", "3"]
 
 
-def test_a_newer_rewinder_ends_an_older_one_which_does_it_again(redis_store: Store, server: Server) -> None:
+def test_a_newer_clearer_ends_an_older_one_which_does_it_again(redis_store: Store, server: Server) -> None:
     run_id = new_run(redis_store, chain(4))
     drain(redis_store, run_id, chain(4))
     other = store_on_redis(server.url)

@@ -1,4 +1,4 @@
-"""Of a run that keeps nothing but its outputs, what nobody reads any more is freed; a rewind makes it again."""
+"""Of a run that keeps nothing but its outputs, what nobody reads any more is freed; clearing makes it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, scope_id
 
 from .between import between
 from .moves import Body, Worker, body, drain, new_run, results, step
-from .test_rewinds import Rewound, again
+from .test_clearing import Cleared, again
 
 
 def keeping_outputs(*bodies: Body) -> list[Body]:
@@ -37,17 +37,17 @@ MAPPED = keeping_outputs(
 )
 
 
-def produce(grant: Claim) -> dict[str, Any]:
+def produce(claim: Claim) -> dict[str, Any]:
     """Every step puts out a whole value; the first one a list as well; scopes close into their items."""
-    if grant.step == CLOSE:
-        at = grant.scope.index
-        return {"blocks": [Block(f"{grant.scope.step}.0", at, at + 1, grant.attempt, b"r")]}
-    if grant.lo >= 0:
-        return {} if grant.step == 2 else {"blocks": results(grant)}
-    values = {f"{grant.step}.0": b"v"}
-    if grant.step or grant.scope.id != ROOT:
+    if claim.step == CLOSE:
+        at = claim.scope.index
+        return {"blocks": [Block(f"{claim.scope.step}.0", at, at + 1, claim.attempt, b"r")]}
+    if claim.lo >= 0:
+        return {} if claim.step == 2 else {"blocks": results(claim)}
+    values = {f"{claim.step}.0": b"v"}
+    if claim.step or claim.scope.id != ROOT:
         return {"values": values}
-    blocks = [Block("0.1", 0, 2, grant.attempt, b"ab")]
+    blocks = [Block("0.1", 0, 2, claim.attempt, b"ab")]
     return {"values": values | {"0.1#": b"2"}, "lists": {"0.1": 2}, "blocks": blocks}
 
 
@@ -59,9 +59,9 @@ def test_what_its_last_reader_has_read_is_freed(store: Store) -> None:
     run_id = new_run(store, LINE)
     worker = Worker(store, run_id)
     left = []
-    for grant in worker.pieces(LINE, produce):
+    for claim in worker.pieces(LINE, produce):
         store.machine.collect_garbage(run_id)
-        left.append((grant.step, there(store, run_id, "0.0", "1.0", "2.0", "3.0")))
+        left.append((claim.step, there(store, run_id, "0.0", "1.0", "2.0", "3.0")))
     store.machine.collect_garbage(run_id)
     assert left == [
         (0, [False, False, False, False]),
@@ -96,16 +96,16 @@ def test_lists_are_freed_and_their_lengths_are_kept(store: Store) -> None:
 def test_what_an_open_scope_may_read_stays(store: Store) -> None:
     run_id = new_run(store, MAPPED)
     worker = Worker(store, run_id)
-    for grant in worker.pieces(MAPPED, produce):
-        if grant.scope.id != ROOT:
+    for claim in worker.pieces(MAPPED, produce):
+        if claim.scope.id != ROOT:
             store.machine.collect_garbage(run_id)
             assert there(store, run_id, "0.0") == [True]
             assert list(store.reader.blocks(run_id, ROOT, "1.0", 0, 2))
-        if grant.step == CLOSE:
-            assert there(store, run_id, "0.0", "1.0", scope=grant.scope.id) == [True, True]
+        if claim.step == CLOSE:
+            assert there(store, run_id, "0.0", "1.0", scope=claim.scope.id) == [True, True]
 
 
-def test_a_rewind_makes_again_what_was_freed_and_is_read(store: Store) -> None:
+def test_clearing_makes_again_what_was_freed_and_is_read(store: Store) -> None:
     run_id = new_run(store, LINE)
     drain(store, run_id, LINE, produce=produce)
     again(store, run_id, 3)
@@ -121,7 +121,7 @@ def test_a_rewind_makes_again_what_was_freed_and_is_read(store: Store) -> None:
 def test_of_large_values_no_key_is_left(redis_store: Store, raw: redis.Redis) -> None:
     run_id = new_run(redis_store, LINE)
     large = b"v" * 1_200_000
-    drain(redis_store, run_id, LINE, produce=lambda grant: {"values": {f"{grant.step}.0": large}})
+    drain(redis_store, run_id, LINE, produce=lambda claim: {"values": {f"{claim.step}.0": large}})
     before = _bytes(raw)
     redis_store.machine.collect_garbage(run_id)
     assert {name for name in raw.scan_iter() if b":x:" in name} == {f"dagcelery:{{{run_id}}}:x:0:3.0@1".encode()}
@@ -133,7 +133,7 @@ def _bytes(raw: redis.Redis) -> int:
     return sum(int(raw.memory_usage(name) or 0) for name in raw.scan_iter())
 
 
-def test_who_looked_before_a_rewind_frees_nothing_after_it(redis_store: Store) -> None:
+def test_who_looked_before_clearing_frees_nothing_after_it(redis_store: Store) -> None:
     run_id = new_run(redis_store, LINE)
     drain(redis_store, run_id, LINE, produce=produce)
     turns = iter([True])
@@ -165,8 +165,8 @@ def test_who_dies_amid_freeing_leaves_it_to_the_next(redis_store: Store, raw: re
 
 
 # -- any graph, any moment ------------------------------------------------------------------------
-class Freeing(Rewound):
-    """Workers amid failures and rewinds, who free what they may; whatever is granted finds its inputs."""
+class Collecting(Cleared):
+    """Workers amid failures and clearings, which collect the garbage; whatever is granted finds its inputs."""
 
     def random_topology(self) -> list[Body]:
         topology = super().random_topology()
@@ -187,9 +187,9 @@ class Freeing(Rewound):
         self.check_inputs(self.held[owner])
         super().finish_as(owner)
 
-    def check_inputs(self, grant: Claim) -> None:
+    def check_inputs(self, claim: Claim) -> None:
         """Every fan-out that the piece's step in the root scope reads has the results of all its items."""
-        step = grant.step if grant.scope.id == ROOT else grant.scope.step
+        step = claim.step if claim.scope.id == ROOT else claim.scope.step
         if step in (START, CLOSE) or step < 0:
             return
         entries = self.topology[0]
@@ -198,7 +198,7 @@ class Freeing(Rewound):
             if size > 0 and "b" not in entries[str(source)] and self.model.is_complete(ROOT, source):
                 blocks = self.store.reader.blocks(self.run_id, ROOT, f"{source}.0", 0, size)
                 found = {item for block in blocks for item in range(block.lo, block.hi)}
-                assert found >= set(range(size)), f"{grant.piece} finds nothing of step {source}"
+                assert found >= set(range(size)), f"{claim.piece} finds nothing of step {source}"
 
     def closure(self, wanted: list[int]) -> set[int]:
         """What was freed and is read again is executed again; nobody but the store knows what was freed."""
@@ -218,12 +218,12 @@ class Freeing(Rewound):
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_freed_that_is_read_again(seed: int) -> None:
-    Freeing(store_in_process(), random.Random(seed)).play()
+    Collecting(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_free_alike(redis_store: Store, seed: int) -> None:
-    on_redis = Freeing(redis_store, random.Random(seed))
-    assert on_redis.play() == Freeing(store_in_process(), random.Random(seed)).play()
+    on_redis = Collecting(redis_store, random.Random(seed))
+    assert on_redis.play() == Collecting(store_in_process(), random.Random(seed)).play()
     redis_store.machine.delete(on_redis.run_id)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagcelery import dag, task
-from dagcelery.testing.disturbed import VARIABLE
+from dagcelery.testing.fault_injector import VARIABLE
 
 PRIME = 1_000_003
 _NAPS = VARIABLE in os.environ

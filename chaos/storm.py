@@ -1,4 +1,4 @@
-"""A storm of faults on an arena: one after another, as a seed has it, until it is told to cease."""
+"""A storm of faults on a faulty cluster: one after another, as a seed has it, until it is told to cease."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from dagcelery.errors import DagceleryError
-from dagcelery.testing.faults import Arena, Messages, Order
-from dagcelery.testing.ledger import Moment, Place
+from dagcelery.testing.fault_injector import Moment, Place
+from dagcelery.testing.faults import FaultyCluster, Messages, Order
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ WEATHERS = (
 class Storm:
     """Two threads that do faults: one those which take seconds, one those which are over at once."""
 
-    def __init__(self, arena: Arena, weather: Weather, seed: int, workers: int) -> None:
-        self._arena = arena
+    def __init__(self, faulty: FaultyCluster, weather: Weather, seed: int, workers: int) -> None:
+        self._faulty = faulty
         self._weather = weather
         self._workers = workers
         self._over = threading.Event()
@@ -107,8 +107,8 @@ class Storm:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        self._arena.ledger.withdraw()
-        self._arena.replenish(self._workers)
+        self._faulty.ledger.withdraw()
+        self._faulty.replenish(self._workers)
 
     def _blow(self, choice: random.Random, fault: Callable[[random.Random], object], pause: float) -> None:
         while not self._over.wait(choice.uniform(0, 2 * pause)):
@@ -119,34 +119,34 @@ class Storm:
                 log.info("a fault met another one", exc_info=True)
 
     def _slowly(self, choice: random.Random) -> None:
-        arena = self._arena
+        faulty = self._faulty
         kind = choice.choice(self._weather.slow)
         if kind == "kill":
-            arena.kill_worker()
+            faulty.kill_worker()
         elif kind == "order":
-            arena.order_death(self._next(self._of_mains, OF_MAINS, choice, "main"))
+            faulty.order_death(self._next(self._of_mains, OF_MAINS, choice, "main"))
         elif kind == "freeze":
-            arena.freeze_worker(choice.uniform(1.2, 2.5))
+            faulty.freeze_worker(choice.uniform(1.2, 2.5))
         elif kind == "cut":
-            arena.cut_connection(choice.choice(CUT_SECONDS))
+            faulty.cut_connection(choice.choice(CUT_SECONDS))
         elif kind == "restart":
-            arena.restart_server()
+            faulty.restart_server()
         else:
-            arena.crash_server()
+            faulty.crash_server()
         self._over.wait(NOTICE_SECONDS)
-        arena.replenish(self._workers, choice.choice(SKEWS))
+        faulty.replenish(self._workers, choice.choice(SKEWS))
 
     def _quickly(self, choice: random.Random) -> None:
         if choice.random() < 0.3:
-            self._arena.kill_child()
+            self._faulty.kill_child()
         else:
             order = self._next(self._of_children, OF_CHILDREN, choice, "child")
-            self._arena.order_death(replace(order, count=choice.choice([1, 2, 5])))
+            self._faulty.order_death(replace(order, count=choice.choice([1, 2, 5])))
 
     def _next(self, waiting: list[Order], names: Sequence[str], choice: random.Random, place: Place) -> Order:
-        """Each order in turn, in an order of chance; what nobody has followed by the next round is taken back."""
+        """Each order in turn, in an order of chance; take back what no process followed by the next round."""
         if not waiting:
-            self._arena.ledger.withdraw(place)
+            self._faulty.ledger.withdraw(place)
             waiting += orders(names, place)
             choice.shuffle(waiting)
         return waiting.pop()

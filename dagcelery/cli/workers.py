@@ -1,4 +1,4 @@
-"""The verbs that start processes on this machine: worker, reloaded when code changes, and dev, a whole installation."""
+"""The commands that start processes here: worker, which can reload changed code, and dev, a whole installation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dagcelery.local.cluster import tolerated_queues
 from dagcelery.settings import Settings
 
 WARM_SECONDS: Final = 60
-"""How long what runs may go on after a change, until it is killed and given to the new worker."""
+"""How long running pieces may continue after a change; then they are killed, and the new worker repeats them."""
 
 DEBOUNCE_MS: Final = 300
 
@@ -33,8 +33,10 @@ EXTENSIONS: Final = (".yml", ".yaml")
 def run_again(command: Sequence[str], folders: Sequence[str]) -> None:
     """Run a command, and run it again whenever Python or YAML changes in one of the folders, until Ctrl-C or SIGTERM.
 
-    Before that it is asked to end with SIGINT, at which a Celery worker finishes what it is at. A worker that cannot
-    start, since a file is half-written, is started again with the next change. Raises NotConfigured.
+    It gets SIGINT first, at which a Celery worker finishes its pieces. A worker that cannot start, since a file is
+    half-written, is started again with the next change.
+
+    Raises NotConfigured.
     """
     try:
         from watchfiles import PythonFilter, run_process
@@ -56,7 +58,7 @@ def run_again(command: Sequence[str], folders: Sequence[str]) -> None:
 
 def _tell(changes: set[tuple[Any, str]]) -> None:
     first, *others = sorted(path for _, path in changes)
-    click.echo(f"{first}{f' and {len(others)} more' if others else ''} changed: the worker starts again", err=True)
+    click.echo(f"{first}{f' and {len(others)} more' if others else ''} changed; restarting the worker", err=True)
 
 
 FOLDER = Path(".dagcelery")
@@ -64,23 +66,23 @@ FOLDER = Path(".dagcelery")
 POLL_SECONDS = 0.5
 
 tolerations = click.option(
-    "--toleration", "tolerations", multiple=True, metavar="TAINT", help="Run tasks with this taint as well."
+    "--toleration", "tolerations", multiple=True, metavar="TAINT", help="Run tasks with this taint, too."
 )
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @tolerations
 @click.option(
-    "--include-queue",
-    "included",
-    multiple=True,
-    metavar="QUEUE",
-    help="Consume this queue instead of the default one.",
+    "--include-queue", "included", multiple=True, metavar="QUEUE", help="Consume this queue instead of the default one."
 )
 @click.option("--exclude-queue", "excluded", multiple=True, metavar="QUEUE", help="Do not consume this queue.")
-@click.option("--reload", is_flag=True, help="Start again when a Python or YAML file changes: for development.")
+@click.option("--reload", is_flag=True, help="Restart when a Python or YAML file changes; for development.")
 @click.option(
-    "--watch-dir", "watched", multiple=True, metavar="FOLDER", help="Where to look for changes; default: right here."
+    "--watch-dir",
+    "watched",
+    multiple=True,
+    metavar="FOLDER",
+    help="The folder to watch; default: the working directory.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def worker(
@@ -91,28 +93,28 @@ def worker(
     watched: tuple[str, ...],
     arguments: tuple[str, ...],
 ) -> None:
-    """Become a Celery worker for tasks that are not tainted, or whose taints it tolerates.
+    """Run a Celery worker for tasks without taints, and for those whose taints it tolerates.
 
-    ARGUMENTS are those of `celery worker`, such as -c 4 -l INFO. Where they say nothing of it, DAGCELERY_LOG_LEVEL is
-    the level of the worker's log, or INFO.
+    ARGUMENTS are passed to `celery worker`, such as -c 4 -l INFO. Without -l, DAGCELERY_LOG_LEVEL is the level of the
+    worker's log, by default INFO.
     """
     queues = consumed(tolerations, included, excluded)
     if not queues:
-        raise click.UsageError("no queue is left to consume; exclude fewer")
+        raise click.UsageError("--exclude-queue leaves no queue to consume; exclude fewer")
     command = [sys.executable, "-m", "celery", "-A", chosen_name(), "worker", "-Q", ",".join(queues)]
     command += [*log_level(arguments), *arguments]
     if not (reload or watched):
         os.execv(sys.executable, command)
     for folder in watched:
         if not os.path.exists(folder):
-            raise click.BadParameter(f"there is no '{folder}'", param_hint="--watch-dir")
+            raise click.BadParameter(f"there is no folder '{folder}'", param_hint="--watch-dir")
     run_again(command, watched or (os.getcwd(),))
 
 
 def log_level(arguments: Sequence[str]) -> list[str]:
     """Return the option for the level of a worker's log, where the arguments do not say one."""
-    is_said = any(each.startswith(("-l", "--loglevel", "--log-level")) for each in arguments)
-    return [] if is_said else ["-l", Settings.from_environment().log_level]
+    is_given = any(each.startswith(("-l", "--loglevel", "--log-level")) for each in arguments)
+    return [] if is_given else ["-l", Settings.from_environment().log_level]
 
 
 def consumed(tolerations: Sequence[str], included: Sequence[str], excluded: Sequence[str]) -> list[str]:
@@ -123,18 +125,18 @@ def consumed(tolerations: Sequence[str], included: Sequence[str], excluded: Sequ
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="How many processes run tasks.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="How many worker processes.")
 @tolerations
-@click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Consume this queue as well.")
+@click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Consume this queue, too.")
 @click.option("--keep", is_flag=True, help=f"Keep runs in {FOLDER}/data for the next time.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def dev(
     workers: int, tolerations: tuple[str, ...], queues: tuple[str, ...], keep: bool, command: tuple[str, ...]
 ) -> None:
-    """Run a server and workers on this machine until Ctrl-C, or for as long as COMMAND takes.
+    """Run a server and workers on this machine until Ctrl-C, or until COMMAND ends.
 
-    Other processes use them after `source .dagcelery/dev.env`; `dagcelery dev -- python pipeline.py` runs
-    a command that uses them, and exits as it does.
+    Other processes use them after `source .dagcelery/dev.env`; `dagcelery dev -- python pipeline.py` runs a command
+    that uses them, and exits with its code.
     """
     with (
         ended_by_signals(),

@@ -1,4 +1,4 @@
-"""Prove it: ``python -m dagcelery.testing.chaos --runs N --seed S``. The exit code says whether it was proven."""
+"""Prove it: ``python -m chaos --runs N --seed S``. The exit code says whether it was proven."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from dagcelery.testing.chaos.harness import Report, prove
-from dagcelery.testing.chaos.recovery import Recovery, recoveries
-from dagcelery.testing.chaos.storm import kinds
-from dagcelery.testing.chaos.trials import Trial
+from chaos.harness import Report, prove
+from chaos.recovery import Recovery, recoveries
+from chaos.storm import kinds
+from chaos.trials import Trial
 
 TOLD_EVERY = 25
 ALL_KINDS_FROM = 100
@@ -22,7 +22,7 @@ ALL_KINDS_FROM = 100
 
 def main() -> None:
     """Run, print the tables, and exit with 0 only if nothing was violated although everything happened."""
-    parser = argparse.ArgumentParser(prog="python -m dagcelery.testing.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=100, help="how many runs to make")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what decides runs and faults")
     parser.add_argument("--only", type=int, help="make just the run of this number, again and again: --runs times")
@@ -88,7 +88,7 @@ def show(console: Console, report: Report, kills: list[Recovery]) -> None:
     for violation in report.violations:
         console.print(violation, style="red", soft_wrap=True)
     for trial in (trial for trial in report.trials if trial.violations):
-        again = f"python -m dagcelery.testing.chaos --seed {report.seed} --only {trial.case.number} --runs 12"
+        again = f"python -m chaos --seed {report.seed} --only {trial.case.number} --runs 12"
         console.print(f"again: {again}", highlight=False)
 
 

@@ -13,11 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaos import checks, trials
+from chaos.graphs import case
+from chaos.storm import SKEWS, STORM, WEATHERS, Storm, Weather
+from chaos.trials import Trial
 from dagcelery.testing import faults
-from dagcelery.testing.chaos import checks, trials
-from dagcelery.testing.chaos.graphs import case
-from dagcelery.testing.chaos.storm import SKEWS, STORM, WEATHERS, Storm, Weather
-from dagcelery.testing.chaos.trials import Trial
 
 PATIENT = {"DAGCELERY_MAX_DEATHS": "1000"}
 """So many deaths prove nothing against a piece: here its workers die whatever it does."""
@@ -54,7 +54,7 @@ class Report:
 
 
 class Harness:
-    """Keeps so many runs in flight, in one weather after another, and reports on all of them."""
+    """Keeps this many runs in flight, in one weather after another, and reports on all of them."""
 
     def __init__(self, seed: int, *, in_flight: int, timeout: float, tell: Callable[[Trial], None]) -> None:
         self._seed = seed
@@ -79,57 +79,59 @@ class Harness:
         return report
 
     def _in(self, weather: Weather, numbers: Collection[int], required: Collection[str]) -> None:
-        """Make runs in a weather, on an arena of their own."""
-        with faults.arena(
+        """Make runs in a weather, on a cluster of their own."""
+        with faults.faulty_cluster(
             WORKERS,
             PROCESSES,
             seed=self._seed,
             messages=weather.messages,
             skews=SKEWS[1:3],
             taints=["gpu"],
-            modules=["dagcelery.testing.chaos.graphs"],
+            modules=["chaos.graphs"],
             environment=PATIENT,
-        ) as arena:
+        ) as faulty:
             extra = itertools.count(max(numbers, default=0) + 1)
-            queue = itertools.chain(numbers, self._while_missing(arena, extra, required))
-            with Storm(arena, weather, self._seed, WORKERS), ThreadPoolExecutor(self._in_flight) as pool:
+            queue = itertools.chain(numbers, self._while_missing(faulty, extra, required))
+            with Storm(faulty, weather, self._seed, WORKERS), ThreadPoolExecutor(self._in_flight) as pool:
                 try:
-                    list(pool.map(lambda _: self._work(arena, queue), range(self._in_flight)))
+                    list(pool.map(lambda _: self._work(faulty, queue), range(self._in_flight)))
                 finally:
                     self._over.set()
             self._over.clear()
-            self.report.faults = self._with(arena)
-            self.report.left_behind += self._left_behind(arena)
+            self.report.faults = self._with(faulty)
+            self.report.left_behind += self._left_behind(faulty)
 
-    def _with(self, arena: faults.Arena) -> Counter[str]:
-        return Counter(self.report.faults) + Counter(arena.counts())
+    def _with(self, faulty: faults.FaultyCluster) -> Counter[str]:
+        return Counter(self.report.faults) + Counter(faulty.counts())
 
-    def _while_missing(self, arena: faults.Arena, numbers: Iterator[int], required: Collection[str]) -> Iterator[int]:
+    def _while_missing(
+        self, faulty: faults.FaultyCluster, numbers: Iterator[int], required: Collection[str]
+    ) -> Iterator[int]:
         """More numbers, until each required kind of fault has happened or it takes too long."""
         until = math.inf
         for number in numbers:
             until = min(until, time.monotonic() + EXTRA_SECONDS)
-            counts = self._with(arena)
+            counts = self._with(faulty)
             if time.monotonic() > until or all(counts[kind] for kind in required):
                 return
             yield number
 
-    def _work(self, arena: faults.Arena, queue: Iterator[int]) -> None:
-        with closing(checks.raw_client(arena.local.server.url)) as raw:
+    def _work(self, faulty: faults.FaultyCluster, queue: Iterator[int]) -> None:
+        with closing(checks.raw_client(faulty.local.server.url)) as raw:
             while not self._over.is_set():
                 with self._lock:
                     number = next(queue, None)
                 if number is None:
                     return
-                self._add(self._tried(arena, raw, number))
+                self._add(self._tried(faulty, raw, number))
 
-    def _tried(self, arena: faults.Arena, raw: Any, number: int) -> Trial:
+    def _tried(self, faulty: faults.FaultyCluster, raw: Any, number: int) -> Trial:
         chosen = case(self._seed, number)
         with self._lock:
             self._submitted += 1  # a case may be tried again and again
             name = f"{self._seed}/{number}/{self._submitted}"
         try:
-            return trials.tried(arena.client, raw, chosen, name, self._timeout)
+            return trials.tried(faulty.client, raw, chosen, name, self._timeout)
         except Exception as error:  # an error that a user would not expect is a violation too
             return Trial(chosen, violations=[f"{type(error).__name__}: {error}"])
 
@@ -138,10 +140,10 @@ class Harness:
             self.report.trials.append(trial)
             self._tell(trial)
 
-    def _left_behind(self, arena: faults.Arena) -> list[str]:
+    def _left_behind(self, faulty: faults.FaultyCluster) -> list[str]:
         """What is there after all runs were examined and deleted, and should not be."""
         broken = {trial.run_id for trial in self.report.trials if trial.violations}
-        with closing(checks.raw_client(arena.local.server.url)) as raw:
+        with closing(checks.raw_client(faulty.local.server.url)) as raw:
             found = list(checks.immortal_keys(raw, "dagcelery:*"))
             names = sorted(name.decode() for name in raw.scan_iter(match="dagcelery:{*", count=1000))
             left = [name for name in names if name.split("{")[1].split("}")[0] not in broken]

@@ -1,4 +1,4 @@
-"""One cluster, and one arena of faults, serve many tests: what a test did to them, the next one does not notice."""
+"""One cluster, and one faulty cluster, serve many tests: what a test did to them, the next one does not notice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dagcelery.client import default_client, set_default
 from dagcelery.errors import NotConfigured, RunNotFound
 from dagcelery.local.cluster import import_paths
 from dagcelery.testing.eager import eager_client, in_process
-from dagcelery.testing.installations import KeptArena, KeptCluster, kept_arena, kept_cluster
+from dagcelery.testing.shared_clusters import SharedCluster, SharedFaultyCluster, shared_cluster, shared_faulty_cluster
 
 SECONDS = 60.0
 
@@ -47,19 +47,19 @@ def await_true(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[KeptCluster]:
+def kept() -> Iterator[SharedCluster]:
     assert str(TESTS) in import_paths(), "workers would not find this module"
-    with kept_cluster(workers=1) as made:
+    with shared_cluster(workers=1) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def kept_harmed() -> Iterator[KeptArena]:
-    with kept_arena(workers=1, processes=1) as made:
+def faulty_one() -> Iterator[SharedFaultyCluster]:
+    with shared_faulty_cluster(workers=1, processes=1) as made:
         yield made
 
 
-def test_it_is_the_default_clients_while_it_is_lent_only(kept: KeptCluster) -> None:
+def test_it_is_the_default_clients_while_it_is_lent_only(kept: SharedCluster) -> None:
     mine = eager_client()
     replaced = set_default(mine)
     try:
@@ -70,7 +70,7 @@ def test_it_is_the_default_clients_while_it_is_lent_only(kept: KeptCluster) -> N
         set_default(replaced)
 
 
-def test_what_still_runs_is_ended_and_forgotten(kept: KeptCluster, tmp_path: Path) -> None:
+def test_what_still_runs_is_ended_and_forgotten(kept: SharedCluster, tmp_path: Path) -> None:
     with kept.lent():
         run = held.submit(folder=str(tmp_path))
         await_true((tmp_path / "began").exists)
@@ -81,7 +81,7 @@ def test_what_still_runs_is_ended_and_forgotten(kept: KeptCluster, tmp_path: Pat
         assert local.workers
 
 
-def test_nothing_is_in_the_server_but_who_is_there(kept: KeptCluster) -> None:
+def test_nothing_is_in_the_server_but_who_is_there(kept: SharedCluster) -> None:
     with kept.lent():
         submit(double, {"x": 2}, key="order-42").result(timeout=SECONDS)
     with kept.lent() as local, redis.Redis.from_url(local.store_url, decode_responses=True) as server:
@@ -89,7 +89,7 @@ def test_nothing_is_in_the_server_but_who_is_there(kept: KeptCluster) -> None:
         assert left <= {"dagcelery:workers"}
 
 
-def test_workers_are_back_and_strangers_gone(kept: KeptCluster) -> None:
+def test_workers_are_back_and_strangers_gone(kept: SharedCluster) -> None:
     with kept.lent() as local:
         (resident,) = local.workers
         guest = local.start_worker()
@@ -100,23 +100,25 @@ def test_workers_are_back_and_strangers_gone(kept: KeptCluster) -> None:
         assert submit(double, {"x": 2}).result(timeout=SECONDS) == 4
 
 
-def test_a_server_that_was_stopped_is_up_again(kept: KeptCluster) -> None:
+def test_a_server_that_was_stopped_is_up_again(kept: SharedCluster) -> None:
     with kept.lent() as local:
         local.server.stop()
     with kept.lent():
         assert submit(double, {"x": 2}).result(timeout=SECONDS) == 4
 
 
-def test_an_arena_has_its_workers_back_and_its_orders_withdrawn(kept_harmed: KeptArena, tmp_path: Path) -> None:
-    with kept_harmed.lent() as arena:
+def test_a_faulty_cluster_has_its_workers_back_and_its_orders_withdrawn(
+    faulty_one: SharedFaultyCluster, tmp_path: Path
+) -> None:
+    with faulty_one.lent() as faulty:
         run = held.submit(folder=str(tmp_path))
         await_true((tmp_path / "began").exists)
-        arena.start_worker()
-        arena.order_death("before:rewind:7")
-        assert arena.kill_worker()
-    with kept_harmed.lent() as arena:
-        assert len(arena.members) == 1
-        assert not list(arena.ledger.pending())
+        faulty.start_worker()
+        faulty.order_death("before:rewind:7")
+        assert faulty.kill_worker()
+    with faulty_one.lent() as faulty:
+        assert len(faulty.workers) == 1
+        assert not list(faulty.ledger.pending())
         assert submit(double, {"x": 2}).result(timeout=SECONDS) == 4
         with pytest.raises(RunNotFound):
             Run(run.id).status()

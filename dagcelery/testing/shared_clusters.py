@@ -1,4 +1,4 @@
-"""Installations that serve one test after the other: started once, put right and emptied after each."""
+"""Clusters that serve one test after the other: started once, repaired and emptied after each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dagcelery.store.keys import ACTIVE, WORKERS
 from dagcelery.testing import faults
 
 PROCESSES = 2
-"""How many processes a cluster has, and how many workers an arena, where nobody says."""
+"""How many processes a cluster has, and how many workers a faulty cluster, by default."""
 BINDINGS = "_kombu.binding."
 """What Celery's Redis transport keeps of queues. Workers write it once, when they start to consume."""
 
 
-class KeptCluster:
+class SharedCluster:
     """A local cluster that is as new for each test."""
 
     def __init__(self, local: Cluster, processes: int) -> None:
@@ -46,43 +46,43 @@ class KeptCluster:
             self._own = (self._local.start_worker(self._processes),)
 
 
-class KeptArena:
-    """An arena of faults that is as new for each test."""
+class SharedFaultyCluster:
+    """A faulty cluster that is as new for each test."""
 
-    def __init__(self, arena: faults.Arena, workers: int) -> None:
-        self._arena = arena
+    def __init__(self, faulty: faults.FaultyCluster, workers: int) -> None:
+        self._faulty = faulty
         self._workers = workers
 
     @contextmanager
-    def lent(self) -> Iterator[faults.Arena]:
+    def lent(self) -> Iterator[faults.FaultyCluster]:
         """Lend it while a block runs, as the default client's; what the block did to it is undone."""
-        arena = self._arena
-        with default_client(arena.client):
-            yield arena
-        arena.ledger.withdraw()
-        arena.local.server.start()
-        for member in arena.members[self._workers :]:
-            arena.end_worker(member)
-        arena.replenish(self._workers)
-        forget(arena.local)
+        faulty = self._faulty
+        with default_client(faulty.client):
+            yield faulty
+        faulty.ledger.withdraw()
+        faulty.local.server.start()
+        for worker in faulty.workers[self._workers :]:
+            faulty.end_worker(worker)
+        faulty.replenish(self._workers)
+        forget(faulty.local)
 
 
 @contextmanager
-def kept_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[KeptCluster]:
+def shared_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[SharedCluster]:
     """Start a local cluster for many tests; the arguments are those of `local.cluster`."""
     before = _default()
     with cluster(workers, **options) as local:
         set_default(before)
-        yield KeptCluster(local, workers)
+        yield SharedCluster(local, workers)
 
 
 @contextmanager
-def kept_arena(workers: int = PROCESSES, **options: Any) -> Iterator[KeptArena]:
-    """Start an arena for many tests; the arguments are those of `faults.arena`."""
+def shared_faulty_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[SharedFaultyCluster]:
+    """Start a faulty cluster for many tests; the arguments are those of `faults.faulty_cluster`."""
     before = _default()
-    with faults.arena(workers, **options) as arena:
+    with faults.faulty_cluster(workers, **options) as faulty:
         set_default(before)
-        yield KeptArena(arena, workers)
+        yield SharedFaultyCluster(faulty, workers)
 
 
 def _default() -> Client | None:
