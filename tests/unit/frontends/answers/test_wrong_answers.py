@@ -218,7 +218,7 @@ def test_a_function_used_twice_that_collapses_into_one_node() -> None:
 
 
 def test_an_order_after_a_node_that_was_never_added() -> None:
-    with pytest.raises(InvalidDag, match=r"node 'a' comes after 'bb'.*did you mean 'b'"):
+    with pytest.raises(InvalidDag, match=r"after='bb' of node 'a'.*did you mean 'b'"):
         DAG({"a": Task(print, after=["bb"]), "b": Task(print)})
     with pytest.raises(InvalidDag, match="is not the output of a node"):
         build(dag(lambda: double.after(3)(1)))
