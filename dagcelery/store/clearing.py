@@ -16,8 +16,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dagcelery.store import wire
@@ -35,17 +34,13 @@ _LONGEST_PAUSE_SECONDS = 2.0
 
 def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
     """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
-    for turn in count():
+    pause = 0.05
+    while True:
         try:
             return _Clearing(server, run_id).clear(steps)
         except _Overtaken:
-            time.sleep(random.random() * min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**turn))
-    raise AssertionError("it is counted for ever")
-
-
-def collect_garbage(server: StoreServer, run_id: str) -> None:
-    """Do what `RunMachine.collect_garbage` promises."""
-    _collect_garbage(server, run_id)
+            time.sleep(random.random() * pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
 
 
 class _Overtaken(Exception):
@@ -69,10 +64,8 @@ class _Clearing:
             return False
         survey = self._survey
         complete, freed = survey.complete()
-        cleared = dependents(wanted, survey.body(0), complete.__contains__, freed.__contains__)
-        opened = {name: (parent, step, body) for name, parent, step, body in survey.scopes()}
-        below = scopes_below({name: place[:2] for name, place in opened.items()}, cleared)
-        scopes = {name: opened[name][2] for name in below}
+        cleared = _dependents(wanted, survey.body(0), complete, freed)
+        scopes = _scopes_below(survey.scopes(), cleared)
         self._remove(cleared, set(scopes.values()), scopes)
         for step in sorted(complete.keys() - cleared):
             self._tell(step, cleared, complete[step])
@@ -142,14 +135,15 @@ class _Clearing:
 
 
 # -- garbage ----------------------------------------------------------------------------------------
-def _collect_garbage(server: StoreServer, run_id: str) -> None:
+def collect_garbage(server: StoreServer, run_id: str) -> None:
+    """Do what `RunMachine.collect_garbage` promises."""
     survey = _Survey(server.client, run_id)
     generation = int(server.client.hget(key(run_id), "generation") or 0)
     entries = survey.body(0)
     if START not in entries or not entries[START].keeps_outputs_only:
         return
     complete, freed = survey.complete()
-    unread_steps = unread(entries, complete.__contains__)
+    unread_steps = _unread(entries, complete)
 
     def remove(steps: list[int], names: list[str]) -> bool:
         request = {"generation": generation, "steps": steps, "names": names}
@@ -177,11 +171,11 @@ def _garbage_keys(client: Any, run_id: str, survey: _Survey, steps: set[int]) ->
 
 
 # -- what depends on what -----------------------------------------------------------------------------
-def dependents(
+def _dependents(
     steps: Iterable[int],
     entries: Mapping[int, StepEntry],
-    is_complete: Callable[[int], bool],
-    is_freed: Callable[[int], bool],
+    complete: Container[int],
+    freed: Container[int],
 ) -> set[int]:
     """Steps of a body, all that waits for them, and each incomplete fan-out that one of these follows item by item.
 
@@ -198,33 +192,32 @@ def dependents(
         if step not in cleared:
             cleared.add(step)
             waiting += [*entries[step].successors, *entries[step].item_successors]
-            waiting += [other for other in followed[step] if not is_complete(other)]
-            waiting += [other for other in entries[step].reads if is_freed(other)]
+            waiting += [other for other in followed[step] if other not in complete]
+            waiting += [other for other in entries[step].reads if other in freed]
     return cleared
 
 
-def scopes_below(places: Mapping[str, tuple[str, int]], steps: Iterable[int]) -> set[str]:
-    """The scopes that steps of the root scope opened, and those within; `places` are the parent and step of each."""
+def _scopes_below(opened: Iterable[tuple[str, str, int, int]], steps: Container[int]) -> dict[str, int]:
+    """Return the scopes that these steps of the root scope opened, and those within, each with its body."""
     below = defaultdict(list)
-    for scope, (parent, step) in places.items():
-        below[parent].append((step, scope))
-    wanted = set(steps)
-    waiting = [scope for step, scope in below[ROOT] if step in wanted and scope != ROOT]
-    inside = set[str]()
+    for scope, parent, step, body in opened:
+        below[parent].append((scope, step, body))
+    waiting = [(scope, body) for scope, step, body in below[ROOT] if step in steps and scope != ROOT]
+    inside = dict[str, int]()
     while waiting:
-        scope = waiting.pop()
-        inside.add(scope)
-        waiting += [inner for _, inner in below[scope]]
+        scope, body = waiting.pop()
+        inside[scope] = body
+        waiting += [(inner, body) for inner, _, body in below[scope]]
     return inside
 
 
-def unread(entries: Mapping[int, StepEntry], is_complete: Callable[[int], bool]) -> set[int]:
+def _unread(entries: Mapping[int, StepEntry], complete: Container[int]) -> set[int]:
     """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
-    wanted = {source for step, entry in entries.items() if not is_complete(step) for source in entry.reads}
+    wanted = {source for step, entry in entries.items() if step not in complete for source in entry.reads}
     return {
         step
         for step, entry in entries.items()
-        if step >= 0 and not entry.is_returned and step not in wanted and is_complete(step)
+        if step >= 0 and not entry.is_returned and step not in wanted and step in complete
     }
 
 
