@@ -62,11 +62,11 @@ if TYPE_CHECKING:
     from dagcelery.model.schedules import Schedule as Schedule
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
-    from dagcelery.payload.serializers import AsArrow as AsArrow
-    from dagcelery.payload.serializers import AsCSV as AsCSV
-    from dagcelery.payload.serializers import AsDill as AsDill
-    from dagcelery.payload.serializers import AsMessagePack as AsMessagePack
-    from dagcelery.payload.serializers import AsParquet as AsParquet
+    from dagcelery.payload.formats import AsArrow as AsArrow
+    from dagcelery.payload.formats import AsCSV as AsCSV
+    from dagcelery.payload.formats import AsDill as AsDill
+    from dagcelery.payload.formats import AsMessagePack as AsMessagePack
+    from dagcelery.payload.formats import AsParquet as AsParquet
     from dagcelery.payload.strict_json import Skipped as Skipped
 
 _HOMES = {
@@ -80,7 +80,7 @@ _HOMES = {
     "Task Timeout Wait exponential static",
     "model.schedules": "Schedule",
     "payload.codecs": "AsJSON AsPickle",
-    "payload.serializers": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
+    "payload.formats": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
     "payload.strict_json": "Skipped",
     "client.events": "RunEvent",
     "engine.hooks": "Notice",

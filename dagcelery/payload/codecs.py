@@ -19,9 +19,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import functions, models, pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
+from dagcelery.payload.formats import OF_KIND, UNSAFE
 from dagcelery.payload.models import AsModels, Classes
-from dagcelery.payload.serializers import OF_KIND, UNSAFE
-from dagcelery.payload.serializers.refusals import VALUE
+from dagcelery.payload.refusals import VALUE
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.strict_json import Unreadable
 

@@ -220,6 +220,7 @@ _HERE: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
+# -- what cannot be pickled ------------------------------------------------------------------------
 _DEEP: Final = 12
 
 

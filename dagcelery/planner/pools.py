@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
 from dagcelery.model.options import POLICIES, DagOptions, TaskOptions
-from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key
@@ -139,7 +139,7 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
                 "kind": "json",
                 **{k: value for k, value in options.items() if value is not None and value is not False},
             }
-    if kind.__module__.startswith("dagcelery.payload.serializers."):
+    if kind.__module__.startswith("dagcelery.payload.formats."):
         ours: Any = serializer
         return {"kind": ours.kind, **{field.name: getattr(ours, field.name) for field in fields(ours)}}
     return {"kind": "object", "live": serializer}

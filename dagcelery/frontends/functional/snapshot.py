@@ -41,7 +41,7 @@ _PURE_NAMES: Final = (
 )
 _PURE: Final = frozenset(id(getattr(builtins, name)) for name in _PURE_NAMES)
 _PURE_MODULES: Final = frozenset({"math", "cmath", "operator", "_operator", "itertools", "functools", "_functools"})
-_OWN: Final = ("dagcelery.model.", "dagcelery.frontends.functional.", "dagcelery.payload.serializers.")
+_OWN: Final = ("dagcelery.model.", "dagcelery.frontends.functional.", "dagcelery.payload.formats.")
 _METACLASSES: Final = frozenset({type, ABCMeta, enum.EnumMeta})
 _OF_TASK: Final = ("_fn", "_options", "_name", "_outputs", "_upstream")
 _OF_DAG: Final = ("_fn", "_options", "_name", "_static", "_values", "_node_name", "_upstream")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
-from dagcelery.payload.serializers.refusals import (
+from dagcelery.payload.refusals import (
     is_same,
     listed,
     reading,

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dagcelery.payload.serializers.arrow import AsArrow, AsParquet
-from dagcelery.payload.serializers.formats import AsCSV, AsDill, AsMessagePack
+from dagcelery.payload.formats.arrow import AsArrow, AsParquet
+from dagcelery.payload.formats.csv import AsCSV
+from dagcelery.payload.formats.dill import AsDill
+from dagcelery.payload.formats.message_pack import AsMessagePack
 
 OF_KIND: Final[Mapping[str, type[Any]]] = {
     kind.kind: kind for kind in (AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet)

@@ -16,7 +16,7 @@ from dagcelery import AsArrow, AsParquet
 from dagcelery.errors import DeserializationError, PayloadTooLarge, SerializationError
 from dagcelery.payload.codecs import codec_for
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.serializers.refusals import is_same
+from dagcelery.payload.refusals import is_same
 
 from .files import broken, carried, damaged, patient, peak_of_writing, read, read_or_refuse, written
 

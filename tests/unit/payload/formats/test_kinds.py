@@ -16,7 +16,7 @@ from dagcelery import AsArrow, AsCSV, AsDill, AsJSON, AsMessagePack, AsParquet, 
 from dagcelery.errors import DeserializationError, InvalidDag, NotConfigured, SerializationError
 from dagcelery.model import Serializer
 from dagcelery.payload.codecs import codec_for, from_spec, spec
-from dagcelery.payload.serializers import OF_KIND, UNSAFE
+from dagcelery.payload.formats import OF_KIND, UNSAFE
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.compile import plan
 from dagcelery.planner.encoding import decode_plan, encode_plan
