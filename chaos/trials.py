@@ -17,6 +17,8 @@ from dagcelery.errors import BrokerUnavailable, NodeFailed, ResultTimeout, RunCa
 
 T = TypeVar("T")
 SETTLE_SECONDS = 5.0
+STATUS_LENGTH = 2000
+"""How much is printed of the status of a run that did not end: some have a thousand nodes."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ def _outcome(run: Run[Any], case: Case, until: float) -> str:
     try:
         result = patiently(lambda: run.result(timeout=max(0.1, until - time.monotonic())), until)
     except ResultTimeout:
-        return f"it did not end: {run.status()}"
+        return f"it did not end: {str(run.status())[:STATUS_LENGTH]}"
     except NodeFailed as error:
         return "" if case.fails and case.fails in str(error) else f"it failed: {error}"
     except RunCancelled as error:

@@ -70,41 +70,26 @@ if TYPE_CHECKING:
     from dagcelery.payload.strict_json import Skipped as Skipped
 
 _HOMES = {
-    "frontends.functional": ("DagFunction", "TaskFunction", "build", "dag", "task"),
-    "frontends.functional.building": ("when",),
-    "frontends.stages": ("DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"),
-    "frontends.workflow": ("Workflow", "register_definition"),
-    "client": ("Client", "Run", "RunSummary", "aruns", "asubmit", "attach", "invoke", "runs", "submit"),
-    "client.files": ("ReturnDeserializedOutputs", "StoreSerializedOutputsInPath"),
-    "model": (
-        "Cache",
-        "DAG",
-        "FromKey",
-        "FromNodeOutput",
-        "FromParam",
-        "FromProperty",
-        "FromReturnValue",
-        "Retry",
-        "Serialize",
-        "Serializer",
-        "Task",
-        "Timeout",
-        "Wait",
-        "exponential",
-        "static",
-    ),
-    "model.schedules": ("Schedule",),
-    "payload.codecs": ("AsJSON", "AsPickle"),
-    "payload.formats": ("AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"),
-    "payload.strict_json": ("Skipped",),
-    "client.events": ("RunEvent",),
-    "engine.hooks": ("Notice",),
-    "engine.pieces": ("Piece", "PieceFilter", "current"),
-    "client.status": ("NodeStatus", "RunState", "RunStatus"),
-    "client.tree": ("TreeNode",),
-    "worker.own": ("app",),
+    "frontends.functional": "DagFunction TaskFunction build dag task",
+    "frontends.functional.building": "when",
+    "frontends.stages": "DiskCacheStage Pipeline RedisStage Stage stage",
+    "frontends.workflow": "Workflow register_definition",
+    "client": "Client Run RunSummary aruns asubmit attach invoke runs submit",
+    "client.files": "ReturnDeserializedOutputs StoreSerializedOutputsInPath",
+    "model": "Cache DAG FromKey FromNodeOutput FromParam FromProperty FromReturnValue Retry Serialize Serializer "
+    "Task Timeout Wait exponential static",
+    "model.schedules": "Schedule",
+    "payload.codecs": "AsJSON AsPickle",
+    "payload.formats": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
+    "payload.strict_json": "Skipped",
+    "client.events": "RunEvent",
+    "engine.hooks": "Notice",
+    "engine.pieces": "Piece PieceFilter current",
+    "client.status": "NodeStatus RunState RunStatus",
+    "client.tree": "TreeNode",
+    "worker.own": "app",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = ["errors", *(name for name in _HOME_OF if name != "app")]
 __version__ = "0.1.0"

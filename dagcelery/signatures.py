@@ -37,10 +37,10 @@ _parsing = threading.Lock()
 _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
 
-_known: WeakKeyDictionary[FunctionType, tuple[list[object], inspect.Signature]] = WeakKeyDictionary()
+_signatures: WeakKeyDictionary[FunctionType, tuple[list[object], inspect.Signature]] = WeakKeyDictionary()
 """Signatures, each with what it was read from, which may be replaced."""
 
-_calls_known: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
+_calls_within: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
 
 
 def signature(func: Callable[..., Any]) -> inspect.Signature | None:
@@ -50,13 +50,13 @@ def signature(func: Callable[..., Any]) -> inspect.Signature | None:
     """
     if not isinstance(func, FunctionType):
         return _read(func)
-    stamp, known = list(_stamp(func)), _known.get(func)
-    if known is not None and len(known[0]) == len(stamp) and all(map(is_, known[0], stamp)):
-        return known[1]
-    found = _read(func)
-    if found is not None:
-        _known[func] = stamp, found
-    return found
+    stamp, cached = list(_stamp(func)), _signatures.get(func)
+    if cached is not None and len(cached[0]) == len(stamp) and all(map(is_, cached[0], stamp)):
+        return cached[1]
+    read = _read(func)
+    if read is not None:
+        _signatures[func] = stamp, read
+    return read
 
 
 def _stamp(func: object) -> Iterator[object]:
@@ -84,12 +84,12 @@ def _read(func: Callable[..., Any]) -> inspect.Signature | None:
         if isinstance(func, functools.partial):
             return _own(functools.partial(_with(_read(func.func)), *func.args, **func.keywords))
         *passing, last = _layers(func)
-        found = _own(last) if not passing else _read(last)
+        inner = _own(last) if not passing else _read(last)
     except (TypeError, ValueError):
         return None
     for layer in reversed(passing):
-        found = None if found is None else _combined(layer, found)
-    return found
+        inner = None if inner is None else _combined(layer, inner)
+    return inner
 
 
 def _layers(func: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
@@ -120,8 +120,8 @@ def _passes_on(func: Callable[..., Any]) -> bool:
 
 def _states(func: Callable[..., Any]) -> bool:
     """Whether `func` has a ``__signature__`` of its own; functools.wraps copies that of the wrapped function."""
-    given = getattr(func, "__signature__", None)
-    return given is not None and given is not getattr(_wrapped_by(func), "__signature__", None)
+    stated = getattr(func, "__signature__", None)
+    return stated is not None and stated is not getattr(_wrapped_by(func), "__signature__", None)
 
 
 def _own(func: Callable[..., Any]) -> inspect.Signature:
@@ -135,28 +135,28 @@ def _own(func: Callable[..., Any]) -> inspect.Signature:
         func = functools.update_wrapper(plain, func, updated=())
     if not isinstance(func, FunctionType):
         call = inspect.getattr_static(type(func), "__call__", None)
-        found = _read(call) if isinstance(call, FunctionType) else None
-        if found is not None:
-            return _without(found)
+        of_call = _read(call) if isinstance(call, FunctionType) else None
+        if of_call is not None:
+            return _without(of_call)
     return inspect.signature(func, follow_wrapped=False, **_LENIENT)
 
 
-def _combined(wrapper: Callable[..., Any], found: inspect.Signature) -> inspect.Signature:
-    """Return what `wrapper` takes, which passes on what it does not name itself to what takes `found`."""
+def _combined(wrapper: Callable[..., Any], inner: inspect.Signature) -> inspect.Signature:
+    """Return the signature of `wrapper`, which passes on arguments that it does not name to a function with `inner`."""
     try:
         own = list(_own(wrapper).parameters.values())
     except (TypeError, ValueError):
-        return found
+        return inner
     kinds = {each.kind: each for each in own}
     named = [each for each in own if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
     call = _call_within(wrapper)
     leading, by_name = (0, set[str | None]()) if call is None else _filled_in(call)
-    rest = [each for each in list(found.parameters.values())[leading:] if each.name not in by_name]
+    rest = [each for each in list(inner.parameters.values())[leading:] if each.name not in by_name]
     rest = [each for each in rest if all(each.name != other.name for other in named)]
     may_be_left_out = any(_is_plain(each) and not _is_needed(each) for each in named)
     if inspect.Parameter.VAR_POSITIONAL not in kinds or (may_be_left_out and any(map(_is_needed, rest))):
         rest = list(map(_by_name_only, rest))
-    return found.replace(parameters=sorted([*named, *rest], key=lambda each: each.kind))
+    return inner.replace(parameters=sorted([*named, *rest], key=lambda each: each.kind))
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
@@ -175,13 +175,13 @@ def _call_within(wrapper: Callable[..., Any]) -> ast.Call | None:
     """Return how a wrapper calls what it wraps, as in ``return f(connection(), *args, **kwargs)``.
 
     Only its source tells. Where it cannot be read, or says two things, everything is taken to come from outside: a
-    call that is wrong for that raises a TypeError.
+    call that does not fit raises a TypeError.
     """
     if not isinstance(wrapper, FunctionType) or not wrapper.__closure__:
         return None
-    if wrapper not in _calls_known:
-        _calls_known[wrapper] = _read_call(wrapper)
-    return _calls_known[wrapper]
+    if wrapper not in _calls_within:
+        _calls_within[wrapper] = _read_call(wrapper)
+    return _calls_within[wrapper]
 
 
 def parsed(source: str) -> ast.Module:
@@ -207,8 +207,8 @@ def _read_call(wrapper: FunctionType) -> ast.Call | None:
         tree = parsed(textwrap.dedent(inspect.getsource(wrapper.__code__)))
     except (OSError, SyntaxError, SystemError, ValueError):
         return None
-    found = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
-    return found.popitem()[1] if len(found) == 1 else None
+    calls = {ast.dump(call): call for call in _calls(ast.walk(tree), names)}
+    return calls.popitem()[1] if len(calls) == 1 else None
 
 
 def _calls(nodes: Iterable[ast.AST], names: set[str]) -> Iterator[ast.Call]:
@@ -224,21 +224,21 @@ def _filled_in(call: ast.Call) -> tuple[int, set[str | None]]:
     return leading, {each.arg for each in call.keywords}
 
 
-def _without(found: inspect.Signature) -> inspect.Signature:
+def _without(bound: inspect.Signature) -> inspect.Signature:
     """Return a signature without the object that a method is bound to."""
-    parameters = list(found.parameters.values())
+    parameters = list(bound.parameters.values())
     is_rest = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
-    return found if is_rest else found.replace(parameters=parameters[1:])
+    return bound if is_rest else bound.replace(parameters=parameters[1:])
 
 
-def _with(found: inspect.Signature | None) -> Callable[..., Any]:
+def _with(signature: inspect.Signature | None) -> Callable[..., Any]:
     """Return a function that has this signature, for `inspect` to work out what is left of it."""
-    if found is None:
-        raise ValueError("no signature found")
+    if signature is None:
+        raise ValueError("no signature")
 
     def stand_in(*_: object, **__: object) -> None: ...
 
-    stand_in.__signature__ = found  # type: ignore[attr-defined]
+    stand_in.__signature__ = signature  # type: ignore[attr-defined]
     return stand_in
 
 
@@ -287,15 +287,15 @@ def fields(cls: type) -> dict[str, object]:
 
 def _hints(func: Callable[..., Any]) -> dict[str, object]:
     written, is_complete = _written(func)
-    known = _read_before.get(func) if isinstance(func, FunctionType) else None
-    if known is not None and known[0] == written:
-        return dict(known[1])
+    cached = _read_before.get(func) if isinstance(func, FunctionType) else None
+    if cached is not None and cached[0] == written:
+        return dict(cached[1])
     scope = _Scope(_author(func, written))
-    found = {name: _evaluated(hint, scope) for name, hint in written.items()}
-    found = {name: hint for name, hint in found.items() if hint is not None and not isinstance(hint, Unread)}
+    evaluated = {name: _evaluated(hint, scope) for name, hint in written.items()}
+    read = {name: hint for name, hint in evaluated.items() if hint is not None and not isinstance(hint, Unread)}
     if isinstance(func, FunctionType) and is_complete and not scope.missed:  # else a name may still be defined
-        _read_before[func] = dict(written), found
-    return dict(found)
+        _read_before[func] = dict(written), read
+    return dict(read)
 
 
 def bare(hint: object) -> object:
@@ -304,14 +304,14 @@ def bare(hint: object) -> object:
 
 
 def lazy_parameters(func: Callable[..., Any], names: Iterable[str]) -> frozenset[str]:
-    """Return those of `names` that `func` promises only to iterate: they need not be made a list for it."""
-    known = hints(func)
-    rest = known.get(_keywords(func) or "")
-    return frozenset(name for name in names if _is_lazy(known.get(name, rest)))
+    """Return those of `names` that `func` declares only to iterate: they need not be made a list for it."""
+    annotations = hints(func)
+    rest = annotations.get(_keywords(func) or "")
+    return frozenset(name for name in names if _is_lazy(annotations.get(name, rest)))
 
 
 def promise(func: Callable[..., Any]) -> Literal["iterable", "list"] | None:
-    """Return what `func` says that it returns: a list, no more than something to be iterated, or neither of them."""
+    """Return which of the two `func` declares to return: a list, or just something to be iterated; None for others."""
     hint = bare(hints(func).get("return"))
     if _is_lazy(hint):
         return "iterable"
@@ -392,8 +392,8 @@ def _is_hashable(hint: object) -> bool:
 
 
 def _keywords(func: Callable[..., Any]) -> str | None:
-    found = signature(func)
-    kinds = {p.kind: p.name for p in found.parameters.values()} if found else {}
+    read = signature(func)
+    kinds = {p.kind: p.name for p in read.parameters.values()} if read else {}
     return kinds.get(inspect.Parameter.VAR_KEYWORD)
 
 

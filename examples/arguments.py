@@ -13,20 +13,20 @@ from dagcelery import dag, task
 
 @task
 def price(item: str, *, discount: float = 0.0) -> float:
-    """A default, and a parameter that is given by name only."""
+    """Use a default, and a keyword-only parameter."""
     return {"pen": 2.0, "book": 20.0}[item] * (1 - discount)
 
 
 @task
 def receipt(lines: Mapping[str, float], **notes: Any) -> str:
-    """A mapping of prices, and whatever else there is to say."""
+    """Format a mapping of prices, and any further keywords."""
     told = ", ".join(f"{item} {cost:.2f}" for item, cost in lines.items())
     return f"{told}; {', '.join(f'{name}: {note}' for name, note in notes.items())}"
 
 
 @dag
 def sale(customer: str = "Ada") -> str:
-    """Outputs within a dict, a parameter and a literal as extra keywords."""
+    """Pass outputs inside a dict, and a parameter and a literal as extra keywords."""
     lines = {"pen": price("pen"), "book": price("book", discount=0.5)}
     return receipt(lines, customer=customer, paid=True)
 

@@ -20,13 +20,13 @@ async def fetch(url: str) -> str:
 
 @task
 def length(text: str) -> int:
-    """Plain tasks mix with asynchronous ones."""
+    """Mix plain tasks with asynchronous ones."""
     return len(text)
 
 
 @dag
 async def measure(url: str) -> int:
-    """The body may be asynchronous too."""
+    """Write the body as a coroutine, too."""
     return length(await fetch(url))
 
 

@@ -22,7 +22,7 @@ client = attach(app)
 
 @app.task(name="team.add")
 def add(a: int, b: int) -> int:
-    """A Celery task as the team has had it for years."""
+    """An ordinary Celery task of the app."""
     return a + b
 
 
@@ -34,7 +34,7 @@ def square(x: int) -> int:
 
 @dag
 def squares(xs: list[int]) -> list[int]:
-    """Its pieces wait on the app's own default queue."""
+    """Square numbers; its pieces wait on the app's own default queue."""
     return [square(x) for x in xs]
 
 

@@ -9,32 +9,32 @@ from __future__ import annotations
 from dagcelery import Cache, dag, task
 
 ASKED: list[str] = []
-"""Stands for a shop that wants to be asked rarely."""
+"""A stand-in for a shop that should be asked rarely."""
 
 
 @task(cache=Cache(ttl=3600))
 def price(name: str) -> int:
-    """The price of a thing, in cents; kept for an hour for each name."""
+    """Return a price in cents; it is kept for an hour for each name."""
     ASKED.append(name)
     return 100 * len(name)
 
 
 @task(cache=Cache(ttl=3600, key=lambda currency, customer: currency))
 def exchange(currency: str, customer: str) -> float:
-    """The rate of a currency, the same for all customers."""
+    """Return the rate of a currency, the same for all customers."""
     ASKED.append(currency)
     return {"EUR": 1.0, "USD": 1.25}[currency]
 
 
 @task
 def report(prices: list[int], rate: float) -> float:
-    """What all of it costs."""
+    """Format the sum."""
     return sum(prices) * rate / 100
 
 
 @dag
 def bill(names: list[str], customer: str) -> float:
-    """The price of several things in dollars."""
+    """Add up prices in dollars."""
     return report([price(name) for name in names], exchange("USD", customer))
 
 

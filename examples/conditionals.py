@@ -11,19 +11,19 @@ from dagcelery import dag, task, when
 
 @task
 def words(text: str) -> int:
-    """How many words there are; none counts as false."""
+    """Count words; 0 is false."""
     return len(text.split())
 
 
 @task
 def is_short(count: int) -> bool:
-    """Whether a text with so many words is published."""
+    """Return whether a text with so many words is published."""
     return count < 4
 
 
 @task
 def publish(text: str) -> str:
-    """The good end."""
+    """Publish a text."""
     return text.upper()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dagcelery import current, dag, task
 
 DONE: dict[str, int] = {}
-"""Stands for the other side, which remembers what it has done."""
+"""A stand-in for the other side, which remembers its payments."""
 
 
 @task
@@ -22,7 +22,7 @@ def charge(cents: int) -> str:
 
 @dag
 def charge_all(amounts: list[int]) -> list[str]:
-    """A piece for each amount."""
+    """Charge all amounts, in a piece each."""
     return [charge(cents) for cents in amounts]
 
 

@@ -10,17 +10,17 @@ from dagcelery import DAG, FromNodeOutput, FromParam, FromReturnValue, Task, inv
 
 
 def numbers(n: int) -> list[int]:
-    """Functions need no decorator here."""
+    """Return a list; no decorator is needed here."""
     return list(range(n))
 
 
 def power(x: int, exponent: int) -> int:
-    """Runs once for each item."""
+    """Raise a number; executed once for each item."""
     return int(x**exponent)
 
 
 def total(xs: list[int]) -> int:
-    """Takes all results."""
+    """Add up all results."""
     return sum(xs)
 
 

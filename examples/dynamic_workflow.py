@@ -20,12 +20,12 @@ class Crawl(Workflow):
 
     @task
     def entrypoint(self, page: str) -> list[str]:
-        """Every run begins here."""
+        """Begin a run."""
         return self.merged([self.visit([page])])
 
     @task
     def visit(self, path: list[str]) -> list[str]:
-        """Fetch a page, and go on with those that it links to; without links it has a value, and no graph."""
+        """Fetch a page, and visit the pages that it links to; without links, return a value instead of a graph."""
         onward = [link for link in LINKS[path[-1]] if link not in path]
         if len(path) > self.depth or not onward:
             return [self.path_of(path)]

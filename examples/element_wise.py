@@ -17,19 +17,19 @@ def fetch(url: str) -> str:
 
 @task
 def resize(image: str) -> str:
-    """Stand in for work on what was downloaded."""
+    """Stand in for work on a download."""
     return image.replace("<", "small<")
 
 
 @task
 def describe(url: str, image: str) -> dict[str, str]:
-    """Take the item, and what came of it."""
+    """Use the item and the result made from it."""
     return {"url": url, "image": image}
 
 
 @dag
 def thumbnails(urls: list[str]) -> list[dict[str, str]]:
-    """One chain for each address."""
+    """Build one chain for each address."""
     return [describe(url, resize(fetch(url))) for url in urls]
 
 

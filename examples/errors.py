@@ -13,19 +13,19 @@ from dagcelery import build, dag, errors, task
 
 @task
 def divide(a: int, b: int) -> float:
-    """Fails for b = 0."""
+    """Divide; fails for b = 0."""
     return a / b
 
 
 @task
 def halve(x: int) -> float:
-    """Goes without trouble."""
+    """Halve, without failing."""
     return x / 2
 
 
 @dag
 def quotients(a: int, divisors: list[int]) -> list[float]:
-    """One division for each divisor."""
+    """Divide by each divisor."""
     return [divide(a, b) for b in divisors]
 
 
@@ -35,7 +35,7 @@ def decides(x: int) -> float:
     return divide(x, 2) if halve(x) > 1 else halve(x)
 
 
-def told() -> Iterator[errors.DagceleryError]:
+def mistakes() -> Iterator[errors.DagceleryError]:
     """Make three mistakes."""
     try:
         build(decides)
@@ -52,5 +52,5 @@ def told() -> Iterator[errors.DagceleryError]:
 
 
 if __name__ == "__main__":
-    for error in told():
+    for error in mistakes():
         print(f"{type(error).__name__}: {error}\n")

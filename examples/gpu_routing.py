@@ -13,30 +13,30 @@ from dagcelery.local import cluster
 
 @task
 def load(path: str) -> list[float]:
-    """Runs wherever there is room."""
+    """Run on any worker."""
     return [float(len(path)), 2.0]
 
 
 @task(taint="gpu")
 def embed(numbers: list[float]) -> list[float]:
-    """Runs only on workers that consume the queue `gpu`."""
+    """Run only on workers that consume the queue `gpu`."""
     return [2 * number for number in numbers]
 
 
 @task
 def save(numbers: list[float]) -> str:
-    """Runs wherever there is room again."""
+    """Run on any worker again."""
     return f"saved {numbers}"
 
 
 @dag
 def pipeline(path: str) -> str:
-    """From CPU to GPU and back."""
+    """Go from CPU to GPU and back."""
     return save(embed(load(path)))
 
 
 def main() -> None:
-    """One ordinary worker, and one that serves the GPU queue only."""
+    """Run it on one ordinary worker, and one that serves only the GPU queue."""
     with cluster(workers=1) as local:
         local.start_worker(queues=["gpu"])
         run = pipeline.submit(path="a.txt")

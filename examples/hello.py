@@ -16,7 +16,7 @@ def greet(name: str) -> str:
 
 @dag
 def greeting(name: str = "world") -> str:
-    """A DAG with a single node."""
+    """Greet someone, as a DAG with a single node."""
     return greet(name)
 
 

@@ -13,19 +13,19 @@ from dagcelery import dag, task
 
 @task
 def sizes(n: int) -> list[int]:
-    """Say how large each page is to be."""
+    """Return the size of each page."""
     return [(7 * i) % 100 for i in range(n)]
 
 
 @task
 def page(size: int) -> str:
-    """Make one page, which nobody wants to hold a million of."""
+    """Make one page; a million of them would not fit into memory."""
     return "x" * size
 
 
 @task
 def longest(pages: Iterable[str]) -> int:
-    """Look at one page after the other."""
+    """Find the longest page, one after the other."""
     return max(len(text) for text in pages)
 
 

@@ -28,19 +28,19 @@ def total(xs: list[int]) -> int:
 
 @dag
 def row(length: int) -> int:
-    """One row: a map and its reduction."""
+    """Compute one row: a map and its reduction."""
     return total([square(x) for x in numbers(length)])
 
 
 @dag
 def triangle(n: int) -> int:
-    """Rows of 0, 1, 2, ... items, added up."""
+    """Add up rows of 0, 1, 2, ... items."""
     return total([row(length) for length in numbers(n)])
 
 
 @dag
 def row_totals(n: int) -> list[int]:
-    """The same rows without a nested DAG, and not added up."""
+    """Compute the same rows without a nested DAG, and without adding them up."""
     return [total([square(x) for x in numbers(length)]) for length in numbers(n)]
 
 

@@ -31,7 +31,7 @@ def total(xs: list[int]) -> int:
 
 @dag
 def map_reduce(n: int, exponent: int = 2) -> int:
-    """The sum of the first n powers."""
+    """Add up the first n powers."""
     return total([power(x=x, exponent=exponent) for x in numbers(n)])
 
 

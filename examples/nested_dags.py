@@ -17,7 +17,7 @@ def strip(text: str) -> str:
 
 @task
 def lower(text: str) -> str:
-    """Write a text in small letters."""
+    """Convert a text to lower case."""
     return text.lower()
 
 
@@ -29,7 +29,7 @@ def join(left: str, right: str) -> str:
 
 @dag
 def clean(text: str) -> str:
-    """Two steps that belong together."""
+    """Clean a text, in two steps."""
     return lower(strip(text))
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 from dagcelery import dag, task
 
 JOURNAL: list[str] = []
-"""What was done, in order; only for this example, since workers share no memory."""
+"""A record of the calls, in order; only for this example, since workers share no memory."""
 
 
 @task
 def empty(table: str) -> None:
-    """Have an effect, and return nothing."""
+    """Have a side effect, and return nothing."""
     JOURNAL.append(f"empty {table}")
 
 
 @task
 def load(table: str) -> int:
-    """Come after the effect."""
+    """Come after the side effect."""
     JOURNAL.append(f"load {table}")
     return len(table)
 
@@ -34,7 +34,7 @@ def announce(text: str) -> str:
 
 @dag
 def refresh() -> str:
-    """Empty two tables, then load them, then say so."""
+    """Empty two tables, then load them, then announce it."""
     emptied = [empty("users"), empty("orders")]
     users = load.after(emptied)("users")
     orders = load.after(emptied)("orders")

@@ -11,7 +11,7 @@ from dagcelery import dag, task
 
 
 class Split(NamedTuple):
-    """What `split` returns."""
+    """The result of `split`."""
 
     training: list[int]
     testing: list[int]
@@ -32,13 +32,13 @@ def fit(rows: list[int]) -> dict[str, Any]:
 
 @task
 def score(mean: float, rows: list[int]) -> float:
-    """Say how far the rows are from the mean, at most."""
+    """Return the largest distance of a row from the mean."""
     return max(abs(row - mean) for row in rows)
 
 
 @dag
 def train(rows: list[int]) -> dict[str, Any]:
-    """Unpack a tuple, reach into a dict, and return parts under names of one's own."""
+    """Unpack a tuple, take parts of a dict, and return parts under new names."""
     training, testing = split(rows, 0.75)
     fitted = fit(training)
     return {"error": score(fitted["model"]["mean"], testing), "version": fitted["versions"][1]}

@@ -13,14 +13,14 @@ from dagcelery import Retry, Skipped, attach, dag, exponential, task
 PATIENT = Retry(max_attempts=3, wait=exponential(base=0.01, maximum=0.1), on=OSError)
 
 TRIED: dict[str, int] = {}
-"""Stands for the network: how often this process has asked for a page."""
+"""A stand-in for the network: how often this process has requested a page."""
 READERS: list[str] = []
-"""Stands for a mail server: nothing can be sent to nobody."""
+"""A stand-in for a mail server's list of recipients."""
 
 
 @task(retry=PATIENT, on_item_failure="skip", timeout=30)
 def download(url: str) -> str:
-    """Fail the first time, as networks do; some pages are gone for good, so that asking again is of no use."""
+    """Fail the first time, as networks do; some pages are gone for good, so retrying them is useless."""
     if "gone" in url:
         raise ValueError(f"there is no {url}")
     TRIED[url] = TRIED.get(url, 0) + 1
@@ -31,7 +31,7 @@ def download(url: str) -> str:
 
 @task
 def report(pages: list[str | Skipped]) -> str:
-    """Say what there is, and what there is not."""
+    """List the pages, and those that are missing."""
     missing = [page.message for page in pages if isinstance(page, Skipped)]
     found = [page for page in pages if not isinstance(page, Skipped)]
     return f"{' '.join(found)}, but {' and '.join(missing)}" if missing else " ".join(found)
@@ -39,13 +39,13 @@ def report(pages: list[str | Skipped]) -> str:
 
 @dag
 def digest(urls: list[str]) -> str:
-    """A report of all pages that there are."""
+    """Report on all pages."""
     return report([download(url) for url in urls])
 
 
 @task
 def send(text: str) -> str:
-    """Fail as long as there is nobody to send it to."""
+    """Fail as long as there are no recipients."""
     if not READERS:
         raise RuntimeError("nobody wants to read it")
     return f"to {READERS[0]}: {text}"
@@ -53,7 +53,7 @@ def send(text: str) -> str:
 
 @dag
 def newsletter(urls: list[str]) -> str:
-    """The digest, sent."""
+    """Make the digest and send it."""
     return send(digest(urls))
 
 

@@ -18,24 +18,24 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 @task
 def orders(shop: str) -> list[str]:
-    """Stands for a database."""
+    """Stand in for a database."""
     return ["pen", "ink", "paper"] if shop == "main" else []
 
 
 @task
 def summary(found: list[str]) -> str:
-    """Say how many there were."""
+    """Format the number of orders."""
     return f"{len(found)} orders"
 
 
 @dag(schedule="30 2 * * *", timezone="Europe/Berlin")
 def report(shop: str = "main") -> str:
-    """How many orders there were."""
+    """Report the number of orders."""
     return summary(orders(shop))
 
 
 def due_after(day: str, schedule: Schedule) -> str:
-    """When a schedule is due next, as a clock in Berlin shows it."""
+    """Return when a schedule is due next, as Berlin time."""
     moment = datetime.fromisoformat(day).replace(tzinfo=BERLIN).astimezone(UTC)
     return beat.after(moment, schedule.numbers, BERLIN).astimezone(BERLIN).isoformat()
 

@@ -44,32 +44,32 @@ def read(text: str) -> dict[str, Any]:
 
 @task
 def transposed(table: Table) -> Table:
-    """Swap rows and columns; the annotation names the serializer of what is returned."""
+    """Swap rows and columns; the annotation names the serializer of the result."""
     return [list(column) for column in zip(*table, strict=True)]
 
 
 @task
 def commonest(words: Counter[str]) -> str:
-    """Take what was pickled."""
+    """Use a pickled value."""
     return words.most_common(1)[0][0]
 
 
 @dag
 def study(text: str) -> tuple[Table, str]:
-    """CSV on one edge, pickle on another, JSON for the rest."""
+    """Use CSV for one value, pickle for another, JSON for the rest."""
     found = read(text)
     return transposed(found["table"]), commonest(found["words"])
 
 
 @task
 def letters(word: str) -> set[str]:
-    """Return a set, which JSON would change into a list, and therefore refuses."""
+    """Return a set, which JSON refuses, since it would become a list."""
     return set(word)
 
 
 @dag(serializer=AsPickle())
 def alphabet(word: str) -> set[str]:
-    """Pickle as the default of a whole DAG."""
+    """Use pickle as the default of a whole DAG."""
     return letters(word)
 
 

@@ -16,31 +16,31 @@ def readings(n: int) -> list[int]:
 
 @task
 def double(x: int) -> int:
-    """One map."""
+    """Map over the list."""
     return 2 * x
 
 
 @task
 def square(x: int) -> int:
-    """Another map over the same list."""
+    """Map over the same list again."""
     return x * x
 
 
 @task
 def total(xs: list[int]) -> int:
-    """One reducer."""
+    """Add up a list."""
     return sum(xs)
 
 
 @task
 def largest(xs: list[int]) -> int:
-    """Another reducer."""
+    """Find the largest number of a list."""
     return max(xs)
 
 
 @dag
 def report(n: int) -> dict[str, int]:
-    """Five numbers from one list."""
+    """Compute five numbers from one list."""
     xs = readings(n)
     squares = [square(x) for x in xs]
     return {

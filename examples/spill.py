@@ -18,7 +18,7 @@ def scan(page: int) -> str:
 
 @task
 def words(text: str) -> int:
-    """Read it where it stands."""
+    """Count the words of a page."""
     return len(text.split())
 
 

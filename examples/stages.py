@@ -12,24 +12,24 @@ from dagcelery import Pipeline, RedisStage, stage
 
 @stage
 def announce(text: str) -> None:
-    """Stages may take literals."""
+    """Print; stages may take literals."""
     print(text)
 
 
 class Power(RedisStage):
-    """A stage with a state, which its constructor is given."""
+    """A stage with a state, set by its constructor."""
 
     def __init__(self, exponent: int) -> None:
         super().__init__()
         self.exponent = exponent
 
     def run(self) -> None:
-        """Keep a value for those that come after."""
+        """Keep a value for later stages."""
         self.write(f"power {self.exponent}", 2**self.exponent)
 
 
 class Largest(RedisStage):
-    """A stage that reads what others wrote."""
+    """A stage that reads the values of others."""
 
     def run(self) -> None:
         """Compare."""
@@ -37,7 +37,7 @@ class Largest(RedisStage):
 
 
 def build() -> Pipeline:
-    """Return a new pipeline; two of them share nothing."""
+    """Return a new pipeline; pipelines share nothing."""
     first = announce("started")
     powers = [Power(exponent).after(first) for exponent in (3, 4, 5)]
     largest = Largest().after(*powers)

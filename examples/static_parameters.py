@@ -23,7 +23,7 @@ def best(scores: list[int]) -> int:
 
 @dag(static=("folds",))
 def cross_validate(rows: list[int], folds: int = 3) -> int:
-    """As many nodes as there are folds."""
+    """Build a node for each fold."""
     scores = [fit(rows, fold, folds) for fold in range(folds)]
     return best(scores) if folds > 1 else scores[0]
 

@@ -33,13 +33,13 @@ def summed(sales: Sales) -> Totals:
 
 @task
 def best(totals: Totals) -> str:
-    """Take the numbers as numbers."""
+    """Use the numbers, which come as numbers."""
     return str(max(totals, key=lambda row: row["pieces"])["fruit"])
 
 
 @dag
 def season(days: int = 10) -> str:
-    """Parquet on one edge, CSV on the next, JSON for the result."""
+    """Use Parquet for one value, CSV for the next, JSON for the result."""
     return best(summed(read(days)))
 
 

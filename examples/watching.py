@@ -30,12 +30,12 @@ def rank(counts: list[int]) -> int:
 
 @dag
 def census(n: int) -> int:
-    """The largest of some counts."""
+    """Find the largest of some counts."""
     return rank([count(shard) for shard in shards(n)])
 
 
 async def watch(run: Run[int], until: str, after: str = "") -> str:
-    """Print what happens until a node is done; the position to go on from."""
+    """Print events until a node is done; return the position to continue from."""
     async with aclosing(run.aevents(after)) as events:
         async for event in events:
             print(event.kind, event.address or event.state)

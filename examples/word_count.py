@@ -21,7 +21,7 @@ WORD = re.compile(r"[A-Za-z_]{3,}")
 
 @task
 def source_files(folder: str) -> list[str]:
-    """Name every source file below a folder."""
+    """Return every source file below a folder."""
     return sorted(str(path) for path in Path(folder).rglob("*.py") if "site-packages" not in path.parts)
 
 
@@ -33,7 +33,7 @@ def count_words(path: str) -> dict[str, int]:
 
 @task
 def commonest(counts: Iterable[dict[str, int]], most: int) -> list[list[str | int]]:
-    """Add the counts of all files up, one file after the other, and name the commonest words."""
+    """Add up the counts of all files, one after the other, and return the most common words."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
@@ -42,7 +42,7 @@ def commonest(counts: Iterable[dict[str, int]], most: int) -> list[list[str | in
 
 @dag
 def word_count(folder: str, most: int = 10) -> list[list[str | int]]:
-    """A map over files, and a reduction."""
+    """Map over files, and reduce."""
     return commonest([count_words(path) for path in source_files(folder)], most)
 
 

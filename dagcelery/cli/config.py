@@ -35,8 +35,8 @@ def list_schedules(as_json: bool) -> None:
     from dagcelery.worker.app_context import app_context_of
     from dagcelery.worker.beat import of_app
 
-    found = some_app()
-    show_schedules(of_app(found, app_context_of(found).settings), found, as_json=as_json)
+    app = some_app()
+    show_schedules(of_app(app, app_context_of(app).settings), app, as_json=as_json)
 
 
 def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:

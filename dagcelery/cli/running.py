@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +20,7 @@ from dagcelery import client
 from dagcelery.cli.targets import Target, plain, plan_of
 from dagcelery.client.status import NodeStatus, RunStatus, counts_text, last_word
 from dagcelery.errors import DagceleryError
+from dagcelery.local import cluster
 from dagcelery.planner.routing import queues_of
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def run_to_its_end(
     target: Target, params: dict[str, Any], local: int | None, *, watch: bool, timeout: float | None, as_json: bool
 ) -> None:
     """Submit a target, wait for its result, and print it as JSON; on `local` worker processes, if they are given."""
-    with workers_for(target.dag(params), local) if local else nullcontext():
+    with cluster(local, queues=queues_of(client.plan_of(target.dag(params)))) if local else nullcontext():
         submitted = target.submit(params)
         report: dict[str, object] = {"id": submitted.id}
         try:
@@ -194,13 +195,6 @@ def run_to_its_end(
                 click.echo(to_json(report | {"state": str(submitted.state)}))
         if not as_json:
             click.echo(to_json(report["result"]))
-
-
-def workers_for(node: client.Submittable, processes: int) -> AbstractContextManager[object]:
-    """Start workers on this machine that consume whatever a DAG needs."""
-    from dagcelery.local import cluster
-
-    return cluster(processes, queues=queues_of(client.plan_of(node)))
 
 
 def to_json(value: object) -> str:

@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """Return `text` with every character that cannot be seen written as an escape, but for tabs and ends of lines."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else escaped(letter) for letter in text)
-
-
-def escaped(letter: str) -> str:
-    """Write a character as Python does: ``\\x1b``."""
-    return letter.encode("unicode_escape").decode()
+    """Return `text` with every character that cannot be seen escaped as in Python, but for tabs and ends of lines."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 OWN: Final = "dagcelery"
@@ -110,13 +108,13 @@ def find_app(name: str) -> Celery:
 
     replaced = client.set_default(None)
     try:
-        found = find_app(name)
+        app = find_app(name)
     except Exception as error:  # a module's body raises what it likes
         message = str(error) if isinstance(error, AttributeError | ImportError) else f"{type(error).__name__}: {error}"
         raise click.BadParameter(f"'{name}' cannot be imported: {message}", param_hint="--app") from error
     finally:
         client.set_default(replaced)
-    return attached(found, name)
+    return attached(app, name)
 
 
 def attached(app: Celery, name: str) -> Celery:
@@ -209,14 +207,14 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
     """Import the module of ``pkg.mod:name`` and find the DAG in it."""
     prepare_modules()
     try:
-        found = import_named(text)
+        target = import_named(text)
     except Unimportable as error:
         if error.has_failed:
             raise click.ClickException(str(error)) from error
         raise click.BadParameter(f"'{text}': {error}", ctx, param) from error
-    if not isinstance(found, DAG | Task | Buildable):
-        raise not_buildable(found, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
-    return Target(found)
+    if not isinstance(target, DAG | Task | Buildable):
+        raise not_buildable(target, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
+    return Target(target)
 
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
@@ -240,7 +238,8 @@ def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dic
 
 def value(name: str, text: str, annotation: object) -> Any:
     """Read a parameter's value: raw text where it is annotated as such, else JSON."""
-    kinds = get_args(bare(annotation)) if is_union(annotation) else (bare(annotation),)
+    kind = bare(annotation)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if str in kinds:
         return None if NoneType in kinds and text == "null" else text
     try:
@@ -253,8 +252,3 @@ def value(name: str, text: str, annotation: object) -> Any:
             "or annotate the parameter as str",
             param_hint="-p",
         ) from None
-
-
-def is_union(annotation: object) -> bool:
-    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
-    return get_origin(bare(annotation)) in (Union, UnionType)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.submissions import Submittable, dag_of, fixed
+from dagcelery.client.submissions import Submittable, dag_of, split_static
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
     DAG,
@@ -361,7 +361,7 @@ def invoke_for(
     if not isinstance(outputs, ReturnDeserializedOutputs | StoreSerializedOutputsInPath):
         remedy = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
         raise InvalidParameters(f"outputs={shown(outputs)}", "does not say what to do with outputs", remedy)
-    node, params = fixed(node, params)
+    node, params, _ = split_static(node, params)
     dag = alone(dag_of(node), None)
     local_run = LocalRun(dag, settings)
     if isinstance(outputs, StoreSerializedOutputsInPath):
@@ -387,7 +387,7 @@ def invoke_with_locations(
     Raises InvalidParameters for unknown and missing names, InvalidLocation for what cannot be read or written,
     DeserializationError, and what `invoke` raises.
     """
-    node, params = fixed(node, {} if params is None else params)
+    node, params, _ = split_static(node, {} if params is None else params)
     if not isinstance(node_name, str):
         raise InvalidParameters(
             f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'

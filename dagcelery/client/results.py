@@ -98,16 +98,11 @@ def outcome(
         case RunState.FAILED:
             raise _failure(control, run_id) from cause
         case RunState.CANCELLED:
-            raise RunCancelled(run_id, _reason(control, run_id))
+            raise RunCancelled(run_id, control.record(run_id).reason)
         case RunState.TIMED_OUT:
-            raise RunTimedOut(run_id, _reason(control, run_id))
+            raise RunTimedOut(run_id, control.record(run_id).reason)
         case _:
             raise ResultTimeout(run_id, timeout or 0.0)
-
-
-def _reason(control: RunControl, run_id: str) -> str:
-    record = control.store.reader.record(run_id)
-    return record.reason if record else ""
 
 
 def _returned(view: RunView) -> Any:
@@ -125,8 +120,8 @@ def _returned(view: RunView) -> Any:
 
 def _failure(control: RunControl, run_id: str) -> NodeFailed:
     """Return the error that failed a run, verified; no class is imported because stored data names it."""
-    record, stored = control.store.reader.record(run_id), control.store.reader.failures(run_id)
-    if record is None or record.failed not in stored:
+    record, stored = control.record(run_id), control.store.reader.failures(run_id)
+    if record.failed not in stored:
         raise RunNotFound(run_id)
     address = addresses.failure(run_id, record.failed)
     _, body = values.open_bytes(control.keyring, address, stored[record.failed])

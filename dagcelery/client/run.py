@@ -19,7 +19,7 @@ from dagcelery.client.files import Outputs, invoke_for
 from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.results import Failure
 from dagcelery.client.status import RunState, RunStatus, run_status
-from dagcelery.client.submissions import Submittable, dag_of, deadline_of, fixed, new_run, plan_of, static_of
+from dagcelery.client.submissions import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
@@ -289,12 +289,11 @@ class Client:
         key: str | None = None,
         deadline: float | None = None,
     ) -> Run[Any]:
-        """Remember a run, send its first messages, and return at once; with a `key` that is known, its run."""
+        """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
         if key is not None and (not isinstance(key, str) or not key):
             raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
         _check_deadline(deadline)
-        params = {} if params is None else params
-        static, (node, params) = static_of(node, params), fixed(node, params)
+        node, params, static = split_static(node, {} if params is None else params)
         app = self.app_context.app
         if app.conf.task_always_eager:
             return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
@@ -362,9 +361,10 @@ def default_client() -> Client:
     with _lock:
         if _default is None:
             settings = Settings.from_environment()
-            if not settings.broker_url or not settings.store_url:
+            urls = {"broker": settings.broker_url, "store": settings.store_url}
+            if missing := [name for name, url in urls.items() if not url]:
                 raise NotConfigured(
-                    "neither a broker nor a store is configured",
+                    f"no {' and no '.join(missing)} is configured",
                     "set DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL; or call dagcelery.attach(app) on your Celery "
                     "app, and name it on the command line, as in dagcelery -A shop list; or try `dagcelery dev` on "
                     "this machine",
@@ -405,7 +405,7 @@ def submit(
     deadline: float | None = None,
     client: Client | None = None,
 ) -> Run[Any]:
-    """Submit a DAG, a task, or ``"module:name"`` of one; return at once, when the run is remembered.
+    """Submit a DAG, a task, or ``"module:name"`` of one, and return as soon as the run is stored.
 
     With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
     `deadline` seconds a run that is not over ends as timed out.
@@ -441,7 +441,7 @@ def invoke(node: Submittable, params: Mapping[str, object] | None = None, output
     """
     if outputs is not None:
         return invoke_for(node, {} if params is None else params, outputs, Settings.from_environment())
-    node, params = fixed(node, {} if params is None else params)
+    node, params, _ = split_static(node, {} if params is None else params)
     local_run = LocalRun(node, Settings.from_environment())
     local_run.run(params)
     return local_run.result()

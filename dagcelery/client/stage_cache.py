@@ -37,7 +37,7 @@ def write(name: str, value: object, keeper: StageValues | None = None) -> None:
 
 
 def read(name: str, keeper: StageValues | None = None) -> Any:
-    """Return a copy of what was written under that name in this run.
+    """Return a copy of the value of that name in this run.
 
     Raises NotKept, BadSignature.
     """
@@ -49,7 +49,7 @@ def read(name: str, keeper: StageValues | None = None) -> Any:
 
 
 def delete(name: str, keeper: StageValues | None = None) -> None:
-    """Forget what was written under that name in this run, if anything was."""
+    """Forget the value of that name in this run, if there is one."""
     view = _view(name)
     (keeper or beside(view.store)).drop(view.run_id, name)
 
@@ -65,7 +65,10 @@ def elsewhere(client: object) -> StageValues:
 
 
 def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
-    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY. Raises InvalidParameters."""
+    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY.
+
+    Raises InvalidParameters.
+    """
     if not isinstance(folder, str | os.PathLike | None):
         raise InvalidParameters(f"directory={shown(folder)}", f"is of type {type(folder).__name__}", "give a path")
     chosen = os.fspath(folder) if folder is not None else Settings.from_environment().cache_directory

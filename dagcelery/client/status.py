@@ -134,7 +134,7 @@ class RunStatus:
 Place = tuple[int, int]
 """A step of a body."""
 
-_SPOTS = 100
+_SPOTS = 200
 """How many pieces of a kind are looked up in a run; others are only counted."""
 
 
@@ -153,27 +153,28 @@ def activities(view: RunView, **spots: Sequence[Spot]) -> Mapping[tuple[str, int
 
     An item in which something goes on has its word too, up to the root.
     """
-    found: dict[tuple[str, int], Activity] = defaultdict(Activity)
+    by_step: dict[tuple[str, int], Activity] = defaultdict(Activity)
     for word, several in spots.items():
         for spot in several[:_SPOTS]:
-            activity = found[spot.scope, spot.step]
+            activity = by_step[spot.scope, spot.step]
             setattr(activity, word, getattr(activity, word) + max(1, spot.hi - spot.lo))
             try:
                 scope = view.scope(spot.scope)
                 while scope.id != ROOT:
-                    found[scope.parent, scope.step].items[scope.index] = word
-                    scope = view.scope(scope.parent)
+                    around = view.scope(scope.parent)
+                    by_step[around.id, scope.step].items[scope.index] = word
+                    scope = around
             except BadSignature:  # it was taken back meanwhile
                 continue
-    return found
+    return by_step
 
 
 def _troubled_items(control: RunControl, view: RunView, progress: Progress) -> Mapping[Place, Counter[str]]:
     """Return how many items of mapped DAGs, and of pieces that made a graph, are retrying and failed."""
     items: dict[Place, Counter[str]] = defaultdict(Counter)
     if any(counts.failed or counts.retrying for (body, _), counts in progress.counts.items() if body):
-        found = control.store.reader.outstanding(view.run_id)
-        for (scope, step), activity in activities(view, retrying=found.retrying, failed=found.failed).items():
+        spots = control.store.reader.outstanding(view.run_id)
+        for (scope, step), activity in activities(view, retrying=spots.retrying, failed=spots.failed).items():
             if activity.items:
                 items[view.scope(scope).body, step].update(activity.items.values())
     return items

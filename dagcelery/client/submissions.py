@@ -90,24 +90,19 @@ def deadline_of(dag: DAG | Task) -> float | None:
     return dag.options.deadline if isinstance(dag, DAG) else None
 
 
-def fixed(node: Submittable, params: Mapping[str, object]) -> tuple[Submittable, Mapping[str, object]]:
-    """Build the DAG of the static parameters; return it with the parameters that are left for the run."""
+def split_static(
+    node: Submittable, params: Mapping[str, object]
+) -> tuple[Submittable, Mapping[str, object], Mapping[str, object]]:
+    """Build the DAG of the static parameters; return it, the parameters of the run, and all static values."""
     node = _imported(node) if isinstance(node, str) else node
     if isinstance(node, type) or not isinstance(params, Mapping):
-        return node, params  # dag_of or check refuses it
-    names = getattr(node, "static", ())
-    static = {name: params[name] for name in names if name in params}
+        return node, params, {}  # dag_of or check refuses it
+    static = {name: params[name] for name in getattr(node, "static", ()) if name in params}
+    values = {**getattr(node, "static_values", {}), **static}
     if not static:
-        return node, params
+        return node, params, values
     dag: DAG = node.__dag__(**static)  # type: ignore[union-attr]
-    return dag, {name: value for name, value in params.items() if name not in static}
-
-
-def static_of(node: Submittable, params: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of static parameters that were given, beside others or before."""
-    node = _imported(node) if isinstance(node, str) else node
-    names = getattr(node, "static", ()) if isinstance(params, Mapping) else ()
-    return {**getattr(node, "static_values", {}), **{name: params[name] for name in names if name in params}}
+    return dag, {name: value for name, value in params.items() if name not in static}, values
 
 
 def dag_of(node: Submittable) -> DAG | Task:

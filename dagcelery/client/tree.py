@@ -67,13 +67,13 @@ class _Growth:
         self._closed: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
-        found = control.store.reader.outstanding(view.run_id)
-        self._activity = activities(view, running=found.claimed, retrying=found.retrying, failed=found.failed)
+        spots = control.store.reader.outstanding(view.run_id)
+        self._activity = activities(view, running=spots.claimed, retrying=spots.retrying, failed=spots.failed)
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
             for scope, counts in control.store.reader.within(view.run_id, wanted).items():
-                self._counts[scope] = {step: found for step, found in counts.items() if step != CLOSE}
+                self._counts[scope] = {step: of_step for step, of_step in counts.items() if step != CLOSE}
                 if counts[CLOSE].done:
                     self._closed.add(scope)
             level = [inner for scope in level for inner in self._open(scope)]
@@ -122,7 +122,7 @@ class _Growth:
         """Return a scope, with the nodes within."""
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
-        children = tuple(self._node(scope, step, found) for step, found in counts.items())
+        children = tuple(self._node(scope, step, of_step) for step, of_step in counts.items())
         if scope not in self._counts:
             return TreeNode(name, "waiting", size)
         states = Counter(child.state for child in children)

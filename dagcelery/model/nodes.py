@@ -33,7 +33,7 @@ def is_name(name: object) -> bool:
 
 def may_be_in_a_name(char: str) -> bool:
     """Whether a name may hold `char`: all that Python's own names may hold, such as the vowel signs of Hindi and Thai,
-    which are no letters to `re`.
+    which `re` does not take for letters.
     """
     return char == "-" or NAME.match(char) is not None or f"_{char}".isidentifier()
 

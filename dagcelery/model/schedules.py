@@ -30,7 +30,7 @@ class Field:
         return next(filter(None, map(self._problem_of_part, text.split(","))), "")
 
     def numbers(self, text: str) -> frozenset[int]:
-        """Return the numbers that a text which is not wrong stands for."""
+        """Return the numbers that a valid text stands for."""
         return frozenset(number for part in text.split(",") for number in self._numbers_of(part))
 
     def _problem_of_part(self, part: str) -> str:

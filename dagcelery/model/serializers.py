@@ -11,7 +11,7 @@ from dagcelery.text import shown
 
 @runtime_checkable
 class Serializer(Protocol):
-    """What a class must have to carry values; `None` in place of one means the default of the DAG."""
+    """A class that carries values; `None` in place of one means the default of the DAG."""
 
     @property
     def extension(self) -> str:
@@ -57,14 +57,12 @@ class Serialize:
 
 
 def check_serializer(serializer: object) -> None:
-    """Refuse what could not serialize, above all a class where its instance is due."""
+    """Refuse a value that could not serialize, above all a class in the place of its instance."""
     if isinstance(serializer, Serialize):
         for part in serializer:
             check_serializer(part)
         return
-    if serializer is None:
-        return
-    if isinstance(serializer, type) or not isinstance(serializer, Serializer):
+    if isinstance(serializer, type) or not isinstance(serializer, Serializer | None):
         raise InvalidDag(
             f"serializer={shown(serializer)}",
             "is not a serializer",

@@ -6,7 +6,7 @@ of a sibling node. `Literal`, `ListOf`, `TupleOf`, `SetOf` and `DictOf` put valu
 
 Fan-outs are written with two more. `Each(source)` is the element that belongs to one item of a fan-out,
 and makes the node that has it such a fan-out. Of a node that is a fan-out itself it is that node's result
-for the same item, so that nobody waits for the other items. `Splice(template, over)` stands only in a
+for the same item, so that no piece waits for the other items. `Splice(template, over)` stands only in a
 `ListOf` and puts one element per item of `over` there, each made from `template`. Read plainly, without
 `Each`, a fan-out's output is the ordered list of its items' results.
 """

@@ -212,10 +212,10 @@ class Builder:
             outer.results[frame.name] = outputs
             outer.spans[frame.name] = (outer.spans[frame.name][0], len(body.steps))
         elif body.opener is not None:
-            made = {name: self.delegated(name, expr, frame, body.opener) for name, expr in outputs.items()}
+            scope_results = {name: self.delegated(name, expr, frame, body.opener) for name, expr in outputs.items()}
             outer.results[frame.name] = {
                 name: self.resolver.of_branch(output, frame.fork) if frame.fork else ("ref", output)
-                for name, output in made.items()
+                for name, output in scope_results.items()
             }
 
     def delegated(self, name: str, expr: Expr, frame: Frame, step: StepIR) -> ScopeResult:
@@ -255,8 +255,7 @@ class Builder:
             # A codec of tables, say, takes no list of tables: its elements are written one by one, as they are read.
             by_element = output.is_partitioned and self.codecs.specs[codec]["kind"] not in GENERAL
             is_iterable = is_declared_iterable(task.func, output)
-            made = StepResult(step, key, output.steps, codec, iterable=is_iterable, by_element=by_element)
-            results[key] = ("ref", made)
+            results[key] = ("ref", StepResult(step, key, output.steps, codec, is_iterable, by_element))
         frame.results[name] = results
 
     def open_flat(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:

@@ -1,15 +1,7 @@
-"""A plan travels as JSON with short keys; what JSON cannot say is pickled here, when somebody encodes.
+"""A plan travels as JSON: an object with the names of `Plan`, and rows for all below it, with fields in their order.
 
-=========  ==========================================================================================
-plan       ``v`` version, ``n`` name, ``b`` bodies, ``f`` functions, ``c`` codecs, and where there are
-           some ``z`` options
-body       ``p`` params, ``s`` steps, ``o`` outputs, ``r`` returns, ``qo`` and ``qc`` queues
-param      [name, codec, flags, default]; flags add up 1 whole, 2 split, 4 required
-step       ``n`` name, ``k`` kind, ``t`` target, ``a`` arguments, ``o`` outputs, ``q`` queue, and where
-           they are there ``x`` over, ``l`` lazy, ``w`` after, ``z`` options
-output     [name, path, codec, flags]; flags add up 1 split, 2 iterable
-function   ``m`` module, ``q`` qualname, ``h`` hash, ``y`` Python version, by value also ``b`` pickle
-=========  ==========================================================================================
+Objects that JSON cannot say are pickled here, each time that a plan is encoded. Rows need no names, since plans of
+another version are refused.
 """
 
 from __future__ import annotations
@@ -71,38 +63,37 @@ def digest(plan: Plan) -> str:
 def decode_plan(data: bytes | memoryview) -> Plan:
     """Return the plan that `data` holds; nothing is imported and nothing unpickled.
 
-    Raises PlanVersionUnsupported, and DeserializationError for what nobody encoded: unsigned plans can be written over.
+    Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over.
     """
     try:
         with _without_collector(len(data)):
             return _plan(json.loads(bytes(data)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        reason = f"is none that dagcelery wrote: {type(error).__name__}: {error}"
-        raise DeserializationError("what stands in the store as a plan", reason, "submit the DAG again") from error
+        problem = f"was not written by dagcelery: {type(error).__name__}: {error}"
+        raise DeserializationError("the plan in the store", problem, "submit the DAG again") from error
 
 
 def _encoded(plan: Plan) -> bytes:
-    data: dict[str, Any] = {
-        "v": plan.version,
-        "n": plan.name,
-        "b": [_body_data(body) for body in plan.bodies],
-        "f": [_function_data(function) for function in plan.functions],
-        "c": [_codec_data(codec) for codec in plan.codecs],
+    data = {
+        "version": plan.version,
+        "name": plan.name,
+        "bodies": [_body_row(body) for body in plan.bodies],
+        "functions": [_function_row(function) for function in plan.functions],
+        "codecs": [_codec_data(codec) for codec in plan.codecs],
+        "options": plan.options,
     }
-    if plan.options:
-        data["z"] = plan.options
     return json.dumps(data, separators=(",", ":")).encode()
 
 
-def _plan(plan: Any) -> Plan:
-    if plan["v"] != VERSION:
-        raise PlanVersionUnsupported(int(plan["v"]), VERSION)
+def _plan(data: Any) -> Plan:
+    if data["version"] != VERSION:
+        raise PlanVersionUnsupported(int(data["version"]), VERSION)
     return Plan(
-        name=plan["n"],
-        bodies=tuple(map(_body, plan["b"])),
-        functions=tuple(map(_function, plan["f"])),
-        codecs=tuple(plan["c"]),
-        options=plan.get("z", {}),
+        name=data["name"],
+        bodies=tuple(map(_body, data["bodies"])),
+        functions=tuple(map(_function, data["functions"])),
+        codecs=tuple(data["codecs"]),
+        options=data["options"],
     )
 
 
@@ -139,7 +130,7 @@ def _refuse_pickles(plan: Plan) -> None:
             if part[0] in _PICKLED:
                 kind = type(part[1]).__name__ if part[0] == "live" else "pickle"
                 raise NotConfigured(
-                    f"{culprit} is a literal of type {kind}, which needs pickle, and only signed plans may use it",
+                    f"{culprit} is a literal of type {kind}, which needs pickle, which only signed plans may use",
                     f"{REMEDY}, or pass values that JSON can say",
                 )
 
@@ -154,7 +145,7 @@ def _holds_live(plan: Plan) -> bool:
 
 
 def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
-    """Yield what is computed in a plan, and what it is called in an error."""
+    """Yield the expressions of a plan, each with its name in an error."""
     for body in plan.bodies:
         for step in body.steps:
             for name, expr in step.arguments:
@@ -168,100 +159,91 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
             yield f"the result of {plan.name}", body.returns
 
 
-def _body_data(body: Body) -> dict[str, Any]:
-    return {
-        "p": [_param_data(param) for param in body.params],
-        "s": [_step_data(step) for step in body.steps],
-        "o": [[name, _expr_data(expr), codec] for name, expr, codec in body.outputs],
-        "r": None if body.returns is None else _expr_data(body.returns),
-        "qo": body.queue_open,
-        "qc": body.queue_close,
-    }
+def _body_row(body: Body) -> list[Any]:
+    return [
+        [
+            [param.name, param.codec, param.whole, param.split, param.required, _optional_data(param.default)]
+            for param in body.params
+        ],
+        [_step_row(step) for step in body.steps],
+        [[name, _expr_data(expr), codec] for name, expr, codec in body.outputs],
+        _optional_data(body.returns),
+        body.queue_open,
+        body.queue_close,
+    ]
 
 
-def _body(data: Mapping[str, Any]) -> Body:
+def _body(row: list[Any]) -> Body:
+    params, steps, outputs, returns, queue_open, queue_close = row
     return Body(
-        params=tuple(map(_param, data["p"])),
-        steps=tuple(map(_step, data["s"])),
-        outputs=tuple([(name, _expr(expr), codec) for name, expr, codec in data["o"]]),
-        returns=None if data["r"] is None else _expr(data["r"]),
-        queue_open=data["qo"],
-        queue_close=data["qc"],
+        tuple(
+            [
+                Param(name, codec, whole, split, required, _optional(default))
+                for name, codec, whole, split, required, default in params
+            ]
+        ),
+        tuple(map(_step, steps)),
+        tuple([(name, _expr(expr), codec) for name, expr, codec in outputs]),
+        _optional(returns),
+        queue_open,
+        queue_close,
     )
 
 
-def _param_data(param: Param) -> list[Any]:
-    flags = param.whole + 2 * param.split + 4 * param.required
-    return [param.name, param.codec, flags, None if param.default is None else _expr_data(param.default)]
+def _step_row(step: Step) -> list[Any]:
+    return [
+        step.name,
+        step.kind,
+        step.target,
+        [[name, _expr_data(expr)] for name, expr in step.arguments],
+        [[out.name, out.path, out.codec, out.split, out.iterable] for out in step.outputs],
+        step.queue,
+        step.over,
+        sorted(step.lazy),
+        step.after,
+        step.options,
+    ]
 
 
-def _param(data: list[Any]) -> Param:
-    name, codec, flags, default = data
-    return Param(
-        name=name,
-        codec=codec,
-        whole=bool(flags & 1),
-        split=bool(flags & 2),
-        required=bool(flags & 4),
-        default=None if default is None else _expr(default),
-    )
-
-
-def _step_data(step: Step) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "n": step.name,
-        "k": step.kind,
-        "t": step.target,
-        "a": [[name, _expr_data(expr)] for name, expr in step.arguments],
-        "o": [[out.name, out.path, out.codec, out.split + 2 * out.iterable] for out in step.outputs],
-        "q": step.queue,
-    }
-    if step.over is not None:
-        data["x"] = step.over
-    if step.lazy:
-        data["l"] = sorted(step.lazy)
-    if step.after:
-        data["w"] = step.after
-    if step.options:
-        data["z"] = step.options
-    return data
-
-
-def _step(data: Mapping[str, Any]) -> Step:
+def _step(row: list[Any]) -> Step:
+    name, kind, target, arguments, outputs, queue, over, lazy, after, options = row
     return Step(
-        name=data["n"],
-        kind=data["k"],
-        target=data["t"],
-        arguments=tuple([(name, _expr(expr)) for name, expr in data["a"]]),
-        outputs=tuple([_output(output) for output in data["o"]]),
-        queue=data["q"],
-        over=data.get("x"),
-        lazy=frozenset(data.get("l", ())),
-        after=tuple(data.get("w", ())),
-        options=data.get("z", {}),
+        name,
+        kind,
+        target,
+        tuple([(key, _expr(expr)) for key, expr in arguments]),
+        tuple([StoredOutput(key, _path(path), codec, split, each) for key, path, codec, split, each in outputs]),
+        queue,
+        over,
+        frozenset(lazy),
+        tuple(after),
+        options,
     )
-
-
-def _output(data: list[Any]) -> StoredOutput:
-    name, path, codec, flags = data
-    return StoredOutput(name, _path(path), codec, bool(flags & 1), bool(flags & 2))
 
 
 def _path(data: list[Any]) -> Path:
     return tuple([(kind, key) for kind, key in data])
 
 
-def _function_data(function: FunctionSpec) -> dict[str, Any]:
-    data = {"m": function.module, "q": function.qualname, "h": function.hash, "y": function.python}
+def _function_row(function: FunctionSpec) -> list[Any]:
+    pickled = None
     if not function.module:
         blob, live = function.blob, function.live
-        data["b"] = _pickle(live, function.by_value) if blob is None else base64.b64encode(blob).decode()
-    return data
+        pickled = _pickle(live, function.by_value) if blob is None else base64.b64encode(blob).decode()
+    return [function.module, function.qualname, function.hash, pickled, function.python]
 
 
-def _function(data: Mapping[str, Any]) -> FunctionSpec:
-    blob = base64.b64decode(data["b"]) if "b" in data else None
-    return FunctionSpec(data["m"], data["q"], data["h"], blob, data["y"])
+def _function(row: list[Any]) -> FunctionSpec:
+    module, qualname, hash, pickled, python = row
+    return FunctionSpec(module, qualname, hash, None if pickled is None else base64.b64decode(pickled), python)
+
+
+def _optional_data(expr: Expr | None) -> Expr | None:
+    return None if expr is None else _expr_data(expr)
+
+
+def _optional(data: Sequence[Any] | None) -> Expr | None:
+    return None if data is None else _expr(data)
 
 
 def _expr_data(expr: Expr) -> Expr:
@@ -273,8 +255,8 @@ def _expr(data: Sequence[Any]) -> Expr:
     tag = data[0]
     if tag in _LEAVES:
         return (tag, data[1])
-    made = rebuilt(tuple(data), _expr)
-    return (tag, made[1], _path(made[2])) if tag == "part" else made
+    expr = rebuilt(tuple(data), _expr)
+    return (tag, expr[1], _path(expr[2])) if tag == "part" else expr
 
 
 def _codec_data(codec: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,8 +62,8 @@ Path: TypeAlias = tuple[tuple[str, str | int], ...]
 class FunctionSpec:
     """How a worker finds a function: by module and qualified name, or by value where `module` is empty.
 
-    `blob` is made when the plan is encoded, `live` is there in the process that planned: a plan that is
-    run where it was made needs neither imports nor pickle.
+    `blob` is pickled when the plan is encoded, `live` is there in the process that planned: a plan that is run in
+    that process needs neither imports nor pickle.
     """
 
     module: str
@@ -223,8 +223,8 @@ def tokens(expr: Expr, *, spliced: bool = False) -> Iterator[tuple[str, Reading]
 
 def substituted(expr: Expr, replace: Callable[[Expr], Expr]) -> Expr:
     """Return `expr` with every ``ref``, ``each`` and ``splice`` replaced, the innermost first."""
-    made = rebuilt(expr, lambda part: substituted(part, replace))
-    return replace(made) if expr[0] in ("ref", "each", "splice") else made
+    inner = rebuilt(expr, lambda part: substituted(part, replace))
+    return replace(inner) if expr[0] in ("ref", "each", "splice") else inner
 
 
 def is_constant(expr: Expr) -> bool:

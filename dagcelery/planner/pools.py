@@ -21,8 +21,8 @@ from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key
 
 GENERAL: Final = frozenset({"json", "models", "pickle", "dill", "msgpack"})
-"""Codecs that take a list of whatever they take."""
-# These compare by what they call; of other callables only the very object is the same.
+"""Codecs that take a list of any values that they take."""
+# These are equal if they call the same; of other callables only the very object is the same.
 _COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
 
 Reading: TypeAlias = tuple[Callable[..., Any], str, tuple[str, ...]]
@@ -51,7 +51,7 @@ class FunctionPool:
         return self._numbers[key]
 
     def number_of_driver(self, driver: Callable[..., Any]) -> int:
-        """Return the number of what calls a dynamic task: part of this library, so nobody compares its code."""
+        """Return the number of a dynamic task's driver, a function of this library, whose code is not compared."""
         if driver not in self._numbers:
             self._numbers[driver] = len(self.specs)
             self.specs.append(replace(FunctionSpec(**self._describe(driver, by_value=())), hash=""))
@@ -80,26 +80,26 @@ class CodecPool:
         return self._numbers[key]
 
     def of_models(self, readings: Iterable[Reading], default: int) -> int:
-        """Return a codec for values with objects of the classes that annotations name, if JSON is what is left out.
+        """Return a codec for values with objects of the classes that annotations name, where the default is JSON.
 
         Each reading is a function, the name of a parameter or "return", and what travels by value with it.
         """
         if self.specs[default]["kind"] != "json":
             return default
         classes: dict[type, None] = {}
-        of: list[list[str]] = []
-        along: dict[str, None] = {}
+        annotations: list[list[str]] = []
+        modules: dict[str, None] = {}
         for func, name, by_value in readings:
             if named := self._named_by(func, name):
                 described = self._describe(func, by_value=by_value)
                 classes |= dict.fromkeys(named)
-                along |= dict.fromkeys(by_value)
-                of.append([described["module"], described["qualname"], name])
-        if not of:
+                modules |= dict.fromkeys(by_value)
+                annotations.append([described["module"], described["qualname"], name])
+        if not annotations:
             return default
-        if not all(module for module, _, _ in of):
-            return self.add({"kind": "object", "live": models.AsModels.of(list(classes), list(along))})
-        return self.add({**self.specs[default], "kind": "models", "annotations": of, "live": tuple(classes)})
+        if not all(module for module, _, _ in annotations):
+            return self.add({"kind": "object", "live": models.AsModels.of(list(classes), list(modules))})
+        return self.add({**self.specs[default], "kind": "models", "annotations": annotations, "live": tuple(classes)})
 
     def _named_by(self, func: Callable[..., Any], name: str) -> tuple[type, ...]:
         key = id(func), name
@@ -110,17 +110,17 @@ class CodecPool:
     def of_composite(self, parts: set[int], default: int, *, objects: bool) -> int:
         """Return a codec for a value put together from parts with these codecs; `objects` need pickle."""
         # A serializer for one kind of object says nothing about lists of them: pickle takes all.
-        found = [self.specs[part] for part in sorted(parts)]
-        kinds = {spec["kind"] for spec in found}
-        if "models" in kinds and kinds <= {"json", "models"} and not objects and self.specs[default]["kind"] == "json":
-            own = [spec for spec in found if spec["kind"] == "models"]
-            of = [list(one) for one in dict.fromkeys(tuple(one) for spec in own for one in spec["annotations"])]
-            live = tuple(dict.fromkeys(kind for spec in own for kind in spec["live"]))
-            return self.add({**self.specs[default], "kind": "models", "annotations": of, "live": live})
-        special = any(self.specs[part]["kind"] != "json" for part in parts if part != default)
-        if special or (objects and self.specs[default]["kind"] == "json"):
-            return self.add({"kind": "pickle"})
-        return default
+        specs = [self.specs[part] for part in sorted(parts)]
+        kinds = {spec["kind"] for spec in specs}
+        is_json = self.specs[default]["kind"] == "json"
+        if "models" in kinds and kinds <= {"json", "models"} and not objects and is_json:
+            of_models = [spec for spec in specs if spec["kind"] == "models"]
+            annotations = dict.fromkeys(tuple(each) for spec in of_models for each in spec["annotations"])
+            classes = dict.fromkeys(each for spec in of_models for each in spec["live"])
+            together = {"annotations": list(map(list, annotations)), "live": tuple(classes)}
+            return self.add({**self.specs[default], "kind": "models", **together})
+        is_special = any(self.specs[part]["kind"] != "json" for part in parts if part != default)
+        return self.add({"kind": "pickle"}) if is_special or (objects and is_json) else default
 
 
 def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
@@ -133,14 +133,15 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
         if kind.__name__ == "AsPickle":
             return {"kind": "pickle"}
         if kind.__name__ == "AsJSON":
-            given = [(name, getattr(serializer, name)) for name in ("indent", "allow_nan")]
-            # 0 is an indentation, so that only the very False says nothing.
-            said = {name: value for name, value in given if value is not None and value is not False}
-            return {"kind": "json", **said}
+            options = {name: getattr(serializer, name) for name in ("indent", "allow_nan")}
+            # 0 is an indentation, unlike False.
+            return {
+                "kind": "json",
+                **{k: value for k, value in options.items() if value is not None and value is not False},
+            }
     if kind.__module__.startswith("dagcelery.payload.formats."):
-        known: Any = serializer
-        options = {field.name: getattr(known, field.name) for field in fields(known)}
-        return {"kind": known.kind, **options}
+        ours: Any = serializer
+        return {"kind": ours.kind, **{field.name: getattr(ours, field.name) for field in fields(ours)}}
     return {"kind": "object", "live": serializer}
 
 
@@ -158,59 +159,57 @@ def readers_of_parameters(dag: DAG, limit: int) -> dict[str, list[Reading]]:
 
     No more than `limit` nodes are looked at: a DAG that has more cannot be planned.
     """
-    found: dict[str, dict[tuple[int, str], Reading]] = {}
-    looked_at = 0
+    readings: dict[str, dict[tuple[int, str], Reading]] = {}
+    count = 0
     todo: list[tuple[DAG, Mapping[str, set[str]]]] = [(dag, {name: {name} for name in dag.inputs})]
-    while todo and looked_at <= limit:
-        inner, known = todo.pop()
-        looked_at += len(inner.nodes)
+    while todo and count <= limit:
+        inner, bindings = todo.pop()
+        count += len(inner.nodes)
         for node in inner.nodes.values():
-            given = {key: _parameters(key, source, known) for key, source in node.inputs.items()}
+            parameters = {key: _parameters(key, source, bindings) for key, source in node.inputs.items()}
             if isinstance(node, DAG):
-                todo.append((node, given))
+                todo.append((node, parameters))
                 continue
-            for key, names in given.items():
+            for key, names in parameters.items():
                 for name in sorted(names):
-                    found.setdefault(name, {})[id(node.func), key] = (node.func, key, node.options.by_value)
-    return {name: list(readings.values()) for name, readings in found.items()}
+                    readings.setdefault(name, {})[id(node.func), key] = (node.func, key, node.options.by_value)
+    return {name: list(of_name.values()) for name, of_name in readings.items()}
 
 
-def _parameters(key: str, source: Source, known: Mapping[str, set[str]]) -> set[str]:
+def _parameters(key: str, source: Source, bindings: Mapping[str, set[str]]) -> set[str]:
     """Return the parameters of the outermost DAG that a source reads."""
     read = [part.name or key for part in walk(source) if isinstance(part, FromParam)]
-    return {name for one in read for name in known.get(one, ())}
+    return {name for inner in read for name in bindings.get(inner, ())}
 
 
-def step_options(options: TaskOptions, table: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
-    """Return the options of a task that were set, by their names, as JSON; functions get their places in `table`."""
+def step_options(options: TaskOptions, pool: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
+    """Return the options of a task that were set, by their names, as JSON; its functions get numbers of `pool`."""
     share = 0.0 if options.on_item_failure == "skip" else options.min_success
     hooks = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
     chosen: dict[str, Any] = {name: _as_json(getattr(options, name)) for name in POLICIES}
     if options.cache is not None and callable(options.cache.key):
-        key = {"key_function": table.number(options.cache.key, options.by_value)}
+        key = {"key_function": pool.number(options.cache.key, options.by_value)}
         chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
     # A share of 1 is that of a step without this option.
     chosen["min_success"] = share if is_mapped and share != 1 else None
-    chosen["hooks"] = _hooks(hooks, table, options.by_value)
+    chosen["hooks"] = _hooks(hooks, pool, options.by_value)
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def dynamic_options(driver: Callable[..., object], table: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
-    """Return what lets workers plan what a task returns: its driver's place in `table`, and what holds where nothing
-    else is said, the queue and the codec.
-    """
-    return {"dynamic": {"driver": table.number_of_driver(driver), "queue": queue, "codec": codec}}
+def dynamic_options(driver: Callable[..., object], pool: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
+    """Return the option by which workers plan a graph that a task returns, whose tasks have this queue and codec."""
+    return {"dynamic": {"driver": pool.number_of_driver(driver), "queue": queue, "codec": codec}}
 
 
-def plan_options(options: DagOptions, table: FunctionPool) -> dict[str, Any]:
-    """Return the options of the DAG that is submitted, as far as they were set and concern workers or the store."""
-    found = {
+def plan_options(options: DagOptions, pool: FunctionPool) -> dict[str, Any]:
+    """Return the options of the DAG that is submitted which were set and concern workers or the store."""
+    values = {
         "fail_fast": None if options.fail_fast else False,
         "max_active_runs": options.max_active_runs,
         "keep": None if options.keep == "all" else options.keep,
-        "hooks": _hooks({"success": options.on_success, "failure": options.on_failure}, table, ()),
+        "hooks": _hooks({"success": options.on_success, "failure": options.on_failure}, pool, ()),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _as_json(value: Any) -> Any:
@@ -234,7 +233,6 @@ def _name(kind: type[BaseException]) -> str:
 
 
 def _hooks(
-    named: dict[str, Callable[..., object] | None], table: FunctionPool, by_value: tuple[str, ...]
+    named: dict[str, Callable[..., object] | None], pool: FunctionPool, by_value: tuple[str, ...]
 ) -> dict[str, int] | None:
-    found = {name: table.number(hook, by_value) for name, hook in named.items() if hook is not None}
-    return found or None
+    return {name: pool.number(hook, by_value) for name, hook in named.items() if hook is not None} or None

@@ -4,7 +4,7 @@ A task's ``queue=`` wins. Else its taints name the queue: sorted and joined with
 ``("ssd", "gpu")`` waits on ``gpu+ssd``. A task with neither waits on the default queue. Where queues have
 other names, `queues` maps sets of taints to them: ``{frozenset({"gpu"}): "nvidia"}``.
 
-A worker that tolerates taints may run whatever has no others: with gpu and ssd it consumes the default
+A worker that tolerates taints may run tasks that have no others: with gpu and ssd it consumes the default
 queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
 """
 
@@ -34,23 +34,21 @@ def queue_for(
 
 
 def queues_of(plan: Plan) -> frozenset[str]:
-    """Return all queues that must be consumed by some worker, else `plan` never ends."""
-    found = {step.queue for body in plan.bodies for step in body.steps}
-    for body in plan.bodies:
-        found |= {body.queue_open, body.queue_close}
-    return frozenset(found)
+    """Return the queues that workers must consume for `plan` to end."""
+    of_steps = {step.queue for body in plan.bodies for step in body.steps}
+    return frozenset(of_steps.union(*({body.queue_open, body.queue_close} for body in plan.bodies)))
 
 
 def tolerated(
     tolerations: Iterable[str],
-    known: Iterable[str],
+    among: Iterable[str],
     *,
     default: str = DEFAULT,
     queues: Queues | None = None,
 ) -> list[str]:
-    """Return which of the `known` queues a worker with these tolerations consumes, in their order."""
+    """Return the queues `among` these that a worker with these tolerations consumes, in their order."""
     allowed = frozenset(tolerations)
     needs: dict[str, frozenset[str]] = {}
     for taints, name in (queues or {}).items():
         needs[name] = needs.get(name, frozenset()) | taints
-    return [name for name in known if name == default or needs.get(name, frozenset(name.split(JOINT))) <= allowed]
+    return [name for name in among if name == default or needs.get(name, frozenset(name.split(JOINT))) <= allowed]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
@@ -18,16 +18,15 @@ MOST_INPUTS: Final = 16
 
 
 def topology(plan: Plan) -> Topology:
-    """Return the topology of `plan`, worked out once; it is shared, so nobody may change it."""
+    """Return the topology of `plan`, worked out once and shared, so that it must not be changed."""
     if "topology" not in plan.memo:
         plan.memo["topology"] = _topology(plan)
-    made: Topology = plan.memo["topology"]
-    return made
+    return cast(Topology, plan.memo["topology"])
 
 
 @dataclass(slots=True)
-class _Waits:
-    """What a step waits for: whole steps, items of fan-outs, and, with one ``^`` less, outer tokens."""
+class _Needs:
+    """What a step needs: whole steps, items of fan-outs, and, with one ``^`` less, outer tokens; `read` are steps."""
 
     steps: set[int] = field(default_factory=set)
     items: set[int] = field(default_factory=set)
@@ -35,70 +34,66 @@ class _Waits:
     read: set[int] = field(default_factory=set)
 
     def add(self, token: str) -> None:
+        step = step_of(token)
         if token[0] == "^":
             self.outer.add(token[1:])
-        else:
-            step = step_of(token)
-            if step is not None:
-                self.steps.add(step)
+        elif step is not None:
+            self.steps.add(step)
 
-    def note(self, token: str) -> None:
-        """Remember whose output is read."""
+    def note_read(self, token: str) -> None:
         step = step_of(token)
         if step is not None:
             self.read.add(step)
 
 
 def _topology(plan: Plan) -> Topology:
-    above = _openers(plan)
+    around = {
+        step.target: number for number, body in enumerate(plan.bodies) for step in body.steps if step.kind == "dag"
+    }
     outer: dict[int, set[str]] = {}
-    result = list[Mapping[int, StepEntry]]()
+    tables = list[Mapping[int, StepEntry]]()
     # A body has a greater index than the one around it.
     for number in reversed(range(len(plan.bodies))):
         body = plan.bodies[number]
-        waits = [_waits(step, body, outer) for step in body.steps]
-        outer[number] = set().union(*(found.outer for found in waits), _outer_of(_results(body)))
-        result.append(_table(plan, number, waits, above))
-    result.reverse()
-    return result
+        needs = [_needs(step, body, outer) for step in body.steps]
+        handed_up = {token[1:] for expr in _results(body) for token, _ in tokens(expr) if token[0] == "^"}
+        outer[number] = handed_up.union(*(each.outer for each in needs))
+        tables.append(_table(plan, number, needs, around))
+    tables.reverse()
+    return tables
 
 
-def _openers(plan: Plan) -> dict[int, int]:
-    """Return for each inner body the number of the body around it."""
-    return {step.target: number for number, body in enumerate(plan.bodies) for step in body.steps if step.kind == "dag"}
-
-
-def _waits(step: Step, body: Body, outer: dict[int, set[str]]) -> _Waits:
-    found = _Waits(steps=set(step.after))
+def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
+    needs = _Needs(steps=set(step.after))
     for _, expr in step.arguments:
         for token, reading in tokens(expr):
             source = step_of(token) if reading == "each" else None
-            found.note(token)
+            needs.note_read(token)
             if source is None:
-                found.add(token)
+                needs.add(token)
             elif body.steps[source].over is not None:
-                found.items.add(source)
+                needs.items.add(source)
     if step.kind == "dag":
         for token in outer[step.target]:
-            found.add(token)
-            found.note(token)
+            needs.add(token)
+            needs.note_read(token)
     if step.over is not None:
-        found.note(step.over)
-    # Whoever waits for items of a fan-out, and for nothing else, knows with the first of them that the list which
-    # that one counts is there; who waits for other steps too might be opened by those before there is a list.
-    if step.over is not None and (not found.items or found.steps or step.over[0] == "^"):
-        found.add(step.over)
-    return found
+        needs.note_read(step.over)
+        # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
+        # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
+        if not needs.items or needs.steps or step.over[0] == "^":
+            needs.add(step.over)
+    return needs
 
 
-def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) -> Mapping[int, StepEntry]:
+def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int]) -> Mapping[int, StepEntry]:
     body = plan.bodies[number]
     after: list[list[int]] = [[] for _ in body.steps]
     items_after: list[list[int]] = [[] for _ in body.steps]
-    for index, found in enumerate(waits):
-        for source in found.steps:
+    for index, each in enumerate(needs):
+        for source in each.steps:
             after[source].append(index)
-        for source in found.items:
+        for source in each.items:
             items_after[source].append(index)
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
@@ -107,21 +102,21 @@ def _table(plan: Plan, number: int, waits: list[_Waits], above: dict[int, int]) 
             queue=step.queue,
             body=step.target if step.kind == "dag" else -1,
             over=step.over or "",
-            waits=len(waits[index].steps),
-            item_waits=len(waits[index].items),
+            waits=len(needs[index].steps),
+            item_waits=len(needs[index].items),
             successors=after[index],
             item_successors=items_after[index],
-            inputs=_whole((expr for _, expr in step.arguments), plan, number, above),
+            inputs=_whole((expr for _, expr in step.arguments), plan, number, around),
             item_inputs=_by_item(step),
-            reads=sorted(waits[index].read) if readers else (),
+            reads=sorted(needs[index].read) if readers else (),
             is_returned=index in returned,
             **_policies(step),
         )
         for index, step in enumerate(body.steps)
     }
-    first = [index for index, found in enumerate(waits) if not found.steps and not found.items]
+    first = [index for index, each in enumerate(needs) if not each.steps and not each.items]
     table[START] = StepEntry(body.queue_open, successors=first, **(_of_run(plan) if number == 0 else {}))
-    table[CLOSE] = StepEntry(body.queue_close, inputs=_whole(_results(body), plan, number, above))
+    table[CLOSE] = StepEntry(body.queue_close, inputs=_whole(_results(body), plan, number, around))
     return table
 
 
@@ -162,32 +157,28 @@ def _results(body: Body) -> Iterator[Expr]:
         yield body.returns
 
 
-def _outer_of(exprs: Iterable[Expr]) -> set[str]:
-    return {token[1:] for expr in exprs for token, _ in tokens(expr) if token[0] == "^"}
-
-
-def _whole(exprs: Iterable[Expr], plan: Plan, number: int, above: dict[int, int]) -> list[str]:
-    found: dict[str, None] = {}
+def _whole(exprs: Iterable[Expr], plan: Plan, number: int, around: dict[int, int]) -> list[str]:
+    inputs: dict[str, None] = {}
     for expr in exprs:
         for token, reading in tokens(expr):
-            if reading == "whole" and _is_plain(token, plan, number, above):
-                found[token] = None
-                if len(found) > MOST_INPUTS:
+            if reading == "whole" and _is_plain(token, plan, number, around):
+                inputs[token] = None
+                if len(inputs) > MOST_INPUTS:
                     return []
-    return list(found)
+    return list(inputs)
 
 
-def _is_plain(token: str, plan: Plan, number: int, above: dict[int, int]) -> bool:
+def _is_plain(token: str, plan: Plan, number: int, around: dict[int, int]) -> bool:
     levels, name = level(token)
     for _ in range(levels):
-        number = above[number]
+        number = around[number]
     step = step_of(name)
     return step is None or plan.bodies[number].steps[step].over is None
 
 
 def _by_item(step: Step) -> list[str]:
-    read = (tokens(expr) for _, expr in step.arguments)
-    return list(dict.fromkeys(token for found in read for token, reading in found if reading == "each"))
+    read = (pair for _, expr in step.arguments for pair in tokens(expr))
+    return list(dict.fromkeys(token for token, reading in read if reading == "each"))
 
 
 GROUPS: Final = 4
@@ -196,7 +187,7 @@ STEPS: Final = 1000
 
 
 def join_of(plan: Plan, body: int, step: int) -> int | None:
-    """Return the step that starts as soon as the fan-out `step` is complete; None if there is no such one.
+    """Return the step that starts as soon as the fan-out `step` is complete; None if none does.
 
     It runs once, it is the only step that waits for all items, and whatever else it waits for was complete
     before the fan-out could open: the list that is fanned out, say.
@@ -258,17 +249,16 @@ def _before(plan: Plan, body: int) -> list[list[int]]:
             for following in (*table[index].successors, *table[index].item_successors):
                 before[following].append(index)
         plan.memo[key] = before
-    found: list[list[int]] = plan.memo[key]
-    return found
+    return cast("list[list[int]]", plan.memo[key])
 
 
 def _ancestors(before: list[list[int]], step: int, least: int) -> set[int]:
     # Steps stand in topological order, so that below `least` there is nothing to find.
-    found: set[int] = set()
+    ancestors: set[int] = set()
     waiting = [step]
     while waiting:
         for other in before[waiting.pop()]:
-            if other >= least and other not in found:
-                found.add(other)
+            if other >= least and other not in ancestors:
+                ancestors.add(other)
                 waiting.append(other)
-    return found
+    return ancestors

@@ -100,17 +100,22 @@ class Ledger:
         for entry in os.scandir(self._orders):
             yield entry.name, Order.parse(entry.name)
 
-    def accept(self, name: str) -> bool:
-        """Take an order; False where another process took it."""
+    def accept(self, name: str, pid: int) -> bool:
+        """Take an order for a process; False where another one took it."""
         try:
-            os.rename(self._orders / name, self._deaths / name)
+            os.rename(self._orders / name, self._deaths / f"{name}-{pid}")
         except FileNotFoundError:
             return False
         return True
 
     def has_died(self, name: str) -> bool:
         """Return whether a process followed this order."""
-        return (self._deaths / name).exists()
+        return any(path.name.startswith(name) for path in self._deaths.iterdir())
+
+    def dead_workers(self) -> set[int]:
+        """Return the ids of main processes that followed an order, although some may still live for a moment."""
+        paths = [path.name for path in self._deaths.iterdir() if Order.parse(path.name).place == "main"]
+        return {int(name.rpartition("-")[2]) for name in paths}
 
     def withdraw(self, place: Place | None = None) -> None:
         """Take back the orders that no process has followed."""
@@ -163,7 +168,7 @@ class DeathOrders:
         for name, order in self._ledger.pending():
             if (order.operation, order.moment, order.place) == (operation, moment, place):
                 self._seen[me, name, moment] += 1
-                if self._seen[me, name, moment] >= order.count and self._ledger.accept(name):
+                if self._seen[me, name, moment] >= order.count and self._ledger.accept(name, me):
                     die(place)
 
 

@@ -93,7 +93,8 @@ class FaultyCluster:
     @property
     def workers(self) -> tuple[FaultyWorker, ...]:
         """Return the workers that run now."""
-        return tuple(worker for worker in self._workers if worker.process.is_alive)
+        dead = self.ledger.dead_workers()
+        return tuple(each for each in self._workers if each.process.is_alive and each.process.pid not in dead)
 
     def start_worker(self, skew_seconds: float = 0.0) -> FaultyWorker:
         """Start a worker, whose clock may be ahead, and wait until it consumes."""
@@ -131,11 +132,11 @@ class FaultyCluster:
 
     def replenish(self, workers: int, skew_seconds: float = 0.0) -> int:
         """Start workers until there are this many again; return how many were started."""
-        gone = [worker for worker in self._workers if not worker.process.is_alive]
-        for worker in gone:
+        alive = self.workers
+        for worker in [worker for worker in self._workers if worker not in alive]:
             self.end_worker(worker)
             self._workers.remove(worker)
-        missing = max(0, workers - len(self._workers))
+        missing = max(0, workers - len(alive))
         with ExitStack() as booting:
             for _ in range(missing):
                 booting.enter_context(self.starting_worker(skew_seconds))

@@ -17,7 +17,7 @@ def seeds(parts: int) -> list[int]:
 
 @task
 def hits(seed: int, throws: int) -> int:
-    """How many of the throws hit; the same ones for the same seed."""
+    """Return the number of hits; the same for the same seed."""
     draw = random.Random(seed)
     return sum(draw.random() ** 2 + draw.random() ** 2 <= 1 for _ in range(throws))
 
@@ -29,5 +29,5 @@ def ratio(found: list[int], throws: int) -> float:
 
 @dag
 def pi(parts: int, throws: int) -> float:
-    """Pi, from so many parts of so many throws each; parts are worked on side by side."""
+    """Approximate pi, from parts that are computed in parallel."""
     return ratio([hits(seed, throws) for seed in seeds(parts)], throws)

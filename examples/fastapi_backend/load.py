@@ -20,12 +20,12 @@ TLS = ssl.create_default_context()  # one for all clients: making it takes longe
 
 
 def client(url: str) -> httpx.AsyncClient:
-    """Return a client with a connection of its own: one for all would be what is measured."""
+    """Return a client with a connection of its own: a shared one would be the bottleneck."""
     return httpx.AsyncClient(base_url=url, timeout=60, verify=TLS)
 
 
 async def submit(url: str, keys: Iterator[str], taken: list[float], ids: dict[str, str]) -> None:
-    """One client: it submits for one key after the other, and does not wait for results."""
+    """Submit, as one client, for one key after the other, without waiting for results."""
     async with client(url) as http:
         for key in keys:
             began = time.perf_counter()
@@ -35,7 +35,7 @@ async def submit(url: str, keys: Iterator[str], taken: list[float], ids: dict[st
 
 
 async def fetch(url: str, ids: Iterator[str], found: list[float]) -> None:
-    """One client: it waits for the results of one run after the other."""
+    """Wait, as one client, for the results of one run after the other."""
     async with client(url) as http:
         for run_id in ids:
             while (answer := await http.get(f"/runs/{run_id}/result", params={"wait": 30})).status_code == 202:
@@ -44,7 +44,7 @@ async def fetch(url: str, ids: Iterator[str], found: list[float]) -> None:
 
 
 async def load(url: str, runs: int, clients: int) -> None:
-    """Submit `runs` runs from `clients` clients at once, fetch all results, and say how long it took."""
+    """Submit `runs` runs from `clients` clients at once, fetch all results, and print how long it took."""
     keys, taken, ids, found = [uuid.uuid4().hex for _ in range(runs)], list[float](), dict[str, str](), list[float]()
     began = time.perf_counter()
     left = iter(keys)  # each client takes the next one that is left

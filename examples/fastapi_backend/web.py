@@ -36,11 +36,11 @@ ANSWERS: dict[type[errors.DagceleryError], int] = {
     errors.StoreUnavailable: 503,
     errors.BrokerUnavailable: 503,
 }
-"""The status that an error becomes; subclasses that are not named are answered like their base."""
+"""The status code for an error; subclasses that are not listed get that of their base."""
 
 
 class Wanted(BaseModel):
-    """What an estimate is made of. It is checked here: dagcelery does not look at annotations."""
+    """The parameters of an estimate. They are checked here, since dagcelery does not check annotations."""
 
     model_config = ConfigDict(extra="forbid")
     parts: int = Field(default=10, ge=1, le=10_000)
@@ -49,7 +49,7 @@ class Wanted(BaseModel):
 
 @app.exception_handler(errors.DagceleryError)
 async def answer(request: Request, error: errors.DagceleryError) -> JSONResponse:
-    """Tell clients what was wrong with their request; what is wrong here goes into the log, and not to them."""
+    """Tell clients about mistakes in their requests; errors on this side only go into the log."""
     status = next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), 500)
     told = {"error": type(error).__name__}
     if status < 500:
@@ -61,7 +61,7 @@ async def answer(request: Request, error: errors.DagceleryError) -> JSONResponse
 
 @app.get("/health")
 async def health() -> dict[str, bool]:
-    """Whether this process reaches the store; 503 if it does not."""
+    """Return whether this process reaches the store; 503 if it does not."""
     await aruns(limit=1)
     return {"well": True}
 
@@ -70,7 +70,7 @@ async def health() -> dict[str, bool]:
 async def submit(
     wanted: Wanted, response: Response, idempotency_key: Annotated[str, Header(min_length=1, max_length=200)]
 ) -> dict[str, str]:
-    """Start an estimate. Again with the same key it answers the same run; 409 if anything else is wanted then."""
+    """Start an estimate. With the same key again, return the same run; 409 if the parameters differ."""
     run = await asubmit(estimate, wanted.model_dump(), key=idempotency_key, deadline=3600)
     response.headers["Location"] = f"/runs/{run.id}"
     return {"id": run.id}
@@ -78,19 +78,19 @@ async def submit(
 
 @app.get("/runs/{run_id}")
 async def status(run_id: str) -> dict[str, Any]:
-    """How far the run and each of its nodes is, and why a node waits."""
+    """Return the progress of the run and of each node, and why a node waits."""
     return (await Run[float](run_id).astatus()).to_dict()
 
 
 @app.get("/runs/{run_id}/result")
 async def result(run_id: str, wait: Annotated[float, Query(ge=0, le=30)] = 0) -> dict[str, float]:
-    """The result, once it is there; up to `wait` seconds are waited for it, then the answer is 202."""
+    """Return the result; wait for it up to `wait` seconds, then answer 202."""
     return {"result": await Run[float](run_id).aresult(timeout=wait)}
 
 
 @app.post("/runs/{run_id}/cancel")
 async def cancel(run_id: str) -> dict[str, str]:
-    """End the run; one that is over stays what it is."""
+    """Cancel the run; one that is over does not change."""
     return {"state": await Run[float](run_id).acancel("by a client")}
 
 
@@ -99,7 +99,7 @@ async def watched(
 ) -> tuple[Run[float], str]:
     """Find a run before its stream begins, while there can still be another answer.
 
-    204 keeps a browser, which comes back whenever a stream ends, from asking for ever once it has seen the end.
+    A browser reconnects whenever a stream ends; 204 stops it once it has seen the end.
     """
     run: Run[float] = Run(run_id)
     if (await run.await_(timeout=0)).is_end:
@@ -111,7 +111,7 @@ async def watched(
 
 @app.get("/runs/{run_id}/events", response_class=EventSourceResponse)
 async def events(found: Annotated[tuple[Run[float], str], Depends(watched)]) -> AsyncIterator[ServerSentEvent]:
-    """Tell what happens until the run is over, as server-sent events."""
+    """Send events until the run is over, as server-sent events."""
     run, after = found
     async for event in run.aevents(after):
         yield ServerSentEvent(data=event.to_dict(), event=event.kind, id=event.position)

@@ -17,7 +17,7 @@ def say_hello_world() -> None:
 
 @DAG
 def hello_world_pipeline() -> None:
-    """One task that gives nothing back."""
+    """Call one task, which returns nothing."""
     say_hello_world()
 
 

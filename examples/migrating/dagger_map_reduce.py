@@ -14,26 +14,26 @@ from dagcelery.compat.dagger.runtime.local import invoke
 
 @task()
 def generate_numbers(seed: int) -> list[int]:
-    """Return a list whose length nobody knows before."""
+    """Return a list whose length is not known beforehand."""
     random.seed(seed)
     return list(range(random.randint(3, 20)))
 
 
 @task()
 def raise_number(n: int, exponent: int) -> int:
-    """Runs once for each number."""
+    """Raise a number; executed once for each."""
     return int(n**exponent)
 
 
 @task()
 def sum_numbers(numbers: list[int]) -> int:
-    """Takes all results."""
+    """Add up all results."""
     return sum(numbers)
 
 
 @DAG()
 def map_reduce_pipeline(seed: int, exponent: int) -> int:
-    """A comprehension is a map."""
+    """Map over the numbers with a comprehension."""
     return sum_numbers([raise_number(n=partition, exponent=exponent) for partition in generate_numbers(seed)])
 
 

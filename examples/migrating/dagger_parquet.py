@@ -28,13 +28,13 @@ def slope(training: pd.DataFrame) -> float:
 
 @task
 def error(testing: pd.DataFrame, slope: float) -> float:
-    """Say how wrong it is."""
+    """Return the error."""
     return float((testing["y"] - slope * testing["x"]).abs().max())
 
 
 @DAG
 def learn(rows: int) -> dict[str, float]:
-    """Give back two outputs, which `invoke` calls key_slope and key_error."""
+    """Return two outputs, which `invoke` calls key_slope and key_error."""
     datasets = split_training_test_datasets(rows)
     found = slope(datasets["training"])
     return {"slope": found, "error": error(datasets["testing"], found)}

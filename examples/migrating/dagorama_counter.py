@@ -21,7 +21,7 @@ class MyTask(DAGDefinition):
 
     @dagorama().syncfn
     def entrypoint(self) -> Counter[int]:
-        """Say what there is to do; the calls are promises."""
+        """Start the work; the calls return promises."""
         results = [self.perform_work(i) for i in range(4)]
 
         return self.rollup_statuses(results)

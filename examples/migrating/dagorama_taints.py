@@ -17,7 +17,7 @@ class Inference(DAGDefinition):
 
     @dagorama().syncfn
     def entrypoint(self, prompt: str) -> str:
-        """Branch on values: they are here when this is executed."""
+        """Branch on values, which exist when this is executed."""
         return self.generate(prompt) if prompt else ""
 
     @dagorama(taint_name="GPU").syncfn

@@ -47,7 +47,7 @@ def stage_6() -> None:
 
 
 def build_pipeline() -> Pipeline:
-    """Say which stage comes after which."""
+    """Order the stages."""
     stage1 = stage_1()
     stage2 = stage_2()
     stage3 = stage_3().after(stage2)

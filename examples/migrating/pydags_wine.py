@@ -20,7 +20,7 @@ Row = list[float]
 
 
 class DataIngestor(RedisStage):
-    """Makes what is told of bottles: three kinds of wine, and what was measured of each."""
+    """Makes data of bottles: three kinds of wine, with measurements of each."""
 
     @staticmethod
     def make_data() -> tuple[list[Row], list[int]]:
@@ -38,7 +38,7 @@ class DataIngestor(RedisStage):
 
 
 class DataPreprocessor(RedisStage):
-    """Scales each column to 0..1, and keeps a fifth for the test."""
+    """Scales each column to 0..1, and sets a fifth apart for the test."""
 
     @staticmethod
     def normalize(features: list[Row]) -> list[Row]:
@@ -48,7 +48,7 @@ class DataPreprocessor(RedisStage):
         return [[(x - low) / span for x, (low, span) in zip(row, spans, strict=True)] for row in features]
 
     def run(self, *args: Any, **kwargs: Any) -> None:
-        """Read what the stage before wrote, and write for the one after."""
+        """Read the data of the stage before, and write for the one after."""
         features = self.normalize(self.read("features"))
         targets = self.read("targets")
         at = len(features) // 5
@@ -58,20 +58,20 @@ class DataPreprocessor(RedisStage):
 
 
 class ModelTrainer(RedisStage):
-    """Learns the middle of each kind."""
+    """Learns the centre of each kind."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.model: dict[int, Row] = {}
 
     def train_model(self, xtr: list[Row], ytr: list[int]) -> None:
-        """Find the middles."""
+        """Find the centres."""
         for kind in set(ytr):
             rows = [row for row, target in zip(xtr, ytr, strict=True) if target == kind]
             self.model[kind] = [fmean(column) for column in zip(*rows, strict=True)]
 
     def guess(self, row: Row) -> int:
-        """Return the kind whose middle is the nearest."""
+        """Return the kind whose centre is nearest."""
         return min(self.model, key=lambda kind: sum((a - b) ** 2 for a, b in zip(row, self.model[kind], strict=True)))
 
     def run(self, *args: Any, **kwargs: Any) -> None:

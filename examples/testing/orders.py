@@ -29,6 +29,6 @@ def day(orders: list[int]) -> dict[str, object]:
 
 
 def close_of_business(orders: list[int]) -> str:
-    """What the shop's own code does: it submits a DAG, and waits for it."""
+    """Submit a DAG and wait for it, as the shop's own code does."""
     booked = day.submit(orders=orders).result(timeout=60)
     return f"{booked['total']} cents"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from celery import Celery
 from click.testing import CliRunner
 
-from dagcelery import Pipeline, ReturnDeserializedOutputs, Run, RunState, dag, errors, invoke, stage, task
+from dagcelery import Pipeline, ReturnDeserializedOutputs, RunState, dag, invoke, stage, task
 from dagcelery.cli import dag as program
 from dagcelery.compat.dagger import FromParam, FromReturnValue, Task, dsl
 from dagcelery.compat.dagger.runtime import cli, local
@@ -105,12 +101,6 @@ def test_row_067_distributed_workers(tmp_path: Path, cluster: Cluster) -> None:
     assert len({*run.result(timeout=30), os.getpid()}) == 3
 
 
-def test_row_068_workers_inside_tests(cluster: Cluster) -> None:
-    run = dag(lambda n: [add(x, x) for x in numbers(n)]).submit(n=3)
-    assert run.result(timeout=30) == [0, 2, 4]
-    assert run.state is RunState.DONE
-
-
 class Doubled(DAGDefinition):
     def __init__(self, times: int = 2) -> None:
         self.times = times
@@ -135,38 +125,6 @@ def test_row_068_workers_that_end_when_nothing_is_left() -> None:
             for each in workers:
                 each.join()
         assert [resolve(*each) for each in found] == [6, 9, 12]
-
-
-@task
-async def fetched(x: int) -> int:
-    await asyncio.sleep(0)
-    return x + 1
-
-
-@dag
-async def chained(x: int) -> int:
-    return await fetched(await fetched(x))
-
-
-def test_row_069_async_tasks(cluster: Cluster) -> None:
-    assert invoke(chained, {"x": 1}) == 3
-    assert chained.submit(x=1).result(timeout=30) == 3
-
-
-def test_row_070_submit_from_another_process(cluster: Cluster) -> None:
-    program = "from acceptance.vocabulary import map_reduce; print(map_reduce.submit(n=5).id)"
-    environment = os.environ | cluster.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
-    assert Run(done.stdout.strip()).result(timeout=30) == 20, done.stderr
-
-
-def test_row_071_fetch_the_result_later(tmp_path: Path, cluster: Cluster) -> None:
-    run_id = hold.submit(folder=str(tmp_path)).id
-    with pytest.raises(errors.ResultTimeout):
-        Run(run_id).result(timeout=0)
-    (tmp_path / "go").touch()
-    assert Run[int](run_id).result(timeout=30) != os.getpid()
-    assert Run(run_id).state is RunState.DONE
 
 
 def test_row_072_eager_call(eager: Celery) -> None:

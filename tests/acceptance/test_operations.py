@@ -1,4 +1,4 @@
-"""Rows 92 to 101: operations and tools; row 98, reloading, is tests/workers/test_reloading.py."""
+"""Rows 92 to 101: operations and tools."""
 
 from __future__ import annotations
 

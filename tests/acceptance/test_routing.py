@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from dagcelery import Task, attach, dag, submit, task
+from dagcelery import Task, dag, task
 from dagcelery.compat.dagger import dsl
 from dagcelery.local import Cluster
 
@@ -32,28 +32,9 @@ def test_row_075_named_queue_for_a_task(eager: Celery) -> None:
     assert where(dag(lambda: double.options(queue="big")(1))) == {"double": "big"}
 
 
-def test_row_076_default_queue(cluster: Cluster) -> None:
-    assert where(double, x=1) == {"double": "celery"}
-    app = Celery("team", broker=cluster.broker_url)
-    app.conf.task_default_queue = "team"
-    team = attach(app, store_url=cluster.store_url, signing_key=cluster.signing_key)
-    run = submit(double, {"x": 1}, client=team)
-    assert [node.queue for node in run.status().nodes] == ["team"]
-    cluster.start_worker(1, queues=["team"])
-    assert run.result(timeout=30) == 2
-
-
 def test_row_077_taint(eager: Celery) -> None:
     assert where(task(taint="gpu")(identity), x=1) == {"identity": "gpu"}
     assert where(task(taint=("ssd", "gpu"))(identity), x=1) == {"identity": "gpu+ssd"}
-
-
-def test_row_078_toleration(cluster: Cluster) -> None:
-    run = task(taint="tpu")(identity).submit(x=1)
-    assert double.submit(x=1).result(timeout=30) == 2
-    assert run.status().nodes[0].done == 0
-    with worker(cluster, "--toleration", "tpu"):
-        assert run.result(timeout=30) == 1
 
 
 @pytest.mark.parametrize(

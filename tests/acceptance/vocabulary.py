@@ -60,16 +60,3 @@ def hold(folder: str) -> int:
 @dag
 def map_reduce(n: int) -> int:
     return total([double(x) for x in numbers(n)])
-
-
-@task
-def fixable(folder: str) -> str:
-    """Fail until somebody has repaired what is wrong."""
-    if not Path(folder, "fixed").exists():
-        raise OSError("not fixed")
-    return "fixed"
-
-
-@dag
-def until_fixed(folder: str) -> str:
-    return fixable(folder)

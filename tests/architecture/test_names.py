@@ -27,10 +27,6 @@ PUBLIC = {
 }
 
 
-def each_module() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
-
-
 @pytest.fixture(scope="module")
 def used() -> set[str]:
     """The dotted names that modules of the package import of each other, and those that users import."""
@@ -39,18 +35,19 @@ def used() -> set[str]:
     return by_others | {f"{found.__module__}.{found.__qualname__}" for found in by_users}
 
 
-@each_module()
-def test_a_module_opens_with_a_sentence(module: Module) -> None:
-    if module.text.strip():
-        told = ast.get_docstring(module.tree)
-        assert told, "it has no docstring"
-        assert told.partition("\n\n")[0].endswith((".", ":"))
+def opening(module: Module) -> str:
+    return (ast.get_docstring(module.tree) or "").partition("\n\n")[0]
 
 
-@each_module()
-def test_what_others_use_says_what_it_is(module: Module, used: set[str]) -> None:
-    names = [name for name in module.definitions() if f"{module.dotted}.{name.partition('.')[0]}" in used]
-    assert not [name for name in names if not module.docstring(name)]
+def test_a_module_opens_with_a_sentence() -> None:
+    with_text = [module for module in modules() if module.text.strip()]
+    assert not [module.name for module in with_text if not opening(module).endswith((".", ":"))]
+
+
+def test_what_others_use_says_what_it_is(used: set[str]) -> None:
+    definitions = [(module, name) for module in modules() for name in module.definitions()]
+    public = [(module, name) for module, name in definitions if f"{module.dotted}.{name.partition('.')[0]}" in used]
+    assert not [f"{module.name}: {name}" for module, name in public if not module.docstring(name)]
 
 
 def test_no_module_is_a_drawer() -> None:

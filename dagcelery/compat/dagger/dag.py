@@ -38,7 +38,7 @@ class DAG(model.DAG):
 
 
 def validate_parameters(inputs: Mapping[str, Source], params: Mapping[str, object]) -> None:
-    """Refuse parameters where one is missing, and warn where there is one too many.
+    """Refuse parameters if one is missing, and warn of superfluous ones.
 
     Raises InvalidParameters, which is a ValueError.
     """

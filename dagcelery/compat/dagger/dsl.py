@@ -1,4 +1,4 @@
-"""`dagger.dsl`: tasks and DAGs as decorated functions, in the bare form and in the called one."""
+"""`dagger.dsl`: tasks and DAGs as decorated functions, with bare and with called decorators."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def DAG(fn: Callable[..., Any] | None = None, /, *, runtime_options: Mapping[str
 
 
 def build(dag: DagFunction[..., Any]) -> BuiltDAG:
-    """Return the DAG that a decorated function describes, with py-dagger's names, and by its rules."""
+    """Return the DAG of a decorated function, with py-dagger's names and by its rules."""
     native = build_natively(dag)
     for source in native.outputs.values():
         rules.check_returned(source, native)

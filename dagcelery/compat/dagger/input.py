@@ -1,4 +1,4 @@
-"""`dagger.input`: where inputs come from."""
+"""`dagger.input`: sources of inputs."""
 
 from dagcelery.compat.dagger.rules import check_name
 from dagcelery.model import FromNodeOutput, FromParam

@@ -1,4 +1,4 @@
-"""`dagger.output`: which part of a task's returned value is kept."""
+"""`dagger.output`: parts of a task's return value."""
 
 from dagcelery.compat.dagger.rules import check_name
 from dagcelery.model import FromKey, FromProperty, FromReturnValue

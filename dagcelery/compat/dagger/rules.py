@@ -19,13 +19,13 @@ _SAY_NATIVELY: Final = "build it with dagcelery's own dag and task, where it may
 
 
 def check_name(kind: str, kinds: str, name: str, regex: str = NAME) -> None:
-    """Refuse a name that does not look as py-dagger's names do."""
+    """Refuse a name that py-dagger would not allow."""
     if not re.match(regex, name):
         raise InvalidDag(f"'{name}' is not a valid name for {kind}", f"{kinds} must comply with the regex {regex}")
 
 
 def check_task(task: Task) -> None:
-    """Check what can be known of a task without its siblings."""
+    """Check a task by itself, without its siblings."""
     _check_names(task)
     if task.partition_by_input and isinstance(task.inputs[task.partition_by_input], FromParam):
         raise InvalidDag(
@@ -57,7 +57,7 @@ def check_dag(dag: DAG) -> None:
 
 
 def check_arguments(node: Node) -> str | None:
-    """Check how a node was called in a DAG's body; return the one input that it is partitioned by."""
+    """Check the call of a node in a DAG's body; return the input that it is partitioned by, if any."""
     for name, source in node.inputs.items():
         if isinstance(source, ListOf | TupleOf) and any(isinstance(i, FromNodeOutput | Splice) for i in source.items):
             kind = "list" if isinstance(source, ListOf) else "tuple"
@@ -84,7 +84,7 @@ def check_arguments(node: Node) -> str | None:
 
 
 def check_returned(source: Source, dag: DAG) -> None:
-    """Check one output of what the body of a DAG returned: the output of a node, not of a partitioned one."""
+    """Check one output that a DAG's body returned: it must be that of a node which is not partitioned."""
     if isinstance(source, FromNodeOutput) and not _is_partitioned(dag.nodes[source.node]):
         return
     if isinstance(source, Literal):

@@ -1,4 +1,4 @@
-"""`dagmate.core`: workflows of a YAML file, or of a dict of that shape, made ready to run."""
+"""`dagmate.core`: workflows from a YAML file, or from a dict of the same form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dagorama.decorators`: methods of a definition that are executed by workers."""
+"""`dagorama.decorators`: methods of a definition that workers execute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUEUES: Final[dict[str, None]] = {}
 
 
 class Node(TaskFunction[P, T]):
-    """A decorated method. With ``greedy_execution=True`` a call is one of the method itself, wherever it is made."""
+    """A decorated method. With ``greedy_execution=True`` each call executes the method itself, at once."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         if kwargs.pop("greedy_execution", False):
@@ -30,7 +30,7 @@ class Node(TaskFunction[P, T]):
 
 
 class Decorator:
-    """What ``dagorama(...)`` returns: it decorates functions of either kind, its two methods those of one."""
+    """The decorator that ``dagorama(...)`` returns; its methods decorate only async functions, or only others."""
 
     def __init__(self, options: TaskOptions) -> None:
         self._options = options

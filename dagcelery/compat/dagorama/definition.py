@@ -1,4 +1,4 @@
-"""`dagorama.definition`: classes whose decorated methods are nodes, and what comes of them."""
+"""`dagorama.definition`: classes whose decorated methods are nodes, and the results of their runs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class DAGPromise:
 
 
 class DAGDefinition(Workflow, serializer=AsPickle()):
-    """Derive from it, decorate methods, one called `entrypoint` among them; values travel pickled.
+    """The base of definitions: decorate methods, including one called `entrypoint`; values are pickled.
 
-    An object that is called starts a run with the entrypoint's arguments, and returns an instance and a promise; it
-    returns something to await where the entrypoint is async.
+    Calling an object starts a run with the entrypoint's arguments, and returns an instance and a promise; if the
+    entrypoint is async, it returns an awaitable of both.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

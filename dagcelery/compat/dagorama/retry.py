@@ -1,4 +1,4 @@
-"""`dagorama.retry`: how often a node that failed is executed again."""
+"""`dagorama.retry`: policies for failed nodes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["ExponentialRetry", "RetryConfiguration", "StaticRetry"]
 
 
 class RetryConfiguration(ABC):
-    """What a node's `retry` may be."""
+    """A node's `retry`."""
 
     @abstractmethod
     def as_retry(self) -> Retry:
-        """Return the same as dagcelery says it.
+        """Return dagcelery's equivalent.
 
         Raises InvalidDag.
         """
@@ -23,13 +23,13 @@ class RetryConfiguration(ABC):
 
 @dataclass
 class StaticRetry(RetryConfiguration):
-    """At most `max_attempts` executions, the first one among them, with `interval` seconds in between."""
+    """At most `max_attempts` executions, including the first, with `interval` seconds in between."""
 
     max_attempts: int
     interval: float
 
     def as_retry(self) -> Retry:
-        """Return the same as dagcelery says it."""
+        """Return dagcelery's equivalent."""
         return Retry(self.max_attempts, static(self.interval))
 
 
@@ -41,5 +41,5 @@ class ExponentialRetry(RetryConfiguration):
     base_interval: float = 2
 
     def as_retry(self) -> Retry:
-        """Return the same as dagcelery says it; waits vary at random, and are at most an hour."""
+        """Return dagcelery's equivalent; waits vary randomly, and are at most an hour."""
         return Retry(self.max_attempts, exponential(self.base_interval, maximum=3600.0, factor=self.base_interval))

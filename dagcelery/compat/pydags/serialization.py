@@ -1,4 +1,4 @@
-"""`pydags.serialization`: objects to bytes and back; read only what you wrote yourself, since that can run code."""
+"""`pydags.serialization`: objects to bytes and back; read only your own bytes, since reading can run code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Serializer:
 
 
 class PickleSerializer(Serializer):
-    """Pickles; functions and classes of a script travel with their code."""
+    """With pickle; functions and classes of a script are included with their code."""
 
     serializer = AsPickle()
 
@@ -61,6 +61,6 @@ class CloudPickleSerializer(Serializer):
 
 
 class DillSerializer(Serializer):
-    """With dill, which has to be installed: the extra `dill`."""
+    """With dill, which needs the extra `dill`."""
 
     serializer = AsDill()

@@ -56,7 +56,7 @@ class LocalFunction:
     """A function that is written within the body, and the frame around it."""
 
     node: FunctionNode = field(compare=False)
-    frame: Frame = field(compare=False)
+    frame: CallFrame = field(compare=False)
     identity: tuple[int, int] = (0, 0)
 
 
@@ -71,12 +71,12 @@ AbstractValue: TypeAlias = Kind | Known | Uniform | Fixed | LocalFunction | Rest
 
 
 @dataclass
-class Frame:
+class CallFrame:
     """The variables of one call of a function; others are looked for in the functions around it, then in its module."""
 
     own: dict[str, AbstractValue]
     function: types.FunctionType
-    outer: Frame | None = None
+    outer: CallFrame | None = None
     changing: frozenset[str] = frozenset()
     """Names of which nothing is claimed, since functions within this one change them."""
 
@@ -118,7 +118,7 @@ def known(value: object) -> Known:
     return Known(value, id(value))
 
 
-def local_function(node: FunctionNode, frame: Frame) -> LocalFunction:
+def local_function(node: FunctionNode, frame: CallFrame) -> LocalFunction:
     """Return what stands for a function that is written within a body."""
     return LocalFunction(node, frame, (id(node), id(frame)))
 

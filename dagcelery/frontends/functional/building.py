@@ -23,7 +23,7 @@ from dagcelery.frontends.functional.questions import check_questions
 from dagcelery.frontends.functional.recorded import CalledDag, Parameter, Ref, Result
 from dagcelery.frontends.functional.sample_lengths import THREE, SampleLengths, other_samples
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import Numbering
+from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
 from dagcelery.model.rules import MOST_NESTED_DAGS
@@ -116,7 +116,7 @@ class _SampleRuns:
         self.free_variables = free_variables
         self.values = values
         self.name = name
-        self.numbering = Numbering()
+        self.table = ValueTable()
 
     def general(self) -> GeneralBody:
         """Return what the body says, of lists of any length. Raises InvalidDag."""
@@ -127,12 +127,12 @@ class _SampleRuns:
         return body
 
     def traced(self, samples: SampleLengths) -> tuple[Trace, Source]:
-        trace = Trace(samples, self.annotations, self.numbering, self.free_variables)
+        trace = Trace(samples, self.annotations, self.table, self.free_variables)
         trace.home = getattr(self.body, "__qualname__", "")
         with trace:
             symbols = {name: trace.output(Ref(Parameter(name))) for name in self.parameters}
             try:
-                returned = trace.source(_driven(self.body(**symbols, **self.values)))
+                returned = trace.source_of_returned(_driven(self.body(**symbols, **self.values)))
             except Exception as error:
                 if trace.refused is not None and error is not trace.refused:
                     raise trace.refused from None  # it is what led to this

@@ -22,7 +22,7 @@ from dagcelery.frontends.functional.questions import check_questions_of_task
 from dagcelery.frontends.functional.recorded import Call, CalledTask, Ref, Result, leaves, mapped
 from dagcelery.frontends.functional.sample_lengths import SampleLengths
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import Numbering
+from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.nodes import FromReturnValue, UniqueNames
 from dagcelery.model.serializers import Serializer
@@ -99,7 +99,7 @@ class DynamicTrace(Trace):
     is_dynamic = True
 
     def __init__(self, name: str) -> None:
-        super().__init__(_NO_SAMPLES, {}, Numbering())
+        super().__init__(_NO_SAMPLES, {}, ValueTable())
         self.name = name
         self.place = "the running task"
         self.home = name.rpartition(":")[2]
@@ -129,12 +129,12 @@ class DynamicTrace(Trace):
     def ended(self, returned: Any) -> Any:
         """Return what the task returned, or the graph that it stands for if there were calls."""
         # Whatever an iterator calls, it calls now; and it may give one object again and again, changed.
-        source = self.source(returned) if isinstance(returned, Iterator) else None
+        source = self.source_of_returned(returned) if isinstance(returned, Iterator) else None
         if self.refused is not None:
             raise self.refused
         if not self.calls:
             return source.value if isinstance(source, Literal) else returned
-        returns = source or self.source(returned)
+        returns = source or self.source_of_returned(returned)
         self.settle()
         return DynamicGraph(self.name, self.calls, returns)
 

@@ -30,7 +30,7 @@ from dagcelery.frontends.functional.recorded import (
     within_element,
 )
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import Numbering, ValueNumbers
+from dagcelery.frontends.functional.value_numbering import ValueNumbers, ValueTable
 from dagcelery.model.sources import Literal, Source
 from dagcelery.text import shown
 
@@ -172,7 +172,7 @@ def check_consistency(body: GeneralBody, trace: Trace, returned: Source) -> None
     """Raise InvalidDag unless a sample run made the very calls that `body` says for lists of its lengths."""
     actual = trace.numbers.of_calls()
     lengths = {trace.numbers.of(source): length for source, length in trace.lengths.items()}
-    general = ValueNumbers(body.calls, trace.numbering, lengths)
+    general = ValueNumbers(body.calls, trace.table, lengths)
     try:
         difference = _difference(body, general.of_calls(), trace, actual)
         if not difference and general.of(body.returns) != trace.numbers.of(returned):
@@ -203,15 +203,15 @@ def _difference(
     name = extra[0].callee.name
     alike = next((call for call in missing if call.callee.name == name), None)
     if alike is not None:
-        return _difference_of_call(extra[0], alike, trace.numbering)
+        return _difference_of_call(extra[0], alike, trace.table)
     return f"calls {name!r}" + (f" instead of {missing[0].callee.name!r}" if missing else " more often")
 
 
-def _difference_of_call(call: Call, other: Call, numbering: Numbering) -> str:
-    if numbering.callee(call.callee) != numbering.callee(other.callee):
+def _difference_of_call(call: Call, other: Call, table: ValueTable) -> str:
+    if table.callee(call.callee) != table.callee(other.callee):
         return f"calls {call.callee.name!r} with other options"
     for name, source in call.arguments.items():
         match source, other.arguments.get(name):
-            case Literal(value=one), Literal(value=two) if numbering.literal(one) != numbering.literal(two):
+            case Literal(value=one), Literal(value=two) if table.literal(one) != table.literal(two):
                 return f"gives {name!r} of {call.callee.name!r} {shown(one)} instead of {shown(two)}"
     return f"gives {call.callee.name!r} other arguments"

@@ -16,8 +16,8 @@ from dagcelery.frontends.functional.abstract_values import (
     PLAIN,
     TABLE,
     AbstractValue,
+    CallFrame,
     Fixed,
-    Frame,
     Known,
     LocalFunction,
     Rest,
@@ -104,11 +104,11 @@ class Interpreter:
         if node is None or len(self.functions) >= _DEEPEST or not self._follows(function):
             return PLAIN
         self.functions.append(function)
-        result = self._run(node, Frame(own, function))
+        result = self._run(node, CallFrame(own, function))
         self.functions.pop()
         return result
 
-    def _run(self, node: FunctionNode, frame: Frame) -> AbstractValue:
+    def _run(self, node: FunctionNode, frame: CallFrame) -> AbstractValue:
         declared = {each.arg for each in parameters_of(node.args)}
         rest = tuple((name, frame.own.pop(name)) for name in list(frame.own) if name not in declared)
         frame.changing = changed_within(node)
@@ -122,7 +122,7 @@ class Interpreter:
         returned = self._returned.pop()
         return PLAIN if is_generator(node) else joined([*returned, known(None)] if ends else returned)
 
-    def _bind(self, target: ast.expr, value: AbstractValue, frame: Frame, *, is_own: bool = True) -> None:
+    def _bind(self, target: ast.expr, value: AbstractValue, frame: CallFrame, *, is_own: bool = True) -> None:
         """Let the left side of an assignment stand for a value; a list that is not `is_own` has other names, too."""
         if isinstance(target, ast.Name):
             frame.put(target.id, value if is_own or not is_list(value) else PLAIN)
@@ -140,7 +140,7 @@ class Interpreter:
 
     # --- expressions ---
 
-    def _value(self, node: ast.expr, frame: Frame, *, is_used: bool = True) -> AbstractValue:
+    def _value(self, node: ast.expr, frame: CallFrame, *, is_used: bool = True) -> AbstractValue:
         """Follow an expression; return what it stands for."""
         self._expressions += 1
         if self._expressions > _MOST_EXPRESSIONS:
@@ -152,63 +152,63 @@ class Interpreter:
             self._ask(node)
         return value
 
-    def _renamed_value(self, node: ast.expr, frame: Frame) -> AbstractValue:
+    def _renamed_value(self, node: ast.expr, frame: CallFrame) -> AbstractValue:
         """Follow an expression whose value gets another name, by which it may be changed."""
         value = self._value(node, frame)
         frame.doubt(passed_on(node))
         return PLAIN if is_list(value) and not isinstance(node, _FRESH) else value
 
-    def _iterated_value(self, node: ast.expr, frame: Frame) -> AbstractValue:
+    def _iterated_value(self, node: ast.expr, frame: CallFrame) -> AbstractValue:
         """Follow an expression whose elements get names."""
         value = self._value(node, frame)
         if not isinstance(node, ast.Name):
             frame.doubt(passed_on(node))
         return value
 
-    def _show(self, node: ast.expr | None, frame: Frame) -> None:
+    def _show(self, node: ast.expr | None, frame: CallFrame) -> None:
         """Follow an expression that is only shown to people: what it asks changes nothing."""
         self._shown += 1
         if node is not None:
             self._value(node, frame)
         self._shown -= 1
 
-    def _of_parts(self, node: ast.AST, frame: Frame) -> AbstractValue:
+    def _of_parts(self, node: ast.AST, frame: CallFrame) -> AbstractValue:
         for part in ast.iter_child_nodes(node):
             if isinstance(part, ast.expr):
                 self._value(part, frame)
         return PLAIN
 
-    def _of_Constant(self, node: ast.Constant, frame: Frame) -> AbstractValue:
+    def _of_Constant(self, node: ast.Constant, frame: CallFrame) -> AbstractValue:
         return known(node.value)
 
-    def _of_Name(self, node: ast.Name, frame: Frame) -> AbstractValue:
+    def _of_Name(self, node: ast.Name, frame: CallFrame) -> AbstractValue:
         return frame.look(node.id)
 
-    def _of_NamedExpr(self, node: ast.NamedExpr, frame: Frame) -> AbstractValue:
+    def _of_NamedExpr(self, node: ast.NamedExpr, frame: CallFrame) -> AbstractValue:
         value = self._renamed_value(node.value, frame)
         frame.put(node.target.id, value)
         return value
 
-    def _of_Await(self, node: ast.Await, frame: Frame) -> AbstractValue:
+    def _of_Await(self, node: ast.Await, frame: CallFrame) -> AbstractValue:
         return self._value(node.value, frame)
 
-    def _of_Attribute(self, node: ast.Attribute, frame: Frame) -> AbstractValue:
+    def _of_Attribute(self, node: ast.Attribute, frame: CallFrame) -> AbstractValue:
         return attribute_of(self._value(node.value, frame), node.attr)
 
-    def _of_Subscript(self, node: ast.Subscript, frame: Frame) -> AbstractValue:
+    def _of_Subscript(self, node: ast.Subscript, frame: CallFrame) -> AbstractValue:
         value, _ = self._value(node.value, frame), self._value(node.slice, frame)
         index = node.slice.value if isinstance(node.slice, ast.Constant) else None
         if isinstance(value, Fixed) and isinstance(index, int) and -len(value.items) <= index < len(value.items):
             return value.items[index]
         return PLAIN if isinstance(node.slice, ast.Slice) or isinstance(value, Known) else item_of(value)
 
-    def _of_IfExp(self, node: ast.IfExp, frame: Frame) -> AbstractValue:
+    def _of_IfExp(self, node: ast.IfExp, frame: CallFrame) -> AbstractValue:
         holds = truth(self._value(node.test, frame))
         if holds is not None:
             return self._value(node.body if holds else node.orelse, frame)
         return joined([self._value(node.body, frame), self._value(node.orelse, frame)])
 
-    def _of_BoolOp(self, node: ast.BoolOp, frame: Frame) -> AbstractValue:
+    def _of_BoolOp(self, node: ast.BoolOp, frame: CallFrame) -> AbstractValue:
         values: list[AbstractValue] = []
         for each in node.values:
             values.append(self._value(each, frame))
@@ -216,15 +216,15 @@ class Interpreter:
                 break  # the others are not looked at
         return joined([each for each in values[:-1] if truth(each) is None] + values[-1:])
 
-    def _of_UnaryOp(self, node: ast.UnaryOp, frame: Frame) -> AbstractValue:
+    def _of_UnaryOp(self, node: ast.UnaryOp, frame: CallFrame) -> AbstractValue:
         holds = truth(self._value(node.operand, frame))
         return known(not holds) if isinstance(node.op, ast.Not) and holds is not None else PLAIN
 
-    def _of_Compare(self, node: ast.Compare, frame: Frame) -> AbstractValue:
+    def _of_Compare(self, node: ast.Compare, frame: CallFrame) -> AbstractValue:
         one, *others = [self._value(each, frame) for each in (node.left, *node.comparators)]
         return compared(one, node.ops[0], others[0]) if len(others) == 1 else PLAIN
 
-    def _of_Tuple(self, node: ast.Tuple | ast.List, frame: Frame) -> AbstractValue:
+    def _of_Tuple(self, node: ast.Tuple | ast.List, frame: CallFrame) -> AbstractValue:
         values = tuple([self._value(each, frame) for each in node.elts])
         if any(isinstance(each, ast.Starred) for each in node.elts):
             return PLAIN
@@ -232,29 +232,29 @@ class Interpreter:
 
     _of_List = _of_Tuple
 
-    def _of_Dict(self, node: ast.Dict | ast.Set, frame: Frame) -> AbstractValue:
+    def _of_Dict(self, node: ast.Dict | ast.Set, frame: CallFrame) -> AbstractValue:
         self._of_parts(node, frame)
         return TABLE
 
     _of_Set = _of_Dict
 
-    def _of_Lambda(self, node: ast.Lambda, frame: Frame) -> AbstractValue:
+    def _of_Lambda(self, node: ast.Lambda, frame: CallFrame) -> AbstractValue:
         return local_function(node, frame)
 
-    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, frame: Frame) -> AbstractValue:
+    def _of_ListComp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, frame: CallFrame) -> AbstractValue:
         element = self._value(node.elt, self._inner_frame(node.generators, frame))
         return TABLE if isinstance(node, ast.SetComp) else Uniform(element)
 
     _of_GeneratorExp = _of_SetComp = _of_ListComp
 
-    def _of_DictComp(self, node: ast.DictComp, frame: Frame) -> AbstractValue:
+    def _of_DictComp(self, node: ast.DictComp, frame: CallFrame) -> AbstractValue:
         inner = self._inner_frame(node.generators, frame)
         self._value(node.key, inner)
         self._value(node.value, inner)
         return TABLE
 
-    def _inner_frame(self, generators: Iterable[ast.comprehension], frame: Frame) -> Frame:
-        inner = Frame({}, frame.function, frame)
+    def _inner_frame(self, generators: Iterable[ast.comprehension], frame: CallFrame) -> CallFrame:
+        inner = CallFrame({}, frame.function, frame)
         for each in generators:
             self._bind(each.target, item_of(self._iterated_value(each.iter, inner)), inner, is_own=False)
             for test in each.ifs:
@@ -263,7 +263,7 @@ class Interpreter:
 
     # --- calls ---
 
-    def _of_Call(self, node: ast.Call, frame: Frame) -> AbstractValue:
+    def _of_Call(self, node: ast.Call, frame: CallFrame) -> AbstractValue:
         callee = self._value(node.func, frame)
         is_shown = is_message(node.func, callee)
         self._shown += is_shown
@@ -316,11 +316,11 @@ class Interpreter:
             return PLAIN
         own = bound(callee.node.args, arguments, named)
         self._local_calls += 1
-        result = self._run(callee.node, Frame(own, callee.frame.function, callee.frame))
+        result = self._run(callee.node, CallFrame(own, callee.frame.function, callee.frame))
         self._local_calls -= 1
         return result
 
-    def _call_method(self, method: ast.Attribute, arguments: Sequence[AbstractValue], frame: Frame) -> None:
+    def _call_method(self, method: ast.Attribute, arguments: Sequence[AbstractValue], frame: CallFrame) -> None:
         if isinstance(method.value, ast.Name) and method.attr in GROWING and len(arguments) == 1:
             holder = frame.look(method.value.id)
             if is_list(holder):
@@ -356,88 +356,88 @@ class Interpreter:
 
     # --- statements ---
 
-    def _block(self, statements: Iterable[ast.stmt], frame: Frame) -> bool:
+    def _block(self, statements: Iterable[ast.stmt], frame: CallFrame) -> bool:
         """Follow statements; return whether what comes after them is reached."""
         return all(self._statement(each, frame) for each in statements)
 
-    def _statement(self, node: ast.stmt, frame: Frame) -> bool:
+    def _statement(self, node: ast.stmt, frame: CallFrame) -> bool:
         """Follow a statement; return whether the next one is reached, which most do not prevent."""
         follow = getattr(self, f"_on_{type(node).__name__}", self._of_parts)
         return follow(node, frame) is not False
 
-    def _on_Return(self, node: ast.Return, frame: Frame) -> bool:
+    def _on_Return(self, node: ast.Return, frame: CallFrame) -> bool:
         self._returned[-1].append(known(None) if node.value is None else self._value(node.value, frame))
         return False
 
-    def _on_Raise(self, node: ast.Raise, frame: Frame) -> bool:
+    def _on_Raise(self, node: ast.Raise, frame: CallFrame) -> bool:
         self._show(node.exc, frame)
         self._show(node.cause, frame)
         return False
 
-    def _on_Assert(self, node: ast.Assert, frame: Frame) -> None:
+    def _on_Assert(self, node: ast.Assert, frame: CallFrame) -> None:
         self._value(node.test, frame)
         self._show(node.msg, frame)
 
-    def _on_Break(self, node: ast.Break | ast.Continue, frame: Frame) -> bool:
+    def _on_Break(self, node: ast.Break | ast.Continue, frame: CallFrame) -> bool:
         self._left_early[-1].append(dict(frame.own))
         return False
 
     _on_Continue = _on_Break
 
-    def _on_Delete(self, node: ast.Delete, frame: Frame) -> None:
+    def _on_Delete(self, node: ast.Delete, frame: CallFrame) -> None:
         for target in node.targets:
             frame.doubt(root_of(target))
 
-    def _on_Expr(self, node: ast.Expr, frame: Frame) -> None:
+    def _on_Expr(self, node: ast.Expr, frame: CallFrame) -> None:
         self._value(node.value, frame, is_used=False)
 
-    def _on_Assign(self, node: ast.Assign, frame: Frame) -> None:
+    def _on_Assign(self, node: ast.Assign, frame: CallFrame) -> None:
         value = self._renamed_value(node.value, frame)
         for target in node.targets:
             self._bind(target, value, frame, is_own=len(node.targets) == 1)
 
-    def _on_AnnAssign(self, node: ast.AnnAssign, frame: Frame) -> None:
+    def _on_AnnAssign(self, node: ast.AnnAssign, frame: CallFrame) -> None:
         if node.value is not None:
             self._bind(node.target, self._renamed_value(node.value, frame), frame)
 
-    def _on_AugAssign(self, node: ast.AugAssign, frame: Frame) -> None:
+    def _on_AugAssign(self, node: ast.AugAssign, frame: CallFrame) -> None:
         self._value(node.value, frame)
         self._bind(node.target, PLAIN, frame)
 
-    def _on_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> None:
+    def _on_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: CallFrame) -> None:
         frame.put(node.name, PLAIN if node.decorator_list else local_function(node, frame))
 
     _on_AsyncFunctionDef = _on_FunctionDef
 
-    def _on_ClassDef(self, node: ast.ClassDef, frame: Frame) -> None:
+    def _on_ClassDef(self, node: ast.ClassDef, frame: CallFrame) -> None:
         frame.claim_nothing([node.name])
 
-    def _on_Import(self, node: ast.Import | ast.ImportFrom, frame: Frame) -> None:
+    def _on_Import(self, node: ast.Import | ast.ImportFrom, frame: CallFrame) -> None:
         frame.claim_nothing((each.asname or each.name).partition(".")[0] for each in node.names)
 
     _on_ImportFrom = _on_Import
 
-    def _on_Global(self, node: ast.Global | ast.Nonlocal, frame: Frame) -> None:
+    def _on_Global(self, node: ast.Global | ast.Nonlocal, frame: CallFrame) -> None:
         frame.claim_nothing(node.names)
 
     _on_Nonlocal = _on_Global
 
-    def _on_If(self, node: ast.If, frame: Frame) -> bool:
+    def _on_If(self, node: ast.If, frame: CallFrame) -> bool:
         holds = truth(self._value(node.test, frame))
         if holds is not None:
             return self._block(node.body if holds else node.orelse, frame)
         return self._paths([node.body, node.orelse], frame)
 
-    def _on_For(self, node: ast.For | ast.AsyncFor, frame: Frame) -> None:
+    def _on_For(self, node: ast.For | ast.AsyncFor, frame: CallFrame) -> None:
         item = item_of(self._iterated_value(node.iter, frame))
         self._loop(node, frame, partial(self._bind, node.target, item, frame, is_own=False))
 
     _on_AsyncFor = _on_For
 
-    def _on_While(self, node: ast.While, frame: Frame) -> None:
+    def _on_While(self, node: ast.While, frame: CallFrame) -> None:
         self._loop(node, frame, partial(self._value, node.test, frame))
 
-    def _on_With(self, node: ast.With | ast.AsyncWith, frame: Frame) -> None:
+    def _on_With(self, node: ast.With | ast.AsyncWith, frame: CallFrame) -> None:
         for item in node.items:
             self._value(item.context_expr, frame)
             if item.optional_vars is not None:
@@ -448,7 +448,7 @@ class Interpreter:
 
     _on_AsyncWith = _on_With
 
-    def _on_Try(self, node: ast.Try, frame: Frame) -> bool:
+    def _on_Try(self, node: ast.Try, frame: CallFrame) -> bool:
         before = dict(frame.own)
         ends = self._block([*node.body, *node.orelse], frame)
         after = frame.own
@@ -467,7 +467,7 @@ class Interpreter:
 
     _on_TryStar = _on_Try
 
-    def _on_Match(self, node: ast.Match, frame: Frame) -> bool:
+    def _on_Match(self, node: ast.Match, frame: CallFrame) -> bool:
         self._value(node.subject, frame)
         if not self._unasked:
             self._ask(node)
@@ -478,7 +478,7 @@ class Interpreter:
                 self._value(case.guard, frame)
         return self._paths([[], *(case.body for case in node.cases)], frame)
 
-    def _paths(self, paths: Sequence[Sequence[ast.stmt]], frame: Frame) -> bool:
+    def _paths(self, paths: Sequence[Sequence[ast.stmt]], frame: CallFrame) -> bool:
         """Follow each of several ways to go on; those that come to an end say nothing of what is after them."""
         before, ends = frame.own, []
         for path in paths:
@@ -488,7 +488,7 @@ class Interpreter:
         frame.join(ends or [before])
         return bool(ends)
 
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, frame: Frame, begin: Callable[[], object]) -> None:
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, frame: CallFrame, begin: Callable[[], object]) -> None:
         # What a name stands for when the body begins anew is known once that stays the same.
         self._unasked += 1
         for _ in range(_MOST_ROUNDS):
@@ -502,7 +502,7 @@ class Interpreter:
         self._go_round(node.body, frame, begin)
         self._block(node.orelse, frame)
 
-    def _go_round(self, body: Sequence[ast.stmt], frame: Frame, begin: Callable[[], object]) -> None:
+    def _go_round(self, body: Sequence[ast.stmt], frame: CallFrame, begin: Callable[[], object]) -> None:
         before, frame.own = frame.own, dict(frame.own)
         self._left_early.append([])
         begin()

@@ -47,18 +47,18 @@ _OF_TASK: Final = ("_fn", "_options", "_name", "_outputs", "_upstream")
 _OF_DAG: Final = ("_fn", "_options", "_name", "_static", "_values", "_node_name", "_upstream")
 
 
-class CannotTell(Exception):
+class NotComparable(Exception):
     """A body reads something that may give another value each time that it is used."""
 
 
 class Snapshot:
-    """Values with their parts, and functions with all that they read. Raises CannotTell."""
+    """Values with their parts, and functions with all that they read. Raises NotComparable."""
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values: list[tuple[Callable[[], object], object]] = []
         self._contents: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]] = []
         self._seen: dict[int, object] = {}
-        self._tell_all(values)
+        self._note_all(values)
         self._seen.clear()
 
     def holds(self) -> bool:
@@ -83,55 +83,55 @@ class Snapshot:
         self._contents.append((read, contents))
         return contents
 
-    def _tell(self, value: object) -> None:
+    def _note(self, value: object) -> None:
         """Note the parts of a value that may change while the value itself stays in its place."""
         kind = type(value)
         if kind in _ATOMS or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if len(self._seen) > _MOST:
-            raise CannotTell
+            raise NotComparable
         if kind in (tuple, frozenset):
-            self._tell_all(cast(Iterable[object], value))
+            self._note_all(cast(Iterable[object], value))
         elif kind in (list, set):
-            self._tell_all(self._read_contents(partial(iter, value)))
+            self._note_all(self._read_contents(partial(iter, value)))
         elif kind is dict:
-            self._tell_all(self._read_contents(partial(_flat, cast(dict[object, object], value))))
+            self._note_all(self._read_contents(partial(_flat, cast(dict[object, object], value))))
         elif kind is types.FunctionType and not _is_own(value):
-            self._tell_function(cast(types.FunctionType, value))
+            self._note_function(cast(types.FunctionType, value))
         elif issubclass(kind, Definition):
-            self._tell_definition(cast(Definition[..., Any], value))
+            self._note_definition(cast(Definition[..., Any], value))
         elif kind is partial:
             bound = cast("partial[Any]", value)
-            self._tell_all((bound.func, bound.args, bound.keywords))
+            self._note_all((bound.func, bound.args, bound.keywords))
         elif not _is_known(value):
-            raise CannotTell
+            raise NotComparable
 
-    def _tell_all(self, values: Iterable[object]) -> None:
+    def _note_all(self, values: Iterable[object]) -> None:
         for value in values:
             if type(value) not in _ATOMS:
-                self._tell(value)
+                self._note(value)
 
-    def _tell_function(self, fn: types.FunctionType) -> None:
+    def _note_function(self, fn: types.FunctionType) -> None:
         self._read_contents(partial(_parts_of, fn))
-        self._tell_all((fn.__defaults__, fn.__kwdefaults__, fn.__dict__ or None))
+        self._note_all((fn.__defaults__, fn.__kwdefaults__, fn.__dict__ or None))
         names = reads(fn.__code__)
         if names is None:
-            raise CannotTell
+            raise NotComparable
         cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
         for is_cell, name, attributes in names:
             value = self._read(partial(_contents_of, cells[name])) if is_cell else self._global(fn, name)
-            self._tell_end(value, attributes)
+            self._note_last(value, attributes)
 
-    def _tell_definition(self, definition: Definition[..., Any]) -> None:
+    def _note_definition(self, definition: Definition[..., Any]) -> None:
         if definition._bound or definition._upstream:
-            raise CannotTell
+            raise NotComparable
         parts = vars(definition)
         is_dag = "_static" in parts
         for name in _OF_DAG if is_dag else _OF_TASK:
             self._read(partial(parts.get, name))
         if is_dag:
-            self._tell_all((definition.fn, dict(parts["_values"])))
+            self._note_all((definition.fn, dict(parts["_values"])))
         else:  # its calls are recorded, so that only what it may be called with counts
             for layer in layers_of(definition.fn):
                 self._read_contents(partial(_parts_of, layer))
@@ -140,7 +140,7 @@ class Snapshot:
         value = self._read(partial(fn.__globals__.get, name, _MISSING))
         return value if value is not _MISSING else self._read(partial(cast(Any, fn).__builtins__.get, name, _MISSING))
 
-    def _tell_end(self, value: object, attributes: Iterable[str]) -> None:
+    def _note_last(self, value: object, attributes: Iterable[str]) -> None:
         """Note the last of several attributes; objects on the way may be of any class, nothing else of them is read."""
         for name in attributes:
             attribute = _attribute(value, name)
@@ -149,7 +149,7 @@ class Snapshot:
             self._values.append((partial(getattr, value, name, _MISSING), attribute))
             value = attribute
         if value is not _MISSING:
-            self._tell(value)
+            self._note(value)
 
 
 def _attribute(holder: object, name: str) -> object:
@@ -164,7 +164,7 @@ def _attribute(holder: object, name: str) -> object:
         is_computed = hasattr(getattr(kind, name, None), "__set__")
         return getattr(holder, "__dict__", {}).get(name, _MISSING) if is_plain and not is_computed else _MISSING
     if attribute is _MISSING:
-        raise CannotTell
+        raise NotComparable
     return attribute
 
 
@@ -228,7 +228,7 @@ def remembered(dags: Dags, key: Hashable | None, values: Iterable[object], make:
         return None
     try:
         before = Snapshot(values)
-    except (CannotTell, RecursionError):  # too deeply nested values are refused when they are read
+    except (NotComparable, RecursionError):  # too deeply nested values are refused when they are read
         return None
     dag = make()
     if before.holds():  # else what it reads was changed meanwhile, perhaps by itself

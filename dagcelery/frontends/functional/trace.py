@@ -39,7 +39,7 @@ from dagcelery.frontends.functional.recorded import (
     within_element,
 )
 from dagcelery.frontends.functional.sample_lengths import Position, SampleLengths
-from dagcelery.frontends.functional.value_numbering import Numbering, ValueNumbers
+from dagcelery.frontends.functional.value_numbering import ValueNumbers, ValueTable
 from dagcelery.model.rules import MOST_LEVELS, depth_fault
 from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
 from dagcelery.text import shown
@@ -189,7 +189,7 @@ def _list(values: Any, trace: Trace, levels: int) -> Source:
 
 def _one_by_one(values: Iterator[Any], trace: Trace) -> Iterator[Any]:
     for value in values:
-        trace.numbering.copies.outdate()  # what makes the values may have changed those before
+        trace.table.copies.outdate()  # what makes the values may have changed those before
         yield value
 
 
@@ -244,7 +244,7 @@ class Trace:
     """The calls of a body that runs with as many elements of each iterated output as `samples` say.
 
     `parameters` are the annotations of the DAG's parameters by name; those of a branch of `when` are its
-    `free_variables`, which adds to them. Traces of one body share a `numbering`.
+    `free_variables`, which adds to them. Traces of one body share a `table`.
     """
 
     is_dynamic = False
@@ -254,13 +254,13 @@ class Trace:
         self,
         samples: SampleLengths,
         parameters: dict[str, object],
-        numbering: Numbering,
+        table: ValueTable,
         free_variables: FreeVariables | None = None,
     ) -> None:
         self.samples = samples
         self.tells_elements_apart = samples.length > 1  # else a list of one element may be a list of all
         self.parameters = parameters
-        self.numbering = numbering
+        self.table = table
         self.free_variables = free_variables
         self.calls: list[Call] = []
         self.place = "the body"
@@ -270,8 +270,8 @@ class Trace:
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
-        self.numbers = ValueNumbers(self.calls, numbering)
-        self._numbers_of_first = ValueNumbers(self.calls, numbering, is_first=True)
+        self.numbers = ValueNumbers(self.calls, table)
+        self._numbers_of_first = ValueNumbers(self.calls, table, is_first=True)
         self._position_of: dict[int, Position] = {}
         self._lists_in: Counter[Context] = Counter()
         self._undecided: InvalidDag | None = None
@@ -299,7 +299,7 @@ class Trace:
         if self.free_variables is not None:
             upstream = self.free_variables.handed_up(upstream, self)
         outer, self.place = self.place, f"the call of {callee.name!r}"
-        self.numbering.copies.outdate()
+        self.table.copies.outdate()
         try:
             sources = {}
             for name, value in arguments.items():
@@ -324,7 +324,7 @@ class Trace:
 
     def settle(self) -> None:
         """Restore the tasks of calls whose free variables the body has changed since."""
-        self.numbering.copies.outdate()
+        self.table.copies.outdate()
         for number, copy in self._defined:
             call = self.calls[number]
             assert isinstance(call.callee, CalledTask)
@@ -354,10 +354,10 @@ class Trace:
             )
             raise InvalidDag(f"a value in {self.place}", problem, remedy) from None
 
-    def source(self, value: object) -> Source:
+    def source_of_returned(self, value: object) -> Source:
         """Return the source that puts together what the body returned."""
         self.place = "the returned value"
-        self.numbering.copies.outdate()
+        self.table.copies.outdate()
         source = self.source_of(value)
         if self.tells_elements_apart and context_in(source, self):
             raise InvalidDag(
@@ -375,7 +375,7 @@ class Trace:
         if objects.is_atom(value):
             return value
         try:
-            return self.numbering.copies.take(value)
+            return self.table.copies.take(value)
         except objects.Hidden as hidden:
             raise InvalidDag(
                 f"{title(hidden.value)} in a {_kind(value)} ({self._argument}{self.place})",

@@ -32,7 +32,7 @@ _ONCE: Final[Iterable[Places]] = (_NOWHERE,)
 _CONTAINERS: Final[Mapping[type, str]] = {ListOf: "list", TupleOf: "tuple", list: "list", tuple: "tuple"}
 
 
-class Numbering(dict[Hashable, int]):
+class ValueTable(dict[Hashable, int]):
     """Numbers by what they stand for: words, and numbers of parts. All traces of one body share it.
 
     So they do with `copies`, the values as they were when a call was recorded; these are known by their ids.
@@ -97,13 +97,13 @@ class ValueNumbers:
     def __init__(
         self,
         calls: Sequence[Call],
-        numbering: Numbering,
+        table: ValueTable,
         lengths: Mapping[int, int] | None = None,
         *,
         is_first: bool = False,
     ) -> None:
         self._calls = calls
-        self._numbering = numbering
+        self._table = table
         self._lengths = lengths
         self._is_first = is_first
         self._of_calls: dict[tuple[int | None, ...], int] = {}
@@ -116,8 +116,8 @@ class ValueNumbers:
         number = self._of_calls.get(key)
         if number is None:
             arguments = tuple([(name, self.of(source, places)) for name, source in call.arguments.items()])
-            callee, after = self._numbering.callee(call.callee), self.of(call.after, places)
-            number = self._of_calls[key] = self._numbering["call", callee, arguments, after]
+            callee, after = self._table.callee(call.callee), self.of(call.after, places)
+            number = self._of_calls[key] = self._table["call", callee, arguments, after]
         return number
 
     def of_calls(self) -> list[tuple[int, int]]:
@@ -138,17 +138,17 @@ class ValueNumbers:
 
     def of(self, source: Source, places: Places = _NOWHERE) -> int:
         """Return the number of a source, made of calls that are numbered."""
-        numbering = self._numbering
+        table = self._table
         if isinstance(source, Ref):
             return self._of_ref(source, places)
         if isinstance(source, Literal):
-            return numbering.literal(source.value)
+            return table.literal(source.value)
         if isinstance(source, ListOf | TupleOf):
-            return numbering[_CONTAINERS[type(source)], tuple(self._of_items(source.items, places))]
+            return table[_CONTAINERS[type(source)], tuple(self._of_items(source.items, places))]
         if isinstance(source, SetOf):
-            return numbering["set", frozenset(self._of_items(source.items, places))]
+            return table["set", frozenset(self._of_items(source.items, places))]
         assert isinstance(source, DictOf)
-        return numbering["dict", tuple([(numbering.literal(key), self.of(each, places)) for key, each in source.pairs])]
+        return table["dict", tuple([(table.literal(key), self.of(each, places)) for key, each in source.pairs])]
 
     def _of_items(self, items: Iterable[object], places: Places) -> Iterator[int]:
         for item in items:
@@ -161,15 +161,15 @@ class ValueNumbers:
                 yield self.of(item, places)
 
     def _of_ref(self, ref: Ref, places: Places) -> int:
-        base, numbering = ref.base, self._numbering
+        base, table = ref.base, self._table
         if isinstance(base, Parameter):
-            number = numbering["parameter", base.name]
+            number = table["parameter", base.name]
         elif isinstance(base, Element):
             index = 0 if self._is_first else places.get(base, base.index)
-            number = numbering["element", self._of_ref(base.source, places), index]
+            number = table["element", self._of_ref(base.source, places), index]
         else:
-            number = numbering["result", self.of_call(base.call, places), base.leaf]
-        return numbering["part", number, ref.path] if ref.path else number
+            number = table["result", self.of_call(base.call, places), base.leaf]
+        return table["part", number, ref.path] if ref.path else number
 
     def _instances(self, context: Context) -> Iterable[Places]:
         outer = self._instances(context[:-1]) if len(context) > 1 else _ONCE

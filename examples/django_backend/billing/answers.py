@@ -25,6 +25,6 @@ class Answers:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> JsonResponse | None:
-        """Django calls it with what a view raised; None leaves it to Django."""
+        """Return a response for a view's exception; None leaves it to Django."""
         status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
         return JsonResponse({"error": type(error).__name__}, status=status) if status else None

@@ -13,7 +13,7 @@ class Order(models.Model):
 
 
 class Bill(models.Model):
-    """What all customers owe for a month; `run` is the id of the run that works it out, empty before it is started."""
+    """A month's total of all customers; `run` is the id of the run that computes it, empty before it is started."""
 
     month = models.CharField(max_length=7, unique=True)
     run = models.CharField(max_length=32, blank=True)

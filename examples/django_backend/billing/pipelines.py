@@ -20,7 +20,7 @@ def owed(customer: str, month: str) -> int:
 
 @task
 def close(month: str, cents: list[int]) -> int:
-    """Write the total down. A task may be executed again when a worker died, so it sets, and does not add."""
+    """Store the total. A task may be executed again when a worker dies, so this sets a value, and does not add."""
     total = sum(cents)
     Bill.objects.filter(month=month).update(total=total)
     return total
@@ -28,12 +28,12 @@ def close(month: str, cents: list[int]) -> int:
 
 @dag
 def bill(month: str) -> int:
-    """What all customers owe for a month."""
+    """Compute a month's total of all customers."""
     return close(month, [owed(customer, month) for customer in customers(month)])
 
 
 def start(month: str) -> Run[int]:
-    """Start the run of a month's bill, or find it: with its key there is only one, however often this is called."""
+    """Start the run of a month's bill, or find it: its key makes it unique, however often this is called."""
     run = bill.options(key=f"bill {month}").submit(month)
     Bill.objects.filter(month=month).update(run=run.id)
     return run

@@ -28,8 +28,8 @@ def order(request: HttpRequest) -> JsonResponse:
 def bill(request: HttpRequest, month: str) -> JsonResponse:
     """POST starts a month's bill, once; GET says how far it is.
 
-    What is submitted before the commit could be executed before the row is there, or though it never will be. Whoever
-    dies after the commit leaves a bill without a run, which the command `bill` starts, or the next POST.
+    If it were submitted before the commit, it could be executed before the row exists, or although it never will. A
+    process that dies after the commit leaves a bill without a run; the command `bill` or the next POST starts it.
     """
     if request.method == "POST":
         with transaction.atomic():

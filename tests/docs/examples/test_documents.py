@@ -219,3 +219,15 @@ def test_modules_names_and_headings_that_a_document_names_are_there(document: Pa
     assert [anchor for anchor in re.findall(r"\]\(#([\w-]+)\)", text) if anchor not in headings] == []
     for target in re.findall(r"\]\(([\w/.]+)\)", text):
         assert (document.parent / target).exists(), target
+
+
+def test_the_glossary_is_in_order_and_has_the_words_that_it_uses() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| (.+) \|$", text, re.M)[1:]
+    words = [word for word, _ in rows]
+    assert words == sorted(words, key=str.lower)
+    used = {used for _, meaning in rows for used in re.findall(r"\*([\w'-]+(?: \w+)?)\*", meaning)}
+    assert used
+    assert [
+        each for each in used if each.removesuffix("'s").removesuffix("s").lower() not in map(str.lower, words)
+    ] == []

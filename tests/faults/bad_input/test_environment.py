@@ -107,7 +107,7 @@ def test_a_bad_variable_is_told_when_something_is_invoked(monkeypatch: pytest.Mo
 def test_no_variable_at_all_is_told_with_every_remedy(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DAGCELERY_BROKER_URL")
     environment.delenv("DAGCELERY_STORE_URL")
-    with pytest.raises(NotConfigured, match="no broker and no store") as caught:
+    with pytest.raises(NotConfigured, match="no broker and no store is configured") as caught:
         submit(map_reduce, {"n": 3})
     for remedy in ("DAGCELERY_BROKER_URL", "DAGCELERY_STORE_URL", "dagcelery.attach(app)", "dagcelery dev"):
         assert remedy in caught.value.remedy

@@ -44,6 +44,16 @@ def test_the_death_of_the_eldest_child_is_noticed_by_its_worker() -> None:
         assert run.result(timeout=SECONDS) == 0.5
 
 
+def test_a_worker_that_follows_an_order_to_die_is_replaced_though_it_may_still_live(faulty: FaultyCluster) -> None:
+    """On a busy machine its last moment may be long."""
+    order, worker = faulty.order_death("before:nothing:1:main"), faulty.workers[0]
+    assert faulty.ledger.accept(order, worker.process.pid)
+    assert worker.process.is_alive
+    assert worker not in faulty.workers
+    assert faulty.replenish(2) == 1
+    assert faulty.ledger.has_died(order)
+
+
 def test_messages_are_mistreated_and_clocks_differ() -> None:
     rates = Messages(dropped=0.2, doubled=0.2, delayed=0.2, reordered=0.2)
     with faults.faulty_cluster(1, 2, messages=rates, skews=[3600.0], modules=[map_reduce.__module__]) as faulty:

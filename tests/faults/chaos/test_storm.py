@@ -18,8 +18,9 @@ SEED = 20
 RUNS = [number for number in range(24) if WEATHERS[number % len(WEATHERS)] is STORM]
 
 
+@pytest.mark.timeout(600)
 def test_runs_end_right_whatever_dies() -> None:
-    report = prove(RUNS, SEED, timeout=60)
+    report = prove(RUNS, SEED, timeout=240)  # on a busy machine, workers that are alive are taken for dead
     assert not report.violations, f"seed {SEED}: {report.violations}"
     assert len(report.trials) == len(RUNS)
 

@@ -107,13 +107,15 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
     client.app_context.engine._views.clear()
     client.app_context.engine.work(run.id, "celery")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "was refused: what stands in the store as a plan: is none that dagcelery wrote" in caplog.text
+    assert "was refused: the plan in the store: was not written by dagcelery" in caplog.text
     assert client.control.record(run.id).state == "pending"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"null", b"[]", b'{"v": 1}', b'{"v": "x"}', b'{"v": 1, "b": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"null", b"[]", b'{"version": 1}', b'{"version": "x"}', b'{"version": 1, "bodies": 3}', b"\xff"]
+)
 def test_what_is_no_plan_at_all_is_refused(data: bytes) -> None:
-    with pytest.raises(errors.DeserializationError, match="is none that dagcelery wrote"):
+    with pytest.raises(errors.DeserializationError, match="was not written by dagcelery"):
         decode_plan(data)
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from dagcelery import AsParquet, AsPickle, dag, task
 from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.submissions import fixed, new_run, plan_of, static_of
+from dagcelery.client.submissions import new_run, plan_of, split_static
 from dagcelery.errors import InvalidParameters
 from dagcelery.settings import Settings
 
@@ -67,8 +67,8 @@ def shaped(x: Any, k: Any) -> Any:
 
 
 def recognised(d: Any, **params: Any) -> str:
-    settings, static = Settings(), static_of(d, params)
-    node, params = fixed(d, params)  # type: ignore[assignment]
+    settings = Settings()
+    node, params, static = split_static(d, params)  # type: ignore[assignment]
     engine = LocalRun(node, settings).engine
     return new_run(engine, plan_of(node), params, settings, key="k", static=static).fingerprint
 

@@ -38,11 +38,11 @@ class Scope:
         body = self.plan.bodies[self.body]
         for index, step in enumerate(body.steps):
             if step.over is None:
-                found = [self.call(step, -1)]
+                results = [self.call(step, -1)]
             else:
-                found = [self.call(step, item) for item in range(len(self.read(step.over)))]
+                results = [self.call(step, item) for item in range(len(self.read(step.over)))]
             for position, output in enumerate(step.outputs):
-                parts = [follow(value, output.path) for value in self.outputs_of(step, position, found)]
+                parts = [follow(value, output.path) for value in self.outputs_of(step, position, results)]
                 single = parts if step.over is not None else parts[0]
                 self.values[f"{index}.{position}"] = list(single) if output.split else single
         return {name: self.value(expr) for name, expr, _ in body.outputs}
@@ -52,18 +52,18 @@ class Scope:
         if step.kind == "gather":
             return arguments.get("value")
         if step.kind == "dag":
-            given = {f"${name}": value for name, value in arguments.items()}
-            return Scope(self.plan, step.target, given, self).run()
+            parameters = {f"${name}": value for name, value in arguments.items()}
+            return Scope(self.plan, step.target, parameters, self).run()
         func = self.plan.functions[step.target].live
         assert func is not None
         return func(**arguments)
 
-    def outputs_of(self, step: Step, position: int, found: list[Any]) -> list[Any]:
+    def outputs_of(self, step: Step, position: int, results: list[Any]) -> list[Any]:
         if step.kind != "dag":
-            return found
+            return results
         name = self.plan.bodies[step.target].outputs[position][0]
         assert name == step.outputs[position].name
-        return [outputs[name] for outputs in found]
+        return [outputs[name] for outputs in results]
 
     def read(self, token: str) -> Any:
         scope, (levels, name) = self, level(token)
@@ -90,13 +90,13 @@ class Scope:
         return {"list": list, "tuple": tuple, "set": set}[tag](self.elements(expr[1], item))
 
     def elements(self, exprs: tuple[Expr, ...], item: int) -> list[Any]:
-        found: list[Any] = []
+        elements: list[Any] = []
         for expr in exprs:
             if expr[0] == "splice":
-                found += [self.value(expr[1], at) for at in range(len(self.read(expr[2])))]
+                elements += [self.value(expr[1], at) for at in range(len(self.read(expr[2])))]
             else:
-                found.append(self.value(expr, item))
-        return found
+                elements.append(self.value(expr, item))
+        return elements
 
 
 def follow(value: Any, path: Path) -> Any:

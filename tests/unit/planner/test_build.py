@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 import time
 from typing import Any
 
 import pytest
 
+from checkout import ROOT
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import dag, task
 from dagcelery.model import DAG, FromParam, ListOf, Literal
@@ -15,7 +18,7 @@ from dagcelery.planner.topology import topology
 
 from . import graphs
 from .graphs import graph, nothing, out
-from .interpreter import run
+from .interpreter import Scope, run
 
 
 @task
@@ -137,3 +140,8 @@ def _seconds(model: DAG) -> float:
     started = time.process_time()
     plan(model)
     return time.process_time() - started
+
+
+def test_the_architecture_shows_this_interpreter() -> None:
+    core = "\n\n".join(textwrap.dedent(inspect.getsource(method)) for method in (Scope.run, Scope.call))
+    assert f"```py\n{core}```" in (ROOT / "ARCHITECTURE.md").read_text()

@@ -92,7 +92,7 @@ def test_the_digest_is_the_same_in_every_process(seed: str) -> None:
 
 def test_a_plan_of_another_version_is_refused() -> None:
     data = json.loads(encode_plan(plan(map_reduce())))
-    data["v"] = VERSION + 1
+    data["version"] = VERSION + 1
     with pytest.raises(PlanVersionUnsupported):
         decode_plan(json.dumps(data).encode())
 

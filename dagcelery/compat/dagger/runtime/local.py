@@ -1,4 +1,4 @@
-"""`dagger.runtime.local`: run a DAG or a task in this process; outputs come back by name, and errors as they were."""
+"""`dagger.runtime.local`: run a DAG or a task in this process; outputs come by name, errors as they were raised."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def invoke(
     params: Mapping[str, Any] | None = None,
     outputs: ReturnDeserializedOutputs | StoreSerializedOutputsInPath | None = None,
 ) -> Mapping[str, Any]:
-    """Run a DAG or a task, and return its outputs by name. Superfluous parameters are warned about and ignored.
+    """Run a DAG or a task, and return its outputs by name. Superfluous parameters are ignored, with a warning.
 
-    Raises InvalidParameters, which is a ValueError; what a task raised; NotSerialized; InvalidLocation, an OSError.
+    Raises InvalidParameters, a ValueError; the exception of a task; NotSerialized; InvalidLocation, an OSError.
     """
     node = built(node)
     params = {} if params is None else params
@@ -61,7 +61,7 @@ def built(node: Node | Buildable[..., Any]) -> Node:
 
 
 def as_it_was(error: NodeFailed, node: Node) -> BaseException:
-    """Return the error that a task raised; where it is a ValueError, say, it names the nodes as well."""
+    """Return the exception of a task, with the nodes in its message if its class allows that."""
     cause = error.__cause__
     if not isinstance(cause, ValueError | TypeError | SerializationError):
         return cause or error
@@ -74,6 +74,6 @@ def as_it_was(error: NodeFailed, node: Node) -> BaseException:
     message = " ".join([*(f"Error when invoking node '{name}'." for name in names), message])
     try:
         return kind(message)
-    except TypeError:  # a class whose constructor takes something else
+    except TypeError:  # a class whose constructor takes other arguments
         cause.add_note(message)
         return cause

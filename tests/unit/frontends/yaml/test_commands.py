@@ -77,4 +77,4 @@ def test_run_asks_for_the_name_of_a_workflow(several: str) -> None:
     result = cli("run", several)
     assert result.exit_code == 2
     assert "name one of training, other" in result.stderr
-    assert "there is no 'othr'; did you mean 'other'?" in cli("run", several, "othr").stderr
+    assert "the file has no workflow 'othr'; did you mean 'other'?" in cli("run", several, "othr").stderr

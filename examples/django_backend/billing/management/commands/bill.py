@@ -10,7 +10,7 @@ from dagcelery import errors
 
 
 class Command(BaseCommand):
-    """Makes bills; it may be called from cron, since starting again what is started does nothing."""
+    """Makes bills; cron may call it, since starting a bill again does nothing."""
 
     help = __doc__
 
