@@ -417,7 +417,7 @@ def _blockers(control: RunControl, view: RunView, nodes: Iterable[Place]) -> Blo
             if entry.body > 0:
                 parents.setdefault(body - number + entry.body, place)
             if entry.retry:
-                attempts[place] = entry.retry["max"]
+                attempts[place] = entry.retry["max_attempts"]
     outstanding = control.store.reader.outstanding(view.run_id)
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

@@ -16,7 +16,15 @@ from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.writing import Sealed, Writer, as_taken
-from dagcelery.errors import BrokerUnavailable, InvalidDag, InvalidParameters, KeyReused, NotSent, SerializationError
+from dagcelery.errors import (
+    BrokerUnavailable,
+    InvalidDag,
+    InvalidDagType,
+    InvalidParameters,
+    KeyReused,
+    NotSent,
+    SerializationError,
+)
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import is_buildable, not_buildable
@@ -122,7 +130,8 @@ def _imported(text: str) -> Submittable:
     try:
         return cast(Submittable, import_named(text))
     except Unimportable as error:
-        raise InvalidDag(f"'{text}'", error.problem, error.remedy) from error.__cause__
+        kind = InvalidDagType if error.__cause__ is None else InvalidDag  # the text itself is wrong, or its module is
+        raise kind(f"'{text}'", error.problem, error.remedy) from error.__cause__
 
 
 def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | None = None) -> Plan:

@@ -27,20 +27,20 @@ class Listener:
         return False
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
-        """A function is about to be called, in the context of its piece."""
+        """Hear that a function is about to be called, in the context of its piece."""
 
     def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
-        """A function has returned or raised, in the context of its piece."""
+        """Hear that a function has returned or raised, in the context of its piece."""
 
     def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """A piece has failed without its function having raised this error."""
+        """Hear that a piece has failed with an error that `after` did not hear of."""
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
-        """The store has answered `response` to a result. Return whether the result's error is kept, frames and all."""
+        """Hear what the store made of a result. Return whether the result's error is kept, frames and all."""
         return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
-        """This process has ended a run that took so long."""
+        """Hear that this process has ended a run."""
 
 
 def seconds_each(claim: Claim, result: TaskResult) -> float:

@@ -172,14 +172,9 @@ def tell(
         return None
 
 
-def tell_apart(
-    listener: Callable[..., T],
-    *args: Any,
-    culprit: str = "a listener",
-    about: Mapping[str, object] = _LISTENER_FAILED,
-) -> T | None:
+def tell_apart(listener: Callable[..., T], *args: Any, **failure: Any) -> T | None:
     """Call a listener as `tell` does, in a copy of the context, so that what it sets there is gone afterwards."""
-    return copy_context().run(partial(tell, listener, *args, culprit=culprit, about=about))
+    return copy_context().run(partial(tell, listener, *args, **failure))
 
 
 class Watchdog:

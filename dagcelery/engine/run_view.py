@@ -83,7 +83,7 @@ class RunView:
         self._forget_scopes()
 
     def look(self, epoch: int) -> None:
-        """Begin to look at the run in this epoch: what was seen in an earlier one may have been cleared since."""
+        """Begin to view the run in this epoch: records of an earlier one may have been cleared since."""
         if epoch != self._epoch:
             self._epoch = epoch
             self.enter(self.generation)

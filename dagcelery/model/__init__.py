@@ -13,7 +13,7 @@ from dagcelery.model.options import (
     exponential,
     static,
 )
-from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

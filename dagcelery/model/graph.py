@@ -23,14 +23,9 @@ from dagcelery.model.nodes import (
     is_name,
     layers,
 )
-from dagcelery.model.options import (
-    DagOptions,
-    TaskOptions,
-    checked,
-    words,
-)
+from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.rules import READABLE, check_sources
-from dagcelery.model.serializers import check_serializer
+from dagcelery.model.serializing import check_serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.serializers import check_serializer
+from dagcelery.model.serializing import check_serializer
 from dagcelery.model.sources import (
     SOURCES,
     Each,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from typing import Literal as OneOf
 
-from dagcelery.model.serializers import Serializer
+from dagcelery.model.serializing import Serializer
 from dagcelery.objects import same
 from dagcelery.text import constructor_repr
 

@@ -135,7 +135,7 @@ def _key_id(key: bytes) -> bytes:
 
 
 def _derived(key: bytes) -> bytes:
-    # A key that teams also use elsewhere must not verify what was signed there.
+    # A key that is also used elsewhere must not verify data that was signed there.
     return hmac.digest(key, b"dagcelery payload 1", "sha256")
 
 

@@ -45,7 +45,7 @@ from dagcelery.planner.pools import (
     readers_of_parameters,
     step_options,
 )
-from dagcelery.planner.resolve import Frame, Resolver
+from dagcelery.planner.resolve import PlanFrame, Resolver
 from dagcelery.planner.routing import DEFAULT, Queues, queue_for
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
@@ -155,7 +155,7 @@ class Builder:
             options=options,
         )
 
-    def top_frame(self, dag: DAG) -> Frame:
+    def top_frame(self, dag: DAG) -> PlanFrame:
         """Return the frame of the DAG itself, whose inputs are parameters here, whatever their sources are."""
         body = self.new_body(None)
         readers = readers_of_parameters(dag, self.limit)
@@ -167,14 +167,14 @@ class Builder:
             expr = None if default is EMPTY else literal(default)
             body.params.append(BodyParameter(body, name, codec, required=expr is None, default=expr))
         bindings: dict[str, Expr] = {param.name: ("ref", param) for param in body.params}
-        return Frame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings)
+        return PlanFrame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings)
 
-    def enter(self, frame: Frame, name: str) -> list[Frame]:
+    def enter(self, frame: PlanFrame, name: str) -> list[PlanFrame]:
         """Plan a node. Return the frame of a nested DAG, to go on in."""
         node = frame.dag.nodes[name]
         start = len(frame.body.steps)
         after = awaited(frame, node)
-        inner: list[Frame] = []
+        inner: list[PlanFrame] = []
         if isinstance(node, Task):
             self.add_task(frame, name, node, after)
         elif node.only_if is not None:
@@ -193,7 +193,7 @@ class Builder:
             )
         return inner
 
-    def leave(self, frame: Frame) -> None:
+    def leave(self, frame: PlanFrame) -> None:
         """Hand the outputs of a DAG to the DAG around it, or to the plan."""
         outputs = {
             name: self.resolver.expression(source, frame, f"{name}.{name}")
@@ -218,11 +218,11 @@ class Builder:
                 for name, output in scope_results.items()
             }
 
-    def delegated(self, name: str, expr: Expr, frame: Frame, step: StepIR) -> ScopeResult:
+    def delegated(self, name: str, expr: Expr, frame: PlanFrame, step: StepIR) -> ScopeResult:
         """Return an output of a mapped nested DAG as its step gives it back."""
         return ScopeResult(step, name, (), self.resolver.codec(expr, frame.codec), child=frame.body, value=expr)
 
-    def add_task(self, frame: Frame, name: str, task: Task, after: tuple[int, ...]) -> None:
+    def add_task(self, frame: PlanFrame, name: str, task: Task, after: tuple[int, ...]) -> None:
         """Add the step of a task."""
         options = task.options
         step = StepIR(
@@ -258,7 +258,7 @@ class Builder:
             results[key] = ("ref", StepResult(step, key, output.steps, codec, is_iterable, by_element))
         frame.results[name] = results
 
-    def open_flat(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
+    def open_flat(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once, whose nodes become steps of this same body."""
         bindings = self.inputs(frame, name, dag)
         if len(after) > WIDE:
@@ -266,7 +266,7 @@ class Builder:
             barrier = StepIR(frame.body, title, "gather", after=after)
             append(barrier)
             after = (barrier.index,)
-        return Frame(
+        return PlanFrame(
             dag,
             frame.body,
             codec=self.codecs.number(dag.options.serializer, frame.codec),
@@ -278,14 +278,14 @@ class Builder:
             bindings=bindings,
         )
 
-    def open_mapped(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
+    def open_mapped(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once per item, in a body of its own."""
         step = StepIR(frame.body, frame.prefix + name, "dag", after=after)
         exprs = self.inputs(frame, name, dag)
         self.fan_out(step, frame, name, dag)
         return self.entered(step, frame, name, dag, exprs)
 
-    def open_branch(self, frame: Frame, name: str, dag: DAG, after: tuple[int, ...]) -> Frame:
+    def open_branch(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs if a condition holds: for each item of a list of one or none."""
         assert dag.only_if is not None
         exprs = self.inputs(frame, name, dag)
@@ -296,7 +296,7 @@ class Builder:
         inner.fork = fork
         return inner
 
-    def entered(self, step: StepIR, frame: Frame, name: str, dag: DAG, exprs: dict[str, Expr]) -> Frame:
+    def entered(self, step: StepIR, frame: PlanFrame, name: str, dag: DAG, exprs: dict[str, Expr]) -> PlanFrame:
         """Return the frame of a nested DAG that has a body of its own, which `step` enters."""
         append(step)
         body = self.new_body(step)
@@ -306,7 +306,7 @@ class Builder:
             if not is_shared(expr):
                 codec = self.resolver.codec(expr, frame.codec)
                 exprs[key] = ("ref", BodyParameter(body, key, codec, value=expr))
-        return Frame(
+        return PlanFrame(
             dag,
             body,
             codec=self.codecs.number(dag.options.serializer, frame.codec),
@@ -316,7 +316,7 @@ class Builder:
             bindings=exprs,
         )
 
-    def inputs(self, frame: Frame, name: str, node: Node) -> dict[str, Expr]:
+    def inputs(self, frame: PlanFrame, name: str, node: Node) -> dict[str, Expr]:
         """Return the expressions of a node's inputs by name."""
         exprs = {}
         for key, source in node.inputs.items():
@@ -327,7 +327,7 @@ class Builder:
             exprs[key] = expr
         return exprs
 
-    def fan_out(self, step: StepIR, frame: Frame, name: str, node: Node) -> None:
+    def fan_out(self, step: StepIR, frame: PlanFrame, name: str, node: Node) -> None:
         """Let a step run once per item, if its node does."""
         source = fan_source(node)
         if source is None:
@@ -357,7 +357,7 @@ def append(step: StepIR) -> None:
         step.over = step.root.split(step.body, step)
 
 
-def awaited(frame: Frame, node: Node) -> tuple[int, ...]:
+def awaited(frame: PlanFrame, node: Node) -> tuple[int, ...]:
     """Return the steps that come before `node` only because `after` says so, its own or that of a DAG around it."""
     steps: set[int] = set()
     for upstream in node.after:

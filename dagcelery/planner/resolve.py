@@ -28,7 +28,7 @@ from dagcelery.planner.pools import CodecPool
 
 
 @dataclass(slots=True, eq=False)
-class Frame:
+class PlanFrame:
     """A DAG in the place where it is used: the values of its parameters, and what its nodes have made.
 
     A flattened DAG shares the `body` of the DAG around it. `results` are expressions by node and output, `spans` the
@@ -43,7 +43,7 @@ class Frame:
     name: str = ""
     prefix: str = ""
     after: tuple[int, ...] = ()
-    parent: Frame | None = None
+    parent: PlanFrame | None = None
     bindings: dict[str, Expr] = field(default_factory=dict)
     results: dict[str, Mapping[str, Expr]] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Resolver:
     gathered: dict[tuple[int, int], tuple[Expr, Value]] = field(default_factory=dict)
     forks: dict[tuple[int, int], tuple[Expr, Fork]] = field(default_factory=dict)
 
-    def expression(self, source: Source | Splice, frame: Frame, place: str) -> Expr:
+    def expression(self, source: Source | Splice, frame: PlanFrame, place: str) -> Expr:
         """Return the expression of `source`; `place` is "node.input", for names."""
         if isinstance(source, FromNodeOutput):
             return self._made(frame.results[source.node][source.output], frame, place)
@@ -98,7 +98,7 @@ class Resolver:
             return ("splice", self.expression(source.template, frame, place), over)
         raise InvalidDag(place, f"is of type {type(source).__name__!r}", "use a source of dagcelery.model")
 
-    def item(self, expr: Expr, frame: Frame, place: str) -> Expr:
+    def item(self, expr: Expr, frame: PlanFrame, place: str) -> Expr:
         """Return the expression of one element of the list that `expr` stands for."""
         if expr[0] == "ref" and not _is_handed_up(expr[1]):
             return ("each", expr[1])
@@ -106,7 +106,7 @@ class Resolver:
         # A list with one element per item of another: its element is made from the other's, and no step waits.
         return splice[1] if splice else ("each", self._gather(expr, frame, place))
 
-    def counted(self, expr: Expr, frame: Frame, place: str) -> Value:
+    def counted(self, expr: Expr, frame: PlanFrame, place: str) -> Value:
         """Return the list that tells how many elements the list `expr` has."""
         if expr[0] == "ref" and not _is_handed_up(expr[1]):
             value: Value = expr[1]
@@ -117,7 +117,7 @@ class Resolver:
             return over
         return self._gather(expr, frame, place)
 
-    def fork(self, condition: Expr, frame: Frame, place: str) -> Fork:
+    def fork(self, condition: Expr, frame: PlanFrame, place: str) -> Fork:
         """Return the fork of a condition. One body decides it once, since its truth may be the user's own code."""
         key = (frame.body.number, id(condition))
         if key not in self.forks:
@@ -131,7 +131,7 @@ class Resolver:
         """Return the expression of an output of a branch, which is there if the branch was taken."""
         return ("first", ("list", (("splice", ("each", output), output.root),)), ("ref", fork.skipped))
 
-    def _chosen(self, source: Choice, frame: Frame, place: str) -> Expr:
+    def _chosen(self, source: Choice, frame: PlanFrame, place: str) -> Expr:
         fork = self.fork(self.expression(source.condition, frame, place), frame, place)
         items: list[Expr] = []
         for side, over in ((source.then, fork.then), (source.otherwise, fork.otherwise)):
@@ -142,7 +142,7 @@ class Resolver:
                 items.append(("splice", self.expression(side, frame, place), over))
         return ("first", ("list", tuple(items)), ("ref", fork.skipped))
 
-    def _made(self, expr: Expr, frame: Frame, place: str) -> Expr:
+    def _made(self, expr: Expr, frame: PlanFrame, place: str) -> Expr:
         """Let a step put together what only a branch gives, so that readers need not look for it each time."""
         return ("ref", self._gather(expr, frame, place)) if expr[0] == "first" else expr
 
@@ -158,7 +158,7 @@ class Resolver:
         of_parts = {value.codec for value, reading in values(expr) if reading != "over"}
         return self.codecs.of_composite(of_parts, default, objects=any(part[0] == "live" for part in walk(expr)))
 
-    def _param(self, source: FromParam, frame: Frame, place: str) -> Expr:
+    def _param(self, source: FromParam, frame: PlanFrame, place: str) -> Expr:
         name = source.name or place.rpartition(".")[2]
         if name in frame.bindings:
             return frame.bindings[name]
@@ -167,7 +167,7 @@ class Resolver:
         # One default is one expression, so that all readers that take it apart get the same elements.
         return frame.defaults.setdefault((name, id(source.default_value)), literal(source.default_value))
 
-    def _gather(self, expr: Expr, frame: Frame, place: str) -> Value:
+    def _gather(self, expr: Expr, frame: PlanFrame, place: str) -> Value:
         key = (frame.body.number, id(expr))
         if key not in self.gathered:
             suffix = "result" if expr[0] == "first" else "items"
@@ -176,7 +176,7 @@ class Resolver:
             self.gathered[key] = (expr, StepResult(step, "value", (), self.codec(expr, frame.codec)))
         return self.gathered[key][1]
 
-    def _gathering(self, expr: Expr, frame: Frame, name: str) -> StepIR:
+    def _gathering(self, expr: Expr, frame: PlanFrame, name: str) -> StepIR:
         body = frame.body
         step = StepIR(body, body.unique(name), "gather", index=len(body.steps))
         step.add_argument("value", expr)
@@ -184,7 +184,7 @@ class Resolver:
         return step
 
 
-def _step_name(frame: Frame, place: str, suffix: str) -> str:
+def _step_name(frame: PlanFrame, place: str, suffix: str) -> str:
     """Return a name for a step that no user named: after the node that it is made for, or the DAG that branches."""
     if suffix != "items" and frame.prefix:
         return f"{frame.prefix[:-1]}.{suffix}"

@@ -124,7 +124,7 @@ class RunMachine(Protocol):
         """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to."""
 
     def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
-        """Give back what was lost, and name the queues whose ready work deserves a wake-up; end what is past its time.
+        """Give back lost claims, name the queues whose ready work needs a wake-up, and end a run past its deadline.
 
         A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
         once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive.
@@ -227,7 +227,7 @@ class ResultCache(Protocol):
         """Keep results of a task under names for a time, for every run. Each is whole, and the last one counts."""
 
     def delete(self, task: str) -> int:
-        """Drop what was kept of a task's results; answers 0 if there was nothing."""
+        """Delete the cached results of a task; return 0 if there were none."""
 
 
 class Fleet(Protocol):

@@ -286,11 +286,11 @@ class Child:
 class Response:
     """The answer to every verb of a worker: states, never commands.
 
-    `state` is "committed", "retried" or "skipped" (what became of a failure that is not final), "stale" (another
-    attempt has taken over or committed) or "none"; `run` is the run's state ("gone" where there is no such run);
-    `opened` is what this call made ready; `ready` counts what waits on the wanted queue; `claim` is what was claimed;
-    `retry_seconds` is when a retried piece is due; `completed` are the fan-outs whose last items this call has done;
-    `lasted` says of a run that this call has ended how many seconds it took.
+    `state` is "committed", "retried" or "skipped" (a failure that is not final), "stale" (another attempt has taken
+    over or committed) or "none"; `run` is the run's state, or "gone"; `opened` has the steps that this call made ready;
+    `ready` counts the ready pieces of the wanted queue; `claim` is the new claim; `retry_seconds` is the time until a
+    retried piece is due; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration in
+    seconds of a run that this call has ended.
     """
 
     state: str

@@ -177,7 +177,7 @@ _SLOTS_KEPT_SECONDS = 2.0
 
 
 class AppContext:
-    """The settings of one app, its store and sender, and the engine of this process."""
+    """The settings of one app, its store and sender, and in each process one access to runs."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app

@@ -29,7 +29,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
-from dagcelery.model.serializers import Serializer
+from dagcelery.model.serializing import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown

@@ -45,7 +45,7 @@ from dagcelery.model.nodes import (
     valid,
 )
 from dagcelery.model.options import DagOptions
-from dagcelery.model.serializers import Serializer
+from dagcelery.model.serializing import Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,

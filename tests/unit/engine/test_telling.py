@@ -59,9 +59,9 @@ def poisoned(world: World, why: str) -> str:
     """A run whose piece was poisoned; its id."""
     run_id = world.submit(late)
     worker = world.workers[0]
-    visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
+    loop = WorkerLoop(worker, worker.view(run_id), "celery", "")
     for _ in range(3 if why == "died" else 1):
-        grant = world.store.machine.claim(run_id, visit._request("")).claim
+        grant = world.store.machine.claim(run_id, loop._request("")).claim
         assert grant is not None
         world.store.machine.sweep(run_id, Lost(dead=["worker0"], limited=why == "timeout"), 10)
     world.settle()
@@ -254,8 +254,8 @@ def test_nobody_listens_and_nothing_is_fired(monkeypatch: pytest.MonkeyPatch) ->
     world = observed()
     run_id = world.submit(flows.echo, x=1)
     worker = world.workers[0]
-    visit = WorkerLoop(worker, worker.view(run_id), "celery", "")
-    grant = world.store.machine.claim(run_id, visit._request("")).claim
+    loop = WorkerLoop(worker, worker.view(run_id), "celery", "")
+    grant = world.store.machine.claim(run_id, loop._request("")).claim
     assert grant is not None
     assert not worker.listener.hears_calls(worker.view(run_id), grant)
     assert world.client.record(run_id).state == "running"

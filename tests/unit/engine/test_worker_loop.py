@@ -21,7 +21,7 @@ LONG = 1e6
 SHORT = 1e-9
 
 
-def test_a_visit_does_a_whole_run_while_its_time_lasts() -> None:
+def test_a_message_does_a_whole_run_while_its_time_lasts() -> None:
     world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
     run_id = world.submit(flows.map_reduce, n=50)
     world.deliver(world.post.waiting.pop())
@@ -35,7 +35,7 @@ def straight(x: int) -> int:
     return x
 
 
-def test_a_visit_whose_time_is_over_ends_after_a_piece_and_hands_on() -> None:
+def test_a_message_whose_time_is_over_ends_after_a_piece_and_hands_on() -> None:
     world = World(slice_seconds=SHORT, slots=1)
     run_id = world.submit(straight, x=7)
     done = []
@@ -46,7 +46,7 @@ def test_a_visit_whose_time_is_over_ends_after_a_piece_and_hands_on() -> None:
     assert world.result(run_id) == 7
 
 
-def test_runs_take_turns_when_their_visits_are_short() -> None:
+def test_runs_take_turns_when_their_messages_are_short() -> None:
     world = World(slice_seconds=SHORT, slots=1, workers=1)
     first, second = world.submit(flows.map_reduce, n=30), world.submit(flows.echo, x=1)
     done: list[str] = []
@@ -61,7 +61,7 @@ def _is_done(world: World, run_id: str) -> bool:
     return record is not None and record.state == "done"
 
 
-def test_a_visit_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
+def test_a_message_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
     world = World(slice_seconds=LONG, handoff_seconds=LONG)
     run_id = world.submit(straight, x=7)
     world.settle()
