@@ -394,6 +394,7 @@ def replace_owner_of(play: Cleared, owner: str) -> Worker:
     return Worker(play.store, play.run_id, owner)
 
 
+@pytest.mark.timeout(600)
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_exactly_what_was_cleared_is_executed_again(seed: int) -> None:

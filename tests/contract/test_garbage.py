@@ -215,6 +215,7 @@ class Collecting(Cleared):
         return {int(name[:-2]) for name in fields if name.endswith(b":x")}
 
 
+@pytest.mark.timeout(600)
 @given(st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_freed_that_is_read_again(seed: int) -> None:
