@@ -100,7 +100,9 @@ REFUSED = {
     "a static parameter of another name": Bad(
         lambda: build(folded, fold=2), "'fold'", "not a static parameter", "mean 'folds'"
     ),
-    "a static parameter of a task": Bad(lambda: build(power, x=2), "'x'", "not a static parameter", "has none"),
+    "a static parameter of a task": Bad(
+        lambda: build(power, x=2), "'x'", "not a static parameter", "only a DAG has static parameters"
+    ),
     "a function that is not decorated": Bad(lambda: build(len), "len", "not a decorated function", "@dag or @task"),
 }
 
