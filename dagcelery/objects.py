@@ -173,7 +173,7 @@ def _copied_deeply(value: Any, refused: Exception) -> Any:
 
 
 def _is_equal(one: object, other: object) -> bool:
-    """Return whether objects that cannot be pickled are equal by their own `__eq__`: there is no other way."""
+    """Return whether objects that cannot be pickled are equal by their own `__eq__`, the only way left."""
     try:
         return bool(one == other)
     except Exception:  # arrays have no single answer, and users' classes may do anything

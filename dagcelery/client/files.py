@@ -419,7 +419,7 @@ def _check_names(kind: str, culprit: str, names: Iterable[str], expected: Iterab
     """Raise InvalidParameters for names that do not exist, and for those that are `missing`."""
     for name in names:
         if name not in expected:
-            problem, remedy = f"there is no such {kind}", choices(name, expected)
+            problem, remedy = "does not exist", choices(name, expected)
             raise InvalidParameters(f"{kind} '{name}' of {culprit}", problem, remedy)
     if missing:
         problem = f"missing {missing}; expected {list(expected)}, got {sorted(names)}"

@@ -157,7 +157,7 @@ class Run(Generic[R_co]):
 
         Raises RunNotFound, InvalidParameters.
         """
-        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
+        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown wherever the run is waited for")
         return RunState(lifecycle.cancel(self._control, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -198,7 +198,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.retry_from, node, deadline=deadline, allow_code_change=allow_code_change)
 
     def _delivered(self) -> Self:
-        """Execute what was sent, if this is an eager run, which has no workers."""
+        """Deliver the messages of an eager run, which has no workers."""
         if self._local is not None:
             self._local.deliver()
         return self

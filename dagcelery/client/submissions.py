@@ -48,7 +48,7 @@ def check(name: str, body: Body, params: Mapping[str, object]) -> None:
         if unknown not in expected:
             takes = f"it takes {expected}" if expected else "it takes no parameters"
             remedy = nearest(unknown, expected) or takes
-            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", remedy)
+            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "does not exist", remedy)
     missing = [param.name for param in body.params if param.required and param.name not in params]
     if missing:
         problem = f"missing {missing}; expected {expected}, got {shown(list(params))}"
@@ -170,14 +170,13 @@ def new_run(
     params: Mapping[str, object],
     settings: Settings,
     *,
-    run_id: str | None = None,
     deadline: float | None = None,
     key: str | None = None,
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
     """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
     text = encode_plan(plan, signed=control.keyring.signed)
-    run_id = run_id or uuid.uuid4().hex
+    run_id = uuid.uuid4().hex
     view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)

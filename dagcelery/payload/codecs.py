@@ -6,7 +6,6 @@ Objects of the classes that annotations name travel in JSON; readers look at ann
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 import io
 import pickle
@@ -254,26 +253,6 @@ def codec_for(serializer: AnySerializer | AsModels) -> Codec:
 
 
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
-
-
-def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it.
-
-    Raises NotConfigured if it takes pickle and no signing key is set.
-    """
-    if type(serializer) is AsJSON:
-        return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
-    if type(serializer) is AsPickle:
-        keyring.require_key("the serializer AsPickle")
-        return {"kind": "pickle"}
-    name = type(serializer).__name__
-    ours: Any = serializer
-    if type(ours) in OF_KIND.values():
-        if ours.kind in UNSAFE:
-            keyring.require_key(f"the serializer {name}")
-        return {"kind": ours.kind, **dataclasses.asdict(ours)}
-    keyring.require_key(f"the serializer {name}, an object of yours,")
-    return {"kind": "object", "pickle": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
 def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:

@@ -236,7 +236,7 @@ def faulty_cluster(
     by ``skews[n]`` seconds. `environment` is seen by client and workers; unless it says otherwise a worker is taken for
     dead after a second.
 
-    Raises NotConfigured where there is no server.
+    Raises NotConfigured without a server.
     """
     treatment = messages or Messages()
     variables = QUICK | dict(environment or {})
@@ -313,7 +313,7 @@ class Proxy:
         carrier.add_done_callback(self._carriers.discard)
 
     async def _hang_up(self) -> int:
-        """End every connection at once: what was asked may have been done, and its reply is lost."""
+        """End every connection at once: a request may have been served, and its reply is lost."""
         cut, self._pairs = self._pairs, set()
         for writer in cut:
             writer.transport.abort()
