@@ -394,7 +394,7 @@ def invoke_with_locations(
         )
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     local_run = LocalRun(dag, Settings.from_environment())
-    culprit = f"node '{node_name}'" if node_name else f"'{local_run.name}'"
+    culprit = f"node '{node_name}'" if node_name else f"'{local_run.plan.name}'"
     sources = _paths(inputs or {}, "input")
     targets = None if outputs is None else _paths(outputs, "output")
     _check_inputs(local_run, culprit, params, sources)
@@ -432,7 +432,7 @@ def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object
         if name in params:
             problem = "is given twice, as a value and as a file"
             raise InvalidParameters(f"input '{name}' of {culprit}", problem, "give one")
-    required = {param.name: param.required for param in local_run.body.params}
+    required = {param.name: param.required for param in local_run.plan.bodies[0].params}
     missing = [name for name in required if required[name] and name not in sources and name not in params]
     _check_names("input", culprit, sources, required, missing)
 
@@ -449,7 +449,7 @@ def _check_outputs(dag: DAG, culprit: str, targets: Mapping[str, Path]) -> None:
 
 
 def _read(local_run: LocalRun, sources: Mapping[str, Path]) -> dict[str, Any]:
-    codecs = {param.name: local_run.codec(param.codec) for param in local_run.body.params}
+    codecs = {param.name: local_run.codec(param.codec) for param in local_run.plan.bodies[0].params}
     return {name: read(codecs[name], location, f"input '{name}'") for name, location in sources.items()}
 
 
@@ -472,7 +472,7 @@ def _stored(
 ) -> dict[str, Stored]:
     local_run.run(params)
     local_run.raise_failure()
-    codecs = {name: local_run.codec(number) for name, _, number in local_run.body.outputs}
+    codecs = {name: local_run.codec(number) for name, _, number in local_run.plan.bodies[0].outputs}
     stored: dict[str, Stored] = {}
     with PendingOutputs() as pending:
         for name, target in targets.items():

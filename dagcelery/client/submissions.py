@@ -185,7 +185,6 @@ def new_run(
         id=run_id,
         name=plan.name,
         plan=values.seal_bytes(control.keyring, addresses.plan(run_id), 0, text),
-        digest=hashlib.sha256(text).hexdigest(),
         topology=topology(plan),
         values=sealed.values,
         lists=sealed.lists,
@@ -210,7 +209,7 @@ def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str
 
 
 def _recognised(name: str, value: object) -> str:
-    identity = portable_identity(value, _name)
+    identity = portable_identity(value, functions.name_of)
     if identity is None:  # two such values would be one
         problem = "cannot be recognised when the key is used again, since it cannot be pickled"
         raise InvalidParameters(f"static parameter {name!r}", problem, "give a value that can be, or leave key= out")
@@ -220,20 +219,14 @@ def _recognised(name: str, value: object) -> str:
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
     kind = view.program.codec_specs[number]["kind"]
-    identity = portable_identity(value, _name) if kind in _PICKLING else None
+    identity = portable_identity(value, functions.name_of) if kind in _PICKLING else None
     if identity is not None:
         return identity
     try:
         data = view.program.codec(number).dump(value)
     except SerializationError:  # its elements travel one by one, or it is not read at all
-        return portable_identity(value, _name)
+        return portable_identity(value, functions.name_of)
     return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
-
-
-def _name(obj: object) -> str:
-    """Return the name of a class, a function or a module, which is the same in every process."""
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
-    return f"{getattr(obj, '__module__', '')}:{name}"
 
 
 # -- starting a run ----------------------------------------------------------------------------

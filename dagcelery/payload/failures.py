@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from dagcelery.errors import NodeFailed
+from dagcelery.payload.refusals import type_name
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""
@@ -25,7 +26,7 @@ def describe(error: BaseException) -> dict[str, str]:
     included.
     """
     return {
-        "type": _type_name(type(error)),
+        "type": type_name(error),
         "message": _shortened(message(error)),
         "traceback": _shortened(_traceback(error)),
     }
@@ -72,10 +73,6 @@ def _clear(trace: TracebackType | None) -> None:
             with suppress(RuntimeError):  # it is still being executed
                 trace.tb_frame.clear()
         trace = trace.tb_next
-
-
-def _type_name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message(error: BaseException) -> str:

@@ -24,9 +24,8 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import accumulate, islice, pairwise
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 from dagcelery.errors import DeserializationError, LimitExceeded, PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, signing, spill
@@ -52,13 +51,7 @@ _SPILLED_BIT: Final = 1 << 29
 """Not the one between: what begins with ``@`` means something else to the store."""
 
 
-class Stored(Enum):
-    """A value that is not stored whole."""
-
-    SPLIT = "split"
-
-
-SPLIT: Final = Stored.SPLIT
+SPLIT: Final = object()
 """Given back for a list whose elements are stored split."""
 
 
@@ -133,7 +126,7 @@ def open_value(
     *,
     culprit: str = "",
     folder: Folder | None = None,
-) -> Any | Literal[Stored.SPLIT]:
+) -> Any:
     """Verify and return one value, or SPLIT where its elements are stored instead.
 
     Raises BadSignature before anything is decoded, and DeserializationError; of a value that is kept in a file

@@ -47,10 +47,7 @@ class ReaderAdapter:
         if scope == ROOT:
             return Scope(ROOT)
         text = self._server.client.hget(key(run_id, "sc"), scope)
-        if text is None:
-            return None
-        parent, step, index, body, depth, _ = text.decode().split("/")
-        return Scope(scope, parent, int(step), int(index), int(body), int(depth))
+        return wire.scope(scope, text) if text is not None else None
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []

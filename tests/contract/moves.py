@@ -192,7 +192,7 @@ def new_run(store: Store, topology: Sequence[Body], **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
     store.machine.create(
-        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": entries(topology)} | options)
+        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "topology": entries(topology)} | options)
     )
     return run_id
 

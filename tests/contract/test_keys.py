@@ -204,5 +204,5 @@ def test_a_run_is_known_as_active_before_it_exists(redis_store: Store, raw: redi
             known.append(raw.zscore("dagcelery:active", "early") is not None)
         return call()
 
-    between(redis_store, around).machine.create(NewRun("early", "early", b"p", "d", entries(chain(1))))
+    between(redis_store, around).machine.create(NewRun("early", "early", b"p", entries(chain(1))))
     assert known == [True]

@@ -44,7 +44,7 @@ def deaf(proxy: Proxy) -> Iterator[Store]:
 
 def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_store: Store) -> None:
     lose = proxy.swallow
-    run = NewRun("r", "r", b"p", "d", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
+    run = NewRun("r", "r", b"p", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
     lose(b'"tokens"')
     assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
@@ -280,7 +280,7 @@ def test_a_store_that_comes_back_is_used_again() -> None:
     with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
         server = Server(Path(folder)).start()
         store = store_on_redis(server.url)
-        store.machine.create(NewRun("r", "r", b"p", "d", entries(chain(1))))
+        store.machine.create(NewRun("r", "r", b"p", entries(chain(1))))
         server.stop()
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):

@@ -140,10 +140,9 @@ def test_a_run_without_steps_is_done_at_once(store: Store) -> None:
 
 
 def test_creating_a_run_again_changes_nothing(store: Store) -> None:
-    run = NewRun("again", "test", b"plan", "d1", entries(chain(2)), values={"$n": b"1"})
+    run = NewRun("again", "test", b"plan", entries(chain(2)), values={"$n": b"1"})
     first = store.machine.create(run)
     Worker(store, "again").claim()
     second = store.machine.create(run)
-    assert (first.digest, second.digest) == ("d1", "d1")
     assert (first.run, second.run) == ("pending", "running")
     assert Worker(store, "again", "worker-b:1").nothing()

@@ -21,10 +21,10 @@ def test_both_stores_keep_the_contract() -> None:
 
 
 def test_a_record_tells_a_runs_life(store: Store) -> None:
-    run_id = new_run(store, chain(1), name="mine", digest="d7")
+    run_id = new_run(store, chain(1), name="mine")
     record = store.reader.record(run_id)
     assert record is not None
-    assert (record.id, record.name, record.state, record.digest) == (run_id, "mine", "pending", "d7")
+    assert (record.id, record.name, record.state) == (run_id, "mine", "pending")
     assert (record.started, record.ended, record.epoch) == (0, 0, 1)
     drain(store, run_id, chain(1))
     record = store.reader.record(run_id)
@@ -176,5 +176,5 @@ def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
 
 
 def test_parameters_may_be_none_at_all(store: Store) -> None:
-    store.machine.create(NewRun("bare", "bare", b"p", "d", entries(chain(1))))
+    store.machine.create(NewRun("bare", "bare", b"p", entries(chain(1))))
     assert drain(store, "bare", chain(1)) == ["0"]
