@@ -24,7 +24,6 @@ from dagcelery.client.submissions import Submittable, dag_of, split_static
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
     DAG,
-    EMPTY,
     DagOptions,
     Each,
     FromNodeOutput,
@@ -38,7 +37,7 @@ from dagcelery.model import (
 )
 from dagcelery.model.sources import reads
 from dagcelery.payload.codecs import AsJSON, AsPickle, Codec
-from dagcelery.planner.compile import as_dag
+from dagcelery.planner.compile import as_dag, default_of
 from dagcelery.planner.pools import output_serializer
 from dagcelery.settings import Settings
 from dagcelery.text import choices, shown
@@ -289,8 +288,7 @@ def is_partitioned(source: Source, dag: DAG) -> bool:
 
 
 def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
-    default = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
-    return FromParam(None, _serializer(source, name, place), default)
+    return FromParam(None, _serializer(source, name, place), default_of(source))
 
 
 def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:

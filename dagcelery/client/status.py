@@ -18,7 +18,7 @@ from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.fleet import live_consumers
-from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, Spot
+from dagcelery.store.records import ROOT, TERMINAL, Counts, Progress, RunRecord, Spot
 
 
 class RunState(StrEnum):
@@ -34,7 +34,7 @@ class RunState(StrEnum):
     @property
     def is_end(self) -> bool:
         """Whether a run in this state is over."""
-        return self not in (RunState.PENDING, RunState.RUNNING)
+        return self in TERMINAL
 
 
 def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:

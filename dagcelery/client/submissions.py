@@ -157,7 +157,6 @@ _KEPT_PLANS: Final = 128
 
 _plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
 
-
 _NOTHING: Final[Mapping[str, object]] = {}
 
 _PICKLING: Final = frozenset({"pickle", "dill"})

@@ -178,7 +178,6 @@ class DAG(Frozen):
 
 Node: TypeAlias = Task | DAG
 
-
 P = ParamSpec("P")
 
 R_co = TypeVar("R_co", covariant=True)

@@ -200,7 +200,6 @@ def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
 
 Hook: TypeAlias = Callable[..., object]
 
-
 POLICIES: Final = ("retry", "timeout", "start_within", "max_concurrent", "cache")
 """The options of a task that workers and the store read, by these names and those of their fields."""
 

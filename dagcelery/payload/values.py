@@ -50,7 +50,6 @@ _SKIPPED_BIT: Final = 1 << 31
 _SPILLED_BIT: Final = 1 << 29
 """Not the one between: what begins with ``@`` means something else to the store."""
 
-
 SPLIT: Final = object()
 """Given back for a list whose elements are stored split."""
 

@@ -109,10 +109,11 @@ def as_dag(task: Task) -> DAG:
 
 def _param(source: Source) -> FromParam:
     serializer = None if isinstance(source, Literal) else getattr(source, "serializer", None)
-    return FromParam(serializer=serializer, default_value=_default_of(source))
+    return FromParam(serializer=serializer, default_value=default_of(source))
 
 
-def _default_of(source: Source) -> object:
+def default_of(source: Source) -> object:
+    """Return the default of the parameter that stands for a source, EMPTY for none."""
     return source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
 
 
@@ -156,7 +157,7 @@ class Builder:
         body = self.new_body(None)
         readers = readers_of_parameters(dag, self.limit)
         for name, source in dag.inputs.items():
-            default, serializer = _default_of(source), getattr(source, "serializer", None)
+            default, serializer = default_of(source), getattr(source, "serializer", None)
             codec = self.codecs.number(serializer)
             if serializer is None:
                 codec = self.codecs.of_models(readers.get(name, ()), codec)

@@ -37,7 +37,6 @@ from dagcelery.store.records import (
 
 T = TypeVar("T")
 
-
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""

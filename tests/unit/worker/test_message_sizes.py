@@ -149,7 +149,7 @@ def test_a_link_names_no_more_steps_than_fit_into_it() -> None:
     from dagcelery.client import plan_of
     from dagcelery.planner.topology import straight_run
 
-    runs = straight_run(plan_of(straight), 0, 0, steps=MOST_STEPS)
+    runs = straight_run(plan_of(straight), 0, 0, groups=4, steps=MOST_STEPS)
     assert sum(map(len, runs)) <= MOST_STEPS
 
 
