@@ -109,7 +109,7 @@ class Output:
 
     def __deepcopy__(self, memo: object) -> Output:
         if isinstance(memo, Searching):
-            memo.found = self
+            memo.culprit = self
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
