@@ -99,10 +99,6 @@ class ReaderAdapter:
         gap = [] if is_whole else [Event(after or "0-0", "missed", "", 0, -1, 0, 0.0, 0.0)]
         return [*gap, *events][:limit]
 
-    def wait(self, run_id: str, timeout_seconds: float) -> str:
-        with self._server.listening(run_id) as listen:
-            return listen(timeout_seconds)
-
     def listening(self, run_id: str) -> AbstractContextManager[Listen]:
         return self._server.listening(run_id)
 

@@ -211,3 +211,9 @@ def drain(store: Store, run_id: str, topology: Sequence[Body], **options: Any) -
                 found = True
                 done.append(name(claim))
     return done
+
+
+def state_after(store: Store, run_id: str, seconds: float = 0) -> str:
+    """Return the state of a run when it has ended, or after so many seconds; "gone" without a run."""
+    with store.reader.listening(run_id) as listen:
+        return listen(seconds)

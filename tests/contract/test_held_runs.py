@@ -11,7 +11,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
-from .moves import Worker, body, chain, drain, hooked, new_run, step
+from .moves import Worker, body, chain, drain, hooked, new_run, state_after, step
 
 TOPOLOGY = [body([0, 1, 2], step(s=[3]), step(x="$xs"), step(q="gpu"), step(1))]
 
@@ -40,7 +40,7 @@ def test_what_is_admitted_may_start_and_is_named(store: Store) -> None:
     assert opened == [("0", 0, 0, "cpu", -1), ("0", 0, 1, "cpu", 3), ("0", 0, 2, "gpu", -1)]
     assert held(store, run_id) == ""
     drain(store, run_id, TOPOLOGY)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_admitting_again_answers_alike_until_something_is_claimed(store: Store) -> None:

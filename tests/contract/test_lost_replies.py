@@ -19,7 +19,21 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost, NewRun, TaskResult, scope_id
 from dagcelery.store.redis import store_on_redis
 
-from .moves import Worker, body, chain, drain, elements, entries, name, new_run, outliving, results, retry, step
+from .moves import (
+    Worker,
+    body,
+    chain,
+    drain,
+    elements,
+    entries,
+    name,
+    new_run,
+    outliving,
+    results,
+    retry,
+    state_after,
+    step,
+)
 from .proxy import Proxy
 from .server import Server
 
@@ -264,7 +278,7 @@ def _check_unreachable(store: Store, shown: str) -> None:
         store.ping,
         lambda: store.reader.record("r"),
         lambda: store.machine.end("r", "cancelled", ""),
-        lambda: store.reader.wait("r", 1),
+        lambda: state_after(store, "r", 1),
         lambda: Worker(store, "r").ask(),
         lambda: store.fleet.due(1, 0),
         store.fleet.workers,
@@ -316,7 +330,7 @@ def test_a_forked_child_has_a_connection_of_its_own(redis_store: Store) -> None:
             assert redis_store.machine.end("nobody", "cancelled", "").run == "gone"
         child.join()
         assert child.exitcode == 0
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
 
 
 def test_threads_share_a_store(redis_store: Store) -> None:
@@ -335,7 +349,7 @@ def test_threads_share_a_store(redis_store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
     tokens = [f"{i}.0" for i in range(200)]
     assert list(redis_store.reader.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
 
