@@ -184,7 +184,7 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        return _bounded(self._encoder.encode(value, culprit), culprit, limit)
+        return bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         try:
@@ -218,7 +218,7 @@ class PickleCodec(BytesCodec):
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
         if type(value) in _ATOMS:
-            return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
+            return bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
             data = pickles.dumps(value)
         except Exception as error:  # __reduce__ methods raise what they like
@@ -227,7 +227,7 @@ class PickleCodec(BytesCodec):
                 f"cannot be pickled: {type(error).__name__}: {error}",
                 "pass plain data, and open files, locks and connections where they are used",
             ) from error
-        return _bounded(data, culprit, limit)
+        return bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         try:
@@ -301,7 +301,8 @@ def _renamed(error: SerializationError | DeserializationError, culprit: Culprit)
     return name + (path.removeprefix(" at ") if name.endswith("]") else path)
 
 
-def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
+def bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
+    """Return bytes that are at most `limit`, else raise PayloadTooLarge."""
     if limit is not None and len(data) > limit:
         raise PayloadTooLarge(named(culprit), len(data), limit)
     return data

@@ -30,7 +30,7 @@ from typing import IO, Any, Final
 from dagcelery.errors import DeserializationError, LimitExceeded, PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, signing, spill
 from dagcelery.payload.addresses import Culprit
-from dagcelery.payload.codecs import Bytes, Codec
+from dagcelery.payload.codecs import Bytes, Codec, bounded
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder, Reference
 from dagcelery.payload.strict_json import Skipped
@@ -152,18 +152,12 @@ def open_value(
 
 def dump_block(codec: Codec, items: Sequence[Any], lo: int, culprit: Culprit, limits: Limits) -> bytes:
     """Serialize elements of a list from index `lo` on, to be sealed together. Raises PayloadTooLarge."""
-    return _bounded(codec.dump_many(items, culprit, lo), culprit, limits)
+    return bounded(codec.dump_many(items, culprit, lo), culprit, limits.payload_bytes)
 
 
 def join_block(codec: Codec, parts: Sequence[bytes], culprit: Culprit, limits: Limits) -> bytes:
     """Return what `dump_block` makes of elements that were dumped to `parts`. Raises PayloadTooLarge."""
-    return _bounded(codec.join(parts), culprit, limits)
-
-
-def _bounded(body: bytes, culprit: Culprit, limits: Limits) -> bytes:
-    if len(body) > limits.payload_bytes:
-        raise PayloadTooLarge(addresses.named(culprit), len(body), limits.payload_bytes)
-    return body
+    return bounded(codec.join(parts), culprit, limits.payload_bytes)
 
 
 def seal_body(keyring: Keyring, address: bytes, attempt: int, body: bytes, folder: Folder | None) -> bytes:
