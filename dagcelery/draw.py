@@ -245,8 +245,8 @@ def _mermaid_box(box: _Box, depth: int) -> Iterator[str]:
             yield from _mermaid_box(item, depth + 1)
             yield f"{indent}end"
         else:
-            left, right = {"task": "[]", "parameter": ("([", "])"), "output": ("[[", "]]")}[item.kind]
-            yield f"{indent}{item.id}{left}{_mermaid_text(item.label)}{right}"
+            opening, closing = {"task": "[]", "parameter": ("([", "])"), "output": ("[[", "]]")}[item.kind]
+            yield f"{indent}{item.id}{opening}{_mermaid_text(item.label)}{closing}"
 
 
 def _dot_box(box: _Box, depth: int) -> Iterator[str]:

@@ -119,7 +119,7 @@ class CyclicDependency(_OfFacts, InvalidDag):
 
 @_record
 class InvalidConfig(_OfFacts, InvalidDag):
-    """A configuration cannot be made into a workflow; `line` counts from 1, and is None where there is no file."""
+    """A configuration cannot be made into a workflow; `line` counts from 1; None without a file."""
 
     file: str
     line: int | None

@@ -51,7 +51,7 @@ def importing(name: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # a module's body may raise anything
         # If a module that this one imports is missing, that is an error of this module.
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            raise Unimportable(f"there is no module '{error.name}'", "put its folder on Python's path") from error
+            raise Unimportable(f"module '{error.name}' does not exist", "put its folder on Python's path") from error
         message = " ".join(f"{type(error).__name__}: {error}{_place(error)}".split())
         problem = f"module '{name}' cannot be imported: {message}"
         raise Unimportable(problem, "repair it, then try again", has_failed=True) from error

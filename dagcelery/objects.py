@@ -39,9 +39,9 @@ class Hidden(Exception):
 
 
 class Searching(dict[int, Any]):
-    """The memo of a deep copy, in which an object that must not be contained leaves itself as `found`."""
+    """The memo of a deep copy, in which an object that must not be contained leaves itself as `culprit`."""
 
-    found: Any = None
+    culprit: Any = None
 
 
 def is_atom(value: object) -> bool:
@@ -152,12 +152,12 @@ def _copied(value: Any, hidden: type | None, last: _Copy | None = None) -> _Copy
     copier = _Copier(hidden)
     try:
         copier.dump(value)
-        if copier.found is None:
+        if copier.culprit is None:
             return last if last is not None and copier.is_like(last) else copier.loaded()
     except Exception as error:
-        if copier.found is None:
+        if copier.culprit is None:
             return _Copy(_copied_deeply(value, error))
-    raise Hidden(copier.found)
+    raise Hidden(copier.culprit)
 
 
 def _copied_deeply(value: Any, refused: Exception) -> Any:
@@ -167,13 +167,13 @@ def _copied_deeply(value: Any, refused: Exception) -> Any:
         copied = copy.deepcopy(value, memo)
     except Exception:
         raise refused from None
-    if memo.found is not None:
-        raise Hidden(memo.found)
+    if memo.culprit is not None:
+        raise Hidden(memo.culprit)
     return copied
 
 
 def _is_equal(one: object, other: object) -> bool:
-    """Return whether objects that cannot be pickled are equal by their own `__eq__`: there is no other way."""
+    """Return whether objects that cannot be pickled are equal by their own `__eq__`, the only way left."""
     try:
         return bool(one == other)
     except Exception:  # arrays have no single answer, and users' classes may do anything
@@ -206,14 +206,14 @@ class _Copier(_Pickler):
         self.live: list[object] = []
         self._hidden = hidden
         self._numbers: dict[int, int] = {}
-        self.found: Any = None
+        self.culprit: Any = None
 
     def persistent_id(self, obj: Any) -> Any:
         kind = type(obj)
         if kind in ATOMS:
             return None
         if self._hidden is not None and issubclass(kind, self._hidden):
-            self.found = obj
+            self.culprit = obj
             raise Hidden(obj)
         if kind is _Live:
             return self._number(obj.it)

@@ -231,7 +231,7 @@ class Settings:
             raise InvalidSetting(culprit, error.problem, error.remedy) from None
 
     def __repr__(self) -> str:
-        """Show what was set; the signing key is never shown, nor a URL's password."""
+        """Show all settings but the signing key, and URLs without their passwords."""
         parts = []
         for setting in fields(self):
             value = getattr(self, setting.name)

@@ -107,7 +107,7 @@ def worker(
         os.execv(sys.executable, command)
     for folder in watched:
         if not os.path.exists(folder):
-            raise click.BadParameter(f"there is no folder '{folder}'", param_hint="--watch-dir")
+            raise click.BadParameter(f"'{folder}' is not a folder", param_hint="--watch-dir")
     run_again(command, watched or (os.getcwd(),))
 
 

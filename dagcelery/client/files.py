@@ -24,7 +24,6 @@ from dagcelery.client.submissions import Submittable, dag_of, split_static
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
     DAG,
-    EMPTY,
     DagOptions,
     Each,
     FromNodeOutput,
@@ -38,7 +37,7 @@ from dagcelery.model import (
 )
 from dagcelery.model.sources import reads
 from dagcelery.payload.codecs import AsJSON, AsPickle, Codec
-from dagcelery.planner.compile import as_dag
+from dagcelery.planner.compile import as_dag, default_of
 from dagcelery.planner.pools import output_serializer
 from dagcelery.settings import Settings
 from dagcelery.text import choices, shown
@@ -289,8 +288,7 @@ def is_partitioned(source: Source, dag: DAG) -> bool:
 
 
 def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
-    default = source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
-    return FromParam(None, _serializer(source, name, place), default)
+    return FromParam(None, _serializer(source, name, place), default_of(source))
 
 
 def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:
@@ -394,7 +392,7 @@ def invoke_with_locations(
         )
     dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
     local_run = LocalRun(dag, Settings.from_environment())
-    culprit = f"node '{node_name}'" if node_name else f"'{local_run.name}'"
+    culprit = f"node '{node_name}'" if node_name else f"'{local_run.plan.name}'"
     sources = _paths(inputs or {}, "input")
     targets = None if outputs is None else _paths(outputs, "output")
     _check_inputs(local_run, culprit, params, sources)
@@ -419,7 +417,7 @@ def _check_names(kind: str, culprit: str, names: Iterable[str], expected: Iterab
     """Raise InvalidParameters for names that do not exist, and for those that are `missing`."""
     for name in names:
         if name not in expected:
-            problem, remedy = f"there is no such {kind}", choices(name, expected)
+            problem, remedy = "does not exist", choices(name, expected)
             raise InvalidParameters(f"{kind} '{name}' of {culprit}", problem, remedy)
     if missing:
         problem = f"missing {missing}; expected {list(expected)}, got {sorted(names)}"
@@ -432,7 +430,7 @@ def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object
         if name in params:
             problem = "is given twice, as a value and as a file"
             raise InvalidParameters(f"input '{name}' of {culprit}", problem, "give one")
-    required = {param.name: param.required for param in local_run.body.params}
+    required = {param.name: param.required for param in local_run.plan.bodies[0].params}
     missing = [name for name in required if required[name] and name not in sources and name not in params]
     _check_names("input", culprit, sources, required, missing)
 
@@ -449,7 +447,7 @@ def _check_outputs(dag: DAG, culprit: str, targets: Mapping[str, Path]) -> None:
 
 
 def _read(local_run: LocalRun, sources: Mapping[str, Path]) -> dict[str, Any]:
-    codecs = {param.name: local_run.codec(param.codec) for param in local_run.body.params}
+    codecs = {param.name: local_run.codec(param.codec) for param in local_run.plan.bodies[0].params}
     return {name: read(codecs[name], location, f"input '{name}'") for name, location in sources.items()}
 
 
@@ -472,7 +470,7 @@ def _stored(
 ) -> dict[str, Stored]:
     local_run.run(params)
     local_run.raise_failure()
-    codecs = {name: local_run.codec(number) for name, _, number in local_run.body.outputs}
+    codecs = {name: local_run.codec(number) for name, _, number in local_run.plan.bodies[0].outputs}
     stored: dict[str, Stored] = {}
     with PendingOutputs() as pending:
         for name, target in targets.items():

@@ -95,7 +95,7 @@ def _root_step(view: RunView, node: str) -> int:
         problem = "is an item, or is inside a branch, a mapped DAG, or a graph that a task made"
         raise InvalidParameters(culprit, problem, f"name the outermost node, '{outermost}'")
     remedy = nearest(node, names) or "give the name of a node as status() shows it"
-    raise InvalidParameters(culprit, "there is no such node", remedy)
+    raise InvalidParameters(culprit, "does not exist", remedy)
 
 
 def check_code(view: RunView, imports: Collection[str]) -> None:

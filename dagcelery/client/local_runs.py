@@ -24,7 +24,6 @@ from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.plan import Body
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
@@ -101,7 +100,7 @@ class LocalRun:
     """A run that has not begun; it is signed with a key of this process alone, so every codec is allowed."""
 
     def __init__(self, node: Submittable, settings: Settings) -> None:
-        self._first = FirstError()
+        self.first = FirstError()
         self._broker = InMemoryBroker()
         self.engine = Engine(
             store_in_process(),
@@ -109,30 +108,15 @@ class LocalRun:
             eager_settings(settings),
             self._broker,
             process=CeleryProcess(),
-            listener=self._first,
+            listener=self.first,
         )
         self.run_id = uuid.uuid4().hex
-        self._plan = plan_of(node, queue="celery", settings=settings)
-        self._view = self.engine.adopt(self.run_id, self._plan, is_alone=True)
-
-    @property
-    def name(self) -> str:
-        """The name of the DAG in errors."""
-        return self._plan.name
-
-    @property
-    def body(self) -> Body:
-        """The parameters and outputs of the DAG."""
-        return self._plan.bodies[0]
+        self.plan = plan_of(node, queue="celery", settings=settings)
+        self._view = self.engine.adopt(self.run_id, self.plan, is_alone=True)
 
     def codec(self, number: int) -> Codec:
         """Return a codec of the plan."""
         return self._view.program.codec(number)
-
-    @property
-    def first_error(self) -> BaseException | None:
-        """The first error after which nothing was tried, if there was one."""
-        return self._first.error
 
     def run(self, params: Mapping[str, object]) -> None:
         """Run to the end, also if that is a failure.
@@ -140,7 +124,8 @@ class LocalRun:
         Raises InvalidParameters, SerializationError.
         """
         sealed = submissions.seal(self._view, params)
-        run = NewRun(self.run_id, self.name, b"", "", topology(self._plan), sealed.values, sealed.lists, sealed.blocks)
+        plan = self.plan
+        run = NewRun(self.run_id, plan.name, b"", topology(plan), sealed.values, sealed.lists, sealed.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
         self.deliver()
 
@@ -150,7 +135,7 @@ class LocalRun:
 
     def result(self) -> Any:
         """Return or raise what came of it."""
-        return results.outcome(self.engine, self.run_id, self._state(), cause=self.first_error)
+        return results.outcome(self.engine, self.run_id, self._state(), cause=self.first.error)
 
     def raise_failure(self) -> None:
         """Raise what failed it, if anything did."""
@@ -166,7 +151,7 @@ class LocalRun:
 
     @cached_property
     def _expressions(self) -> dict[str, Any]:
-        return {name: expr for name, expr, _ in self.body.outputs}
+        return {name: expr for name, expr, _ in self.plan.bodies[0].outputs}
 
     @cached_property
     def _reader(self) -> Reader:

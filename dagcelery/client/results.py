@@ -107,7 +107,7 @@ def outcome(
 
 def _returned(view: RunView) -> Any:
     """Return the value that the body returned, or outputs by name."""
-    view.enter(view.generation)  # this process may have read results of it before it was rewound
+    view.enter(view.generation)  # this process may have read results of it before it was cleared
     body, reader = view.program.body(0), Reader(view, Scope(ROOT))
     if body.returns is not None:
         reader.read_ahead([body.returns])
@@ -156,6 +156,6 @@ def _attempt(view: RunView, name: str, stored: bytes) -> Failure:
     error = failures.decode(bytes(body))
     try:
         address = view.piece_address(piece)
-    except (BadSignature, IndexError):  # a rewind took its scope back, and there may be another graph now
+    except (BadSignature, IndexError):  # its scope was cleared, and there may be another graph now
         address = "(taken back)"
     return Failure(address, attempt, error["type"], error["message"], error["traceback"], "@" not in name)

@@ -59,14 +59,13 @@ class Run(Generic[R_co]):
         run_id: str,
         *,
         client: Client | None = None,
-        _control: RunControl | None = None,
         _local: LocalRun | None = None,
     ) -> None:
         _check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
         self.id = run_id
         self._client = client
         self._local = _local  # an eager run is nowhere else
-        self._known_control = _local.engine if _local is not None else _control
+        self._known_control: RunControl | None = _local.engine if _local is not None else None
 
     @property
     def _control(self) -> RunControl:
@@ -157,7 +156,7 @@ class Run(Generic[R_co]):
 
         Raises RunNotFound, InvalidParameters.
         """
-        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown to those who wait for the run")
+        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown wherever the run is waited for")
         return RunState(lifecycle.cancel(self._control, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -198,7 +197,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.retry_from, node, deadline=deadline, allow_code_change=allow_code_change)
 
     def _delivered(self) -> Self:
-        """Execute what was sent, if this is an eager run, which has no workers."""
+        """Deliver the messages of an eager run, which has no workers."""
         if self._local is not None:
             self._local.deliver()
         return self
@@ -308,8 +307,8 @@ class Client:
     def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
         local_run = LocalRun(node, self.settings)
         local_run.run(params)
-        if propagate and local_run.first_error is not None:
-            raise local_run.first_error
+        if propagate and local_run.first.error is not None:
+            raise local_run.first.error
         return Run(local_run.run_id, client=self, _local=local_run)
 
     def runs(self, dag: Submittable | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:

@@ -22,8 +22,8 @@ _LIMITS: Final = values.Limits(payload_bytes=512 * 1024 * 1024 - 1024)
 _CODEC: Final = codec_for(AsPickle())
 
 
-def write(name: str, value: object, keeper: StageValues | None = None) -> None:
-    """Keep a value for all pieces of this run, beside the run or with a `keeper`; the last one written counts.
+def write(name: str, value: object, place: StageValues | None = None) -> None:
+    """Keep a value for all pieces of this run, beside the run or at a `place`; the last one written counts.
 
     Raises SerializationError, PayloadTooLarge; NotConfigured outside of a run, or without a signing key.
     """
@@ -31,27 +31,27 @@ def write(name: str, value: object, keeper: StageValues | None = None) -> None:
     data = values.seal_value(
         view.keyring, _CODEC, _address(view, name), 0, value, culprit=f"the value {shown(name)}", limits=_LIMITS
     )
-    if keeper is not None:
-        delete_with(view.store, keeper, view.run_id)
-    (keeper or beside(view.store)).put(view.run_id, name, data)
+    if place is not None:
+        delete_with(view.store, place, view.run_id)
+    (place or beside(view.store)).put(view.run_id, name, data)
 
 
-def read(name: str, keeper: StageValues | None = None) -> Any:
+def read(name: str, place: StageValues | None = None) -> Any:
     """Return a copy of the value of that name in this run.
 
     Raises NotKept, BadSignature.
     """
     view = _view(name)
-    data = (keeper or beside(view.store)).get(view.run_id, name)
+    data = (place or beside(view.store)).get(view.run_id, name)
     if data is None:
         raise NotKept(view.run_id, name)
     return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {shown(name)}")
 
 
-def delete(name: str, keeper: StageValues | None = None) -> None:
+def delete(name: str, place: StageValues | None = None) -> None:
     """Forget the value of that name in this run, if there is one."""
     view = _view(name)
-    (keeper or beside(view.store)).drop(view.run_id, name)
+    (place or beside(view.store)).drop(view.run_id, name)
 
 
 def elsewhere(client: object) -> StageValues:
@@ -65,7 +65,7 @@ def elsewhere(client: object) -> StageValues:
 
 
 def in_folder(folder: str | os.PathLike[str] | None) -> StageValues:
-    """Return a keeper of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY.
+    """Return a place of files in `folder`, by default in DAGCELERY_CACHE_DIRECTORY.
 
     Raises InvalidParameters.
     """

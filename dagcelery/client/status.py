@@ -18,7 +18,7 @@ from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.fleet import live_consumers
-from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, Spot
+from dagcelery.store.records import ROOT, TERMINAL, Counts, Progress, RunRecord, Spot
 
 
 class RunState(StrEnum):
@@ -34,7 +34,7 @@ class RunState(StrEnum):
     @property
     def is_end(self) -> bool:
         """Whether a run in this state is over."""
-        return self not in (RunState.PENDING, RunState.RUNNING)
+        return self in TERMINAL
 
 
 def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
@@ -92,10 +92,10 @@ class NodeStatus:
         return state_of(self.total, self.done, self.skipped, **others, is_begun=bool(self.started))
 
     def __str__(self) -> str:
-        return node_text(self)
+        return "  ".join(filter(None, (self.name, counts_text(self), self.state, last_word(self))))
 
     def __repr__(self) -> str:
-        return node_repr(self)
+        return f"<NodeStatus {' '.join(filter(None, (self.name, counts_text(self), self.state)))}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -125,10 +125,17 @@ class RunStatus:
         return asdict(self) | {"state": str(self.state), "nodes": nodes}
 
     def __str__(self) -> str:
-        return run_text(self)
+        first = f"{self.name} {self.id} {self.state}"
+        if words := self.failed or self.reason or self.why:
+            first += f": {words}"
+        rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in self.nodes]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
+        return "\n".join([first, *(f"  {line}" for line in lines)])
 
     def __repr__(self) -> str:
-        return run_repr(self)
+        over = sum(node.state in _OVER for node in self.nodes)
+        return f"<RunStatus {self.name} {self.id} {self.state}, {over} of {len(self.nodes)} nodes done>"
 
 
 Place = tuple[int, int]
@@ -446,33 +453,6 @@ def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float
 
 # -- as text -------------------------------------------------------------------------------------
 _WORDS = ("running", "retrying", "cached", "skipped", "failed")
-
-
-def run_text(status: RunStatus) -> str:
-    """Return a line for the run, and one for each node below it."""
-    first = f"{status.name} {status.id} {status.state}"
-    if words := status.failed or status.reason or status.why:
-        first += f": {words}"
-    rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in status.nodes]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
-    return "\n".join([first, *(f"  {line}" for line in lines)])
-
-
-def node_text(node: NodeStatus) -> str:
-    """Return a node's line, such as ``square 3/10 1 running  running``."""
-    return "  ".join(filter(None, (node.name, counts_text(node), node.state, last_word(node))))
-
-
-def run_repr(status: RunStatus) -> str:
-    """Return what a run is in a few words, for a debugger or a list of them."""
-    over = sum(node.state in ("done", "skipped") for node in status.nodes)
-    return f"<RunStatus {status.name} {status.id} {status.state}, {over} of {len(status.nodes)} nodes done>"
-
-
-def node_repr(node: NodeStatus) -> str:
-    """Return what a node is in a few words."""
-    return f"<NodeStatus {' '.join(filter(None, (node.name, counts_text(node), node.state)))}>"
 
 
 def counts_text(node: NodeStatus) -> str:

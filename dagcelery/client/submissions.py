@@ -48,7 +48,7 @@ def check(name: str, body: Body, params: Mapping[str, object]) -> None:
         if unknown not in expected:
             takes = f"it takes {expected}" if expected else "it takes no parameters"
             remedy = nearest(unknown, expected) or takes
-            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "there is no such parameter", remedy)
+            raise InvalidParameters(f"parameter '{word(unknown)}' of '{name}'", "does not exist", remedy)
     missing = [param.name for param in body.params if param.required and param.name not in params]
     if missing:
         problem = f"missing {missing}; expected {expected}, got {shown(list(params))}"
@@ -157,7 +157,6 @@ _KEPT_PLANS: Final = 128
 
 _plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
 
-
 _NOTHING: Final[Mapping[str, object]] = {}
 
 _PICKLING: Final = frozenset({"pickle", "dill"})
@@ -170,14 +169,13 @@ def new_run(
     params: Mapping[str, object],
     settings: Settings,
     *,
-    run_id: str | None = None,
     deadline: float | None = None,
     key: str | None = None,
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
     """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
     text = encode_plan(plan, signed=control.keyring.signed)
-    run_id = run_id or uuid.uuid4().hex
+    run_id = uuid.uuid4().hex
     view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
@@ -186,7 +184,6 @@ def new_run(
         id=run_id,
         name=plan.name,
         plan=values.seal_bytes(control.keyring, addresses.plan(run_id), 0, text),
-        digest=hashlib.sha256(text).hexdigest(),
         topology=topology(plan),
         values=sealed.values,
         lists=sealed.lists,
@@ -211,7 +208,7 @@ def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str
 
 
 def _recognised(name: str, value: object) -> str:
-    identity = portable_identity(value, _name)
+    identity = portable_identity(value, functions.name_of)
     if identity is None:  # two such values would be one
         problem = "cannot be recognised when the key is used again, since it cannot be pickled"
         raise InvalidParameters(f"static parameter {name!r}", problem, "give a value that can be, or leave key= out")
@@ -221,20 +218,14 @@ def _recognised(name: str, value: object) -> str:
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
     kind = view.program.codec_specs[number]["kind"]
-    identity = portable_identity(value, _name) if kind in _PICKLING else None
+    identity = portable_identity(value, functions.name_of) if kind in _PICKLING else None
     if identity is not None:
         return identity
     try:
         data = view.program.codec(number).dump(value)
     except SerializationError:  # its elements travel one by one, or it is not read at all
-        return portable_identity(value, _name)
+        return portable_identity(value, functions.name_of)
     return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
-
-
-def _name(obj: object) -> str:
-    """Return the name of a class, a function or a module, which is the same in every process."""
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
-    return f"{getattr(obj, '__module__', '')}:{name}"
 
 
 # -- starting a run ----------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class _Growth:
         for index in indexes:
             try:
                 inner = self._view.scope(scope_id(self._view.run_id, scope, step, index))
-            except BadSignature:  # there is no such scope
+            except BadSignature:  # it made none
                 continue
             self._inner.setdefault((scope, step), []).append(index)
             self._bodies[inner.id] = inner.body

@@ -36,7 +36,7 @@ def check_signing_key(context: CheckContext) -> Iterator[Finding]:
         )
         yield Finding("signing key", Severity.SERIOUS, what, remedy)
     elif not keys:
-        what = "there is no signing key: anyone who can write to the store can change values, and what is called"
+        what = "no signing key is set: with write access to the store, anyone can change values, and what is called"
         yield Finding("signing key", Severity.WARNING, what, remedy)
     elif min(map(len, keys)) < SHORTEST_KEY:
         what = f"a signing key has fewer than {SHORTEST_KEY} characters, and could be guessed"
@@ -113,7 +113,7 @@ def check_store(context: CheckContext) -> Iterator[Finding]:
     """Check that there is a store, and that it answers and lets this user in."""
     if not context.settings.store_url:
         remedy = "set DAGCELERY_STORE_URL to a Redis or Valkey"
-        yield Finding("store", Severity.SERIOUS, "there is no store, so nothing can be submitted or executed", remedy)
+        yield Finding("store", Severity.SERIOUS, "no store is configured, so nothing can be submitted", remedy)
         return
     try:
         context.app_context.store.ping()
@@ -126,7 +126,7 @@ def check_broker(context: CheckContext) -> Iterator[Finding]:
     """Check that the broker takes connections."""
     if not context.broker_url:
         remedy = "set DAGCELERY_BROKER_URL, or name an app that has one: dagcelery -A shop doctor"
-        yield Finding("broker", Severity.SERIOUS, "there is no broker, so workers do not hear of runs", remedy)
+        yield Finding("broker", Severity.SERIOUS, "no broker is configured, so workers do not hear of runs", remedy)
     elif isinstance(context.broker_fault, NotSent):
         what = f"no message can be sent to the broker at {context.shown_broker}: {context.broker_error}"
         yield Finding("broker", Severity.SERIOUS, what, context.broker_fault.remedy)
@@ -195,7 +195,7 @@ def check_rights(context: CheckContext) -> Iterator[Finding]:
         if user is None or rights is None:
             continue
         if {"nopass", "on"} <= set(rights["flags"]):
-            what = f"{name} lets in anyone who can reach it, without a password"
+            what = f"{name} can be reached without a password"
             remedy = "set requirepass, or use worker_config/redis.conf, which has a user with few rights"
             yield Finding("rights", Severity.WARNING, what, remedy)
         denied = server.denied(user, RIGHTS.split())
@@ -283,7 +283,7 @@ def check_queues(context: CheckContext) -> Iterator[Finding]:
         remedy = f"start one: {_worker(context, queue)}"
         yield Finding("queues", Severity.SERIOUS, what, remedy)
     if not context.workers and not waiting:
-        what = "there is no live worker"
+        what = "no worker is alive"
         yield Finding("queues", Severity.WARNING, what, f"start one: {_worker(context)}")
 
 

@@ -34,7 +34,7 @@ _AT_ONCE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Seconds, None where there is no limit."""
+    """Seconds until an attempt is ended; None does not limit it."""
 
     soft: float | None = None
     hard: float | None = None

@@ -210,7 +210,7 @@ class Execution:
         """Call a function for item by item, until one raises or the range has taken its time."""
         view, lo, new_context = self._view, self._claim.lo, self._contexts.new
         writer = Writer(view, self._claim.scope.id, self._claim.attempt)
-        kept = partial(self._sealed_once, writer, step) if lo < 0 else writer.keeper(step, self._locate)
+        kept = partial(self._sealed_once, writer, step) if lo < 0 else writer.freezer(step, self._locate)
         may_skip, may_grow = view.program.may_skip and step.kind == "task", view.program.may_grow
         returned: list[Any] = []
         failure, until = None, time.perf_counter() + RANGE_SECONDS

@@ -190,7 +190,7 @@ class Watchdog:
     def over(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call `callback` from the watch's thread if the block takes longer than the hand-off time.
 
-        A hand-off time that is longer than threads can wait means that there are no others to tell.
+        With a hand-off time that is longer than threads can wait, this process has no others to tell.
         """
         if self._seconds > threading.TIMEOUT_MAX:
             yield

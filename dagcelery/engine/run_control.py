@@ -25,7 +25,6 @@ from dagcelery.store.records import ReadyStep, RunRecord
 
 log = quiet_logger(__name__)
 
-
 _KEPT_RUNS = 64
 
 _FREE_SECONDS = 0.5

@@ -114,7 +114,7 @@ class RunView:
         if scope is None:
             record = self.store.reader.scope(self.run_id, name)
             if record is None:
-                raise BadSignature(f"scope {name} of run {self.run_id}", "there is no such scope")
+                raise BadSignature(f"scope {name} of run {self.run_id}", "the store does not have it")
             scope = self.trust(record)
         return scope
 
@@ -269,7 +269,7 @@ class RunView:
             if stored is None:
                 raise missing(self, scope, token)
             try:
-                count = values.open_items(self.keyring, self.run_id, scope, token, stored).count
+                count = values.open_items(self.keyring, self.run_id, scope, token, stored)
             except UNREADABLE as error:
                 raise located(self, error, scope, token) from error
             if len(counts) > 10_000:

@@ -170,7 +170,7 @@ class Writer:
         sealed.values[token + "#"] = parts.sealed_items
         sealed.blocks.add(token, parts)
 
-    def keeper(self, step: Step, locate: Callable[[int], str]) -> Callable[[int, Any], Any]:
+    def freezer(self, step: Step, locate: Callable[[int], str]) -> Callable[[int, Any], Any]:
         """Return a function that takes an item's index and result, and returns an immutable form of it for `items`."""
         outputs = [(output, self._view.program.codec(output.codec)) for output in step.outputs]
 

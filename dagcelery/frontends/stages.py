@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from dagcelery.client.stage_cache import StageValues
 
 
-__all__ = ["DiskCacheStage", "Pipeline", "RedisStage", "Stage", "stage"]
-
-
 P = ParamSpec("P")
 
 _NAMELESS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)

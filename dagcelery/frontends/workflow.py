@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from dagcelery.client import Run
 
 
-__all__ = ["Workflow", "register_definition"]
-
-
 T = TypeVar("T")
 
 _MARK: Final = "dagcelery definition"

@@ -302,7 +302,7 @@ def cluster(
         events: send the events that Flower shows.
 
     Raises:
-        NotConfigured: there is no server's program on this machine.
+        NotConfigured: this machine has no program for a server.
     """
     _check_count("workers", workers, least=0)
     options = WorkerOptions(

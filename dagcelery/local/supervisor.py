@@ -2,8 +2,8 @@
 
 A program of its own (``python -I -S supervisor.py PARENT_PID DIRECTORY``), in a file of its own: it imports little, so
 that it starts in about 10 ms. Each line on its standard input is ``+PID`` or ``-PID`` of a session leader; the last one
-is ``done``. When the input ends without ``done``, or the parent's pid is no longer its parent's, it ends the sessions
-and removes the directory.
+is ``done``. When the input ends without ``done``, or its parent has another pid, it ends the sessions and removes the
+directory.
 
 The road not taken is PR_SET_PDEATHSIG: only Linux has it, and it fires when the *thread* that started the child ends.
 """

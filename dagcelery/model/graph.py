@@ -178,7 +178,6 @@ class DAG(Frozen):
 
 Node: TypeAlias = Task | DAG
 
-
 P = ParamSpec("P")
 
 R_co = TypeVar("R_co", covariant=True)
@@ -201,7 +200,7 @@ def is_buildable(value: object) -> bool:
 def not_buildable(value: object, problem: str, remedy: str, culprit: str = "") -> InvalidDagType:
     """Return the error for a value that is not a decorated function; there may be one beneath another decorator."""
     if is_buildable(inspect.unwrap(value, stop=is_buildable) if callable(value) else value):
-        problem = "is no longer what @task or @dag made of it, since another decorator stands above"
+        problem = "is not what @task or @dag made of it any more, since another decorator stands above"
         remedy = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
     return InvalidDagType(culprit or shown(value), problem, remedy)
 

@@ -105,7 +105,6 @@ TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath
 
 OUTPUTS: Final = (FromReturnValue, FromKey, FromProperty, FromPath)
 
-
 K = TypeVar("K")
 
 V_co = TypeVar("V_co", covariant=True)

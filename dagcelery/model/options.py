@@ -200,7 +200,6 @@ def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
 
 Hook: TypeAlias = Callable[..., object]
 
-
 POLICIES: Final = ("retry", "timeout", "start_within", "max_concurrent", "cache")
 """The options of a task that workers and the store read, by these names and those of their fields."""
 
@@ -265,7 +264,7 @@ class TaskOptions:
             problem = "is on a dynamic task, whose result other tasks make"
             raise InvalidDag(f"cache={shown(self.cache)}", problem, "put it on the tasks that it calls")
         if self.on_retry is not None and self.retry is None:
-            raise InvalidDag("on_retry", "is never called, since there is no retry", "give retry=Retry() as well")
+            raise InvalidDag("on_retry", "is never called without a retry", "give retry=Retry() as well")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

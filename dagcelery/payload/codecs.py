@@ -6,7 +6,6 @@ Objects of the classes that annotations name travel in JSON; readers look at ann
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 import io
 import pickle
@@ -185,7 +184,7 @@ class JsonCodec(BytesCodec):
         self._compact = strict_json.Encoder(None, serializer.allow_nan)
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
-        return _bounded(self._encoder.encode(value, culprit), culprit, limit)
+        return bounded(self._encoder.encode(value, culprit), culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         try:
@@ -219,7 +218,7 @@ class PickleCodec(BytesCodec):
 
     def dump(self, value: Any, culprit: Culprit = "the value", limit: int | None = None) -> bytes:
         if type(value) in _ATOMS:
-            return _bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
+            return bounded(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), culprit, limit)
         try:
             data = pickles.dumps(value)
         except Exception as error:  # __reduce__ methods raise what they like
@@ -228,7 +227,7 @@ class PickleCodec(BytesCodec):
                 f"cannot be pickled: {type(error).__name__}: {error}",
                 "pass plain data, and open files, locks and connections where they are used",
             ) from error
-        return _bounded(data, culprit, limit)
+        return bounded(data, culprit, limit)
 
     def load(self, data: Bytes, culprit: Culprit = "the value") -> Any:
         try:
@@ -254,26 +253,6 @@ def codec_for(serializer: AnySerializer | AsModels) -> Codec:
 
 
 _OURS: Final[Mapping[object, Codec]] = {AsJSON(): JsonCodec(AsJSON()), AsPickle(): PickleCodec(AsPickle())}
-
-
-def spec(serializer: AnySerializer, keyring: Keyring) -> dict[str, Any]:
-    """Return `serializer` as a plan says it.
-
-    Raises NotConfigured if it takes pickle and no signing key is set.
-    """
-    if type(serializer) is AsJSON:
-        return {"kind": "json", "indent": serializer.indent, "allow_nan": serializer.allow_nan}
-    if type(serializer) is AsPickle:
-        keyring.require_key("the serializer AsPickle")
-        return {"kind": "pickle"}
-    name = type(serializer).__name__
-    ours: Any = serializer
-    if type(ours) in OF_KIND.values():
-        if ours.kind in UNSAFE:
-            keyring.require_key(f"the serializer {name}")
-        return {"kind": ours.kind, **dataclasses.asdict(ours)}
-    keyring.require_key(f"the serializer {name}, an object of yours,")
-    return {"kind": "object", "pickle": base64.b64encode(codec_for(AsPickle()).dump(serializer, name)).decode()}
 
 
 def from_spec(spec: Mapping[str, Any], keyring: Keyring, imports: Collection[str] | None = ()) -> Codec:
@@ -322,7 +301,8 @@ def _renamed(error: SerializationError | DeserializationError, culprit: Culprit)
     return name + (path.removeprefix(" at ") if name.endswith("]") else path)
 
 
-def _bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
+def bounded(data: bytes, culprit: Culprit, limit: int | None) -> bytes:
+    """Return bytes that are at most `limit`, else raise PayloadTooLarge."""
     if limit is not None and len(data) > limit:
         raise PayloadTooLarge(named(culprit), len(data), limit)
     return data

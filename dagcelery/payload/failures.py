@@ -10,8 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from dagcelery import errors
-from dagcelery.errors import DagceleryError, NodeFailed
+from dagcelery.errors import NodeFailed
+from dagcelery.payload.refusals import type_name
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""
@@ -19,20 +19,17 @@ TEXT_BYTES: Final = 64 * 1024
 _RESUMABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, str]:
     """Return `error` as a dict of text that JSON can say.
 
     ``type`` is the qualified name, ``message`` what ``str()`` says, ``traceback`` as Python prints it, causes
-    included. An error of dagcelery's own also has ``args``, from which `typed` makes it again.
+    included.
     """
-    text: dict[str, Any] = {
-        "type": _type_name(type(error)),
+    return {
+        "type": type_name(error),
         "message": _shortened(message(error)),
         "traceback": _shortened(_traceback(error)),
     }
-    if _own(text["type"]) is type(error) and _is_json(error.args):
-        text["args"] = list(error.args)
-    return text
 
 
 def encode(error: BaseException) -> bytes:
@@ -49,17 +46,6 @@ def decode(data: bytes | memoryview) -> dict[str, Any]:
 def as_error(address: str, described: Mapping[str, Any]) -> NodeFailed:
     """Return the error that says that the node at `address` failed in the described manner."""
     return NodeFailed(address, described["type"], described["message"], described["traceback"])
-
-
-def typed(described: Mapping[str, Any]) -> DagceleryError | None:
-    """Return a described error of dagcelery's own as what it was; None for all others."""
-    kind = _own(described["type"])
-    if kind is None or "args" not in described:
-        return None
-    try:
-        return kind(*described["args"])
-    except TypeError:  # another version of dagcelery, where this error is made of other things
-        return None
 
 
 def release(error: BaseException) -> None:
@@ -87,16 +73,6 @@ def _clear(trace: TracebackType | None) -> None:
             with suppress(RuntimeError):  # it is still being executed
                 trace.tb_frame.clear()
         trace = trace.tb_next
-
-
-def _own(name: str) -> type[DagceleryError] | None:
-    module, _, qualname = name.rpartition(".")
-    kind = vars(errors).get(qualname) if module == errors.__name__ else None
-    return kind if isinstance(kind, type) and issubclass(kind, DagceleryError) else None
-
-
-def _type_name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message(error: BaseException) -> str:
@@ -130,11 +106,3 @@ def _shortened(text: str) -> str:
     half = TEXT_BYTES // 2
     head, tail = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
     return f"{head}\n... {len(data) - TEXT_BYTES:,} bytes left out ...\n{tail}"
-
-
-def _is_json(args: tuple[Any, ...]) -> bool:
-    try:
-        text = json.dumps(args)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return len(text) <= TEXT_BYTES

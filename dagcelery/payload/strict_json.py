@@ -68,7 +68,6 @@ CARRIED: Final[frozenset[type]] = frozenset(
 
 _ZONES: Final = "use datetime.timezone or zoneinfo.ZoneInfo(name), or AsPickle()"
 
-
 _OF_CLASSES: Final = frozenset({"model", "enum", "validated", "tuple"})
 """How what is `Marked` may be made again."""
 
@@ -206,7 +205,6 @@ _READERS: Final[Mapping[str, Callable[..., Any]]] = {
     "UUID": uuid.UUID,
     "dict": dict,
 }
-
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)}) | CARRIED
 

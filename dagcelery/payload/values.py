@@ -24,15 +24,13 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import accumulate, islice, pairwise
-from types import TracebackType
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 from dagcelery.errors import DeserializationError, LimitExceeded, PayloadTooLarge, SerializationError
 from dagcelery.payload import addresses, signing, spill
 from dagcelery.payload.addresses import Culprit
-from dagcelery.payload.codecs import Bytes, Codec
+from dagcelery.payload.codecs import Bytes, Codec, bounded
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder, Reference
 from dagcelery.payload.strict_json import Skipped
@@ -52,14 +50,7 @@ _SKIPPED_BIT: Final = 1 << 31
 _SPILLED_BIT: Final = 1 << 29
 """Not the one between: what begins with ``@`` means something else to the store."""
 
-
-class Stored(Enum):
-    """A value that is not stored whole."""
-
-    SPLIT = "split"
-
-
-SPLIT: Final = Stored.SPLIT
+SPLIT: Final = object()
 """Given back for a list whose elements are stored split."""
 
 
@@ -74,19 +65,6 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """How a list is split: `count` elements in blocks of `block`, written by `attempt`."""
-
-    count: int
-    block: int
-    attempt: int
-
-    def ranges(self) -> list[tuple[int, int]]:
-        """The ranges ``[lo, hi)`` of all blocks."""
-        return [(lo, min(lo + self.block, self.count)) for lo in range(0, self.count, self.block)]
 
 
 def seal_bytes(keyring: Keyring, address: bytes, attempt: int, *body: Bytes) -> bytes:
@@ -147,7 +125,7 @@ def open_value(
     *,
     culprit: str = "",
     folder: Folder | None = None,
-) -> Any | Literal[Stored.SPLIT]:
+) -> Any:
     """Verify and return one value, or SPLIT where its elements are stored instead.
 
     Raises BadSignature before anything is decoded, and DeserializationError; of a value that is kept in a file
@@ -174,18 +152,12 @@ def open_value(
 
 def dump_block(codec: Codec, items: Sequence[Any], lo: int, culprit: Culprit, limits: Limits) -> bytes:
     """Serialize elements of a list from index `lo` on, to be sealed together. Raises PayloadTooLarge."""
-    return _bounded(codec.dump_many(items, culprit, lo), culprit, limits)
+    return bounded(codec.dump_many(items, culprit, lo), culprit, limits.payload_bytes)
 
 
 def join_block(codec: Codec, parts: Sequence[bytes], culprit: Culprit, limits: Limits) -> bytes:
     """Return what `dump_block` makes of elements that were dumped to `parts`. Raises PayloadTooLarge."""
-    return _bounded(codec.join(parts), culprit, limits)
-
-
-def _bounded(body: bytes, culprit: Culprit, limits: Limits) -> bytes:
-    if len(body) > limits.payload_bytes:
-        raise PayloadTooLarge(addresses.named(culprit), len(body), limits.payload_bytes)
-    return body
+    return bounded(codec.join(parts), culprit, limits.payload_bytes)
 
 
 def seal_body(keyring: Keyring, address: bytes, attempt: int, body: bytes, folder: Folder | None) -> bytes:
@@ -210,8 +182,6 @@ def open_block(
     lo: int,
     hi: int,
     stored: bytes,
-    *,
-    culprit: str = "",
     folder: Folder | None = None,
 ) -> list[Any]:
     """Verify and return the elements ``[lo, hi)`` of a list. Raises what `open_value` raises."""
@@ -219,11 +189,10 @@ def open_block(
     attempt, body = open_bytes(keyring, address, stored)
     if attempt & _SKIPPED_BIT:
         return [Skipped.decode(body)]
-    name = culprit or address
     if attempt & _SPILLED_BIT:
-        with spill.reading(folder, address, attempt, body, name) as file:
+        with spill.reading(folder, address, attempt, body, address) as file:
             body = file.read()
-    return codec.load_many(body, hi - lo, name)
+    return codec.load_many(body, hi - lo, address)
 
 
 def seal_skipped_block(
@@ -240,11 +209,11 @@ def seal_items(keyring: Keyring, run_id: str, scope: str, token: str, attempt: i
     return seal_bytes(keyring, addresses.items(run_id, scope, token), attempt, body)
 
 
-def open_items(keyring: Keyring, run_id: str, scope: str, token: str, stored: bytes) -> Items:
-    """Verify and return the record that says how a list is split."""
-    attempt, body = open_bytes(keyring, addresses.items(run_id, scope, token), stored)
-    record = json.loads(bytes(body))
-    return Items(record["n"], record["block"], attempt)
+def open_items(keyring: Keyring, run_id: str, scope: str, token: str, stored: bytes) -> int:
+    """Verify the record that says how a list is split, and return how many elements it has."""
+    _, body = open_bytes(keyring, addresses.items(run_id, scope, token), stored)
+    count: int = json.loads(bytes(body))["n"]
+    return count
 
 
 LARGEST_BLOCK: Final = 256
@@ -329,9 +298,6 @@ class SplitList:
         """The sealed record of the list's length and its block size."""
         return seal_items(self._keyring, *self._place, self.attempt, self.count, self.block)
 
-    def __len__(self) -> int:
-        return self.count
-
     def __iter__(self) -> Iterator[tuple[int, int, bytes]]:
         for lo, hi, address, body in self._bodies():
             attempt, content = self._files.get(lo, (self.attempt, body))
@@ -349,16 +315,6 @@ class SplitList:
         for lo, _, address, body in self._bodies():
             if len(body) > folder.threshold:
                 self._files[lo] = _placed(address, self.attempt, body, folder)
-
-    def close(self) -> None:
-        """Close the temporary file, if there is one; garbage collection would do it later."""
-        self._spool.close()
-
-    def __enter__(self) -> SplitList:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.close()
 
 
 def _block_by_block(codec: Codec, values: Sequence[Any], spool: _Spool) -> bool:
@@ -406,7 +362,7 @@ class _Spool:
         self.sizes.append(len(part))
         self._kept.append(part)
         if self._bytes > self.limits.spool_bytes:
-            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 (read later, closed in close)
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 (read later, closed with the spool)
             self._file.writelines(self._kept)
             self._kept.clear()
 
@@ -420,8 +376,6 @@ class _Spool:
             yield self._file.read(size)
             at += size
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         if self._file is not None:
             self._file.close()
-
-    __del__ = close

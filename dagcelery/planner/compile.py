@@ -46,7 +46,7 @@ from dagcelery.planner.pools import (
     step_options,
 )
 from dagcelery.planner.resolve import PlanFrame, Resolver
-from dagcelery.planner.routing import DEFAULT, Queues, queue_for
+from dagcelery.planner.routing import DEFAULT, queue_for
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
 
@@ -62,21 +62,20 @@ def plan(
     *,
     serializer: Mapping[str, Any] = _JSON,
     queue: str = DEFAULT,
-    queues: Queues | None = None,
     max_nodes: int = MAX_NODES,
     describe: Describe = functions.describe,
 ) -> Plan:
     """Return the plan of a DAG, or of a task as of a DAG that has no other node.
 
     `serializer` describes the codec of what names none, where the DAG has no default; `queue` takes what has
-    neither taints nor a queue, `queues` names those of taints. `describe` says how workers find a function. Raises
-    InvalidDag, also for more than `max_nodes` steps.
+    neither taints nor a queue. `describe` says how workers find a function. Raises InvalidDag, also for more than
+    `max_nodes` steps.
     """
     top = dag if isinstance(dag, DAG) else as_dag(dag)
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
     try:
-        return Builder(serializer, queue, queues, max_nodes, describe).build(top)
+        return Builder(serializer, queue, max_nodes, describe).build(top)
     except RecursionError as error:
         problem = "nests DAGs or lists more deeply than Python can follow"
         raise InvalidDag(f"DAG {top.name!r}", problem, "use fewer levels") from error
@@ -110,26 +109,24 @@ def as_dag(task: Task) -> DAG:
 
 def _param(source: Source) -> FromParam:
     serializer = None if isinstance(source, Literal) else getattr(source, "serializer", None)
-    return FromParam(serializer=serializer, default_value=_default_of(source))
+    return FromParam(serializer=serializer, default_value=default_of(source))
 
 
-def _default_of(source: Source) -> object:
+def default_of(source: Source) -> object:
+    """Return the default of the parameter that stands for a source, EMPTY for none."""
     return source.value if isinstance(source, Literal) else getattr(source, "default_value", EMPTY)
 
 
 class Builder:
     """Builds one plan. Frames of DAGs that are being planned lie on a stack, the innermost on top."""
 
-    def __init__(
-        self, serializer: Mapping[str, Any], queue: str, queues: Queues | None, limit: int, describe: Describe
-    ) -> None:
+    def __init__(self, serializer: Mapping[str, Any], queue: str, limit: int, describe: Describe) -> None:
         self.codecs = CodecPool(serializer, describe)
         self.functions = FunctionPool(describe)
         self.resolver = Resolver(self.codecs)
         self.bodies: list[BodyIR] = []
         self.todo: deque[Callable[[], None]] = deque()
         self.queue = queue
-        self.queues = queues
         self.limit = limit
         self.size = 0
 
@@ -160,7 +157,7 @@ class Builder:
         body = self.new_body(None)
         readers = readers_of_parameters(dag, self.limit)
         for name, source in dag.inputs.items():
-            default, serializer = _default_of(source), getattr(source, "serializer", None)
+            default, serializer = default_of(source), getattr(source, "serializer", None)
             codec = self.codecs.number(serializer)
             if serializer is None:
                 codec = self.codecs.of_models(readers.get(name, ()), codec)
@@ -230,7 +227,7 @@ class Builder:
             frame.prefix + name,
             "task",
             target=self.functions.number(task.func, options.by_value),
-            queue=queue_for(options.taints, options.queue, default=self.queue, queues=self.queues),
+            queue=queue_for(options.taints, options.queue, default=self.queue),
             after=after,
             lazy=options.lazy,
             options=step_options(options, self.functions, is_mapped=fan_source(task) is not None),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import gc
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -53,11 +52,6 @@ def encode_plan(plan: Plan, *, signed: bool = True) -> bytes:
     if not _holds_live(plan):  # such as functions by value, with all that they hold
         plan.memo["encoded"] = data
     return data
-
-
-def digest(plan: Plan) -> str:
-    """Return the SHA-256 of the encoded plan, in hexadecimal."""
-    return hashlib.sha256(encode_plan(plan)).hexdigest()
 
 
 def decode_plan(data: bytes | memoryview) -> Plan:

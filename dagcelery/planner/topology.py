@@ -181,11 +181,6 @@ def _by_item(step: Step) -> list[str]:
     return list(dict.fromkeys(token for token, reading in read if reading == "each"))
 
 
-GROUPS: Final = 4
-
-STEPS: Final = 1000
-
-
 def join_of(plan: Plan, body: int, step: int) -> int | None:
     """Return the step that starts as soon as the fan-out `step` is complete; None if none does.
 
@@ -206,7 +201,7 @@ def join_of(plan: Plan, body: int, step: int) -> int | None:
     return join if needed <= _ancestors(before, step, min(needed)) else None
 
 
-def straight_run(plan: Plan, body: int, step: int, *, groups: int = GROUPS, steps: int = STEPS) -> list[list[int]]:
+def straight_run(plan: Plan, body: int, step: int, *, groups: int, steps: int) -> list[list[int]]:
     """Return `step` and those that follow it one by one, neighbours on one queue in one group.
 
     Each of them runs once, has the next one as its only successor and is all that the next one waits for.

@@ -22,7 +22,7 @@ from typing import Any
 from dagcelery.store import wire
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import StoreServer
-from dagcelery.store.records import HOOK, ROOT, START, SUCCESSORS, PieceId, StepEntry
+from dagcelery.store.records import HOOK, ROOT, START, SUCCESSORS, PieceId, Scope, StepEntry
 
 ARRIVALS = 250
 """Items of a fan-out that are told of at once."""
@@ -197,17 +197,17 @@ def _dependents(
     return cleared
 
 
-def _scopes_below(opened: Iterable[tuple[str, str, int, int]], steps: Container[int]) -> dict[str, int]:
+def _scopes_below(opened: Iterable[Scope], steps: Container[int]) -> dict[str, int]:
     """Return the scopes that these steps of the root scope opened, and those within, each with its body."""
     below = defaultdict(list)
-    for scope, parent, step, body in opened:
-        below[parent].append((scope, step, body))
-    waiting = [(scope, body) for scope, step, body in below[ROOT] if step in steps and scope != ROOT]
+    for scope in opened:
+        below[scope.parent].append(scope)
+    waiting = [scope for scope in below[ROOT] if scope.step in steps and scope.id != ROOT]
     inside = dict[str, int]()
     while waiting:
-        scope, body = waiting.pop()
-        inside[scope] = body
-        waiting += [(inner, body) for inner, _, body in below[scope]]
+        scope = waiting.pop()
+        inside[scope.id] = scope.body
+        waiting += below[scope.id]
     return inside
 
 
@@ -259,11 +259,10 @@ class _Survey:
         is_one_portion = len(entries[START].successors) <= SUCCESSORS
         return items_of | {START: 0} if is_one_portion else items_of, freed
 
-    def scopes(self) -> Iterator[tuple[str, str, int, int]]:
-        """The scopes that were opened: name, parent, step there, body."""
+    def scopes(self) -> Iterator[Scope]:
+        """The scopes that were opened."""
         for name, record in self.fields("sc"):
-            parent, step, _, body, *_ = record.decode().split("/")
-            yield name, parent, int(step), int(body)
+            yield wire.scope(name, record)
 
     def names(self) -> Iterator[tuple[str, str, str, int | None]]:
         """The run's keys below its own: name, kind, scope, and the step that made it, as far as they tell."""

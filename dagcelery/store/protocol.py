@@ -207,9 +207,6 @@ class RunReader(Protocol):
         Begins with one of kind "missed" where what came next is not kept any more; the newest 10,000 are.
         """
 
-    def wait(self, run_id: str, timeout_seconds: float) -> str:
-        """Wait until the run ends or the time is over; answer its state then."""
-
     def listening(self, run_id: str) -> AbstractContextManager[Listen]:
         """Keep what is needed to wait for a run again and again."""
 

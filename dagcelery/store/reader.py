@@ -47,10 +47,7 @@ class ReaderAdapter:
         if scope == ROOT:
             return Scope(ROOT)
         text = self._server.client.hget(key(run_id, "sc"), scope)
-        if text is None:
-            return None
-        parent, step, index, body, depth, _ = text.decode().split("/")
-        return Scope(scope, parent, int(step), int(index), int(body), int(depth))
+        return wire.scope(scope, text) if text is not None else None
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
@@ -101,10 +98,6 @@ class ReaderAdapter:
         is_whole = not events or (events[0].kind == "created" and not after)
         gap = [] if is_whole else [Event(after or "0-0", "missed", "", 0, -1, 0, 0.0, 0.0)]
         return [*gap, *events][:limit]
-
-    def wait(self, run_id: str, timeout_seconds: float) -> str:
-        with self._server.listening(run_id) as listen:
-            return listen(timeout_seconds)
 
     def listening(self, run_id: str) -> AbstractContextManager[Listen]:
         return self._server.listening(run_id)

@@ -126,7 +126,6 @@ class NewRun:
     id: str
     name: str
     plan: bytes
-    digest: str
     topology: Topology
     values: Mapping[str, bytes] = field(default_factory=dict)
     lists: Mapping[str, int] = field(default_factory=dict)
@@ -295,7 +294,6 @@ class Response:
 
     state: str
     run: str
-    digest: str = ""
     opened: Sequence[ReadyStep] = ()
     ready: int = 0
     claim: Claim | None = None
@@ -311,7 +309,6 @@ class RunRecord:
     id: str
     name: str
     state: str
-    digest: str
     created: float
     started: float = 0.0
     ended: float = 0.0

@@ -37,7 +37,6 @@ from dagcelery.store.records import (
 
 T = TypeVar("T")
 
-
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
@@ -98,7 +97,6 @@ def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
     }
     return {
         "name": run.name,
-        "digest": run.digest,
         "ttl": run.ttl_seconds,
         "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
         "tokens": tokens,
@@ -259,7 +257,6 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
     return Response(
         head.get("state", "none"),
         head.get("run", "gone"),
-        head.get("digest") or "",
         opened(head),
         head.get("ready", 0),
         _claim(head["claim"], answer[1:], head.get("generation", 0)) if "claim" in head else None,
@@ -341,7 +338,7 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 
 
 _RECORD: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("name", "state", "digest", "failed", "reason", "held", "hook", "fingerprint"), str),
+    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
 }
@@ -379,6 +376,12 @@ class ClaimRecord(NamedTuple):
     started: float
     cursor: str
     body: int
+
+
+def scope(name: str, text: bytes) -> Scope:
+    """Read where a scope hangs, which lua/prelude.lua writes."""
+    parent, step, index, body, depth, _ = text.decode().split("/")
+    return Scope(name, parent, int(step), int(index), int(body), int(depth))
 
 
 def claim_record(text: bytes) -> ClaimRecord:

@@ -21,9 +21,9 @@ class EagerClient(Client):
     @property
     def app_context(self) -> AppContext:
         """Our tasks on the app."""
-        found = super().app_context
-        found.app.conf.task_always_eager = True
-        return found
+        app_context = super().app_context
+        app_context.app.conf.task_always_eager = True
+        return app_context
 
 
 def eager_client() -> EagerClient:
@@ -35,6 +35,6 @@ def eager_client() -> EagerClient:
 def in_process() -> Iterator[EagerClient]:
     """Make an eager client the default one while a block runs, which finds no results that tasks had kept before."""
     OF_THIS_PROCESS.clear()
-    made = eager_client()
-    with default_client(made):
-        yield made
+    client = eager_client()
+    with default_client(client):
+        yield client

@@ -129,17 +129,24 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultPlan:
-    """A worker's faults. Rates are shares of its messages; `skew_seconds` is how far its clock is ahead."""
+class Messages:
+    """Shares of the workers' messages that are lost, sent twice, sent late, and overtaken by the next one."""
 
-    ledger: str
-    seed: int = 0
-    app: str = "dagcelery"
     dropped: float = 0.0
     doubled: float = 0.0
     delayed: float = 0.0
     reordered: float = 0.0
     delay_seconds: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """A worker's faults; `skew_seconds` is how far its clock is ahead."""
+
+    ledger: str
+    seed: int
+    app: str
+    messages: Messages
     skew_seconds: float = 0.0
 
     def encode(self) -> str:
@@ -150,7 +157,10 @@ class FaultPlan:
     def from_environment(cls, environ: Mapping[str, str]) -> FaultPlan | None:
         """Read what the harness asked for; None where no harness started this process."""
         text = environ.get(VARIABLE)
-        return cls(**json.loads(text)) if text else None
+        if not text:
+            return None
+        plan = json.loads(text)
+        return cls(**plan | {"messages": Messages(**plan["messages"])})
 
 
 class DeathOrders:
@@ -219,7 +229,7 @@ class FaultySender:
         if treatment:
             self.ledger.note(treatment)
         if treatment == "message delayed":
-            self._later((name, message, options), self.plan.delay_seconds * self._choice.random())
+            self._later((name, message, options), self.plan.messages.delay_seconds * self._choice.random())
         elif treatment == "message reordered":
             self._hold((name, message, options))
         elif treatment != "message dropped":
@@ -242,7 +252,7 @@ class FaultySender:
     def _treatment(self) -> str:
         luck = self._choice.random()
         for kind in ("dropped", "doubled", "delayed", "reordered"):
-            luck -= getattr(self.plan, kind)
+            luck -= getattr(self.plan.messages, kind)
             if luck < 0:
                 return f"message {kind}"
         return ""
@@ -261,7 +271,7 @@ class FaultySender:
                 self._held.remove(letter)
                 self._send_alone(letter)
 
-        timer = threading.Timer(self.plan.delay_seconds, give_up)
+        timer = threading.Timer(self.plan.messages.delay_seconds, give_up)
         timer.daemon = True
         timer.start()
 

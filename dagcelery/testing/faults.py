@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.local.cluster import WorkerOptions, starting
 from dagcelery.model.options import words
-from dagcelery.testing.fault_injector import VARIABLE, FaultPlan, Ledger, Order
+from dagcelery.testing.fault_injector import VARIABLE, FaultPlan, Ledger, Messages, Order
 
 if TYPE_CHECKING:
     from dagcelery.client import Client
@@ -41,17 +41,6 @@ __all__ = ["FaultyCluster", "Messages", "Order", "faulty_cluster"]
 QUICK = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 """Settings under which a death is noticed within a second or so; a test should not wait for longer."""
 READY_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """Shares of the workers' messages that are lost, sent twice, sent late, and overtaken by the next one."""
-
-    dropped: float = 0.0
-    doubled: float = 0.0
-    delayed: float = 0.0
-    reordered: float = 0.0
-    delay_seconds: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +225,8 @@ def faulty_cluster(
     by ``skews[n]`` seconds. `environment` is seen by client and workers; unless it says otherwise a worker is taken for
     dead after a second.
 
-    Raises NotConfigured where there is no server.
+    Raises NotConfigured without a server.
     """
-    treatment = messages or Messages()
     variables = QUICK | dict(environment or {})
     with ExitStack() as cleanup:
         local = cleanup.enter_context(cluster(workers=0, taints=taints, environment=variables))
@@ -249,8 +237,8 @@ def faulty_cluster(
             log_level=log_level,
         )
         ledger = local.server.guard.directory / "faults"
-        rates = {name: getattr(treatment, name) for name in Messages.__slots__}
-        faulty = FaultyCluster(local, options, FaultPlan(str(ledger), seed=seed, app=app, **rates), processes)
+        plan = FaultPlan(str(ledger), seed, app, messages or Messages())
+        faulty = FaultyCluster(local, options, plan, processes)
         cleanup.callback(faulty.end)
         ahead = [*skews, *[0.0] * workers][:workers]
         with ExitStack() as booting:
@@ -313,7 +301,7 @@ class Proxy:
         carrier.add_done_callback(self._carriers.discard)
 
     async def _hang_up(self) -> int:
-        """End every connection at once: what was asked may have been done, and its reply is lost."""
+        """End every connection at once: a request may have been served, and its reply is lost."""
         cut, self._pairs = self._pairs, set()
         for writer in cut:
             writer.transport.abort()

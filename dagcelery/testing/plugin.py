@@ -87,12 +87,10 @@ def _check(fixture: str, options: object, start: Callable[..., Any] | None = Non
         pytest.fail(
             f"{fixture} returns {options!r}, which is not a dict; return one such as {{'workers': 1}}", pytrace=False
         )
-    known = options if start is None else inspect.signature(start).parameters
+    accepted = options if start is None else inspect.signature(start).parameters
     for name in options:
-        if name not in known:
-            pytest.fail(
-                f"{fixture} names {name!r}, and there is no such option; give {', '.join(known)}", pytrace=False
-            )
+        if name not in accepted:
+            pytest.fail(f"{fixture} names {name!r}, which is not an option; give {', '.join(accepted)}", pytrace=False)
 
 
 def _or_fail(kept: Any) -> Iterator[Any]:

@@ -87,9 +87,9 @@ def shared_faulty_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[
 
 def _default() -> Client | None:
     """The default client, which is not made where there is none."""
-    found = set_default(None)
-    set_default(found)
-    return found
+    client = set_default(None)
+    set_default(client)
+    return client
 
 
 def forget(local: Cluster) -> None:

@@ -268,8 +268,7 @@ class CelerySender:
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._app_context.later_priority if is_new else None
-        program = view.program
-        canvas = sender.Canvas(self._app_context.app, program.plan, view.run_id, self.slots, priority, program.home)
+        canvas = sender.Canvas(self._app_context.app, view.run_id, view.program.home, self.slots, priority)
         for signature in canvas.build(opened):
             with sending_errors(self._app_context.app):
                 _let_go(signature.apply_async())

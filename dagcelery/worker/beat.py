@@ -50,9 +50,6 @@ from dagcelery.worker.app import search_here
 from dagcelery.worker.app_context import app_context_of
 from dagcelery.worker.heartbeat import Repeated
 
-__all__ = ["Clock", "Scheduled", "of_app", "of_files"]
-
-
 _DAY: Final = timedelta(days=1)
 # The 29th of February of a leap year is at most eight years away.
 _MOST_DAYS: Final = 366 * 8 + 2

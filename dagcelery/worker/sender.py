@@ -11,7 +11,6 @@ import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 from celery import Celery, chain, chord, group
@@ -91,20 +90,19 @@ MOST_LINKS = 4
 class Canvas:
     """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have.
 
-    `home` answers the plan that a body belongs to, and its number there, where there is more than one plan.
+    `home` answers the plan that a body belongs to, and its number there.
     """
 
     def __init__(
         self,
         app: Celery,
-        plan: Plan,
         run_id: str,
+        home: Callable[[int], tuple[Plan, int] | None],
         slots: Callable[[str], int],
         priority: int | None = None,
-        home: Callable[[int], tuple[Plan, int] | None] | None = None,
     ) -> None:
         self._app = app
-        self._home = home or partial(_at_home, plan)
+        self._home = home
         self._run = run_id
         self._slots = slots
         self._options = {} if priority is None else {"priority": priority}
@@ -172,10 +170,6 @@ class Canvas:
     def _straight(self, step: ReadyStep) -> list[list[int]]:
         plan, number = self._home(step.body) or (None, 0)
         return straight_run(plan, number, step.step, groups=MOST_LINKS, steps=MOST_STEPS) if plan else []
-
-
-def _at_home(plan: Plan, body: int) -> tuple[Plan, int] | None:
-    return (plan, body) if body < len(plan.bodies) else None
 
 
 MOST_STEPS = 16

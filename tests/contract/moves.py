@@ -192,7 +192,7 @@ def new_run(store: Store, topology: Sequence[Body], **options: Any) -> str:
     """Create a run of this topology and give its id back."""
     run_id = f"run-{next(numbers)}"
     store.machine.create(
-        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "digest": "d1", "topology": entries(topology)} | options)
+        NewRun(id=run_id, **{"name": "test", "plan": b"plan", "topology": entries(topology)} | options)
     )
     return run_id
 
@@ -211,3 +211,9 @@ def drain(store: Store, run_id: str, topology: Sequence[Body], **options: Any) -
                 found = True
                 done.append(name(claim))
     return done
+
+
+def state_after(store: Store, run_id: str, seconds: float = 0) -> str:
+    """Return the state of a run when it has ended, or after so many seconds; "gone" without a run."""
+    with store.reader.listening(run_id) as listen:
+        return listen(seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, Counts
 
-from .moves import Worker, body, drain, new_run, step
+from .moves import Worker, body, drain, new_run, state_after, step
 
 TOPOLOGY = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", b=1, br=1), step(1, [3], x="0.1", b=2, br=1), step(2))]
 TOPOLOGY += [body([0], step()), body([0], step())]
@@ -36,7 +36,7 @@ def test_a_run_is_done_with_one_of_its_branches(store: Store) -> None:
     run_id, _ = decided(store, 1)
     granted = drain(store, run_id, TOPOLOGY)
     assert sorted(granted) == sorted(["1[0:0]", "2[0:1]", "0", "close", "3"])
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     found = counts(store, run_id)
     assert (1, 0) not in found
     assert (found[0, 1].done, found[0, 1].skipped, found[2, 0].done) == (0, 1, 1)
@@ -62,4 +62,4 @@ def test_clearing_takes_the_decision_back(store: Store) -> None:
     worker.finish(worker.claim(), lists={"0.0": 0, "0.1": 1})
     assert [counts(store, run_id)[0, 1 + side].skipped for side in (0, 1)] == [1, 0]
     assert CLOSE not in [claim.step for claim in worker.pieces(TOPOLOGY, lambda claim: {}) if claim.scope.body == 1]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"

@@ -12,7 +12,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, body, elements, entries, new_run, retry, step
+from .moves import Body, Worker, body, elements, entries, new_run, retry, state_after, step
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
@@ -99,7 +99,7 @@ def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
         else:
             worker.finish(claim)
     assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r0", b"plain", b"r2"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
@@ -133,7 +133,7 @@ def test_a_plan_may_map_nested_dags(store: Store) -> None:
         else:
             worker.finish(claim)
     assert seen.count((first + 1, 0)) == 2
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> None:
@@ -157,7 +157,7 @@ def test_a_plan_with_many_first_steps_starts_in_portions(store: Store) -> None:
         names.append(claim.step)
         close(worker, claim) if claim.step == CLOSE else worker.finish(claim)
     assert len(names) == 1 + 1200 + 1 + 1
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_of_two_attempts_one_delegates(store: Store) -> None:

@@ -18,7 +18,7 @@ from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .between import between
-from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, step
+from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, state_after, step
 from .server import Server
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
@@ -54,7 +54,7 @@ def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: S
     again(store, run_id, 2)
     assert state(store, run_id) == "running"
     assert drain(store, run_id, chain(4)) == ["2", "3"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     record = store.reader.record(run_id)
     assert record is not None
     assert record.epoch == 2
@@ -83,7 +83,7 @@ def test_a_fan_out_is_executed_again_with_what_follows_its_items(store: Store) -
     again(store, run_id, 0)
     assert sorted(drain(store, run_id, MAPPED)) == sorted(first)
     assert counts(store, run_id) == before
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Store) -> None:
@@ -95,7 +95,7 @@ def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Sto
     pieces = list(Worker(store, run_id).pieces(topology, lambda claim: {}, ranges=ranges))
     assert {claim.step for claim in pieces} == {1}
     assert sorted(i for claim in pieces for i in range(claim.lo, claim.hi)) == list(range(700))
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
@@ -135,7 +135,7 @@ def test_many_first_steps_are_told_in_portions(store: Store) -> None:
     drain(store, run_id, topology)
     again(store, run_id, 3, 1099)
     assert drain(store, run_id, topology) == ["3", "1099"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 # -- what is gone ---------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
     assert drain(store, run_id, topology) == ["0", "1", "2"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_nobody_waits_for_a_retry_that_does_not_come(store: Store) -> None:
@@ -227,7 +227,7 @@ def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: Store) ->
     assert sorted(map(int, drain(redis_store, run_id, topology))) == list(range(1, width + 1))
     redis_store.machine.sweep(run_id, Lost(["worker-a"]), 1)
     assert not drain(redis_store, run_id, topology)
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
 
 
 # -- who comes late -------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_late_pieces_of_what_was_cleared_are_stale(store: Store) -> None:
     for worker, claim in held:
         assert worker.finish(claim).state == "stale"
     drain(store, run_id, MAPPED)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     assert inner.nothing()
 
 
@@ -265,7 +265,7 @@ def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
         store.machine.release(run_id, piece, deep.owner)
         store.machine.resume(run_id)
     drain(store, run_id, topology)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_attempts_go_on_from_where_they_were(store: Store) -> None:
@@ -475,7 +475,7 @@ def test_resume_ends_a_clearing_that_was_cut_short(redis_store: Store, calls: in
     assert state(redis_store, run_id) == "cancelled"
     assert redis_store.machine.resume(run_id)
     assert sorted(drain(redis_store, run_id, MAPPED)) == sorted(first)
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
 
 
 def test_while_it_is_cleared_nothing_commits(redis_store: Store) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, Claim, Lost
 
-from .moves import Worker, body, chain, name, new_run, nothing, results, step
+from .moves import Worker, body, chain, name, new_run, nothing, results, state_after, step
 
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
 NESTED = [body([0], step(x="$xs", b=1)), body([0], step())]
@@ -63,7 +63,7 @@ def test_a_sleeper_that_wakes_before_anybody_claims_may_still_commit(store: Stor
     done = [g for g in other.pieces(FAN, nothing) if g.lo >= 0]
     assert sum(g.hi - g.lo for g in done) == 4
     assert min(g.lo for g in done) == 4
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     run_id = new_run(store, chain(1))
     sleeper = Worker(store, run_id, "worker-s:1")
     claim = sleeper.claim()

@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost
 
-from .moves import Worker, body, new_run, outliving, retry, step
+from .moves import Worker, body, new_run, outliving, retry, state_after, step
 from .test_retries import counts, kinds
 
 ONE = [body([0], step())]
@@ -61,7 +61,7 @@ def test_an_item_is_poisoned_once_it_was_alone(store: Store) -> None:
             worker.finish(claim)
             done += [(item, "") for item in range(claim.lo, claim.hi)]
     assert sorted(done) == [(0, ""), (1, ""), (2, "died"), (3, "")]
-    assert store.reader.wait(run_id, 0) == "failed"
+    assert state_after(store, run_id) == "failed"
     assert dead <= 4
 
 
@@ -243,7 +243,7 @@ def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> No
         assert done.poisoned == ""
         worker.finish(done)
         done = worker.ask().claim
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, body, chain, drain, hooked, new_run, outliving, results, retry, step
+from .moves import Worker, body, chain, drain, hooked, new_run, outliving, results, retry, state_after, step
 from .test_retries import counts, kinds
 
 FAN = [body([0], step(x="$xs", s=[1]), step(1))]
@@ -130,7 +130,7 @@ def test_a_run_whose_last_live_pieces_committed_after_its_cancellation_ends_as_d
         assert worker.finish(live).run == ended
         assert store.machine.resume(run_id)
         assert epoch(store, run_id) == ("done", 2)
-        assert store.reader.wait(run_id, 0) == "done"
+        assert state_after(store, run_id) == "done"
         assert not store.machine.resume(run_id)
 
 
@@ -249,10 +249,10 @@ def test_who_waits_for_a_resumed_run_waits_for_its_next_end(store: Store) -> Non
     worker = Worker(store, run_id)
     worker.fail(worker.claim())
     store.machine.resume(run_id)
-    assert store.reader.wait(run_id, 0.01) == "running"
+    assert state_after(store, run_id, 0.01) == "running"
     finisher = threading.Timer(0.05, lambda: worker.finish(worker.claim()))
     finisher.start()
-    assert store.reader.wait(run_id, 5) == "done"
+    assert state_after(store, run_id, 5) == "done"
     finisher.join()
 
 

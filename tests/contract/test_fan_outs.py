@@ -8,7 +8,7 @@ from typing import Any
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, RANGE_ITEMS, Block, Claim, Lost
 
-from .moves import Worker, body, drain, elements, name, new_run, results, step
+from .moves import Worker, body, drain, elements, name, new_run, results, state_after, step
 
 
 def fan_out(size: int, **options: Any) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Sto
 def test_an_empty_fan_out_is_one_empty_range(store: Store) -> None:
     run_id = new_run(store, fan_out(0), lists={"$xs": 0})
     assert drain(store, run_id, fan_out(0), produce=produce) == ["0[0:0]", "1"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> None:
@@ -162,7 +162,7 @@ def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:
     assert (after.lo, after.hi) == (0, 1)
     worker.finish(after, blocks=results(after))
     drain(store, run_id, element_wise(need=2), produce=produce, ranges={"0.0": 3, "0.1": 2, "0.2": 9})
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
@@ -182,7 +182,7 @@ def test_a_gate_may_open_before_any_item_is_there(store: Store) -> None:
     keeper.finish(keeper.claim())
     assert worker.nothing(focus="0/2", only=True)
     drain(store, run_id, element_wise(gate=1), produce=produce)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_empty_fan_outs_follow_each_other(store: Store) -> None:
@@ -190,7 +190,7 @@ def test_empty_fan_outs_follow_each_other(store: Store) -> None:
         run_id = new_run(store, element_wise(need, gate), lists={"$xs": 0})
         done = drain(store, run_id, element_wise(need, gate), produce=produce)
         assert sorted(done) == ["0[0:0]", "1[0:0]", "2[0:0]", "3", "4"]
-        assert store.reader.wait(run_id, 0) == "done"
+        assert state_after(store, run_id) == "done"
 
 
 def test_two_fan_outs_over_one_list_do_not_disturb_each_other(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
-from .moves import Worker, body, chain, drain, hooked, new_run, outliving, step
+from .moves import Worker, body, chain, drain, hooked, new_run, outliving, state_after, step
 
 ENDS: dict[str, Callable[[Store, str, Worker], object]] = {
     "done": lambda store, run_id, worker: worker.finish(worker.claim()),
@@ -109,7 +109,7 @@ def test_each_end_has_a_hook_of_its_own(store: Store) -> None:
         worker.finish(worker.claim())
         store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "-3"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> None:

@@ -22,7 +22,7 @@ from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
-from .moves import Worker, body, chain, drain, new_run, step
+from .moves import Worker, body, chain, drain, new_run, state_after, step
 from .server import Server
 
 once = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -247,7 +247,7 @@ def test_threads_share_a_store_in_process() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def _is_apart(store: Store, run_id: str) -> None:

@@ -15,7 +15,21 @@ from dagcelery.store.records import CLOSE, Block, Claim, Lost, NewRun
 
 from .between import between
 from .conftest import check_keys
-from .moves import Worker, body, chain, drain, elements, entries, hooked, new_run, outliving, results, retry, step
+from .moves import (
+    Worker,
+    body,
+    chain,
+    drain,
+    elements,
+    entries,
+    hooked,
+    new_run,
+    outliving,
+    results,
+    retry,
+    state_after,
+    step,
+)
 
 ALL = [
     body(
@@ -78,7 +92,7 @@ def test_every_key_lives_for_a_time_after_every_verb(checked: Store, checks: Che
     checked.machine.wake_ups(run_id, "cpu", 8)
     checked.machine.sweep(run_id, Lost(["worker-d"]), 1)
     drain(checked, run_id, ALL, produce=produce, ranges={"0.1": 3, "0.2": 2, "0.3": 2})
-    assert checked.reader.wait(run_id, 0) == "done"
+    assert state_after(checked, run_id) == "done"
     assert checks.calls > 50
     failing = new_run(checked, ALL, **run)
     worker = Worker(checked, failing)
@@ -101,10 +115,10 @@ def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Store, ch
         while (claim := worker.ask().claim) is not None:
             marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")] if claim.lo >= 0 else []
             worker.fail(claim, markers=marker, retryable=True)
-        assert checked.reader.wait(run_id, 0) == "failed"
+        assert state_after(checked, run_id) == "failed"
         assert checked.machine.resume(run_id)
     drain(checked, run_id, topology)
-    assert checked.reader.wait(run_id, 0) == "done"
+    assert state_after(checked, run_id) == "done"
     assert {b"u", b"z", b"y", b"d", b"f"} <= raw.smembers(key(run_id, "k"))
 
 
@@ -204,5 +218,5 @@ def test_a_run_is_known_as_active_before_it_exists(redis_store: Store, raw: redi
             known.append(raw.zscore("dagcelery:active", "early") is not None)
         return call()
 
-    between(redis_store, around).machine.create(NewRun("early", "early", b"p", "d", entries(chain(1))))
+    between(redis_store, around).machine.create(NewRun("early", "early", b"p", entries(chain(1))))
     assert known == [True]

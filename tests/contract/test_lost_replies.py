@@ -19,7 +19,21 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost, NewRun, TaskResult, scope_id
 from dagcelery.store.redis import store_on_redis
 
-from .moves import Worker, body, chain, drain, elements, entries, name, new_run, outliving, results, retry, step
+from .moves import (
+    Worker,
+    body,
+    chain,
+    drain,
+    elements,
+    entries,
+    name,
+    new_run,
+    outliving,
+    results,
+    retry,
+    state_after,
+    step,
+)
 from .proxy import Proxy
 from .server import Server
 
@@ -44,7 +58,7 @@ def deaf(proxy: Proxy) -> Iterator[Store]:
 
 def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_store: Store) -> None:
     lose = proxy.swallow
-    run = NewRun("r", "r", b"p", "d", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
+    run = NewRun("r", "r", b"p", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
     lose(b'"tokens"')
     assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
@@ -264,7 +278,7 @@ def _check_unreachable(store: Store, shown: str) -> None:
         store.ping,
         lambda: store.reader.record("r"),
         lambda: store.machine.end("r", "cancelled", ""),
-        lambda: store.reader.wait("r", 1),
+        lambda: state_after(store, "r", 1),
         lambda: Worker(store, "r").ask(),
         lambda: store.fleet.due(1, 0),
         store.fleet.workers,
@@ -280,7 +294,7 @@ def test_a_store_that_comes_back_is_used_again() -> None:
     with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
         server = Server(Path(folder)).start()
         store = store_on_redis(server.url)
-        store.machine.create(NewRun("r", "r", b"p", "d", entries(chain(1))))
+        store.machine.create(NewRun("r", "r", b"p", entries(chain(1))))
         server.stop()
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -316,7 +330,7 @@ def test_a_forked_child_has_a_connection_of_its_own(redis_store: Store) -> None:
             assert redis_store.machine.end("nobody", "cancelled", "").run == "gone"
         child.join()
         assert child.exitcode == 0
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
 
 
 def test_threads_share_a_store(redis_store: Store) -> None:
@@ -335,7 +349,7 @@ def test_threads_share_a_store(redis_store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert redis_store.reader.wait(run_id, 0) == "done"
+    assert state_after(redis_store, run_id) == "done"
     tokens = [f"{i}.0" for i in range(200)]
     assert list(redis_store.reader.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
 

@@ -16,7 +16,7 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, START, Claim, Lost, Response
 
 from .conftest import check_keys
-from .moves import Body, Worker, body, new_run, results, step
+from .moves import Body, Worker, body, new_run, results, state_after, step
 
 Piece = tuple[str, int, int]
 """Scope, step, and item; -1 for a step that runs once."""
@@ -228,7 +228,7 @@ class Play:
                 break
             (self.choice.choice(moves) if turn < 2000 else self.choice.choice(moves[:5]))()
         assert self.model.is_over(), "nothing is left to claim, and the run is not done"
-        assert self.store.reader.wait(self.run_id, 0) == "done"
+        assert state_after(self.store, self.run_id, 0) == "done"
         progress = self.store.reader.progress(self.run_id)
         assert progress is not None
         for (number, index), count in sorted(progress.counts.items()):

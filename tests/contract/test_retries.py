@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, body, drain, new_run, outliving, results, retry, step
+from .moves import Worker, body, drain, new_run, outliving, results, retry, state_after, step
 
 
 def counts(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int, int]:
@@ -91,7 +91,7 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
     held = worker.claim(ranges={"0.0": 9})
     assert (held.lo, held.hi, held.attempt) == (1, 2, 2)
     worker.finish(held)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     assert counts(store, run_id) == (0, 8, 0, 0, 0)
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_outlives_failures_does_all_that_it_can(store: Store) -> None
             done.append((claim.step, claim.lo))
             worker.finish(claim)
     assert sorted(done) == [(1, -1), (2, 0), (2, 2), (2, 3), (4, -1), (6, -1)]
-    assert store.reader.wait(run_id, 0) == "failed"
+    assert state_after(store, run_id) == "failed"
     assert set(store.reader.failures(run_id)) == {"0/0", "0/2/1"}
 
 
@@ -184,14 +184,14 @@ def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) 
         else:
             worker.finish(claim)
             done += 1
-    assert (done, store.reader.wait(run_id, 0)) == (6, "failed")
+    assert (done, state_after(store, run_id)) == (6, "failed")
 
 
 def test_a_run_that_outlives_failures_and_has_none_is_done(store: Store) -> None:
     topology = outliving(body([0], step(s=[1]), step(1)))
     run_id = new_run(store, topology)
     assert drain(store, run_id, topology) == ["0", "1"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Lost, Scope, scope_id
 
-from .moves import Worker, body, drain, elements, new_run, step
+from .moves import Worker, body, drain, elements, new_run, state_after, step
 
 NESTED = [
     body([0], step(s=[1], x="$xs", b=1), step(1, needs=["0.0"])),
@@ -50,7 +50,7 @@ def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -
     done = drain(store, run_id, NESTED, produce=produce)
     assert done == ["0", "1", "close", "0[2:3]", "0", "1", "close", "1"]
     assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r", b"r", b"r"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_mapped_dag_without_items_is_done_when_delegated_or_finished(store: Store) -> None:
@@ -84,7 +84,7 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
 
     drain(store, run_id, DEEP, produce=produce_deep, ranges={"1.1": 2})
     assert seen == [{"^^$y": b"far", "^0.0": b"near", "$z": b"own"}] * 6
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     inner = scope_id(run_id, scope_id(run_id, ROOT, 0, 1), 1, 2)
     found = store.reader.scope(run_id, inner)
     assert found is not None
@@ -119,7 +119,7 @@ def test_a_hundred_scopes_open_in_one_call(store: Store) -> None:
     assert progress.scopes == {0: 1, 1: 100}
     assert progress.ready == {"cpu": 100}
     drain(store, run_id, NESTED, produce=produce)
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
@@ -151,7 +151,7 @@ def test_a_scope_without_steps_closes_at_once(store: Store) -> None:
     empty = [body([0], step(x="$xs", b=1)), body([])]
     run_id = new_run(store, empty, lists={"$xs": 2})
     assert drain(store, run_id, empty, produce=produce) == ["0[0:1]", "close", "0[1:2]", "close"]
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_scope_is_never_opened_twice(store: Store) -> None:

@@ -14,7 +14,7 @@ from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
 from dagcelery.store.run_machine import Stager
 
 from .between import between
-from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, step
+from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, state_after, step
 
 WRITES = (
     "hset",
@@ -201,7 +201,7 @@ def test_many_successors_roots_and_items_are_bounded(measured: Store) -> None:
             produce=lambda claim: {"blocks": results(claim)},
             ranges={f"0.{i}": 10_000 for i in range(4)},
         )
-        assert measured.reader.wait(run_id, 0) == "done"
+        assert state_after(measured, run_id) == "done"
 
 
 def test_many_scopes_are_opened_in_bounded_portions(measured: Store) -> None:
@@ -234,14 +234,14 @@ def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store)
         marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")]
         want = worker.want(ranges={"0.0": 500})
         claim = worker.fail(claim, want, failure=b"boom" * 100, markers=marker, retryable=True).claim
-    assert measured.reader.wait(run_id, 0) == "failed"
+    assert state_after(measured, run_id) == "failed"
     assert measured.machine.resume(run_id)
     progress = measured.reader.progress(run_id)
     assert progress is not None
     found = progress.counts[0, 0]
     assert (progress.record.epoch, found.failed, found.skipped, found.done) == (2, 0, 1, 0)
     assert drain(measured, run_id, topology, ranges={"0.0": 500})[-1] == "1"
-    assert measured.reader.wait(run_id, 0) == "done"
+    assert state_after(measured, run_id) == "done"
 
 
 def test_a_failure_behind_many_items_is_bounded(measured: Store) -> None:
@@ -252,7 +252,7 @@ def test_a_failure_behind_many_items_is_bounded(measured: Store) -> None:
     assert claim.hi == 500
     worker.fail(claim, at=499, blocks=results(claim, 499), retryable=True)
     drain(measured, run_id, topology, ranges={"0.0": 512})
-    assert measured.reader.wait(run_id, 0) == "done"
+    assert state_after(measured, run_id) == "done"
 
 
 def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Store) -> None:
@@ -267,4 +267,4 @@ def test_many_deaths_and_retries_that_are_due_at_once_are_bounded(measured: Stor
         while (claim := worker.ask().claim) is not None:
             assert claim.poisoned == ("" if limited else "died")
             worker.finish(claim)
-        assert measured.reader.wait(run_id, 0) == "done"
+        assert state_after(measured, run_id) == "done"

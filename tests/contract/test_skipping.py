@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Block, Claim
 
-from .moves import Worker, body, new_run, outliving, results, retry, step
+from .moves import Worker, body, new_run, outliving, results, retry, state_after, step
 from .test_retries import counts, kinds
 
 
@@ -81,7 +81,7 @@ def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> No
             worker.finish(claim, blocks=results(claim))
     found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
     assert found == {0: b".", 1: b"-", 2: b"."}
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:

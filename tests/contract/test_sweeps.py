@@ -8,7 +8,7 @@ import time
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, body, chain, name, new_run, nothing, step
+from .moves import Worker, body, chain, name, new_run, nothing, state_after, step
 
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
 
@@ -51,7 +51,7 @@ def test_a_dead_range_is_run_whole_again(store: Store) -> None:
     done = [g for g in Worker(store, run_id).pieces(FAN, nothing, ranges={"0.0": 9}) if g.lo >= 0]
     assert sorted(i for g in done for i in range(g.lo, g.hi)) == list(range(21))
     assert {g.attempt for g in done if g.lo < 9} == {2}
-    assert store.reader.wait(run_id, 0) == "done"
+    assert state_after(store, run_id) == "done"
 
 
 def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:

@@ -150,7 +150,7 @@ def test_runs_are_listed_newest_first(store: Store) -> None:
 
 def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
     first, second = new_run(store, chain(1)), new_run(store, chain(1))
-    store.machine.create(NewRun(first, "test", b"plan", "d1", entries(chain(1))))
+    store.machine.create(NewRun(first, "test", b"plan", entries(chain(1))))
     assert [run.id for run in store.fleet.runs("", math.inf, 10)] == [second, first]
 
 

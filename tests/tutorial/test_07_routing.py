@@ -8,7 +8,8 @@ from celery import Celery
 from dagcelery import Run, dag, task
 from dagcelery.client import plan_of
 from dagcelery.errors import InvalidDag
-from dagcelery.planner.routing import queue_for, queues_of, tolerated
+from dagcelery.local.cluster import tolerated_queues
+from dagcelery.planner.routing import queue_for, queues_of
 
 
 @task
@@ -56,14 +57,9 @@ def test_all_queues_of_a_dag_are_known_before_it_runs() -> None:
 
 
 def test_a_worker_consumes_what_it_tolerates_and_what_is_not_tainted() -> None:
-    known = ["celery", "gpu", "ssd", "gpu+ssd", "tpu"]
-    assert tolerated(["gpu"], known) == ["celery", "gpu"]
-    assert tolerated(["ssd", "gpu"], known) == ["celery", "gpu", "ssd", "gpu+ssd"]
-    assert tolerated([], known) == ["celery"]
-
-
-def test_queues_with_names_of_their_own_are_mapped_to_taints() -> None:
-    assert queue_for(["gpu"], queues={frozenset({"gpu"}): "nvidia"}) == "nvidia"
+    assert tolerated_queues(["gpu"]) == ("celery", "gpu")
+    assert tolerated_queues(["ssd", "gpu"]) == ("celery", "gpu", "ssd", "gpu+ssd")
+    assert tolerated_queues([]) == ("celery",)
 
 
 def test_one_use_of_a_task_may_go_elsewhere(eager: Celery) -> None:

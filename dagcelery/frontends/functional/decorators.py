@@ -50,7 +50,6 @@ S = TypeVar("S")
 
 R_co = TypeVar("R_co", covariant=True)
 
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}

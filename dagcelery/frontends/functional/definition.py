@@ -169,7 +169,7 @@ class Definition(Generic[P, R_co]):
         except TypeError as error:
             names = self._signature.parameters
             unknown = next((name for name in kwargs if name not in names), None)
-            problem = f"there is no {shown(unknown)}" if unknown else str(error)
+            problem = f"none is called {shown(unknown)}" if unknown else str(error)
             remedy = choices(unknown, names) if unknown else f"it takes {self._signature}{_hint(self._fn)}"
             raise InvalidParameters(f"parameters of {self.__name__!r}", problem, remedy) from None
 

@@ -72,7 +72,7 @@ class Interpreter:
     """Follows functions; `ask` is called with each expression, and each `match`, once its parts have been followed.
 
     `follows` says whether a function that is called is looked into. In a dynamic task each call of a task or a DAG
-    gives a promise. An exception ends the interpretation: what was counted then does not matter any more.
+    gives a promise. An exception ends the interpretation, and with it the use of what it has counted.
     """
 
     def __init__(

@@ -459,7 +459,7 @@ def _circles_explained() -> Iterator[None]:
     except CyclicDependency as error:
         raise InvalidDag(
             f"the inner loop that became node {error.nodes[0]!r}",
-            "needs what was made of all its own results",
+            "needs a value that is made of all its own results",
             NESTED,
         ) from error
 

@@ -109,7 +109,7 @@ class Output:
 
     def __deepcopy__(self, memo: object) -> Output:
         if isinstance(memo, Searching):
-            memo.found = self
+            memo.culprit = self
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -162,33 +162,24 @@ def flat(value: object) -> Iterator[object]:
 
 _INDEX_BITS: Final = 63
 
-
 _CHANGE: Final = "outputs do not change: return the changed value from a task"
-
 
 _COMPUTE: Final = "compute in a task: pass the output to it as an argument"
 
-
 _DECIDE: Final = "decide in a task: pass the output to it, and use if there"
-
 
 _KNOW: Final = "iterate the output of a task, or use a parameter that is known at build: @dag(static=(...,))"
 
-
 _COUNT: Final = "count in a task that takes the whole list"
-
 
 _WRITE: Final = "write the text in a task, and pass the output to it instead of an f-string"
 
-
 _UNARY: Final = ("neg", "pos", "abs", "invert", "round")
-
 
 _BINARY: Final = (
     *("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul"),
     *("and", "or", "xor", "lshift", "rshift"),
 )
-
 
 _COMPARED: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 

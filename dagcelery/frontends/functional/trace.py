@@ -76,7 +76,6 @@ make a list of lists, [[f(x, y) for y in ...] for x in ...], and let a task put 
         return [each for inner in lists for each in inner]
 """
 
-
 _NOTHING: Final = Literal([])
 
 

@@ -94,7 +94,7 @@ def _from_file(entry: Entry, roots: Sequence[Path]) -> ModuleType:
     except (OSError, ValueError):  # longer than a path may be, or with a NUL
         file = None
     if file is None or file.suffix != ".py":
-        entry.refuse(f"there is no file {entry.text()!r}", f"name one that ends in .py, below {roots[0]}")
+        entry.refuse(f"the file {entry.text()!r} does not exist", f"name one that ends in .py, below {roots[0]}")
     file = file.resolve()
     # The same file gets the same name in every process, and two files of one name get two.
     digest = hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -91,7 +91,7 @@ class AsMessagePack:
 
 
 def _packed(packer: Any, value: Any, path: tuple[object, ...], allow_nan: bool) -> Iterator[None]:
-    """Pack `value`, and yield after each part, so that what was packed can be taken away."""
+    """Pack `value`, and yield after each part, so that the packed bytes can be taken away."""
     items = listed(value)
     if len(path) < _WRITTEN_BY_ITEM and items is not None:
         packer.pack_array_header(len(items))

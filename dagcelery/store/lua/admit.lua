@@ -18,4 +18,4 @@ for _, queue in ipairs(is_active() and cjson.decode(call('HGET', R, 'queues')) o
     end
   end
 end
-return reply({ digest = digest })
+return reply({})

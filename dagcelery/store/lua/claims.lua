@@ -263,7 +263,7 @@ end
 
 local retry_seconds -- until the piece that failed is tried again
 local function conclude(verdict, more)
-  local head = { state = verdict, more = more, digest = digest }
+  local head = { state = verdict, more = more }
   local want = req.want
   if due and now >= due and is_active() then run_due() end
   if want and not more and (is_active() or hook) then head.claim = claim_next(want) end

@@ -9,7 +9,7 @@ local mark = state and call('HGET', R, 'clearing')
 local more
 if not state then return reply({}) end
 
-local function steps_of(text) -- a list of our own: what was decoded may be decoded for others too
+local function steps_of(text) -- a list of our own, since a decoded one may be shared
   local steps = {}
   for i, step in ipairs(text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {}) do steps[i] = step end
   return steps

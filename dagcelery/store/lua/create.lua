@@ -1,11 +1,11 @@
 -- Remember a run: its record, small parameters, and what may start. Large things were staged before, so a run exists
 -- with all that it needs or not at all: a client that dies before this call leaves what expires, one that dies after it
 -- a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
--- request: name, digest, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
+-- request: name, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
 --          reservation, fingerprint, bodies (how many), queues, tokens [values in ARGV 2..], lists {token: items}
-if state then return reply({ digest = digest }) end
-ttl, digest, state = req.ttl, req.digest, 'pending'
-call('HSET', R, 'name', req.name, 'digest', digest, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies)
+if state then return reply({}) end
+ttl, state = req.ttl, 'pending'
+call('HSET', R, 'name', req.name, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies)
 if req.deadline and req.deadline ~= cjson.null then
   call('HSET', R, 'deadline', string.format('%.6f', now + req.deadline), 'span', req.deadline)
 end
@@ -28,4 +28,4 @@ for _, queue in ipairs(req.queues) do
 end
 begin_scope('0', '0')
 for _, name in ipairs({ s, o, key('c'), key('t'), key('n'), key('e') }) do keep(name) end
-return reply({ digest = digest })
+return reply({})

@@ -1,4 +1,4 @@
--- The host of the scripts where there is no server: Redis' commands on tables, in the language of the scripts, so that
+-- The host of the scripts without a server: Redis' commands on tables, in the language of the scripts, so that
 -- no command leaves it. Not a script itself: it is loaded once a process, and told for each call on which database.
 -- A database is a table from a key to { kind, ex = when it expires in milliseconds, ... }: a string is { s }, a hash or
 -- set { h by field, n fields }, a list, zset or stream { a from `first` to `last` }; a zset has its scores in z.

@@ -2,7 +2,7 @@
 -- share its hash tag. ARGV[1] is the request as JSON; ARGV[2..] are bytes that the request refers to by position.
 --
 -- below the run's key                          | what it holds
--- (itself)            hash                     | record: state, name, digest, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
+-- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
 --                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
 --                                              | clearing: "token [steps]" of the process that clears steps; clear_at: the call it is at; generation: how often parts of it were cleared
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
@@ -35,9 +35,9 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'digest', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation')
-local state, ttl, digest, due = run[1], tonumber(run[2] or req.ttl or 604800), run[3], tonumber(run[4])
-local broken, poisoned, held, hook, generation = run[5], run[6], run[7], run[8], run[9]
+local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation')
+local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
+local broken, poisoned, held, hook, generation = run[4], run[5], run[6], run[7], run[8]
 
 local function is_active() return state == 'running' or state == 'pending' end
 

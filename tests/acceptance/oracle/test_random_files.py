@@ -7,7 +7,6 @@ import uuid
 import fsspec
 from hypothesis import given, note
 
-from dagcelery import Run
 from unit.engine.worlds import World
 
 from .comparison import as_json, search
@@ -23,5 +22,5 @@ def test_a_run_whose_values_are_all_in_files_gives_what_its_body_gives(program: 
     run_id = world.submit(main, **program.params)
     world.settle()
     assert as_json(world.result(run_id)) == as_json(main(**program.params))
-    Run(run_id, _control=world.client).delete()
+    world.client.delete(run_id)
     assert not fsspec.filesystem("memory").find(f"/{folder}")

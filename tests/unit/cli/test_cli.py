@@ -102,7 +102,7 @@ def test_parameters_come_from_a_file_and_single_ones_win(cli: Cli, tmp_path: Pat
             ["unit.cli.targets:squaress"],
             "module 'unit.cli.targets' has no 'squaress'; did you mean 'squares' or 'square'?",
         ),
-        (["no_such_module:x"], "there is no module 'no_such_module'; put its folder on Python's path"),
+        (["no_such_module:x"], "module 'no_such_module' does not exist; put its folder on Python's path"),
         (["unit.cli.targets:squares", "-p", "n"], "'n' has no value; write n=VALUE"),
         (["unit.cli.targets:squares", "-p", "n=four"], "for a text write -p 'n=\"four\"'"),
         (["unit.cli.targets:squares", "--params", "-"], "<stdin> is not JSON"),

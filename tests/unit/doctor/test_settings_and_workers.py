@@ -36,7 +36,7 @@ SECONDS = 60.0
         (
             "",
             ("shop",),
-            ("warning", "there is no signing key: anyone who can write to the store can change values"),
+            ("warning", "no signing key is set: with write access to the store, anyone can change values"),
         ),
         ("", (), ("serious", "there is neither a signing key nor DAGCELERY_IMPORTS, so workers may execute nothing")),
     ],
@@ -174,7 +174,7 @@ def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
 def test_an_installation_without_workers_is_a_warning(context: Make) -> None:
     ((severity, told),) = found(context(), checks.check_queues)
     assert severity == "warning"
-    assert told == "there is no live worker; start one: celery -A team worker"
+    assert told == "no worker is alive; start one: celery -A team worker"
 
 
 def test_workers_with_different_code_are_a_warning(hospital: Cluster, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from queue import Empty, Queue
 from typing import Any
@@ -81,7 +82,7 @@ def crowd(world: World, run_id: str) -> None:
             try:
                 message = world.post.waiting.pop()
             except IndexError:
-                world.store.reader.wait(run_id, 0.001)
+                time.sleep(0.001)
                 continue
             world.deliver(message, worker)
 

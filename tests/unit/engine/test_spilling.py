@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from dagcelery import AsPickle, Run, dag, invoke, task
+from dagcelery import AsPickle, dag, invoke, task
 from dagcelery.client import results
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
@@ -150,13 +150,13 @@ def test_nothing_is_left_after_a_run_was_deleted(shelf: Shelf) -> None:
     world = shelf.world()
     run_id, other = (world.submit(book, count=3, size=2000) for _ in range(2))
     world.settle()
-    Run(run_id, _control=world.client).delete()
+    world.client.delete(run_id)
     assert shelf.files()
     assert all(other in name for name in shelf.files())
     assert world.result(other)["total"] == 12000
     with pytest.raises(RunNotFound):
         world.result(run_id)
-    Run(other, _control=world.client).delete()
+    world.client.delete(other)
     assert not shelf.files()
 
 
@@ -214,7 +214,7 @@ def test_a_death_around_a_commit_changes_nothing_and_its_files_go_with_the_run(s
             world.post.wake_up(run_id, queue, 1)
     world.settle()
     assert world.result(run_id)["total"] == 12000
-    Run(run_id, _control=world.client).delete()
+    world.client.delete(run_id)
     assert not shelf.files()
 
 

@@ -71,7 +71,7 @@ class Post:
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Take the messages of the canvas that workers would send."""
         program = view.program
-        for signature in Canvas(self._app, program.plan, view.run_id, self.slots, home=program.home).build(opened):
+        for signature in Canvas(self._app, view.run_id, program.home, self.slots).build(opened):
             self.put(*messages(signature))
 
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dagcelery.model import TaskOptions
 from dagcelery.planner.compile import plan
-from dagcelery.planner.routing import queue_for, queues_of, tolerated
+from dagcelery.planner.routing import queue_for, queues_of
 
 from .graphs import graph, nothing, task
-
-NVIDIA = {frozenset({"gpu"}): "nvidia", frozenset({"gpu", "ssd"}): "nvidia-ssd"}
 
 
 def test_a_named_queue_wins() -> None:
@@ -22,21 +20,6 @@ def test_a_task_with_no_taint_waits_on_the_default_queue() -> None:
 
 def test_taints_name_the_queue_sorted_and_joined() -> None:
     assert queue_for(("ssd", "gpu")) == "gpu+ssd"
-
-
-def test_a_set_of_taints_may_have_a_queue_of_another_name() -> None:
-    assert queue_for(("ssd", "gpu"), queues=NVIDIA) == "nvidia-ssd"
-    assert queue_for(("ssd",), queues=NVIDIA) == "ssd"
-
-
-def test_a_worker_consumes_the_queues_whose_taints_it_all_tolerates() -> None:
-    known = ["celery", "gpu", "gpu+ssd", "ssd", "arm", "arm+gpu"]
-    assert tolerated({"gpu", "ssd"}, known) == ["celery", "gpu", "gpu+ssd", "ssd"]
-    assert tolerated((), known) == ["celery"]
-
-
-def test_renamed_queues_are_tolerated_by_their_taints() -> None:
-    assert tolerated({"gpu"}, ["work", "nvidia", "nvidia-ssd"], default="work", queues=NVIDIA) == ["work", "nvidia"]
 
 
 def test_a_plan_knows_all_its_queues() -> None:

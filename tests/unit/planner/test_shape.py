@@ -59,32 +59,32 @@ def test_a_map_is_no_join_of_another() -> None:
 
 
 def test_neighbours_on_one_queue_are_one_group() -> None:
-    run = straight_run(plan(line("cpu", "cpu", "gpu", "gpu", "cpu")), 0, 0)
+    run = straight_run(plan(line("cpu", "cpu", "gpu", "gpu", "cpu")), 0, 0, groups=4, steps=1000)
     assert run == [[0, 1], [2, 3], [4]]
 
 
 def test_a_run_may_begin_in_the_middle() -> None:
-    assert straight_run(plan(line("cpu", "cpu", "gpu")), 0, 1) == [[1], [2]]
+    assert straight_run(plan(line("cpu", "cpu", "gpu")), 0, 1, groups=4, steps=1000) == [[1], [2]]
 
 
 def test_a_run_has_at_most_four_groups() -> None:
-    assert straight_run(plan(line("a", "b", "a", "b", "a", "b")), 0, 0) == [[0], [1], [2], [3]]
+    assert straight_run(plan(line("a", "b", "a", "b", "a", "b")), 0, 0, groups=4, steps=1000) == [[0], [1], [2], [3]]
 
 
 def test_a_run_on_one_queue_is_bounded_too() -> None:
-    assert straight_run(plan(line("a", "a", "a")), 0, 0, steps=2) == [[0, 1]]
+    assert straight_run(plan(line("a", "a", "a")), 0, 0, groups=4, steps=2) == [[0, 1]]
 
 
 def test_a_run_ends_at_a_fork() -> None:
     dag = graph({"a": task(nothing), "b": task(square, x=out("a")), "c": task(square, x=out("a"))}, "c")
-    assert straight_run(plan(dag), 0, 0) == [[0]]
+    assert straight_run(plan(dag), 0, 0, groups=4, steps=1000) == [[0]]
 
 
 def test_a_run_ends_at_a_join() -> None:
     dag = graph({"a": task(nothing), "b": task(nothing), "c": task(add, x=out("a"), y=out("b"))}, "c")
-    assert straight_run(plan(dag), 0, 0) == [[0]]
+    assert straight_run(plan(dag), 0, 0, groups=4, steps=1000) == [[0]]
 
 
 def test_a_run_ends_before_a_fan_out_and_none_begins_there() -> None:
-    assert straight_run(plan(map_reduce()), 0, 0) == [[0]]
-    assert straight_run(plan(map_reduce()), 0, 1) == []
+    assert straight_run(plan(map_reduce()), 0, 0, groups=4, steps=1000) == [[0]]
+    assert straight_run(plan(map_reduce()), 0, 1, groups=4, steps=1000) == []

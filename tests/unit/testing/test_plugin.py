@@ -54,7 +54,7 @@ def test_light():
     ("options", "told"),
     [
         ("3", "dag_cluster_options returns 3, which is not a dict; return one such as {'workers': 1}"),
-        ("{'worker': 1}", "dag_cluster_options names 'worker', and there is no such option; give workers, taints"),
+        ("{'worker': 1}", "dag_cluster_options names 'worker', which is not an option; give workers, taints"),
         ("{'workers': -1}", "workers=-1: is not a number of processes; give 0 or more"),
     ],
 )

@@ -28,7 +28,7 @@ def canvas_of(
     """The canvas that one step of a DAG becomes when it is opened."""
     plan = plan_of(node)
     index = next(i for i, found in enumerate(plan.bodies[0].steps) if found.name == step)
-    built = Canvas(celery_app(backend), plan, "run-1", lambda queue: slots).build(
+    built = Canvas(celery_app(backend), "run-1", lambda body: (plan, body), lambda queue: slots).build(
         [ReadyStep(scope, 0, index, plan.bodies[0].steps[index].queue, items)]
     )
     assert len(built) == 1
@@ -125,7 +125,7 @@ def test_a_straight_run_on_one_queue_is_one_plain_visit() -> None:
 def test_steps_that_start_together_share_as_many_messages_as_there_are_processes() -> None:
     plan = plan_of(flows.diamond)
     opened = [ReadyStep(ROOT, 0, 1, "celery", -1)] * 10
-    built = Canvas(celery_app(), plan, "run-1", lambda queue: 3).build(opened)
+    built = Canvas(celery_app(), "run-1", lambda body: (plan, body), lambda queue: 3).build(opened)
     assert [signature.task for signature in built] == [WORK] * 3
 
 

@@ -121,7 +121,7 @@ def test_a_chain_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire
     plan = app_context.engine.view(wire.submit(wordy, x=1)).program.plan
     wire.raw.delete("a-queue-with-a-long-name-for-large-machines")
     step = ReadyStep(deep_scope(1_000), 0, 0, "a-queue-with-a-long-name-for-large-machines", -1)
-    (chain,) = Canvas(app_context.app, plan, "f" * 32, lambda queue: 1).build([step])
+    (chain,) = Canvas(app_context.app, "f" * 32, lambda body: (plan, body), lambda queue: 1).build([step])
     chain.apply_async()
     (message,) = wire.read("a-queue-with-a-long-name-for-large-machines")
     assert len(message) <= MESSAGE_BYTES
@@ -132,7 +132,7 @@ def test_a_chord_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire
     plan = app_context.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan
     wire.raw.delete(*wire.raw.keys("celery*"))
     step = ReadyStep(deep_scope(1_000), 0, 0, "celery", 1_000_000)
-    (chord,) = Canvas(app_context.app, plan, "f" * 32, lambda queue: 10_000).build([step])
+    (chord,) = Canvas(app_context.app, "f" * 32, lambda body: (plan, body), lambda queue: 10_000).build([step])
     chord.apply_async()
     sent = wire.read("celery")
     assert len(sent) == 256
@@ -149,7 +149,7 @@ def test_a_link_names_no_more_steps_than_fit_into_it() -> None:
     from dagcelery.client import plan_of
     from dagcelery.planner.topology import straight_run
 
-    runs = straight_run(plan_of(straight), 0, 0, steps=MOST_STEPS)
+    runs = straight_run(plan_of(straight), 0, 0, groups=4, steps=MOST_STEPS)
     assert sum(map(len, runs)) <= MOST_STEPS
 
 

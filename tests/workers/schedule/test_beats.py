@@ -197,7 +197,7 @@ def test_without_a_schedule_beat_needs_no_store(beats: Beats) -> None:
 
 def test_beat_says_why_it_does_not_start(beats: Beats) -> None:
     app = beats.app("no_such_module")
-    with pytest.raises(SystemExit, match="DAGCELERY_IMPORTS: there is no module 'no_such_module'"):
+    with pytest.raises(SystemExit, match="DAGCELERY_IMPORTS: module 'no_such_module' does not exist"):
         prepare(app)
 
 

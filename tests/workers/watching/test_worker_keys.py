@@ -135,7 +135,7 @@ def test_the_doctor_goes_on_where_a_run_was_signed_with_a_key_that_it_lacks(clie
     run = client.submit(square, {"x": 2})
     (unread, empty) = findings(of_key(client, OTHER))
     assert unread.startswith(f"1 unfinished runs, such as {run.id}, were signed with a key that is not here")
-    assert "there is no live worker" in empty
+    assert "no worker is alive" in empty
 
 
 def test_the_id_of_a_key_says_nothing_of_the_key_and_stands_in_what_it_seals() -> None:

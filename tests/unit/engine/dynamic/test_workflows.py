@@ -94,7 +94,7 @@ def test_a_workflow_without_an_entrypoint_is_refused_when_it_is_run() -> None:
 
 
 def test_arguments_are_checked_against_the_entrypoint() -> None:
-    with pytest.raises(errors.InvalidParameters, match="there is no 'dept'"):
+    with pytest.raises(errors.InvalidParameters, match="none is called 'dept'"):
         Tree(1).invoke(dept=1)
 
 

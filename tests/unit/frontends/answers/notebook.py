@@ -33,7 +33,7 @@ class Notebook:
 def sent(node: Any, **params: Any) -> Any:
     """What workers would make of the bytes that travel."""
     here = LocalRun(node, Settings())
-    here._plan = decode_plan(encode_plan(plan_of(node)))
-    here._view = here.engine.adopt(here.run_id, here._plan)
+    here.plan = decode_plan(encode_plan(plan_of(node)))
+    here._view = here.engine.adopt(here.run_id, here.plan)
     here.run(params)
     return here.result()

@@ -233,8 +233,8 @@ def test_what_workers_read_are_the_values_at_each_call(body: Callable[[int], Any
 def from_bytes(made: DAG) -> Any:
     """Run what another process would read of a DAG's plan."""
     here = LocalRun(made, Settings())
-    here._plan = decode_plan(encode_plan(plan(made)))
-    here._view = here.engine.adopt(here.run_id, here._plan, is_alone=True)
+    here.plan = decode_plan(encode_plan(plan(made)))
+    here._view = here.engine.adopt(here.run_id, here.plan, is_alone=True)
     here.run({})
     return here.result()
 

@@ -72,7 +72,7 @@ def test_modules_are_found_beside_the_configuration_and_above_it(
 
 def test_a_root_is_the_only_place_then(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (project / "config.yml").write_text(NAMED.replace("app.training.", "app.").replace("./app", "./elsewhere"))
-    with pytest.raises(InvalidConfig, match="there is no module"):
+    with pytest.raises(InvalidConfig, match="does not exist"):
         load("config.yml", root=tmp_path_factory.mktemp("elsewhere"))
 
 
@@ -101,10 +101,10 @@ def test_what_is_wrong_with_a_module_is_told(project: Path) -> None:
     assert "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'" in refusal("needy")
     assert f"put it below {project}, or on Python's path" in refusal("app.nowhere")
     assert "'a b' is not a module" in refusal("a b")
-    assert "there is no file './nowhere.py'" in refusal("./nowhere.py")
-    assert "there is no file './app'" in refusal("./app")
-    assert "there is no file" in refusal(f"./{'x' * 5000}.py")
-    assert "there is no file" in refusal("./\0.py")
+    assert "the file './nowhere.py' does not exist" in refusal("./nowhere.py")
+    assert "the file './app' does not exist" in refusal("./app")
+    assert "does not exist" in refusal(f"./{'x' * 5000}.py")
+    assert "does not exist" in refusal("./\0.py")
 
 
 @pytest.mark.usefixtures("project")
