@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from dagcelery.cli.targets import chosen_name, default_queue
+from dagcelery.client import default_client
 from dagcelery.errors import NotConfigured
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import tolerated_queues
@@ -101,6 +102,8 @@ def worker(
     queues = consumed(tolerations, included, excluded)
     if not queues:
         raise click.UsageError("--exclude-queue leaves no queue to consume; exclude fewer")
+    if "--help" not in arguments:
+        default_client()  # Celery would show a traceback of its own start for a missing broker or store
     command = [sys.executable, "-m", "celery", "-A", chosen_name(), "worker", "-Q", ",".join(queues)]
     command += [*log_level(arguments), *arguments]
     if not (reload or watched):
