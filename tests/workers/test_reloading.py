@@ -109,7 +109,7 @@ def test_without_watchfiles_it_says_what_to_install() -> None:
 def test_a_folder_that_is_not_there_cannot_be_watched() -> None:
     refused = CliRunner().invoke(dag, ["worker", "--watch-dir", "/nowhere"])
     assert refused.exit_code == 2
-    assert "there is no '/nowhere'" in refused.stderr
+    assert "there is no folder '/nowhere'" in refused.stderr
 
 
 @pytest.mark.parametrize(
