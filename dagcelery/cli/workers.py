@@ -102,11 +102,11 @@ def worker(
     queues = consumed(tolerations, included, excluded)
     if not queues:
         raise click.UsageError("--exclude-queue leaves no queue to consume; exclude fewer")
-    if "--help" not in arguments:
-        default_client()  # Celery would show a traceback of its own start for a missing broker or store
     command = [sys.executable, "-m", "celery", "-A", chosen_name(), "worker", "-Q", ",".join(queues)]
     command += [*log_level(arguments), *arguments]
     if not (reload or watched):
+        if "--help" not in arguments:
+            default_client()  # for a missing broker or store, Celery would show a traceback of its own start
         os.execv(sys.executable, command)
     for folder in watched:
         if not os.path.exists(folder):
