@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from dagcelery.cli.targets import chosen_name, default_queue
+from dagcelery.client import default_client
 from dagcelery.errors import NotConfigured
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import tolerated_queues
@@ -104,6 +105,8 @@ def worker(
     command = [sys.executable, "-m", "celery", "-A", chosen_name(), "worker", "-Q", ",".join(queues)]
     command += [*log_level(arguments), *arguments]
     if not (reload or watched):
+        if "--help" not in arguments:
+            default_client()  # for a missing broker or store, Celery would show a traceback of its own start
         os.execv(sys.executable, command)
     for folder in watched:
         if not os.path.exists(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -292,6 +293,14 @@ def test_a_worker_consumes_what_it_tolerates(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_worker_without_queues_is_refused(cli: Cli) -> None:
     assert "leaves no queue to consume" in usage(cli("worker", "--exclude-queue", "celery"))
+
+
+def test_a_worker_without_servers_is_refused_in_one_line() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGCELERY_")}
+    done = subprocess.run(program("worker"), capture_output=True, text=True, env=environment, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: no broker and no store is configured: set DAGCELERY_BROKER_URL")
+    assert "Traceback" not in done.stderr
 
 
 def test_worker_becomes_celerys_own_program() -> None:
