@@ -154,11 +154,14 @@ class Server:
 
 
 def free_ports(count: int) -> Iterator[int]:
-    """Yield up to `count` ports of the loopback address that are free at this moment."""
-    for port in random.sample(PORTS, count):
+    """Yield `count` ports of the loopback address that are free at this moment; fewer if there are not so many."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if count <= 0:
+            return
         with suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            count -= 1
             yield port
 
 

@@ -123,7 +123,7 @@ TEXTS = {
     "without a name": ("shop", "does not name a module and an object", "write 'package.module:name'"),
     "with an empty name": ("shop:", "does not name a module and an object", "write 'package.module:name'"),
     "with an empty module": (":train", "does not name a module and an object", "write 'package.module:name'"),
-    "of a module that is none": ("no_such_shop:train", "no module 'no_such_shop'", "on Python's path"),
+    "of a module that is none": ("no_such_shop:train", "module 'no_such_shop' does not exist", "on Python's path"),
     "of a relative module": (".shop:train", "not the name of a module", "write 'package.module'"),
     "of a file": ("shop/train.py:train", "is a file", "write its module's name, 'shop.train'"),
     "of a module that fails": ("broken_shop:train", "RuntimeError: closed", "repair it"),

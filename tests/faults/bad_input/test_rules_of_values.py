@@ -66,18 +66,21 @@ PARAMETERS = {
     "28 one that a call misses": Bad(lambda: map_reduce.invoke(), "'map_reduce'", "'n'", "it takes (n"),
     "28 one too many": Bad(lambda: map_reduce.invoke(1, 2, 3), "'map_reduce'", "too many", "it takes (n"),
     "an unknown one, with the nearest": Bad(
-        lambda: invoke(map_reduce, {"n": 3, "exponnt": 2}), "'exponnt'", "no such parameter", "did you mean 'exponent'?"
+        lambda: invoke(map_reduce, {"n": 3, "exponnt": 2}), "'exponnt'", "does not exist", "did you mean 'exponent'?"
     ),
     "an unknown one of a call, with the nearest": Bad(
-        lambda: map_reduce.invoke(n=3, exponnt=2), "'map_reduce'", "no 'exponnt'", "did you mean 'exponent'?"
+        lambda: map_reduce.invoke(n=3, exponnt=2),
+        "'map_reduce'",
+        "none is called 'exponnt'",
+        "did you mean 'exponent'?",
     ),
     "an unknown one like no other": Bad(
-        lambda: invoke(map_reduce, {"n": 3, "zzz": 2}), "'zzz'", "no such parameter", "it takes ['n', 'exponent']"
+        lambda: invoke(map_reduce, {"n": 3, "zzz": 2}), "'zzz'", "does not exist", "it takes ['n', 'exponent']"
     ),
     "an unknown one where there are none": Bad(
-        lambda: invoke(dag(lambda: power(3)), {"x": 1}), "'x'", "no such parameter", "it takes no parameters"
+        lambda: invoke(dag(lambda: power(3)), {"x": 1}), "'x'", "does not exist", "it takes no parameters"
     ),
-    "one whose name is a number": Bad(lambda: invoke(map_reduce, {3: 4}), "'3'", "no such parameter", "it takes"),
+    "one whose name is a number": Bad(lambda: invoke(map_reduce, {3: 4}), "'3'", "does not exist", "it takes"),
     "a list of them": Bad(lambda: invoke(map_reduce, [3]), "map_reduce", "are [3], not a mapping", "give a dict"),
     "an empty list of them": Bad(lambda: invoke(map_reduce, []), "map_reduce", "not a mapping", "give a dict"),
 }

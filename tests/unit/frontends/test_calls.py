@@ -179,7 +179,7 @@ def test_a_local_task_is_pickled_by_value_where_cloudpickle_does_it() -> None:
 
 
 def test_an_unknown_parameter_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(InvalidParameters, match=r"no 'extras'.*'extra'"):
+    with pytest.raises(InvalidParameters, match=r"none is called 'extras'.*'extra'"):
         pipeline.invoke(4, extras=2)  # type: ignore[call-arg]
 
 

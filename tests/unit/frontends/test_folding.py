@@ -119,7 +119,7 @@ def an_inner_loop_flattened(n: Any) -> Any:
     return total([square(y) for x in numbers(n) for y in numbers(x)])
 
 
-@refused("needs what was made of all its own results; give the inner loop a DAG")
+@refused("needs a value that is made of all its own results; give the inner loop a DAG")
 def an_inner_loop_that_needs_its_own_outcome(n: Any) -> Any:
     def one(x: Any) -> Any:
         ys = numbers(x)
