@@ -160,7 +160,8 @@ MOST_MODULES_TO_DECORATE = 20
 def test_decorating_loads_little() -> None:
     loaded = loaded_after("from dagcelery import dag, task")
     assert len([name for name in loaded if name.partition(".")[0] == "dagcelery"]) <= MOST_MODULES_TO_DECORATE
-    assert not loaded & {"asyncio", "difflib", "hashlib", "json", "zoneinfo"}
+    without_us = loaded_after("pass")  # a measurement of coverage loads modules of its own
+    assert not (loaded - without_us) & {"asyncio", "difflib", "hashlib", "json", "zoneinfo"}
 
 
 def test_invoke_needs_neither_celery_nor_redis() -> None:

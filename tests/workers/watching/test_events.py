@@ -83,7 +83,8 @@ def test_each_attempt_that_failed_has_an_event() -> None:
         ("retried", 1),
         ("failed", 2),
     ]
-    assert (found[-1].kind, found[-1].state) == ("ended", "failed")
+    # Not the last one for sure: another process may commit an item that it was at.
+    assert [event.state for event in found if event.kind == "ended"] == ["failed"]
 
 
 def test_events_of_mapped_dags_have_addresses_within() -> None:
