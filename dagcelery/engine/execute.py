@@ -216,12 +216,13 @@ class Execution:
         failure, until = None, time.perf_counter() + RANGE_SECONDS
         try:
             function = view.program.callee(step) if step.kind == "task" else _gathered
+            if recollection is not None:
+                function = partial(_memorable, recollection.memo, function)
             for at, arguments in enumerate(rows if recollection is None else recollection.calls):
                 skipped = skipped_among(arguments) if may_skip else None
                 context = new_context()
                 if recollection is not None:
-                    memorable = partial(_memorable, recollection.memo, function)
-                    call_it = partial(context.run, self._call, lo + at, memorable, arguments)
+                    call_it = partial(context.run, self._call, lo + at, function, arguments)
                     value = recollection.result(at, call_it) if skipped is None else recollection.skip(skipped)
                 elif skipped is not None:
                     value = skipped
