@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dagcelery.client import submit as submit
     from dagcelery.client.events import RunEvent as RunEvent
     from dagcelery.client.status import NodeStatus as NodeStatus
-    from dagcelery.client.status import RunState as RunState
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.hooks import Notice as Notice
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from dagcelery.payload.formats import AsMessagePack as AsMessagePack
     from dagcelery.payload.formats import AsParquet as AsParquet
     from dagcelery.payload.strict_json import Skipped as Skipped
+    from dagcelery.store.records import RunState as RunState
 
 _HOMES = {
     "frontends.functional": "DagFunction TaskFunction build dag task",
@@ -85,8 +85,9 @@ _HOMES = {
     "client.events": "RunEvent",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
-    "client.status": "NodeStatus RunState RunStatus",
+    "client.status": "NodeStatus RunStatus",
     "client.tree": "TreeNode",
+    "store.records": "RunState",
     "worker.own": "app",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -14,7 +14,8 @@ import click
 from dagcelery import draw
 from dagcelery.cli.running import as_json, run_to_its_end, running, to_json
 from dagcelery.cli.targets import Target, chosen_name, plain, some_app
-from dagcelery.frontends.yaml import ConfiguredWorkflow, load
+from dagcelery.frontends import yaml
+from dagcelery.frontends.yaml import ConfiguredWorkflow
 from dagcelery.text import choices
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ def config() -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Print the workflows in FILE, or an error with file, line and key."""
-    for workflow in load(file):
+    for workflow in yaml.load(file):
         due = f"due at {workflow.schedule}" if workflow.schedule else "without a schedule"
         click.echo(plain(f"{workflow.name}, {due}"))
         click.echo(draw.text(workflow.dag), nl=False)
 
 
-@config.command()
+@config.command(name="run")
 @click.argument("file")
 @click.argument("workflow", required=False)
 @running
@@ -88,7 +89,7 @@ def run(file: str, workflow: str | None, local: int | None, watch: bool, timeout
 
     WORKFLOW may be left out if FILE has only one. The result has the outputs that no step takes, by step and name.
     """
-    target = Target(chosen(load(file), workflow))
+    target = Target(chosen(yaml.load(file), workflow))
     run_to_its_end(target, {}, local, watch=watch, timeout=timeout, as_json=as_json)
 
 

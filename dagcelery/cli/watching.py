@@ -19,7 +19,8 @@ from dagcelery import client
 from dagcelery.cli.running import STYLES, as_json, show_run, table, to_json
 from dagcelery.cli.targets import plain, prepare_modules
 from dagcelery.client.events import RunEvent
-from dagcelery.client.status import RunState, RunStatus
+from dagcelery.client.status import RunStatus
+from dagcelery.store.records import RunState
 
 
 @click.command()

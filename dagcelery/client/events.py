@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dagcelery.client.results import Patience
-from dagcelery.client.status import prefixes
 from dagcelery.engine.run_control import RunControl
-from dagcelery.engine.run_view import RunView
+from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, InvalidParameters
 from dagcelery.store.records import TERMINAL, Event, PieceId, Scope
 from dagcelery.text import shown

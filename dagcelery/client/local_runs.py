@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 
 from dagcelery.client import results, submissions
-from dagcelery.client.status import RunState
 from dagcelery.client.submissions import Submittable, plan_of
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.reading import Reader
@@ -27,7 +26,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, Scope, TaskResult
+from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, RunState, Scope, TaskResult
 from dagcelery.worker.process import CeleryProcess
 
 _FOR_EVER = 1e10

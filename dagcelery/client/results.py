@@ -11,13 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from dagcelery.client.status import RunState
 from dagcelery.engine.reading import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, NodeFailed, ResultTimeout, RunCancelled, RunNotFound, RunTimedOut
 from dagcelery.payload import addresses, failures, values
-from dagcelery.store.records import ROOT, TERMINAL, Lost, PieceId, Scope
+from dagcelery.store.records import ROOT, TERMINAL, Lost, PieceId, RunState, Scope
 
 GLANCE_SECONDS = 5.0
 """How often a process that waits looks whether the deadline has passed."""

@@ -18,7 +18,7 @@ from dagcelery.client.events import RunEvent
 from dagcelery.client.files import Outputs, invoke_for
 from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.results import Failure
-from dagcelery.client.status import RunState, RunStatus, run_status
+from dagcelery.client.status import RunStatus, run_status
 from dagcelery.client.submissions import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
@@ -29,7 +29,7 @@ from dagcelery.payload import functions
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import RunRecord
+from dagcelery.store.records import RunRecord, RunState
 from dagcelery.text import shown
 from dagcelery.tracebacks import Shortened, shortened
 

@@ -6,7 +6,6 @@ between the spellings of Celery and redis-py.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from celery import Celery, _state, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 
+from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
@@ -35,7 +35,7 @@ from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, lower_own_messages, report_run, show_pieces
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _MARK: Final = "dagcelery_"
 
