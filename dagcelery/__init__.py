@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dagcelery.client import invoke as invoke
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
-    from dagcelery.client.events import RunEvent as RunEvent
+    from dagcelery.client.following import RunEvent as RunEvent
     from dagcelery.client.status import NodeStatus as NodeStatus
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
@@ -82,7 +82,7 @@ _HOMES = {
     "payload.codecs": "AsJSON AsPickle",
     "payload.formats": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
     "payload.strict_json": "Skipped",
-    "client.events": "RunEvent",
+    "client.following": "RunEvent",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
     "client.status": "NodeStatus RunStatus",

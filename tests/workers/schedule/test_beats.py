@@ -17,7 +17,7 @@ from dagcelery.client import Client
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
 from dagcelery.store.records import RunState
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.worker.app import app_context_of
 from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
 
 from . import clockwork
