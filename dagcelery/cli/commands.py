@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dagcelery.worker.beat import Scheduled
 
 
+# -- files and schedules --------------------------------------------------------------------------
 @click.group(name="schedule")
 def schedules() -> None:
     """See which DAGs `celery -A dagcelery beat` submits, and when."""
@@ -146,6 +147,7 @@ def chosen_workflow(workflows: tuple[ConfiguredWorkflow, ...], name: str | None)
     return workflow
 
 
+# -- one DAG --------------------------------------------------------------------------------------
 C = TypeVar("C", bound=Callable[..., Any])
 
 

@@ -39,7 +39,6 @@ POLL_SECONDS = 0.1
 BAR_WIDTH = 30
 
 MARGIN = 4
-
 """Lines of the terminal that the table of nodes leaves to others."""
 
 STYLES = {
@@ -216,6 +215,7 @@ def to_json(value: object) -> str:
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
+# -- commands -------------------------------------------------------------------------------------
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", default="", metavar="TEXT", help="The reason, which waiting clients are shown.")
@@ -315,7 +315,6 @@ def _tell(run_id: str, state: RunState, *, as_json: bool) -> None:
 
 
 _PIPE_WIDTH = 1_000
-
 """Columns where the output is not a terminal, so that nothing is cut off."""
 
 

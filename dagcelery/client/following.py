@@ -30,8 +30,8 @@ from dagcelery.payload import addresses, failures, values
 from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope
 from dagcelery.text import shown
 
+# -- its end --------------------------------------------------------------------------------------
 GLANCE_SECONDS = 5.0
-
 """How often a process that waits looks whether the deadline has passed."""
 
 
@@ -173,12 +173,12 @@ def _attempt(view: RunView, name: str, stored: bytes) -> Failure:
     return Failure(address, attempt, error["type"], error["message"], error["traceback"], "@" not in name)
 
 
+# -- its events -----------------------------------------------------------------------------------
 _PAGE = 500
 
 _POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}|")
 
 _MOST = 2**64
-
 """What stands on either side of a position is less."""
 
 

@@ -168,7 +168,6 @@ _plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
 _NOTHING: Final[Mapping[str, object]] = {}
 
 _PICKLING: Final = frozenset({"pickle", "dill"})
-
 """Codecs that write one value as other bytes in another process, sets for one."""
 
 
@@ -239,7 +238,6 @@ def _distinguished(view: RunView, number: int, value: object) -> object:
 
 # -- starting a run ----------------------------------------------------------------------------
 _UNSENT: Final = "its first message could not be sent"
-
 """Why a run was cancelled that gives way to the next one with its key."""
 
 
@@ -308,6 +306,7 @@ def _send(control: RunControl, run_id: str, send: Callable[[str], object]) -> No
         raise
 
 
+# -- ending a run, and taking it up again ---------------------------------------------------------
 _ALL_THE_SAME = "to go on anyway, pass allow_code_change=True, or dagcelery resume --allow-code-change"
 
 

@@ -180,7 +180,6 @@ def _beside() -> ThreadPoolExecutor:
 
 
 HARD_SIGNAL: Final = "SIGALRM"
-
 """How a process ends that ran over a hard limit."""
 
 _AT_ONCE: Final = 1e-6
@@ -289,7 +288,6 @@ def _raise_soft_limit(signum: int, frame: Any) -> None:
 
 
 PUT_BACK: Final = {"max_attempts": 5, "base": 0.5, "factor": 2.0, "maximum": 8.0}
-
 """Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
 deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
 

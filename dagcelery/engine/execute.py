@@ -46,10 +46,10 @@ from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.records import CLOSE, HOOK, START, Block, Child, ChildPlan, Claim, PieceId, TaskResult, scope_id
 
+# -- graphs that tasks return ---------------------------------------------------------------------
 _KEPT_SHAPES = 256
 
 _shapes: dict[tuple[object, ...], tuple[object, Plan]] = {}
-
 """Plans of graphs whose values are left open, with the DAGs that they were made of: their ids are in the keys."""
 
 
@@ -58,7 +58,7 @@ def is_graph(step: Step, returned: object) -> bool:
     return "dynamic" in step.options and hasattr(type(returned), "__dag__")
 
 
-def child_of(view: RunView, claim: Claim, step: Step, graph: object, most: int) -> Child:
+def plan_child(view: RunView, claim: Claim, step: Step, graph: object, most: int) -> Child:
     """Plan a graph that a piece returned. Raises InvalidDag, and NotConfigured for what only signed plans may have."""
     plan = _planned(view, step, graph, most)
     scope = scope_id(view.run_id, claim.scope.id, claim.step, claim.lo)
@@ -105,7 +105,7 @@ def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functi
 _known = lru_cache(maxsize=1_000)(functions.describe)
 
 
-def close(view: RunView, claim: Claim) -> Mapping[str, Any]:
+def seal_graph_outputs(view: RunView, claim: Claim) -> Mapping[str, Any]:
     """Seal what a child plan returns as outputs of the piece that made it, as if that had returned it."""
     scope = claim.scope
     parent = view.scope(scope.parent)
@@ -121,8 +121,8 @@ def close(view: RunView, claim: Claim) -> Mapping[str, Any]:
     return writer.step_outputs(scope.step, step, value, culprit).outputs
 
 
+# -- claims ---------------------------------------------------------------------------------------
 RANGE_SECONDS: Final = 0.1
-
 """A claimed range that takes longer than this is cut: what is done is committed, the rest goes back."""
 
 
@@ -242,7 +242,7 @@ class Execution:
         parent = view.scope(scope.parent)
         step = view.program.step(parent.body, scope.step)
         if step.kind != "dag":
-            return self._result(**close(view, claim))
+            return self._result(**seal_graph_outputs(view, claim))
         reader, writer = Reader(view, scope, claim), Writer(view, parent.id, claim.attempt)
         culprit = view.address(parent, scope.step, scope.index)
         blocks = []
@@ -313,7 +313,7 @@ class Execution:
                 else:
                     value = context.run(self._call, lo + at, function, arguments)
                 if may_grow and is_graph(step, value):  # such an item was claimed alone
-                    child = child_of(view, self._claim, step, value, self._settings.max_nodes)
+                    child = plan_child(view, self._claim, step, value, self._settings.max_nodes)
                     return self._result(children=[child])
                 # An atom cannot change before its range is sealed; a step that runs once is sealed in its own context.
                 returned.append(value if lo >= 0 and type(value) in ATOMS else context.run(kept, lo + at, value))

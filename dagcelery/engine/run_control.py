@@ -29,7 +29,6 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, PieceId, ReadyStep, RunRecord
 
 Quota = tuple[str, int]
-
 """The name of a limit, and how many may be inside."""
 
 

@@ -28,13 +28,9 @@ from dagcelery.store.records import CHUNK_BYTES, INLINE_BYTES
 from dagcelery.store.wire import STAGED
 
 MEMORY_BYTES: Final = 64 * 1024 * 1024
-
 """What a process keeps at most; then it drops what it has kept for longest."""
-
 _READ_AT_ONCE: Final = 50
-
 _KEPT_AT_ONCE: Final = 150
-
 """Each costs up to five fields: a result, its name, that of its chunks, and two names of what has expired."""
 
 
@@ -88,7 +84,6 @@ class MemoryCache:
 
 
 OF_THIS_PROCESS: Final = MemoryCache()
-
 """What runs in memory share, however many stores they have."""
 
 

@@ -47,7 +47,6 @@ from dagcelery.store.records import (
 from dagcelery.store.wire import FEW, STAGED
 
 _MOST_OUTSTANDING = 1_000
-
 _PORTION = 100
 
 

@@ -45,7 +45,6 @@ log = quiet_logger(__name__)
 _MARK: Final = "dagcelery_"
 
 _NOT_THEIRS: Final = ("celery", "dagcelery")
-
 """A spawned child gets the modules of all registered tasks: those of ours and of Celery do not belong to a team."""
 
 
@@ -169,17 +168,14 @@ def _respelled(url: str, scheme: str, database: str, new_scheme: str, new_databa
 
 
 WORKER_ID = "DAGCELERY_WORKER_ID"
-
 """Environment variable by which a worker's children know their worker, forked or spawned."""
 
 OUR_APP = "dagcelery"
 
 COMMAND: Final = "dagcelery_versions"
-
 """What workers answer through Celery's remote control."""
 
 _LATER = 6
-
 """On Redis 0 is the highest priority, and what a message has that says nothing."""
 
 _SLOTS_KEPT_SECONDS = 2.0
@@ -370,7 +366,6 @@ def search_here() -> None:
 
 
 BEAT = "dagcelery.worker.beat:Beat"
-
 """By name: it stands above the client, and is imported by beat alone."""
 
 
