@@ -21,7 +21,7 @@ from dagcelery.cli.targets import Target, plain, plan_of
 from dagcelery.client.status import NodeStatus, RunStatus, counts_text, last_word
 from dagcelery.errors import DagceleryError
 from dagcelery.local import cluster
-from dagcelery.planner.routing import queues_of
+from dagcelery.planner.plan import queues_of
 
 if TYPE_CHECKING:
     from dagcelery.client import Run, Submittable

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
-from dagcelery.model.serializing import Serializer
+from dagcelery.model.options import Serializer
 from dagcelery.model.sources import PathStep
 from dagcelery.text import constructor_repr, shown
 

@@ -35,7 +35,7 @@ LAW: dict[str, set[str]] = {
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
     "doctor": {"client.status", "worker", "settings", "store"},
-    "local": {"settings", "client", "worker", "planner.routing", "model.options"},
+    "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
 # needs for that late; beat looks for what has a schedule, in files too, and submits it.

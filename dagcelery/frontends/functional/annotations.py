@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from dagcelery.model.serializing import Serialize, Serializer
+from dagcelery.model.options import Serialize, Serializer
 from dagcelery.model.sources import PathStep
 from dagcelery.signatures import Unread, bare, fields
 

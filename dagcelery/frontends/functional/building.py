@@ -26,8 +26,7 @@ from dagcelery.frontends.functional.trace import Trace
 from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
-from dagcelery.model.rules import MOST_NESTED_DAGS
-from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.model.sources import MOST_NESTED_DAGS, Choice, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.text import shown
 
 # What is being built in this context: a DAG that calls itself would never come to an end.

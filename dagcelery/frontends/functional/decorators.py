@@ -21,6 +21,7 @@ from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
     DagUse,
+    Serializer,
     TaskKeywords,
     TaskOptions,
     TaskUse,
@@ -29,7 +30,6 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
-from dagcelery.model.serializing import Serializer
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown

@@ -25,7 +25,7 @@ from dagcelery.frontends.functional.trace import Trace
 from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node, Task
 from dagcelery.model.nodes import FromReturnValue, UniqueNames
-from dagcelery.model.serializing import Serializer
+from dagcelery.model.options import Serializer
 from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, SetOf, Source, TupleOf
 from dagcelery.objects import identity
 

@@ -44,8 +44,7 @@ from dagcelery.model.nodes import (
     output_name,
     valid,
 )
-from dagcelery.model.options import DagOptions
-from dagcelery.model.serializing import Serializer
+from dagcelery.model.options import DagOptions, Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,

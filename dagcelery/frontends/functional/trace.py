@@ -40,8 +40,7 @@ from dagcelery.frontends.functional.recorded import (
 )
 from dagcelery.frontends.functional.sample_lengths import Position, SampleLengths
 from dagcelery.frontends.functional.value_numbering import ValueNumbers, ValueTable
-from dagcelery.model.rules import MOST_LEVELS, depth_fault
-from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+from dagcelery.model.sources import MOST_LEVELS, DictOf, ListOf, Literal, SetOf, Source, TupleOf, depth_fault
 from dagcelery.text import shown
 
 NESTED: Final = """\
