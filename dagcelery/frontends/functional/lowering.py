@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 
 from dagcelery.errors import CyclicDependency, InvalidDag
 from dagcelery.frontends.functional.annotations import Path, element_of, hint_at, is_list, serializer_at, serializer_of
-from dagcelery.frontends.functional.generalise import GeneralBody
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledDag,
@@ -23,6 +22,7 @@ from dagcelery.frontends.functional.recorded import (
     Callee,
     Context,
     Element,
+    GeneralBody,
     Parameter,
     Ref,
     Result,
