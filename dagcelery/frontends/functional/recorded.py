@@ -49,6 +49,15 @@ class Ref(Source):
     base: Parameter | Result | Element
     path: Path = ()
 
+    @property
+    def parameter(self) -> str | None:
+        """The name of the parameter that it is, or lies in; None for what calls and iterations give."""
+        return self.base.name if isinstance(self.base, Parameter) else None
+
+    def at(self, path: Path) -> Ref:
+        """Return the reference to what lies at `path` within the value."""
+        return Ref(self.base, self.path + path)
+
 
 @dataclass(frozen=True, slots=True)
 class Unrolled(Source):

@@ -1,6 +1,8 @@
-"""A workflow of a configuration becomes a DAG with a name, and perhaps a schedule.
+"""A workflow of a configuration becomes a DAG with a name, and perhaps a schedule; its functions are looked up.
 
-Its functions are looked up in modules, by dotted names or by the paths of files.
+There are two dialects, and their keys tell which. One names for each step its `module` and `function`, its
+`dependencies`, and its outputs as `return`. The other one has `input` and `output`, and finds the function `step_fn` in
+the module ``project.workflow.step``. Modules are named by dotted names or by the paths of files.
 """
 
 from __future__ import annotations
@@ -9,32 +11,180 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
-from dagcelery.errors import InvalidConfig, InvalidDag, NotConfigured
+from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import TaskFunction
-from dagcelery.frontends.yaml.entries import (
-    WHOLE,
-    ConfiguredStep,
-    Counter,
-    Entry,
-    Location,
-    Outline,
-    StepInput,
-    entry_of,
-    located,
-    outlines,
-)
+from dagcelery.frontends.yaml.document import Counter, Entry, Location, entry_of, located, read
 from dagcelery.importing import Unimportable, import_module, importing
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.nodes import FromPath, FromReturnValue, TaskOutput
 from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.schedules import Schedule, cron_fault, timezone_fault
 from dagcelery.model.sources import DictOf, FromNodeOutput
 from dagcelery.text import choices
+
+WHOLE: Final = "result"
+"""The name of the returned value of a step that names no outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The words of one way to write steps."""
+
+    step_keys: tuple[str, ...]
+    takes: str
+    """The key of a step's inputs."""
+    gives: str
+    """The key of its outputs."""
+    value: str
+    """The type of an input that is a value."""
+    order: str
+    """The type of an input that is only waited for."""
+    output: str
+    """The key that names an output in a `source`."""
+
+
+NAMED: Final = Dialect(
+    ("name", "module", "function", "dependencies", "return"), "dependencies", "return", "param", "order", "param"
+)
+
+PLACED: Final = Dialect(("name", "input", "output"), "input", "output", "var", "start", "var")
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    """An output of another step that a step takes as `parameter`."""
+
+    parameter: str
+    step: Entry
+    output: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredStep:
+    """One step of a configuration."""
+
+    name: str
+    module: Entry
+    function: Entry
+    inputs: tuple[StepInput, ...]
+    after: tuple[Entry, ...]
+    outputs: tuple[str, ...]
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One workflow of a configuration, before its modules are imported."""
+
+    project: str
+    name: str
+    schedule: Schedule | None
+    steps: Mapping[str, ConfiguredStep]
+    location: Location
+
+
+def outlines(top: Entry) -> list[Outline]:
+    """Return the workflows of a configuration.
+
+    Raises InvalidConfig.
+    """
+    fields = top.fields(("project", "workflows"))
+    project, workflows = fields["project"].name(), fields["workflows"].items("workflows")
+    if not workflows:
+        fields["workflows"].refuse("holds no workflow", "write at least one")
+    dialect = _dialect(workflows)
+    by_name: dict[str, Outline] = {}
+    for entry in workflows:
+        fields = entry.fields(("name", "steps"), ("schedule", "timezone"))
+        name = fields["name"].name()
+        _check_unique(fields["name"], "workflow", by_name)
+        schedule = _schedule(fields.get("schedule"), fields.get("timezone"))
+        steps = _steps(fields["steps"], dialect, f"{project}.{name}")
+        by_name[name] = Outline(project, name, schedule, steps, entry.location)
+    return list(by_name.values())
+
+
+def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
+    """Return a schedule, if there is one."""
+    zone = None if timezone is None or timezone.value is None else timezone
+    if cron is None or cron.value is None:
+        if zone is not None:
+            zone.refuse("comes without a schedule", "write schedule as well")
+        return None
+    if fault := cron_fault(cron.text()):
+        cron.refuse(f"{cron.value!r} {fault[0]}", fault[1])
+    if zone is not None and (fault := timezone_fault(zone.text())):
+        zone.refuse(f"{zone.value!r} {fault[0]}", fault[1])
+    return Schedule(cron.text(), zone.text() if zone else None)
+
+
+def _dialect(workflows: tuple[Entry, ...]) -> Dialect:
+    seen: dict[Dialect, Entry] = {}
+    for key, entry in _keys_of_steps(workflows):
+        for dialect, other in ((NAMED, PLACED), (PLACED, NAMED)):
+            if key in dialect.step_keys and key not in other.step_keys:
+                seen.setdefault(dialect, entry)
+                if other in seen:
+                    first = seen[other].location
+                    where = f"line {first.line}" if first.line else first.key
+                    remedy = f"write steps with {', '.join(other.step_keys)}, or with {', '.join(dialect.step_keys)}"
+                    entry.refuse(f"belongs to another way to write steps than the key in {where}", remedy)
+    return next(iter(seen), NAMED)
+
+
+def _keys_of_steps(workflows: tuple[Entry, ...]) -> Iterator[tuple[str, Entry]]:
+    for workflow in workflows:
+        steps = workflow.value.get("steps") if isinstance(workflow.value, Mapping) else None
+        for step in steps.value if steps is not None and isinstance(steps.value, tuple) else ():
+            if isinstance(step.value, Mapping):
+                yield from step.value.items()
+
+
+def _steps(entry: Entry, dialect: Dialect, package: str) -> dict[str, ConfiguredStep]:
+    steps: dict[str, ConfiguredStep] = {}
+    for each in entry.items("steps"):
+        step = _step(each, dialect, package)
+        _check_unique(each.fields(dialect.step_keys)["name"], "step", steps)
+        steps[step.name] = step
+    if not steps:
+        entry.refuse("holds no step", "write at least one")
+    return steps
+
+
+def _step(entry: Entry, dialect: Dialect, package: str) -> ConfiguredStep:
+    fields = entry.fields(dialect.step_keys)
+    name = fields["name"].name()
+    inputs: dict[str, StepInput] = {}
+    after: list[Entry] = []
+    for each in fields[dialect.takes].items("inputs"):
+        kind = each.fields(("type", "source"), ("name",))
+        if kind["type"].one_of(dialect.value, dialect.order) == dialect.order:
+            after += kind["source"].fields(("step",))["step"].items("steps")
+        else:
+            parameter = each.fields(("type", "name", "source"))["name"]
+            _check_unique(parameter, "parameter", inputs)
+            source = kind["source"].fields(("step", dialect.output))
+            inputs[parameter.text()] = StepInput(parameter.name(), source["step"], source[dialect.output])
+    named = fields["name"].location
+    module = fields.get("module") or Entry(f"{package}.{name}", named)
+    function = fields.get("function") or Entry("step_fn", named)
+    outputs: dict[str, None] = {}
+    for each in fields[dialect.gives].items("outputs"):
+        _check_unique(each, "output", outputs)
+        outputs[each.name()] = None
+    return ConfiguredStep(name, module, function, tuple(inputs.values()), tuple(after), tuple(outputs), entry.location)
+
+
+def _check_unique(entry: Entry, what: str, others: Mapping[str, object]) -> None:
+    if entry.text() in others:
+        entry.refuse(f"{what} {entry.value!r} is there twice", "give it another name")
+
 
 # A module's body raises what it likes, and a script without a guard may even end the program.
 
@@ -154,23 +304,10 @@ def load(
         top = entry_of(config, Location("the configuration", None), Counter())
         roots = [chosen or Path.cwd()]
     else:
-        top = _read(config)
+        top = read(config)
         folder = Path(os.path.abspath(config)).parent
         roots = [chosen] if chosen else list(dict.fromkeys((Path.cwd(), folder, folder.parent)))
     return tuple([_workflow(outline, roots) for outline in outlines(top)])
-
-
-def _read(path: str | os.PathLike[str]) -> Entry:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidConfig(
-            "the configuration", None, "", f"is of type {type(path).__name__}", "give a path, or a dict"
-        )
-    try:
-        from dagcelery.frontends.yaml.document import read
-    except ModuleNotFoundError as error:
-        remedy = "pip install 'dagcelery[yaml]', or give a dict"
-        raise NotConfigured("reading a YAML file needs PyYAML, which is not installed", remedy) from error
-    return read(path)
 
 
 def _workflow(outline: Outline, roots: Sequence[Path]) -> ConfiguredWorkflow:
