@@ -49,6 +49,9 @@ class Open:
 
 PathStep: TypeAlias = "tuple[OneOf['key', 'property'], str | int]"
 
+Path: TypeAlias = "tuple[PathStep, ...]"
+"""Where something lies within a value."""
+
 
 class Source:
     """The base of all sources."""

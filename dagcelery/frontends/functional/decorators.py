@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.annotations import Path, serializer_at, serializer_of
 from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
 from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
-from dagcelery.model.nodes import FromReturnValue, short_name, valid
+from dagcelery.model.nodes import FromReturnValue, serializer_at, serializer_of, short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
@@ -29,7 +28,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
-from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
 from dagcelery.tracebacks import shortened

@@ -14,7 +14,6 @@ from typing import Any, Final, NoReturn, cast
 
 from dagcelery import bounded
 from dagcelery.errors import InvalidDagType
-from dagcelery.frontends.functional.annotations import serializer_at
 from dagcelery.frontends.functional.definition import name_of
 from dagcelery.frontends.functional.lowering import wishes_of
 from dagcelery.frontends.functional.outputs import REFUSED, Output, title, trace_of
@@ -23,7 +22,7 @@ from dagcelery.frontends.functional.recorded import Call, CalledTask, Ref, Resul
 from dagcelery.frontends.functional.sample_runs import SampleLengths, ValueTable
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import FromReturnValue, UniqueNames
+from dagcelery.model.nodes import FromReturnValue, UniqueNames, serializer_at
 from dagcelery.model.options import Serializer
 from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, SetOf, Source, TupleOf
 from dagcelery.objects import identity

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from dagcelery.frontends.functional.annotations import Path, arity, element_of, hint_at
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import TaskOptions
-from dagcelery.model.sources import DictOf, FromParam, ListOf, Literal, PathStep, SetOf, Source, Splice, TupleOf
+from dagcelery.model.sources import DictOf, FromParam, ListOf, Literal, Path, PathStep, SetOf, Source, Splice, TupleOf
 from dagcelery.objects import copied, same
+from dagcelery.signatures import arity, element_of, hint_at
 from dagcelery.text import shown
 
 

@@ -21,7 +21,6 @@ from typing import Any, Final, cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.annotations import arity
 from dagcelery.frontends.functional.outputs import (
     Output,
     Recorder,
@@ -53,6 +52,7 @@ from dagcelery.frontends.functional.sample_runs import Position, SampleLengths, 
 from dagcelery.model.nodes import UniqueNames, valid
 from dagcelery.model.sources import MOST_LEVELS, DictOf, ListOf, Literal, SetOf, Source, TupleOf, depth_fault
 from dagcelery.objects import cell_contents
+from dagcelery.signatures import arity
 from dagcelery.text import shown
 
 CONDITION: Final = "condition"
