@@ -17,7 +17,7 @@ from dagcelery.errors import (
     RunNotFound,
 )
 from dagcelery.payload import functions
-from dagcelery.payload.functions import code_hash, is_comparable, same_code, why_not_comparable
+from dagcelery.payload.fingerprints import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.plan import FunctionSpec
 from dagcelery.store.records import Lost
 from dagcelery.text import nearest

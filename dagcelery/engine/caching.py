@@ -19,8 +19,7 @@ from dagcelery.engine.writing import Parts, as_taken, extract
 from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.codecs import Codec
-from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash, fingerprint, fingerprint_captures
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
 
