@@ -192,3 +192,8 @@ def test_of_the_clients_modules_only_that_of_local_runs_imports_the_engine() -> 
     clients = [module for module in modules() if module.room == "client"]
     importing = [module.name for module in clients if any(is_within(name, engine) for name in module.imports())]
     assert importing == ["client/local_runs"]
+
+
+def test_submitting_loads_no_engine() -> None:
+    loaded = loaded_after("from dagcelery import submit, attach, runs, Run, RunStatus, RunEvent")
+    assert not loaded & {"dagcelery.engine.worker_loop", "dagcelery.engine.execute", "dagcelery.engine.attempts"}

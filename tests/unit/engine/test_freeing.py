@@ -12,7 +12,7 @@ import redis
 from dagcelery import dag, task
 from dagcelery.client import lifecycle
 from dagcelery.client.status import run_status
-from dagcelery.engine.reading import Reader
+from dagcelery.engine.io import Reader
 from dagcelery.errors import DeserializationError, NodeFailed, ValueFreed
 from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process

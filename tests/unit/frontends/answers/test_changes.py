@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from dagcelery import build, dag, task
-from dagcelery.client import plan_of, submissions
+from dagcelery.client import lifecycle, plan_of
 from dagcelery.frontends.functional import source_code
 from dagcelery.planner.encoding import encode_plan
 
@@ -333,7 +333,7 @@ def test_definitions_that_nobody_has_any_more_are_gone() -> None:
     del body
     gc.collect()
 
-    assert sum(each() is not None for each in gone) <= submissions._KEPT_PLANS
+    assert sum(each() is not None for each in gone) <= lifecycle._KEPT_PLANS
 
 
 def test_values_of_static_parameters_are_not_kept_for_ever() -> None:
@@ -348,7 +348,7 @@ def test_values_of_static_parameters_are_not_kept_for_ever() -> None:
     assert [body.invoke(n=n) for n in range(300)] == list(range(300))
     assert [rest.invoke(**{f"k{n}": n}) for n in range(300)] == [1] * 300
     assert max(len(body._dags), len(rest._dags)) <= 64
-    assert len(submissions._plans) <= submissions._KEPT_PLANS
+    assert len(lifecycle._plans) <= lifecycle._KEPT_PLANS
 
 
 def test_memory_stays_where_it_is_after_many_bodies() -> None:
