@@ -7,14 +7,21 @@ connection and its time-outs; the log reports it on the level INFO only, which a
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 import warnings
+from typing import Any
 
+from billiard import pool
 from celery import signals
 from celery.__main__ import main as celery
 
 from dagcelery.worker import heartbeat as heartbeat  # so that its receivers come before those below
+
+Child: Any = pool.Worker
+end_as_usual = Child._do_exit
 
 
 def main() -> None:
@@ -32,7 +39,35 @@ def main() -> None:
     signals.worker_init.connect(report_last, weak=False)
     # Celery warns of workers that run as root; these run as the user that started the cluster.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    celery()
+    Child._do_exit = end_child
+    try:
+        celery()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            end(ended.code)
+        raise
+
+
+def end_child(child: Any, pid: int, exit_code: int | None, error: Exception | None = None) -> None:
+    """End a child of the pool; one that was told to stop ends at once.
+
+    billiard lets it sleep for a second unless the main process reads that it has ended, and a main process that stops
+    without a task in its pool does not read it.
+    """
+    if exit_code is not None or error is not None:
+        end_as_usual(child, pid, exit_code, error)
+    if child.on_exit is not None:
+        child.on_exit(pid, 0)
+    os._exit(0)
+
+
+def end(exit_code: int) -> None:
+    """End this process as the interpreter does, but leave its objects to the system: to free them takes 0.4 s."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":
