@@ -51,7 +51,8 @@ LAST = "compat"
 # Who may import what others made; what is not named here may be imported by nobody.
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
-    "billiard": {"worker"},
+    "billiard": {"worker", "local/ready_worker"},
+    "kombu": {"worker/heartbeat"},
     "redis": {"store/redis", "testing"},
     "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
