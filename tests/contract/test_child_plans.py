@@ -12,7 +12,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, body, elements, entries, new_run, retry, state_after, step
+from .moves import Body, Worker, begun, body, elements, entries, new_run, retry, state_after, step
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
@@ -38,15 +38,12 @@ def close(worker: Worker, claim: Claim, result: bytes = b"result") -> Response:
 
 
 def state_of(store: Store, run_id: str, at: tuple[int, int]) -> tuple[int, int, int]:
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    counts = progress.counts[at]
+    counts = store.reader.progress(run_id).counts[at]
     return counts.total, counts.running, counts.done
 
 
 def test_a_piece_goes_on_as_the_plan_that_it_made(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     assert grow(worker, worker.claim(), *PAIR).state == "committed"
     assert state_of(store, run_id, (0, 0)) == (1, 1, 0)
     scope = scope_id(run_id, ROOT, 0, -1)
@@ -65,8 +62,7 @@ def test_a_piece_goes_on_as_the_plan_that_it_made(store: Store) -> None:
 
 
 def test_a_plan_is_found_by_the_number_of_its_first_body(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     large = b"p" * 1_200_000
     grow(worker, worker.claim(), *PAIR, *PAIR, plan=large)
     scope = scope_id(run_id, ROOT, 0, -1)
@@ -86,8 +82,7 @@ def test_no_number_is_given_twice(store: Store) -> None:
 
 
 def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
-    run_id = new_run(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"a", b"b", b"c"]))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"a", b"b", b"c"]))
     grow(worker, worker.claim(), *PAIR)
     plain = worker.claim(focus="0/0")
     worker.finish(plain, blocks=[Block("0.0", 1, 2, plain.attempt, b"plain")])
@@ -103,8 +98,7 @@ def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
 
 
 def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    _, worker = begun(store, GROWING)
     for _ in range(60):
         grow(worker, worker.claim(), body([0], step()))
     worker.finish(worker.claim())
@@ -116,8 +110,7 @@ def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
 
 
 def test_a_plan_may_map_nested_dags(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     first = store.machine.number(run_id, 2)
     bodies = [body([0], step(s=[1]), step(1, x="0.0", b=first + 1)), body([0], step())]
     made = Child(-1, plan=ChildPlan(first, entries(bodies), b"sealed"))
@@ -137,8 +130,8 @@ def test_a_plan_may_map_nested_dags(store: Store) -> None:
 
 
 def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker, gpu = Worker(store, run_id), Worker(store, run_id, "worker-g:1", "gpu")
+    run_id, worker = begun(store, GROWING)
+    gpu = Worker(store, run_id, "worker-g:1", "gpu")
     reply = grow(worker, worker.claim(), body([0], step(q="gpu")))
     assert [o.queue for o in reply.opened] == ["gpu"]
     assert worker.nothing()
@@ -149,8 +142,7 @@ def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> No
 
 
 def test_a_plan_with_many_first_steps_starts_in_portions(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), body(range(1200), *(step() for _ in range(1200))))
     names = []
     while (claim := worker.ask().claim) is not None:
@@ -194,16 +186,13 @@ def test_a_worker_that_dies_after_it_delegated_has_given_its_piece_away(store: S
 
 
 def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     claim = worker.claim()
     first = store.machine.number(run_id, 1)
     made = [Child(-1, plan=ChildPlan(first, entries([body([0], step())]), b"sealed"))]
     replies = [store.machine.delegate(run_id, claim, made, worker.owner, "same", None) for _ in range(2)]
     assert replies[0] == replies[1]
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    assert progress.scopes == {0: 1, first: 1}
+    assert store.reader.progress(run_id).scopes == {0: 1, first: 1}
 
 
 def test_whoever_dies_while_closing_is_followed_by_another(store: Store) -> None:
@@ -223,8 +212,7 @@ def test_whoever_dies_while_closing_is_followed_by_another(store: Store) -> None
 
 
 def test_a_result_of_any_size_is_handed_up(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), body([0], step()))
     worker.finish(worker.claim())
     large = bytes(1_500_000)
@@ -233,8 +221,7 @@ def test_a_result_of_any_size_is_handed_up(store: Store) -> None:
 
 
 def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), *PAIR)
     inner = worker.claim()
     assert worker.fail(inner).run == "failed"
@@ -249,8 +236,7 @@ def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Sto
 
 
 def test_a_step_within_is_tried_again_as_its_task_says(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    _, worker = begun(store, GROWING)
     grow(worker, worker.claim(), body([0], step(r=retry(2))))
     assert worker.fail(worker.claim(), retryable=True).state == "retried"
     worker.finish(worker.claim())
@@ -259,8 +245,7 @@ def test_a_step_within_is_tried_again_as_its_task_says(store: Store) -> None:
 
 
 def test_a_run_that_is_cancelled_grants_nothing_of_its_plans(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), *PAIR)
     store.machine.end(run_id, "cancelled", "enough")
     assert worker.nothing()
@@ -269,8 +254,7 @@ def test_a_run_that_is_cancelled_grants_nothing_of_its_plans(store: Store) -> No
 
 
 def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), *PAIR)
     worker.finish(worker.claim())
     deep = worker.claim()
@@ -297,8 +281,7 @@ def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:
 def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:
     kept: list[Any] = [GROWING[0] | {"start": GROWING[0]["start"] | {"kp": True}}]
     kept[0]["1"] = kept[0]["1"] | {"rd": [0], "rt": 1}
-    run_id = new_run(store, kept)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, kept)
     grow(worker, worker.claim(), *PAIR)
     scope = scope_id(run_id, ROOT, 0, -1)
     worker.finish(worker.claim(), values={"0.0": b"inner"})
@@ -318,8 +301,7 @@ def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:
 
 
 def test_what_is_staged_for_a_run_that_is_gone_is_not_written(redis_store: Any, raw: redis.Redis) -> None:
-    run_id = new_run(redis_store, GROWING)
-    worker = Worker(redis_store, run_id)
+    run_id, worker = begun(redis_store, GROWING)
     claim = worker.claim()
     redis_store.machine.delete(run_id)
     made = [Child(-1, plan=ChildPlan(1, entries(PAIR), b"sealed"))]

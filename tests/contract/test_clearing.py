@@ -18,7 +18,21 @@ from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .between import between
-from .moves import Worker, body, chain, drain, elements, hooked, new_run, outliving, results, retry, state_after, step
+from .moves import (
+    Worker,
+    begun,
+    body,
+    chain,
+    drain,
+    elements,
+    hooked,
+    new_run,
+    outliving,
+    results,
+    retry,
+    state_after,
+    step,
+)
 from .server import Server
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
@@ -37,14 +51,11 @@ def again(store: Store, run_id: str, *steps: int) -> None:
 
 def counts(store: Store, run_id: str) -> dict[tuple[int, int], tuple[int, int, int]]:
     progress = store.reader.progress(run_id)
-    assert progress is not None
     return {at: (c.total, c.running, c.done) for at, c in progress.counts.items() if c.total}
 
 
 def state(store: Store, run_id: str) -> str:
-    record = store.reader.record(run_id)
-    assert record is not None
-    return record.state
+    return store.reader.record(run_id).state
 
 
 # -- what is executed again -----------------------------------------------------------------------
@@ -55,9 +66,7 @@ def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: S
     assert state(store, run_id) == "running"
     assert drain(store, run_id, chain(4)) == ["2", "3"]
     assert state_after(store, run_id) == "done"
-    record = store.reader.record(run_id)
-    assert record is not None
-    assert record.epoch == 2
+    assert store.reader.record(run_id).epoch == 2
 
 
 def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
@@ -110,8 +119,7 @@ def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
 
 def test_an_incomplete_fan_out_begins_anew_with_what_follows_it(store: Store) -> None:
     topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
-    run_id = new_run(store, topology, lists={"$xs": 2})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 2})
     worker.finish(worker.claim(focus="0/0"))
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 1)
@@ -168,7 +176,6 @@ def test_scopes_are_gone_with_the_step_that_opened_them(store: Store) -> None:
     assert store.machine.clear(run_id, [2])
     assert store.reader.scope(run_id, inner) is None
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert {at for at, c in progress.counts.items() if c.done} == {(0, 0), (0, 1)}
     assert not progress.scopes.get(1)
 
@@ -185,8 +192,7 @@ def test_nothing_of_large_values_stays_behind(redis_store: Store, raw: redis.Red
 
 
 def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(2))
     worker.finish(worker.claim())
     worker.fail(worker.claim())
     assert state(store, run_id) == "failed"
@@ -198,8 +204,7 @@ def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
 
 def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
     topology = [body([0, 1], step(r=retry(3, 1000.0)), step(s=[2]), step(1))]
-    run_id = new_run(store, topology)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology)
     worker.fail(worker.claim(), retryable=True)
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
@@ -208,8 +213,7 @@ def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
 
 
 def test_nobody_waits_for_a_retry_that_does_not_come(store: Store) -> None:
-    run_id = new_run(store, outliving(body([0], step(r=retry(3, 1000.0)))))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, outliving(body([0], step(r=retry(3, 1000.0)))))
     worker.fail(worker.claim(), retryable=True)
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
@@ -250,8 +254,7 @@ def test_late_pieces_of_what_was_cleared_are_stale(store: Store) -> None:
 
 def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
     topology = [body([0], step(x="$xs", b=1)), body([0], step(x="^$xs", b=2)), body([0], step())]
-    run_id = new_run(store, topology, lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 1})
     worker.delegate(worker.claim())
     mapped = worker.claim()
     late, deep = Worker(store, run_id, "worker-l:1"), Worker(store, run_id, "worker-l:2")
@@ -290,8 +293,8 @@ def test_attempts_go_on_from_where_they_were(store: Store) -> None:
 
 def test_who_works_on_something_else_may_commit_after_the_clearing(store: Store) -> None:
     topology = [body([0, 1], step(s=[2]), step(s=[2]), step(2))]
-    run_id = new_run(store, topology)
-    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
+    run_id, worker = begun(store, topology)
+    other = Worker(store, run_id, "worker-b:1")
     worker.finish(worker.claim(focus="0/0"))
     claim = other.claim(focus="0/1")
     store.machine.end(run_id, "cancelled", "")
@@ -318,7 +321,6 @@ def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -
     drain(store, run_id, chain(2))
     assert store.machine.clear(run_id, [0])
     record = store.reader.record(run_id)
-    assert record is not None
     assert (record.state, record.hook) == ("cancelled", "")
     assert "resume()" in record.reason
     assert Worker(store, run_id).nothing()
@@ -327,11 +329,9 @@ def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -
 
 
 def test_what_grants_say_of_the_era_rises(store: Store) -> None:
-    run_id = new_run(store, chain(1), values={"$a": b"a"})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(1), values={"$a": b"a"})
     want = worker.want()
     claim = store.machine.claim(run_id, want).claim
-    assert claim is not None
     assert claim.generation == 0
     worker.finish(claim)
     for era in (1, 2):
@@ -339,7 +339,6 @@ def test_what_grants_say_of_the_era_rises(store: Store) -> None:
         want = worker.want()
         reply = store.machine.claim(run_id, want)
         assert reply == store.machine.claim(run_id, want)
-        assert reply.claim is not None
         assert reply.claim.generation == era
         worker.finish(reply.claim)
 
@@ -479,8 +478,8 @@ def test_resume_ends_a_clearing_that_was_cut_short(redis_store: Store, calls: in
 
 
 def test_while_it_is_cleared_nothing_commits(redis_store: Store) -> None:
-    run_id = new_run(redis_store, DIAMOND)
-    worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "worker-b:1")
+    run_id, worker = begun(redis_store, DIAMOND)
+    other = Worker(redis_store, run_id, "worker-b:1")
     worker.finish(worker.claim())
     claim = other.claim(focus="0/1")
     redis_store.machine.end(run_id, "cancelled", "")

@@ -16,7 +16,7 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, scope_id
 
 from .between import between
-from .moves import Body, Worker, body, drain, new_run, results, step
+from .moves import Body, begun, body, drain, new_run, results, step
 from .test_clearing import Cleared, again
 
 
@@ -56,8 +56,7 @@ def there(store: Store, run_id: str, *tokens: str, scope: str = ROOT) -> list[bo
 
 
 def test_what_its_last_reader_has_read_is_freed(store: Store) -> None:
-    run_id = new_run(store, LINE)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, LINE)
     left = []
     for claim in worker.pieces(LINE, produce):
         store.machine.collect_garbage(run_id)
@@ -94,8 +93,7 @@ def test_lists_are_freed_and_their_lengths_are_kept(store: Store) -> None:
 
 
 def test_what_an_open_scope_may_read_stays(store: Store) -> None:
-    run_id = new_run(store, MAPPED)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, MAPPED)
     for claim in worker.pieces(MAPPED, produce):
         if claim.scope.id != ROOT:
             store.machine.collect_garbage(run_id)

@@ -22,7 +22,7 @@ from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
-from .moves import Worker, body, chain, drain, new_run, state_after, step
+from .moves import Worker, begun, body, chain, drain, new_run, state_after, step
 from .server import Server
 
 once = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -218,8 +218,7 @@ def test_a_key_is_gone_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_request_may_be_longer_than_a_call() -> None:
     store = store_in_process()
-    run_id = new_run(store, chain(1), lists={f"$l{number}": number for number in range(10_000)})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(1), lists={f"$l{number}": number for number in range(10_000)})
     assert worker.finish(worker.claim(), lists={f"0.{number}": number for number in range(10_000)}).run == "done"
     assert store.server.client.hget(f"dagcelery:{{{run_id}}}:s:0", "n:0.9999") == b"9999"
 

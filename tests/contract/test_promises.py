@@ -40,9 +40,7 @@ def test_old_claims_of_a_worker_that_nobody_knows_come_back(store: Store) -> Non
 def test_a_run_past_its_deadline_ends_as_timed_out_at_the_next_sweep(store: Store) -> None:
     run_id = new_run(store, PAIR, deadline_seconds=0.0)
     assert store.machine.sweep(run_id, Lost(), 1).run == "timed_out"
-    record = store.reader.record(run_id)
-    assert record is not None
-    assert record.reason == "its deadline has passed"
+    assert store.reader.record(run_id).reason == "its deadline has passed"
     assert Worker(store, run_id).nothing()
 
 

@@ -101,9 +101,7 @@ class Troubled(Play):
             self.seen.append(("resumed", self.state()))
 
     def state(self) -> str:
-        record = self.store.reader.record(self.run_id)
-        assert record is not None
-        return record.state
+        return self.store.reader.record(self.run_id).state
 
     def claim(self) -> None:
         self.cancel()

@@ -123,11 +123,7 @@ class Play:
 
     def wanted(self, worker: Worker) -> dict[str, Any]:
         ranges = {f"{b}.{s}": self.choice.randint(1, 9) for b in range(2) for s in range(8)}
-        return {
-            "ranges": ranges,
-            "slots": self.choice.randint(1, 3),
-            "token": f"t{len(self.seen)}/{self.run_id}",
-        }
+        return {"ranges": ranges, "slots": self.choice.randint(1, 3), "token": f"t{len(self.seen)}/{self.run_id}"}
 
     def take(self, worker: Worker, reply: Response) -> None:
         claim = reply.claim
@@ -213,16 +209,7 @@ class Play:
         return self.model.is_over()
 
     def play(self) -> list[tuple[Any, ...]]:
-        moves = [
-            self.claim,
-            self.claim,
-            self.finish,
-            self.finish,
-            self.finish,
-            self.stale,
-            self.release,
-            self.die,
-        ]
+        moves = [self.claim, self.claim, self.finish, self.finish, self.finish, self.stale, self.release, self.die]
         for turn in range(20_000):
             if self.is_over():
                 break
@@ -230,7 +217,6 @@ class Play:
         assert self.model.is_over(), "nothing is left to claim, and the run is not done"
         assert state_after(self.store, self.run_id, 0) == "done"
         progress = self.store.reader.progress(self.run_id)
-        assert progress is not None
         for (number, index), count in sorted(progress.counts.items()):
             self.seen.append((number, index, count.total, count.running, count.done, count.failed))
             assert count.running == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Block, Claim
 
-from .moves import Worker, body, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, results, retry, state_after, step
 from .test_retries import counts, kinds
 
 
@@ -44,8 +44,7 @@ def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> N
 
 
 def test_a_failure_says_that_it_is_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    _, worker = begun(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
     claim = worker.claim()
     reply = worker.fail(claim, markers=marker(claim, 0))
     assert (reply.state, reply.run) == ("skipped", "done")
@@ -60,8 +59,7 @@ def test_more_failures_than_are_tolerated_fail_the_run(store: Store) -> None:
 
 
 def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
     states = []
     while (claim := worker.ask().claim) is not None:
         states.append(worker.fail(claim, retryable=True, markers=marker(claim, claim.lo)).state)
@@ -71,8 +69,7 @@ def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
 
 def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> None:
     topology = [body([0], step(x="$xs", se=[1], ms=0.0), step(x="$xs", e=1, each=["0.0"]))]
-    run_id = new_run(store, topology, lists={"$xs": 3})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 3})
     for _ in range(3):
         claim = worker.claim(focus="0/0")
         if claim.lo == 1:
@@ -85,8 +82,7 @@ def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> No
 
 
 def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 2})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 2})
     first = worker.claim()
     worker.fail(first, retryable=True, blocks=[])
     claim = worker.claim()
@@ -101,14 +97,12 @@ def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> 
 
 
 def test_a_step_that_runs_once_is_never_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(ms=0.0))])
-    worker = Worker(store, run_id)
+    _, worker = begun(store, [body([0], step(ms=0.0))])
     assert worker.fail(worker.claim()).run == "failed"
 
 
 def test_the_failing_of_an_empty_fan_out_is_not_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
     assert worker.fail(worker.claim()).run == "failed"
     store.machine.resume(run_id)
     assert worker.finish(worker.claim()).run == "done"
@@ -132,8 +126,7 @@ def test_an_item_that_was_skipped_stays_skipped_in_the_next_epoch(store: Store) 
 def test_a_last_item_that_is_skipped_tells_many_successors(store: Store) -> None:
     width = 1200
     topology = [body([0], step(x="$xs", ms=0.0, s=range(1, width + 1)), *(step(1) for _ in range(width)))]
-    run_id = new_run(store, topology, lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 1})
     claim = worker.claim()
     want = worker.want()
     reply = worker.fail(claim, want, markers=marker(claim, 0))

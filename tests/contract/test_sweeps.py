@@ -8,7 +8,7 @@ import time
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, body, chain, name, new_run, nothing, state_after, step
+from .moves import Worker, begun, body, chain, name, new_run, nothing, state_after, step
 
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
 
@@ -84,8 +84,7 @@ def test_what_came_back_is_hinted_at_at_once(store: Store) -> None:
 
 
 def test_a_queue_without_ready_work_deserves_no_hint(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(2))
     store.machine.sweep(run_id, Lost(), 60)
     claim = worker.claim()
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
@@ -111,8 +110,7 @@ def test_a_queue_deserves_as_many_messages_as_pieces_and_free_slots(store: Store
 
 
 def test_claims_and_messages_under_way_are_counted(store: Store) -> None:
-    run_id = new_run(store, [body(range(9), *(step() for _ in range(9)))])
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body(range(9), *(step() for _ in range(9)))])
     worker.claim()
     assert store.machine.wake_ups(run_id, "cpu", 4) == 3
     assert store.machine.wake_ups(run_id, "cpu", 5) == 1
@@ -140,8 +138,7 @@ def test_items_of_a_fan_out_count_as_pieces(store: Store) -> None:
 
 def test_only_items_that_may_be_claimed_count(store: Store) -> None:
     topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1, q="gpu"))]
-    run_id = new_run(store, topology, lists={"$xs": 100})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 100})
     worker.finish(worker.claim(ranges={"0.0": 2}))
     assert store.machine.wake_ups(run_id, "gpu", 16) == 2
 

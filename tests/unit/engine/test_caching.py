@@ -270,11 +270,7 @@ def test_results_that_were_moved_or_changed_are_not_taken(caplog: pytest.LogCapt
     world = World(cache.store)
     run(world, squares, xs=[1, 2])
     (a, b), (one_kept, two_kept) = zip(*cache.kept.items(), strict=True)
-    for forged in (
-        {a: two_kept, b: one_kept},
-        {a: one_kept[:-1] + b"7", b: two_kept[:-1]},
-        {a: b"", b: b"\0" * 100},
-    ):
+    for forged in ({a: two_kept, b: one_kept}, {a: one_kept[:-1] + b"7", b: two_kept[:-1]}, {a: b"", b: b"\0" * 100}):
         cache.kept |= forged
         CALLS.clear()
         assert run(world, squares, xs=[1, 2])[0] == 5

@@ -197,7 +197,6 @@ def test_in_process_the_error_that_stands_is_whole() -> None:
     trace = cause.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    assert trace is not None
     assert trace.tb_frame.f_locals["data"] == "attempt 2"
 
 

@@ -119,10 +119,7 @@ def as_pickle(n: int) -> Any:
         ),
         (
             within_literals,
-            {
-                "all": ["without odd[0]", 1, "without odd[2]", 3],
-                "each": ["without odd[0]", 2, "without odd[2]", 6],
-            },
+            {"all": ["without odd[0]", 1, "without odd[2]", 3], "each": ["without odd[0]", 2, "without odd[2]", 6]},
         ),
         (lazily, ["without odd[0]", 2, "without odd[2]", 6]),
         (as_pickle, ["without odd[0]", 2, "without odd[2]", 6]),

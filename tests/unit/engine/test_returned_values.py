@@ -98,17 +98,7 @@ async def a_list_of_a_coroutine(x: int) -> Any:
     return LIST
 
 
-REUSING = [
-    a_list,
-    a_dict,
-    a_box,
-    a_frame,
-    a_bytearray,
-    a_tuple,
-    a_cached_list,
-    a_limited_list,
-    a_list_or_a_number,
-]
+REUSING = [a_list, a_dict, a_box, a_frame, a_bytearray, a_tuple, a_cached_list, a_limited_list, a_list_or_a_number]
 
 
 @task(serializer=P)

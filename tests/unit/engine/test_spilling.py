@@ -174,7 +174,6 @@ def test_a_sweep_removes_the_files_of_runs_that_are_gone_and_of_no_others(shelf:
 def test_a_sweep_leaves_the_files_of_a_run_alone_that_is_about_to_be_submitted(shelf: Shelf) -> None:
     world = shelf.world()
     folder = world.client.spill and world.client.spill.folder("r", lambda: world.store.fleet.spills("r"))
-    assert folder is not None
     folder.put(b"address", 0, BytesIO(b"large"))
     sweep_files(world.client)
     assert shelf.files()

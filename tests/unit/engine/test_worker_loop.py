@@ -57,8 +57,7 @@ def test_runs_take_turns_when_their_messages_are_short() -> None:
 
 
 def _is_done(world: World, run_id: str) -> bool:
-    record = world.store.reader.record(run_id)
-    return record is not None and record.state == "done"
+    return record is not None and world.store.reader.record(run_id).state == "done"
 
 
 def test_a_message_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:

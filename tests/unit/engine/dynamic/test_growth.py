@@ -217,11 +217,7 @@ def test_a_piece_says_where_it_is() -> None:
     def deeper(n: int) -> list[Any]:
         return [where(1), where(2), deeper(n - 1)] if n else []
 
-    assert deeper.invoke(2) == [
-        "deeper/where",
-        "deeper/where-2",
-        ["deeper/deeper/where", "deeper/deeper/where-2", []],
-    ]
+    assert deeper.invoke(2) == ["deeper/where", "deeper/where-2", ["deeper/deeper/where", "deeper/deeper/where-2", []]]
 
 
 def test_a_failure_names_the_node_by_its_address() -> None:
