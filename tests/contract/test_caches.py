@@ -95,14 +95,6 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     assert progress.counts[0, 1].cached == 3
 
 
-def test_a_late_attempt_counts_nothing(store: Store) -> None:
-    run_id, worker = begun(store, [body([0], step())])
-    claim = worker.claim()
-    for _ in range(2):
-        worker.finish(claim, cached=1)
-    assert store.reader.progress(run_id).counts[0, 0].cached == 1
-
-
 # -- on Redis ------------------------------------------------------------------------------------
 def test_every_key_of_a_cache_lives_for_a_time(redis_store: Store, raw: redis.Redis, task: str) -> None:
     redis_store.fleet.cache.set(task, {"small": b"s", "large": b"l" * 700_000}, 1000)

@@ -12,7 +12,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, begun, body, elements, entries, new_run, retry, state_after, step
+from .moves import Body, Worker, begun, body, elements, entries, new_run, state_after, step
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
@@ -141,17 +141,6 @@ def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> No
     assert worker.finish(worker.claim()).run == "done"
 
 
-def test_a_plan_with_many_first_steps_starts_in_portions(store: Store) -> None:
-    run_id, worker = begun(store, GROWING)
-    grow(worker, worker.claim(), body(range(1200), *(step() for _ in range(1200))))
-    names = []
-    while (claim := worker.ask().claim) is not None:
-        names.append(claim.step)
-        close(worker, claim) if claim.step == CLOSE else worker.finish(claim)
-    assert len(names) == 1 + 1200 + 1 + 1
-    assert state_after(store, run_id) == "done"
-
-
 def test_of_two_attempts_one_delegates(store: Store) -> None:
     run_id = new_run(store, GROWING)
     slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
@@ -175,14 +164,6 @@ def test_a_worker_that_dies_before_it_delegates_leaves_nothing_that_counts(store
     assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
     assert grow(other, other.claim(), *PAIR).state == "committed"
     assert other.claim().scope.body == 6
-
-
-def test_a_worker_that_dies_after_it_delegated_has_given_its_piece_away(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    dying, other = Worker(store, run_id, "worker-d:1"), Worker(store, run_id, "worker-o:1")
-    grow(dying, dying.claim(), *PAIR)
-    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 0
-    assert other.claim().scope.id == scope_id(run_id, ROOT, 0, -1)
 
 
 def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
@@ -211,15 +192,6 @@ def test_whoever_dies_while_closing_is_followed_by_another(store: Store) -> None
     assert other.claim().values == {"0.0": b"kept"}
 
 
-def test_a_result_of_any_size_is_handed_up(store: Store) -> None:
-    run_id, worker = begun(store, GROWING)
-    grow(worker, worker.claim(), body([0], step()))
-    worker.finish(worker.claim())
-    large = bytes(1_500_000)
-    close(worker, worker.claim(), large)
-    assert list(store.reader.values(run_id, ROOT, ["0.0"])) == [large]
-
-
 def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Store) -> None:
     run_id, worker = begun(store, GROWING)
     grow(worker, worker.claim(), *PAIR)
@@ -233,24 +205,6 @@ def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Sto
     worker.finish(worker.claim())
     close(worker, worker.claim())
     assert worker.finish(worker.claim()).run == "done"
-
-
-def test_a_step_within_is_tried_again_as_its_task_says(store: Store) -> None:
-    _, worker = begun(store, GROWING)
-    grow(worker, worker.claim(), body([0], step(r=retry(2))))
-    assert worker.fail(worker.claim(), retryable=True).state == "retried"
-    worker.finish(worker.claim())
-    close(worker, worker.claim())
-    assert worker.finish(worker.claim()).run == "done"
-
-
-def test_a_run_that_is_cancelled_grants_nothing_of_its_plans(store: Store) -> None:
-    run_id, worker = begun(store, GROWING)
-    grow(worker, worker.claim(), *PAIR)
-    store.machine.end(run_id, "cancelled", "enough")
-    assert worker.nothing()
-    assert store.machine.resume(run_id)
-    assert worker.claim().scope.depth == 1
 
 
 def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:

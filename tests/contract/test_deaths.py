@@ -129,13 +129,6 @@ def test_who_left_in_good_order_has_not_died_of_its_piece(store: Store) -> None:
     assert Worker(store, run_id).claim().attempt == 5
 
 
-def test_a_claim_that_nobody_vouches_for_is_no_death(store: Store) -> None:
-    run_id = new_run(store, ONE)
-    Worker(store, run_id, "unknown:1").claim()
-    swept = store.machine.sweep(run_id, Lost(alive={}), 0, 1)
-    assert (swept.released, swept.poisoned) == (1, [])
-
-
 @pytest.mark.parametrize(
     ("working", "since", "released"),
     [(None, 2.0, 0), ([], 2.0, 1), (["other"], 2.0, 1), (["message-1"], 2.0, 0), ([], 0.0, 0), ([], -60.0, 0)],

@@ -8,7 +8,7 @@ from typing import Any
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, RANGE_ITEMS, Block, Claim, Lost
 
-from .moves import Worker, begun, body, drain, elements, name, new_run, results, state_after, step
+from .moves import Worker, begun, body, drain, elements, new_run, results, state_after, step
 
 
 def fan_out(size: int, **options: Any) -> list[dict[str, Any]]:
@@ -61,12 +61,6 @@ def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Sto
         assert worker.finish(claim, blocks=results(claim)).opened == []
     assert [o.step for o in worker.finish(claims[0], blocks=results(claims[0])).opened] == [1]
     assert collect(store, run_id, "0.0", 4) == b"...."
-
-
-def test_an_empty_fan_out_is_one_empty_range(store: Store) -> None:
-    run_id = new_run(store, fan_out(0), lists={"$xs": 0})
-    assert drain(store, run_id, fan_out(0), produce=produce) == ["0[0:0]", "1"]
-    assert state_after(store, run_id) == "done"
 
 
 def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> None:
@@ -184,14 +178,6 @@ def test_empty_fan_outs_follow_each_other(store: Store) -> None:
         assert state_after(store, run_id) == "done"
 
 
-def test_two_fan_outs_over_one_list_do_not_disturb_each_other(store: Store) -> None:
-    topology = [body([0, 1], step(s=[2], x="$xs", each=["$xs"]), step(s=[2], x="$xs", each=["$xs"]), step(2))]
-    run_id = new_run(store, topology, lists={"$xs": 5}, blocks=elements("$xs", [b"a"] * 5))
-    done = drain(store, run_id, topology, produce=produce, ranges={"0.0": 2, "0.1": 3})
-    assert done[-1] == "2"
-    assert collect(store, run_id, "0.0", 5) == collect(store, run_id, "1.0", 5) == b"....."
-
-
 def test_one_output_may_be_both_split_and_whole(store: Store) -> None:
     topology = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", each=["0.0"]), step(1, [3], needs=["0.0"]), step(2))]
     _, worker = begun(store, topology)
@@ -227,9 +213,3 @@ def test_blocks_that_nobody_wrote_are_not_there(store: Store) -> None:
     run_id = new_run(store, fan_out(3), lists={"$xs": 3}, blocks=[Block("$xs", 1, 2, 0, b"b")])
     assert [b.lo for b in store.reader.blocks(run_id, "0", "$xs", 0, 3)] == [1]
     assert list(store.reader.blocks(run_id, "0", "$none", 0, 3)) == []
-
-
-def test_names_of_ranges(store: Store) -> None:
-    run_id = new_run(store, fan_out(3), lists={"$xs": 3})
-    claim = Worker(store, run_id).claim(ranges={"0.0": 2})
-    assert (name(claim), claim.piece) == ("0[0:2]", "0/0/0")

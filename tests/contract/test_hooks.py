@@ -85,14 +85,6 @@ def test_a_hook_of_a_run_that_a_sweep_ended_is_hinted_at(store: Store) -> None:
     assert (swept.run, swept.wake_ups) == ("timed_out", ["cpu"])
 
 
-def test_a_hook_of_a_run_that_outlived_its_failures_is_called(store: Store) -> None:
-    _, worker = begun(store, hooked(*outliving(body([0, 1], step(), step()))))
-    worker.fail(worker.claim())
-    reply = worker.finish(worker.claim(), worker.want())
-    assert (reply.run, [o.step for o in reply.opened]) == ("failed", [HOOK])
-    assert worker.claim().step == HOOK
-
-
 def test_each_end_has_a_hook_of_its_own(store: Store) -> None:
     topology = hooked(*chain(1))
     run_id, worker = begun(store, topology)

@@ -160,7 +160,9 @@ def test_what_is_written_for_a_deleted_run_is_nothing(redis_store: Store, raw: r
     run_id, worker = begun(redis_store, chain(2))
     claim = worker.claim()
     redis_store.machine.delete(run_id)
-    worker.finish(claim, values={"0.0": b"x" * 2_000_000}, blocks=elements("0.1", [b"y" * 600_000] * 3, attempt=1))
+    large = elements("0.1", [b"y" * 600_000] * 3, attempt=1)
+    reply = worker.finish(claim, worker.want(), values={"0.0": b"x" * 2_000_000}, blocks=large)
+    assert (reply.state, reply.run, reply.claim) == ("stale", "gone", None)
     assert [name for name in raw.scan_iter() if run_id.encode() in name] == []
 
 

@@ -16,7 +16,7 @@ import redis
 from dagcelery.errors import StoreUnavailable
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import Lost, NewRun, TaskResult, scope_id
+from dagcelery.store.records import Lost, NewRun, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .moves import (
@@ -108,14 +108,6 @@ def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Prox
     assert (progress.counts[0, 0].failed, progress.counts[0, 0].retrying) == (1, 0)
 
 
-def test_a_skip_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Proxy) -> None:
-    run_id, worker = begun(deaf, [body([0], step(x="$xs", ms=0.5))], lists={"$xs": 2})
-    proxy.swallow(b'"retry"')
-    assert worker.fail(worker.claim()).state == "skipped"
-    assert worker.finish(worker.claim()).run == "done"
-    assert (deaf.reader.progress(run_id).counts[0, 0].skipped, proxy.swallowed) == (1, 1)
-
-
 def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: Store, proxy: Proxy) -> None:
     run_id, worker = begun(deaf, outliving(body([0], step(x="$xs"))), lists={"$xs": 150})
     while (claim := worker.ask().claim) is not None:
@@ -125,17 +117,6 @@ def test_a_resumption_whose_reply_was_lost_opens_one_epoch(deaf: Store, proxy: P
     record = deaf.reader.record(run_id)
     assert (record.state, record.epoch, proxy.swallowed) == ("running", 2, 1)
     assert sum(g.hi - g.lo for g in worker.pieces([{}], lambda _: {}, ranges={"0.0": 50})) == 150
-
-
-def test_a_resumption_that_ended_the_run_at_once_says_so_again(deaf: Store, proxy: Proxy) -> None:
-    run_id, worker = begun(deaf, chain(1))
-    live = worker.claim()
-    deaf.machine.end(run_id, "cancelled", "enough")
-    worker.finish(live)
-    proxy.swallow(b'"deadline"')
-    assert deaf.machine.resume(run_id)
-    record = deaf.reader.record(run_id)
-    assert (record.state, record.epoch, proxy.swallowed) == ("done", 2, 1)
 
 
 def test_a_resumption_that_is_repeated_after_the_next_end_opens_no_other_epoch(redis_store: Store) -> None:
@@ -296,27 +277,6 @@ def test_a_forked_child_has_a_connection_of_its_own(redis_store: Store) -> None:
         child.join()
         assert child.exitcode == 0
     assert state_after(redis_store, run_id) == "done"
-
-
-def test_threads_share_a_store(redis_store: Store) -> None:
-    run_id = new_run(redis_store, [body(range(200), *(step() for _ in range(200)))])
-
-    def work(number: int) -> None:
-        worker = Worker(redis_store, run_id, f"worker-{number}:1")
-        claim = worker.ask().claim
-        while claim is not None:
-            want = worker.want()
-            outcome = TaskResult(values={f"{claim.step}.0": b"%d" % claim.step}, done=-1)
-            claim = redis_store.machine.finish(run_id, claim, outcome, worker.owner, want.token, want).claim
-
-    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert state_after(redis_store, run_id) == "done"
-    tokens = [f"{i}.0" for i in range(200)]
-    assert list(redis_store.reader.values(run_id, "0", tokens)) == [b"%d" % i for i in range(200)]
 
 
 class Interrupted(Exception):

@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, drain, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, results, retry, state_after, step
 
 
 def counts(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int, int]:
@@ -174,13 +174,6 @@ def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) 
             worker.finish(claim)
             done += 1
     assert (done, state_after(store, run_id)) == (6, "failed")
-
-
-def test_a_run_that_outlives_failures_and_has_none_is_done(store: Store) -> None:
-    topology = outliving(body([0], step(s=[1]), step(1)))
-    run_id = new_run(store, topology)
-    assert drain(store, run_id, topology) == ["0", "1"]
-    assert state_after(store, run_id) == "done"
 
 
 def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:

@@ -91,27 +91,6 @@ def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store)
     assert order == [(i, s) for i in range(4) for s in (0, 1, CLOSE)]
 
 
-def test_a_hundred_scopes_open_in_one_call(store: Store) -> None:
-    run_id, worker = begun(store, NESTED, lists={"$xs": 100})
-    claim = worker.claim(ranges={"0.0": 100}, slots=1)
-    while claim.hi < 100:
-        worker.delegate(claim)
-        claim = worker.claim(ranges={"0.0": 100}, focus="0/0", only=True)
-    worker.delegate(claim)
-    progress = store.reader.progress(run_id)
-    assert progress.scopes == {0: 1, 1: 100}
-    assert progress.ready == {"cpu": 100}
-    drain(store, run_id, NESTED, produce=produce)
-    assert state_after(store, run_id) == "done"
-    progress = store.reader.progress(run_id)
-    assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
-        (0, 0): (100, 0, 100),
-        (0, 1): (1, 0, 1),
-        (1, 0): (100, 0, 100),
-        (1, 1): (100, 0, 100),
-    }
-
-
 def test_scopes_with_many_first_steps_and_large_inputs_open_in_portions(store: Store) -> None:
     wide = [body([0], step(x="$xs", b=1)), body(range(300), *(step() for _ in range(300)))]
     run_id, worker = begun(store, wide, lists={"$xs": 10})
@@ -144,14 +123,6 @@ def test_a_scope_is_never_opened_twice(store: Store) -> None:
     assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
     assert fast.claim().values["$x"] == b"first"
     assert store.reader.progress(run_id).scopes == {0: 1, 1: 1}
-
-
-def test_a_failure_in_a_scope_fails_the_run(store: Store) -> None:
-    run_id, worker = begun(store, NESTED, lists={"$xs": 2})
-    worker.delegate(worker.claim(ranges={"0.0": 2}))
-    inner = worker.claim()
-    assert worker.finish(inner, failure=b"boom").run == "failed"
-    assert store.reader.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
 
 
 def test_scope_ids_depend_on_all_that_leads_to_them() -> None:

@@ -43,13 +43,6 @@ def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> N
     ]
 
 
-def test_a_failure_says_that_it_is_skipped(store: Store) -> None:
-    _, worker = begun(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
-    claim = worker.claim()
-    reply = worker.fail(claim, markers=marker(claim, 0))
-    assert (reply.state, reply.run) == ("skipped", "done")
-
-
 def test_more_failures_than_are_tolerated_fail_the_run(store: Store) -> None:
     for share, items, most in ((0.5, 8, 4), (0.9, 10, 1), (0.7, 10, 3), (1.0, 5, 0), (0.0, 3, 3), (1 / 3, 3, 2)):
         for failing in {most, most + 1} - {items + 1}:

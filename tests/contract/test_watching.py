@@ -53,7 +53,7 @@ def test_an_abandoned_listener_on_an_event_loop_ends(store: Store) -> None:
 
     async def abandoned() -> bool:
         async with store.reader.alistening(run_id) as listen:
-            waiting = asyncio.create_task(listen(1))
+            waiting = asyncio.create_task(listen(0.1))
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])

@@ -84,34 +84,12 @@ def generated(n: int) -> Any:
     return [total([plus(x) for x in numbers]), numbers]
 
 
-@task(cache=Cache(ttl=60, key=lambda url, session: url))
-def page(url: str, session: int) -> str:
-    CALLS.append(session)
-    return f"{url} by {session}"
-
-
-@dag
-def visited(url: str, session: int) -> str:
-    return page(url, session)
-
-
 @task(cache=Cache(ttl=60, key="k"), retry=Retry(max_attempts=3, wait=static(0)))
 def third_time(x: int) -> int:
     CALLS.append(x)
     if len(CALLS) < 3:
         raise OSError
     return x
-
-
-@task(cache=Cache(ttl=60, key="one for all"))
-def model(seed: int) -> int:
-    CALLS.append(seed)
-    return seed
-
-
-@dag
-def trained(seed: int) -> int:
-    return model(seed)
 
 
 def count(world: World, run_id: str, name: str) -> tuple[int, int]:
@@ -159,16 +137,6 @@ def test_what_a_generator_yields_is_kept_as_a_list() -> None:
     world = World()
     assert [run(world, generated, n=4)[0] for _ in range(2)] == [[10, [0, 1, 2, 3]]] * 2
     assert CALLS == ["begun", "ended"]
-
-
-def test_a_function_of_the_arguments_says_which_calls_give_the_same() -> None:
-    world = World()
-    assert [run(world, visited, url=url, session=n)[0] for n, url in enumerate("aab")] == ["a by 0", "a by 0", "b by 2"]
-
-
-def test_a_text_takes_the_place_of_all_arguments() -> None:
-    world = World()
-    assert [run(world, trained, seed=seed)[0] for seed in (7, 8)] == [7, 7]
 
 
 def test_a_key_that_is_no_text_fails_the_piece_and_says_so() -> None:

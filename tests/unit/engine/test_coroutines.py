@@ -66,13 +66,3 @@ def test_what_fails_when_it_is_cancelled_fails_with_that() -> None:
     with pytest.raises(NodeFailed, match="cleaning up failed"):
         invoke(clumsy)
     assert invoke(others) == 0
-
-
-def test_an_error_of_a_coroutine_is_its_own() -> None:
-    @task
-    async def failing() -> None:
-        await asyncio.sleep(0)
-        raise KeyError("x")
-
-    with pytest.raises(NodeFailed, match="KeyError"):
-        invoke(failing)

@@ -102,11 +102,6 @@ def test_parameters_items_and_results_may_all_be_large(shelf: Shelf) -> None:
     assert len(shelf.files()) >= 1 + 3 + 1  # the parameter, the items of the fan-out, the text
 
 
-def test_the_same_comes_out_as_without_files(shelf: Shelf) -> None:
-    assert shelf.world(spill_bytes=1).run(book, count=3, size=2000, more="m" * 5000) == EXPECTED
-    assert invoke(book, {"count": 3, "size": 2000, "more": "m" * 5000}) == EXPECTED
-
-
 def test_values_of_mapped_dags_may_be_large(shelf: Shelf) -> None:
     world = shelf.world()
     assert world.run(nested, count=2, size=2000) == ["0" * 8000, "1" * 8000]
