@@ -12,11 +12,10 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, begun, body, elements, entries, new_run, state_after, step
+from .moves import Body, Worker, begun, body, entries, new_run, step
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
-MAPPED = [body([0], step(s=[1], x="$xs"), step(1))]
 PAIR = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 
 
@@ -79,54 +78,6 @@ def test_no_number_is_given_twice(store: Store) -> None:
     ]
     with pytest.raises(RunNotFound):
         store.machine.number("nowhere", 1)
-
-
-def test_each_item_may_make_a_plan_or_not(store: Store) -> None:
-    run_id, worker = begun(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"a", b"b", b"c"]))
-    grow(worker, worker.claim(), *PAIR)
-    plain = worker.claim(focus="0/0")
-    worker.finish(plain, blocks=[Block("0.0", 1, 2, plain.attempt, b"plain")])
-    grow(worker, worker.claim(focus="0/0"), *PAIR)
-    assert state_of(store, run_id, (0, 0)) == (3, 2, 1)
-    while (claim := worker.ask().claim) is not None:
-        if claim.step == CLOSE:
-            close(worker, claim, f"r{claim.scope.index}".encode())
-        else:
-            worker.finish(claim)
-    assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.0", 0, 3)] == [b"r0", b"plain", b"r2"]
-    assert state_after(store, run_id) == "done"
-
-
-def test_plans_nest_as_deep_as_one_likes(store: Store) -> None:
-    _, worker = begun(store, GROWING)
-    for _ in range(60):
-        grow(worker, worker.claim(), body([0], step()))
-    worker.finish(worker.claim())
-    for depth in range(60, 0, -1):
-        claim = worker.claim()
-        assert (claim.step, claim.scope.depth) == (CLOSE, depth)
-        close(worker, claim)
-    assert worker.finish(worker.claim()).run == "done"
-
-
-def test_a_plan_may_map_nested_dags(store: Store) -> None:
-    run_id, worker = begun(store, GROWING)
-    first = store.machine.number(run_id, 2)
-    bodies = [body([0], step(s=[1]), step(1, x="0.0", b=first + 1)), body([0], step())]
-    made = Child(-1, plan=ChildPlan(first, entries(bodies), b"sealed"))
-    store.machine.delegate(run_id, worker.claim(), [made], worker.owner, "t", None)
-    worker.finish(worker.claim(), lists={"0.0": 2}, values={"0.0#": b"2"})
-    seen = []
-    while (claim := worker.ask().claim) is not None:
-        seen.append((claim.scope.body, claim.step))
-        if claim.scope.body == first and claim.step == 1:
-            worker.delegate(claim)
-        elif claim.step == CLOSE:
-            close(worker, claim)
-        else:
-            worker.finish(claim)
-    assert seen.count((first + 1, 0)) == 2
-    assert state_after(store, run_id) == "done"
 
 
 def test_queues_that_the_run_did_not_have_come_with_the_plan(store: Store) -> None:
@@ -205,31 +156,6 @@ def test_a_failure_within_fails_the_run_and_resume_goes_on_from_there(store: Sto
     worker.finish(worker.claim())
     close(worker, worker.claim())
     assert worker.finish(worker.claim()).run == "done"
-
-
-def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:
-    run_id, worker = begun(store, GROWING)
-    grow(worker, worker.claim(), *PAIR)
-    worker.finish(worker.claim())
-    deep = worker.claim()
-    grow(worker, deep, body([0], step()))
-    worker.finish(worker.claim())
-    for _ in range(2):
-        close(worker, worker.claim())
-    assert worker.finish(worker.claim()).run == "done"
-    assert store.machine.clear(run_id, [0])
-    assert store.reader.scope(run_id, deep.scope.id) is None
-    assert store.machine.resume(run_id)
-    again = worker.claim()
-    assert (again.scope.id, again.step, again.attempt) == (ROOT, 0, 2)
-    grow(worker, again, body([0], step()))
-    worker.finish(worker.claim())
-    closing = worker.claim()
-    assert closing.attempt == 3
-    close(worker, closing, b"new")
-    last = worker.claim()
-    assert last.values == {"0.0": b"new"}
-    assert worker.finish(last).run == "done"
 
 
 def test_what_lies_in_a_closed_scope_is_freed(store: Store) -> None:

@@ -24,7 +24,6 @@ from .moves import (
     body,
     chain,
     drain,
-    elements,
     hooked,
     new_run,
     results,
@@ -68,24 +67,6 @@ def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: S
     assert store.reader.record(run_id).epoch == 2
 
 
-def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
-    run_id = new_run(store, [DIAMOND[0] | {"start": step(s=[0, 4])}])
-    drain(store, run_id, DIAMOND)
-    again(store, run_id, 2)
-    assert drain(store, run_id, DIAMOND) == ["2", "3"]
-
-
-def test_a_fan_out_is_executed_again_with_what_follows_its_items(store: Store) -> None:
-    run_id = new_run(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"x"] * 3))
-    first = drain(store, run_id, MAPPED)
-    first.remove("1")
-    before = counts(store, run_id)
-    again(store, run_id, 0)
-    assert sorted(drain(store, run_id, MAPPED)) == sorted(first)
-    assert counts(store, run_id) == before
-    assert state_after(store, run_id) == "done"
-
-
 def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Store) -> None:
     topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
     run_id = new_run(store, topology, lists={"$xs": 700})
@@ -106,15 +87,6 @@ def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
     assert drain(store, run_id, topology) == ["1[0:0]"]
     again(store, run_id, 0)
     assert sorted(drain(store, run_id, topology)) == ["0[0:0]", "1[0:0]", "2"]
-
-
-def test_an_incomplete_fan_out_begins_anew_with_what_follows_it(store: Store) -> None:
-    topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
-    run_id, worker = begun(store, topology, lists={"$xs": 2})
-    worker.finish(worker.claim(focus="0/0"))
-    store.machine.end(run_id, "cancelled", "")
-    again(store, run_id, 1)
-    assert sorted(drain(store, run_id, topology)) == ["0[0:1]", "0[1:2]", "1[0:1]", "1[1:2]"]
 
 
 def test_many_successors_are_told_in_portions(store: Store) -> None:

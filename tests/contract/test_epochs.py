@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, retry, state_after, step
 from .test_retries import counts, kinds
 
 FAN = [body([0], step(x="$xs", s=[1]), step(1))]
@@ -74,23 +74,6 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(store: Store, state: str)
     assert store.machine.resume(run_id)
     assert drain(store, run_id, FAN)[-1] == "1"
     assert counts(store, run_id) == (0, 6, 0, 0, 0)
-    assert epoch(store, run_id) == ("done", 2)
-
-
-def test_failures_of_a_run_that_was_cancelled_are_executed_again(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(s=[2], r=retry(3)), step(x="$xs", s=[2]), step(2))], lists={"$xs": 6})
-    single, ranged = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
-    one, some = single.claim(focus="0/0"), ranged.claim(focus="0/1", ranges={"0.1": 3})
-    store.machine.end(run_id, "cancelled", "enough")
-    single.fail(one, retryable=True)
-    ranged.fail(some, at=1, blocks=results(some, 1))
-    assert store.machine.resume(run_id)
-    found: dict[tuple[int, int], int] = {}
-    while (claim := single.ask(ranges={"0.1": 9}).claim) is not None:
-        found |= {(claim.step, item): claim.attempt for item in range(claim.lo, max(claim.hi, claim.lo + 1))}
-        single.finish(claim)
-    again = {(0, -1): 2, (1, 1): 2}
-    assert found == again | {(1, item): 1 for item in range(2, 6)} | {(2, -1): 1}
     assert epoch(store, run_id) == ("done", 2)
 
 
@@ -229,29 +212,6 @@ def test_who_waits_for_a_resumed_run_waits_for_its_next_end(store: Store) -> Non
     finisher.start()
     assert state_after(store, run_id, 5) == "done"
     finisher.join()
-
-
-def test_a_failure_in_a_nested_scope_is_executed_again(store: Store) -> None:
-    topology = [body([0], step(x="$xs", b=1)), body([0], step(x="^$xs", s=[1]), step(1))]
-    run_id, worker = begun(store, topology, lists={"$xs": 3})
-    failed, closed = 0, 0
-    while epoch(store, run_id)[0] != "done":
-        claim = worker.ask().claim
-        if claim is None:
-            assert store.machine.resume(run_id)
-        elif claim.scope.body == 0:
-            worker.delegate(claim)
-        elif claim.attempt == 1 and claim.step == -2:
-            worker.fail(claim)
-            closed += 1
-        elif claim.attempt == 1 and claim.lo == 1:
-            worker.fail(claim)
-            failed += 1
-        else:
-            worker.finish(claim)
-    assert (failed, closed) == (3, 3)
-    assert epoch(store, run_id) == ("done", 7)
-    assert counts(store, run_id) == (0, 3, 0, 0, 0)
 
 
 def test_a_zombie_of_the_last_epoch_does_not_take_back_what_has_failed_since(store: Store) -> None:

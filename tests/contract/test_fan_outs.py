@@ -54,15 +54,6 @@ def test_ranges_shrink_towards_the_end(store: Store) -> None:
     assert sizes[-1] == 1
 
 
-def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Store) -> None:
-    run_id, worker = begun(store, fan_out(4), lists={"$xs": 4})
-    claims = [worker.claim() for _ in range(4)]
-    for claim in reversed(claims[1:]):
-        assert worker.finish(claim, blocks=results(claim)).opened == []
-    assert [o.step for o in worker.finish(claims[0], blocks=results(claims[0])).opened] == [1]
-    assert collect(store, run_id, "0.0", 4) == b"...."
-
-
 def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> None:
     size = 100_000
     run_id = new_run(store, fan_out(size), lists={"$xs": size}, blocks=elements("$xs", [b"x"] * size))
@@ -136,20 +127,6 @@ def test_a_step_that_ran_out_of_items_is_told_of_again_when_more_arrive(store: S
     assert opened == [[(2, 4)], [(2, -1)], []]
 
 
-def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:
-    run_id, worker = begun(store, element_wise(need=2), lists={"$xs": 4})
-    first = worker.claim(focus="0/0", ranges={"0.0": 2})
-    worker.finish(first, blocks=results(first))
-    assert worker.nothing(focus="0/2", only=True)
-    second = worker.claim(focus="0/1")
-    worker.finish(second, blocks=results(second))
-    after = worker.claim(focus="0/2", only=True, ranges={"0.2": 9})
-    assert (after.lo, after.hi) == (0, 1)
-    worker.finish(after, blocks=results(after))
-    drain(store, run_id, element_wise(need=2), produce=produce, ranges={"0.0": 3, "0.1": 2, "0.2": 9})
-    assert state_after(store, run_id) == "done"
-
-
 def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
     run_id, worker = begun(store, element_wise(gate=1), lists={"$xs": 2})
     keeper = Worker(store, run_id, "worker-k:1", "gate")
@@ -159,15 +136,6 @@ def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
     assert [(o.step, o.items) for o in keeper.finish(keeper.claim()).opened] == [(2, 2)]
     assert worker.claim(focus="0/2", only=True).lo == 0
     assert worker.nothing(focus="0/2", only=True)
-
-
-def test_a_gate_may_open_before_any_item_is_there(store: Store) -> None:
-    run_id, worker = begun(store, element_wise(gate=1), lists={"$xs": 2})
-    keeper = Worker(store, run_id, "worker-k:1", "gate")
-    keeper.finish(keeper.claim())
-    assert worker.nothing(focus="0/2", only=True)
-    drain(store, run_id, element_wise(gate=1), produce=produce)
-    assert state_after(store, run_id) == "done"
 
 
 def test_empty_fan_outs_follow_each_other(store: Store) -> None:

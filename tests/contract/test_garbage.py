@@ -92,17 +92,6 @@ def test_lists_are_freed_and_their_lengths_are_kept(store: Store) -> None:
     assert there(store, run_id, "0.0", "1.0", scope=inner) == [False, False]
 
 
-def test_what_an_open_scope_may_read_stays(store: Store) -> None:
-    run_id, worker = begun(store, MAPPED)
-    for claim in worker.pieces(MAPPED, produce):
-        if claim.scope.id != ROOT:
-            store.machine.collect_garbage(run_id)
-            assert there(store, run_id, "0.0") == [True]
-            assert list(store.reader.blocks(run_id, ROOT, "1.0", 0, 2))
-        if claim.step == CLOSE:
-            assert there(store, run_id, "0.0", "1.0", scope=claim.scope.id) == [True, True]
-
-
 def test_clearing_makes_again_what_was_freed_and_is_read(store: Store) -> None:
     run_id = new_run(store, LINE)
     drain(store, run_id, LINE, produce=produce)

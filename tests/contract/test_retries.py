@@ -89,15 +89,6 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
     assert counts(store, run_id) == (0, 8, 0, 0, 0)
 
 
-def test_an_empty_fan_out_is_retried_like_a_step(store: Store) -> None:
-    _, worker = begun(store, [body([0], step(x="$xs", s=[1], r=retry(2)), step(1))], lists={"$xs": 0})
-    assert worker.fail(worker.claim(), retryable=True).state == "retried"
-    claim = worker.claim()
-    assert (claim.lo, claim.hi, claim.attempt) == (0, 0, 2)
-    worker.finish(claim)
-    assert worker.claim().step == 1
-
-
 def test_what_is_due_is_found_by_a_sweep_that_names_its_queue(store: Store) -> None:
     run_id, worker = begun(store, [body([0], step(r=retry(2, 0.03)))])
     worker.fail(worker.claim(), retryable=True)
@@ -159,21 +150,6 @@ def test_a_run_that_outlives_failures_does_all_that_it_can(store: Store) -> None
     assert sorted(done) == [(1, -1), (2, 0), (2, 2), (2, 3), (4, -1), (6, -1)]
     assert state_after(store, run_id) == "failed"
     assert set(store.reader.failures(run_id)) == {"0/0", "0/2/1"}
-
-
-def test_a_run_that_outlives_failures_fails_in_a_nested_scope_too(store: Store) -> None:
-    topology = outliving(body([0], step(x="$xs", b=1, s=[1]), step(1)), body([0], step(s=[1]), step(1)))
-    run_id, worker = begun(store, topology, lists={"$xs": 3})
-    done = 0
-    while (claim := worker.ask().claim) is not None:
-        if claim.scope.body == 0 and claim.step == 0:
-            worker.delegate(claim)
-        elif claim.scope.index == 1 and claim.step == 0:
-            worker.fail(claim)
-        else:
-            worker.finish(claim)
-            done += 1
-    assert (done, state_after(store, run_id)) == (6, "failed")
 
 
 def test_a_live_piece_keeps_a_run_that_outlives_failures_open(store: Store) -> None:

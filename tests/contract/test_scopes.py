@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Lost, Scope, scope_id
+from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Scope, scope_id
 
-from .moves import Worker, begun, body, drain, elements, new_run, state_after, step
+from .moves import begun, body, drain, elements, new_run, state_after, step
 
 NESTED = [
     body([0], step(s=[1], x="$xs", b=1), step(1, needs=["0.0"])),
@@ -112,17 +112,6 @@ def test_a_scope_without_steps_closes_at_once(store: Store) -> None:
     run_id = new_run(store, empty, lists={"$xs": 2})
     assert drain(store, run_id, empty, produce=produce) == ["0[0:1]", "close", "0[1:2]", "close"]
     assert state_after(store, run_id) == "done"
-
-
-def test_a_scope_is_never_opened_twice(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 1})
-    slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
-    lost = slow.claim()
-    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
-    fast.delegate(fast.claim(focus="0/0"), values={"$x": b"first"})
-    assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
-    assert fast.claim().values["$x"] == b"first"
-    assert store.reader.progress(run_id).scopes == {0: 1, 1: 1}
 
 
 def test_scope_ids_depend_on_all_that_leads_to_them() -> None:

@@ -128,14 +128,6 @@ def _children(index: int, data: list[bytes]) -> list[Child]:
     return [Child(index, {"$v": data[0]}, {"$l": 3}, elements("$l", data, attempt=1, cell=1))]
 
 
-def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Store) -> None:
-    run_id, worker = begun(measured, [body([0], step(x="$xs"))], lists={"$xs": 600})
-    claim = worker.claim(ranges={"0.0": 300})
-    blocks = [Block("0.0", i, i + 1, 1, b"r" * 10_000) for i in range(300)]
-    worker.finish(claim, blocks=blocks)
-    assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 600)) == blocks
-
-
 def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
     run_id, worker = begun(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     dead = Worker(measured, run_id, "worker-d:1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Block, Claim
 
-from .moves import Worker, begun, body, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
 
 
@@ -58,20 +58,6 @@ def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
         states.append(worker.fail(claim, retryable=True, markers=marker(claim, claim.lo)).state)
     assert states == ["retried", "skipped"]
     assert read(store, run_id, 1) == b"-"
-
-
-def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> None:
-    topology = [body([0], step(x="$xs", se=[1], ms=0.0), step(x="$xs", e=1, each=["0.0"]))]
-    run_id, worker = begun(store, topology, lists={"$xs": 3})
-    for _ in range(3):
-        claim = worker.claim(focus="0/0")
-        if claim.lo == 1:
-            worker.fail(claim, markers=marker(claim, 1))
-        else:
-            worker.finish(claim, blocks=results(claim))
-    found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
-    assert found == {0: b".", 1: b"-", 2: b"."}
-    assert state_after(store, run_id) == "done"
 
 
 def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:

@@ -10,7 +10,6 @@ import pytest
 from dagcelery import DAG, AsPickle, Skipped, dag, task, when
 from dagcelery.client import lifecycle, plan_of
 from dagcelery.client.status import run_status
-from dagcelery.client.tree import tree
 from dagcelery.errors import InvalidParameters, NodeFailed
 from dagcelery.store.protocol import Store
 
@@ -119,14 +118,6 @@ def test_the_status_counts_branches_of_items(world: World) -> None:
     assert found["judged[*]/when/otherwise"] == (5, 2, 3)
 
 
-def test_the_tree_shows_the_nodes_of_the_branch_that_was_taken(world: World) -> None:
-    run_id = world.submit(chosen, x=3)
-    world.settle()
-    nodes = {node.name: node for node in tree(world.client, run_id, 5, 100).children}
-    assert [(node.name, node.state) for node in nodes["when/then"].children] == [("train", "done")]
-    assert (nodes["when/otherwise"].state, nodes["when/otherwise"].children) == ("skipped", ())
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_messages_may_come_in_any_order_and_twice(world: World, seed: int) -> None:
     OUTSIDE["least"] = 2
@@ -145,16 +136,6 @@ def test_an_error_in_a_branch_has_its_address_and_is_resumed_there(world: World)
     world.settle()
     assert world.result(run_id) == 33
     assert CALLED == {"good": 1, "train": 2, "total": 1}
-
-
-def test_a_run_that_is_cancelled_before_it_is_decided_goes_on_where_it_was(world: World) -> None:
-    run_id = world.submit(chosen, x=3)
-    lifecycle.cancel(world.client, run_id, "wait", terminate=False)
-    world.settle()
-    assert not CALLED
-    lifecycle.resume(world.client, run_id, None, allow_code_change=False)
-    world.settle()
-    assert world.result(run_id) == 33
 
 
 @pytest.mark.parametrize(("node", "expected", "called"), [("good", 0, "excuse"), ("when.choice", 33, "train")])

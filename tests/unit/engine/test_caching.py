@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -102,14 +101,6 @@ def run(world: World, node: Any, **params: Any) -> tuple[Any, str]:
     run_id = world.submit(node, **params)
     world.settle()
     return world.result(run_id), run_id
-
-
-def test_another_run_takes_the_result_of_an_earlier_call() -> None:
-    world = World()
-    for cached_ones in (0, 1):
-        result, run_id = run(world, one, x=3)
-        assert (result, count(world, run_id, "square")) == (9, (1, cached_ones))
-    assert CALLS == [3]
 
 
 def test_a_fan_out_takes_and_keeps_results_item_by_item() -> None:
@@ -268,32 +259,6 @@ def test_what_is_larger_than_it_may_be_is_not_kept() -> None:
 
     world = World()
     assert [len(world.run(text, n=n)) for n in (99, 98, 97, 96)] == [99, 98, 98, 98]
-
-
-def test_arguments_that_cannot_be_told_from_others_are_called_with() -> None:
-    @task(serializer=AsPickle())
-    def made(x: int) -> Any:
-        return lambda: x
-
-    @task(cache=Cache(ttl=60))
-    def called(function: Any) -> int:
-        CALLS.append(1)
-        return int(function())
-
-    @dag
-    def d(x: int) -> int:
-        return called(made(x))
-
-    world = World()
-    assert [world.run(d, x=x) for x in (1, 2, 2)] == [1, 2, 2]
-
-
-def test_workers_that_compute_the_same_at_once_are_both_right() -> None:
-    world = World(workers=4, slots=4)
-    runs = [world.submit(squares, xs=list(range(20))) for _ in range(3)]
-    numbers = itertools.count()
-    world.settle(lambda waiting: next(numbers) % waiting, copies=2)
-    assert [world.result(run_id) for run_id in runs] == [sum(x * x for x in range(20))] * 3
 
 
 # -- what it costs -------------------------------------------------------------------------------

@@ -77,32 +77,6 @@ def records(n: int) -> list[dict[str, list[int]]]:
     return [{"a": [k]} for k in range(n)]
 
 
-def test_an_item_that_changes_its_element_does_not_change_it_for_the_next_step() -> None:
-    @dag
-    def elements(n: int) -> dict[str, Any]:
-        xs = lists(n)
-        return {"first": [spoil(x) for x in xs], "second": [spoil(x) for x in xs], "whole": xs}
-
-    assert invoke(elements, {"n": 4}) == {
-        "first": [0, 1, 2, 3],
-        "second": [0, 1, 2, 3],
-        "whole": [[], [1], [2, 2], [3, 3, 3]],
-    }
-
-
-def test_a_literal_is_new_for_each_item() -> None:
-    @task
-    def append(x: int, to: list[int]) -> list[int]:
-        to.append(x)
-        return to
-
-    @dag
-    def literal(n: int) -> list[list[int]]:
-        return [append(x, [0]) for x in flows.numbers(n)]
-
-    assert invoke(literal, {"n": 3}) == [[0, 0], [0, 1], [0, 2]]
-
-
 def test_a_parameter_of_the_caller_is_not_changed() -> None:
     mine = [1, 2, 3]
     assert invoke(spoil, {"xs": mine}) == 3

@@ -102,12 +102,6 @@ def test_parameters_items_and_results_may_all_be_large(shelf: Shelf) -> None:
     assert len(shelf.files()) >= 1 + 3 + 1  # the parameter, the items of the fan-out, the text
 
 
-def test_values_of_mapped_dags_may_be_large(shelf: Shelf) -> None:
-    world = shelf.world()
-    assert world.run(nested, count=2, size=2000) == ["0" * 8000, "1" * 8000]
-    assert shelf.files()
-
-
 def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
     shelf.world(spill_bytes=100_000).run(book, count=300, size=10)
     assert not shelf.files()

@@ -12,33 +12,8 @@ from dagcelery import AsPickle, Cache, Retry, current, dag, errors, task
 from .vocabulary import add, countdown, double, doubled_total, later, same, spread, total
 
 
-def test_a_loop_calls_as_often_as_it_goes_round() -> None:
-    @task(dynamic=True)
-    def folded(xs: list[int]) -> int:
-        sum_so_far = 0
-        for x in xs:
-            sum_so_far = add(sum_so_far, x)
-        return sum_so_far
-
-    assert folded.invoke([1, 2, 3]) == 6
-    assert folded.invoke([]) == 0
-
-
 def test_recursion_may_be_deeper_than_pythons_own() -> None:
     assert countdown.invoke(1100) == 0
-
-
-def test_whoever_consumes_a_node_that_returned_a_promise_gets_the_value() -> None:
-    @task(dynamic=True)
-    def promised(x: int) -> int:
-        return double(x)
-
-    @task(dynamic=True)
-    def both(x: int) -> list[int]:
-        value = promised(promised(x))
-        return [add(value, 1), same(value), value]
-
-    assert both.invoke(3) == [13, 12, 12]
 
 
 def test_promises_are_found_in_lists_tuples_sets_and_dicts() -> None:
@@ -54,14 +29,6 @@ def test_promises_are_found_in_lists_tuples_sets_and_dicts() -> None:
 
     expected = {"list": [2, 0], "tuple": (2, (4,)), "set": {4, 7}, "dict": {"deep": [{"er": 2}]}}
     assert whole.invoke() == (expected, expected)
-
-
-def test_a_generator_that_calls_is_a_list_of_calls() -> None:
-    @task(dynamic=True)
-    def generated(n: int) -> Any:
-        return (double(i) for i in range(n))
-
-    assert generated.invoke(3) == [0, 2, 4]
 
 
 def test_calls_are_executed_though_nobody_takes_what_they_return() -> None:
@@ -96,14 +63,6 @@ def test_order_without_a_value_is_said_as_in_a_dag() -> None:
 
     ordered.invoke()
     assert seen == ["a", "b", "c", "d"]
-
-
-def test_a_dag_that_is_called_is_a_node() -> None:
-    @task(dynamic=True)
-    def totals(n: int) -> list[int]:
-        return [doubled_total(list(range(i))) for i in range(n)] + [doubled_total(spread(3))]
-
-    assert totals.invoke(4) == [0, 0, 2, 6, 12]
 
 
 def test_a_dynamic_task_is_a_node_of_a_dag_whose_results_may_be_mapped() -> None:
