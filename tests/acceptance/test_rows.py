@@ -44,7 +44,8 @@ ROWS: dict[tuple[int, str], list[str]] = {
         f"{COMPAT}dagmate.py::test_a_dict_or_a_file_gives_its_workflows_by_name",
     ],
     (16, "module by dotted path or file path"): [
-        f"{YAML}meaning.py::test_two_workflows_on_workers_find_modules_by_name_and_by_file",
+        f"{YAML}commands.py::test_run_prints_the_result_of_the_only_workflow",
+        f"{YAML}commands.py::test_run_takes_the_options_of_any_run",
     ],
     (17, "several workflows in a project"): [
         f"{YAML}meaning.py::test_a_file_holds_several_workflows_in_order",
