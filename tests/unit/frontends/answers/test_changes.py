@@ -326,7 +326,7 @@ def made(number: int) -> Any:
 
 def test_definitions_that_nobody_has_any_more_are_gone() -> None:
     gone = []
-    for number in range(submissions._KEPT_PLANS + 30):
+    for number in range(lifecycle._KEPT_PLANS + 30):
         body = made(number)
         assert sent(body, x=1) == [1, number]
         gone.append(weakref.ref(body))
