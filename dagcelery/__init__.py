@@ -61,11 +61,11 @@ if TYPE_CHECKING:
     from dagcelery.model.schedules import Schedule as Schedule
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
-    from dagcelery.payload.formats import AsArrow as AsArrow
-    from dagcelery.payload.formats import AsCSV as AsCSV
-    from dagcelery.payload.formats import AsDill as AsDill
-    from dagcelery.payload.formats import AsMessagePack as AsMessagePack
-    from dagcelery.payload.formats import AsParquet as AsParquet
+    from dagcelery.payload.formats.arrow import AsArrow as AsArrow
+    from dagcelery.payload.formats.arrow import AsParquet as AsParquet
+    from dagcelery.payload.formats.csv import AsCSV as AsCSV
+    from dagcelery.payload.formats.dill import AsDill as AsDill
+    from dagcelery.payload.formats.message_pack import AsMessagePack as AsMessagePack
     from dagcelery.payload.strict_json import Skipped as Skipped
     from dagcelery.store.records import RunState as RunState
 
@@ -80,7 +80,10 @@ _HOMES = {
     "Task Timeout Wait exponential static",
     "model.schedules": "Schedule",
     "payload.codecs": "AsJSON AsPickle",
-    "payload.formats": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
+    "payload.formats.arrow": "AsArrow AsParquet",
+    "payload.formats.csv": "AsCSV",
+    "payload.formats.dill": "AsDill",
+    "payload.formats.message_pack": "AsMessagePack",
     "payload.strict_json": "Skipped",
     "client.following": "RunEvent",
     "engine.hooks": "Notice",

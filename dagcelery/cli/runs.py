@@ -27,7 +27,7 @@ from dagcelery.client.following import RunEvent
 from dagcelery.client.status import NodeStatus, RunStatus, counts_text, last_word
 from dagcelery.errors import DagceleryError
 from dagcelery.local import cluster
-from dagcelery.planner.routing import queues_of
+from dagcelery.planner.plan import queues_of
 from dagcelery.store.records import RunState
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import not_buildable
-from dagcelery.planner.routing import DEFAULT
+from dagcelery.planner.plan import DEFAULT_QUEUE
 from dagcelery.settings import Settings
 from dagcelery.signatures import bare, hints
 
@@ -150,7 +150,7 @@ def settings() -> Settings:
 def default_queue() -> str:
     """Return the queue of what is not tainted."""
     app = chosen_app()
-    return settings().queue or (DEFAULT if app is None else str(app.conf.task_default_queue))
+    return settings().queue or (DEFAULT_QUEUE if app is None else str(app.conf.task_default_queue))
 
 
 def plan_of(node: client.Submittable) -> Plan:

@@ -36,8 +36,8 @@ from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import is_buildable, not_buildable
 from dagcelery.objects import portable_identity
-from dagcelery.payload import addresses, functions, values
-from dagcelery.payload.functions import code_hash, is_comparable, same_code, why_not_comparable
+from dagcelery.payload import addresses, fingerprints, functions, values
+from dagcelery.payload.fingerprints import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.compile import plan as make_plan
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
@@ -216,7 +216,7 @@ def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str
 
 
 def _recognised(name: str, value: object) -> str:
-    identity = portable_identity(value, functions.name_of)
+    identity = portable_identity(value, fingerprints.name_of)
     if identity is None:  # two such values would be one
         problem = "cannot be recognised when the key is used again, since it cannot be pickled"
         raise InvalidParameters(f"static parameter {name!r}", problem, "give a value that can be, or leave key= out")
@@ -226,13 +226,13 @@ def _recognised(name: str, value: object) -> str:
 def _distinguished(view: RunView, number: int, value: object) -> object:
     """Return JSON that differs if other bytes would travel; those of pickle differ from process to process anyway."""
     kind = view.program.codec_specs[number]["kind"]
-    identity = portable_identity(value, functions.name_of) if kind in _PICKLING else None
+    identity = portable_identity(value, fingerprints.name_of) if kind in _PICKLING else None
     if identity is not None:
         return identity
     try:
         data = view.program.codec(number).dump(value)
     except SerializationError:  # its elements travel one by one, or it is not read at all
-        return portable_identity(value, functions.name_of)
+        return portable_identity(value, fingerprints.name_of)
     return json.loads(data) if kind == "json" else hashlib.sha256(data).hexdigest()
 
 

@@ -19,8 +19,7 @@ from dagcelery.engine.run_view import RunView
 from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.codecs import Codec
-from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash, fingerprint, fingerprint_captures
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +11,7 @@ from dagcelery import dag, task
 from dagcelery.client import following, lifecycle
 from dagcelery.client.status import run_status
 from dagcelery.errors import DagceleryError, InvalidParameters, NodeFailed, NotResumable, RunNotFound
-from dagcelery.local import Server
-from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
-from dagcelery.store.redis import store_on_redis
 
 from .worlds import World
 
@@ -24,17 +20,11 @@ outside: dict[str, Any] = {}
 called: Counter[str] = Counter()
 
 
-@pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+@pytest.fixture
+def world(each_store: Store) -> World:
     outside.clear()
     called.clear()
-    store: Store = store_in_process()
-    if request.param == "redis":
-        server: Server = request.getfixturevalue("server")
-        store = store_on_redis(server.url)
-    yield World(store)
-    if isinstance(store, Store):
-        store.close()
+    return World(each_store)
 
 
 @task
@@ -108,7 +98,7 @@ def test_what_changed_outside_arrives_downstream(world: World) -> None:
     assert called == {"total": 1}
 
 
-@pytest.mark.parametrize("n", [0, 1, 5, 600])
+@pytest.mark.parametrize("n", [0, 1, 300])
 def test_lists_may_have_other_lengths_than_before(world: World, n: int) -> None:
     outside.update(n=3, scale=1)
     run_id = world.submit(outer)

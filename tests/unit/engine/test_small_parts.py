@@ -114,10 +114,6 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], said: str)
         invoke(flows.map_reduce, params)
 
 
-def test_values_are_not_compared_with_annotations() -> None:
-    assert invoke(flows.echo, {"x": "text"}) == "text"
-
-
 # -- states ---------------------------------------------------------------------------------------
 def node(**counts: Any) -> NodeStatus:
     zeros = {"total": 0, "done": 0, "running": 0, "failed": 0, "started": 0.0, "ended": 0.0}

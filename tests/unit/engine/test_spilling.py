@@ -102,17 +102,6 @@ def test_parameters_items_and_results_may_all_be_large(shelf: Shelf) -> None:
     assert len(shelf.files()) >= 1 + 3 + 1  # the parameter, the items of the fan-out, the text
 
 
-def test_the_same_comes_out_as_without_files(shelf: Shelf) -> None:
-    assert shelf.world(spill_bytes=1).run(book, count=3, size=2000, more="m" * 5000) == EXPECTED
-    assert invoke(book, {"count": 3, "size": 2000, "more": "m" * 5000}) == EXPECTED
-
-
-def test_values_of_mapped_dags_may_be_large(shelf: Shelf) -> None:
-    world = shelf.world()
-    assert world.run(nested, count=2, size=2000) == ["0" * 8000, "1" * 8000]
-    assert shelf.files()
-
-
 def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
     shelf.world(spill_bytes=100_000).run(book, count=300, size=10)
     assert not shelf.files()
@@ -174,7 +163,6 @@ def test_a_sweep_removes_the_files_of_runs_that_are_gone_and_of_no_others(shelf:
 def test_a_sweep_leaves_the_files_of_a_run_alone_that_is_about_to_be_submitted(shelf: Shelf) -> None:
     world = shelf.world()
     folder = world.client.spill and world.client.spill.folder("r", lambda: world.store.fleet.spills("r"))
-    assert folder is not None
     folder.put(b"address", 0, BytesIO(b"large"))
     sweep_files(world.client)
     assert shelf.files()

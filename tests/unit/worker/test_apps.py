@@ -121,8 +121,7 @@ def named(app_client: Client, module: str, name: str = "function") -> Any:
 
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize(
-    "conf",
-    [{"include": ["stall.tasks"]}, {"imports": ("stall.tasks",)}, {"dagcelery_imports": "stall.tasks"}],
+    "conf", [{"include": ["stall.tasks"]}, {"imports": ("stall.tasks",)}, {"dagcelery_imports": "stall.tasks"}]
 )
 def test_modules_that_the_app_names_are_allowed_and_no_others(conf: dict[str, Any]) -> None:
     client = attach(made(**conf))
