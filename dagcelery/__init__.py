@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from dagcelery.client import invoke as invoke
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
-    from dagcelery.client.events import RunEvent as RunEvent
+    from dagcelery.client.following import RunEvent as RunEvent
     from dagcelery.client.status import NodeStatus as NodeStatus
-    from dagcelery.client.status import RunState as RunState
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.hooks import Notice as Notice
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from dagcelery.payload.formats.dill import AsDill as AsDill
     from dagcelery.payload.formats.message_pack import AsMessagePack as AsMessagePack
     from dagcelery.payload.strict_json import Skipped as Skipped
+    from dagcelery.store.records import RunState as RunState
 
 _HOMES = {
     "frontends.functional": "DagFunction TaskFunction build dag task",
@@ -85,11 +85,12 @@ _HOMES = {
     "payload.formats.dill": "AsDill",
     "payload.formats.message_pack": "AsMessagePack",
     "payload.strict_json": "Skipped",
-    "client.events": "RunEvent",
+    "client.following": "RunEvent",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
-    "client.status": "NodeStatus RunState RunStatus",
+    "client.status": "NodeStatus RunStatus",
     "client.tree": "TreeNode",
+    "store.records": "RunState",
     "worker.own": "app",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -112,9 +112,9 @@ class WorkerOptions:
     """Whether workers send the events that Flower shows."""
 
     def command(self, name: str, processes: int, queues: Iterable[str]) -> list[str]:
-        """Return Celery's command line for a worker."""
+        """Return the app, and the arguments of Celery's command for workers."""
         return [
-            *("-q", "-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
+            *(self.app, "-n", f"{name}@%h", "-l", self.log_level),
             *("-P", "prefork", "-c", str(processes), "-Q", ",".join(queues)),
             *(("-I", ",".join(self.modules)) if self.modules else ()),
             # So that workers do not wait at the start, for a second, to learn of each other.

@@ -51,8 +51,8 @@ def test_what_goes_in_comes_out(value: Any) -> None:
     assert is_same(value, carried(plain, value))
 
 
-@given(st.lists(values))
-@patient
+@given(st.lists(values, max_size=8))
+@settings(patient, max_examples=50)
 def test_many_values_travel_together(many: list[Any]) -> None:
     codec = codec_for(plain)
     assert is_same(many, codec.load_many(codec.dump_many(many), len(many)))
