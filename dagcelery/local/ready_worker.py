@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
+from typing import Final
 
 from celery import signals
 from celery.__main__ import main as celery
 
 from dagcelery.worker import heartbeat as heartbeat  # so that its receivers come before those below
+
+EX_OK: Final = 0
+LAST_WORD_SECONDS: Final = 0.05
+"""How long a child that ends has to tell its parent."""
 
 
 def main() -> None:
@@ -30,9 +36,20 @@ def main() -> None:
 
     # Receivers are called in order: the app is loaded by now, so its own receivers come first.
     signals.worker_init.connect(report_last, weak=False)
+    signals.worker_process_init.connect(_end_at_once, weak=False)
     # Celery warns of workers that run as root; these run as the user that started the cluster.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     celery()
+
+
+def _end_at_once(**_: object) -> None:
+    """Let this child of the pool end with its work: billiard's sleeps for a second, for a parent that replaces it."""
+
+    def leave(exitcode: int, **_: object) -> None:
+        if exitcode == EX_OK:  # no number of tasks or bytes was reached: the pool is being closed
+            threading.Timer(LAST_WORD_SECONDS, os._exit, (exitcode,)).start()
+
+    signals.worker_process_shutdown.connect(leave, weak=False)  # behind the app's own receivers
 
 
 if __name__ == "__main__":
