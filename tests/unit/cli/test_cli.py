@@ -8,15 +8,15 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 
-from dagcelery.cli import dag, show_run
+from dagcelery.cli import show_run
 from dagcelery.cli.commands import to_json
 from dagcelery.cli.running import bar, chosen, counts, table
 from dagcelery.cli.workers import consumed, ended_by_signals, exit_code, stay
@@ -26,18 +26,7 @@ from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
 
 from . import targets
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli() -> Cli:
-    """Run a command line in this process."""
-
-    def run(*arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(dag, arguments, input=stdin, prog_name="dagcelery")
-
-    return run
+from .conftest import Cli
 
 
 def sentence(result: Result) -> str:
