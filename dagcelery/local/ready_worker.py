@@ -36,14 +36,14 @@ def main() -> None:
 
     # Receivers are called in order: the app is loaded by now, so its own receivers come first.
     signals.worker_init.connect(report_last, weak=False)
-    signals.worker_process_init.connect(_end_at_once, weak=False)
+    signals.worker_process_init.connect(end_at_once, weak=False)
     # Celery warns of workers that run as root; these run as the user that started the cluster.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     celery()
 
 
-def _end_at_once(**_: object) -> None:
-    """Let this child of the pool end with its work: billiard's sleeps for a second, for a parent that replaces it."""
+def end_at_once(**_: object) -> None:
+    """Let this child end as soon as its pool is closed: billiard's sleep a second, for a parent that replaces them."""
 
     def leave(exitcode: int, **_: object) -> None:
         if exitcode == EX_OK:  # no number of tasks or bytes was reached: the pool is being closed

@@ -286,6 +286,21 @@ def test_a_worker_that_never_gets_ready_is_given_up() -> None:
     os.close(told)
 
 
+@pytest.mark.parametrize(("code", "seconds", "told"), [(0, 600, ""), (155, 0.2, "lingered\n")])
+def test_a_child_lingers_for_its_parent_only_where_it_is_replaced(code: int, seconds: float, told: str) -> None:
+    program = (
+        "import time\n"
+        "from celery import signals\n"
+        "from dagcelery.local.ready_worker import end_at_once\n"
+        "end_at_once()\n"
+        f"signals.worker_process_shutdown.send(sender=None, pid=0, exitcode={code})\n"
+        f"time.sleep({seconds})\n"
+        "print('lingered')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, told), done.stderr
+
+
 # -- nothing is left behind ------------------------------------------------------------------------------
 
 SCRIPT = """
