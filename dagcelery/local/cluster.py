@@ -3,7 +3,7 @@
 The workers are real: processes with Celery's prefork pool, which import the user's modules as workers in production do.
 Nothing is left behind, however the block, or this process, ends.
 
-Tasks with several taints wait on a queue of their own (planner/routing.py), so a worker that tolerates gpu and ssd
+Tasks with several taints wait on a queue of their own (planner/plan.py), so a worker that tolerates gpu and ssd
 consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
 """
 
@@ -27,7 +27,7 @@ from dagcelery.errors import DagceleryError, InvalidParameters, InvalidSetting, 
 from dagcelery.local.guard import Guard, Process, tail
 from dagcelery.local.server import Server
 from dagcelery.model.options import words
-from dagcelery.planner.routing import DEFAULT, queue_for
+from dagcelery.planner.plan import DEFAULT_QUEUE, queue_for
 from dagcelery.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def tolerated_queues(tolerations: Iterable[str], default: str = "") -> tuple[str
             f"tolerate at most {MOST_TOLERATIONS}, or name the queues themselves",
         )
     sets: Iterable[Collection[str]] = chain.from_iterable(combinations(taints, size) for size in range(len(taints) + 1))
-    return tuple(queue_for(chosen, default=default or DEFAULT) for chosen in sets)
+    return tuple(queue_for(chosen, default=default or DEFAULT_QUEUE) for chosen in sets)
 
 
 POLL_SECONDS = 0.1

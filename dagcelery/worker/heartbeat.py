@@ -29,8 +29,15 @@ from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
-from dagcelery.worker.app import search_here
-from dagcelery.worker.app_context import COMMAND, WORKER_ID, AppContext, app_context_of, find_app_context, shapes_log_of
+from dagcelery.worker.app import (
+    COMMAND,
+    WORKER_ID,
+    AppContext,
+    app_context_of,
+    find_app_context,
+    search_here,
+    shapes_log_of,
+)
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
