@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -70,14 +70,11 @@ def test_large_results_are_kept_whole(store: Store, task: str, size: int) -> Non
 
 def test_two_who_keep_a_large_result_at_once_do_not_mix_it(store: Store, task: str) -> None:
     written = [bytes([number]) * 1_200_000 for number in range(4)]
-    writers = [threading.Thread(target=store.fleet.cache.set, args=(task, {"a": data}, 60)) for data in written]
-    for writer in writers:
-        writer.start()
     seen = set()
-    while any(writer.is_alive() for writer in writers):
-        seen.update(store.fleet.cache.get(task, ["a"]))
-    for writer in writers:
-        writer.join()
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(store.fleet.cache.set, task, {"a": data}, 60) for data in written]
+        while not all(each.done() for each in writing):
+            seen.update(store.fleet.cache.get(task, ["a"]))
     assert seen | set(store.fleet.cache.get(task, ["a"])) <= {None, *written}
 
 

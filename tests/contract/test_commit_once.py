@@ -191,11 +191,3 @@ def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) 
     assert again.claim is not None
     progress = store.reader.progress(run_id)
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width - 1}, 1)
-
-
-def test_ending_again_changes_nothing(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
-    once = picture(store, run_id)
-    assert store.machine.end(run_id, "timed_out", "late").run == "cancelled"
-    assert picture(store, run_id) == once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -115,18 +116,8 @@ def test_a_run_resumed_twice_at_once_opens_one_epoch(store: Store) -> None:
         run_id, worker = begun(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 250})
         while (claim := worker.ask().claim) is not None:
             worker.fail(claim)
-        answers: list[bool] = []
-        start = threading.Barrier(3)
-
-        def resume(run_id: str = run_id, answers: list[bool] = answers, start: threading.Barrier = start) -> None:
-            start.wait()
-            answers.append(store.machine.resume(run_id))
-
-        threads = [threading.Thread(target=resume) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(3) as threads:
+            answers = list(threads.map(store.machine.resume, [run_id] * 3))
         assert sorted(answers) == [False, False, True]
         assert epoch(store, run_id) == ("running", 2)
         assert counts(store, run_id) == (0, 0, 0, 0, 0)

@@ -71,8 +71,7 @@ def crowd(world: World, run_id: str) -> None:
 
 def test_a_late_message_of_a_run_that_is_over_changes_nothing() -> None:
     world = World()
-    run_id = world.submit(flows.across, n=5)
-    world.settle()
+    run_id = world.ended(flows.across, n=5)
     before = world.events(run_id)
     for message in list(world.post.sent):
         world.deliver(message)
@@ -148,8 +147,7 @@ def test_a_link_leaves_it_to_celery_to_send_the_next_one() -> None:
 
 def test_a_chain_that_ends_before_the_run_is_gone_on_with_by_another() -> None:
     world = World()
-    run_id = world.submit(flows.long_zigzag, x=3)
-    world.settle()
+    run_id = world.ended(flows.long_zigzag, x=3)
     chains = [message for message in world.post.sent if message.task == LINK and len(message.chain) == 3]
     assert len(chains) > 1
     assert world.result(run_id) == 3

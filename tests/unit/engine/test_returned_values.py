@@ -15,13 +15,10 @@ from dagcelery import AsPickle, Cache, Retry, dag, task
 from dagcelery.errors import NodeFailed
 from dagcelery.payload.codecs import AsJSON
 
+from .flows import numbers
+
 N = 300
 P = AsPickle()
-
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
 
 
 @dataclasses.dataclass
