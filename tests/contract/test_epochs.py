@@ -137,17 +137,6 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
     assert worker.claim(focus="0/0").attempt == 5
 
 
-def test_what_was_poisoned_is_called_again_in_the_next_epoch(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(), step())])
-    Worker(store, run_id, "b:1").claim()
-    assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]
-    worker = Worker(store, run_id)
-    worker.fail(worker.claim(focus="0/1"))
-    store.machine.resume(run_id)
-    assert not store.machine.sweep(run_id, Lost(), 1).poisoned
-    assert worker.claim().poisoned == ""
-
-
 def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) -> None:
     run_id, worker = begun(store, [body([0, 1], step(r=retry(2, 0.03)), step())])
     worker.fail(worker.claim(focus="0/0"), retryable=True)

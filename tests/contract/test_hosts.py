@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from lupa.lua51 import LuaError
 
 from dagcelery import dag, task
+from dagcelery.local import Server
 from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
 from .moves import begun, chain, drain, new_run
-from .server import Server
 
 once = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -36,14 +36,6 @@ def test_a_chain_may_be_longer_than_pythons_stack() -> None:
     assert invoke(chain, {"x": 0}) == 1_100
 
 
-def test_five_hundred_nodes_that_are_joined() -> None:
-    @dag
-    def wide(x: int) -> int:
-        return flows.total([flows.add(x, k) for k in range(500)])
-
-    assert invoke(wide, {"x": 1}) == sum(range(500)) + 500
-
-
 # -- async ----------------------------------------------------------------------------------------
 @task
 async def fetch(x: int) -> int:

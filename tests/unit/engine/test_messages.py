@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from typing import Any
 
@@ -62,11 +63,8 @@ def crowd(world: World, run_id: str) -> None:
                 continue
             world.deliver(message, worker)
 
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in world.workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(world.workers)) as threads:
+        list(threads.map(work, world.workers))
 
 
 def test_a_late_message_of_a_run_that_is_over_changes_nothing() -> None:

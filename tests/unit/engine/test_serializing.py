@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from dagcelery import dag, invoke, task
-from dagcelery.errors import NodeFailed
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CHUNK_BYTES
 
@@ -50,20 +49,6 @@ def test_serializers_carry_the_items_of_a_fan_out_too() -> None:
         return [as_text(table(k)) for k in flows.numbers(n)]
 
     assert invoke(tabled, {"n": 3}) == ["[]", "[['0', '0']]", "[['0', '0'], ['1', '1']]"]
-
-
-def test_the_item_whose_result_cannot_be_serialized_is_named() -> None:
-    @task
-    def odd(x: int) -> Any:
-        return {x} if x == 37 else x
-
-    @dag
-    def each(n: int) -> list[Any]:
-        return [odd(x) for x in flows.numbers(n)]
-
-    with pytest.raises(NodeFailed) as caught:
-        invoke(each, {"n": 100})
-    assert caught.value.address == "odd[37]"
 
 
 # -- size -----------------------------------------------------------------------------------------

@@ -21,13 +21,6 @@ LONG = 1e6
 SHORT = 1e-9
 
 
-def test_a_message_does_a_whole_run_while_its_time_lasts() -> None:
-    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
-    run_id = world.submit(flows.map_reduce, n=50)
-    world.deliver(world.post.waiting.pop())
-    assert world.result(run_id) == flows.map_reduce(50)
-
-
 @dag
 def straight(x: int) -> int:
     for _ in range(5):
