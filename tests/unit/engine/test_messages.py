@@ -95,15 +95,6 @@ def test_a_message_with_a_focus_that_is_not_ready_does_other_work(focus: str) ->
     assert world.result(run_id) == flows.map_reduce(4)
 
 
-def test_a_message_for_a_queue_where_nothing_waits_is_harmless() -> None:
-    world = World()
-    run_id = world.submit(flows.map_then_gpu, n=4)
-    world.deliver(Message(WORK, {"run": run_id, "queue": "gpu"}))
-    world.deliver(Message(WORK, {"run": run_id, "queue": "nobody's"}))
-    world.settle()
-    check(world, run_id, flows.map_then_gpu, 4)
-
-
 def test_a_queue_that_ran_out_of_items_is_told_when_more_of_them_arrive() -> None:
     @dag
     def across_queues(xs: list[int]) -> list[int]:
