@@ -17,10 +17,6 @@ def one(x: Any = None) -> Any:
     return x
 
 
-def two(x: Any, y: Any) -> Any:
-    return [x, y]
-
-
 def made(split: bool = False, **inputs: Any) -> Task:
     return Task(one, inputs, {"out": FromReturnValue(is_partitioned=split)})
 

@@ -180,12 +180,6 @@ def test_a_condition_that_is_known_chooses_while_the_dag_is_built() -> None:
     assert [*chosen.__dag__(fast=False).nodes] == ["negate"]
 
 
-def test_called_outside_of_a_dag_it_chooses_at_once() -> None:
-    assert when(positive(1), lambda: double(1), lambda: negate(1)) == 2
-    assert when([], lambda: double(1)) is None
-    assert CALLS == [("double", 1)]
-
-
 def test_a_dag_of_async_tasks_may_branch() -> None:
     @task
     async def slow(x: int) -> int:
@@ -199,16 +193,6 @@ def test_a_dag_of_async_tasks_may_branch() -> None:
 
 
 # -- order ---------------------------------------------------------------------------------------
-def test_what_comes_after_a_branch_that_is_not_taken_is_executed() -> None:
-    @dag
-    def d(x: int) -> None:
-        chosen = when(positive(x), lambda: noted("inside"))
-        noted.after(chosen)("behind")
-
-    for x, calls in ((1, ["inside", "behind"]), (0, ["behind"])):
-        CALLS.clear()
-        invoke(d, {"x": x})
-        assert calls == CALLS
 
 
 def test_a_node_in_a_branch_may_come_after_one_outside() -> None:
@@ -271,7 +255,3 @@ def test_a_branch_that_wants_arguments_is_refused() -> None:
 
 def test_branches_that_call_nothing_are_refused() -> None:
     refused("when(...)", "calls no task", "in a task", lambda x: [double(x), when(x, lambda: 1, lambda: 2)])
-
-
-def test_a_plain_if_is_refused_with_the_remedy() -> None:
-    refused("the output of 'positive'", "true or false", "in a task", lambda x: double(x) if positive(x) else negate(x))

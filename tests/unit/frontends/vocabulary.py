@@ -69,15 +69,5 @@ def unannotated_halves(x):  # type: ignore[no-untyped-def]
 
 
 @task
-def pairs(n: int) -> list[tuple[int, int]]:
-    return [(i, i * i) for i in range(n)]
-
-
-@task
 def table(n: int) -> dict[str, int]:
     return {str(i): i * i for i in range(n)}
-
-
-@task
-def keywords(**given: Any) -> list[Any]:
-    return [list(pair) for pair in sorted(given.items())]

@@ -173,19 +173,11 @@ RECORDED = [
 
 
 @pytest.mark.parametrize("body", RECORDED)
-def test_a_running_task_gives_what_its_values_are_at_each_call(body: Callable[[int], Any]) -> None:
-    dynamic = task(dynamic=True, serializer=P)(body)
-    assert dynamic.invoke(3) == body(3)
-
-
-@pytest.mark.parametrize("body", RECORDED)
-def test_a_body_gives_what_its_values_are_at_each_call(body: Callable[[int], Any]) -> None:
-    assert dag(static=("n",), serializer=P)(body).invoke(3) == body(3)
-
-
-@pytest.mark.parametrize("body", RECORDED)
-def test_what_workers_read_are_the_values_at_each_call(body: Callable[[int], Any]) -> None:
-    assert from_bytes(dag(static=("n",), serializer=P)(body).__dag__(n=3)) == body(3)
+def test_running_tasks_bodies_and_workers_give_what_values_are_at_each_call(body: Callable[[int], Any]) -> None:
+    static = dag(static=("n",), serializer=P)(body)
+    assert task(dynamic=True, serializer=P)(body).invoke(3) == body(3)
+    assert static.invoke(3) == body(3)
+    assert from_bytes(static.__dag__(n=3)) == body(3)
 
 
 def from_bytes(made: DAG) -> Any:
