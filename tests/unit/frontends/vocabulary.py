@@ -54,18 +54,8 @@ def record(x: int) -> dict[str, Any]:
 
 
 @task
-def halves(x: int) -> tuple[int, int]:
-    return x // 2, x - x // 2
-
-
-@task
 def named_halves(x: int) -> Split:
     return Split(x // 2, x - x // 2)
-
-
-@task(outputs=2)
-def unannotated_halves(x):  # type: ignore[no-untyped-def]
-    return x // 2, x - x // 2
 
 
 @task
