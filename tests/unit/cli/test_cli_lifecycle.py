@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dagcelery import RunState
-from dagcelery.cli.running import bar, counts
+from dagcelery.cli.runs import bar, counts
 from dagcelery.client import Run
 from dagcelery.client.status import NodeStatus
 from dagcelery.local import Cluster

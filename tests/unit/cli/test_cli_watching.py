@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dagcelery.cli.running import branches, table
+from dagcelery.cli.runs import branches, table
 from dagcelery.client import Run
-from dagcelery.client.status import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunStatus
 from dagcelery.local import Cluster
+from dagcelery.store.records import RunState
 
 from . import targets
 from .conftest import SECONDS, Cli
