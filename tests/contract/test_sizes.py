@@ -11,7 +11,7 @@ import redis
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
-from dagcelery.store.run_machine import Stager
+from dagcelery.store.run_adapters import Stager
 
 from .between import between
 from .moves import Worker, begun, body, chain, drain, elements, new_run, outliving, results, retry, state_after, step

@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 
 from dagcelery import AsParquet, AsPickle, dag, task
+from dagcelery.client.lifecycle import new_run, plan_of, split_static
 from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.submissions import new_run, plan_of, split_static
 from dagcelery.errors import InvalidParameters
 from dagcelery.settings import Settings
 

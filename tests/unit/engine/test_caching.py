@@ -15,7 +15,7 @@ from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
 from dagcelery.store.in_process import LocalServer
 from dagcelery.store.protocol import Store
-from dagcelery.store.stores import assemble
+from dagcelery.store.run_adapters import assemble
 
 from .flows import total
 from .worlds import World

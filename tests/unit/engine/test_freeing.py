@@ -11,7 +11,7 @@ import redis
 from dagcelery import dag, task
 from dagcelery.client import lifecycle
 from dagcelery.client.status import run_status
-from dagcelery.engine.reading import Reader
+from dagcelery.engine.io import Reader
 from dagcelery.errors import NodeFailed, ValueFreed
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, Scope

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagcelery import Retry, task
-from dagcelery.client import events, lifecycle, results, tree
+from dagcelery.client import following, lifecycle, tree
 from dagcelery.client.status import run_status
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch
@@ -92,13 +92,13 @@ def test_events_and_errors_of_what_was_taken_back_can_still_be_read(store: Store
     outside["fails"] = True
     run_id = world.ended(growing, seed=7)
     reader = world.engine("reader")
-    assert {failure.address for failure in results.errors(reader, run_id)} == {"growing/leaf/shaky"}
+    assert {failure.address for failure in following.errors(reader, run_id)} == {"growing/leaf/shaky"}
     again(world, run_id)
     world.settle()
     assert world.result(run_id) == ["again", 1, 2, "deep"]
     late = world.engine("late")
-    assert [failure.attempt for failure in results.errors(late, run_id)] == [1, 2]
-    told = events.Feed(late, run_id, "").page()
+    assert [failure.attempt for failure in following.errors(late, run_id)] == [1, 2]
+    told = following.Feed(late, run_id, "").page()
     assert [event.kind for event in told if event.kind in ("retried", "failed")] == ["retried", "failed"]
     assert told[-2].address == "growing"
 

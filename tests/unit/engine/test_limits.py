@@ -15,7 +15,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from dagcelery import Cache, Retry, Timeout, dag, exponential, invoke, static, submit, task
-from dagcelery.client import results
+from dagcelery.client import following
 from dagcelery.engine.attempts import Limit, limited
 from dagcelery.engine.interrupts import run_in
 from dagcelery.errors import DagceleryError, NodeFailed
@@ -178,6 +178,6 @@ def test_a_module_that_cannot_be_imported_is_named(
     monkeypatch.delitem(sys.modules, name)
     world.workers = [world.engine("worker-new")]
     world.settle()
-    first = next(iter(results.errors(world.workers[0], run_id)))
+    first = next(iter(following.errors(world.workers[0], run_id)))
     assert first.type_name == "dagcelery.errors.FunctionNotFound"
     assert f"importing {name} raised" in first.message

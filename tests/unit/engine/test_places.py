@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.client import results
-from dagcelery.engine.reading import Reader
+from dagcelery.client import following
+from dagcelery.engine.io import Reader
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, UnknownKey
 from dagcelery.store.records import ROOT, Scope
@@ -60,7 +60,7 @@ def test_bytes_that_are_refused_are_called_by_their_node(node: Any, n: int, told
         node = dag(lambda n: read(n))
     world, run_id = finished(node, n)
     with pytest.raises(BadSignature) as caught:
-        results.result(world.engine("reader", key=OLD), run_id, 0)
+        following.result(world.engine("reader", key=OLD), run_id, 0)
     assert caught.value.address.startswith((f"{told} of run {run_id} (", "output 'return_value' of node 'numbers'"))
     assert isinstance(caught.value, UnknownKey)
 

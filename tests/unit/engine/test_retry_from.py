@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.client import lifecycle, results
+from dagcelery.client import following, lifecycle
 from dagcelery.client.status import run_status
 from dagcelery.errors import DagceleryError, InvalidParameters, NodeFailed, NotResumable, RunNotFound
 from dagcelery.store.protocol import Store
@@ -120,10 +120,10 @@ def test_who_has_read_a_result_reads_the_new_one(world: World) -> None:
 
     run_id = world.ended(listed)
     reader = world.engine("reader")
-    assert results.result(reader, run_id, 0) == [0, 1, 2]
+    assert following.result(reader, run_id, 0) == [0, 1, 2]
     outside.update(n=2, scale=7)
     assert retried(world, run_id, "sizes") == [0, 7]
-    assert results.result(reader, run_id, 0) == [0, 7]
+    assert following.result(reader, run_id, 0) == [0, 7]
 
 
 def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
@@ -134,7 +134,7 @@ def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
     outside.update(scale=2, broken=False)
     assert retried(world, run_id, "inner") == 9 + 1000
     assert called == {"scaled": 3, "part": 3, "total": 1}
-    assert [failure.stands for failure in results.errors(world.client, run_id)] == [False]
+    assert [failure.stands for failure in following.errors(world.client, run_id)] == [False]
     assert run_status(world.client, run_id).failed == ""
 
 

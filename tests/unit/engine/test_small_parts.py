@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from dagcelery.client.status import NodeStatus, RunState
+from dagcelery.client.status import NodeStatus
 from dagcelery.engine.worker_loop import Durations
-from dagcelery.worker.app_context import for_celery, for_redis, is_redis, secured
+from dagcelery.store.records import RunState
+from dagcelery.worker.app import for_celery, for_redis, is_redis, secured
 
 
 # -- durations ------------------------------------------------------------------------------------

@@ -13,14 +13,14 @@ import fsspec
 import pytest
 
 from dagcelery import AsPickle, dag, invoke, task
-from dagcelery.client import results
+from dagcelery.client import following
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import ACTIVE, key
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
-from dagcelery.store.run_machine import MachineAdapter
+from dagcelery.store.run_adapters import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
 
 from .worlds import World
@@ -239,7 +239,7 @@ def test_a_worker_that_does_not_know_where_files_are_says_so(disk: Shelf) -> Non
     run_id = world.ended(nested, count=1, size=2000)
     elsewhere = World(world.store)
     with pytest.raises(NotConfigured, match="DAGCELERY_SPILL_URL"):
-        results.result(elsewhere.client, run_id, 0)
+        following.result(elsewhere.client, run_id, 0)
 
 
 def test_a_place_that_cannot_be_written_fails_the_node_and_a_resumed_run_goes_on(tmp_path: Path, disk: Shelf) -> None:

@@ -17,7 +17,7 @@ from dagcelery.errors import FunctionNotAllowed, InvalidSetting, NotConfigured
 from dagcelery.payload.functions import load
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.worker.app_context import Modules
+from dagcelery.worker.app import Modules
 
 REDIS = "redis://127.0.0.1:1/0"
 
