@@ -114,7 +114,7 @@ class _Clearing:
     def _keys(self, steps: set[int], scopes: Mapping[str, int]) -> Iterator[str]:
         """Keys below the run's that hold what the steps, and the scopes below them, made."""
         for name, kind, scope, step in self._survey.names():
-            if (scope == ROOT and step in steps) or (scope in scopes and kind in "obxqa"):
+            if (scope == ROOT and step in steps) or (scope in scopes and kind in "obxqailm"):
                 yield name
 
     def _counters(self, steps: set[int], bodies: set[int]) -> Iterator[str]:
@@ -158,13 +158,13 @@ def collect_garbage(server: StoreServer, run_id: str) -> None:
 
 
 def _garbage_keys(client: Any, run_id: str, survey: _Survey, steps: set[int]) -> Iterator[str]:
-    """The keys of these steps of the root scope, and of scopes that have handed their outputs to their parents."""
+    """The keys of these steps of the root scope, and of scopes that are closed or skipped."""
     for portion in wire.portions(survey.names(), 500):
         scopes = sorted({scope for _, kind, scope, _ in portion if kind in "obx" and scope != ROOT})
         asked = client.pipeline(transaction=False)
         for scope in scopes:
-            asked.hexists(key(run_id, "s", scope), "closed")
-        closed = {scope for scope, is_closed in zip(scopes, asked.execute(), strict=True) if is_closed}
+            asked.hmget(key(run_id, "s", scope), "closed", "skipped")
+        closed = {scope for scope, ends in zip(scopes, asked.execute(), strict=True) if any(ends)}
         for name, kind, scope, step in portion:
             if (scope == ROOT and step in steps) or (scope in closed and kind in "obx"):
                 yield name
