@@ -38,10 +38,10 @@ def committed_wrongly(events: list[Event], progress: Progress) -> Iterator[str]:
             by_step[event.body, piece.step] += 1
     yield from (f"piece {piece.name} was committed {times} times" for piece, times in done.items() if times > 1)
     for at, counts in progress.counts.items():
-        if not counts.total == counts.done == by_step[at]:
+        if counts.total != counts.done + counts.skipped or counts.done != by_step[at]:
             yield (
                 f"step {at[0]}.{at[1]} has {counts.total} pieces, "
-                f"{counts.done} were counted as done, and {by_step[at]} tell so"
+                f"{counts.done} were counted as done and {counts.skipped} as skipped, and {by_step[at]} told as done"
             )
 
 
