@@ -150,8 +150,8 @@ def failing(n: int, bad: int) -> int:
 @dag(on_item_failure="skip")
 def fragile_row(k: int, every: int) -> int:
     """Goes on at several places when one of them fails."""
-    squares = [mix(x, refuse_each(k, every)) for x in numbers(k)]
-    return mix(digest([*squares]), elsewhere(k), digest([row(x) for x in numbers(3)]))
+    kept = refuse_each(k, every)
+    return mix(digest([mix(x, kept) for x in numbers(k)]), elsewhere(k), digest([row(x) for x in numbers(3)]))
 
 
 @dag

@@ -88,7 +88,7 @@ local function reset(scope, body, step)
   if e.x ~= '' then attempts = math.max(attempts, tonumber(before[2] or 0) + (before[3] and 1 or 0)) end
   if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
   call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':x')
-  if step == '-2' then call('HDEL', s, 'closed', 'left') end
+  if step == '-2' then call('HDEL', s, 'closed', 'left', 'skipped') end
   remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)
