@@ -109,9 +109,9 @@ class ReaderAdapter:
         asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
         asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
             key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
-        )
-        claims, failed, due = asked.execute()
-        return wire.outstanding(claims, failed, due)
+        ).hgetall(key(run_id, "no"))
+        claims, failed, due, refused = asked.execute()
+        return wire.outstanding(claims, failed, due, refused)
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         counts: dict[str, dict[int, Counts]] = {}

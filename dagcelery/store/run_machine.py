@@ -38,6 +38,11 @@ from dagcelery.store.records import (
 )
 from dagcelery.store.wire import FEW, STAGED
 
+_OTHERS = 50
+"""Workers that a refusal asks the store about."""
+
+_WHY_CHARACTERS = 500
+
 
 class MachineAdapter:
     """The verbs of `protocol.RunMachine`."""
@@ -159,6 +164,21 @@ class MachineAdapter:
     def release(self, run_id: str, claim: Claim, owner: str) -> None:
         self._run("release", run_id, wire.piece(claim) | {"owner": owner})
 
+    def refuse(
+        self,
+        run_id: str,
+        queue: str,
+        owner: str,
+        others: Sequence[str],
+        wait_seconds: float,
+        why: str = "",
+        claim: Claim | None = None,
+    ) -> bool:
+        about: dict[str, Any] = {"queue": queue, "owner": owner, "others": list(others)[:_OTHERS], "wait": wait_seconds}
+        about |= {"why": why[:_WHY_CHARACTERS]} if why else {}
+        about |= wire.piece(claim) if claim else {}
+        return bool(json.loads(self._run("refuse", run_id, about)[0]).get("again"))
+
     def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
         self._run("block", run_id, wire.piece(claim) | {"owner": owner, "seconds": seconds})
 
@@ -169,8 +189,8 @@ class MachineAdapter:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
         return int(json.loads(self._run("wake_ups", run_id, request)[0])["wake_ups"])
 
-    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
-        request = wire.lost(lost, wait_seconds, deaths)
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:
+        request = wire.lost(lost, wait_seconds, deaths) | ({"fresh": True} if is_fresh else {})
         released, wake_ups, lasted = 0, list[str](), None
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])

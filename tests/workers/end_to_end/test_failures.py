@@ -73,15 +73,16 @@ def pids(at: Site) -> list[int]:
     return [int(pid) for pid in task_dir.read_text().split()]
 
 
-def test_a_function_that_workers_cannot_import_fails_its_node_with_the_remedy(at: Site) -> None:
+def test_a_function_that_no_worker_has_waits_for_as_long_as_it_may_and_the_failure_says_what_is_missing(
+    at: Site,
+) -> None:
     with pytest.raises(NodeFailed) as caught:
         only_here.submit(x=1).result(timeout=SECONDS)
-    assert caught.value.type_name == "dagcelery.errors.FunctionNotFound"
-    assert "end_to_end" in caught.value.message
-    assert "put its module on this worker's path" in caught.value.message
+    assert caught.value.type_name == "dagcelery.errors.NotStarted"
+    assert "a worker of queue 'celery' lacks module 'end_to_end.test_failures'" in caught.value.message
 
 
-@task
+@task(start_within=1)
 def only_here(x: int) -> int:
     return x
 
