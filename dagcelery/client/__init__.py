@@ -6,8 +6,10 @@ from dagcelery.client.files import (
     ReturnDeserializedOutputs,
     StoreSerializedOutputsInPath,
     found_at,
+    invoke,
     invoke_with_locations,
 )
+from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
 from dagcelery.client.run import (
     Client,
     Run,
@@ -17,12 +19,10 @@ from dagcelery.client.run import (
     attach,
     default_client,
     forget,
-    invoke,
     runs,
     set_default,
     submit,
 )
-from dagcelery.client.submissions import Submittable, dag_of, new_run, plan_of
 
 __all__ = [
     "Client",

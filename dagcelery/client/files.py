@@ -3,7 +3,8 @@
 Such a folder also has ``partitions.json``, the list of its files' names in order. A folder without it is read in the
 order of its files' names, which are numbers then.
 
-One node of a DAG, however deep it is nested, is run as a DAG of its own: its inputs are the parameters.
+`invoke` runs a DAG in this process, with values or with such files. One node of a DAG, however deep it is nested, is
+run as a DAG of its own: its inputs are the parameters.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+from dagcelery.client.lifecycle import Submittable, dag_of, split_static
 from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.submissions import Submittable, dag_of, split_static
 from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import (
     DAG,
@@ -41,6 +42,7 @@ from dagcelery.planner.compile import as_dag, default_of
 from dagcelery.planner.pools import output_serializer
 from dagcelery.settings import Settings
 from dagcelery.text import choices, shown
+from dagcelery.tracebacks import shortened
 
 PARTITIONS: Final = "partitions.json"
 
@@ -349,19 +351,24 @@ class StoreSerializedOutputsInPath:
 Outputs = ReturnDeserializedOutputs | StoreSerializedOutputsInPath
 
 
-def invoke_for(
-    node: Submittable, params: Mapping[str, object], outputs: Outputs, settings: Settings
-) -> Mapping[str, Any]:
-    """Run a DAG or a task in this process, and return its outputs as `outputs` says.
+@shortened
+def invoke(node: Submittable, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
+    """Run a DAG or a task in this process, without Celery and Redis, and return its value.
 
-    Raises what `invoke` does, and InvalidLocation.
+    With `outputs` it returns a mapping of outputs by name instead: to values, or to files that it writes.
+
+    Raises what `submit` raises before it writes, NodeFailed with the original error as its cause, and InvalidLocation.
     """
-    if not isinstance(outputs, ReturnDeserializedOutputs | StoreSerializedOutputsInPath):
+    if not isinstance(outputs, Outputs | None):
         remedy = "give ReturnDeserializedOutputs() or StoreSerializedOutputsInPath('folder')"
         raise InvalidParameters(f"outputs={shown(outputs)}", "does not say what to do with outputs", remedy)
-    node, params, _ = split_static(node, params)
+    node, params, _ = split_static(node, {} if params is None else params)
+    if outputs is None:
+        local_run = LocalRun(node, Settings.from_environment())
+        local_run.run(params)
+        return local_run.result()
     dag = alone(dag_of(node), None)
-    local_run = LocalRun(dag, settings)
+    local_run = LocalRun(dag, Settings.from_environment())
     if isinstance(outputs, StoreSerializedOutputsInPath):
         return _stored(local_run, dag, params, _in_folder(dag, outputs.path))
     local_run.run(params)

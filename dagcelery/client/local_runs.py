@@ -13,22 +13,23 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dagcelery.client import results, submissions
-from dagcelery.client.status import RunState
-from dagcelery.client.submissions import Submittable, plan_of
+from dagcelery.client import following, lifecycle
+from dagcelery.client.lifecycle import Submittable, plan_of
 from dagcelery.engine.hooks import Listener
-from dagcelery.engine.reading import Reader
+from dagcelery.engine.io import Reader
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, Scope, TaskResult
+from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, RunState, Scope, TaskResult
 from dagcelery.worker.process import CeleryProcess
+
+if TYPE_CHECKING:
+    from dagcelery.engine.worker_loop import Engine
 
 _FOR_EVER = 1e10
 """Seconds."""
@@ -100,6 +101,8 @@ class LocalRun:
     """A run that has not begun; it is signed with a key of this process alone, so every codec is allowed."""
 
     def __init__(self, node: Submittable, settings: Settings) -> None:
+        from dagcelery.engine.worker_loop import Engine  # late: a process that submits to workers needs none
+
         self.first = FirstError()
         self._broker = InMemoryBroker()
         self.engine = Engine(
@@ -123,7 +126,7 @@ class LocalRun:
 
         Raises InvalidParameters, SerializationError.
         """
-        sealed = submissions.seal(self._view, params)
+        sealed = lifecycle.seal(self._view, params)
         plan = self.plan
         run = NewRun(self.run_id, plan.name, b"", topology(plan), sealed.values, sealed.lists, sealed.blocks)
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
@@ -135,7 +138,7 @@ class LocalRun:
 
     def result(self) -> Any:
         """Return or raise what came of it."""
-        return results.outcome(self.engine, self.run_id, self._state(), cause=self.first.error)
+        return following.outcome(self.engine, self.run_id, self._state(), cause=self.first.error)
 
     def raise_failure(self) -> None:
         """Raise what failed it, if anything did."""

@@ -28,9 +28,8 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
-from dagcelery.engine.limits import Sender
 from dagcelery.engine.refusals import words
-from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
 from dagcelery.payload import failures

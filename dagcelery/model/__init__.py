@@ -6,6 +6,8 @@ from dagcelery.model.options import (
     Cache,
     DagOptions,
     Retry,
+    Serialize,
+    Serializer,
     TaskOptions,
     Timeout,
     Wait,
@@ -13,7 +15,6 @@ from dagcelery.model.options import (
     exponential,
     static,
 )
-from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,

@@ -23,11 +23,10 @@ from dagcelery.model.nodes import (
     is_name,
     layers,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, checked, words
-from dagcelery.model.rules import READABLE, check_sources
-from dagcelery.model.serializing import check_serializer
+from dagcelery.model.options import DagOptions, TaskOptions, check_serializer, checked, words
 from dagcelery.model.sources import (
     EMPTY,
+    READABLE,
     Choice,
     Each,
     FromNodeOutput,
@@ -35,6 +34,7 @@ from dagcelery.model.sources import (
     Readable,
     Source,
     Splice,
+    check_sources,
     own_items,
     reads,
     splices,

@@ -12,7 +12,7 @@ from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 
 if TYPE_CHECKING:
-    from dagcelery.worker.app_context import AppContext
+    from dagcelery.worker.app import AppContext
 
 
 class EagerClient(Client):

@@ -16,7 +16,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.store.wire import STAGED
 
 from .between import Between
-from .moves import Worker, body, new_run, results, step
+from .moves import begun, body, results, step
 from .proxy import Proxy
 from .server import Server
 
@@ -83,30 +83,16 @@ def test_two_who_keep_a_large_result_at_once_do_not_mix_it(store: Store, task: s
 
 def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     topology = [body([0, 1], step(), step(x="$xs", ms=0.5))]
-    run_id = new_run(store, topology, lists={"$xs": 4})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 4})
     worker.finish(worker.claim(), cached=1)
     worker.finish(claim := worker.claim(ranges={"0.1": 2}), blocks=results(claim), cached=2)
     worker.fail(claim := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(claim, 3), cached=1)
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
     assert store.machine.clear(run_id, [0])
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert (0, 0) not in progress.counts
     assert progress.counts[0, 1].cached == 3
-
-
-def test_a_late_attempt_counts_nothing(store: Store) -> None:
-    run_id = new_run(store, [body([0], step())])
-    worker = Worker(store, run_id)
-    claim = worker.claim()
-    for _ in range(2):
-        worker.finish(claim, cached=1)
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    assert progress.counts[0, 0].cached == 1
 
 
 # -- on Redis ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from celery.bin.worker import worker as celery_worker
 from checkout import ROOT
 from dagcelery.cli.workers import consumed
 from dagcelery.local.cluster import tolerated_queues
-from dagcelery.planner.routing import queue_for
+from dagcelery.planner.plan import queue_for
 
 CONFIG = ROOT / "worker_config"
 UNITS = sorted((CONFIG / "systemd").glob("*.service"))

@@ -54,11 +54,8 @@ def built(body: Callable[..., object]) -> Any:
 
 RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
     "1": (ValueError, "A DAG needs to contain at least one node", lambda: DAG({})),
-    "1 in a body": (ValueError, "A DAG needs to contain at least one node", lambda: built(lambda: None)),
     "2": (ValueError, "'a_b' is not a valid name for a node.*must comply with the regex", lambda: DAG({"a_b": made()})),
     "3": (ValueError, "'_x' is not a valid name for an input", lambda: Task(lambda **k: 1, {"_x": FromParam()})),
-    "3 of an output": (ValueError, "'ä' is not a valid name", lambda: Task(one, {}, {"ä": FromReturnValue()})),
-    "3 of a DAG": (ValueError, "'_x' is not a valid name", lambda: DAG({"a": made()}, {"_x": FromParam()})),
     "4": (TypeError, "is of type 'int'.*use one of.*'FromParam'", lambda: made(x=1)),
     "5": (TypeError, "is of type 'str'.*use one of.*'FromReturnValue'", lambda: Task(one, {}, {"a": "b"})),  # type: ignore[dict-item]
     "6": (TypeError, "cannot be called", lambda: made(z=FromParam())),
@@ -70,11 +67,6 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         lambda: Task(one, {"x": read()}, {"o": FromReturnValue(is_partitioned=True)}, partition_by_input="x"),
     ),
     "10": (ValueError, "'b', which this DAG does not have", lambda: DAG({"a": made()}, {}, {"o": read("b")})),
-    "10 of an output": (
-        ValueError,
-        "output 'no', which node 'a'",
-        lambda: DAG({"a": made()}, {}, {"o": read("a", "no")}),
-    ),
     "11": (
         ValueError,
         "Output 'o' comes from an output of node 'b'. Node 'b' is partitioned",
@@ -86,11 +78,6 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         lambda: DAG({"a": made()}, {}, {"o": read(), "p": read()}),
     ),
     "13": (ValueError, "Error validating input 'x' of node 'b'", lambda: DAG({"b": made(x=read())})),
-    "13 of a parameter": (
-        ValueError,
-        "Error validating input 'x' of node 'b'",
-        lambda: DAG({"b": made(x=FromParam())}),
-    ),
     "14": (
         ValueError,
         "AsPickle.*written with",
@@ -113,17 +100,10 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         lambda: DAG({"a": DAG({"one": made()}, {}, {"out": read("one")}), "b": mapped(read())}),
     ),
     "18": (CyclicDependencyError, "a -> b|b -> a", lambda: DAG({"a": made(x=read("b")), "b": made(x=read("a"))})),
-    "18 of itself": (CyclicDependencyError, "a", lambda: DAG({"a": made(x=read("a"))})),
     "19": (TypeError, "cannot be changed", lambda: made().inputs.__setitem__("x", FromParam())),  # type: ignore[attr-defined]
     "20": (ValueError, "cannot be given by name", lambda: dsl.task(lambda *args: args)),
-    "20 of a DAG": (ValueError, "cannot be given by name", lambda: dsl.DAG(lambda x, /: f(x))),
     "21": (TypeError, "You have invoked the task 'f' with the following arguments", lambda: built(lambda: f(z=1))),
     "22": (ValueError, "Argument 'x' of type 'list' is invalid", lambda: built(lambda: f([1, f(2)]))),
-    "22 of two outputs": (
-        ValueError,
-        "Argument 'x' of type 'tuple' is invalid",
-        lambda: built(lambda: f((f(1), f(2)))),
-    ),
     "23": (
         ValueError,
         r"The following inputs to this node are partitioned: \['x', 'y'\]",
@@ -133,12 +113,6 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
     "25": (ValueError, "over a partition", lambda: built(lambda: f([[f(y) for y in x] for x in f(1)]))),
     "26": (ValueError, "__len_hint__", lambda: built(lambda: f(f(1).__len_hint__))),
     "27": (TypeError, "This DAG returned a value of type int", lambda: built(lambda: (f(1), 5)[1])),
-    "27 of a list": (TypeError, "returned a value of type list", lambda: built(lambda: [f(x) for x in f(1)])),
-    "27 of a parameter": (
-        TypeError,
-        "This DAG returned a value of type FromParam",
-        lambda: built(lambda p: (f(1), p)[1]),
-    ),
     "27 within a mapping": (TypeError, "a value of type str", lambda: built(lambda: {"a": f(1), "b": "c"})),
     "28": (ValueError, r"We are missing: \['x'\]", lambda: invoke(made(x=FromParam()))),
     "29": (TypeError, "serialize the results of this task", lambda: invoke(Task(one, {}, {"a": FromKey("a")}))),

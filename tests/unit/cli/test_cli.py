@@ -20,12 +20,13 @@ from rich.console import Console
 from checkout import TESTS
 from dagcelery.cli import dag, show_run
 from dagcelery.cli.commands import to_json
-from dagcelery.cli.running import bar, chosen, counts, table
+from dagcelery.cli.runs import bar, chosen, counts, table
 from dagcelery.cli.workers import consumed, ended_by_signals, exit_code, stay
 from dagcelery.client import set_default
-from dagcelery.client.status import NodeStatus, RunState, RunStatus, last_word
+from dagcelery.client.status import NodeStatus, RunStatus, last_word
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
+from dagcelery.store.records import RunState
 
 from . import targets
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from dagcelery import RunState
 from dagcelery.cli import dag
-from dagcelery.cli.running import bar, counts
+from dagcelery.cli.runs import bar, counts
 from dagcelery.client import Run
 from dagcelery.client.status import NodeStatus
 from dagcelery.errors import NodeFailed

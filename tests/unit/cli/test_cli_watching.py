@@ -17,10 +17,11 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from dagcelery.cli import dag
-from dagcelery.cli.running import branches, table
+from dagcelery.cli.runs import branches, table
 from dagcelery.client import Run
-from dagcelery.client.status import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunStatus
 from dagcelery.local import Cluster
+from dagcelery.store.records import RunState
 
 from . import targets
 

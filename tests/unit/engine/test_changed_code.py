@@ -16,7 +16,7 @@ from dagcelery.client import lifecycle
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch, CodeUnknown
 from dagcelery.payload import functions
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash
 
 from .worlds import World
 

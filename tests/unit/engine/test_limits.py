@@ -53,19 +53,6 @@ def gives_in() -> str:
     return "all"
 
 
-@task(timeout=Timeout(soft=0.02, hard=0.06))
-async def astubborn() -> None:
-    import asyncio
-
-    for _ in range(2):
-        try:
-            while True:
-                await asyncio.sleep(0.001)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-    spin()
-
-
 @dag
 def all_stubborn(xs: list[int]) -> list[Any]:
     return [stubborn_item(x) for x in xs]

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from queue import Empty, Queue
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from dagcelery.store.records import Lost
 from dagcelery.worker.sender import LINK, WORK
 
 from . import flows
-from .worlds import Message, World, latest, shuffled
+from .worlds import Message, World, shuffled
 
 
 def check(world: World, run_id: str, node: Any, n: int) -> None:
@@ -26,31 +26,7 @@ def check(world: World, run_id: str, node: Any, n: int) -> None:
     assert not [piece for piece, times in Counter(world.committed(run_id)).items() if times > 1]
 
 
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_messages_in_order_give_plain_pythons_result(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle()
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_every_message_may_be_delivered_twice(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle(copies=2)
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_messages_may_be_delivered_in_reverse(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle(latest)
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(60))
 def test_messages_may_be_delivered_in_any_order_and_number_to_any_workers(seed: int) -> None:
     chance = random.Random(seed)
     node = chance.choice(flows.MANY)
@@ -129,14 +105,6 @@ def test_a_message_for_a_queue_where_nothing_waits_is_harmless() -> None:
     world.deliver(Message(WORK, {"run": run_id, "queue": "nobody's"}))
     world.settle()
     check(world, run_id, flows.map_then_gpu, 4)
-
-
-def test_a_deleted_runs_messages_are_harmless() -> None:
-    world = World()
-    run_id = world.submit(flows.map_reduce, n=4)
-    world.store.machine.delete(run_id)
-    world.settle()
-    assert world.store.reader.record(run_id) is None
 
 
 def test_a_queue_that_ran_out_of_items_is_told_when_more_of_them_arrive() -> None:
@@ -246,41 +214,6 @@ def test_a_stale_attempt_changes_nothing() -> None:
     assert [(event.piece, event.attempt) for event in world.events(run_id) if event.kind == "done" and event.piece] == [
         ("0/0", 2)
     ]
-
-
-def test_a_sleeper_that_wakes_before_anybody_has_claimed_its_piece_still_commits() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.machine.sweep(run_id, Lost(["worker0"]), 0.0)
-    wakes.set()
-    sleeper.join()
-    assert world.result(run_id) == 5
-    with pytest.raises(Empty):
-        entered.get_nowait()
-
-
-def test_a_piece_that_is_being_executed_is_given_to_nobody_else() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    first, opens = started(world, world.workers[0], run_id)
-    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}), world.workers[1])
-    opens.set()
-    first.join()
-    with pytest.raises(Empty):
-        entered.get_nowait()
-    assert world.result(run_id) == 5
-
-
-def test_a_run_that_was_ended_meanwhile_still_takes_the_commit_of_a_living_piece() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    first, opens = started(world, world.workers[0], run_id)
-    world.store.machine.end(run_id, "cancelled", "enough")
-    opens.set()
-    first.join()
-    assert world.committed(run_id) == ["0/0"]
-    assert world.store.reader.record(run_id).state == "cancelled"  # type: ignore[union-attr]
 
 
 def test_a_message_that_cannot_be_sent_does_not_cost_the_piece_in_hand(caplog: pytest.LogCaptureFixture) -> None:

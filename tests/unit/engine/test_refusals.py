@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.client import results
+from dagcelery.client import following
 from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import is_refusal, words
 from dagcelery.errors import (
@@ -39,7 +39,7 @@ def test_a_worker_without_the_newest_key_does_what_it_can_read_and_leaves_the_re
     assert world.store.reader.record(run_id).state == "done"  # type: ignore[union-attr]
     reader = world.engine("reader", key="new,old")
     assert not world.store.reader.failures(run_id)
-    assert results.result(reader, run_id, 0) == flows.map_reduce(30)
+    assert following.result(reader, run_id, 0) == flows.map_reduce(30)
 
 
 @task

@@ -15,7 +15,7 @@ from dagcelery import AsPickle, Cache, Retry, dag, task
 from dagcelery.errors import NodeFailed
 from dagcelery.payload.codecs import AsJSON
 
-N = 700
+N = 300
 P = AsPickle()
 
 
@@ -98,17 +98,7 @@ async def a_list_of_a_coroutine(x: int) -> Any:
     return LIST
 
 
-REUSING = [
-    a_list,
-    a_dict,
-    a_box,
-    a_frame,
-    a_bytearray,
-    a_tuple,
-    a_cached_list,
-    a_limited_list,
-    a_list_or_a_number,
-]
+REUSING = [a_list, a_dict, a_box, a_frame, a_bytearray, a_tuple, a_cached_list, a_limited_list, a_list_or_a_number]
 
 
 @task(serializer=P)
@@ -327,16 +317,6 @@ def test_items_that_return_generators_give_lists() -> None:
 
     lists = [[], [[0]], [[0], [1]]]
     assert d.invoke(3) == [lists, lists, lists]
-
-
-def test_a_generator_that_is_kept_for_later_calls_gives_its_list() -> None:
-    made = task(cache=Cache(ttl=60))(changing)
-
-    @dag
-    def d(n: int) -> Any:
-        return gathered(made(n))
-
-    assert d.invoke(4) == d.invoke(4) == [[0], [1], [2], [3]]
 
 
 @pytest.mark.parametrize("make", [undeclared, promised_more])

@@ -11,10 +11,9 @@ import pytest
 import redis
 
 from dagcelery import AsPickle, dag, task
-from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
-from dagcelery.local import Server
+from dagcelery.errors import BadSignature, DeserializationError, NodeFailed, UnknownKey
 from dagcelery.store.keys import key
-from dagcelery.store.redis import store_on_redis
+from dagcelery.store.protocol import Store
 from dagcelery.worker.sender import WORK
 
 from . import flows
@@ -58,17 +57,9 @@ PARAMS: dict[str, Any] = {"x": 3, "xs": [1, 2, 3]}
 
 
 @pytest.fixture
-def raw(server: Server) -> Iterator[redis.Redis]:
+def world(store: Store) -> World:
     exploded.clear()
-    with redis.Redis.from_url(server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def world(server: Server) -> Iterator[World]:
-    store = store_on_redis(server.url)
-    yield World(store)
-    store.close()
+    return World(store)
 
 
 def sealed(raw: redis.Redis, run_id: str) -> Iterator[tuple[str, bytes, bytes]]:
@@ -209,8 +200,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
     assert "refused" in caplog.text
 
 
-def test_an_items_result_that_was_copied_to_another_item_is_refused(server: Server, raw: redis.Redis) -> None:
-    store = store_on_redis(server.url)
+def test_an_items_result_that_was_copied_to_another_item_is_refused(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slots=100)  # so many processes that each claims one item
     run_id = world.submit(flows.squares_of, xs=[1, 2, 3])
     world.settle()
@@ -219,11 +209,9 @@ def test_an_items_result_that_was_copied_to_another_item_is_refused(server: Serv
     raw.hset(name, "1:2:1", raw.hget(name, "2:3:1"))
     with pytest.raises(BadSignature, match="their signature does not fit"):
         world.result(run_id)
-    store.close()
 
 
-def test_a_block_that_was_stretched_over_other_items_is_refused(server: Server, raw: redis.Redis) -> None:
-    store = store_on_redis(server.url)
+def test_a_block_that_was_stretched_over_other_items_is_refused(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slots=100)
     run_id = world.submit(flows.squares_of, xs=[1, 2, 3])
     world.settle()
@@ -233,12 +221,9 @@ def test_a_block_that_was_stretched_over_other_items_is_refused(server: Server, 
     raw.hset(name, "0:3:1", first)
     with pytest.raises(BadSignature):
         world.result(run_id)
-    store.close()
 
 
 def test_results_that_were_removed_are_missed(world: World, raw: redis.Redis) -> None:
-    from dagcelery.errors import DeserializationError
-
     run_id = world.submit(flows.squares_of, xs=[1, 2, 3])
     world.settle()
     raw.delete(key(run_id, "b", "0", "0.0@0:0"))
@@ -276,8 +261,7 @@ def opened_scopes(world: World, raw: redis.Redis) -> str:
 @pytest.mark.parametrize(
     ("part", "value"), [(0, "aaaaaaaaaaaaaaaa"), (1, "0"), (2, "7"), (3, "0")], ids=["parent", "step", "item", "body"]
 )
-def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, server: Server, raw: redis.Redis) -> None:
-    store = store_on_redis(server.url)
+def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, store: Store, raw: redis.Redis) -> None:
     world = World(store, slice_seconds=1e-9)
     run_id = opened_scopes(world, raw)
     for scope, record in raw.hgetall(key(run_id, "sc")).items():
@@ -288,7 +272,6 @@ def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, serv
     assert world.client.record(run_id).state != "done"
     with pytest.raises(BadSignature, match="its record names another"):
         world.result(run_id)
-    store.close()
 
 
 # -- keys -----------------------------------------------------------------------------------------
@@ -308,8 +291,7 @@ def test_a_worker_whose_keys_do_not_fit_refuses_the_plan_and_leaves_the_run_to_o
     assert world.result(run_id) == flows.map_reduce(3)
 
 
-def test_a_key_is_changed_while_runs_go_on(server: Server) -> None:
-    store = store_on_redis(server.url)
+def test_a_key_is_changed_while_runs_go_on(store: Store) -> None:
     old, both, new = (World(store, key=key) for key in ("old", "new,old", "new"))
     begun_with_the_old_key = old.submit(flows.across, n=3)
     for message in old.post.waiting:
@@ -321,4 +303,3 @@ def test_a_key_is_changed_while_runs_go_on(server: Server) -> None:
     assert new.result(begun_with_the_new_key) == flows.across(3)
     with pytest.raises(UnknownKey, match="add it to DAGCELERY_SIGNING_KEY"):
         old.result(begun_with_the_new_key)
-    store.close()

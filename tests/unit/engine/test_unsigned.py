@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -11,28 +10,13 @@ import redis
 from dagcelery import AsPickle, dag, task
 from dagcelery.client import lifecycle
 from dagcelery.errors import BadSignature, CodeUnknown, NotConfigured
-from dagcelery.local import Server
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import World
 
 HERE = "unit.engine.flows"
-
-
-@pytest.fixture
-def store(server: Server) -> Iterator[Store]:
-    store = store_on_redis(server.url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def raw(server: Server) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 @pytest.mark.parametrize("allowed", [HERE, "unit"])

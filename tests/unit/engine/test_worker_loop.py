@@ -57,8 +57,7 @@ def test_runs_take_turns_when_their_messages_are_short() -> None:
 
 
 def _is_done(world: World, run_id: str) -> bool:
-    record = world.store.reader.record(run_id)
-    return record is not None and record.state == "done"
+    return world.store.reader.record(run_id).state == "done"
 
 
 def test_a_message_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
@@ -104,36 +103,23 @@ def known_as(worker: Engine, world: World, run_id: str, step: str, seconds: floa
     worker.durations.add(program.clock_key(0, index), seconds)
 
 
-def test_before_a_piece_that_is_not_known_to_be_short_others_are_told_of_what_is_ready() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=LONG)
-    told: list[int] = []
-    hold["now"] = lambda: told.append(len(world.post.sent))
-    world.submit(held_map, xs=[1, 2, 3, 4])
-    del world.post.sent[:]
-    world.deliver(world.post.waiting.pop())
-    assert told[0] > 0
-
-
-def test_before_a_piece_that_is_known_to_be_long_others_are_told() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=0.5)
-    told: list[int] = []
-    hold["now"] = lambda: told.append(len(world.post.sent))
-    run_id = world.submit(held_map, xs=[1, 2, 3, 4])
-    known_as(world.workers[0], world, run_id, "held", 0.6)
-    del world.post.sent[:]
-    world.deliver(world.post.waiting.pop())
-    assert told[0] > 0
-
-
-def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=LONG)
+@pytest.mark.parametrize(
+    ("seconds", "handoff", "is_told"),
+    [(None, LONG, True), (0.6, 0.5, True), (0.001, LONG, False)],
+    ids=["unknown", "long", "short"],
+)
+def test_before_a_piece_others_are_told_of_what_is_ready_unless_it_is_known_to_be_short(
+    seconds: float | None, handoff: float, is_told: bool
+) -> None:
+    world = World(workers=1, slots=4, handoff_seconds=handoff)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     run_id = world.submit(held_map, xs=list(range(100)))
-    known_as(world.workers[0], world, run_id, "held", 0.001)
+    if seconds is not None:
+        known_as(world.workers[0], world, run_id, "held", seconds)
     del world.post.sent[:]
     world.deliver(world.post.waiting.pop())
-    assert told == [0] * 100
+    assert told[0] > 0 if is_told else told == [0] * 100
 
 
 def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None:

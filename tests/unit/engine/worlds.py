@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
-from dagcelery.client import new_run, plan_of, results
+from dagcelery.client import following, new_run, plan_of
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
@@ -158,7 +158,7 @@ class World:
 
     def result(self, run_id: str) -> Any:
         """What a run gave back, as a process sees it that has only the store."""
-        return results.result(self.engine("reader"), run_id, 0)
+        return following.result(self.engine("reader"), run_id, 0)
 
     def events(self, run_id: str) -> Sequence[Event]:
         """All that the run's stream tells."""

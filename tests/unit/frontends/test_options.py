@@ -64,17 +64,6 @@ def test_a_taint_a_queue_and_a_name_are_said_where_the_task_is() -> None:
     assert build(d).nodes["fit"].options == TaskOptions(taints=("gpu",), name="fit")
 
 
-def test_several_taints_are_kept() -> None:
-    assert task(taint=("gpu", "large"))(lambda: 1).__dag__().nodes["lambda"].options == TaskOptions(
-        taints=("gpu", "large")
-    )
-
-
-def test_a_queue_and_a_taint_exclude_each_other() -> None:
-    with pytest.raises(InvalidDag, match=r"queue='big'.*taint='gpu'"):
-        task(queue="big", taint="gpu")
-
-
 def test_options_for_one_use_leave_the_task_as_it_is() -> None:
     @dag
     def d(x: int) -> int:
@@ -156,40 +145,6 @@ def test_static_parameters_have_their_values_while_the_dag_is_built() -> None:
     assert list(build(cross_validated, folds=3).nodes) == ["add", "add-2", "add-3"]
     assert list(build(cross_validated).inputs) == ["x"]
     assert cross_validated.invoke(1, folds=3) == cross_validated(1, folds=3) == [1, 2, 3]
-
-
-def test_a_dag_is_built_once_for_each_static_value() -> None:
-    assert build(cross_validated, folds=3) is build(cross_validated, folds=3)
-    assert build(cross_validated, folds=3) is not build(cross_validated, folds=2)
-
-
-def test_true_and_one_are_two_static_values() -> None:
-    assert build(cross_validated, folds=True) is not build(cross_validated, folds=1)
-
-
-def test_static_values_that_cannot_be_looked_up_are_built_anew() -> None:
-    @dag(static="sizes")
-    def d(sizes: list[int]) -> Any:
-        return [same(size) for size in sizes]
-
-    assert d.invoke([1, 2]) == [1, 2]
-
-
-def test_a_nested_dag_takes_its_static_value_from_the_call() -> None:
-    @dag
-    def d(x: int) -> Any:
-        return cross_validated(x, folds=3)
-
-    assert d.invoke(1) == [1, 2, 3]
-
-
-def test_recursion_over_a_static_parameter_ends() -> None:
-    assert _times.invoke(3, 2) == 2 + 30
-
-
-@dag(static="n")
-def _times(n: int, x: int) -> int:
-    return same(x) if n == 0 else _times(n - 1, add(x))
 
 
 def test_an_output_is_no_static_value() -> None:

@@ -125,19 +125,6 @@ def test_list_of_an_output_goes_through_it() -> None:
     assert build(d).nodes["numbers"].outputs == {"return_value": FromReturnValue(is_partitioned=True)}
 
 
-def test_an_output_hidden_in_an_object_is_found() -> None:
-    class Holder:
-        def __init__(self, held: object) -> None:
-            self.held = held
-
-    @dag
-    def d(n: int) -> Any:
-        return same(Holder(square(n)))
-
-    with pytest.raises(InvalidDag, match="in a Holder"):
-        build(d)
-
-
 def test_an_output_of_the_outer_body_does_not_slip_into_the_inner_one() -> None:
     @dag
     def outer(n: int) -> Any:

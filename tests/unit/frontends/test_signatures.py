@@ -438,7 +438,7 @@ def test_whatever_python_calls_a_name_is_a_name(name: str) -> None:
 
 
 def test_threads_read_sources_side_by_side() -> None:
-    source = "def f(x):\n" + "".join(f"    x = [[({number}, x)], {{'a': lambda y: (y, x)}}]\n" for number in range(300))
+    source = "def f(x):\n" + "".join(f"    x = [[({number}, x)], {{'a': lambda y: (y, x)}}]\n" for number in range(150))
     with ThreadPoolExecutor(8) as threads:
-        trees = list(threads.map(lambda _: parsed(source), range(40)))
+        trees = list(threads.map(lambda _: parsed(source), range(24)))
     assert {len(tree.body) for tree in trees} == {1}

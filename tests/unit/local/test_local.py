@@ -277,11 +277,34 @@ def test_a_worker_that_cannot_start_is_an_error_with_its_output(server: Server) 
         pass
 
 
-def test_a_log_gets_the_workers_output(tmp_path: Path) -> None:
+ENDING = """
+import atexit, os
+from celery import signals
+
+def write(line):
+    os.write(1, line)
+
+signals.worker_process_shutdown.connect(lambda **_: write(b"a child has ended\\n"), weak=False)
+signals.worker_shutdown.connect(lambda **_: write(b"the worker has ended\\n"), weak=False)
+atexit.register(write, b"the process has ended\\n")
+"""
+
+
+def test_a_log_gets_the_workers_output_until_what_users_do_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "worker.log"
-    with cluster(workers=1, log=str(log), log_level="INFO", events=True):
-        pass
-    assert "ready." in log.read_text()
+    (tmp_path / "ending.py").write_text(ENDING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with cluster(workers=2, log=str(log), log_level="INFO", events=True, modules="ending") as local:
+        (worker,) = local.workers
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if line.endswith(("ready.", "has ended"))][1:] == [
+        *["a child has ended"] * 2,
+        "the worker has ended",
+        "the process has ended",
+    ]
+    assert worker.exit_code == 0
 
 
 def test_a_worker_that_never_gets_ready_is_given_up() -> None:

@@ -134,12 +134,6 @@ def test_serializers_with_the_same_options_are_equal() -> None:
     assert len({AsPickle(), AsPickle(), AsJSON()}) == 2
 
 
-def test_pickle_carries_functions_and_classes_of_scripts() -> None:
-    codec = codec_for(AsPickle())
-    factor = 3
-    assert codec.load(codec.dump(lambda x: x * factor))(2) == 6
-
-
 def test_what_cannot_be_pickled_is_refused_with_its_cause() -> None:
     with pytest.raises(SerializationError, match="the result: cannot be pickled") as caught:
         codec_for(AsPickle()).dump(threading.Lock(), "the result")

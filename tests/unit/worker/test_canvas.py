@@ -17,13 +17,7 @@ from unit.engine.worlds import World, celery_app
 
 
 def canvas_of(
-    node: Any,
-    step: str,
-    *,
-    items: int = -1,
-    slots: int = 4,
-    backend: str = "redis://127.0.0.1:1/0",
-    scope: str = ROOT,
+    node: Any, step: str, *, items: int = -1, slots: int = 4, backend: str = "redis://127.0.0.1:1/0", scope: str = ROOT
 ) -> Signature:
     """The canvas that one step of a DAG becomes when it is opened."""
     plan = plan_of(node)

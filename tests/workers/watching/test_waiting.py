@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,11 @@ def test_an_event_loop_is_told_of_failures_and_of_time_that_is_over(tmp_path: Pa
 
 
 def test_whoever_waits_notices_a_deadline_that_no_worker_sees() -> None:
-    run = stranded.options(deadline=0.5).submit(n=1)
-    assert run.wait(SECONDS) is RunState.TIMED_OUT
-    again = stranded.options(deadline=0.5).submit(n=1)
-    assert list(again.events())[-1].state == "timed_out"
+    run, again = (stranded.options(deadline=0.5).submit(n=1) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        last = pool.submit(lambda: list(again.events())[-1].state)
+        assert run.wait(SECONDS) is RunState.TIMED_OUT
+        assert last.result(SECONDS) == "timed_out"
 
 
 def test_an_unknown_run_is_not_waited_for() -> None:

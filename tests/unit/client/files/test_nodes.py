@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import msgpack
 import pytest
 from click.testing import CliRunner, Result
 
-from checkout import TESTS
 from dagcelery.cli import dag as program
 from dagcelery.client import invoke_with_locations
 from dagcelery.errors import DeserializationError, InvalidLocation, InvalidParameters, NodeFailed
@@ -92,10 +89,6 @@ def test_a_folder_is_a_list_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert found == list(range(12))
     (folder / "partitions.json").write_text('["3", "1"]')
     assert invoke_with_locations(words.numbers_of, inputs={"xs": folder}) == [3, 1]
-
-
-def test_a_default_need_not_be_given(tmp_path: Path) -> None:
-    assert invoke_with_locations(words.power, {"x": 3}) == 9
 
 
 def test_a_whole_dag_takes_files_too(tmp_path: Path) -> None:
@@ -286,12 +279,3 @@ def test_a_pair_without_a_name_or_a_file_is_no_command_line(cli: Cli, pairs: lis
 def test_an_input_is_given_once(cli: Cli) -> None:
     result = cli("invoke", f"{HERE}:greet", "--input", "name=a", "--input", "name=b")
     assert (result.exit_code, "given twice" in result.stderr) == (2, True)
-
-
-def test_a_process_of_its_own_does_the_same(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dagcelery.cli", "invoke", f"{HERE}:greet", "--node-name", "greeting"]
-    done = subprocess.run(
-        [*command, "-p", "name=Ada", "--output", f"return_value={tmp_path}/out"], cwd=TESTS, timeout=60, check=True
-    )
-    assert done.returncode == 0
-    assert (tmp_path / "out").read_text() == '"hello, Ada"'

@@ -109,23 +109,3 @@ def test_an_async_entrypoint_is_awaited() -> None:
             return x + 1
 
     assert Waiting().invoke(1) == [2, 3]
-
-
-def test_a_workflow_that_is_run_in_a_running_task_is_a_run_of_its_own() -> None:
-    @task
-    def increased(x: int) -> int:
-        return x + 1
-
-    @task
-    def doubled(x: int) -> int:
-        return 2 * increased(x)
-
-    class Inner(Workflow):
-        def entrypoint(self, x: int) -> int:
-            return doubled(x)
-
-    @task(dynamic=True)
-    def outer(x: int) -> int:
-        return increased(Inner().invoke(x))
-
-    assert outer.invoke(1) == 5

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dagcelery import AsArrow, AsParquet
 from dagcelery.errors import DeserializationError, PayloadTooLarge, SerializationError
 from dagcelery.payload.codecs import codec_for
+from dagcelery.payload.formats import is_same
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.refusals import is_same
 
 from .files import broken, carried, damaged, patient, peak_of_writing, read, read_or_refuse, written
 
