@@ -75,6 +75,8 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
+_REFUSALS_A_SECOND = 20
+
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
@@ -107,7 +109,7 @@ class WorkerLoop:
             more = time.perf_counter() < self._until
             claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
             if not more:  # the message's time is over: hand on what is ready
-                self._tell()
+                self._tell(is_leaving=True)
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -248,11 +250,12 @@ class WorkerLoop:
         return response.claim
 
     # -- telling others ---------------------------------------------------------------------------
-    def _tell(self) -> None:
+    def _tell(self, *, is_leaving: bool = False) -> None:
         """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as wake-ups."""
         with self._lock:
             self._told_at = time.perf_counter()
-            count = self._store.machine.wake_ups(self._run, self._queue, self._engine.sender.slots(self._queue))
+            slots = self._engine.sender.slots(self._queue)
+            count = self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving)
             if not count:
                 return
             fanouts, self._fanouts = self._fanouts, []
@@ -304,6 +307,7 @@ class Engine(RunControl):
         self.watch = Watchdog(settings.handoff_seconds)
         self._worker_id = worker_id
         self._calls = itertools.count(1)
+        self._refused: list[float] = []
 
     @property
     def owner(self) -> str:
@@ -360,10 +364,20 @@ class Engine(RunControl):
         says what is lacking; None: the store knows.
         """
         if error is not None:
-            self.say_refused(run_id, error, view.address(claim.scope, claim.step) if view and claim else "")
-        patience = self.settings.dead_seconds
-        others = other_consumers(self.store.fleet, queue, self._worker_id, patience)
+            is_known = view and claim and view.program.knows(claim.scope.body)
+            address = view.address(claim.scope, claim.step) if view and claim and is_known else ""
+            self.say_refused(run_id, error, address)
+        others = other_consumers(self.store.fleet, queue, self._worker_id, self.settings.dead_seconds)
         why = words(error) if error is not None else ""
-        if self.store.machine.refuse(run_id, queue, self.owner, others, patience, why, claim):
+        if self.store.machine.refuse(run_id, queue, self.owner, others if self._may_send() else (), why, claim):
             with losing_messages(run_id):
                 self.sender.wake_up(run_id, queue, 1)
+
+    def _may_send(self) -> bool:
+        """Return whether one more message may be sent that this process has refused: not very many in a second."""
+        now = time.monotonic()
+        self._refused = [at for at in self._refused if at > now - 1.0]
+        if len(self._refused) >= _REFUSALS_A_SECOND:
+            return False
+        self._refused.append(now)
+        return True

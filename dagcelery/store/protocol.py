@@ -120,7 +120,6 @@ class RunMachine(Protocol):
         queue: str,
         owner: str,
         others: Sequence[str],
-        wait_seconds: float,
         why: str = "",
         claim: Claim | None = None,
     ) -> bool:
@@ -128,8 +127,8 @@ class RunMachine(Protocol):
 
         `why` says what this worker lacks for that piece or, without one, for reading the run: for a minute it is given
         no other piece of that step, and as long as it lives the status says so. True if the message that brought it
-        here is to be sent again: one of the others may do some of what is ready, and has not had about ten chances
-        within `wait_seconds`. Otherwise the sweep sends.
+        here is to be sent again: one of the others may do some of what is ready, and has not had some chances already.
+        Otherwise the next worker that leaves the run sends, or the sweep.
         """
 
     def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
@@ -138,8 +137,11 @@ class RunMachine(Protocol):
     def unblock(self, run_id: str, step: str) -> Response:
         """Make a blocked step, "scope/step", ready before its time."""
 
-    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
-        """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to."""
+    def wake_ups(self, run_id: str, queue: str, slots: int, *, is_leaving: bool = False) -> int:
+        """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to.
+
+        `is_leaving` is a process that is about to leave the run; if something was refused, messages may not arrive.
+        """
 
     def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:
         """Give back lost claims, name the queues whose ready work needs a wake-up, and end a run past its deadline.

@@ -290,11 +290,10 @@ class MachineAdapter:
         queue: str,
         owner: str,
         others: Sequence[str],
-        wait_seconds: float,
         why: str = "",
         claim: Claim | None = None,
     ) -> bool:
-        about: dict[str, Any] = {"queue": queue, "owner": owner, "others": list(others)[:_OTHERS], "wait": wait_seconds}
+        about: dict[str, Any] = {"queue": queue, "owner": owner, "others": list(others)[:_OTHERS]}
         about |= {"why": why[:_WHY_CHARACTERS]} if why else {}
         about |= wire.piece(claim) if claim else {}
         return bool(json.loads(self._run("refuse", run_id, about)[0]).get("again"))
@@ -305,8 +304,9 @@ class MachineAdapter:
     def unblock(self, run_id: str, step: str) -> Response:
         return self._call("unblock", run_id, {"step": step})
 
-    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
+    def wake_ups(self, run_id: str, queue: str, slots: int, *, is_leaving: bool = False) -> int:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
+        request |= {"leaving": True} if is_leaving else {}
         return int(json.loads(self._run("wake_ups", run_id, request)[0])["wake_ups"])
 
     def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:

@@ -127,8 +127,10 @@ def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> Looked:
 def sweep_all(app_context: AppContext) -> Looked:
     """Look at every active run, whenever it was looked at last, and send a message for all that is ready."""
     looked, began, lost = Looked(), time.monotonic(), _lost(app_context)
-    while runs := app_context.store.fleet.due(_MOST_RUNS, time.monotonic() - began):
-        _sweep(app_context, runs, lost, looked, is_fresh=True)
+    seen: set[str] = set()
+    while runs := set(app_context.store.fleet.due(_MOST_RUNS, time.monotonic() - began)) - seen:
+        seen |= runs
+        _sweep(app_context, sorted(runs), lost, looked, is_fresh=True)
     sweep_files(app_context.engine)
     return looked
 

@@ -26,9 +26,9 @@ def new(store: Store, run_id: str) -> Worker:
     return Worker(store, run_id, f"{NEW}:1")
 
 
-def refuse(worker: Worker, claim: Claim | None = None, *others: str, why: str = WHY, wait: float = 60) -> bool:
+def refuse(worker: Worker, claim: Claim | None = None, *others: str, why: str = WHY) -> bool:
     """Leave a claim, or with a reason and no claim the run, or without both what is ready, to the others."""
-    return worker.store.machine.refuse(worker.run_id, worker.queue, worker.owner, others, wait, why, claim)
+    return worker.store.machine.refuse(worker.run_id, worker.queue, worker.owner, others, why, claim)
 
 
 def alive(**since: float | None) -> Lost:
@@ -118,19 +118,35 @@ def test_the_message_is_sent_again_if_another_worker_may_do_something(
     assert refuse(worker, None, *others, why="") is expected
 
 
-def test_it_is_sent_again_a_few_times_until_something_happens(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(), step())])
+def test_it_is_sent_again_a_few_times_until_another_worker_may_be_free(store: Store) -> None:
+    run_id = new_run(store, [body([0, 1, 2], step(), step(), step())])
     worker = old(store, run_id)
-    refuse(worker)
+    refuse(worker, worker.claim())
 
     def times() -> int:
         return sum(refuse(worker, None, NEW, why="") for _ in range(100))
 
-    assert 10 <= times() < 20
+    few = times()
+    assert 1 < few < 20
     assert times() == 0
-    assert refuse(worker, None, NEW, why="", wait=1e-9), "its time is over"
+    claim = new(store, run_id).claim()
+    assert times() == few, "the first ready step is another one"
+    new(store, run_id).finish(claim)
+    assert times() == 0
+    store.machine.sweep(run_id, Lost(), 60)
+    assert times() == few
+
+
+def test_a_worker_that_leaves_a_run_sends_a_message_though_others_seem_to_be_under_way(store: Store) -> None:
+    run_id = new_run(store, [body([0, 1], step(), step())])
+    refuse(old(store, run_id), old(store, run_id).claim())
+    assert store.machine.wake_ups(run_id, "cpu", 2) == 2
+    assert old(store, run_id).ask(arrived=True).claim is not None
+    assert old(store, run_id).ask(arrived=True).is_left
+    assert store.machine.wake_ups(run_id, "cpu", 2) == 0
+    assert store.machine.wake_ups(run_id, "cpu", 2, is_leaving=True) == 1
     new(store, run_id).claim()
-    assert times() > 9, "the first ready step is another one"
+    assert store.machine.wake_ups(run_id, "cpu", 2, is_leaving=True) == 0, "nothing is ready"
 
 
 def test_a_message_that_brought_the_wrong_worker_still_counts_as_under_way(store: Store) -> None:
@@ -190,7 +206,7 @@ def test_a_worker_that_can_read_the_run_after_all_has_not_refused_it(store: Stor
 def test_refusals_are_bounded(store: Store) -> None:
     run_id = new_run(store, chain(1))
     for number in range(1_001):
-        store.machine.refuse(run_id, "cpu", f"worker-{number}:1", [], 60, "x" * 10_000)
+        store.machine.refuse(run_id, "cpu", f"worker-{number}:1", [], "x" * 10_000)
     (left,) = store.reader.outstanding(run_id).refused
     assert left.why == "x" * 500
 
@@ -215,11 +231,11 @@ def test_the_back_off_does_not_double_while_workers_that_may_not_take_the_messag
     run_id = new_run(store, chain(1))
     both = alive(old=1.0, new=1.0)
     assert woken(store, run_id, both, 0.05) == ["cpu"]
-    refuse(old(store, run_id), old(store, run_id).claim(), NEW, wait=0.05)
+    refuse(old(store, run_id), old(store, run_id).claim(), NEW)
     for _ in range(4):
         time.sleep(0.06)
         assert woken(store, run_id, both, 0.05) == ["cpu"]
-        refuse(old(store, run_id), None, NEW, why="", wait=0.05)
+        refuse(old(store, run_id), None, NEW, why="")
 
 
 def test_a_fresh_sweep_names_every_queue_with_ready_work(store: Store) -> None:

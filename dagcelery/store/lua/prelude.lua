@@ -3,7 +3,7 @@
 --
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
---                                              | refused: no is in use; re:<queue> a refused message: first ready step, how many since when, the last; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
+--                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
 --                                              | clearing: "token [steps]" of the process that clears steps; clear_at: the call it is at; generation: how often parts of it were cleared
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan

@@ -3,7 +3,7 @@
 -- here is to be sent again: if another worker may do some of this, and not for ever while that one is busy. A worker that
 -- dies before this call leaves its claim to the sweep, which also sends what one leaves unsent that dies after it;
 -- repeated, it gives back nothing more.
--- request: owner, queue, others [other live workers of the queue], wait (seconds); why, if this is news; and the claim, if
+-- request: owner, queue, others [other live workers of the queue]; why, if this is news; and the claim, if
 -- there is one: scope, step, lo, hi, attempt. Without it, it is the whole run that the worker may not read.
 if not state then return reply({}) end
 local worker, no, queue = string.match(req.owner, '^[^:]*'), key('no'), req.queue
@@ -37,11 +37,11 @@ local function may_do(other) -- of what is ready, something
   return false
 end
 
-local function is_sent_again() -- a few times until something happens at the first ready step, or the time is over
-  local member, times, since = string.match(call('HGET', R, 're:' .. queue) or '', '^(%S+) (%d+) (%S+)')
-  if member ~= ready[1] or now - tonumber(since) > req.wait then times, since = 0, moment end
-  call('HSET', R, 're:' .. queue, table.concat({ ready[1], times + 1, since, moment }, ' '))
-  return tonumber(times) < 10 + 2 * #req.others
+local function is_sent_again() -- a few times until another step is first, a worker leaves the run, or a sweep sends one
+  local member, times = string.match(call('HGET', R, 're:' .. queue) or '', '^(%S+) (%d+)')
+  if member ~= ready[1] then times = 0 end
+  call('HSET', R, 're:' .. queue, table.concat({ ready[1], times + 1, moment }, ' '))
+  return tonumber(times) < 4 + 2 * #req.others
 end
 
 local name = req.attempt and give_back() or ''

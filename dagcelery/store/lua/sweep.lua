@@ -169,6 +169,7 @@ local function due_wake_ups()
       if not is_fresh then at, wait = next_wake_up(queue, seen) end
       if now >= at then
         call('HSET', R, 'h:' .. queue, string.format('%.6f', now + wait), 'hw:' .. queue, wait)
+        if seen[3] then call('HDEL', R, 're:' .. queue) end
         wake_ups[#wake_ups + 1] = queue
       end
     end

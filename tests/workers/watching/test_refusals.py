@@ -35,7 +35,7 @@ def refused(store: Store, run_id: str, number: int, why: str, *, is_claimed: boo
     """A worker refuses the run's only piece, or the run."""
     owner = f"boot-{number}:1"
     claim = store.machine.claim(run_id, ClaimRequest("celery", owner, owner)).claim if is_claimed else None
-    store.machine.refuse(run_id, "celery", owner, [], 60, why, claim)
+    store.machine.refuse(run_id, "celery", owner, [], why, claim)
 
 
 @pytest.mark.parametrize(
