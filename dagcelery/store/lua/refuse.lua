@@ -37,18 +37,20 @@ local function may_do(other) -- of what is ready, something
   return false
 end
 
-local function is_sent_again() -- a few times until another step is first, a worker leaves the run, or a sweep sends one
-  local member, times = string.match(call('HGET', R, 're:' .. queue) or '', '^(%S+) (%d+)')
-  if member ~= ready[1] then times = 0 end
+local function count_message() -- until another step is first, a worker leaves the run, or the sweep sends one
+  local first, times = string.match(call('HGET', R, 're:' .. queue) or '', '^(%S+) (%d+)')
+  if first ~= ready[1] then times = 0 end
   call('HSET', R, 're:' .. queue, table.concat({ ready[1], times + 1, moment }, ' '))
-  return tonumber(times) < 4 + 2 * #req.others
+  return tonumber(times)
 end
 
 local name = req.attempt and give_back() or ''
 if req.why then remember(name) end
 if not held and (is_active() or hook == queue) then ready = call('ZRANGE', key('r', queue), 0, 99) end
 if ready[#ready] == '' then ready[#ready] = nil end
-for _, other in ipairs(ready[1] and req.others or {}) do
-  if may_do(other) then return reply({ again = is_sent_again() or nil }) end
+if not ready[1] then return reply({}) end
+local times = count_message()
+for _, other in ipairs(times < 4 + 2 * #req.others and req.others or {}) do
+  if may_do(other) then return reply({ again = true }) end
 end
 return reply({})

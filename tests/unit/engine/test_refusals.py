@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import random
+from collections.abc import Collection
+from typing import Any
 
 import pytest
 
 from dagcelery import AsPickle, dag, task
 from dagcelery.client import following
+from dagcelery.engine import worker_loop
 from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import is_refusal, words
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import (
     BadSignature,
     CodeMismatch,
@@ -22,6 +27,8 @@ from dagcelery.errors import (
     StoreUnavailable,
     UnknownKey,
 )
+from dagcelery.planner.plan import FunctionSpec
+from dagcelery.store.records import Lost
 
 from . import flows
 from .worlds import World, shuffled
@@ -147,3 +154,69 @@ PROGRAM._lacks_codecs = False
 )
 def test_what_is_wrong_for_every_worker_is_a_failure(error: BaseException) -> None:
     assert not is_refusal(PROGRAM, error)
+
+
+# -- old workers beside a new one ------------------------------------------------------------------
+class Lacking(Program):
+    """A program in a process that does not have some functions."""
+
+    names: Collection[str] = ()
+
+    def _loaded(self, spec: FunctionSpec) -> Any:
+        if spec.qualname in self.names:
+            raise FunctionNotFound(spec.module, spec.qualname, f"it has no '{spec.qualname}' here")
+        return super()._loaded(spec)
+
+
+def old_worker(world: World, name: str, lacks: Collection[str]) -> Engine:
+    """A worker that lacks these functions."""
+    engine = world.engine(name)
+    read = engine._program
+
+    def program(run_id: str) -> tuple[Program, str]:
+        made, key = read(run_id)
+        made.__class__ = type("LackingSome", (Lacking,), {"names": lacks})
+        return made, key
+
+    engine._program = program  # type: ignore[method-assign]
+    return engine
+
+
+def alive(world: World) -> Lost:
+    """What a sweep knows of the workers that live."""
+    words = world.store.fleet.workers()
+    since = {name: word["since"] for name, word in words.items()}
+    return Lost(alive={name: (word["at"] + 1, None) for name, word in words.items()}, since=since)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_that_only_old_workers_have_seen_goes_on_at_once_when_a_new_one_comes(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_loop, "_REFUSALS_A_SECOND", 1_000)  # here a second is long
+    chance = random.Random(seed)
+    node, n = chance.choice(flows.MANY), chance.choice([0, 1, 3, 9])
+    world = World(workers=0, slots=chance.randint(1, 4), slice_seconds=chance.choice([1e-9, 0.4]))
+    queues = ["celery", "gpu", "ssd"]
+    run_id = world.submit(node, n=n)
+    specs = world.client.view(run_id).program.function_specs
+    names = [spec.qualname for spec in specs]
+    for number in range(chance.randint(1, 3)):
+        lacks = chance.sample(names, chance.randint(1, len(names)))
+        world.workers.append(old_worker(world, f"old{number}", lacks))
+        world.store.fleet.heartbeat(f"old{number}", queues, 1)
+    for _ in range(3):
+        world.settle(shuffled(seed), copies=chance.choice([1, 2]))
+        for queue in queues:  # each of them hears of what is ready
+            world.post.wake_up(run_id, queue, 2 * len(world.workers))
+        world.store.machine.sweep(run_id, alive(world), 60)
+    world.settle()
+    assert not world.store.reader.failures(run_id)
+    world.workers.append(world.engine("new"))
+    world.store.fleet.heartbeat("new", queues, 1)
+    for _ in range(3):  # one for each queue that a step changes to
+        for queue in world.store.machine.sweep(run_id, alive(world), 60).wake_ups:
+            world.post.wake_up(run_id, queue, 1)
+        world.settle(shuffled(seed))
+    assert world.result(run_id) == node(n)
+    assert len(world.committed(run_id)) == len(set(world.committed(run_id)))
