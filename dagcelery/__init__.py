@@ -75,7 +75,7 @@ _HOMES = {
     "frontends.stages": "DiskCacheStage Pipeline RedisStage Stage stage",
     "frontends.workflow": "Workflow register_definition",
     "client": "Client Run RunSummary aruns asubmit attach invoke runs submit",
-    "client.files": "ReturnDeserializedOutputs StoreSerializedOutputsInPath",
+    "client.local_runs": "ReturnDeserializedOutputs StoreSerializedOutputsInPath",
     "model": "Cache DAG FromKey FromNodeOutput FromParam FromProperty FromReturnValue Retry Serialize Serializer "
     "Task Timeout Wait exponential static",
     "model.schedules": "Schedule",

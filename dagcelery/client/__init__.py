@@ -1,15 +1,14 @@
 """Submit a DAG and hold a Run; or invoke it right here."""
 
-from dagcelery.client.files import (
-    OutputFile,
-    PartitionedOutput,
+from dagcelery.client.files import OutputFile, PartitionedOutput
+from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
+from dagcelery.client.local_runs import (
     ReturnDeserializedOutputs,
     StoreSerializedOutputsInPath,
     found_at,
     invoke,
     invoke_with_locations,
 )
-from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
 from dagcelery.client.run import (
     Client,
     Run,

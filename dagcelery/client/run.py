@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client import following, lifecycle
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
-from dagcelery.client.local_runs import LocalRun
 from dagcelery.client.status import RunStatus, run_status
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
@@ -34,6 +33,7 @@ from dagcelery.tracebacks import Shortened, shortened
 if TYPE_CHECKING:
     from celery import Celery
 
+    from dagcelery.client.local_runs import LocalRun
     from dagcelery.worker.app import AppContext
 
 R_co = TypeVar("R_co", covariant=True)
@@ -302,6 +302,8 @@ class Client:
         return Run(lifecycle.start(control, run, key), client=self)
 
     def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
+        from dagcelery.client.local_runs import LocalRun  # late: most clients leave their runs to workers
+
         local_run = LocalRun(node, self.settings)
         local_run.run(params)
         if propagate and local_run.first.error is not None:

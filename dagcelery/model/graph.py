@@ -23,7 +23,7 @@ from dagcelery.model.nodes import (
     is_name,
     layers,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, check_serializer, checked, words
+from dagcelery.model.options import DagOptions, TaskOptions, checked, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -34,6 +34,7 @@ from dagcelery.model.sources import (
     Readable,
     Source,
     Splice,
+    check_serializer,
     check_sources,
     own_items,
     reads,

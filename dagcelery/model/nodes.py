@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
-from dagcelery.model.options import Serialize, Serializer
-from dagcelery.model.sources import Path, PathStep
+from dagcelery.model.sources import Path, PathStep, Serialize, Serializer
 from dagcelery.signatures import Unread, hint_at
 from dagcelery.text import constructor_repr, shown
 

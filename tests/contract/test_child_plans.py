@@ -107,16 +107,6 @@ def test_of_two_attempts_one_delegates(store: Store) -> None:
     assert plan == (found.id, b"fast")
 
 
-def test_a_worker_that_dies_before_it_delegates_leaves_nothing_that_counts(store: Store) -> None:
-    run_id = new_run(store, GROWING)
-    dying, other = Worker(store, run_id, "worker-d:1"), Worker(store, run_id, "worker-o:1")
-    dying.claim()
-    store.machine.number(run_id, 5)  # it had asked for numbers, and died
-    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
-    assert grow(other, other.claim(), *PAIR).state == "committed"
-    assert other.claim().scope.body == 6
-
-
 def test_a_call_that_is_repeated_delegates_once(store: Store) -> None:
     run_id, worker = begun(store, GROWING)
     claim = worker.claim()

@@ -12,6 +12,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
@@ -31,7 +32,6 @@ from .moves import (
     state_after,
     step,
 )
-from .server import Server
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
 
@@ -320,7 +320,7 @@ def replace_owner_of(play: Cleared, owner: str) -> Worker:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_clear_alike(redis_store: Store, seed: int) -> None:
     on_redis = Cleared(redis_store, random.Random(seed))
     assert on_redis.play() == Cleared(store_in_process(), random.Random(seed)).play()

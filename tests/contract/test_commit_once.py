@@ -160,28 +160,6 @@ def test_the_first_failure_is_the_runs(store: Store) -> None:
     assert store.reader.failures(run_id) == {"0/0": b"one", "0/1": b"two"}
 
 
-def test_each_verb_answers_a_repeated_call_as_before(store: Store) -> None:
-    run_id, worker = begun(store, FAN, lists={"$xs": 20})
-    want = worker.want(ranges={"0.0": 5})
-    first = store.machine.claim(run_id, want)
-    once = picture(store, run_id)
-    assert store.machine.claim(run_id, want) == first
-    assert picture(store, run_id) == once, "the cursor moved once"
-    claim = first.claim
-    assert claim is not None
-    then = worker.want(ranges={"0.0": 5})
-    reply = worker.finish(claim, then, blocks=results(claim))
-    once = picture(store, run_id)
-    for _ in range(2):
-        assert worker.finish(claim, then, blocks=results(claim)) == reply
-    assert picture(store, run_id) == once
-    assert reply.claim is not None
-    store.machine.release(run_id, reply.claim, worker.owner)
-    once = picture(store, run_id)
-    store.machine.release(run_id, reply.claim, worker.owner)
-    assert picture(store, run_id) == once
-
-
 def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) -> None:
     width = 1300
     run_id, worker = begun(store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
@@ -191,11 +169,3 @@ def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) 
     assert again.claim is not None
     progress = store.reader.progress(run_id)
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width - 1}, 1)
-
-
-def test_ending_again_changes_nothing(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
-    once = picture(store, run_id)
-    assert store.machine.end(run_id, "timed_out", "late").run == "cancelled"
-    assert picture(store, run_id) == once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -115,18 +116,8 @@ def test_a_run_resumed_twice_at_once_opens_one_epoch(store: Store) -> None:
         run_id, worker = begun(store, outliving(body([0], step(x="$xs"))), lists={"$xs": 250})
         while (claim := worker.ask().claim) is not None:
             worker.fail(claim)
-        answers: list[bool] = []
-        start = threading.Barrier(3)
-
-        def resume(run_id: str = run_id, answers: list[bool] = answers, start: threading.Barrier = start) -> None:
-            start.wait()
-            answers.append(store.machine.resume(run_id))
-
-        threads = [threading.Thread(target=resume) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(3) as threads:
+            answers = list(threads.map(store.machine.resume, [run_id] * 3))
         assert sorted(answers) == [False, False, True]
         assert epoch(store, run_id) == ("running", 2)
         assert counts(store, run_id) == (0, 0, 0, 0, 0)
@@ -144,17 +135,6 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
         assert worker.fail(worker.claim(focus="0/0"), retryable=True).run == "failed"
         assert store.machine.resume(run_id), turn
     assert worker.claim(focus="0/0").attempt == 5
-
-
-def test_what_was_poisoned_is_called_again_in_the_next_epoch(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(), step())])
-    Worker(store, run_id, "b:1").claim()
-    assert store.machine.sweep(run_id, Lost(["b"]), 1, 1).poisoned == [("cpu", "0/0")]
-    worker = Worker(store, run_id)
-    worker.fail(worker.claim(focus="0/1"))
-    store.machine.resume(run_id)
-    assert not store.machine.sweep(run_id, Lost(), 1).poisoned
-    assert worker.claim().poisoned == ""
 
 
 def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) -> None:

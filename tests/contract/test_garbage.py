@@ -204,13 +204,13 @@ class Collecting(Cleared):
 
 @pytest.mark.timeout(600)
 @given(st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_nothing_is_freed_that_is_read_again(seed: int) -> None:
     Collecting(store_in_process(), random.Random(seed)).play()
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_free_alike(redis_store: Store, seed: int) -> None:
     on_redis = Collecting(redis_store, random.Random(seed))
     assert on_redis.play() == Collecting(store_in_process(), random.Random(seed)).play()

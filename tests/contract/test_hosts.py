@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from lupa.lua51 import LuaError
 
 from dagcelery import dag, task
+from dagcelery.local import Server
 from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
 from .moves import begun, chain, drain, new_run
-from .server import Server
 
 once = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -223,12 +223,6 @@ def test_a_request_may_be_longer_than_a_call() -> None:
 
 
 # -- one process ---------------------------------------------------------------------------------
-def test_two_stores_of_a_process_are_apart() -> None:
-    one, other = store_in_process(), store_in_process()
-    run_id = new_run(one, chain(2))
-    assert other.reader.record(run_id) is None
-    drain(one, run_id, chain(2))
-    assert other.fleet.runs("", math.inf, 10) == []
 
 
 def _is_apart(store: Store, run_id: str) -> None:

@@ -11,12 +11,6 @@ from dagcelery.store.records import START, SUCCESSORS, NewRun
 from .moves import Body, Worker, begun, body, chain, drain, entries, new_run, nothing, state_after, step
 
 
-def test_a_chain_runs_in_order_and_ends_the_run(store: Store) -> None:
-    run_id = new_run(store, chain(5))
-    assert drain(store, run_id, chain(5)) == ["0", "1", "2", "3", "4"]
-    assert state_after(store, run_id) == "done"
-
-
 def test_values_travel_from_step_to_step(store: Store) -> None:
     run_id = new_run(
         store, [body([0], step(s=[1], needs=["$n"]), step(1, needs=["0.0", "$n", "0.1"]))], values={"$n": b"5"}

@@ -7,11 +7,10 @@ import time
 
 import pytest
 
-from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Scope, TaskResult
 
-from .moves import Worker, begun, body, chain, drain, new_run, results, state_after, step
+from .moves import Worker, begun, body, chain, drain, new_run, state_after, step
 
 
 def test_a_record_tells_a_runs_life(store: Store) -> None:
@@ -73,28 +72,6 @@ def test_items_of_large_fan_outs_share_an_event_a_range(store: Store) -> None:
     run_id, worker = begun(store, [body([0], step(x="$xs"))], lists={"$xs": 1001})
     worker.finish(worker.claim(ranges={"0.0": 100}))
     assert [(e.piece, e.hi) for e in store.reader.events(run_id, "", 100)][1:] == [("0/0/0", 100)]
-
-
-def test_progress_is_equal_on_both_stores_after_the_same_moves(redis_store: Store) -> None:
-    topology = [
-        body([0, 1], step(s=[2]), step(s=[2, 3], x="$xs"), step(2, x="$xs", b=1), step(1, q="gpu")),
-        body([0], step(s=[1]), step(1)),
-    ]
-    seen = []
-    for store in (store_in_process(), redis_store):
-        run_id = new_run(store, topology, lists={"$xs": 7})
-        worker, pictures = Worker(store, run_id), []
-        for claim in worker.pieces(topology, lambda g: {"blocks": results(g)} if g.lo >= 0 and g.step != 2 else {}):
-            progress = store.reader.progress(run_id)
-            counts = {
-                at: (c.total, c.running, c.done, c.failed, c.started > 0, c.ended > 0)
-                for at, c in progress.counts.items()
-            }
-            ready = {queue: number for queue, number in progress.ready.items() if number}
-            pictures.append((claim.step, claim.lo, counts, progress.scopes, ready, progress.record.state))
-        seen.append(pictures)
-    assert seen[0] == seen[1]
-    assert len(seen[0]) > 30
 
 
 def test_waiting_ends_with_the_run(store: Store) -> None:

@@ -50,14 +50,6 @@ def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -
     assert state_after(store, run_id) == "done"
 
 
-def test_a_mapped_dag_without_items_is_done_when_delegated_or_finished(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 0})
-    assert drain(store, run_id, NESTED) == ["0[0:0]", "1"]
-    run_id, worker = begun(store, NESTED, lists={"$xs": 0})
-    worker.finish(worker.claim())
-    assert drain(store, run_id, NESTED) == ["1"]
-
-
 def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     run_id = new_run(
         store, DEEP, values={"$y": b"far"}, lists={"$xs": 2, "$ys": 3}, blocks=elements("$ys", [b"a", b"b", b"c"])

@@ -29,12 +29,6 @@ def test_a_listener_is_told_of_the_next_event(store: Store) -> None:
     assert [event.piece for event in store.reader.events(run_id, last, 10)] == ["0/0"]
 
 
-def test_a_listener_that_is_behind_is_told_at_once(store: Store) -> None:
-    run_id = new_run(store, chain(1))
-    with store.reader.listening(run_id) as listen:
-        assert listen(30, "") == "pending"
-
-
 def test_a_listener_on_an_event_loop_hears_the_same(store: Store) -> None:
     run_id, worker = begun(store, chain(1))
     claim, last = worker.claim(), store.reader.events(run_id, "", 10)[-1].id

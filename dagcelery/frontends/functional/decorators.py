@@ -19,7 +19,6 @@ from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
     DagUse,
-    Serializer,
     TaskKeywords,
     TaskOptions,
     TaskUse,
@@ -28,7 +27,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
-from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Source
+from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Serializer, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
 from dagcelery.tracebacks import shortened

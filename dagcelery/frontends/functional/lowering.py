@@ -45,7 +45,7 @@ from dagcelery.model.nodes import (
     serializer_of,
     valid,
 )
-from dagcelery.model.options import DagOptions, Serializer
+from dagcelery.model.options import DagOptions
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -56,6 +56,7 @@ from dagcelery.model.sources import (
     Part,
     Path,
     Readable,
+    Serializer,
     Source,
     Splice,
     own_items,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 
 import fsspec
+from celery import Celery
 from hypothesis import given, note
 
 from dagcelery import invoke
-from dagcelery.client import Client
 from dagcelery.errors import InvalidDag
 from unit.engine.worlds import World
 
@@ -27,7 +27,7 @@ def test_invoking_a_dag_gives_what_its_body_gives(program: Program) -> None:
 
 @search(examples=15)
 @given(programs())
-def test_so_does_submitting_it_eagerly(eager: Client, program: Program) -> None:
+def test_so_does_submitting_it_eagerly(eager: Celery, program: Program) -> None:
     note(repr(program))
     main = program.main()
     run = main.submit(**program.params)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import Celery
 from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 
-from dagcelery.client import Client
 from unit.engine.worlds import World
 
 from .bodies import sessions
@@ -20,7 +20,7 @@ from .sessions import INVOKED, SUBMITTED, Session
 
 @search(examples=20)
 @given(st.one_of(growths(), sessions(), sessions(changes=3)))
-def test_calling_invoking_and_submitting_agree_after_each_change_of_globals(eager: Client, session: Session) -> None:
+def test_calling_invoking_and_submitting_agree_after_each_change_of_globals(eager: Celery, session: Session) -> None:
     note(repr(session))
     session.check(INVOKED, SUBMITTED)
 

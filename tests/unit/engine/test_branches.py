@@ -13,6 +13,7 @@ from dagcelery.client.status import run_status
 from dagcelery.errors import InvalidParameters, NodeFailed
 from dagcelery.store.protocol import Store
 
+from .flows import numbers
 from .worlds import World, latest, shuffled
 
 OUTSIDE: dict[str, Any] = {}
@@ -47,11 +48,6 @@ def excuse(x: int) -> int:
 
 
 @task
-def upto(n: int) -> list[int]:
-    return list(range(n))
-
-
-@task
 def total(xs: list[int]) -> int:
     CALLED["total"] += 1
     return sum(xs)
@@ -64,7 +60,7 @@ def chosen(x: int) -> int:
 
 @dag(keep="outputs")
 def lean(x: int) -> int:
-    xs = upto(x)
+    xs = numbers(x)
     return total([x, when(good(x), lambda: total([train(y) for y in xs]), lambda: total(xs))])
 
 
@@ -75,7 +71,7 @@ def judged(x: int) -> int:
 
 @dag
 def each(n: int) -> int:
-    return total([judged(x) for x in upto(n)])
+    return total([judged(x) for x in numbers(n)])
 
 
 def states(world: World, run_id: str) -> dict[str, str]:
@@ -109,8 +105,7 @@ def test_the_status_says_what_was_skipped(world: World) -> None:
 
 def test_the_status_counts_branches_of_items(world: World) -> None:
     OUTSIDE["least"] = 2
-    run_id = world.submit(each, n=5)
-    world.settle()
+    run_id = world.ended(each, n=5)
     assert world.result(run_id) == 1000 - 1 + 20 + 30 + 40
     found = {node.name: (node.total, node.done, node.skipped) for node in run_status(world.client, run_id).nodes}
     assert found["judged[*]/when/then/train"] == (5, 3, 2)
@@ -128,8 +123,7 @@ def test_messages_may_come_in_any_order_and_twice(world: World, seed: int) -> No
 
 def test_an_error_in_a_branch_has_its_address_and_is_resumed_there(world: World) -> None:
     OUTSIDE["broken"] = True
-    run_id = world.submit(chosen, x=3)
-    world.settle()
+    run_id = world.ended(chosen, x=3)
     assert failed(world, run_id).address == "when/then/train"
     del OUTSIDE["broken"]
     lifecycle.resume(world.client, run_id, None, allow_code_change=False)
@@ -140,8 +134,7 @@ def test_an_error_in_a_branch_has_its_address_and_is_resumed_there(world: World)
 
 @pytest.mark.parametrize(("node", "expected", "called"), [("good", 0, "excuse"), ("when.choice", 33, "train")])
 def test_what_is_taken_back_may_be_decided_otherwise(world: World, node: str, expected: int, called: str) -> None:
-    run_id = world.submit(chosen, x=3)
-    world.settle()
+    run_id = world.ended(chosen, x=3)
     OUTSIDE["least"] = 9
     CALLED.clear()
     lifecycle.retry_from(world.client, run_id, node, None, allow_code_change=False)
@@ -152,8 +145,7 @@ def test_what_is_taken_back_may_be_decided_otherwise(world: World, node: str, ex
 
 
 def test_a_node_in_a_branch_cannot_be_taken_back_alone(world: World) -> None:
-    run_id = world.submit(chosen, x=3)
-    world.settle()
+    run_id = world.ended(chosen, x=3)
     with pytest.raises(InvalidParameters, match="name the outermost node, 'when/then'"):
         lifecycle.retry_from(world.client, run_id, "when/then/train", None, allow_code_change=False)
     lifecycle.retry_from(world.client, run_id, "when/then", None, allow_code_change=False)
@@ -186,7 +178,7 @@ def test_a_condition_that_was_skipped_skips_what_depends_on_the_choice() -> None
 
     @dag
     def d(n: int) -> list[Any]:
-        return told([when(shaky(x), lambda x=x: train(x), lambda x=x: excuse(x)) for x in upto(n)])
+        return told([when(shaky(x), lambda x=x: train(x), lambda x=x: excuse(x)) for x in numbers(n)])
 
     OUTSIDE.clear()
     assert World().run(d, n=3) == [0, "shaky[1]", 20]
@@ -215,7 +207,7 @@ def test_a_condition_whose_truth_cannot_be_told_fails_the_run_and_says_so() -> N
 def grown(n: int) -> int:
     """Calls tasks while it runs, and lets a branch be chosen by what one of them will return."""
     kept = [train(x) for x in range(n)]
-    return when(good(n), lambda: total(kept), lambda: total([excuse(x) for x in upto(n)]))
+    return when(good(n), lambda: total(kept), lambda: total([excuse(x) for x in numbers(n)]))
 
 
 @dag
@@ -226,8 +218,7 @@ def around(n: int) -> int:
 @pytest.mark.parametrize(("least", "expected"), [(0, 31), (9, -2)])
 def test_a_running_task_may_branch_and_a_branch_may_hold_one(world: World, least: int, expected: int) -> None:
     OUTSIDE["least"] = least
-    run_id = world.submit(around, n=3)
-    world.settle()
+    run_id = world.ended(around, n=3)
     assert world.result(run_id) == expected
     taken, skipped = ("then/total", "otherwise/excuse") if not least else ("otherwise/excuse", "then/total")
     found = states(world, run_id)

@@ -17,6 +17,7 @@ from dagcelery.store.in_process import LocalServer
 from dagcelery.store.protocol import Store
 from dagcelery.store.run_adapters import assemble
 
+from .flows import total
 from .worlds import World
 
 CALLS: list[Any] = []
@@ -36,11 +37,6 @@ def square(x: int) -> int:
     if x in BROKEN:
         raise ValueError(x)
     return x * x
-
-
-@task
-def total(xs: list[int]) -> int:
-    return sum(xs)
 
 
 @dag
@@ -98,8 +94,7 @@ def count(world: World, run_id: str, name: str) -> tuple[int, int]:
 
 
 def run(world: World, node: Any, **params: Any) -> tuple[Any, str]:
-    run_id = world.submit(node, **params)
-    world.settle()
+    run_id = world.ended(node, **params)
     return world.result(run_id), run_id
 
 
@@ -246,7 +241,7 @@ def test_who_has_another_key_takes_nothing() -> None:
 
 
 def test_without_a_key_results_are_kept_as_everything_else_is() -> None:
-    world = World(key=None, imports=(__name__,))
+    world = World(key=None, imports=(__name__, total.__module__))
     assert [run(world, squares, xs=[1, 2])[0] for _ in range(2)] == [5, 5]
     assert CALLS == [1, 2]
 

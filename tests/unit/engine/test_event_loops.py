@@ -226,11 +226,12 @@ def asks_often(ns: list[int], port: int) -> list[str]:
 def echo_port() -> Iterator[int]:
     """A server that says back what it is told."""
     loop, ready = asyncio.new_event_loop(), threading.Event()
+    writers: list[asyncio.StreamWriter] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         while line := await reader.readline():
             writer.write(line)
-        writer.close()
 
     def serve() -> None:
         server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
@@ -245,6 +246,8 @@ def echo_port() -> Iterator[int]:
     yield kept[-1].sockets[0].getsockname()[1]
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    for writer in writers:  # else some later test is told of a socket that nobody closed
+        writer.transport.abort()
     for left in asyncio.all_tasks(loop):
         left.cancel()
     loop.run_until_complete(asyncio.sleep(0))

@@ -75,8 +75,7 @@ def names_in_tree(engine: Engine, run_id: str) -> set[str]:
 
 def test_who_watched_it_sees_the_new_graph(store: Store) -> None:
     world = World(store, slice_seconds=1e-9)
-    run_id = world.submit(growing, seed=7)
-    world.settle()
+    run_id = world.ended(growing, seed=7)
     reader = world.engine("reader")
     assert "growing/leaf-2/shaky" in {node.name for node in run_status(reader, run_id).nodes}
     assert names_in_tree(reader, run_id) == {"leaf", "leaf-2", "headed"}
@@ -91,8 +90,7 @@ def test_who_watched_it_sees_the_new_graph(store: Store) -> None:
 def test_events_and_errors_of_what_was_taken_back_can_still_be_read(store: Store) -> None:
     world = World(store, workers=1, slice_seconds=1e-9)
     outside["fails"] = True
-    run_id = world.submit(growing, seed=7)
-    world.settle()
+    run_id = world.ended(growing, seed=7)
     reader = world.engine("reader")
     assert {failure.address for failure in following.errors(reader, run_id)} == {"growing/leaf/shaky"}
     again(world, run_id)
@@ -108,8 +106,7 @@ def test_events_and_errors_of_what_was_taken_back_can_still_be_read(store: Store
 def test_resume_refuses_changed_code_of_what_a_node_has_grown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(store)
     outside["fails"] = True
-    run_id = world.submit(growing, seed=7)
-    world.settle()
+    run_id = world.ended(growing, seed=7)
 
     @task
     def changed(x: int) -> int:

@@ -9,10 +9,7 @@ import pytest
 
 from dagcelery import AsPickle, DagFunction, Skipped, dag, invoke, task
 
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
+from .flows import add, numbers
 
 
 @task(on_item_failure="skip")
@@ -30,11 +27,6 @@ def odd_record(x: int) -> dict[str, Any]:
 @task
 def double(x: int) -> int:
     return 2 * x
-
-
-@task
-def add(x: int, y: int) -> int:
-    return x + y
 
 
 @task

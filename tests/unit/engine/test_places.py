@@ -13,14 +13,10 @@ from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, UnknownKey
 from dagcelery.store.records import ROOT, Scope
 
+from .flows import numbers
 from .worlds import World
 
 NEW, OLD = "the newer of two keys", "the older of two keys"
-
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
 
 
 @task
@@ -47,8 +43,7 @@ def finished(node: Any, n: int) -> tuple[World, str]:
     """A run whose plan one key signed, and whose values another one."""
     world = World(key=f"{OLD},{NEW}")
     world.workers = [world.engine("worker", key=f"{NEW},{OLD}")]
-    run_id = world.submit(node, n=n)
-    world.settle()
+    run_id = world.ended(node, n=n)
     return world, run_id
 
 

@@ -88,8 +88,7 @@ def retried(world: World, run_id: str, node: str, **options: Any) -> Any:
 
 def test_what_changed_outside_arrives_downstream(world: World) -> None:
     outside.update(n=3, scale=1)
-    run_id = world.submit(outer)
-    world.settle()
+    run_id = world.ended(outer)
     assert world.result(run_id) == 6 + 1000
     outside.update(scale=10)
     assert retried(world, run_id, "inner") == 33 + 1000
@@ -101,8 +100,7 @@ def test_what_changed_outside_arrives_downstream(world: World) -> None:
 @pytest.mark.parametrize("n", [0, 1, 300])
 def test_lists_may_have_other_lengths_than_before(world: World, n: int) -> None:
     outside.update(n=3, scale=1)
-    run_id = world.submit(outer)
-    world.settle()
+    run_id = world.ended(outer)
     assert world.result(run_id) == 6 + 1000
     outside.update(n=n)
     assert retried(world, run_id, "sizes") == n * (n + 1) // 2 + 1000
@@ -120,8 +118,7 @@ def test_who_has_read_a_result_reads_the_new_one(world: World) -> None:
     def listed() -> list[int]:
         return [scaled(x) for x in sizes()]
 
-    run_id = world.submit(listed)
-    world.settle()
+    run_id = world.ended(listed)
     reader = world.engine("reader")
     assert following.result(reader, run_id, 0) == [0, 1, 2]
     outside.update(n=2, scale=7)
@@ -131,8 +128,7 @@ def test_who_has_read_a_result_reads_the_new_one(world: World) -> None:
 
 def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
     outside.update(n=3, scale=1, broken=True)
-    run_id = world.submit(outer)
-    world.settle()
+    run_id = world.ended(outer)
     with pytest.raises(NodeFailed, match="it is broken"):
         world.result(run_id)
     outside.update(scale=2, broken=False)
@@ -144,8 +140,7 @@ def test_a_failed_run_may_begin_before_what_failed(world: World) -> None:
 
 def test_nodes_of_nested_dags_are_named_as_the_status_shows_them(world: World) -> None:
     outside.update(n=3, scale=1)
-    run_id = world.submit(nested)
-    world.settle()
+    run_id = world.ended(nested)
     assert world.result(run_id) == 3 + 1000
     names = [node.name for node in run_status(world.client, run_id).nodes]
     scaling = next(name for name in names if name.endswith("scaled"))
@@ -164,8 +159,7 @@ def refusal(world: World, run_id: str, node: str) -> DagceleryError:
 
 def test_a_name_that_there_is_not_gets_the_nearest(world: World) -> None:
     outside.update(n=1, scale=1)
-    run_id = world.submit(outer)
-    world.settle()
+    run_id = world.ended(outer)
     error = refusal(world, run_id, "totla")
     assert isinstance(error, InvalidParameters)
     assert "node 'totla' of '" in str(error)
@@ -176,8 +170,7 @@ def test_a_name_that_there_is_not_gets_the_nearest(world: World) -> None:
 @pytest.mark.parametrize("address", ["inner[0]/part", "inner[*]/part", "inner[0]"])
 def test_what_lies_inside_of_a_mapped_dag_is_refused_with_the_node_to_name(world: World, address: str) -> None:
     outside.update(n=1, scale=1)
-    run_id = world.submit(outer)
-    world.settle()
+    run_id = world.ended(outer)
     error = refusal(world, run_id, address)
     assert isinstance(error, InvalidParameters)
     assert "name the outermost node, 'inner'" in str(error)

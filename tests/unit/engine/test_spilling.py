@@ -220,8 +220,7 @@ def test_a_missing_file_fails_the_node_that_reads_it_and_names_the_one_that_wrot
 
 def test_a_result_whose_file_was_changed_is_not_given_and_can_be_made_again(disk: Shelf) -> None:
     world = disk.world()
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     for name in disk.files():
         Path(name).write_text('"forged"')
     with pytest.raises(
@@ -237,8 +236,7 @@ def test_a_result_whose_file_was_changed_is_not_given_and_can_be_made_again(disk
 
 def test_a_worker_that_does_not_know_where_files_are_says_so(disk: Shelf) -> None:
     world = disk.world()
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     elsewhere = World(world.store)
     with pytest.raises(NotConfigured, match="DAGCELERY_SPILL_URL"):
         following.result(elsewhere.client, run_id, 0)
@@ -247,8 +245,7 @@ def test_a_worker_that_does_not_know_where_files_are_says_so(disk: Shelf) -> Non
 def test_a_place_that_cannot_be_written_fails_the_node_and_a_resumed_run_goes_on(tmp_path: Path, disk: Shelf) -> None:
     world = disk.world()
     (tmp_path / "spilled").write_text("no folder")
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     with pytest.raises(NodeFailed, match=r"node texts failed with dagcelery.errors.SpillUnavailable: files below"):
         world.result(run_id)
     (tmp_path / "spilled").unlink()

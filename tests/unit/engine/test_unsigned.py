@@ -53,13 +53,6 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(
     assert "antigravity" not in sys.modules
 
 
-def test_functions_by_value_are_refused_when_the_run_is_submitted(store: Store, raw: redis.Redis) -> None:
-    world = World(store, key=None, imports=(HERE,))
-    with pytest.raises(NotConfigured, match="DAGCELERY_SIGNING_KEY"):
-        world.submit(task(lambda x: x), x=1)
-    assert not raw.keys("*")
-
-
 @task(serializer=AsPickle())
 def pickled(x: int) -> int:
     return x

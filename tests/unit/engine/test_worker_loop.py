@@ -21,13 +21,6 @@ LONG = 1e6
 SHORT = 1e-9
 
 
-def test_a_message_does_a_whole_run_while_its_time_lasts() -> None:
-    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
-    run_id = world.submit(flows.map_reduce, n=50)
-    world.deliver(world.post.waiting.pop())
-    assert world.result(run_id) == flows.map_reduce(50)
-
-
 @dag
 def straight(x: int) -> int:
     for _ in range(5):
@@ -62,8 +55,7 @@ def _is_done(world: World, run_id: str) -> bool:
 
 def test_a_message_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
     world = World(slice_seconds=LONG, handoff_seconds=LONG)
-    run_id = world.submit(straight, x=7)
-    world.settle()
+    run_id = world.ended(straight, x=7)
     assert len(world.post.sent) == 1
     assert world.result(run_id) == 7
 
@@ -182,14 +174,6 @@ def test_the_watch_calls_back_once_for_what_takes_long() -> None:
     with watch.over(called.clear):
         pass
     assert calls == [1]
-
-
-def test_the_watch_leaves_alone_what_ends_in_time() -> None:
-    watch, calls = Watchdog(LONG), list[int]()
-    for _ in range(1_000):
-        with watch.over(lambda: calls.append(1)):
-            pass
-    assert calls == []
 
 
 def test_each_thread_is_watched_for_itself() -> None:

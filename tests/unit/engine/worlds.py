@@ -150,11 +150,15 @@ class World:
             for _ in range(copies):
                 self.deliver(message)
 
-    def run(self, node: Any, **params: Any) -> Any:
-        """Submit, deliver everything in order, and return the result."""
+    def ended(self, node: Any, **params: Any) -> str:
+        """Submit, deliver everything in order, and return the run's id."""
         run_id = self.submit(node, **params)
         self.settle()
-        return self.result(run_id)
+        return run_id
+
+    def run(self, node: Any, **params: Any) -> Any:
+        """Submit, deliver everything in order, and return the result."""
+        return self.result(self.ended(node, **params))
 
     def result(self, run_id: str) -> Any:
         """What a run gave back, as a process sees it that has only the store."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from dagcelery.errors import InvalidDag, InvalidParameters
+from dagcelery.errors import InvalidParameters
 from dagcelery.frontends.functional import build, dag, task
 from dagcelery.model import FromParam, Literal
 
@@ -52,19 +51,6 @@ def test_a_task_that_calls_a_task_calls_its_function() -> None:
         return both(x)
 
     assert (list(build(d).nodes), d.invoke(3)) == (["both"], 18)
-
-
-@pytest.mark.parametrize("function", [lambda *xs: xs, lambda x, /: x])
-def test_parameters_without_a_name_are_refused_at_decoration(function: Any) -> None:
-    with pytest.raises(InvalidDag, match="cannot be given by name"):
-        task(function)
-    with pytest.raises(InvalidDag, match="cannot be given by name"):
-        dag(function)
-
-
-def test_a_dag_must_name_its_parameters() -> None:
-    with pytest.raises(InvalidDag, match=r"\*\*given.*name each of them"):
-        dag(lambda **given: given)
 
 
 def test_methods_are_tasks_and_dags_with_their_object() -> None:
@@ -112,16 +98,6 @@ def test_a_local_task_is_pickled_by_value_where_cloudpickle_does_it() -> None:
 def test_an_unknown_parameter_is_named_with_the_nearest_one() -> None:
     with pytest.raises(InvalidParameters, match=r"none is called 'extras'.*'extra'"):
         pipeline.invoke(4, extras=2)  # type: ignore[call-arg]
-
-
-def test_a_body_that_really_waits_is_refused() -> None:
-    @dag
-    async def waits() -> Any:
-        await asyncio.sleep(1)
-        return seven()
-
-    with pytest.raises(InvalidDag, match="awaits something else"):
-        build(waits)
 
 
 def test_a_single_task_is_a_dag_of_its_own() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import build, dag
 from dagcelery.model import (
     DAG,
@@ -195,16 +192,6 @@ def test_a_second_use_is_numbered_and_a_name_is_kept() -> None:
         return add(square(x), square.options(name="other")(square(x)))
 
     assert list(build(d).nodes) == ["square", "square-2", "other", "add"]
-
-
-def test_a_name_given_twice_is_refused() -> None:
-    @dag
-    def d(x: int) -> Any:
-        named = square.options(name="it")
-        return named(named(x))
-
-    with pytest.raises(InvalidDag, match=r"'it'.*given twice.*'it-2'"):
-        build(d)
 
 
 def test_order_edges_join_nodes_without_data() -> None:

@@ -13,15 +13,12 @@ from dagcelery.frontends.functional import DagFunction, dag
 from .vocabulary import (
     add,
     counted,
-    halves,
     numbers,
-    record,
     same,
     seven,
     square,
     table,
     total,
-    unannotated_halves,
 )
 
 CASES: list[Any] = []
@@ -32,16 +29,6 @@ def case(**params: object) -> Callable[[Callable[..., Any]], None]:
         CASES.append(pytest.param(dag(body), params, id=body.__name__))
 
     return keep
-
-
-@case(n=4)
-def a_map_of_a_map(n: int) -> Any:
-    return [add(square(x)) for x in numbers(n)]
-
-
-@case(n=4)
-def an_element_beside_its_result(n: int) -> Any:
-    return [add(x, square(x)) for x in numbers(n)]
 
 
 @case(n=3)
@@ -64,19 +51,6 @@ def every_item_gets_the_whole_list_too(n: int) -> Any:
     return [same([x, ys]) for x in xs]
 
 
-@case(n=5)
-def tuples_unpacked(n: int) -> Any:
-    a, b = halves(n)
-    c, d = unannotated_halves(b)
-    return same([a, b, c, d])
-
-
-@case(n=4)
-def keys_deep_within(n: int) -> Any:
-    r = record(n)
-    return add(r["a"], r["b"][1]["c"]), [square(x) for x in r["xs"]], same(r["b"])
-
-
 @case(rows=[{"a": 1}, {"a": 5}], settings={"seed": 3, "xs": [1, 2]})
 def keys_of_parameters(rows: Any, settings: Any) -> Any:
     return [square(row["a"]) for row in rows], add(settings["seed"]), [square(x) for x in settings["xs"]]
@@ -91,11 +65,6 @@ def three_loops_deep(n: int) -> Any:
 def outer_values_in_an_inner_loop(n: int) -> Any:
     k = square(n)
     return [total([add(y, add(x, k)) for y in numbers(x)]) for x in numbers(n)]
-
-
-@case(n=4)
-def an_inner_list_copied(n: int) -> Any:
-    return [total(list(numbers(x))) for x in numbers(n)]
 
 
 @case(n=3)
@@ -137,11 +106,6 @@ def statements_instead_of_comprehensions(n: int) -> Any:
         y = square(x)
         made.append({"x": x, "y": y, "z": add(y)})
     return made, same(made)
-
-
-@case(n=0)
-def no_items(n: int) -> Any:
-    return total([square(x) for x in numbers(n)]), [square(x) for x in numbers(n)]
 
 
 @dag

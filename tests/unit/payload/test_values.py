@@ -86,11 +86,6 @@ def test_a_value_above_the_limit_is_refused() -> None:
         seal_value(keyring, json, here, 1, "x" * 100, limits=Limits(payload_bytes=101))
 
 
-def test_a_block_above_the_limit_is_refused() -> None:
-    with pytest.raises(PayloadTooLarge):
-        sealed_block(keyring, json, 0, ["x" * 100], Limits(payload_bytes=100))
-
-
 @pytest.mark.parametrize("serializer", [AsJSON(), AsPickle()], ids=["json", "pickle"])
 def test_a_block_comes_back(keys: Keyring, serializer: Any) -> None:
     codec = codec_for(serializer)

@@ -68,12 +68,6 @@ def test_planning_time_grows_with_the_graph_and_no_faster() -> None:
     assert min(_seconds(large) for _ in range(2)) < 30 * min(_seconds(small) for _ in range(3))
 
 
-def test_too_many_nodes_are_refused_by_name_of_the_setting() -> None:
-    with pytest.raises(InvalidDag, match="DAGCELERY_MAX_NODES"):
-        plan(big(20), max_nodes=19)
-    assert len(plan(big(20), max_nodes=20).bodies[0].steps) == 20
-
-
 def test_a_dag_that_unfolds_without_end_is_refused_early() -> None:
     unfolding = graph({"f": graphs.task(nothing)}, "f")
     for _ in range(60):

@@ -10,7 +10,6 @@ import pickle
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from enum import Enum
 
 import pytest
@@ -96,11 +95,6 @@ def test_a_plan_of_another_version_is_refused() -> None:
         decode_plan(json.dumps(data).encode())
 
 
-def test_a_function_in_a_module_travels_by_name() -> None:
-    function = decode_plan(encode_plan(plan(map_reduce()))).functions[1]
-    assert (function.module, function.qualname, function.blob) == (square.__module__, "square", None)
-
-
 def test_a_function_that_nobody_can_import_travels_by_value() -> None:
     planned = plan(graph({"f": task(lambda x: x + 1, x=Literal(1))}, "f"))
     assert planned.functions[0].blob is None
@@ -169,14 +163,6 @@ def test_an_encoded_object_is_a_pickle() -> None:
     tag, blob = decode_plan(encode_plan(plan(lonely(Colour.RED)))).bodies[0].steps[0].arguments[0][1]
     assert tag == "blob"
     assert pickle.loads(base64.b64decode(blob)) is Colour.RED
-
-
-def test_options_of_steps_survive() -> None:
-    planned = plan(map_reduce())
-    body = planned.bodies[0]
-    steps = (replace(body.steps[0], options={"retry": {"attempts": 3}}), *body.steps[1:])
-    changed = replace(planned, bodies=(replace(body, steps=steps),))
-    assert decode_plan(encode_plan(changed)) == changed
 
 
 def test_a_large_plan_is_decoded_without_the_collector_which_then_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,12 +221,6 @@ def test_who_goes_through_a_fan_outs_results_unread_comes_after_it() -> None:
     assert (step.over, step.after) == ("0.0", (1,))
 
 
-def test_items_of_two_lists_at_once_are_refused() -> None:
-    lists = {"a": lister(numbers, n=Literal(1)), "b": lister(numbers, n=Literal(1))}
-    with pytest.raises(InvalidDag, match="nested DAG"):
-        plan(graph({**lists, "add": task(add, x=each("a"), y=each("b"))}, "add"))
-
-
 def test_an_expression_that_is_not_aligned_is_refused_by_the_planner_too() -> None:
     body = BodyIR(0, deque())
     xs, ys = BodyParameter(body, "xs", 0), BodyParameter(body, "ys", 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pipelines
 import pytest
 
-from dagcelery import RunState, dag, task
+from dagcelery import RunState, dag
 from dagcelery.errors import NodeFailed
 
 from .site import Site
@@ -79,7 +79,7 @@ def test_a_function_that_no_worker_has_waits_for_as_long_as_it_may_and_the_failu
     with pytest.raises(NodeFailed) as caught:
         only_here.submit(x=1).result(timeout=SECONDS)
     assert caught.value.type_name == "dagcelery.errors.NotStarted"
-    assert "a worker of queue 'celery' lacks module 'end_to_end.test_failures'" in caught.value.message
+    assert f"a worker of queue 'celery' lacks module '{__name__}'" in caught.value.message
 
 
 @task(start_within=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagcelery import Run, RunState, errors, invoke, task
+from dagcelery.client import following
 
 from .conftest import SECONDS
 from .vocabulary import breaks, squares, stranded, waits
@@ -56,7 +57,8 @@ def test_an_event_loop_is_told_of_failures_and_of_time_that_is_over(tmp_path: Pa
     asyncio.run(raised())
 
 
-def test_whoever_waits_notices_a_deadline_that_no_worker_sees() -> None:
+def test_whoever_waits_notices_a_deadline_that_no_worker_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GLANCE_SECONDS", 0.2)
     run, again = (stranded.options(deadline=0.5).submit(n=1) for _ in range(2))
     with ThreadPoolExecutor() as pool:
         last = pool.submit(lambda: list(again.events())[-1].state)

@@ -77,11 +77,6 @@ def test_an_input_is_read_as_its_writer_writes_it(tmp_path: Path) -> None:
     assert invoke_with_locations(words.pickled, node_name="total", inputs={"xs": tmp_path / "xs"}) == 3
 
 
-def test_what_a_node_writes_in_a_dag_of_pickles_is_a_pickle(tmp_path: Path) -> None:
-    invoke_with_locations(words.pickled, {"n": 2}, node_name="numbers", outputs={"return_value": tmp_path / "out"})
-    assert pickle.loads((tmp_path / "out").read_bytes()) == [0, 1]
-
-
 def test_a_folder_is_a_list_in_the_order_of_its_names(tmp_path: Path) -> None:
     folder = written(tmp_path, "xs", *range(12), manifest=False)
     (folder / ".hidden").write_text("no element")
@@ -215,12 +210,6 @@ def test_what_is_no_path_is_refused(place: Any, way: str) -> None:
 def test_what_names_no_inputs_or_outputs_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidParameters, match=told):
         invoke_with_locations(words.greet, **given)
-
-
-def test_two_outputs_cannot_share_a_place(tmp_path: Path) -> None:
-    places = {"items": tmp_path / "a", "doubled": tmp_path / "b", "sum": tmp_path / "." / "a"}
-    with pytest.raises(InvalidLocation, match=r"output 'sum': .*output 'items' goes there too"):
-        invoke_with_locations(words.declared, {"n": 1}, outputs=places)
 
 
 def test_where_a_node_fails_nothing_is_written(tmp_path: Path) -> None:

@@ -98,19 +98,6 @@ def test_an_async_task_awaits_events_and_promises_alike() -> None:
     assert gathered.invoke(3) == [4, 1, 2, 3]
 
 
-def test_a_static_task_that_calls_another_calls_the_function() -> None:
-    @task
-    def plain(x: int) -> int:
-        found = double(x)
-        return found + 1 if found else 0
-
-    @task(dynamic=True)
-    def outer(x: int) -> int:
-        return plain(x)
-
-    assert outer.invoke(4) == 9
-
-
 def test_a_run_within_a_running_task_is_a_run_of_its_own() -> None:
     @task
     def calling(x: int) -> int:
@@ -169,17 +156,6 @@ def test_a_failure_names_the_node_by_its_address() -> None:
     with pytest.raises(errors.NodeFailed, match=r"node outer\[0\]/broken failed with ValueError: no 7") as caught:
         whole.invoke(xs=[7])
     assert isinstance(caught.value.__cause__, ValueError)
-
-
-def test_what_a_task_changes_after_a_call_the_call_does_not_see() -> None:
-    @task(dynamic=True)
-    def changing() -> list[int]:
-        found = [1]
-        promise = same(found)
-        found.append(2)
-        return promise
-
-    assert changing.invoke() == [1]
 
 
 def test_a_dynamic_task_is_not_cached_but_those_that_it_calls_are() -> None:

@@ -215,12 +215,6 @@ def test_what_is_there_may_be_asked_in_a_body_without_a_source() -> None:
 
 
 @task(dynamic=True)
-def growing(n: int) -> Any:
-    found = double(n) if n is not None else None
-    return echo("none" if found is None else "some")
-
-
-@task(dynamic=True)
 def grown(n: int | None) -> Any:
     found = double(2)
     return add(found, 1) if n is None else found

@@ -81,13 +81,6 @@ def test_it_is_a_frozen_value_with_an_extension(serializer: Any) -> None:
         serializer.kind = "mine"
 
 
-def test_a_subclass_is_a_users_own() -> None:
-    class AsMine(AsCSV):
-        pass
-
-    assert codec_spec(AsMine())["kind"] == "object"
-
-
 # -- who writes and who reads ---------------------------------------------------------------------
 def counting(made: Any, counted: Any) -> Any:
     @dag

@@ -193,7 +193,7 @@ def test_every_file_that_ends_early_is_refused(serializer: Any) -> None:
 
 
 # -- size -----------------------------------------------------------------------------------------
-@both
+@plain
 def test_a_large_value_is_written_bit_by_bit(serializer: Any) -> None:
     rows = LazyList(60_000, lambda lo, hi: ({"n": n, "text": f"{n:08d}" * 30} for n in range(lo, hi)))
     pool = pyarrow.default_memory_pool()
