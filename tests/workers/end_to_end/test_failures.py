@@ -7,7 +7,7 @@ from pathlib import Path
 import pipelines
 import pytest
 
-from dagcelery import RunState, dag
+from dagcelery import RunState, dag, task
 from dagcelery.errors import NodeFailed
 
 from .site import Site
