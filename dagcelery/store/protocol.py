@@ -149,7 +149,7 @@ class RunMachine(Protocol):
         A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
         once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive. Each
         queue is named again after a time that doubles from `wait_seconds` up to ten minutes, and begins anew where all
-        workers that may do this have come since, or for `is_fresh`.
+        workers that may do this have come since; for `is_fresh`, where there is one.
         """
 
     def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:

@@ -238,11 +238,12 @@ def test_the_back_off_does_not_double_while_workers_that_may_not_take_the_messag
         refuse(old(store, run_id), None, NEW, why="")
 
 
-def test_a_fresh_sweep_names_every_queue_with_ready_work(store: Store) -> None:
+def test_a_fresh_sweep_names_every_queue_with_ready_work_and_a_worker(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step(q="gpu"))])
+    assert sorted(woken(store, run_id, alive(new=1.0))) == ["cpu", "gpu"]
     for _ in range(2):
-        assert sorted(store.machine.sweep(run_id, Lost(), 60, is_fresh=True).wake_ups) == ["cpu", "gpu"]
-    assert woken(store, run_id, Lost()) == []
+        assert store.machine.sweep(run_id, alive(new=1.0), 60, is_fresh=True).wake_ups == ["cpu"]
+    assert woken(store, run_id, alive(new=1.0)) == []
 
 
 def test_a_worker_says_since_when_it_consumes_each_queue(store: Store) -> None:

@@ -83,7 +83,9 @@ local function is_refused(worker, member) -- said this worker within the last mi
   local scope, step = parse(member)
   local said = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
   if not said or now - tonumber(string.match(said, '^[^|]*')) > 60 then return false end
-  return not (poisoned and call('HEXISTS', key('z'), member) == 1) -- to let it fail nothing is needed
+  if not poisoned then return true end
+  local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
+  return not why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) -- to let it fail nothing is needed
 end
 
 local is_left = false -- the wanting worker left something ready to others

@@ -8,7 +8,7 @@
 -- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
 -- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
 -- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}]} if claims of others, or of other messages, count as lost when
--- they are old, limited (a time limit killed the dead), fresh (every back-off begins anew), deaths, returns, seed (of random numbers).
+-- they are old, limited (a time limit killed the dead), fresh (back-offs begin anew where a worker lives that may do this), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
@@ -151,14 +151,14 @@ local function next_wake_up(queue, seen) -- when it is due, and how long the one
   if not seen[2] then return 0, req.wait end
   local at, waited = tonumber(seen[1]), tonumber(seen[2])
   local last, since = at - waited, served_since(queue)
-  if since and since > last then return 0, req.wait end
+  if since and (since > last or req.fresh) then return 0, req.wait end
   local refused_at = since and seen[3] and tonumber(string.match(seen[3], '%S+$')) or 0
   if refused_at > last then return last + req.wait, req.wait end
   return at, math.min(600, waited * 2)
 end
 
 local function due_wake_ups()
-  local wake_ups, is_fresh = {}, req.fresh or released > 0 or #opened > 0
+  local wake_ups, is_fresh = {}, released > 0 or #opened > 0
   local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
   for _, queue in ipairs(queues) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue)

@@ -92,6 +92,7 @@ def test_the_doctor_says_which_workers_lack_what_runs_need(client: Client) -> No
 
 
 def test_a_sweep_by_hand_looks_at_everything_each_time(client: Client) -> None:
+    client.store.fleet.heartbeat("boot-0", ["celery"], 1)
     for _ in range(3):
         client.submit(square, {"x": 2})
     for _ in range(2):
