@@ -14,7 +14,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ClaimRequest
-from dagcelery.worker.heartbeat import Looked, sweep_all
+from dagcelery.worker.heartbeat import Looked, sweep_all, sweep_once
 
 from .vocabulary import square
 
@@ -97,3 +97,13 @@ def test_a_sweep_by_hand_looks_at_everything_each_time(client: Client) -> None:
         client.submit(square, {"x": 2})
     for _ in range(2):
         assert sweep_all(client.app_context) == Looked(runs=3, wake_ups=3)
+
+
+def test_a_sweep_sends_what_was_refused_to_as_many_processes_as_are_free(client: Client) -> None:
+    client.store.fleet.heartbeat("boot-0", ["celery"], 2, ["an hour"])
+    client.store.fleet.heartbeat("boot-1", ["celery"], 1, ["an hour"])
+    runs = [client.submit(square, {"x": 2}) for _ in range(3)]
+    assert sweep_once(client.app_context, ["all"]).wake_ups == 3
+    for run in runs:
+        refused(client.store, run.id, 1, LACKS)
+    assert sweep_once(client.app_context, ["all"]) == Looked(runs=3, wake_ups=1)
