@@ -271,7 +271,7 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by their ids, as of their last heartbeat: {"queues", "slots", "messages", "keys", "at", "age"}.
+        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "at", "age"}.
 
         "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
         """

@@ -95,15 +95,19 @@ local function may_take(want, member)
   return false
 end
 
+local function first_member(want, r, from, to)
+  for _, member in ipairs(call('ZRANGE', r, from, to)) do
+    if member ~= '' and may_take(want, member) then return member end
+  end
+end
+
 local function next_member(want)
   local r = key('r', want.queue)
   if not is_active() then
     return hook == want.queue and call('ZSCORE', r, '0/-3') and may_take(want, '0/-3') and '0/-3'
   end
   if want.focus and call('ZSCORE', r, want.focus) and may_take(want, want.focus) then return want.focus end
-  for _, member in ipairs(not want.only and call('ZRANGE', r, 0, refused and 499 or 0) or {}) do
-    if member ~= '' and may_take(want, member) then return member end
-  end
+  return not want.only and (first_member(want, r, 0, 0) or refused and first_member(want, r, 1, 499)) or nil
 end
 
 local function claim_next(want)

@@ -87,7 +87,8 @@ def test_the_doctor_says_which_workers_lack_what_runs_need(client: Client) -> No
         context = CheckContext(client.app_context)
         (found,) = run_checks(context, [check_refusals])
         context.close()
-        assert f"{LACKS}, which 1 unfinished run needs, such as {run.id}" in str(found)
+        told = f"1 of {1 + others} workers of the queue 'celery' {LACKS}, so work is left undone of 1 unfinished run"
+        assert f"{told}, such as {run.id}" in str(found)
         assert found.severity is (Severity.WARNING if others else Severity.SERIOUS)
 
 
