@@ -16,7 +16,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.store.wire import STAGED
 
 from .between import Between
-from .moves import Worker, body, new_run, results, step
+from .moves import Worker, body, new_run, results, step, whole
 from .proxy import Proxy
 from .server import Server
 
@@ -91,7 +91,7 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert (0, 0) not in progress.counts

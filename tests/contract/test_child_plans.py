@@ -12,7 +12,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
-from .moves import Body, Worker, body, elements, entries, new_run, retry, state_after, step
+from .moves import Body, Worker, body, elements, entries, new_run, retry, state_after, step, whole
 
 GROWING = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 """Step 0 makes a plan, step 1 reads what came of it."""
@@ -279,7 +279,7 @@ def test_a_cleared_step_makes_its_plan_anew(store: Store) -> None:
     for _ in range(2):
         close(worker, worker.claim())
     assert worker.finish(worker.claim()).run == "done"
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     assert store.reader.scope(run_id, deep.scope.id) is None
     assert store.machine.resume(run_id)
     again = worker.claim()
