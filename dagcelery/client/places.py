@@ -46,6 +46,8 @@ class _Search:
         if rest[:1] not in ("", "/") or (items and not is_fan_out):
             raise self._refused(f"'{self._path}{name}' has no such items", f"name '{self._path}{name}'")
         if not rest:
+            if "branch" in step.options and self._total(number) == 0:
+                raise self._not_there(self._path + name, step)
             return Spot(self._scope, number, *(self._items(number, step, items[1]) if items else ()))
         self._enter(number, step, items[1] if items else None, rest[1:])
         return None
@@ -73,9 +75,7 @@ class _Search:
             what = f"'{name}'" if text in ("*", "", ":") else f"one of its items, such as '{name}[0]'"
             raise self._refused(f"[{text}] names no items, which are counted from 0", f"name {what}")
         lo, hi = int(numbers[1]), int(numbers[2] or int(numbers[1]) + 1)
-        run_id, scope = self._view.run_id, self._scope
-        within = self._view.store.reader.within(run_id, {scope: [number]}).get(scope, {})
-        total = within[number].total if number in within else -1
+        total = self._total(number)
         if total < 0:
             problem = f"it is not known yet how many items '{name}' has"
             raise self._refused(problem, f"name '{name}', or resume the run, which begins it")
@@ -83,6 +83,11 @@ class _Search:
             has = f"0 to {total - 1:,}" if total > 1 else "0 only" if total else "none"
             raise self._refused(f"'{name}' has no such items", f"its items are {has}")
         return lo, hi
+
+    def _total(self, number: int) -> int:
+        """How many items a step has; -1 if that is not known yet."""
+        within = self._view.store.reader.within(self._view.run_id, {self._scope: [number]}).get(self._scope, {})
+        return within[number].total if number in within else -1
 
     def _enter(self, number: int, step: Step, text: str | None, rest: str) -> None:
         """Go on in the scope of one item, of a branch, or of the graph that a piece made."""

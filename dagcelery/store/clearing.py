@@ -68,11 +68,7 @@ class _Cut:
     def take(self, places: Iterable[Spot]) -> None:
         """Take places of this scope, and all that depends on them."""
         entries, freed = self.survey.entries, self.survey.freed
-        waiting: list[tuple[int, set[int] | None]] = [
-            (at.step, None if at.lo < 0 else set(range(at.lo, min(at.hi, self.survey.items(at.step) or 0))))
-            for at in places
-            if at.step in entries
-        ]
+        waiting = [(at.step, self._items(at)) for at in places if at.step in entries]
         for step, reopened in self.reopened.items():
             waiting += _after(entries[step], None if -1 in reopened else reopened)
         while waiting:
@@ -87,6 +83,11 @@ class _Cut:
             waiting += _after(entry, items)
             waiting += [(other, None) for other in entry.reads if other in freed]  # it has to be made again as well
         self.items = {step: items for step, items in self.items.items() if items and step not in self.whole}
+
+    def _items(self, at: Spot) -> set[int] | None:
+        """Which items are meant; None for all, also where it is not known, or not any more, how many there are."""
+        items = self.survey.items(at.step)
+        return None if at.lo < 0 or items is None else set(range(at.lo, min(at.hi, items)))
 
     def undone(self, step: int) -> set[int]:
         """The items of a step that is not cleared as a whole that are not done when all is over; of others [-1]."""

@@ -413,9 +413,9 @@ class Cleared(Troubled):
 
     def pieces(self, spot: Spot) -> set[Piece]:
         size = self.model.size(spot.scope, spot.step)
-        if spot.lo >= 0:
-            is_open = self.store.server.client.hexists(f"dagcelery:{{{self.run_id}}}:s:{spot.scope}", f"{spot.step}:n")
-            return {(spot.scope, spot.step, item) for item in range(spot.lo, spot.hi)} if is_open else set()
+        is_open = self.store.server.client.hexists(f"dagcelery:{{{self.run_id}}}:s:{spot.scope}", f"{spot.step}:n")
+        if spot.lo >= 0 and is_open:
+            return {(spot.scope, spot.step, item) for item in range(spot.lo, spot.hi)}
         return {(spot.scope, spot.step, item) for item in (range(size) if size > 0 else [-1])}
 
     def closure(self, wanted: list[Spot]) -> tuple[set[Piece], set[Piece]]:
