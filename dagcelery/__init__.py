@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from dagcelery.client import invoke as invoke
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
-    from dagcelery.client.events import RunEvent as RunEvent
+    from dagcelery.client.following import RunEvent as RunEvent
     from dagcelery.client.status import NodeStatus as NodeStatus
-    from dagcelery.client.status import RunState as RunState
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.hooks import Notice as Notice
@@ -62,12 +61,13 @@ if TYPE_CHECKING:
     from dagcelery.model.schedules import Schedule as Schedule
     from dagcelery.payload.codecs import AsJSON as AsJSON
     from dagcelery.payload.codecs import AsPickle as AsPickle
-    from dagcelery.payload.formats import AsArrow as AsArrow
-    from dagcelery.payload.formats import AsCSV as AsCSV
-    from dagcelery.payload.formats import AsDill as AsDill
-    from dagcelery.payload.formats import AsMessagePack as AsMessagePack
-    from dagcelery.payload.formats import AsParquet as AsParquet
+    from dagcelery.payload.formats.arrow import AsArrow as AsArrow
+    from dagcelery.payload.formats.arrow import AsParquet as AsParquet
+    from dagcelery.payload.formats.csv import AsCSV as AsCSV
+    from dagcelery.payload.formats.dill import AsDill as AsDill
+    from dagcelery.payload.formats.message_pack import AsMessagePack as AsMessagePack
     from dagcelery.payload.strict_json import Skipped as Skipped
+    from dagcelery.store.records import RunState as RunState
 
 _HOMES = {
     "frontends.functional": "DagFunction TaskFunction build dag task",
@@ -75,18 +75,22 @@ _HOMES = {
     "frontends.stages": "DiskCacheStage Pipeline RedisStage Stage stage",
     "frontends.workflow": "Workflow register_definition",
     "client": "Client Run RunSummary aruns asubmit attach invoke runs submit",
-    "client.files": "ReturnDeserializedOutputs StoreSerializedOutputsInPath",
+    "client.local_runs": "ReturnDeserializedOutputs StoreSerializedOutputsInPath",
     "model": "Cache DAG FromKey FromNodeOutput FromParam FromProperty FromReturnValue Retry Serialize Serializer "
     "Task Timeout Wait exponential static",
     "model.schedules": "Schedule",
     "payload.codecs": "AsJSON AsPickle",
-    "payload.formats": "AsArrow AsCSV AsDill AsMessagePack AsParquet",
+    "payload.formats.arrow": "AsArrow AsParquet",
+    "payload.formats.csv": "AsCSV",
+    "payload.formats.dill": "AsDill",
+    "payload.formats.message_pack": "AsMessagePack",
     "payload.strict_json": "Skipped",
-    "client.events": "RunEvent",
+    "client.following": "RunEvent",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
-    "client.status": "NodeStatus RunState RunStatus",
+    "client.status": "NodeStatus RunStatus",
     "client.tree": "TreeNode",
+    "store.records": "RunState",
     "worker.own": "app",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

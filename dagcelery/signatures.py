@@ -1,6 +1,7 @@
 """What a function says of itself: the signature of its outermost wrapper that declares parameters, and annotations.
 
-An annotation that cannot be evaluated is ignored.
+Annotations promise something of a value, of its parts and of its elements: their types, and how many there are. An
+annotation that cannot be evaluated is ignored.
 """
 
 from __future__ import annotations
@@ -415,3 +416,67 @@ def _evaluated(hint: object, scope: _Scope) -> object:
         return hint
     parts = tuple([_evaluated(arg, scope) for arg in args])
     return hint if all(new is old for new, old in zip(parts, args, strict=True)) else GenericAlias(origin, parts)
+
+
+def arity(hint: Any) -> int | None:
+    """Return how many values a fixed tuple or a named tuple has; None if it may have any number."""
+    hint = bare(hint)
+    if is_named_tuple(hint):
+        return len(vars(hint)["_fields"])
+    if get_origin(hint) is not tuple:
+        return None
+    args = get_args(hint)
+    return None if Ellipsis in args else len(args)
+
+
+def is_named_tuple(hint: object) -> Any:
+    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
+
+
+def is_list(hint: object) -> bool:
+    """Whether an annotation says `list`, with or without its elements."""
+    hint = bare(hint)
+    return (get_origin(hint) or hint) is list
+
+
+def element_of(hint: object) -> object:
+    """Return the type of what iterating a `hint` gives; None where the annotation does not say."""
+    hint = bare(hint)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return args[0] if len(args) == 2 and args[1] is Ellipsis else None
+    return args[0] if isinstance(origin, type) and issubclass(origin, Iterable) and args else None
+
+
+def hint_at(hint: object, path: Iterable[tuple[str, str | int]]) -> object:
+    """Return the type of what lies at `path` within a `hint`; None where the annotation does not say."""
+    for step in path:
+        hint = _part(bare(hint), step)
+    return hint
+
+
+def _part(hint: object, step: tuple[str, str | int]) -> object:
+    kind, name = step
+    if isinstance(hint, type) and kind == "property":
+        return _all_fields(hint).get(str(name))
+    if isinstance(hint, type) and hasattr(hint, "__total__"):
+        return _all_fields(hint).get(str(name))
+    if is_named_tuple(hint):
+        return _item(list(_all_fields(hint).values()), name)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple and Ellipsis not in args:
+        return _item(args, name)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and len(args) == 2:
+        return args[1]
+    return element_of(hint)
+
+
+def _item(items: Any, index: object) -> object:
+    return items[index] if isinstance(index, int) and -len(items) <= index < len(items) else None
+
+
+def _all_fields(cls: Any) -> dict[str, object]:
+    hints: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        hints |= fields(base)
+    return hints

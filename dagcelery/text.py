@@ -31,6 +31,11 @@ def shown(value: object, most: int = _MOST_CHARACTERS) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def short(value: object) -> str:
+    """Return `value` as an error shows it, cut at 60 characters."""
+    return shown(value, 60)
+
+
 def word(value: object) -> str:
     """Return a str as it is, and any other value as `shown`."""
     return value if isinstance(value, str) else shown(value)
@@ -68,6 +73,12 @@ class _Shown(reprlib.Repr):
         return text if isinstance(text, str) and len(text) <= self.maxstring else f"{text[: self.maxstring]}..."
 
 
+def type_name(value: object) -> str:
+    """Return the name of the type of `value`, with its module unless it is Python's own."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def digits(value: int) -> int:
     """Return the approximate number of digits of an int, without writing them."""
     return int(value.bit_length() * 0.30103) + 1
@@ -84,6 +95,21 @@ _OWN: Final[Mapping[type, Any]] = {
 }
 
 _SHOWN: Final = _Shown()
+
+
+# -- what UTF-8 cannot hold -------------------------------------------------------------------------
+SURROGATE: Final = "is a str with a lone surrogate, which UTF-8 cannot hold"
+CLEAN: Final = 'clean it with text.encode("utf-8", "replace").decode()'
+
+
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no lone surrogate."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 # -- secrets in addresses ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The commands for one DAG, run, invoke, submit, plan and draw, and the group that has all commands.
+"""The commands for one DAG, for YAML files and for schedules, and the group that has all commands.
 
 Results go to standard output, everything else to standard error. The exit code is 0 for success, 2 for a command line
 that cannot be understood, and 1 for any other error, which is one sentence.
@@ -6,16 +6,19 @@ that cannot be understood, and 1 for any other error, which is one sentence.
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+import sys
 import traceback
-from collections.abc import Callable
-from typing import Any, TextIO, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import watching, workers
-from dagcelery.cli.config import config, schedules
-from dagcelery.cli.running import as_json, canvas_lines, run_to_its_end, running, to_json
+from dagcelery.cli import runs, workers
+from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
     Target,
     add_option,
@@ -28,9 +31,123 @@ from dagcelery.cli.targets import (
     take_celerys,
 )
 from dagcelery.errors import DagceleryError
+from dagcelery.frontends import yaml
+from dagcelery.frontends.yaml import ConfiguredWorkflow
 from dagcelery.planner.encoding import encode_plan
+from dagcelery.text import choices
 from dagcelery.worker.app import search_here
 
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from dagcelery.worker.beat import Scheduled
+
+
+# -- files and schedules --------------------------------------------------------------------------
+@click.group(name="schedule")
+def schedules() -> None:
+    """See which DAGs `celery -A dagcelery beat` submits, and when."""
+
+
+@schedules.command(name="list")
+@as_json
+def list_schedules(as_json: bool) -> None:
+    """Print the scheduled DAGs in the app's modules, DAGCELERY_IMPORTS and DAGCELERY_WORKFLOWS."""
+    from dagcelery.worker.app import app_context_of
+    from dagcelery.worker.beat import of_app
+
+    app = some_app()
+    show_schedules(of_app(app, app_context_of(app).settings), app, as_json=as_json)
+
+
+def show_schedules(found: Iterable[Scheduled], app: Celery, *, as_json: bool = False) -> None:
+    """Print a line for each DAG: when it is due next, its schedule, its name."""
+    from dagcelery.worker.beat import Clock
+
+    told: list[dict[str, Any]] = [
+        {
+            "dag": each.name,
+            "schedule": each.schedule.cron,
+            "timezone": each.schedule.timezone or str(app.timezone),
+            "next": Clock(each.schedule, app=app).next_tick().isoformat(),
+        }
+        for each in found
+    ]
+    if as_json:
+        click.echo(to_json(told))
+        return
+    if not told:
+        click.echo("no DAG has a schedule", err=True)
+    for line in told:
+        click.echo(plain("{next}  {schedule} {timezone}  {dag}".format(**line)))
+
+
+@click.group()
+def config() -> None:
+    """Check and run the workflows in a YAML file.
+
+    Modules are looked for in the working directory, then in the file's own folder and in the one above it.
+    """
+
+
+@config.command()
+@click.argument("file")
+def check(file: str) -> None:
+    """Print the workflows in FILE, or an error with file, line and key."""
+    for workflow in yaml.load(file):
+        due = f"due at {workflow.schedule}" if workflow.schedule else "without a schedule"
+        click.echo(plain(f"{workflow.name}, {due}"))
+        click.echo(draw.text(workflow.dag), nl=False)
+
+
+@config.command(name="run")
+@click.argument("file")
+@click.argument("workflow", required=False)
+@running
+def run_workflow(
+    file: str, workflow: str | None, local: int | None, watch: bool, timeout: float | None, as_json: bool
+) -> None:
+    """Submit WORKFLOW of FILE, wait for its result, and print it as JSON.
+
+    WORKFLOW may be left out if FILE has only one. The result has the outputs that no step takes, by step and name.
+    """
+    target = Target(chosen_workflow(yaml.load(file), workflow))
+    run_to_its_end(target, {}, local, watch=watch, timeout=timeout, as_json=as_json)
+
+
+@config.command()
+@click.argument("file")
+@click.option("--beat", is_flag=True, help="Submit them when they are due, until Ctrl-C; workers run elsewhere.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def schedule(file: str, beat: bool, arguments: tuple[str, ...]) -> None:
+    """Print when the workflows in FILE are due next; with --beat, run a Celery beat that submits them.
+
+    ARGUMENTS are passed to `celery beat`, such as -s FILE for its state; write -- before them.
+    """
+    from dagcelery.worker.beat import of_files  # late, since it imports Celery
+
+    show_schedules(of_files([glob.escape(file)]), some_app())
+    if beat:
+        path = os.path.abspath(file)
+        if re.search(r"[\s,]", path):
+            message = f"'{path}' has a blank or a comma in its path, which DAGCELERY_WORKFLOWS cannot have; rename it"
+            raise click.BadParameter(message, param_hint="FILE")
+        os.environ["DAGCELERY_WORKFLOWS"] = glob.escape(path)
+        os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", chosen_name(), "beat", *arguments])
+
+
+def chosen_workflow(workflows: tuple[ConfiguredWorkflow, ...], name: str | None) -> ConfiguredWorkflow:
+    """Return the workflow of that name, or the only one."""
+    named = {workflow.name: workflow for workflow in workflows}
+    if name is None and len(workflows) > 1:
+        raise click.BadParameter(f"the file has several; name one of {', '.join(named)}", param_hint="WORKFLOW")
+    workflow = workflows[0] if name is None else named.get(name)
+    if workflow is None:
+        raise click.BadParameter(f"the file has no workflow {name!r}; {choices(name, named)}", param_hint="WORKFLOW")
+    return workflow
+
+
+# -- one DAG --------------------------------------------------------------------------------------
 C = TypeVar("C", bound=Callable[..., Any])
 
 
@@ -81,7 +198,7 @@ def doctor(as_json: bool) -> None:
     The exit code is 1 if a problem is serious, as health probes expect, else 0.
     """
     from dagcelery.doctor import CHECKS, CheckContext, Severity, run_checks  # late, since it imports Celery
-    from dagcelery.worker.app_context import app_context_of
+    from dagcelery.worker.app import app_context_of
 
     context = CheckContext(app_context_of(some_app()), name=chosen_name())
     findings = run_checks(context)
@@ -243,14 +360,14 @@ def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, lan
 
 
 for verb in (
-    watching.list_runs,
-    watching.status,
-    watching.watch,
-    watching.cancel,
-    watching.resume,
-    watching.errors,
-    watching.sweep,
-    watching.cache,
+    runs.list_runs,
+    runs.status,
+    runs.watch,
+    runs.cancel,
+    runs.resume,
+    runs.errors,
+    runs.sweep,
+    runs.cache,
 ):
     dag.add_command(verb)
 

@@ -19,7 +19,7 @@ from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import not_buildable
-from dagcelery.planner.routing import DEFAULT
+from dagcelery.planner.plan import DEFAULT_QUEUE
 from dagcelery.settings import Settings
 from dagcelery.signatures import bare, hints
 
@@ -64,7 +64,7 @@ def add_option(command: click.Command) -> None:
 
 def use(ctx: click.Context, app: Celery, name: str) -> None:
     """Let a command be about an app; its client is the default one until the command is over."""
-    from dagcelery.worker.app_context import app_context_of
+    from dagcelery.worker.app import app_context_of
 
     app_context = app_context_of(app)
     ctx.meta[_APP], ctx.meta[_NAME] = app, name
@@ -119,7 +119,7 @@ def find_app(name: str) -> Celery:
 
 def attached(app: Celery, name: str) -> Celery:
     """Return an app, unless dagcelery is not attached to it."""
-    from dagcelery.worker.app_context import find_app_context
+    from dagcelery.worker.app import find_app_context
 
     if find_app_context(app) is None:
         message = f"dagcelery is not attached to '{name}'; call dagcelery.attach(app) in its module"
@@ -141,7 +141,7 @@ def prepare_modules() -> None:
 
 def settings() -> Settings:
     """Return the settings that hold for the command."""
-    from dagcelery.worker.app_context import app_context_of
+    from dagcelery.worker.app import app_context_of
 
     app = chosen_app()
     return Settings.from_environment() if app is None else app_context_of(app).settings
@@ -150,7 +150,7 @@ def settings() -> Settings:
 def default_queue() -> str:
     """Return the queue of what is not tainted."""
     app = chosen_app()
-    return settings().queue or (DEFAULT if app is None else str(app.conf.task_default_queue))
+    return settings().queue or (DEFAULT_QUEUE if app is None else str(app.conf.task_default_queue))
 
 
 def plan_of(node: client.Submittable) -> Plan:

@@ -1,11 +1,12 @@
 """Submit a DAG and hold a Run; or invoke it right here."""
 
-from dagcelery.client.files import (
-    OutputFile,
-    PartitionedOutput,
+from dagcelery.client.files import OutputFile, PartitionedOutput
+from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
+from dagcelery.client.local_runs import (
     ReturnDeserializedOutputs,
     StoreSerializedOutputsInPath,
     found_at,
+    invoke,
     invoke_with_locations,
 )
 from dagcelery.client.run import (
@@ -17,12 +18,10 @@ from dagcelery.client.run import (
     attach,
     default_client,
     forget,
-    invoke,
     runs,
     set_default,
     submit,
 )
-from dagcelery.client.submissions import Submittable, dag_of, new_run, plan_of
 
 __all__ = [
     "Client",

@@ -13,13 +13,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from dagcelery.client import events, lifecycle, results, submissions
-from dagcelery.client.events import RunEvent
-from dagcelery.client.files import Outputs, invoke_for
-from dagcelery.client.local_runs import LocalRun
-from dagcelery.client.results import Failure
-from dagcelery.client.status import RunState, RunStatus, run_status
-from dagcelery.client.submissions import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
+from dagcelery.client import following, lifecycle
+from dagcelery.client.following import Failure, RunEvent
+from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
+from dagcelery.client.status import RunStatus, run_status
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
@@ -29,14 +26,15 @@ from dagcelery.payload import functions
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import RunRecord
+from dagcelery.store.records import RunRecord, RunState
 from dagcelery.text import shown
 from dagcelery.tracebacks import Shortened, shortened
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from dagcelery.worker.app_context import AppContext
+    from dagcelery.client.local_runs import LocalRun
+    from dagcelery.worker.app import AppContext
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -109,15 +107,15 @@ class Run(Generic[R_co]):
         and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
         "missed" stands for others.
         """
-        return events.events(self._control, self.id, after, follow=follow)
+        return following.events(self._control, self.id, after, follow=follow)
 
     def aevents(self, after: str = "", *, follow: bool = True) -> AsyncGenerator[RunEvent, None]:
         """`events` without blocking the event loop: ``async for event in run.aevents()``."""
-        return events.aevents(self._control, self.id, after, follow=follow)
+        return following.aevents(self._control, self.id, after, follow=follow)
 
     def errors(self) -> list[Failure]:
         """Return every attempt that failed, with its remote traceback, repeated ones too."""
-        return results.errors(self._control, self.id)
+        return following.errors(self._control, self.id)
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
@@ -127,12 +125,12 @@ class Run(Generic[R_co]):
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait up to `timeout` seconds (None: for ever) until the run is over; return its state then, over or not."""
         _check_wait("wait()", timeout)
-        return results.wait_for_end(self._control, self.id, timeout)
+        return following.wait_for_end(self._control, self.id, timeout)
 
     async def await_(self, timeout: float | None = None) -> RunState:
         """`wait` without blocking the event loop."""
         _check_wait("await_()", timeout)
-        return await results.await_end(self._control, self.id, timeout)
+        return await following.await_end(self._control, self.id, timeout)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait up to `timeout` seconds (None: for ever) for the run's end, and return what the DAG returns.
@@ -140,13 +138,13 @@ class Run(Generic[R_co]):
         Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout if it did not end; RunNotFound.
         """
         _check_wait("result()", timeout)
-        return cast(R_co, results.result(self._control, self.id, timeout))
+        return cast(R_co, following.result(self._control, self.id, timeout))
 
     async def aresult(self, timeout: float | None = None) -> R_co:
         """`result` without blocking the event loop."""
         _check_wait("aresult()", timeout)
-        state = await results.await_end(self._control, self.id, timeout)
-        return cast(R_co, await asyncio.to_thread(results.outcome, self._control, self.id, state, timeout))
+        state = await following.await_end(self._control, self.id, timeout)
+        return cast(R_co, await asyncio.to_thread(following.outcome, self._control, self.id, state, timeout))
 
     # -- what changes it --------------------------------------------------------------------------
     def cancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -266,8 +264,7 @@ class Client:
     def app_context(self) -> AppContext:
         """Our tasks on the app, made with the first use: until then neither Celery nor Redis is imported."""
         if self._app_context is None:
-            from dagcelery.worker.app import make_app
-            from dagcelery.worker.app_context import app_context_of
+            from dagcelery.worker.app import app_context_of, make_app
 
             self.app = self.app or make_app(self.settings)
             self._app_context = app_context_of(self.app)
@@ -305,9 +302,11 @@ class Client:
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
         run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static)
-        return Run(submissions.start(control, run, key), client=self)
+        return Run(lifecycle.start(control, run, key), client=self)
 
     def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
+        from dagcelery.client.local_runs import LocalRun  # late: most clients leave their runs to workers
+
         local_run = LocalRun(node, self.settings)
         local_run.run(params)
         if propagate and local_run.first.error is not None:
@@ -431,22 +430,6 @@ async def asubmit(
     """`submit` without blocking the event loop."""
     with Shortened():
         return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
-
-
-@shortened
-def invoke(node: Submittable, params: Mapping[str, object] | None = None, outputs: Outputs | None = None) -> Any:
-    """Run a DAG or a task in this process, without Celery and Redis, and return its value.
-
-    With `outputs` it returns a mapping of outputs by name instead: to values, or to files that it writes.
-
-    Raises what `submit` raises before it writes, NodeFailed with the original error as its cause, and InvalidLocation.
-    """
-    if outputs is not None:
-        return invoke_for(node, {} if params is None else params, outputs, Settings.from_environment())
-    node, params, _ = split_static(node, {} if params is None else params)
-    local_run = LocalRun(node, Settings.from_environment())
-    local_run.run(params)
-    return local_run.result()
 
 
 def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> int:

@@ -11,7 +11,7 @@ from dagcelery.errors import InvalidParameters, NotConfigured, NotKept
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import AsPickle, codec_for
 from dagcelery.settings import Settings
-from dagcelery.store.stage_values import StageValues, ValuesInFolder, beside, delete_with
+from dagcelery.store.cache import StageValues, ValuesInFolder, beside, delete_with
 from dagcelery.text import shown
 
 __all__ = ["StageValues", "delete", "elsewhere", "in_folder", "read", "write"]

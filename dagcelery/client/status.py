@@ -9,32 +9,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from dagcelery.engine.run_control import RunControl
-from dagcelery.engine.run_view import RunView
+from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.fleet import live_consumers
-from dagcelery.store.records import ROOT, TERMINAL, Counts, Progress, RunRecord, Spot
-
-
-class RunState(StrEnum):
-    """States of a run; the last four are ends."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMED_OUT = "timed_out"
-
-    @property
-    def is_end(self) -> bool:
-        """Whether a run in this state is over."""
-        return self in TERMINAL
+from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, RunState, Spot
 
 
 def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
@@ -289,18 +272,6 @@ def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
                 counts = progress.counts.get((first + number, index), Counts())
                 skips[step.target] = skips[number] + ("branch" in step.options and counts.skipped)
     return skips
-
-
-def prefixes(plan: Plan) -> dict[int, str]:
-    """Return the prefix of nodes' names, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
-    prefixes = {0: ""}
-    for number, body in enumerate(plan.bodies):
-        for step in body.steps:
-            if step.kind == "dag":
-                prefixes[step.target] = (
-                    prefixes.get(number, "") + f"{step.name}{'' if 'branch' in step.options else '[*]'}/"
-                )
-    return prefixes
 
 
 # -- why a node waits ----------------------------------------------------------------------------

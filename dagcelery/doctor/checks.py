@@ -16,7 +16,7 @@ from dagcelery.client.status import Worker, holds, of_other_keys, run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker.app_context import COMMAND, AppContext, has_user, is_redis
+from dagcelery.worker.app import COMMAND, AppContext, has_user, is_redis
 
 SHORTEST_KEY: Final = 16
 

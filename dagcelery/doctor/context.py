@@ -15,7 +15,7 @@ from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUn
 from dagcelery.settings import Settings
 from dagcelery.store.redis import Inspection
 from dagcelery.text import masked
-from dagcelery.worker.app_context import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
+from dagcelery.worker.app import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
 from dagcelery.worker.sender import sending_errors
 
 if TYPE_CHECKING:

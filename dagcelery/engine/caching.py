@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.io import Parts, as_taken, extract
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
-from dagcelery.engine.writing import Parts, as_taken, extract
 from dagcelery.errors import InvalidParameters, SerializationError
 from dagcelery.payload import addresses, functions, values
 from dagcelery.payload.codecs import Codec
-from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash, fingerprint, fingerprint_captures
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Path, Step
 

@@ -18,7 +18,7 @@ from dagcelery.errors import (
 )
 from dagcelery.payload import codecs, functions, pickles
 from dagcelery.payload.codecs import Codec
-from dagcelery.payload.functions import code_hash, same_code
+from dagcelery.payload.fingerprints import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step, codec_key
 from dagcelery.planner.topology import topology

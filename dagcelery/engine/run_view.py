@@ -354,3 +354,15 @@ def _is_freed(view: RunView, scope: str, token: str) -> bool:
         return view.program.frees
     step = step_of(token)
     return step is not None and not topology(view.program.plan)[0][step].is_returned
+
+
+def prefixes(plan: Plan) -> dict[int, str]:
+    """Return the prefix of nodes' names, by body: ``train[*]/`` in a mapped DAG, ``then/`` in a branch."""
+    prefixes = {0: ""}
+    for number, body in enumerate(plan.bodies):
+        for step in body.steps:
+            if step.kind == "dag":
+                prefixes[step.target] = (
+                    prefixes.get(number, "") + f"{step.name}{'' if 'branch' in step.options else '[*]'}/"
+                )
+    return prefixes

@@ -28,8 +28,7 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
-from dagcelery.engine.limits import Sender
-from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, StoreUnavailable
 from dagcelery.payload import failures

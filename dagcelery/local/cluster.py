@@ -3,7 +3,7 @@
 The workers are real: processes with Celery's prefork pool, which import the user's modules as workers in production do.
 Nothing is left behind, however the block, or this process, ends.
 
-Tasks with several taints wait on a queue of their own (planner/routing.py), so a worker that tolerates gpu and ssd
+Tasks with several taints wait on a queue of their own (planner/plan.py), so a worker that tolerates gpu and ssd
 consumes the default queue, ``gpu``, ``ssd`` and ``gpu+ssd``.
 """
 
@@ -27,7 +27,7 @@ from dagcelery.errors import DagceleryError, InvalidParameters, InvalidSetting, 
 from dagcelery.local.guard import Guard, Process, tail
 from dagcelery.local.server import Server
 from dagcelery.model.options import words
-from dagcelery.planner.routing import DEFAULT, queue_for
+from dagcelery.planner.plan import DEFAULT_QUEUE, queue_for
 from dagcelery.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def tolerated_queues(tolerations: Iterable[str], default: str = "") -> tuple[str
             f"tolerate at most {MOST_TOLERATIONS}, or name the queues themselves",
         )
     sets: Iterable[Collection[str]] = chain.from_iterable(combinations(taints, size) for size in range(len(taints) + 1))
-    return tuple(queue_for(chosen, default=default or DEFAULT) for chosen in sets)
+    return tuple(queue_for(chosen, default=default or DEFAULT_QUEUE) for chosen in sets)
 
 
 POLL_SECONDS = 0.1
@@ -112,9 +112,9 @@ class WorkerOptions:
     """Whether workers send the events that Flower shows."""
 
     def command(self, name: str, processes: int, queues: Iterable[str]) -> list[str]:
-        """Return Celery's command line for a worker."""
+        """Return the app, and the arguments of Celery's command for workers."""
         return [
-            *("-q", "-A", self.app, "worker", "-n", f"{name}@%h", "-l", self.log_level),
+            *(self.app, "-n", f"{name}@%h", "-l", self.log_level),
             *("-P", "prefork", "-c", str(processes), "-Q", ",".join(queues)),
             *(("-I", ",".join(self.modules)) if self.modules else ()),
             # So that workers do not wait at the start, for a second, to learn of each other.

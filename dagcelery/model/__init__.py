@@ -13,7 +13,6 @@ from dagcelery.model.options import (
     exponential,
     static,
 )
-from dagcelery.model.serializing import Serialize, Serializer
 from dagcelery.model.sources import (
     EMPTY,
     Choice,
@@ -25,6 +24,8 @@ from dagcelery.model.sources import (
     Literal,
     Open,
     Part,
+    Serialize,
+    Serializer,
     SetOf,
     Source,
     Splice,

@@ -24,10 +24,9 @@ from dagcelery.model.nodes import (
     layers,
 )
 from dagcelery.model.options import DagOptions, TaskOptions, checked, words
-from dagcelery.model.rules import READABLE, check_sources
-from dagcelery.model.serializing import check_serializer
 from dagcelery.model.sources import (
     EMPTY,
+    READABLE,
     Choice,
     Each,
     FromNodeOutput,
@@ -35,6 +34,8 @@ from dagcelery.model.sources import (
     Readable,
     Source,
     Splice,
+    check_serializer,
+    check_sources,
     own_items,
     reads,
     splices,

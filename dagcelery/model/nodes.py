@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
-from dagcelery.model.serializing import Serializer
-from dagcelery.model.sources import PathStep
+from dagcelery.model.sources import Path, PathStep, Serialize, Serializer
+from dagcelery.signatures import Unread, hint_at
 from dagcelery.text import constructor_repr, shown
 
 # Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
@@ -104,6 +104,29 @@ class FromPath:
 TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath
 
 OUTPUTS: Final = (FromReturnValue, FromKey, FromProperty, FromPath)
+
+
+def serializer_of(hint: object) -> Serializer | Serialize | None:
+    """Return the serializer within ``Annotated[T, AsParquet()]``."""
+    if get_origin(hint) is not Annotated:
+        return None
+    return next(filter(_is_serializer, get_args(hint)[1:]), None)
+
+
+def serializer_at(option: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
+    """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
+    nearest = serializer_of(hint_at(hint, path)) if path else None
+    if isinstance(nearest, Serializer):
+        return nearest
+    named = option or serializer_of(hint)
+    if isinstance(named, Serialize):
+        return named.at(path)
+    return named
+
+
+def _is_serializer(metadata: object) -> bool:
+    return not isinstance(metadata, type | Unread) and isinstance(metadata, Serializer | Serialize)
+
 
 K = TypeVar("K")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.serializing import Serialize, Serializer, check_serializer
+from dagcelery.model.sources import Serialize, Serializer, check_serializer
 from dagcelery.text import choices, constructor_repr, shown
 
 if TYPE_CHECKING:

@@ -9,18 +9,23 @@ and makes the node that has it such a fan-out. Of a node that is a fan-out itsel
 for the same item, so that no piece waits for the other items. `Splice(template, over)` stands only in a
 `ListOf` and puts one element per item of `over` there, each made from `template`. Read plainly, without
 `Each`, a fan-out's output is the ordered list of its items' results.
+
+A serializer says how a value becomes bytes on its way; a task may have one for each part of its returned value.
+
+What holds for one source by itself, whatever it lies in, is checked here: how it is made, and how deeply its value is
+nested. What holds between nodes is checked by their graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, runtime_checkable
 from typing import Literal as OneOf
 
-from dagcelery.model.serializing import Serializer
+from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.objects import same
-from dagcelery.text import constructor_repr
+from dagcelery.text import constructor_repr, listed, shown
 
 
 class Empty:
@@ -44,6 +49,70 @@ class Open:
 
 
 PathStep: TypeAlias = "tuple[OneOf['key', 'property'], str | int]"
+
+Path: TypeAlias = "tuple[PathStep, ...]"
+"""Where something lies within a value."""
+
+
+@runtime_checkable
+class Serializer(Protocol):
+    """A class that carries values; `None` in place of one means the default of the DAG."""
+
+    @property
+    def extension(self) -> str:
+        """The ending of the names of files that it writes, without a dot."""
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        """Write `value` to `writer`, and leave `writer` open."""
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        """Return the value whose bytes `reader` gives."""
+
+
+class Serialize:
+    """Serializers for a task's returned value: `root` for the whole, keywords for its keys or properties."""
+
+    def __init__(self, root: Serializer | None = None, **sub: Serializer) -> None:
+        self._root = root
+        self._sub = sub
+
+    @property
+    def root(self) -> Serializer | None:
+        """The serializer of the whole value, and of the keys that have none of their own."""
+        return self._root
+
+    def __iter__(self) -> Iterator[Serializer | None]:
+        """Yield every serializer in it."""
+        return iter((self._root, *self._sub.values()))
+
+    def at(self, path: Sequence[tuple[str, str | int]]) -> Serializer | None:
+        """Return the serializer of what lies at `path` in the value."""
+        # One that is named for out["a"] says nothing about what lies within that, out["a"]["b"].
+        return (self._sub.get(str(path[0][1])) if len(path) == 1 else None) or self._root
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Serialize) and (self._root, self._sub) == (other._root, other._sub)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._sub))
+
+    def __repr__(self) -> str:
+        named = {"root": self._root, **self._sub}
+        return f"Serialize({', '.join(f'{name}={value!r}' for name, value in named.items())})"
+
+
+def check_serializer(serializer: object) -> None:
+    """Refuse a value that could not serialize, above all a class in the place of its instance."""
+    if isinstance(serializer, Serialize):
+        for part in serializer:
+            check_serializer(part)
+        return
+    if isinstance(serializer, type) or not isinstance(serializer, Serializer | None):
+        raise InvalidDag(
+            f"serializer={shown(serializer)}",
+            "is not a serializer",
+            "give an object with extension, serialize(value, writer) and deserialize(reader): AsPickle()",
+        )
 
 
 class Source:
@@ -216,3 +285,94 @@ def own_items(source: Source | Splice) -> Iterator[Readable]:
     elif not isinstance(source, Splice):
         for part in parts(source):
             yield from own_items(part)
+
+
+MOST_LEVELS: Final = 100
+"""Values are planned, written and read by recursion, of which Python allows about 1,000 steps."""
+
+MOST_NESTED_DAGS: Final = 100
+
+_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
+
+
+def check_source(place: str, part: Source | Splice) -> None:
+    """Check that a source is made of tuples, and its value not nested too deeply.
+
+    Raises InvalidDag, which names `place`.
+    """
+    if isinstance(part, FromParam | FromNodeOutput):
+        check_serializer(part.serializer)
+    value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
+    if fault := depth_fault(value):
+        raise InvalidDag(place, *fault)
+    items = getattr(part, "items", getattr(part, "pairs", getattr(part, "steps", ())))
+    if not isinstance(items, tuple):
+        kind = type(part).__name__
+        raise InvalidDagType(f"{place}: {kind}", f"is made of {shown(items)}, not a tuple", f"write {kind}((..., ...))")
+
+
+def depth_fault(value: object) -> tuple[str, str] | None:
+    """Return the problem of a value that is nested too deeply, with its place, and the remedy; else None."""
+    if type(value) not in _CONTAINERS:
+        return None
+    path: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(value, _parts(value))]
+    keys: list[Any] = []
+    while path:
+        key, part = next(path[-1][1], (None, None))
+        if part is None:
+            path.pop()
+            if keys:
+                keys.pop()
+            continue
+        keys.append(key)
+        if any(part is above for above, _ in path):
+            return f"contains itself at {_at(keys)}", "break the cycle, or make the value in a task"
+        if len(path) >= MOST_LEVELS:
+            problem = f"is nested more than {MOST_LEVELS} levels deep, at {_at(keys[:3])}..."
+            return problem, "make it flatter, or pass it as a parameter that is serialized with AsPickle()"
+        path.append((part, _parts(part)))
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the containers in a container, with their keys."""
+    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    return ((key, part) for key, part in pairs if type(part) in _CONTAINERS)
+
+
+def _at(keys: list[Any]) -> str:
+    return "".join(f"[{shown(key, 60)}]" for key in keys)
+
+
+READABLE = "FromParam(...) or FromNodeOutput(...)"
+
+
+def check_sources(place: str, source: object) -> None:
+    """Check that `source` is a source, made of parts that it may have.
+
+    Raises InvalidDag, which names `place`.
+    """
+    if not isinstance(source, SOURCES):
+        raise InvalidDagType(
+            place,
+            f"is of type {type(source).__name__!r}",
+            f"use one of {listed([kind.__name__ for kind in SOURCES], 'or')}; Literal(...) holds a value",
+        )
+    for part in walk(source):
+        check_source(place, part)
+        if isinstance(part, Splice) and not isinstance(part.over, FromParam | FromNodeOutput):
+            raise InvalidDagType(f"{place}: over={shown(part.over)}", "is not a list", f"give {READABLE}")
+        for inner in parts(part):
+            if isinstance(inner, Splice):
+                if not isinstance(part, ListOf):
+                    raise InvalidDagType(f"{place}: a Splice", "is not in a ListOf", "put it into one")
+            elif not isinstance(inner, _allowed_in(part)):
+                kind = type(part).__name__
+                problem = f"cannot hold {shown(inner)} of type {type(inner).__name__!r}"
+                raise InvalidDagType(f"{place}: {kind}", problem, "put values into Literal(...)")
+
+
+def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
+    if isinstance(part, Each):
+        return (FromParam, FromNodeOutput)
+    return (FromParam, FromNodeOutput, Each) if isinstance(part, Part) else SOURCES

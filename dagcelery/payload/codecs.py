@@ -18,15 +18,25 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 from dagcelery.errors import DagceleryError, DeserializationError, InvalidDag, PayloadTooLarge, SerializationError
 from dagcelery.payload import functions, models, pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
-from dagcelery.payload.formats import OF_KIND, UNSAFE
+from dagcelery.payload.formats import VALUE
+from dagcelery.payload.formats.arrow import AsArrow, AsParquet
+from dagcelery.payload.formats.csv import AsCSV
+from dagcelery.payload.formats.dill import AsDill
+from dagcelery.payload.formats.message_pack import AsMessagePack
 from dagcelery.payload.models import AsModels, Classes
-from dagcelery.payload.refusals import VALUE
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.strict_json import Unreadable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+
+OF_KIND: Final[Mapping[str, type[Any]]] = {
+    kind.kind: kind for kind in (AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet)
+}
+
+UNSAFE: Final = frozenset({AsDill.kind})
+"""Kinds that run code when they read, and therefore read nothing that is not signed."""
 
 _SPOOL_BYTES: Final = 8 * 1024 * 1024
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from dagcelery.errors import NodeFailed
-from dagcelery.payload.refusals import type_name
+from dagcelery.text import type_name
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""

@@ -13,7 +13,6 @@ Folders are opened with fsspec, so that they may lie on a disk that all machines
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import shutil
 import tempfile
@@ -32,7 +31,6 @@ from dagcelery.errors import (
     SpillUnavailable,
 )
 from dagcelery.payload.addresses import Culprit, attempted, named
-from dagcelery.payload.codecs import Bytes, Codec
 from dagcelery.text import masked
 
 VARIABLE: Final = "DAGCELERY_SPILL_URL"
@@ -51,7 +49,7 @@ class Reference(bytes):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, data: Bytes, culprit: Culprit) -> Reference:
+    def parse(cls, data: bytes | memoryview, culprit: Culprit) -> Reference:
         """Read a reference, or raise DeserializationError."""
         if len(data) != _REFERENCE_BYTES:
             remedy = "use the same version of dagcelery on the client and its workers"
@@ -181,17 +179,8 @@ class Copy(tempfile.SpooledTemporaryFile[bytes]):
         self.close()
 
 
-def dump(codec: Codec, folder: Folder, address: bytes, attempt: int, value: Any, culprit: Culprit, limit: int) -> bytes:
-    """Return `value` as bytes, or the Reference to them; what a serializer writes bit by bit stays on disk."""
-    with codec.stream(value, culprit, limit) as content:
-        if content.seek(0, io.SEEK_END) > folder.threshold:
-            return folder.put(address, attempt, content)
-        content.seek(0)
-        return content.read()
-
-
 def reading(
-    folder: Folder | None, address: bytes, attempt: int, data: Bytes, culprit: Culprit
+    folder: Folder | None, address: bytes, attempt: int, data: bytes | memoryview, culprit: Culprit
 ) -> AbstractContextManager[IO[bytes]]:
     """Give the file that `data` refers to. Raises NotConfigured without a folder, and what `Folder.reading` raises."""
     if folder is None:

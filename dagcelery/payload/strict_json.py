@@ -28,8 +28,7 @@ from zoneinfo import ZoneInfo
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.refusals import CLEAN, SURROGATE, is_encodable, short, type_name
-from dagcelery.text import digits
+from dagcelery.text import CLEAN, SURROGATE, digits, is_encodable, short, type_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,19 @@ def seal_value(
     if folder is None:
         body = codec.dump(value, name, limits.payload_bytes)
     else:
-        body = spill.dump(codec, folder, address, attempt, value, name, limits.payload_bytes)
+        body = _spilled(codec, folder, address, attempt, value, name, limits.payload_bytes)
     return seal_bytes(keyring, address, attempt, _SPILLED if type(body) is Reference else _VALUE, body)
+
+
+def _spilled(
+    codec: Codec, folder: Folder, address: bytes, attempt: int, value: Any, culprit: Culprit, limit: int
+) -> bytes:
+    """Return `value` as bytes, or the Reference to them; what a serializer writes bit by bit stays on disk."""
+    with codec.stream(value, culprit, limit) as content:
+        if content.seek(0, io.SEEK_END) > folder.threshold:
+            return folder.put(address, attempt, content)
+        content.seek(0)
+        return content.read()
 
 
 def seal_split_mark(keyring: Keyring, address: bytes, attempt: int) -> bytes:

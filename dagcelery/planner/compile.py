@@ -25,6 +25,8 @@ from dagcelery.payload import functions
 from dagcelery.planner.ir import (
     BodyIR,
     BodyParameter,
+    PlanFrame,
+    Resolver,
     ScopeResult,
     StepIR,
     StepResult,
@@ -32,7 +34,7 @@ from dagcelery.planner.ir import (
     is_shared,
     lower,
 )
-from dagcelery.planner.plan import Body, Expr, Plan, Step, literal, rebuilt
+from dagcelery.planner.plan import DEFAULT_QUEUE, Body, Expr, Plan, Step, literal, queue_for, rebuilt
 from dagcelery.planner.pools import (
     GENERAL,
     CodecPool,
@@ -45,8 +47,6 @@ from dagcelery.planner.pools import (
     readers_of_parameters,
     step_options,
 )
-from dagcelery.planner.resolve import PlanFrame, Resolver
-from dagcelery.planner.routing import DEFAULT, queue_for
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
 
@@ -61,7 +61,7 @@ def plan(
     dag: DAG | Task,
     *,
     serializer: Mapping[str, Any] = _JSON,
-    queue: str = DEFAULT,
+    queue: str = DEFAULT_QUEUE,
     max_nodes: int = MAX_NODES,
     describe: Describe = functions.describe,
 ) -> Plan:

@@ -38,13 +38,18 @@ A token is *read* in one of four manners:
 * ``"over"``: a splice counts its items.
 
 A literal of a DAG stands in the plan as it is where JSON keeps it, else taken apart, else as an object.
+
+Each step waits on one queue. A task's ``queue=`` wins. Else its taints name the queue: sorted and joined with ``+``, so
+that ``("ssd", "gpu")`` waits on ``gpu+ssd``. A task with neither waits on the default queue. A worker that tolerates
+taints may run tasks that have no others: with gpu and ssd it consumes the default queue, ``gpu``, ``ssd`` and
+``gpu+ssd``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -321,3 +326,18 @@ def codec_key(spec: Mapping[str, Any]) -> object:
         return id(live)
     # Equal ones may hold other values, and write something else; without an identity only the very object is the same.
     return live, identity(live) or id(live)
+
+
+DEFAULT_QUEUE: Final = "celery"
+JOINT: Final = "+"
+
+
+def queue_for(taints: Collection[str], queue: str | None = None, *, default: str = DEFAULT_QUEUE) -> str:
+    """Return the queue of a task with these options."""
+    return queue or JOINT.join(sorted(set(taints))) or default
+
+
+def queues_of(plan: Plan) -> frozenset[str]:
+    """Return the queues that workers must consume for `plan` to end."""
+    of_steps = {step.queue for body in plan.bodies for step in body.steps}
+    return frozenset(of_steps.union(*({body.queue_open, body.queue_close} for body in plan.bodies)))

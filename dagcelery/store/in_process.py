@@ -18,7 +18,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.lua import source
 from dagcelery.store.protocol import AsyncListen, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.stores import assemble
+from dagcelery.store.run_adapters import assemble
 
 _MOST_ARGUMENTS = 4_000
 """Lua takes 8,000 in one call."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 ROOT = "0"
@@ -300,6 +301,22 @@ class Response:
     retry_seconds: float | None = None
     completed: Sequence[Completed] = ()
     lasted: float | None = None
+
+
+class RunState(StrEnum):
+    """States of a run; the last four are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether a run in this state is over."""
+        return self in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

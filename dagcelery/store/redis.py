@@ -24,7 +24,7 @@ from dagcelery.store.keys import key, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.stores import assemble
+from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
 from dagcelery.text import masked
 

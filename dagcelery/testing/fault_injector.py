@@ -29,7 +29,7 @@ from celery.app.utils import find_app
 from dagcelery.errors import NotConfigured
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.worker.app import app_context_of
 
 VARIABLE = "DAGCELERY_FAULTS"
 """The environment variable in which a harness describes its workers' faults, as JSON."""

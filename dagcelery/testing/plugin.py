@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from dagcelery.local import Cluster
     from dagcelery.testing.faults import FaultyCluster
-    from dagcelery.testing.shared_clusters import SharedCluster, SharedFaultyCluster
+    from dagcelery.testing.lending import SharedCluster, SharedFaultyCluster
 
 SHARED = ("taints", "app", "modules", "environment", "log_level")
 """Options of `dag_cluster_options` that hold for `dag_faults` too."""
@@ -43,7 +43,7 @@ def dag_faults_options(dag_cluster_options: dict[str, Any]) -> dict[str, Any]:
 def dag_invoke() -> Iterator[Callable[..., Any]]:
     """`dagcelery.invoke`; and during the test what is submitted runs in this process too, at once, without Redis."""
     from dagcelery import invoke
-    from dagcelery.testing.eager import in_process
+    from dagcelery.testing.lending import in_process
 
     with in_process():
         yield invoke
@@ -52,7 +52,7 @@ def dag_invoke() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def _dag_shared_cluster(dag_cluster_options: dict[str, Any]) -> Iterator[SharedCluster]:
     from dagcelery.local import cluster
-    from dagcelery.testing.shared_clusters import shared_cluster
+    from dagcelery.testing.lending import shared_cluster
 
     _check("dag_cluster_options", dag_cluster_options, cluster)
     yield from _or_fail(shared_cluster(**dag_cluster_options))
@@ -68,7 +68,7 @@ def dag_cluster(_dag_shared_cluster: SharedCluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def _dag_shared_faulty_cluster(dag_faults_options: dict[str, Any]) -> Iterator[SharedFaultyCluster]:
     from dagcelery.testing.faults import faulty_cluster
-    from dagcelery.testing.shared_clusters import shared_faulty_cluster
+    from dagcelery.testing.lending import shared_faulty_cluster
 
     _check("dag_faults_options", dag_faults_options, faulty_cluster)
     yield from _or_fail(shared_faulty_cluster(**dag_faults_options))

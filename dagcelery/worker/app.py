@@ -1,31 +1,361 @@
-"""Celery's side: our two tasks on an app, a team's or our own, and where the modules of users are looked for."""
+"""Celery's side: our two tasks on an app, a team's or our own, and the app's context of dagcelery.
+
+The context has the app's settings, store and sender, and one engine for each process. This module reads the app's
+configuration, knows where the modules of its tasks are looked for, and translates addresses of Unix sockets and TLS
+between the spellings of Celery and redis-py.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlencode, urlsplit
 
-from celery import Celery
+from celery import Celery, _state, signals
+from celery.result import AsyncResult
+from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
 
 from dagcelery.engine.interrupts import quiet_logger
+from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_view import RunView
+from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
+from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
+from dagcelery.store.fleet import live_slots
+from dagcelery.store.protocol import Store
+from dagcelery.store.records import ReadyStep
+from dagcelery.store.redis import store_on_redis
 from dagcelery.text import shown
 from dagcelery.worker import sender
-from dagcelery.worker.app_context import (
-    AppContext,
-    configured,
-    create_app_context,
-    for_celery,
-    for_redis,
-    is_redis,
-    secured,
-)
+from dagcelery.worker.process import CeleryProcess
+from dagcelery.worker.sender import sending_errors
+from dagcelery.worker.signals import Announcer, lower_own_messages, report_run, show_pieces
+
+log = quiet_logger(__name__)
+
+_MARK: Final = "dagcelery_"
+
+_NOT_THEIRS: Final = ("celery", "dagcelery")
+"""A spawned child gets the modules of all registered tasks: those of ours and of Celery do not belong to a team."""
+
+
+def configured(app: Celery) -> dict[str, Any]:
+    """Return what ``app.conf.dagcelery_*`` says, by names without that prefix; unknown names too."""
+    conf: Any = app.conf
+    _ = conf.broker_url  # a configuration is read when it is first asked for something, its namespace too
+    prefix = str(conf.prefix or "")
+    names = {str(key).removeprefix(prefix).lower() for key in conf if _MARK in str(key).lower()}
+    marked = {name.removeprefix(_MARK): conf.get(name) for name in sorted(names) if name.startswith(_MARK)}
+    return {name: value for name, value in marked.items() if value is not None}
+
+
+class Modules(Collection[str]):
+    """The modules, and packages, that unsigned data may name: those of DAGCELERY_IMPORTS, then those in which Celery
+    looks for the app's tasks: its `imports` and `include`, what it discovers, and the app's own, if it is named so.
+
+    It is a list that grows late, and only as far as it is asked: an app discovers its tasks when its worker starts,
+    and another process may have no need for them. The road not taken are the modules of all registered tasks: libraries
+    share theirs with every app of the process.
+    """
+
+    def __init__(self, app: Celery, imports: Sequence[str]) -> None:
+        self._app = app
+        self._imports = imports
+        self._discovering = threading.RLock()  # what is imported may ask as well
+        self._is_discovered = False
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._imports
+        yield from self._named()
+        if self._discover():
+            yield from self._named()
+
+    def __contains__(self, module: object) -> bool:
+        return any(module == known for known in self)
+
+    def __len__(self) -> int:
+        return len(set(self))
+
+    def _named(self) -> Iterator[str]:
+        names = list(getattr(self._app.loader, "task_modules", ()))
+        # A worker adds the modules of all registered tasks to `include`, also those of libraries.
+        if not self._is_in_worker:
+            conf = self._app.conf
+            names += [*maybe_list(conf.imports or ()), *maybe_list(conf.include or ())]
+        names += [self._app.main] if _is_one(self._app.main) else []
+        yield from (name for name in map(str, names) if name.partition(".")[0] not in _NOT_THEIRS)
+
+    @property
+    def _is_in_worker(self) -> bool:
+        return bool(getattr(self._app.loader, "worker_initialized", False))
+
+    def _discover(self) -> bool:
+        """Let the app find its tasks, as its worker does when it starts; returns whether this was the first time."""
+        with self._discovering:
+            if self._is_discovered or self._is_in_worker:
+                return False
+            self._is_discovered = True
+            try:
+                self._app.loader.import_default_modules()
+            except Exception as error:  # their bodies raise what they like
+                message = "the tasks of the app '%s' could not all be imported here: %s: %s"
+                log.warning(message, self._app.main, type(error).__name__, error, extra={"action": "not_discovered"})
+            return True
+
+
+def _is_one(module: str | None) -> bool:
+    """Return whether a name is that of a loaded module, and not of a package, whose other modules it would allow."""
+    return module in sys.modules and not hasattr(sys.modules[module], "__path__")
+
+
+REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://")
+
+
+def is_redis(url: str | None) -> bool:
+    """Return whether a URL names a Redis."""
+    return bool(url) and str(url).startswith(REDIS_SCHEMES)
+
+
+def has_user(url: str) -> bool:
+    """Return whether a URL names a user, and not only a password."""
+    return bool(urlsplit(url).username)
+
+
+def for_celery(url: str) -> str:
+    """Celery's spelling: ``redis+socket://:password@/path?virtual_host=0``.
+
+    Where a ``rediss://`` URL does not say whether certificates are checked, they are, as by redis-py; Celery's
+    result backend would refuse such a URL, and its broker connection would check nothing.
+    """
+    if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
+        return _asking(url, {"ssl_cert_reqs": "required"})
+    return _respelled(url, "unix", "db", "redis+socket", "virtual_host")
+
+
+def for_redis(url: str) -> str:
+    """redis-py's spelling: ``unix://:password@/path?db=0``, and ``ssl_cert_reqs=none`` instead of CERT_NONE."""
+    respelled = _respelled(url, "redis+socket", "virtual_host", "unix", "db")
+    return re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_\w+", lambda found: found[0][5:].lower(), respelled)
+
+
+def secured(url: str, options: object) -> str:
+    """Say in the URL what Celery's ``broker_use_ssl`` or ``redis_backend_use_ssl`` says beside it."""
+    if not isinstance(options, Mapping) or not options or urlsplit(url).scheme not in ("redis", "rediss"):
+        return url
+    query = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
+    return _asking("rediss" + url[url.index(":") :], query)
+
+
+def _asking(url: str, query: Mapping[str, object]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
+
+
+def _respelled(url: str, scheme: str, database: str, new_scheme: str, new_database: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != scheme:
+        return url
+    number = parse_qs(parts.query).get(database, ["0"])[0]
+    return f"{new_scheme}://{parts.netloc}{parts.path}?{new_database}={number}"
+
+
+WORKER_ID = "DAGCELERY_WORKER_ID"
+"""Environment variable by which a worker's children know their worker, forked or spawned."""
+
+OUR_APP = "dagcelery"
+
+COMMAND: Final = "dagcelery_versions"
+"""What workers answer through Celery's remote control."""
+
+_LATER = 6
+"""On Redis 0 is the highest priority, and what a message has that says nothing."""
+
+_SLOTS_KEPT_SECONDS = 2.0
+
+
+class AppContext:
+    """The settings of one app, its store and sender, and in each process one access to runs."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.keyring = Keyring.parse(settings.signing_key)
+        self.imports = Modules(app, settings.imports)
+        self.sender = CelerySender(self)
+        self.open_store: Callable[[str], Store] = store_on_redis
+        self._store: Store | None = None
+        self._control: RunControl | None = None
+        self._engine: Engine | None = None
+        self._pid = 0
+        # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
+        self._said = configured(app) if cast(Any, app).configured else None
+
+    @property
+    def later_priority(self) -> int | None:
+        """The priority of new runs, and of what is handed on so that runs take turns; what runs that are under way
+        have just made ready outranks it. None on a team's app, where other tasks would outrank it too, and on brokers
+        whose queues would have to be declared for it.
+        """
+        is_ours = self.app.main == OUR_APP and is_redis(self.app.conf.broker_url)
+        return _LATER if is_ours else None
+
+    @property
+    def store(self) -> Store:
+        """The store, opened in this process."""
+        self._after_fork()
+        if self._store is None:
+            if not self.settings.store_url:
+                raise NotConfigured(
+                    "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
+                )
+            self._store = self.open_store(for_redis(self.settings.store_url))
+        return self._store
+
+    @property
+    def control(self) -> RunControl:
+        """What submits, watches and ends runs in this process, whether it is a worker's or not."""
+        self._after_fork()
+        if self._control is None:
+            self._check_conf()
+            arguments = (self.store, self.keyring, self.settings, self.sender)
+            self._control = RunControl(*arguments, on_end=report_run, imports=self.imports)
+        return self._control
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this worker's process."""
+        self._after_fork()
+        if self._engine is None:
+            self._check_conf()
+            worker_id = os.environ.get(WORKER_ID, f"client-{os.getpid()}")
+            self._engine = Engine(
+                self.store,
+                self.keyring,
+                self.settings,
+                self.sender,
+                process=CeleryProcess(),
+                worker_id=worker_id,
+                listener=Announcer(self.app),
+                imports=self.imports,
+            )
+        return self._engine
+
+    def _check_conf(self) -> None:
+        """Refuse settings that were made too late, and would be ignored silently."""
+        if self._said is None or (now := configured(self.app)) == self._said:
+            return
+        late = next(name for name in {**now, **self._said} if now.get(name) != self._said.get(name))
+        raise NotConfigured(
+            f"app.conf.dagcelery_{late} of the app '{self.app.main}' was set after attach(app)",
+            "set it before, since dagcelery reads its settings there",
+        )
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._store, self._control, self._engine = os.getpid(), None, None, None
+
+
+class CelerySender:
+    """A `Sender` over Celery."""
+
+    def __init__(self, app_context: AppContext) -> None:
+        self._app_context = app_context
+        self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
+
+    def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
+        """Send the canvas that these steps become."""
+        priority = self._app_context.later_priority if is_new else None
+        canvas = sender.Canvas(self._app_context.app, view.run_id, view.program.home, self.slots, priority)
+        for signature in canvas.build(opened):
+            with sending_errors(self._app_context.app):
+                _let_go(signature.apply_async())
+
+    def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
+        """Send plain messages."""
+        with sending_errors(self._app_context.app):
+            for _ in range(count):
+                self._app_context.app.send_task(
+                    sender.WORK,
+                    kwargs={"run": run_id, "queue": queue},
+                    queue=queue,
+                    ignore_result=True,
+                    countdown=delay_seconds or None,
+                    priority=self._app_context.later_priority,
+                )
+
+    def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
+        """Workers that are offline miss it; the store refuses what they would claim."""
+        if messages:
+            with sending_errors(self._app_context.app):
+                self._app_context.app.control.revoke(list(messages), terminate=terminate)
+
+    def slots(self, queue: str) -> int:
+        """Return how many processes of live workers consume a queue, or 1 if no worker is known to."""
+        read_at, slots = self._slots
+        if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
+            slots = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
+            self._slots = (time.monotonic(), slots)
+        return max(1, slots.get(queue, 0))
+
+
+def _let_go(result: Any) -> None:
+    """Stop Celery from waiting for the results of our messages, which are never read: the store knows them.
+
+    A chord makes Celery subscribe to each header's result and keep it until it is ready, which an ignored one never
+    is; in a worker that would be a subscription and an object for every header, for ever.
+    """
+    while result is not None:
+        for one in getattr(result, "results", None) or (result,):
+            backend: Any = getattr(one, "backend", None)
+            for waiters in getattr(backend, "_pending_results", ()):
+                waiters.pop(one.id, None)
+            if hasattr(backend, "result_consumer"):
+                backend.result_consumer.cancel_for(one.id)
+            if isinstance(one, AsyncResult):
+                one.backend = cast(Any, None)  # else it speaks to the broker once more when it is collected
+        result = result.parent
+
+
+_contexts: dict[int, AppContext] = {}
+
+
+def app_context_of(app: Celery) -> AppContext:
+    """Return the context of an app."""
+    return _contexts[id(app)]
+
+
+def find_app_context(app: Celery) -> AppContext | None:
+    """Return the context of an app, or None: workers of other apps run in the same process, in tests."""
+    return _contexts.get(id(app))
+
+
+def create_app_context(app: Celery, settings: Settings) -> AppContext:
+    """Make the context of an app."""
+    _contexts[id(app)] = AppContext(app, settings)
+    return _contexts[id(app)]
+
+
+def shapes_log_of(app: Celery | None) -> bool:
+    """Return whether the log is dagcelery's to shape: that of a team's app is the team's."""
+    return app is not None and bool(app.main == OUR_APP)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_child(**_: Any) -> None:
+    """Set up the log of a child that is spawned, and not forked. It imports the app, and with it this module, but not
+    the heartbeat of a worker's main process.
+    """
+    lower_own_messages()
+    if shapes_log_of(_state.get_current_app()):
+        show_pieces()
 
 
 def search_here() -> None:
@@ -34,8 +364,6 @@ def search_here() -> None:
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
 
-
-log = quiet_logger(__name__)
 
 BEAT = "dagcelery.worker.beat:Beat"
 """By name: it stands above the client, and is imported by beat alone."""

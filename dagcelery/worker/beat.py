@@ -46,8 +46,7 @@ from dagcelery.importing import Unimportable, import_module
 from dagcelery.model import DAG, EMPTY, Buildable, FromParam
 from dagcelery.model.schedules import CronFields, Schedule, check_given
 from dagcelery.settings import Settings
-from dagcelery.worker.app import search_here
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.worker.app import app_context_of, search_here
 from dagcelery.worker.heartbeat import Repeated
 
 _DAY: Final = timedelta(days=1)

@@ -22,14 +22,22 @@ from celery.utils.imports import symbol_by_name
 from celery.worker import state
 from celery.worker.control import inspect_command
 from celery.worker.request import Request
+from kombu.asynchronous import set_event_loop
 
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
 from dagcelery.store.records import TERMINAL, Lost, Swept
-from dagcelery.worker.app import search_here
-from dagcelery.worker.app_context import COMMAND, WORKER_ID, AppContext, app_context_of, find_app_context, shapes_log_of
+from dagcelery.worker.app import (
+    COMMAND,
+    WORKER_ID,
+    AppContext,
+    app_context_of,
+    find_app_context,
+    search_here,
+    shapes_log_of,
+)
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
@@ -175,6 +183,16 @@ class Prepared(bootsteps.StartStopStep):
         if look is not None and not self._is_watching:
             self._is_watching = True  # the hub keeps its timers when the consumer reconnects
             hub.call_repeatedly(_CHILDREN_SECONDS, look)
+
+    def stop(self, worker: Any) -> None:
+        """Let an idle worker stop at once; the consumer has stopped, and the pool is next.
+
+        While a pool stops, Celery (since 5.7) fires the hub's timers in a thread that looks every half a second
+        whether it may end. Where nothing is executed they have nothing to serve, and the hub, when it closes, runs
+        the acknowledgements that are left.
+        """
+        if not state.reserved_requests:
+            set_event_loop(None)
 
 
 class Reported(Request):

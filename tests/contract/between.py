@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dagcelery.store.protocol import Store, StoreServer
-from dagcelery.store.stores import assemble
+from dagcelery.store.run_adapters import assemble
 
 Around = Callable[..., Any]
 """Called with what calls the script, its verb, the key, the request and the payloads; answers what the script does."""

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from dagcelery.local import Server
 from dagcelery.store import in_process
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 
-from .server import Server
-
 OF_NO_RUN = (b"dagcelery:workers", b"dagcelery:active", b"dagcelery:spilled")
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="dagc-") as folder:
-        server = Server(Path(folder)).start()
-        yield server
-        server.stop()
 
 
 @pytest.fixture
 def raw(server: Server) -> Iterator[redis.Redis]:
     """A plain client of the server; the database is empty."""
     with redis.Redis.from_url(server.url) as client:
-        client.flushdb()
         yield client
 
 

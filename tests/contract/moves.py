@@ -204,6 +204,12 @@ def new_run(store: Store, topology: Sequence[Body], **options: Any) -> str:
     return run_id
 
 
+def begun(store: Store, topology: Sequence[Body], **options: Any) -> tuple[str, Worker]:
+    """Create a run of this topology; give its id back, and a worker of it."""
+    run_id = new_run(store, topology, **options)
+    return run_id, Worker(store, run_id)
+
+
 def drain(store: Store, run_id: str, topology: Sequence[Body], **options: Any) -> list[str]:
     """Let one worker do the whole run; give back what it was granted, in order."""
     queues = sorted({entry["q"] for body in topology for entry in body.values()})

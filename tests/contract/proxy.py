@@ -5,26 +5,25 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards a Unix socket to another; with `swallow()` the next reply is dropped with its connection."""
+    """Forwards connections to a server; with `swallow()` the next reply is dropped with its connection."""
 
-    def __init__(self, folder: Path, target: Path) -> None:
-        self.path = folder / "proxy.sock"
+    def __init__(self, url: str) -> None:
         self.swallowed = 0
-        self._target = target
+        self._target = urlsplit(url)
         self._armed = b""
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.path))
-        self._listener.listen()
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
     @property
     def url(self) -> str:
-        return f"unix://{self.path}?db=0"
+        """The server's, but for the port."""
+        port = self._listener.getsockname()[1]
+        return self._target._replace(netloc=f":{self._target.password}@127.0.0.1:{port}").geturl()
 
     def swallow(self, command: bytes = b"EVALSHA") -> None:
         """Drop the reply to the next request that contains this command."""
@@ -40,8 +39,7 @@ class Proxy:
         with contextlib.suppress(OSError), contextlib.ExitStack() as pairs:
             while True:
                 client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self._target))
+                server = socket.create_connection((self._target.hostname, self._target.port))
                 pairs.callback(_hang_up, client, server, *self._carry(client, server))
 
     def _carry(self, client: socket.socket, server: socket.socket) -> list[threading.Thread]:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, Counts
 
-from .moves import Worker, body, drain, new_run, state_after, step, whole
+from .moves import Worker, begun, body, drain, state_after, step, whole
 
 TOPOLOGY = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", b=1, br=1), step(1, [3], x="0.1", b=2, br=1), step(2))]
 TOPOLOGY += [body([0], step()), body([0], step())]
 
 
 def decided(store: Store, taken: int) -> tuple[str, Worker]:
-    run_id = new_run(store, TOPOLOGY)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, TOPOLOGY)
     worker.finish(worker.claim(), lists={"0.0": int(taken == 0), "0.1": int(taken == 1)})
     return run_id, worker
 
 
 def counts(store: Store, run_id: str) -> dict[tuple[int, int], Counts]:
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    return dict(progress.counts)
+    return dict(store.reader.progress(run_id).counts)
 
 
 def test_the_branch_that_is_not_taken_is_counted_when_that_is_decided(store: Store) -> None:

@@ -13,28 +13,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, HOOK, ROOT, START, Block, Claim, Lost, Response, Scope, Spot, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .between import between
-from .moves import (
-    Worker,
-    body,
-    chain,
-    drain,
-    elements,
-    hooked,
-    new_run,
-    outliving,
-    results,
-    retry,
-    state_after,
-    step,
-    whole,
-)
-from .server import Server
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, results, retry, state_after, step, whole
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
 from .test_random_runs import Piece
@@ -53,14 +39,11 @@ def again(store: Store, run_id: str, *steps: int) -> None:
 
 def counts(store: Store, run_id: str) -> dict[tuple[int, int], tuple[int, int, int]]:
     progress = store.reader.progress(run_id)
-    assert progress is not None
     return {at: (c.total, c.running, c.done) for at, c in progress.counts.items() if c.total}
 
 
 def state(store: Store, run_id: str) -> str:
-    record = store.reader.record(run_id)
-    assert record is not None
-    return record.state
+    return store.reader.record(run_id).state
 
 
 # -- what is executed again -----------------------------------------------------------------------
@@ -71,35 +54,7 @@ def test_a_step_of_a_done_run_and_what_depends_on_it_are_executed_again(store: S
     assert state(store, run_id) == "running"
     assert drain(store, run_id, chain(4)) == ["2", "3"]
     assert state_after(store, run_id) == "done"
-    record = store.reader.record(run_id)
-    assert record is not None
-    assert record.epoch == 2
-
-
-def test_what_joins_it_with_others_waits_for_it_alone(store: Store) -> None:
-    run_id = new_run(store, [DIAMOND[0] | {"start": step(s=[0, 4])}])
-    drain(store, run_id, DIAMOND)
-    again(store, run_id, 2)
-    assert drain(store, run_id, DIAMOND) == ["2", "3"]
-
-
-def test_several_steps_are_cleared_together(store: Store) -> None:
-    run_id = new_run(store, DIAMOND)
-    drain(store, run_id, DIAMOND, focus="0/4")
-    store.machine.end(run_id, "cancelled", "")
-    again(store, run_id, 1, 2)
-    assert drain(store, run_id, DIAMOND) == ["1", "2", "3"]
-
-
-def test_a_fan_out_is_executed_again_with_what_follows_its_items(store: Store) -> None:
-    run_id = new_run(store, MAPPED, lists={"$xs": 3}, blocks=elements("$xs", [b"x"] * 3))
-    first = drain(store, run_id, MAPPED)
-    first.remove("1")
-    before = counts(store, run_id)
-    again(store, run_id, 0)
-    assert sorted(drain(store, run_id, MAPPED)) == sorted(first)
-    assert counts(store, run_id) == before
-    assert state_after(store, run_id) == "done"
+    assert store.reader.record(run_id).epoch == 2
 
 
 def test_what_follows_a_complete_fan_out_hears_of_all_its_items_again(store: Store) -> None:
@@ -124,18 +79,8 @@ def test_an_empty_fan_out_is_told_of_again(store: Store) -> None:
     assert sorted(drain(store, run_id, topology)) == ["0[0:0]", "1[0:0]", "2"]
 
 
-def test_of_an_incomplete_fan_out_what_is_done_stays_done(store: Store) -> None:
-    topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1))]
-    run_id = new_run(store, topology, lists={"$xs": 2})
-    worker = Worker(store, run_id)
-    worker.finish(worker.claim(focus="0/0"))
-    store.machine.end(run_id, "cancelled", "")
-    again(store, run_id, 1)
-    assert sorted(drain(store, run_id, topology)) == ["0[1:2]", "1[0:1]", "1[1:2]"]
-
-
 def test_many_successors_are_told_in_portions(store: Store) -> None:
-    width = 1100
+    width = 600
     topology = [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))]
     run_id = new_run(store, topology)
     drain(store, run_id, topology)
@@ -146,11 +91,11 @@ def test_many_successors_are_told_in_portions(store: Store) -> None:
 
 
 def test_many_first_steps_are_told_in_portions(store: Store) -> None:
-    topology = [body(range(1100), *(step() for _ in range(1100)))]
+    topology = [body(range(600), *(step() for _ in range(600)))]
     run_id = new_run(store, topology)
     drain(store, run_id, topology)
-    again(store, run_id, 3, 1099)
-    assert drain(store, run_id, topology) == ["3", "1099"]
+    again(store, run_id, 3, 599)
+    assert drain(store, run_id, topology) == ["3", "599"]
     assert state_after(store, run_id) == "done"
 
 
@@ -184,7 +129,6 @@ def test_scopes_are_gone_with_the_step_that_opened_them(store: Store) -> None:
     assert store.machine.clear(run_id, whole(2))
     assert store.reader.scope(run_id, inner) is None
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert {at for at, c in progress.counts.items() if c.done} == {(0, 0), (0, 1)}
     assert not progress.scopes.get(1)
 
@@ -201,8 +145,7 @@ def test_nothing_of_large_values_stays_behind(redis_store: Store, raw: redis.Red
 
 
 def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(2))
     worker.finish(worker.claim())
     worker.fail(worker.claim())
     assert state(store, run_id) == "failed"
@@ -214,23 +157,12 @@ def test_failures_are_kept_as_those_of_earlier_attempts(store: Store) -> None:
 
 def test_a_retry_that_was_waiting_does_not_come(store: Store) -> None:
     topology = [body([0, 1], step(r=retry(3, 1000.0)), step(s=[2]), step(1))]
-    run_id = new_run(store, topology)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology)
     worker.fail(worker.claim(), retryable=True)
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, 0)
     assert drain(store, run_id, topology) == ["0", "1", "2"]
     assert state_after(store, run_id) == "done"
-
-
-def test_nobody_waits_for_a_retry_that_does_not_come(store: Store) -> None:
-    run_id = new_run(store, outliving(body([0], step(r=retry(3, 1000.0)))))
-    worker = Worker(store, run_id)
-    worker.fail(worker.claim(), retryable=True)
-    store.machine.end(run_id, "cancelled", "")
-    again(store, run_id, 0)
-    worker.fail(worker.claim())
-    assert state(store, run_id) == "failed"
 
 
 def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: Store) -> None:
@@ -247,27 +179,11 @@ def test_what_a_dead_worker_had_not_yet_told_is_told_once(redis_store: Store) ->
 
 
 # -- who comes late -------------------------------------------------------------------------------
-def test_late_pieces_of_what_was_cleared_are_stale(store: Store) -> None:
-    run_id = new_run(store, MAPPED, lists={"$xs": 2})
-    once, item, inner = (Worker(store, run_id, f"worker-z:{i}") for i in range(3))
-    held = [(once, once.claim(focus="0/1")), (item, item.claim(focus="0/0"))]
-    other = Worker(store, run_id)
-    other.finish(other.claim(focus="0/0"))
-    store.machine.sweep(run_id, Lost(["worker-z"]), 1)
-    held.append((item, item.claim(focus="0/0")))
-    store.machine.end(run_id, "cancelled", "")
-    again(store, run_id, 0, 1)
-    for worker, claim in held:
-        assert worker.finish(claim).state == "stale"
-    drain(store, run_id, MAPPED)
-    assert state_after(store, run_id) == "done"
-    assert inner.nothing()
 
 
 def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
     topology = [body([0], step(x="$xs", b=1)), body([0], step(x="^$xs", b=2)), body([0], step())]
-    run_id = new_run(store, topology, lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 1})
     worker.delegate(worker.claim())
     mapped = worker.claim()
     late, deep = Worker(store, run_id, "worker-l:1"), Worker(store, run_id, "worker-l:2")
@@ -304,19 +220,6 @@ def test_attempts_go_on_from_where_they_were(store: Store) -> None:
     assert attempts() == [5, 4, 4, 4]
 
 
-def test_who_works_on_something_else_may_commit_after_the_clearing(store: Store) -> None:
-    topology = [body([0, 1], step(s=[2]), step(s=[2]), step(2))]
-    run_id = new_run(store, topology)
-    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
-    worker.finish(worker.claim(focus="0/0"))
-    claim = other.claim(focus="0/1")
-    store.machine.end(run_id, "cancelled", "")
-    assert store.machine.clear(run_id, whole(0))
-    assert other.finish(claim).state == "committed"
-    assert store.machine.resume(run_id)
-    assert drain(store, run_id, topology) == ["0", "2"]
-
-
 # -- when -----------------------------------------------------------------------------------------
 def test_a_run_that_goes_on_or_is_not_there_cannot_be_cleared(store: Store) -> None:
     run_id = new_run(store, chain(2))
@@ -334,7 +237,6 @@ def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -
     drain(store, run_id, chain(2))
     assert store.machine.clear(run_id, whole(0))
     record = store.reader.record(run_id)
-    assert record is not None
     assert (record.state, record.hook) == ("cancelled", "")
     assert "resume()" in record.reason
     assert Worker(store, run_id).nothing()
@@ -343,11 +245,9 @@ def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -
 
 
 def test_what_grants_say_of_the_era_rises(store: Store) -> None:
-    run_id = new_run(store, chain(1), values={"$a": b"a"})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(1), values={"$a": b"a"})
     want = worker.want()
     claim = store.machine.claim(run_id, want).claim
-    assert claim is not None
     assert claim.generation == 0
     worker.finish(claim)
     for era in (1, 2):
@@ -355,7 +255,6 @@ def test_what_grants_say_of_the_era_rises(store: Store) -> None:
         want = worker.want()
         reply = store.machine.claim(run_id, want)
         assert reply == store.machine.claim(run_id, want)
-        assert reply.claim is not None
         assert reply.claim.generation == era
         worker.finish(reply.claim)
 
@@ -481,19 +380,11 @@ def replace_owner_of(play: Cleared, owner: str) -> Worker:
     return Worker(play.store, play.run_id, owner)
 
 
-@pytest.mark.timeout(600)
 @given(st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
-def test_exactly_what_was_cleared_is_executed_again(seed: int) -> None:
-    Cleared(store_in_process(), random.Random(seed)).play()
-
-
-@given(st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_clear_alike(redis_store: Store, seed: int) -> None:
     on_redis = Cleared(redis_store, random.Random(seed))
     assert on_redis.play() == Cleared(store_in_process(), random.Random(seed)).play()
-    redis_store.machine.delete(on_redis.run_id)
 
 
 # -- the process that clears may die ----------------------------------------------------------------------
@@ -543,14 +434,13 @@ class Repeating:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_clearing_that_was_cut_short_anywhere_is_ended_by_the_next(redis_store: Store, seed: int) -> None:
     mortal = Mortal(random.Random(-seed))
     dying = between(redis_store, mortal)
     machine: Any = Repeating(dying, mortal)
     on_redis = Cleared(replace(dying, machine=machine), random.Random(seed))
     assert on_redis.play() == Cleared(store_in_process(), random.Random(seed)).play()
-    redis_store.machine.delete(on_redis.run_id)
 
 
 @pytest.mark.parametrize("calls", range(1, 6))
@@ -566,8 +456,8 @@ def test_resume_ends_a_clearing_that_was_cut_short(redis_store: Store, calls: in
 
 
 def test_while_it_is_cleared_nothing_commits(redis_store: Store) -> None:
-    run_id = new_run(redis_store, DIAMOND)
-    worker, other = Worker(redis_store, run_id), Worker(redis_store, run_id, "worker-b:1")
+    run_id, worker = begun(redis_store, DIAMOND)
+    other = Worker(redis_store, run_id, "worker-b:1")
     worker.finish(worker.claim())
     claim = other.claim(focus="0/1")
     redis_store.machine.end(run_id, "cancelled", "")

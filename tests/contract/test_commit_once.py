@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, Claim, Lost
+from dagcelery.store.records import Claim, Lost
 
-from .moves import Worker, body, chain, name, new_run, nothing, results, state_after, step
+from .moves import Worker, begun, body, chain, name, new_run, nothing, results, state_after, step
 
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
-NESTED = [body([0], step(x="$xs", b=1)), body([0], step())]
 
 
 def picture(store: Store, run_id: str) -> object:
     """All that a verb might have changed, but for times."""
     progress = store.reader.progress(run_id)
-    assert progress is not None
     counts = {at: (c.total, c.running, c.done, c.failed) for at, c in progress.counts.items()}
     events = [(e.kind, e.piece, e.hi, e.attempt) for e in store.reader.events(run_id, "", 1000)]
     return counts, progress.scopes, progress.ready, progress.record.state, events
 
 
 def test_finishing_twice_commits_once(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(2))
     claim = worker.claim()
     assert worker.finish(claim, values={"0.0": b"first"}).state == "committed"
     before = picture(store, run_id)
@@ -89,7 +86,6 @@ def test_a_sleeper_commits_no_part_of_what_others_have_claimed(store: Store) -> 
             assert other.finish(claim).state == "committed"
         list(other.pieces(FAN, nothing))
         progress = store.reader.progress(run_id)
-        assert progress is not None
         assert (progress.counts[0, 0].done, progress.record.state) == (8, "done")
 
 
@@ -102,24 +98,22 @@ def test_two_claimers_never_get_the_same_piece(store: Store) -> None:
         worker = Worker(store, run_id, f"worker-{number}:1")
         while (claim := worker.ask(ranges={"0.100": 7}, slots=4).claim) is not None:
             got.append(claim)
+            worker.finish(claim, values={f"{claim.step}.0": b"%d" % claim.step} if claim.lo < 0 else {})
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     seen = Counter((g.step, i) for g in got for i in (range(g.lo, g.hi) if g.lo >= 0 else [-1]))
     assert len(seen) == 100 + size
     assert set(seen.values()) == {1}
+    assert state_after(store, run_id) == "done"
+    assert list(store.reader.values(run_id, "0", ["0.0", "99.0"])) == [b"0", b"99"]
 
 
 def test_a_released_piece_is_ready_again_and_spent_no_attempt(store: Store) -> None:
-    run_id = new_run(store, FAN, lists={"$xs": 10})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, FAN, lists={"$xs": 10})
     claim = worker.claim(ranges={"0.0": 4})
     store.machine.release(run_id, claim, worker.owner)
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert (progress.ready, progress.counts[0, 0].running) == ({"cpu": 1}, 0)
     again = worker.claim(ranges={"0.0": 4})
     assert (again.lo, again.hi, again.attempt) == (0, 4, 1)
@@ -128,8 +122,8 @@ def test_a_released_piece_is_ready_again_and_spent_no_attempt(store: Store) -> N
 
 
 def test_a_released_step_may_be_claimed_by_another(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
+    run_id, worker = begun(store, chain(2))
+    other = Worker(store, run_id, "worker-b:1")
     claim = worker.claim()
     store.machine.release(run_id, claim, worker.owner)
     again = other.claim()
@@ -142,8 +136,8 @@ def test_a_released_step_may_be_claimed_by_another(store: Store) -> None:
 
 
 def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1, 2], step(), step(s=[3]), step(), step(1))])
-    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
+    run_id, worker = begun(store, [body([0, 1, 2], step(), step(s=[3]), step(), step(1))])
+    other = Worker(store, run_id, "worker-b:1")
     failing, live = worker.claim(), other.claim()
     assert worker.finish(failing, worker.want(), failure=b"boom").run == "failed"
     assert worker.nothing()
@@ -156,80 +150,22 @@ def test_a_failed_run_grants_nothing_but_live_pieces_commit(store: Store) -> Non
 
 
 def test_the_first_failure_is_the_runs(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(), step())])
-    worker, other = Worker(store, run_id), Worker(store, run_id, "worker-b:1")
+    run_id, worker = begun(store, [body([0, 1], step(), step())])
+    other = Worker(store, run_id, "worker-b:1")
     first, second = worker.claim(), other.claim()
     worker.finish(first, failure=b"one")
     other.finish(second, failure=b"two")
     record = store.reader.record(run_id)
-    assert record is not None
     assert (record.state, record.failed) == ("failed", "0/0")
     assert store.reader.failures(run_id) == {"0/0": b"one", "0/1": b"two"}
 
 
-def test_each_verb_answers_a_repeated_call_as_before(store: Store) -> None:
-    run_id = new_run(store, FAN, lists={"$xs": 20})
-    worker = Worker(store, run_id)
-    want = worker.want(ranges={"0.0": 5})
-    first = store.machine.claim(run_id, want)
-    once = picture(store, run_id)
-    assert store.machine.claim(run_id, want) == first
-    assert picture(store, run_id) == once, "the cursor moved once"
-    claim = first.claim
-    assert claim is not None
-    then = worker.want(ranges={"0.0": 5})
-    reply = worker.finish(claim, then, blocks=results(claim))
-    once = picture(store, run_id)
-    for _ in range(2):
-        assert worker.finish(claim, then, blocks=results(claim)) == reply
-    assert picture(store, run_id) == once
-    assert reply.claim is not None
-    store.machine.release(run_id, reply.claim, worker.owner)
-    once = picture(store, run_id)
-    store.machine.release(run_id, reply.claim, worker.owner)
-    assert picture(store, run_id) == once
-
-
-def test_a_repeated_finish_counts_one_arrival(store: Store) -> None:
-    run_id = new_run(store, [body([0, 1], step(s=[2]), step(s=[2]), step(2))])
-    worker = Worker(store, run_id)
-    first = worker.claim()
-    for _ in range(2):
-        reply = worker.finish(first, token="the-same")
-    assert reply.opened == []
-    assert [o.step for o in worker.finish(worker.claim()).opened] == [2]
-
-
 def test_a_repeated_finish_of_many_successors_announces_each_once(store: Store) -> None:
     width = 1300
-    run_id = new_run(store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(s=range(1, width + 1)), *(step(1) for _ in range(width)))])
     claim, want = worker.claim(), worker.want()
     worker.finish(claim, want)
     again = worker.finish(claim, want)
     assert again.claim is not None
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert (progress.ready, progress.counts[0, 0].done) == ({"cpu": width - 1}, 1)
-
-
-def test_a_repeated_delegate_opens_once(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 4})
-    worker = Worker(store, run_id)
-    claim, want = worker.claim(ranges={"0.0": 2}), worker.want()
-    reply = worker.delegate(claim, want)
-    once = picture(store, run_id)
-    assert worker.delegate(claim, want) == reply
-    assert picture(store, run_id) == once
-    assert reply.claim is not None
-    done = worker.finish(reply.claim, worker.want())
-    assert done.claim is not None
-    assert done.claim.step == CLOSE
-
-
-def test_ending_again_changes_nothing(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
-    once = picture(store, run_id)
-    assert store.machine.end(run_id, "timed_out", "late").run == "cancelled"
-    assert picture(store, run_id) == once

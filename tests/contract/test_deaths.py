@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost
 
-from .moves import Worker, body, new_run, outliving, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, retry, state_after, step
 from .test_retries import counts, kinds
 
 ONE = [body([0], step())]
@@ -129,13 +129,6 @@ def test_who_left_in_good_order_has_not_died_of_its_piece(store: Store) -> None:
     assert Worker(store, run_id).claim().attempt == 5
 
 
-def test_a_claim_that_nobody_vouches_for_is_no_death(store: Store) -> None:
-    run_id = new_run(store, ONE)
-    Worker(store, run_id, "unknown:1").claim()
-    swept = store.machine.sweep(run_id, Lost(alive={}), 0, 1)
-    assert (swept.released, swept.poisoned) == (1, [])
-
-
 @pytest.mark.parametrize(
     ("working", "since", "released"),
     [(None, 2.0, 0), ([], 2.0, 1), (["other"], 2.0, 1), (["message-1"], 2.0, 0), ([], 0.0, 0), ([], -60.0, 0)],
@@ -187,8 +180,7 @@ def test_a_policy_may_retry_what_reached_its_hard_limit(store: Store) -> None:
 
 
 def test_calls_that_failed_and_calls_that_were_cut_off_are_counted_together(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", tl=1.0, r=retry(2, limit=True)))], lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", tl=1.0, r=retry(2, limit=True)))], lists={"$xs": 1})
     assert worker.fail(worker.claim(), retryable=True).state == "retried"
     assert die(store, run_id, "b1", limited=True) == [("cpu", "0/0")]
 
@@ -232,8 +224,7 @@ def test_what_nobody_began_in_time_is_poisoned(store: Store, over: str) -> None:
 
 @pytest.mark.parametrize("over", ["", "$xs"])
 def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> None:
-    run_id = new_run(store, [body([0], step(x=over, sw=0.02))], lists={"$xs": 3})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x=over, sw=0.02))], lists={"$xs": 3})
     claim = worker.claim()
     time.sleep(0.03)
     assert late(store, run_id) == []
@@ -247,8 +238,7 @@ def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> No
 
 
 def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(s=[1]), step(1, sw=0.03))])
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(s=[1]), step(1, sw=0.03))])
     claim = worker.claim()
     time.sleep(0.04)
     worker.finish(claim)

@@ -8,7 +8,7 @@ from typing import Any
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, RANGE_ITEMS, Block, Claim, Lost
 
-from .moves import Worker, body, drain, elements, name, new_run, results, state_after, step
+from .moves import Worker, begun, body, drain, elements, new_run, results, state_after, step
 
 
 def fan_out(size: int, **options: Any) -> list[dict[str, Any]]:
@@ -32,8 +32,7 @@ def collect(store: Store, run_id: str, token: str, size: int) -> bytes:
 
 def test_items_are_granted_in_ranges_with_their_elements(store: Store) -> None:
     data = [b"%03d" % i for i in range(600)]
-    run_id = new_run(store, fan_out(600), lists={"$xs": 600}, blocks=elements("$xs", data))
-    worker = Worker(store, run_id)
+    _, worker = begun(store, fan_out(600), lists={"$xs": 600}, blocks=elements("$xs", data))
     first = worker.claim(ranges={"0.0": 300})
     assert (first.lo, first.hi, first.items) == (0, 300, 600)
     assert [(b.lo, b.hi, b.attempt) for b in first.blocks["$xs"]] == [(0, 256, 0), (256, 512, 0)]
@@ -55,22 +54,6 @@ def test_ranges_shrink_towards_the_end(store: Store) -> None:
     assert sizes[-1] == 1
 
 
-def test_the_join_opens_when_the_last_item_is_done_whatever_the_order(store: Store) -> None:
-    run_id = new_run(store, fan_out(4), lists={"$xs": 4})
-    worker = Worker(store, run_id)
-    claims = [worker.claim() for _ in range(4)]
-    for claim in reversed(claims[1:]):
-        assert worker.finish(claim, blocks=results(claim)).opened == []
-    assert [o.step for o in worker.finish(claims[0], blocks=results(claims[0])).opened] == [1]
-    assert collect(store, run_id, "0.0", 4) == b"...."
-
-
-def test_an_empty_fan_out_is_one_empty_range(store: Store) -> None:
-    run_id = new_run(store, fan_out(0), lists={"$xs": 0})
-    assert drain(store, run_id, fan_out(0), produce=produce) == ["0[0:0]", "1"]
-    assert state_after(store, run_id) == "done"
-
-
 def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> None:
     size = 100_000
     run_id = new_run(store, fan_out(size), lists={"$xs": size}, blocks=elements("$xs", [b"x"] * size))
@@ -78,13 +61,11 @@ def test_a_hundred_thousand_items_are_committed_range_by_range(store: Store) -> 
     assert len(pieces) < size / RANGE_ITEMS * 1.2 + 20
     assert collect(store, run_id, "0.0", size) == b"." * size
     progress = store.reader.progress(run_id)
-    assert progress is not None
     assert (progress.counts[0, 0].total, progress.counts[0, 0].done) == (size, size)
 
 
 def test_a_partial_commit_gives_the_rest_back(store: Store) -> None:
-    run_id = new_run(store, fan_out(10), lists={"$xs": 10})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, fan_out(10), lists={"$xs": 10})
     claim = worker.claim(ranges={"0.0": 5})
     worker.finish(claim, done=2, blocks=results(claim, 2))
     rest = worker.claim(ranges={"0.0": 5})
@@ -95,14 +76,12 @@ def test_a_partial_commit_gives_the_rest_back(store: Store) -> None:
 
 
 def test_the_failure_of_an_item_keeps_what_came_before_it(store: Store) -> None:
-    run_id = new_run(store, fan_out(10), lists={"$xs": 10})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, fan_out(10), lists={"$xs": 10})
     claim = worker.claim(ranges={"0.0": 5})
     reply = worker.finish(claim, worker.want(), done=3, blocks=results(claim, 3), failure=b"boom")
     assert (reply.state, reply.run, reply.claim) == ("committed", "failed", None)
     assert store.reader.failures(run_id) == {"0/0/3": b"boom"}
     progress = store.reader.progress(run_id)
-    assert progress is not None
     count = progress.counts[0, 0]
     assert (count.done, count.failed, count.running) == (3, 1, 0)
     assert progress.record.failed == "0/0/3"
@@ -124,8 +103,7 @@ def element_wise(need: int = 1, gate: int = 0) -> list[dict[str, Any]]:
 
 
 def test_an_item_follows_its_item_without_a_barrier(store: Store) -> None:
-    run_id = new_run(store, element_wise(), lists={"$xs": 3})
-    worker = Worker(store, run_id)
+    _, worker = begun(store, element_wise(), lists={"$xs": 3})
     items = [worker.claim(focus="0/0") for _ in range(3)]
     reply = worker.finish(items[1], blocks=results(items[1]))
     assert [(o.step, o.items) for o in reply.opened] == [(2, 3)]
@@ -139,8 +117,7 @@ def test_an_item_follows_its_item_without_a_barrier(store: Store) -> None:
 
 def test_a_step_that_ran_out_of_items_is_told_of_again_when_more_arrive(store: Store) -> None:
     """Else nobody would come: those who came for its first items, on another queue perhaps, have gone."""
-    run_id = new_run(store, element_wise(), lists={"$xs": 4})
-    worker = Worker(store, run_id)
+    _, worker = begun(store, element_wise(), lists={"$xs": 4})
     items = [worker.claim(focus="0/0") for _ in range(4)]
     opened = []
     for item in items[:3]:
@@ -150,39 +127,15 @@ def test_a_step_that_ran_out_of_items_is_told_of_again_when_more_arrive(store: S
     assert opened == [[(2, 4)], [(2, -1)], []]
 
 
-def test_an_item_waits_for_both_fan_outs_before_it(store: Store) -> None:
-    run_id = new_run(store, element_wise(need=2), lists={"$xs": 4})
-    worker = Worker(store, run_id)
-    first = worker.claim(focus="0/0", ranges={"0.0": 2})
-    worker.finish(first, blocks=results(first))
-    assert worker.nothing(focus="0/2", only=True)
-    second = worker.claim(focus="0/1")
-    worker.finish(second, blocks=results(second))
-    after = worker.claim(focus="0/2", only=True, ranges={"0.2": 9})
-    assert (after.lo, after.hi) == (0, 1)
-    worker.finish(after, blocks=results(after))
-    drain(store, run_id, element_wise(need=2), produce=produce, ranges={"0.0": 3, "0.1": 2, "0.2": 9})
-    assert state_after(store, run_id) == "done"
-
-
 def test_a_gate_holds_items_back_until_it_opens(store: Store) -> None:
-    run_id = new_run(store, element_wise(gate=1), lists={"$xs": 2})
-    worker, keeper = Worker(store, run_id), Worker(store, run_id, "worker-k:1", "gate")
+    run_id, worker = begun(store, element_wise(gate=1), lists={"$xs": 2})
+    keeper = Worker(store, run_id, "worker-k:1", "gate")
     first = worker.claim(focus="0/0")
     worker.finish(first, blocks=results(first))
     assert worker.nothing(focus="0/2", only=True)
     assert [(o.step, o.items) for o in keeper.finish(keeper.claim()).opened] == [(2, 2)]
     assert worker.claim(focus="0/2", only=True).lo == 0
     assert worker.nothing(focus="0/2", only=True)
-
-
-def test_a_gate_may_open_before_any_item_is_there(store: Store) -> None:
-    run_id = new_run(store, element_wise(gate=1), lists={"$xs": 2})
-    worker, keeper = Worker(store, run_id), Worker(store, run_id, "worker-k:1", "gate")
-    keeper.finish(keeper.claim())
-    assert worker.nothing(focus="0/2", only=True)
-    drain(store, run_id, element_wise(gate=1), produce=produce)
-    assert state_after(store, run_id) == "done"
 
 
 def test_empty_fan_outs_follow_each_other(store: Store) -> None:
@@ -193,18 +146,9 @@ def test_empty_fan_outs_follow_each_other(store: Store) -> None:
         assert state_after(store, run_id) == "done"
 
 
-def test_two_fan_outs_over_one_list_do_not_disturb_each_other(store: Store) -> None:
-    topology = [body([0, 1], step(s=[2], x="$xs", each=["$xs"]), step(s=[2], x="$xs", each=["$xs"]), step(2))]
-    run_id = new_run(store, topology, lists={"$xs": 5}, blocks=elements("$xs", [b"a"] * 5))
-    done = drain(store, run_id, topology, produce=produce, ranges={"0.0": 2, "0.1": 3})
-    assert done[-1] == "2"
-    assert collect(store, run_id, "0.0", 5) == collect(store, run_id, "1.0", 5) == b"....."
-
-
 def test_one_output_may_be_both_split_and_whole(store: Store) -> None:
     topology = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", each=["0.0"]), step(1, [3], needs=["0.0"]), step(2))]
-    run_id = new_run(store, topology)
-    worker = Worker(store, run_id)
+    _, worker = begun(store, topology)
     split = elements("0.0", [b"a", b"b", b"c"], attempt=1)
     worker.finish(worker.claim(), values={"0.0": b"abc"}, lists={"0.0": 3}, blocks=split)
     items = worker.claim(focus="0/1", ranges={"0.1": 9})
@@ -237,9 +181,3 @@ def test_blocks_that_nobody_wrote_are_not_there(store: Store) -> None:
     run_id = new_run(store, fan_out(3), lists={"$xs": 3}, blocks=[Block("$xs", 1, 2, 0, b"b")])
     assert [b.lo for b in store.reader.blocks(run_id, "0", "$xs", 0, 3)] == [1]
     assert list(store.reader.blocks(run_id, "0", "$none", 0, 3)) == []
-
-
-def test_names_of_ranges(store: Store) -> None:
-    run_id = new_run(store, fan_out(3), lists={"$xs": 3})
-    claim = Worker(store, run_id).claim(ranges={"0.0": 2})
-    assert (name(claim), claim.piece) == ("0[0:2]", "0/0/0")

@@ -11,20 +11,17 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
-from .moves import Worker, body, chain, drain, hooked, new_run, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, state_after, step
 
 TOPOLOGY = [body([0, 1, 2], step(s=[3]), step(x="$xs"), step(q="gpu"), step(1))]
 
 
 def held(store: Store, run_id: str) -> str:
-    record = store.reader.record(run_id)
-    assert record is not None
-    return record.held
+    return store.reader.record(run_id).held
 
 
 def test_nothing_of_a_held_run_is_claimed_or_hinted_at(store: Store) -> None:
-    run_id = new_run(store, TOPOLOGY, lists={"$xs": 3}, held="key")
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, TOPOLOGY, lists={"$xs": 3}, held="key")
     reply = worker.ask()
     assert (reply.run, reply.claim) == ("pending", None)
     assert store.machine.wake_ups(run_id, "cpu", 8) == 0

@@ -9,7 +9,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
-from .moves import Worker, body, chain, drain, hooked, new_run, outliving, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, state_after, step
 
 ENDS: dict[str, Callable[[Store, str, Worker], object]] = {
     "done": lambda store, run_id, worker: worker.finish(worker.claim()),
@@ -19,15 +19,13 @@ ENDS: dict[str, Callable[[Store, str, Worker], object]] = {
 
 
 def hook_of(store: Store, run_id: str) -> str:
-    record = store.reader.record(run_id)
-    assert record is not None
-    return record.hook
+    return store.reader.record(run_id).hook
 
 
 @pytest.mark.parametrize("state", ENDS)
 def test_the_hook_is_claimed_after_any_end(store: Store, state: str) -> None:
-    run_id = new_run(store, hooked(*chain(1), queue="gpu"))
-    worker, caller = Worker(store, run_id), Worker(store, run_id, queue="gpu")
+    run_id, worker = begun(store, hooked(*chain(1), queue="gpu"))
+    caller = Worker(store, run_id, queue="gpu")
     assert caller.nothing()
     ENDS[state](store, run_id, worker)
     assert hook_of(store, run_id) == "gpu"
@@ -42,11 +40,9 @@ def test_the_hook_is_claimed_after_any_end(store: Store, state: str) -> None:
 
 
 def test_the_call_that_ends_a_run_opens_its_hook_and_may_claim_it(store: Store) -> None:
-    run_id = new_run(store, hooked(*chain(1)))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, hooked(*chain(1)))
     reply = worker.finish(worker.claim(), worker.want())
     assert (reply.run, [(o.step, o.queue, o.items) for o in reply.opened]) == ("done", [(HOOK, "cpu", -1)])
-    assert reply.claim is not None
     assert reply.claim.step == HOOK
     run_id = new_run(store, hooked(*chain(1)))
     assert [o.step for o in store.machine.end(run_id, "cancelled", "enough").opened] == [HOOK]
@@ -54,8 +50,7 @@ def test_the_call_that_ends_a_run_opens_its_hook_and_may_claim_it(store: Store) 
 
 
 def test_a_hook_that_fails_changes_nothing(store: Store) -> None:
-    run_id = new_run(store, hooked(*chain(1)))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, hooked(*chain(1)))
     worker.finish(worker.claim())
     reply = worker.fail(worker.claim(), retryable=True)
     assert (reply.state, reply.run) == ("committed", "done")
@@ -64,8 +59,7 @@ def test_a_hook_that_fails_changes_nothing(store: Store) -> None:
 
 
 def test_a_run_with_an_uncalled_hook_is_still_looked_after(store: Store) -> None:
-    run_id = new_run(store, hooked(*chain(1)))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, hooked(*chain(1)))
     worker.finish(worker.claim())
     assert list(store.fleet.due(10, 0)) == [run_id]
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
@@ -91,19 +85,9 @@ def test_a_hook_of_a_run_that_a_sweep_ended_is_hinted_at(store: Store) -> None:
     assert (swept.run, swept.wake_ups) == ("timed_out", ["cpu"])
 
 
-def test_a_hook_of_a_run_that_outlived_its_failures_is_called(store: Store) -> None:
-    run_id = new_run(store, hooked(*outliving(body([0, 1], step(), step()))))
-    worker = Worker(store, run_id)
-    worker.fail(worker.claim())
-    reply = worker.finish(worker.claim(), worker.want())
-    assert (reply.run, [o.step for o in reply.opened]) == ("failed", [HOOK])
-    assert worker.claim().step == HOOK
-
-
 def test_each_end_has_a_hook_of_its_own(store: Store) -> None:
     topology = hooked(*chain(1))
-    run_id = new_run(store, topology)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology)
     for _ in range(2):
         worker.fail(worker.claim())
         worker.finish(worker.claim())
@@ -114,8 +98,7 @@ def test_each_end_has_a_hook_of_its_own(store: Store) -> None:
 
 def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> None:
     topology = hooked(*chain(2))
-    run_id = new_run(store, topology)
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology)
     worker.fail(worker.claim())
     store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "1", "-3"]
@@ -124,8 +107,8 @@ def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> No
 @pytest.mark.parametrize("when", ["running", "over", "claimed"])
 @pytest.mark.parametrize("lost", [False, True])
 def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, when: str, *, lost: bool) -> None:
-    run_id = new_run(store, hooked(*chain(1)))
-    worker, caller = Worker(store, run_id), Worker(store, run_id, "worker-c:1")
+    run_id, worker = begun(store, hooked(*chain(1)))
+    caller = Worker(store, run_id, "worker-c:1")
     worker.fail(worker.claim())
     old = caller.claim()
     if lost:
@@ -147,8 +130,7 @@ def test_whoever_calls_the_last_ends_hook_leaves_the_next_alone(store: Store, wh
 
 
 def test_a_claimed_hook_of_the_last_end_does_not_keep_a_run_open(store: Store) -> None:
-    run_id = new_run(store, hooked(*outliving(body([0], step()))))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, hooked(*outliving(body([0], step()))))
     worker.fail(worker.claim())
     Worker(store, run_id, "worker-c:1").claim()
     store.machine.resume(run_id)

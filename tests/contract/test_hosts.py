@@ -6,7 +6,6 @@ import gc
 import json
 import math
 import multiprocessing
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +17,14 @@ from hypothesis import strategies as st
 from lupa.lua51 import LuaError
 
 from dagcelery import dag, task
+from dagcelery.local import Server
 from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
 
-from .moves import Worker, body, chain, drain, new_run, state_after, step
-from .server import Server
+from .moves import begun, chain, drain, new_run
 
-once = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TEXTS = st.sampled_from([b"", b"x", b"y", b"0", b"7", b"\x00\xff", b"long" * 30])
@@ -218,36 +217,12 @@ def test_a_key_is_gone_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_request_may_be_longer_than_a_call() -> None:
     store = store_in_process()
-    run_id = new_run(store, chain(1), lists={f"$l{number}": number for number in range(10_000)})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(1), lists={f"$l{number}": number for number in range(10_000)})
     assert worker.finish(worker.claim(), lists={f"0.{number}": number for number in range(10_000)}).run == "done"
     assert store.server.client.hget(f"dagcelery:{{{run_id}}}:s:0", "n:0.9999") == b"9999"
 
 
 # -- one process ---------------------------------------------------------------------------------
-def test_two_stores_of_a_process_are_apart() -> None:
-    one, other = store_in_process(), store_in_process()
-    run_id = new_run(one, chain(2))
-    assert other.reader.record(run_id) is None
-    drain(one, run_id, chain(2))
-    assert other.fleet.runs("", math.inf, 10) == []
-
-
-def test_threads_share_a_store_in_process() -> None:
-    store = store_in_process()
-    run_id = new_run(store, [body(range(200), *(step() for _ in range(200)))])
-
-    def work(number: int) -> None:
-        worker = Worker(store, run_id, f"worker-{number}:1")
-        while (claim := worker.ask().claim) is not None:
-            worker.finish(claim)
-
-    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert state_after(store, run_id) == "done"
 
 
 def _is_apart(store: Store, run_id: str) -> None:
@@ -286,7 +261,7 @@ def test_a_store_that_is_dropped_is_freed() -> None:
     used: list[float] = []
     count = in_process._host().lua.eval("function() collectgarbage('collect') return collectgarbage('count') end")
     for _ in range(3):
-        for _ in range(30):
+        for _ in range(10):
             doubled.invoke(200)
         gc.collect()
         used.append(count())

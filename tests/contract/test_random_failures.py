@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +12,6 @@ from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Block, Claim, Lost
 
-from .conftest import check_keys
 from .moves import Body, hooked, outliving, results, retry
 from .test_random_runs import Play, random_topology, replace_owner
 
@@ -101,9 +99,7 @@ class Troubled(Play):
             self.seen.append(("resumed", self.state()))
 
     def state(self) -> str:
-        record = self.store.reader.record(self.run_id)
-        assert record is not None
-        return record.state
+        return self.store.reader.record(self.run_id).state
 
     def claim(self) -> None:
         self.cancel()
@@ -115,20 +111,7 @@ class Troubled(Play):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
-def test_runs_full_of_failures_end_well(seed: int) -> None:
-    Troubled(store_in_process(), random.Random(seed)).play()
-
-
-@given(st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_answer_alike_amid_failures(redis_store: Store, seed: int) -> None:
     on_redis = Troubled(redis_store, random.Random(seed))
     assert on_redis.play() == Troubled(store_in_process(), random.Random(seed)).play()
-    redis_store.machine.delete(on_redis.run_id)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_runs_full_of_failures_leave_no_key_without_a_time_to_live(redis_store: Store, raw: Any, seed: int) -> None:
-    Troubled(redis_store, random.Random(seed)).play()
-    check_keys(raw)

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, START, Claim, Lost, Response
 
-from .conftest import check_keys
 from .moves import Body, Worker, body, new_run, results, state_after, step
 
 Piece = tuple[str, int, int]
@@ -123,11 +121,7 @@ class Play:
 
     def wanted(self, worker: Worker) -> dict[str, Any]:
         ranges = {f"{b}.{s}": self.choice.randint(1, 9) for b in range(2) for s in range(8)}
-        return {
-            "ranges": ranges,
-            "slots": self.choice.randint(1, 3),
-            "token": f"t{len(self.seen)}/{self.run_id}",
-        }
+        return {"ranges": ranges, "slots": self.choice.randint(1, 3), "token": f"t{len(self.seen)}/{self.run_id}"}
 
     def take(self, worker: Worker, reply: Response) -> None:
         claim = reply.claim
@@ -213,16 +207,7 @@ class Play:
         return self.model.is_over()
 
     def play(self) -> list[tuple[Any, ...]]:
-        moves = [
-            self.claim,
-            self.claim,
-            self.finish,
-            self.finish,
-            self.finish,
-            self.stale,
-            self.release,
-            self.die,
-        ]
+        moves = [self.claim, self.claim, self.finish, self.finish, self.finish, self.stale, self.release, self.die]
         for turn in range(20_000):
             if self.is_over():
                 break
@@ -230,7 +215,6 @@ class Play:
         assert self.model.is_over(), "nothing is left to claim, and the run is not done"
         assert state_after(self.store, self.run_id, 0) == "done"
         progress = self.store.reader.progress(self.run_id)
-        assert progress is not None
         for (number, index), count in sorted(progress.counts.items()):
             self.seen.append((number, index, count.total, count.running, count.done, count.failed))
             assert count.running == 0
@@ -242,20 +226,7 @@ def replace_owner(worker: Worker, owner: str) -> Worker:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
-def test_random_moves_on_random_graphs_end_well(seed: int) -> None:
-    Play(store_in_process(), random.Random(seed)).play()
-
-
-@given(st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_answer_alike(redis_store: Store, seed: int) -> None:
     on_redis = Play(redis_store, random.Random(seed))
     assert on_redis.play() == Play(store_in_process(), random.Random(seed)).play()
-    redis_store.machine.delete(on_redis.run_id)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_random_runs_leave_no_key_without_a_time_to_live(redis_store: Store, raw: Any, seed: int) -> None:
-    Play(redis_store, random.Random(seed)).play()
-    check_keys(raw)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Lost, Scope, scope_id
+from dagcelery.store.records import CLOSE, ROOT, Block, Child, Claim, Scope, scope_id
 
-from .moves import Worker, body, drain, elements, new_run, state_after, step
+from .moves import begun, body, drain, elements, new_run, state_after, step
 
 NESTED = [
     body([0], step(s=[1], x="$xs", b=1), step(1, needs=["0.0"])),
@@ -30,8 +30,7 @@ def produce(claim: Claim) -> Mapping[str, Any]:
 
 
 def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -> None:
-    run_id = new_run(store, NESTED, values={"$y": b"why"}, lists={"$xs": 3})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, NESTED, values={"$y": b"why"}, lists={"$xs": 3})
     claim = worker.claim(ranges={"0.0": 2})
     reply = worker.delegate(claim, values={"$x": b"ex"})
     assert reply.state == "committed"
@@ -42,9 +41,7 @@ def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -
     assert first.scope.id == scopes[0]
     assert first.values == {"$x": b"ex", "^$y": b"why"}
     reply = worker.finish(first, worker.want())
-    assert reply.claim is not None
     reply = worker.finish(reply.claim, worker.want())
-    assert reply.claim is not None
     assert (reply.claim.scope.id, reply.claim.step) == (scopes[0], CLOSE)
     worker.finish(reply.claim, **produce(reply.claim))
     done = drain(store, run_id, NESTED, produce=produce)
@@ -53,22 +50,9 @@ def test_each_item_gets_a_scope_and_the_last_one_closes_the_step(store: Store) -
     assert state_after(store, run_id) == "done"
 
 
-def test_a_mapped_dag_without_items_is_done_when_delegated_or_finished(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 0})
-    assert drain(store, run_id, NESTED) == ["0[0:0]", "1"]
-    run_id = new_run(store, NESTED, lists={"$xs": 0})
-    worker = Worker(store, run_id)
-    worker.finish(worker.claim())
-    assert drain(store, run_id, NESTED) == ["1"]
-
-
 def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     run_id = new_run(
-        store,
-        DEEP,
-        values={"$y": b"far"},
-        lists={"$xs": 2, "$ys": 3},
-        blocks=elements("$ys", [b"a", b"b", b"c"]),
+        store, DEEP, values={"$y": b"far"}, lists={"$xs": 2, "$ys": 3}, blocks=elements("$ys", [b"a", b"b", b"c"])
     )
     seen: list[Mapping[str, bytes | None]] = []
 
@@ -87,53 +71,21 @@ def test_scopes_nest_and_see_what_lies_outside(store: Store) -> None:
     assert state_after(store, run_id) == "done"
     inner = scope_id(run_id, scope_id(run_id, ROOT, 0, 1), 1, 2)
     found = store.reader.scope(run_id, inner)
-    assert found is not None
     assert (found.depth, found.body, found.index) == (2, 2, 2)
-    assert list(store.reader.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [
-        b"far",
-        b"near",
-        b"own",
-        None,
-    ]
+    assert list(store.reader.values(run_id, inner, ["^^$y", "^0.0", "$z", "^none"])) == [b"far", b"near", b"own", None]
     assert [b.lo for b in store.reader.blocks(run_id, inner, "^^$ys", 0, 3)] == [0]
 
 
 def test_deeper_scopes_go_first_and_older_ones_before_younger_ones(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 4})
-    worker = Worker(store, run_id)
+    _, worker = begun(store, NESTED, lists={"$xs": 4})
     worker.delegate(worker.claim(ranges={"0.0": 2}))
     order = [(claim.scope.index, claim.step) for claim in worker.pieces(NESTED, produce) if claim.scope.id != ROOT]
     assert order == [(i, s) for i in range(4) for s in (0, 1, CLOSE)]
 
 
-def test_a_hundred_scopes_open_in_one_call(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 100})
-    worker = Worker(store, run_id)
-    claim = worker.claim(ranges={"0.0": 100}, slots=1)
-    while claim.hi < 100:
-        worker.delegate(claim)
-        claim = worker.claim(ranges={"0.0": 100}, focus="0/0", only=True)
-    worker.delegate(claim)
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    assert progress.scopes == {0: 1, 1: 100}
-    assert progress.ready == {"cpu": 100}
-    drain(store, run_id, NESTED, produce=produce)
-    assert state_after(store, run_id) == "done"
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    assert {at: (c.total, c.running, c.done) for at, c in progress.counts.items()} == {
-        (0, 0): (100, 0, 100),
-        (0, 1): (1, 0, 1),
-        (1, 0): (100, 0, 100),
-        (1, 1): (100, 0, 100),
-    }
-
-
 def test_scopes_with_many_first_steps_and_large_inputs_open_in_portions(store: Store) -> None:
     wide = [body([0], step(x="$xs", b=1)), body(range(300), *(step() for _ in range(300)))]
-    run_id = new_run(store, wide, lists={"$xs": 10})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, wide, lists={"$xs": 10})
     claim = worker.claim(ranges={"0.0": 5})
     children = [
         Child(i, {"$x": bytes([i]) * 200_000}, {"$l": 2}, [Block("$l", 0, 2, 1, b"ab")])
@@ -152,28 +104,6 @@ def test_a_scope_without_steps_closes_at_once(store: Store) -> None:
     run_id = new_run(store, empty, lists={"$xs": 2})
     assert drain(store, run_id, empty, produce=produce) == ["0[0:1]", "close", "0[1:2]", "close"]
     assert state_after(store, run_id) == "done"
-
-
-def test_a_scope_is_never_opened_twice(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 1})
-    slow, fast = Worker(store, run_id, "worker-s:1"), Worker(store, run_id, "worker-f:1")
-    lost = slow.claim()
-    store.machine.sweep(run_id, Lost(["worker-s"]), 1)
-    fast.delegate(fast.claim(focus="0/0"), values={"$x": b"first"})
-    assert slow.delegate(lost, values={"$x": b"second"}).state == "stale"
-    assert fast.claim().values["$x"] == b"first"
-    progress = store.reader.progress(run_id)
-    assert progress is not None
-    assert progress.scopes == {0: 1, 1: 1}
-
-
-def test_a_failure_in_a_scope_fails_the_run(store: Store) -> None:
-    run_id = new_run(store, NESTED, lists={"$xs": 2})
-    worker = Worker(store, run_id)
-    worker.delegate(worker.claim(ranges={"0.0": 2}))
-    inner = worker.claim()
-    assert worker.finish(inner, failure=b"boom").run == "failed"
-    assert store.reader.failures(run_id) == {f"{inner.scope.id}/0": b"boom"}
 
 
 def test_scope_ids_depend_on_all_that_leads_to_them() -> None:

@@ -11,26 +11,12 @@ import redis
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
-from dagcelery.store.run_machine import Stager
+from dagcelery.store.run_adapters import Stager
 
 from .between import between
-from .moves import Worker, body, chain, drain, elements, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, chain, drain, elements, new_run, outliving, results, retry, state_after, step
 
-WRITES = (
-    "hset",
-    "hsetnx",
-    "hincrby",
-    "hdel",
-    "zadd",
-    "zrem",
-    "rpush",
-    "lpush",
-    "lpop",
-    "lrem",
-    "sadd",
-    "xadd",
-    "set",
-)
+WRITES = ("hset", "hsetnx", "hincrby", "hdel", "zadd", "zrem", "rpush", "lpush", "lpop", "lrem", "sadd", "xadd", "set")
 """Commands that write one field, but for `hset` of a few."""
 
 
@@ -72,13 +58,11 @@ def measured(redis_store: Store, raw: redis.Redis) -> Iterator[Store]:
 def test_large_parameters_and_outputs_are_read_back(store: Store) -> None:
     large = bytes(range(256)) * 20_000
     topology = [body([0], step(s=[1], needs=["$p", "$q"]), step(1, needs=["0.0", "0.1", "$p"]))]
-    run_id = new_run(store, topology, values={"$p": large, "$q": b"small"})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, values={"$p": large, "$q": b"small"})
     claim = worker.claim()
     assert claim.values == {"$p": None, "$q": b"small"}
     assert list(store.reader.values(run_id, "0", ["$q", "$p", "none"])) == [b"small", large, None]
     reply = worker.finish(claim, worker.want(), values={"0.0": large[::-1], "0.1": b"v" * 65_536, "0.2": b""})
-    assert reply.claim is not None
     assert reply.claim.values == {"0.0": None, "0.1": b"v" * 65_536, "$p": None}
     assert list(store.reader.values(run_id, "0", ["0.0"])) == [large[::-1]]
 
@@ -114,8 +98,7 @@ def test_large_blocks_do_not_travel_along(store: Store) -> None:
 
 def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: Store) -> None:
     size = 1000 * CELL
-    run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
-    worker = Worker(measured, run_id)
+    run_id, worker = begun(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     split = elements("0.0", [b"12345678"] * size, attempt=1)
     worker.finish(worker.claim(), lists={"0.0": size}, blocks=iter(split))
     assert list(measured.reader.blocks(run_id, "0", "0.0", 0, size)) == split
@@ -124,12 +107,8 @@ def test_a_list_of_a_thousand_blocks_is_staged_and_read_in_portions(measured: St
 
 def test_elements_larger_than_a_script_are_staged_in_chunks(measured: Store) -> None:
     data = [bytes([65 + i]) * 1_700_000 for i in range(3)]
-    nested = [
-        body([0, 1, 2], step(s=[3]), step(x="$xs", each=["$xs"]), step(x="$xs", b=1), step(1)),
-        body([0], step()),
-    ]
-    run_id = new_run(measured, nested, lists={"$xs": 3}, blocks=elements("$xs", data, cell=1))
-    worker = Worker(measured, run_id)
+    nested = [body([0, 1, 2], step(s=[3]), step(x="$xs", each=["$xs"]), step(x="$xs", b=1), step(1)), body([0], step())]
+    run_id, worker = begun(measured, nested, lists={"$xs": 3}, blocks=elements("$xs", data, cell=1))
     worker.finish(worker.claim(focus="0/0"), lists={"0.0": 3}, blocks=elements("0.0", data, attempt=1, cell=1))
     claim = worker.claim(focus="0/1")
     assert claim.blocks == {}
@@ -149,18 +128,9 @@ def _children(index: int, data: list[bytes]) -> list[Child]:
     return [Child(index, {"$v": data[0]}, {"$l": 3}, elements("$l", data, attempt=1, cell=1))]
 
 
-def test_results_larger_than_a_script_are_staged_before_the_commit(measured: Store) -> None:
-    run_id = new_run(measured, [body([0], step(x="$xs"))], lists={"$xs": 600})
-    worker = Worker(measured, run_id)
-    claim = worker.claim(ranges={"0.0": 300})
-    blocks = [Block("0.0", i, i + 1, 1, b"r" * 10_000) for i in range(300)]
-    worker.finish(claim, blocks=blocks)
-    assert list(measured.reader.blocks(run_id, "0", "0.0", 0, 600)) == blocks
-
-
 def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
-    run_id = new_run(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
-    worker, dead = Worker(measured, run_id), Worker(measured, run_id, "worker-d:1")
+    run_id, worker = begun(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
+    dead = Worker(measured, run_id, "worker-d:1")
     lost = dead.claim()
     stager = Stager(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
     stager.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
@@ -187,8 +157,7 @@ def test_many_successors_roots_and_items_are_bounded(measured: Store) -> None:
             *(step(1, [1]) for _ in range(width)),
         )
     ]
-    run_id = new_run(measured, topology)
-    worker = Worker(measured, run_id)
+    run_id, worker = begun(measured, topology)
     worker.finish(worker.claim())
     worker.finish(worker.claim(focus="0/0"))
     fan = [body([0, 1], step(x="$xs", se=[2, 3]), step(x="$xs", se=[2, 3]), step(x="$xs", e=2), step(x="$xs", e=2))]
@@ -206,8 +175,7 @@ def test_many_successors_roots_and_items_are_bounded(measured: Store) -> None:
 
 def test_many_scopes_are_opened_in_bounded_portions(measured: Store) -> None:
     nested = [body([0], step(x="$xs", b=1)), body(range(30), *(step() for _ in range(30)))]
-    run_id = new_run(measured, nested, lists={"$xs": 1000})
-    worker = Worker(measured, run_id)
+    _, worker = begun(measured, nested, lists={"$xs": 1000})
     claim = worker.claim(ranges={"0.0": 500})
     assert len(worker.delegate(claim).opened) == 500 * 30
 
@@ -224,11 +192,10 @@ def test_many_inputs_are_read_in_portions(measured: Store) -> None:
     assert list(measured.reader.values(run_id, "0", list(middling))) == list(middling.values())
 
 
-def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store) -> None:
-    size = 1000
-    topology = outliving(body([0], step(x="$xs", s=[1], ms=0.999, r=retry(2), sw=60.0), step(1)))
-    run_id = new_run(measured, topology, lists={"$xs": size})
-    worker = Worker(measured, run_id)
+def test_many_failures_are_taken_back_in_bounded_portions(measured: Store) -> None:
+    size = 600
+    topology = outliving(body([0], step(x="$xs", s=[1], ms=0.998, r=retry(2), sw=60.0), step(1)))
+    run_id, worker = begun(measured, topology, lists={"$xs": size})
     claim = worker.ask(ranges={"0.0": 500}).claim
     while claim is not None:
         marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")]
@@ -237,7 +204,6 @@ def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store)
     assert state_after(measured, run_id) == "failed"
     assert measured.machine.resume(run_id)
     progress = measured.reader.progress(run_id)
-    assert progress is not None
     found = progress.counts[0, 0]
     assert (progress.record.epoch, found.failed, found.skipped, found.done) == (2, 0, 1, 0)
     assert drain(measured, run_id, topology, ranges={"0.0": 500})[-1] == "1"
@@ -246,8 +212,7 @@ def test_a_thousand_failures_are_taken_back_in_bounded_portions(measured: Store)
 
 def test_a_failure_behind_many_items_is_bounded(measured: Store) -> None:
     topology = [body([0], step(x="$xs", r=retry(2)))]
-    run_id = new_run(measured, topology, lists={"$xs": 1000})
-    worker = Worker(measured, run_id)
+    run_id, worker = begun(measured, topology, lists={"$xs": 1000})
     claim = worker.claim(ranges={"0.0": 512})
     assert claim.hi == 500
     worker.fail(claim, at=499, blocks=results(claim, 499), retryable=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Block, Claim
 
-from .moves import Worker, body, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
 
 
@@ -43,14 +43,6 @@ def test_a_skipped_item_counts_as_done_and_its_marker_is_read(store: Store) -> N
     ]
 
 
-def test_a_failure_says_that_it_is_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 1})
-    worker = Worker(store, run_id)
-    claim = worker.claim()
-    reply = worker.fail(claim, markers=marker(claim, 0))
-    assert (reply.state, reply.run) == ("skipped", "done")
-
-
 def test_more_failures_than_are_tolerated_fail_the_run(store: Store) -> None:
     for share, items, most in ((0.5, 8, 4), (0.9, 10, 1), (0.7, 10, 3), (1.0, 5, 0), (0.0, 3, 3), (1 / 3, 3, 2)):
         for failing in {most, most + 1} - {items + 1}:
@@ -60,8 +52,7 @@ def test_more_failures_than_are_tolerated_fail_the_run(store: Store) -> None:
 
 
 def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 1})
     states = []
     while (claim := worker.ask().claim) is not None:
         states.append(worker.fail(claim, retryable=True, markers=marker(claim, claim.lo)).state)
@@ -69,24 +60,8 @@ def test_an_item_is_skipped_only_when_its_tries_are_spent(store: Store) -> None:
     assert read(store, run_id, 1) == b"-"
 
 
-def test_what_follows_item_by_item_gets_the_skipped_item_too(store: Store) -> None:
-    topology = [body([0], step(x="$xs", se=[1], ms=0.0), step(x="$xs", e=1, each=["0.0"]))]
-    run_id = new_run(store, topology, lists={"$xs": 3})
-    worker = Worker(store, run_id)
-    for _ in range(3):
-        claim = worker.claim(focus="0/0")
-        if claim.lo == 1:
-            worker.fail(claim, markers=marker(claim, 1))
-        else:
-            worker.finish(claim, blocks=results(claim))
-    found = {g.lo: g.blocks["0.0"][0].data for g in worker.pieces(topology, lambda _: {})}
-    assert found == {0: b".", 1: b"-", 2: b"."}
-    assert state_after(store, run_id) == "done"
-
-
 def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 2})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0, r=retry(2)))], lists={"$xs": 2})
     first = worker.claim()
     worker.fail(first, retryable=True, blocks=[])
     claim = worker.claim()
@@ -101,14 +76,12 @@ def test_a_marker_outranks_what_an_earlier_attempt_left_behind(store: Store) -> 
 
 
 def test_a_step_that_runs_once_is_never_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(ms=0.0))])
-    worker = Worker(store, run_id)
+    _, worker = begun(store, [body([0], step(ms=0.0))])
     assert worker.fail(worker.claim()).run == "failed"
 
 
 def test_the_failing_of_an_empty_fan_out_is_not_skipped(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body([0], step(x="$xs", ms=0.0))], lists={"$xs": 0})
     assert worker.fail(worker.claim()).run == "failed"
     store.machine.resume(run_id)
     assert worker.finish(worker.claim()).run == "done"
@@ -132,8 +105,7 @@ def test_an_item_that_was_skipped_stays_skipped_in_the_next_epoch(store: Store) 
 def test_a_last_item_that_is_skipped_tells_many_successors(store: Store) -> None:
     width = 1200
     topology = [body([0], step(x="$xs", ms=0.0, s=range(1, width + 1)), *(step(1) for _ in range(width)))]
-    run_id = new_run(store, topology, lists={"$xs": 1})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 1})
     claim = worker.claim()
     want = worker.want()
     reply = worker.fail(claim, want, markers=marker(claim, 0))

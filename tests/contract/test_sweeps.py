@@ -8,9 +8,10 @@ import time
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, body, chain, name, new_run, nothing, state_after, step
+from .moves import Worker, begun, body, chain, name, new_run, nothing, step
 
 FAN = [body([0], step(s=[1], x="$xs"), step(1))]
+PAIR = [body([0, 1], step(), step())]
 
 
 def test_a_dead_workers_claims_come_back_as_higher_attempts(store: Store) -> None:
@@ -44,25 +45,6 @@ def test_a_dead_range_comes_back_in_halves_until_a_fatal_item_is_alone(store: St
     assert [name(g) for g in worker.pieces(FAN, nothing)] == ["1"]
 
 
-def test_a_dead_range_is_run_whole_again(store: Store) -> None:
-    run_id = new_run(store, FAN, lists={"$xs": 21})
-    Worker(store, run_id, "worker-d:1").claim(ranges={"0.0": 9})
-    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 1
-    done = [g for g in Worker(store, run_id).pieces(FAN, nothing, ranges={"0.0": 9}) if g.lo >= 0]
-    assert sorted(i for g in done for i in range(g.lo, g.hi)) == list(range(21))
-    assert {g.attempt for g in done if g.lo < 9} == {2}
-    assert state_after(store, run_id) == "done"
-
-
-def test_many_dead_claims_come_back_in_one_sweep(store: Store) -> None:
-    run_id = new_run(store, [body(range(350), *(step() for _ in range(350)))])
-    dead = Worker(store, run_id, "worker-d:1")
-    for _ in range(350):
-        dead.claim()
-    assert store.machine.sweep(run_id, Lost(["worker-d"]), 1).released == 350
-    assert len(list(Worker(store, run_id).pieces([{}], nothing))) == 350
-
-
 def test_ready_work_is_hinted_at_once_a_queue_with_a_growing_wait(store: Store) -> None:
     run_id = new_run(store, [body([0, 1, 2], step(), step(), step(q="gpu"))])
     assert sorted(store.machine.sweep(run_id, Lost(), 0.05).wake_ups) == ["cpu", "gpu"]
@@ -84,13 +66,35 @@ def test_what_came_back_is_hinted_at_at_once(store: Store) -> None:
 
 
 def test_a_queue_without_ready_work_deserves_no_hint(store: Store) -> None:
-    run_id = new_run(store, chain(2))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, chain(2))
     store.machine.sweep(run_id, Lost(), 60)
     claim = worker.claim()
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
     worker.finish(claim)
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"], "what became ready later starts anew"
+
+
+def test_claims_of_one_dead_process_come_back_and_those_of_its_worker_stay(store: Store) -> None:
+    run_id = new_run(store, PAIR)
+    for pid in (1, 2):
+        Worker(store, run_id, f"worker:{pid}:77").claim()
+    assert store.machine.sweep(run_id, Lost(["worker:1"]), 1).released == 1
+    assert Worker(store, run_id).claim().attempt == 2
+
+
+def test_old_claims_of_a_worker_that_is_not_known_come_back_and_are_no_deaths(store: Store) -> None:
+    run_id = new_run(store, PAIR)
+    Worker(store, run_id, "unknown:1").claim()
+    Worker(store, run_id, "known:1").claim()
+    swept = [store.machine.sweep(run_id, Lost(alive={"known": (0.0, None)}), age, 1) for age in (3600, 0)]
+    assert [(each.released, each.poisoned) for each in swept] == [(0, []), (1, [])]
+
+
+def test_a_run_past_its_deadline_ends_as_timed_out_at_the_next_sweep(store: Store) -> None:
+    late, early = (new_run(store, PAIR, deadline_seconds=seconds) for seconds in (0.0, 3600.0))
+    assert [store.machine.sweep(run_id, Lost(), 1).run for run_id in (late, early)] == ["timed_out", "pending"]
+    assert store.reader.record(late).reason == "its deadline has passed"
+    assert Worker(store, late).nothing()
 
 
 def test_a_sweep_says_how_the_run_is(store: Store) -> None:
@@ -111,8 +115,7 @@ def test_a_queue_deserves_as_many_messages_as_pieces_and_free_slots(store: Store
 
 
 def test_claims_and_messages_under_way_are_counted(store: Store) -> None:
-    run_id = new_run(store, [body(range(9), *(step() for _ in range(9)))])
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, [body(range(9), *(step() for _ in range(9)))])
     worker.claim()
     assert store.machine.wake_ups(run_id, "cpu", 4) == 3
     assert store.machine.wake_ups(run_id, "cpu", 5) == 1
@@ -140,8 +143,7 @@ def test_items_of_a_fan_out_count_as_pieces(store: Store) -> None:
 
 def test_only_items_that_may_be_claimed_count(store: Store) -> None:
     topology = [body([0], step(x="$xs", se=[1]), step(x="$xs", e=1, q="gpu"))]
-    run_id = new_run(store, topology, lists={"$xs": 100})
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, topology, lists={"$xs": 100})
     worker.finish(worker.claim(ranges={"0.0": 2}))
     assert store.machine.wake_ups(run_id, "gpu", 16) == 2
 

@@ -11,7 +11,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import RETURNS_A_DEATH, Lost, Spot
 
-from .moves import Worker, body, new_run, outliving, retry, step
+from .moves import Worker, begun, body, new_run, outliving, retry, step
 
 SECONDS = 1000.0
 ITEMS = 12
@@ -28,8 +28,7 @@ def steps(count: int, **policies: Any) -> list[dict[str, Any]]:
 
 def failed(store: Store, policy: dict[str, Any]) -> list[float]:
     """Let some pieces raise; how long each waits."""
-    run_id = new_run(store, steps(ITEMS, r=policy))
-    worker = Worker(store, run_id)
+    run_id, worker = begun(store, steps(ITEMS, r=policy))
     for _ in range(ITEMS):
         worker.fail(worker.claim(), retryable=True)
     return waits(store, run_id)
@@ -119,8 +118,7 @@ def test_resume_forgives_what_was_given_back(store: Store) -> None:
 
 
 def test_a_reply_says_which_fan_out_is_complete_and_how_long_the_run_took(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(x="$n", s=[1], ms=0.0), step(1))], lists={"$n": 3})
-    worker = Worker(store, run_id)
+    _, worker = begun(store, [body([0], step(x="$n", s=[1], ms=0.0), step(1))], lists={"$n": 3})
     replies = [worker.finish(worker.claim()), worker.fail(worker.claim()), worker.finish(worker.claim())]
     assert [list(reply.completed) for reply in replies] == [[], [], [("0", 0, 0, 3, 1)]]
     last = worker.finish(worker.claim())

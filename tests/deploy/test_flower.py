@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -34,17 +35,25 @@ def environment(server: Server, **given: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("login", ["", "ops", "ops:secret,guest:"])
-def test_it_does_not_start_without_a_login(server: Server, login: str) -> None:
-    given = environment(server, FLOWER_BASIC_AUTH=login, FLOWER_UNAUTHENTICATED_API="true")
+def test_a_login_is_required_and_has_a_name_and_a_password(monkeypatch: pytest.MonkeyPatch, login: str) -> None:
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", login)
+    with pytest.raises(SystemExit, match="FLOWER_BASIC_AUTH") as refused:
+        runpy.run_path(str(CONFIG / "flowerconfig.py"))
+    assert "secret" not in str(refused.value)
+
+
+def test_it_does_not_start_without_a_login(server: Server) -> None:
+    given = environment(server, FLOWER_UNAUTHENTICATED_API="true")
     refused = subprocess.run(COMMAND, env=given, capture_output=True, text=True, cwd=ROOT, timeout=BOOT_SECONDS)
     assert refused.returncode != 0
-    assert "FLOWER_BASIC_AUTH" in refused.stderr
-    assert "secret" not in refused.stderr
+    assert "FLOWER_BASIC_AUTH is not set" in refused.stderr
 
 
-@pytest.fixture
-def flower(server: Server) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def flower(session_server: Server) -> Iterator[int]:
     """Flower's port, once it answers."""
+    server = session_server
+    server.start()
     (port,) = free_ports(1)
     log = server.guard.directory / "flower.log"
     given = environment(server, FLOWER_BASIC_AUTH="ops:secret, second:other", FLOWER_PORT=str(port))

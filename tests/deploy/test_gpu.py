@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import ImproperlyConfigured
+from celery.signals import worker_process_init
 
 from checkout import ROOT
 from dagcelery.local import Cluster, cluster
@@ -74,9 +76,8 @@ def local(tasks: Any) -> Iterator[Cluster]:
 
 
 @contextmanager
-def gpu_worker(local: Cluster, tasks: Any, devices: str, path: str = "") -> Iterator[None]:
-    environment = {**local.environment, **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}
-    environment |= {"PATH": path + os.pathsep + os.environ["PATH"]} if path else {}
+def gpu_worker(local: Cluster, tasks: Any, devices: str) -> Iterator[None]:
+    environment = {**local.environment, "CUDA_VISIBLE_DEVICES": devices}
     folder = Path(tasks.__file__).parent
     process, log = worker(local.server.guard, "worker_config.gpu", "-Q", "gpu", environment=environment, modules=folder)
     try:
@@ -99,34 +100,44 @@ def test_each_child_sees_one_gpu_and_no_two_see_the_same(local: Cluster, tasks: 
         by_device = seen(tasks.everywhere.submit(n=8).result(timeout=SECONDS))
         assert set(by_device) == {"GPU-a", "GPU-b"}
         assert [len(pids) for pids in by_device.values()] == [1, 1]
-        again = seen(tasks.after_deaths.submit(n=4).result(timeout=SECONDS))
+        again = seen(tasks.after_deaths.submit(n=2).result(timeout=SECONDS))
         assert set(again) <= {"GPU-a", "GPU-b"}
 
 
-def test_without_a_list_they_are_what_nvidia_smi_lists(local: Cluster, tasks: Any, tmp_path: Path) -> None:
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Read the settings as a worker does that has this list of devices and these programs."""
+    read: list[dict[str, Any]] = []
+
+    def make(devices: str = "", path: str = "") -> dict[str, Any]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        monkeypatch.setenv("PATH", path)
+        read.append(runpy.run_path(str(ROOT / "worker_config" / "gpu.py")))
+        return read[-1]
+
+    yield make
+    for each in read:
+        worker_process_init.disconnect(each["_take_one"])
+
+
+def test_without_a_list_they_are_what_nvidia_smi_lists(settings: Settings, tmp_path: Path) -> None:
     smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\necho GPU-from-the-driver\n")
+    smi.write_text("#!/bin/sh\necho GPU-a\necho GPU-b\n")
     smi.chmod(0o755)
-    with gpu_worker(local, tasks, "", path=str(tmp_path)):
-        by_device = seen(tasks.everywhere.submit(n=2).result(timeout=SECONDS))
-    assert set(by_device) == {"GPU-from-the-driver"}
+    assert settings(path=str(tmp_path))["worker_concurrency"] == 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 
-def report(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "celery", "-A", "dagcelery", "--config", "worker_config.gpu", "report"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=kept | environment)
+def test_children_are_spawned_one_for_each_gpu_and_take_no_message_ahead(settings: Settings) -> None:
+    told = settings("0,1,3")
+    assert (told["worker_pool_start_method"], told["worker_concurrency"]) == ("spawn", 3)
+    assert (told["worker_prefetch_multiplier"], told["worker_disable_prefetch"]) == (1, True)
+    assert told["task_acks_late"] is True
 
 
-def test_children_are_spawned_one_for_each_gpu_and_take_no_message_ahead() -> None:
-    told = report(CUDA_VISIBLE_DEVICES="0,1,3").stdout
-    for line in ("worker_pool_start_method: 'spawn'", "worker_concurrency: 3", "worker_prefetch_multiplier: 1"):
-        assert line in told
-    assert "worker_disable_prefetch: True" in told
-    assert "task_acks_late: True" in told
-
-
-def test_a_machine_without_a_gpu_is_refused(tmp_path: Path) -> None:
-    refused = report(PATH=str(tmp_path))
-    assert refused.returncode != 0
-    assert "no GPU: set CUDA_VISIBLE_DEVICES, or make nvidia-smi work here" in refused.stderr
+def test_a_machine_without_a_gpu_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="no GPU: set CUDA_VISIBLE_DEVICES, or make nvidia-smi work here"):
+        settings(path=str(tmp_path))

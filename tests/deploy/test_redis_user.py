@@ -73,6 +73,8 @@ def at(private: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Red
         replaced = set_default(Client(settings))
         yield private
         set_default(replaced)
+        for process, _ in workers:  # both at once
+            process.ask()
 
 
 def denials(at: Redis) -> list[str]:

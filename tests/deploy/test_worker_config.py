@@ -7,7 +7,6 @@ import runpy
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from celery.bin.worker import worker as celery_worker
 from checkout import ROOT
 from dagcelery.cli.workers import consumed
 from dagcelery.local.cluster import tolerated_queues
-from dagcelery.planner.routing import queue_for
+from dagcelery.planner.plan import queue_for
 
 CONFIG = ROOT / "worker_config"
 UNITS = sorted((CONFIG / "systemd").glob("*.service"))
@@ -37,12 +36,6 @@ def test_every_setting_is_one_that_celery_knows(module: str, monkeypatch: pytest
     config = runpy.run_path(str(CONFIG / f"{module}.py"))
     known = dict(flatten(NAMESPACES)).keys() | UNLISTED
     assert not [name for name in config if not name.startswith("_") and name not in known]
-
-
-def test_the_app_takes_it_with_celerys_own_option() -> None:
-    command = [sys.executable, "-m", "celery", "-A", "dagcelery", "--config", "worker_config.celeryconfig", "report"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "worker_soft_shutdown_timeout: 20.0" in done.stdout
 
 
 def test_the_visibility_timeout_is_the_same_in_its_three_places() -> None:

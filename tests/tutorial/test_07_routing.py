@@ -9,7 +9,7 @@ from dagcelery import Run, dag, task
 from dagcelery.client import plan_of
 from dagcelery.errors import InvalidDag
 from dagcelery.local.cluster import tolerated_queues
-from dagcelery.planner.routing import queue_for, queues_of
+from dagcelery.planner.plan import queue_for, queues_of
 
 
 @task

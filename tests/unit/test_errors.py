@@ -64,13 +64,8 @@ def test_every_error_class_has_an_example_here() -> None:
 
 
 @each
-def test_an_error_survives_pickle(error: errors.DagceleryError) -> None:
-    assert everything_of(pickle.loads(pickle.dumps(error))) == everything_of(error)
-
-
-@each
-def test_an_error_survives_copying(error: errors.DagceleryError) -> None:
-    assert everything_of(copy.copy(error)) == everything_of(error)
+def test_an_error_survives_pickle_and_copying(error: errors.DagceleryError) -> None:
+    assert everything_of(pickle.loads(pickle.dumps(error))) == everything_of(copy.copy(error)) == everything_of(error)
 
 
 @each
@@ -81,14 +76,9 @@ def test_an_error_survives_a_json_result_backend(error: errors.DagceleryError) -
 
 
 @each
-def test_an_error_tells_three_things_in_its_sentence(error: errors.DagceleryError) -> None:
+def test_an_error_tells_three_things_in_one_line(error: errors.DagceleryError) -> None:
     for part in (error.culprit, error.problem, error.remedy):
         assert part.rstrip(". ") in str(error)
-
-
-@each
-def test_an_error_is_one_line(error: errors.DagceleryError) -> None:
-    assert str(error)
     assert "\n" not in str(error)
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dagcelery import model
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.codecs import AsPickle
-from dagcelery.payload.formats import AsDill
+from dagcelery.payload.formats.dill import AsDill
 
 __all__ = [
     "CloudPickleSerializer",

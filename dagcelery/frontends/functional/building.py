@@ -1,33 +1,47 @@
 """Building runs a body with a few sample elements for each list, and makes a DAG of what it called.
 
 The way of a body: its source is checked for questions that have no answer yet (`questions`); it runs with three
-elements, with outputs for its parameters, and its calls are recorded (`trace`); those are made general (`generalise`),
-and compared with runs on other lengths (`sample_lengths`); what is left is lowered to nodes (`lowering`).
-`when` builds its two branches in the same way, within the body around it.
+elements, with outputs for its parameters, and its calls are recorded (`trace`); those are made general: of what is
+called for each element of a list, the first stands for all. That is right only if all elements are treated alike, and
+if their number does not matter. So runs with lists of other lengths must be consistent with the general body: each
+makes the very calls that it says for these lengths. What is left is lowered to nodes (`lowering`). `when` builds its
+two branches in the same way, within the body around it.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import prod
 from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.frontends.functional.free_variables import CONDITION, FreeVariables
-from dagcelery.frontends.functional.generalise import GeneralBody, check_consistency, generalise
 from dagcelery.frontends.functional.lowering import lowered, lowered_value
 from dagcelery.frontends.functional.outputs import Output, Recorder, current
 from dagcelery.frontends.functional.questions import check_questions
-from dagcelery.frontends.functional.recorded import CalledDag, Parameter, Ref, Result
-from dagcelery.frontends.functional.sample_lengths import THREE, SampleLengths, other_samples
-from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import ValueTable
+from dagcelery.frontends.functional.recorded import (
+    Call,
+    CalledDag,
+    Context,
+    Element,
+    GeneralBody,
+    Parameter,
+    Ref,
+    Result,
+    Spliced,
+    Unrolled,
+    between,
+    between_calls,
+    mapped,
+)
+from dagcelery.frontends.functional.sample_runs import THREE, SampleLengths, ValueNumbers, ValueTable, other_samples
+from dagcelery.frontends.functional.trace import CONDITION, FreeVariables, Trace
 from dagcelery.model.graph import DAG, Node
 from dagcelery.model.options import DagOptions
-from dagcelery.model.rules import MOST_NESTED_DAGS
-from dagcelery.model.sources import Choice, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.model.sources import MOST_NESTED_DAGS, Choice, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.text import shown
 
 # What is being built in this context: a DAG that calls itself would never come to an end.
@@ -280,3 +294,155 @@ def _check_branch(name: str, branch: object) -> None:
         raise InvalidDagType(f"{name}= of when(...)", "wants arguments, and gets none", remedy) from None
     except ValueError:
         return  # a built-in function that does not say what it takes
+
+
+def generalise(trace: Trace, returned: Source) -> GeneralBody:
+    """Return what a sample run says of lists of any length; raise InvalidDag where elements are not treated alike."""
+    generaliser = _Generaliser(trace)
+    calls: list[Call] = []
+    for number, call in enumerate(trace.calls):
+        first = generaliser.first_of[number]
+        general = generaliser.call(call, is_checked=first == number)
+        if first == number:
+            calls.append(general)
+        elif difference := between_calls(general, calls[generaliser.numbers[first]]):
+            raise generaliser.differs(call.context, difference)
+    generaliser.check_numbers()
+    return GeneralBody(tuple(calls), generaliser.source(returned, "the returned value"), trace.parameters)
+
+
+class _Generaliser:
+    """Finds the call for first elements that is like each call, `first_of` it; `numbers` are the new ones of those."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.first_of: list[int] = []
+        self.numbers: dict[int, int] = {}
+        at_place: dict[tuple[Context, int], int] = {}
+        calls_in: Counter[Context] = Counter()
+        for number, call in enumerate(trace.calls):
+            place = tuple(map(self._first, call.context)), calls_in[call.context]
+            calls_in[call.context] += 1
+            first = at_place.setdefault(place, number)
+            self.first_of.append(first)
+            if first == number:
+                self.numbers[number] = len(self.numbers)
+                if not all(map(self._is_first, call.context)):
+                    raise self.differs(call.context, f"calls {call.callee.name!r} more often")
+
+    def call(self, call: Call, *, is_checked: bool) -> Call:
+        """Return a call with its sources and its context by their new numbers."""
+        place = f"the call of {call.callee.name!r}" if is_checked else ""
+        arguments = {name: self.source(source, place) for name, source in call.arguments.items()}
+        context = tuple([Element(self._ref(element.source), 0) for element in call.context])
+        return Call(call.callee, arguments, self.source(call.after, place), context)
+
+    def source(self, source: Source, place: str) -> Source:
+        """Return a source by its new numbers, where all elements of a list that stand in another are one `Spliced`.
+
+        If there is a `place` it is an error that the source is of other elements than the first.
+        """
+        if isinstance(source, Ref):
+            if place and not self._is_left(source):
+                raise InvalidDag(
+                    f"{place} with {self.trace.title(source)}",
+                    "needs some of the elements of a list, but not all in their order",
+                    "pass the whole list, and choose, sort or pair its elements in the task that takes it",
+                )
+            return self._ref(source)
+        if isinstance(source, Unrolled):
+            first, *others = [self.source(item, place if at == 0 else "") for at, item in enumerate(source.items)]
+            for other in others:
+                if difference := between(other, first):
+                    raise self.differs((Element(source.over, 1),), f"puts into a list {difference}")
+            return Spliced(first, self._ref(source.over))
+        return mapped(source, lambda part: self.source(part, place))
+
+    def check_numbers(self) -> None:
+        """Raise InvalidDag if a call is not made for all elements."""
+        instances = Counter(self.first_of)
+        for number in self.numbers:
+            call = self.trace.calls[number]
+            if instances[number] != prod([self.trace.length(element.source) for element in call.context]):
+                raise self.differs(call.context, f"calls {call.callee.name!r} more often")
+
+    def differs(self, context: Context, difference: str) -> InvalidDag:
+        """Return the error that says how the elements of a list in `context` are not treated alike."""
+        source = next((element.source for element in context if element.index), context[-1].source)
+        return InvalidDag(
+            f"what is done for each element of {self.trace.title(source)}",
+            f"differs from one to the next: the body {difference}",
+            "do the same for every element: decide in a task, number or pair the elements in the task that "
+            "returns the list (enumerate, zip), and call before the loop what does not depend on the element",
+        )
+
+    def _first(self, element: Element) -> Element:
+        source, base = element.source, element.source.base
+        if isinstance(base, Result):
+            source = Ref(Result(self.first_of[base.call], base.leaf), source.path)
+        elif isinstance(base, Element):
+            source = Ref(self._first(base), source.path)
+        return Element(source, 0)
+
+    def _ref(self, ref: Ref) -> Ref:
+        base = ref.base
+        if isinstance(base, Result):
+            return Ref(Result(self.numbers[self.first_of[base.call]], base.leaf), ref.path)
+        return Ref(Element(self._ref(base.source), 0), ref.path) if isinstance(base, Element) else ref
+
+    def _is_left(self, ref: Ref) -> bool:
+        if isinstance(ref.base, Element):
+            return self._is_first(ref.base)
+        return not isinstance(ref.base, Result) or ref.base.call in self.numbers
+
+    def _is_first(self, element: Element) -> bool:
+        return element.index == 0 and self._is_left(element.source)
+
+
+def check_consistency(body: GeneralBody, trace: Trace, returned: Source) -> None:
+    """Raise InvalidDag unless a sample run made the very calls that `body` says for lists of its lengths."""
+    actual = trace.numbers.of_calls()
+    lengths = {trace.numbers.of(source): length for source, length in trace.lengths.items()}
+    general = ValueNumbers(body.calls, trace.table, lengths)
+    try:
+        difference = _difference(body, general.of_calls(), trace, actual)
+        if not difference and general.of(body.returns) != trace.numbers.of(returned):
+            difference = "returns something else"
+            if isinstance(returned, Literal) and isinstance(body.returns, Literal):
+                difference = f"returns {shown(returned.value)} instead of {shown(body.returns.value)}"
+    except KeyError:
+        difference = "does not iterate all lists"
+    if difference:
+        lengths_text = f"with {trace.samples.text} instead of three"
+        raise InvalidDag(
+            "the DAG",
+            f"depends on how many elements a list has: {lengths_text} the body {difference}",
+            "make it the same for any number: len, slices, range and if belong in a task that takes the "
+            "list, and values that change from one time to the next are parameters",
+        )
+
+
+def _difference(
+    body: GeneralBody, expected: list[tuple[int, int]], trace: Trace, actual: list[tuple[int, int]]
+) -> str | None:
+    left = Counter([value for _, value in expected])
+    left.subtract([value for _, value in actual])
+    extra = [trace.calls[call] for call, value in actual if left[value] < 0]
+    missing = [body.calls[call] for call, value in expected if left[value] > 0]
+    if not extra:
+        return f"calls {missing[0].callee.name!r} less often" if missing else None
+    name = extra[0].callee.name
+    alike = next((call for call in missing if call.callee.name == name), None)
+    if alike is not None:
+        return _difference_of_call(extra[0], alike, trace.table)
+    return f"calls {name!r}" + (f" instead of {missing[0].callee.name!r}" if missing else " more often")
+
+
+def _difference_of_call(call: Call, other: Call, table: ValueTable) -> str:
+    if table.callee(call.callee) != table.callee(other.callee):
+        return f"calls {call.callee.name!r} with other options"
+    for name, source in call.arguments.items():
+        match source, other.arguments.get(name):
+            case Literal(value=one), Literal(value=two) if table.literal(one) != table.literal(two):
+                return f"gives {name!r} of {call.callee.name!r} {shown(one)} instead of {shown(two)}"
+    return f"gives {call.callee.name!r} other arguments"

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.annotations import Path, serializer_at, serializer_of
 from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
-from dagcelery.frontends.functional.recorded import CalledDag, CalledTask, Ref, Result, rebuilt
 from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
-from dagcelery.model.nodes import FromReturnValue, short_name, valid
+from dagcelery.model.nodes import FromReturnValue, serializer_at, serializer_of, short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
@@ -29,8 +27,7 @@ from dagcelery.model.options import (
     schedule_of,
     words,
 )
-from dagcelery.model.serializing import Serializer
-from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Source
+from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Serializer, Source
 from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
 from dagcelery.tracebacks import shortened
@@ -150,6 +147,8 @@ class TaskFunction(Definition[P, R_co]):
         return self._name or self._options.name or valid(short_name(self._fn))
 
     def _recorded(self, trace: Recorder, arguments: Mapping[str, object]) -> object:
+        from dagcelery.frontends.functional.recorded import CalledTask, Ref, Result  # so that decorating is cheap
+
         returns = self._hints().get("return")
         callee = CalledTask(self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs)
         return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
@@ -285,6 +284,8 @@ class DagFunction(Definition[P, R_co]):
         )
 
     def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
+        from dagcelery.frontends.functional.recorded import CalledDag, Ref, Result, rebuilt
+
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         inner = self.__dag__(**static)
         for name in self._object():

@@ -14,19 +14,16 @@ from typing import Any, Final, NoReturn, cast
 
 from dagcelery import bounded
 from dagcelery.errors import InvalidDagType
-from dagcelery.frontends.functional.annotations import serializer_at
 from dagcelery.frontends.functional.definition import name_of
 from dagcelery.frontends.functional.lowering import wishes_of
 from dagcelery.frontends.functional.outputs import REFUSED, Output, title, trace_of
 from dagcelery.frontends.functional.questions import check_questions_of_task
 from dagcelery.frontends.functional.recorded import Call, CalledTask, Ref, Result, leaves, mapped
-from dagcelery.frontends.functional.sample_lengths import SampleLengths
+from dagcelery.frontends.functional.sample_runs import SampleLengths, ValueTable
 from dagcelery.frontends.functional.trace import Trace
-from dagcelery.frontends.functional.value_numbering import ValueTable
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import FromReturnValue, UniqueNames
-from dagcelery.model.serializing import Serializer
-from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, SetOf, Source, TupleOf
+from dagcelery.model.nodes import FromReturnValue, UniqueNames, serializer_at
+from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, Serializer, SetOf, Source, TupleOf
 from dagcelery.objects import identity
 
 _NO_SAMPLES: Final = SampleLengths("real values", 1)

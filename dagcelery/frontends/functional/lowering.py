@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from dagcelery.errors import CyclicDependency, InvalidDag
-from dagcelery.frontends.functional.annotations import Path, element_of, hint_at, is_list, serializer_at, serializer_of
-from dagcelery.frontends.functional.generalise import GeneralBody
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledDag,
@@ -23,6 +21,7 @@ from dagcelery.frontends.functional.recorded import (
     Callee,
     Context,
     Element,
+    GeneralBody,
     Parameter,
     Ref,
     Result,
@@ -42,10 +41,11 @@ from dagcelery.model.nodes import (
     TaskOutput,
     UniqueNames,
     output_name,
+    serializer_at,
+    serializer_of,
     valid,
 )
 from dagcelery.model.options import DagOptions
-from dagcelery.model.serializing import Serializer
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -54,12 +54,14 @@ from dagcelery.model.sources import (
     ListOf,
     Literal,
     Part,
+    Path,
     Readable,
+    Serializer,
     Source,
     Splice,
     own_items,
 )
-from dagcelery.signatures import hints
+from dagcelery.signatures import element_of, hint_at, hints, is_list
 
 
 def lowered(body: GeneralBody, parameters: Mapping[str, FromParam], *, name: str, options: DagOptions) -> DAG:

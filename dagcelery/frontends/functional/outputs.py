@@ -10,14 +10,15 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.frontends.functional.annotations import Path
-from dagcelery.frontends.functional.recorded import Call, Callee, Parameter, Ref
-from dagcelery.model.sources import Source
+from dagcelery.model.sources import Path, Source
 from dagcelery.objects import Searching
 from dagcelery.text import shown
+
+if TYPE_CHECKING:  # what is recorded is made in a body, and decorating is cheap without it
+    from dagcelery.frontends.functional.recorded import Call, Callee, Ref
 
 
 class HiddenAttribute(InvalidDag, AttributeError):
@@ -145,8 +146,7 @@ def title(output: Output) -> str:
 
 def part(output: Output, steps: Path) -> Output:
     """Return the output for the value at `steps` within `output`."""
-    ref = ref_of(output)
-    return trace_of(output).output(Ref(ref.base, ref.path + steps))
+    return trace_of(output).output(ref_of(output).at(steps))
 
 
 def flat(value: object) -> Iterator[object]:
@@ -220,9 +220,8 @@ def _refuse(output: Output, problem: str, remedy: str) -> NoReturn:
 
 def _refusal(problem: str, remedy: str, *, is_final: bool) -> Callable[..., NoReturn]:
     def refuse(self: Output, *_: object, **__: object) -> NoReturn:
-        base = ref_of(self).base
-        name = repr(base.name) if isinstance(base, Parameter) else "'n'"
-        error = InvalidDagType(title(self), problem, remedy.replace("...", name))
+        name = ref_of(self).parameter or "n"
+        error = InvalidDagType(title(self), problem, remedy.replace("...", repr(name)))
         if is_final:
             trace_of(self).refused = trace_of(self).refused or error
         raise error

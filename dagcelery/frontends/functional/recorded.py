@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
-from dagcelery.frontends.functional.annotations import Path, arity, element_of, hint_at
 from dagcelery.model.graph import DAG
 from dagcelery.model.options import TaskOptions
-from dagcelery.model.sources import DictOf, FromParam, ListOf, Literal, PathStep, SetOf, Source, Splice, TupleOf
+from dagcelery.model.sources import DictOf, FromParam, ListOf, Literal, Path, PathStep, SetOf, Source, Splice, TupleOf
 from dagcelery.objects import copied, same
+from dagcelery.signatures import arity, element_of, hint_at
 from dagcelery.text import shown
 
 
@@ -47,6 +48,15 @@ class Ref(Source):
 
     base: Parameter | Result | Element
     path: Path = ()
+
+    @property
+    def parameter(self) -> str | None:
+        """The name of the parameter that it is, or lies in; None for what calls and iterations give."""
+        return self.base.name if isinstance(self.base, Parameter) else None
+
+    def at(self, path: Path) -> Ref:
+        """Return the reference to what lies at `path` within the value."""
+        return Ref(self.base, self.path + path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +229,36 @@ def hint_of(ref: Ref, calls: Sequence[Call], parameters: Mapping[str, object]) -
     if isinstance(ref.base, Element):
         return hint_at(element_of(hint_of(ref.base.source, calls, parameters)), ref.path)
     return hint_at(calls[ref.base.call].callee.returns, ref.base.leaf + ref.path)
+
+
+@dataclass(frozen=True)
+class GeneralBody:
+    """The calls that are left, numbered anew, and what the body returned; every element is number 0.
+
+    `parameters` are the annotations of the body's parameters.
+    """
+
+    calls: tuple[Call, ...]
+    returns: Source
+    parameters: Mapping[str, object]
+
+    def context(self, ref: Ref) -> Context:
+        """Return the elements of iterations that a ref depends on, the outermost first."""
+        return context_of(ref, self.calls)
+
+    def within(self, source: Ref) -> Context:
+        """Return the context of what is made for each element of `source`."""
+        return within_element(Element(source, 0), self.calls)
+
+    def hint(self, ref: Ref) -> object:
+        """Return the annotation of what `ref` stands for, None where there is none."""
+        return hint_of(ref, self.calls, self.parameters)
+
+    @cached_property
+    def read_whole(self) -> set[Ref]:
+        """The values that are given to calls, or returned, as they are."""
+        sources = [source for call in self.calls for source in call.arguments.values()]
+        return {ref for source in (*sources, self.returns) for ref in leaves(source)}
 
 
 def between_calls(one: Call, other: Call) -> str | None:

@@ -2,9 +2,11 @@
 
 Iterating an output gives a few sample elements. Which elements are being gone through when a call is made, and which
 its arguments come from, is the context of the call: it stands for all calls that are alike but for the element.
-`generalise` draws that conclusion; here it is only recorded.
+`building` draws that conclusion; here it is only recorded.
 
 Python's containers become sources. Neighbours in a list that go through one fan-out become one `Unrolled`.
+
+What a branch of `when` uses of the body around it, its free variables, become parameters of the branch.
 """
 
 from __future__ import annotations
@@ -12,16 +14,24 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import replace
 from types import FunctionType
 from typing import Any, Final, cast
 
 from dagcelery import objects
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional.annotations import arity
-from dagcelery.frontends.functional.free_variables import FreeVariables
-from dagcelery.frontends.functional.outputs import Output, Recorder, closed, current, opened, ref_of, title, trace_of
+from dagcelery.frontends.functional.outputs import (
+    Output,
+    Recorder,
+    closed,
+    current,
+    flat,
+    opened,
+    ref_of,
+    title,
+    trace_of,
+)
 from dagcelery.frontends.functional.recorded import (
     Call,
     CalledTask,
@@ -38,11 +48,88 @@ from dagcelery.frontends.functional.recorded import (
     within,
     within_element,
 )
-from dagcelery.frontends.functional.sample_lengths import Position, SampleLengths
-from dagcelery.frontends.functional.value_numbering import ValueNumbers, ValueTable
-from dagcelery.model.rules import MOST_LEVELS, depth_fault
-from dagcelery.model.sources import DictOf, ListOf, Literal, SetOf, Source, TupleOf
+from dagcelery.frontends.functional.sample_runs import Position, SampleLengths, ValueNumbers, ValueTable
+from dagcelery.model.nodes import UniqueNames, valid
+from dagcelery.model.sources import MOST_LEVELS, DictOf, ListOf, Literal, SetOf, Source, TupleOf, depth_fault
+from dagcelery.objects import cell_contents
+from dagcelery.signatures import arity
 from dagcelery.text import shown
+
+CONDITION: Final = "condition"
+"""The parameter that says which branch is taken."""
+
+
+class FreeVariables:
+    """Outputs of `outer`, or of bodies around it, that the branches of one `when` use; the same for all their traces.
+
+    `outputs` are those outputs, or lists of them, by their names in the branches; `upstream` is what nodes in these
+    come after.
+    """
+
+    def __init__(self, outer: Recorder, branches: Sequence[object]) -> None:
+        self.outer = outer
+        self._lists_around = [value for branch in branches for value in _values_around(branch) if type(value) is list]
+        self.outputs: dict[str, object] = {}
+        self.upstream: list[Output] = []
+        self._names = UniqueNames([CONDITION])
+        self._name_of: dict[tuple[int, Ref], str] = {}
+        self._named_lists: list[tuple[object, Source, str]] = []
+
+    def name(self, output: Output) -> str:
+        """Return the name of an output in the branches."""
+        key = id(trace_of(output)), ref_of(output)
+        if key not in self._name_of:
+            name = self._name_of[key] = self._names.give(_base_name(output))
+            self.outputs[name] = output
+        return self._name_of[key]
+
+    def name_of_list(self, values: list[object], source: Source) -> str:
+        """Return the name of a list in the branches, which `source` is in the body around."""
+        is_around = self._is_around(values)
+        for named, other, name in self._named_lists:
+            if named is values if is_around else other == source:
+                return name
+        name = self._names.give("items")
+        self._named_lists.append((values if is_around else None, source, name))
+        self.outputs[name] = values
+        return name
+
+    def is_list_from_around(self, values: list[object], branch: Recorder) -> bool:
+        """Whether a list is of outputs from around the branch; one without elements may have some another time."""
+        traces = [trace_of(leaf) for leaf in flat(values) if isinstance(leaf, Output)]
+        if not all(map(branch.is_within, traces)):
+            return False
+        if self._is_around(values):
+            return bool(traces) or not values
+        return any(isinstance(value, Output) for value in values)
+
+    def handed_up(self, upstream: object, branch: Recorder) -> list[object]:
+        """Return what a node of `branch` comes after there; what is outside of it, all of the branch comes after."""
+        inside: list[object] = []
+        for value in flat(upstream):
+            if not isinstance(value, Output) or not branch.is_within(trace_of(value)):
+                inside.append(value)
+            elif not any(value is other for other in self.upstream):
+                self.upstream.append(value)
+        return inside
+
+    def _is_around(self, values: list[object]) -> bool:
+        return any(values is each for each in self._lists_around)
+
+
+def _values_around(branch: object) -> Iterator[object]:
+    """Yield what a function finds in its closure, and its defaults."""
+    for cell in getattr(branch, "__closure__", None) or ():
+        yield from cell_contents(cell)
+    yield from getattr(branch, "__defaults__", None) or ()
+
+
+def _base_name(output: Output) -> str:
+    base = ref_of(output).base
+    if isinstance(base, Parameter):
+        return base.name
+    return valid(trace_of(output).calls[base.call].callee.name) if isinstance(base, Result) else "item"
+
 
 NESTED: Final = """\
 give the inner loop a DAG of its own:

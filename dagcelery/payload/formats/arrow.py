@@ -15,16 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
-from dagcelery.payload.refusals import (
-    is_same,
-    listed,
-    reading,
-    refused,
-    refused_change,
-    short,
-    type_name,
-    writing,
-)
+from dagcelery.payload.formats import is_same, listed, reading, refused, refused_change, writing
+from dagcelery.text import short, type_name
 
 if TYPE_CHECKING:
     import pandas

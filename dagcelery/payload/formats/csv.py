@@ -9,19 +9,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Final
 
 from dagcelery.errors import DeserializationError, InvalidDag
-from dagcelery.payload.refusals import (
-    CLEAN,
-    SURROGATE,
-    VALUE,
-    is_encodable,
-    listed,
-    reading,
-    refused,
-    short,
-    type_name,
-    writing,
-)
-from dagcelery.text import shown
+from dagcelery.payload.formats import VALUE, listed, reading, refused, writing
+from dagcelery.text import CLEAN, SURROGATE, is_encodable, short, shown, type_name
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "str": str,

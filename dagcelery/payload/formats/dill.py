@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Final
 
 from dagcelery.payload import pickles
-from dagcelery.payload.refusals import reading, writing
+from dagcelery.payload.formats import reading, writing
 
 _NEEDS_DILL: Final = {"dill": "dagcelery[dill]"}
 

@@ -8,18 +8,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Final
 
 from dagcelery.errors import DeserializationError
-from dagcelery.payload.refusals import (
-    CLEAN,
-    SURROGATE,
-    VALUE,
-    is_encodable,
-    listed,
-    reading,
-    refused,
-    short,
-    type_name,
-    writing,
-)
+from dagcelery.payload.formats import VALUE, listed, reading, refused, writing
+from dagcelery.text import CLEAN, SURROGATE, is_encodable, short, type_name
 
 _NEEDS_MSGPACK: Final = {"msgpack": "dagcelery[msgpack]"}
 

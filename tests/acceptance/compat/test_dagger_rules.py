@@ -7,19 +7,14 @@ from typing import Any
 
 import pytest
 
-from dagcelery.compat.dagger import DAG, AsPickle, FromKey, FromNodeOutput, FromParam, FromReturnValue, Task, dsl
+from dagcelery.compat.dagger import DAG, FromKey, FromNodeOutput, FromParam, FromReturnValue, Task, dsl
 from dagcelery.compat.dagger import input as inputs
 from dagcelery.compat.dagger import output as outputs
-from dagcelery.compat.dagger.dag import CyclicDependencyError
 from dagcelery.compat.dagger.runtime.local import invoke
 
 
 def one(x: Any = None) -> Any:
     return x
-
-
-def two(x: Any, y: Any) -> Any:
-    return [x, y]
 
 
 def made(split: bool = False, **inputs: Any) -> Task:
@@ -53,28 +48,11 @@ def built(body: Callable[..., object]) -> Any:
 
 
 RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
-    "1": (ValueError, "A DAG needs to contain at least one node", lambda: DAG({})),
-    "1 in a body": (ValueError, "A DAG needs to contain at least one node", lambda: built(lambda: None)),
     "2": (ValueError, "'a_b' is not a valid name for a node.*must comply with the regex", lambda: DAG({"a_b": made()})),
     "3": (ValueError, "'_x' is not a valid name for an input", lambda: Task(lambda **k: 1, {"_x": FromParam()})),
-    "3 of an output": (ValueError, "'ä' is not a valid name", lambda: Task(one, {}, {"ä": FromReturnValue()})),
-    "3 of a DAG": (ValueError, "'_x' is not a valid name", lambda: DAG({"a": made()}, {"_x": FromParam()})),
     "4": (TypeError, "is of type 'int'.*use one of.*'FromParam'", lambda: made(x=1)),
     "5": (TypeError, "is of type 'str'.*use one of.*'FromReturnValue'", lambda: Task(one, {}, {"a": "b"})),  # type: ignore[dict-item]
-    "6": (TypeError, "cannot be called", lambda: made(z=FromParam())),
-    "7": (ValueError, "partition_by_input='y'", lambda: Task(one, {"x": FromParam()}, partition_by_input="y")),
     "8": (ValueError, "partitioned by input 'x', which comes from a parameter", lambda: mapped(FromParam())),
-    "9": (
-        ValueError,
-        "is partitioned, and so is the task",
-        lambda: Task(one, {"x": read()}, {"o": FromReturnValue(is_partitioned=True)}, partition_by_input="x"),
-    ),
-    "10": (ValueError, "'b', which this DAG does not have", lambda: DAG({"a": made()}, {}, {"o": read("b")})),
-    "10 of an output": (
-        ValueError,
-        "output 'no', which node 'a'",
-        lambda: DAG({"a": made()}, {}, {"o": read("a", "no")}),
-    ),
     "11": (
         ValueError,
         "Output 'o' comes from an output of node 'b'. Node 'b' is partitioned",
@@ -84,17 +62,6 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         ValueError,
         "Multiple DAG outputs depend on the same node output",
         lambda: DAG({"a": made()}, {}, {"o": read(), "p": read()}),
-    ),
-    "13": (ValueError, "Error validating input 'x' of node 'b'", lambda: DAG({"b": made(x=read())})),
-    "13 of a parameter": (
-        ValueError,
-        "Error validating input 'x' of node 'b'",
-        lambda: DAG({"b": made(x=FromParam())}),
-    ),
-    "14": (
-        ValueError,
-        "AsPickle.*written with",
-        lambda: DAG({"a": made(), "b": made(x=FromNodeOutput("a", "out", AsPickle()))}),
     ),
     "15": (
         ValueError,
@@ -112,18 +79,9 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         "Node 'b' is partitioned.*output 'out' of node 'a', which is not partitioned",
         lambda: DAG({"a": DAG({"one": made()}, {}, {"out": read("one")}), "b": mapped(read())}),
     ),
-    "18": (CyclicDependencyError, "a -> b|b -> a", lambda: DAG({"a": made(x=read("b")), "b": made(x=read("a"))})),
-    "18 of itself": (CyclicDependencyError, "a", lambda: DAG({"a": made(x=read("a"))})),
-    "19": (TypeError, "cannot be changed", lambda: made().inputs.__setitem__("x", FromParam())),  # type: ignore[attr-defined]
     "20": (ValueError, "cannot be given by name", lambda: dsl.task(lambda *args: args)),
-    "20 of a DAG": (ValueError, "cannot be given by name", lambda: dsl.DAG(lambda x, /: f(x))),
     "21": (TypeError, "You have invoked the task 'f' with the following arguments", lambda: built(lambda: f(z=1))),
     "22": (ValueError, "Argument 'x' of type 'list' is invalid", lambda: built(lambda: f([1, f(2)]))),
-    "22 of two outputs": (
-        ValueError,
-        "Argument 'x' of type 'tuple' is invalid",
-        lambda: built(lambda: f((f(1), f(2)))),
-    ),
     "23": (
         ValueError,
         r"The following inputs to this node are partitioned: \['x', 'y'\]",
@@ -133,12 +91,6 @@ RULES: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
     "25": (ValueError, "over a partition", lambda: built(lambda: f([[f(y) for y in x] for x in f(1)]))),
     "26": (ValueError, "__len_hint__", lambda: built(lambda: f(f(1).__len_hint__))),
     "27": (TypeError, "This DAG returned a value of type int", lambda: built(lambda: (f(1), 5)[1])),
-    "27 of a list": (TypeError, "returned a value of type list", lambda: built(lambda: [f(x) for x in f(1)])),
-    "27 of a parameter": (
-        TypeError,
-        "This DAG returned a value of type FromParam",
-        lambda: built(lambda p: (f(1), p)[1]),
-    ),
     "27 within a mapping": (TypeError, "a value of type str", lambda: built(lambda: {"a": f(1), "b": "c"})),
     "28": (ValueError, r"We are missing: \['x'\]", lambda: invoke(made(x=FromParam()))),
     "29": (TypeError, "serialize the results of this task", lambda: invoke(Task(one, {}, {"a": FromKey("a")}))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ CONFIG = {
 }
 
 
-def test_a_dict_gives_its_workflows_by_name() -> None:
-    mate = Dagmate(config=CONFIG)
+@pytest.mark.parametrize("kind", ["config", "config_file"])
+def test_a_dict_or_a_file_gives_its_workflows_by_name(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(json.dumps(CONFIG))
+    mate = Dagmate(config=CONFIG) if kind == "config" else Dagmate(config_file=str(file))
     assert mate.workflows == {}
     assert list(mate.activate()) == list(mate.workflows) == ["one", "two"]
     assert mate.workflows["one"]() == {"here": {"path": str(Path.cwd())}}

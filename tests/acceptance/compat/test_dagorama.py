@@ -120,22 +120,30 @@ def test_objects_keep_what_their_constructor_was_given(worked_off: dict[str, Fou
     assert [resolve(*worked_off[name]) for name in ("constructed", "registered")] == [11, 13]
 
 
+def test_earlier_calls_are_worked_off_first(worked_off: dict[str, Found]) -> None:
+    runs: list[Run[Any]] = [Run(promise.identifier) for _, promise in worked_off.values()]
+    times = [run.status().started or 0 for run in runs]
+    assert times == sorted(times)
+
+
 def test_a_failure_is_told_apart_from_what_is_pending(worked_off: dict[str, Found]) -> None:
     with pytest.raises(NodeFailed, match="ValueError: no"):
         resolve(*worked_off["failing"])
 
 
-@pytest.mark.usefixtures("broker")
+@pytest.mark.usefixtures("worked_off")
 def test_async_methods() -> None:
     async def run() -> Any:
-        instance, promise = await Awaited()(1)
-        await execute_worker_async(infinite_loop=False, catch_exceptions=False)
-        return resolve(instance, promise)
+        found = await Awaited()(1)
+        Failing()()
+        with pytest.raises(NodeFailed, match="ValueError: no"):  # as it does not catch exceptions
+            await execute_worker_async(infinite_loop=False, catch_exceptions=False)
+        return resolve(*found)
 
     assert asyncio.run(run()) == 2
 
 
-@pytest.mark.usefixtures("broker")
+@pytest.mark.usefixtures("worked_off")
 def test_the_bare_decorator_and_falsy_results() -> None:
     values = [0, False, "", [], {}, {1, 2}]
     found = [Bare()(value) for value in values]
@@ -146,22 +154,13 @@ def test_the_bare_decorator_and_falsy_results() -> None:
     assert [worker.is_alive() for worker in workers] == [False]
 
 
-@pytest.mark.usefixtures("broker")
+@pytest.mark.usefixtures("worked_off")
 def test_named_queues_are_consumed_unless_others_are_named_and_taints_need_a_toleration() -> None:
     named, tainted = Elsewhere()(), Tainted()()
-    execute_worker(include_queues=["test_queue_2"], infinite_loop=False)
-    assert (resolve(*named), resolve(*tainted)) == (None, None)
-    execute_worker(exclude_queues=["test_queue"], infinite_loop=False)
+    execute_worker(include_queues=["test_queue", "other"], exclude_queues=["test_queue"], infinite_loop=False)
     assert (resolve(*named), resolve(*tainted)) == (None, None)
     execute_worker(queue_tolerations=["test_taint"], infinite_loop=False)
     assert (resolve(*named), resolve(*tainted)) == (10, 10)
-
-
-@pytest.mark.usefixtures("broker")
-def test_a_worker_that_does_not_catch_exceptions_raises_them() -> None:
-    Failing()()
-    with pytest.raises(NodeFailed, match="ValueError: no"):
-        execute_worker(infinite_loop=False, catch_exceptions=False)
 
 
 def test_a_broker_that_is_configured_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

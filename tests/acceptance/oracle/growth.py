@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from .bodies import DAGS, LOCALS, Body, call_of
+from .bodies import DAGS, DOUBTFUL_ANYWHERE, LOCALS, SURE_ANYWHERE, Body, call_of
 from .literals import BY_JSON, BY_PICKLE
 from .programs import Draw
 from .sessions import Session
@@ -42,26 +42,16 @@ GROWN = (
     "return [seen(x), x]",
 )
 SURE = (
-    "seen({a}, {b})",
-    "seen_of(a={a}, b={b})",
-    "keep({a})",
+    *SURE_ANYWHERE,
     "keep([{a}, {b}])",
-    "reuse({a})",
-    "reads({a})",
     "helper({a})",
-    "push({a}, {l})",
-    "seen.after({p})({a})",
-    "inner({a})",
     "inner({a}, {b})",
-    "inner(b={a}, a={b})",
-    "fixed({a})",
     "fixed({a}, {l})",
     "fixed({a}, s=K)",
     "grow({a})",
     "grow({a}, 0)",
     "grow(depth=2, x={a})",
     "listed({a})",
-    "total([{a}, {b}, {l}])",
     "lazy_total([{a}, *[keep(x) for x in items]])",
     "when({r}, lambda: seen({a}), lambda: {l})",
     "seen({a}) if {r} else {l}",
@@ -69,16 +59,12 @@ SURE = (
     "seen(repr(type(n)), {a})",
     "seen(type({r}).__name__)",
     "seen(n is None)",
-    "[seen(x, {a}) for x in items]",
     "[grow(x, i % 2) for i, x in enumerate(items)]",
     "[seen(x, y) for x in items for y in ({l}, {l})]",
     "[seen(x, y) for x, y in zip(items, [{l}, {l}, {l}])]",
-    "[keep(k) for k in ({l}, {l}, {l})]",
     "{{'k': seen({a}), 'm': [keep({b})]}}",
     "[inner(x) for x in items[::-1]]",
     "total(total([seen(x), {a}]) for x in items)",
-    "[push(x, {l}) for x in items]",
-    "[reuse(x) for x in items]",
 )
 WITH_FUNCTIONS = (
     "apply(partial(pair, {l}), {a})",
@@ -93,34 +79,20 @@ WITH_FUNCTIONS = (
     "{{1: seen({a}), (1,): {b}}}",
 )
 DOUBTFUL = (
-    "seen({p} is None)",
-    "seen(isinstance({p}, list))",
-    "seen('some' if {p} else 'none')",
-    "seen({p} == {l})",
-    "seen({p} in [{l}])",
-    "seen([{l}, {p}].count({l}))",
-    "seen({{1: 'a'}}.get({p}, 'b'))",
-    "seen(f'{{{p}!r}}')",
-    "seen(type({p}).__name__)",
-    "seen(hasattr({p}, 'append'))",
-    "seen(callable({p}))",
-    "apply(partial(pair, {p}), {l})",
-    "apply(partial(pair, y=[{p}]), {l})",
-    "apply(lambda x: [x, {p}], {l})",
-    "apply(lambda x, y={p}: [x, y], {l})",
-    "seen([Box([{p}])])",
-    "seen({{1: Slot({p})}})",
-    "seen(Mark(v={{'a': {p}}}))",
-    "seen(deque([{p}]))",
-    "seen(Point({p}, {l}))",
-    "fixed({l}, {p})",
-    "[seen(x) for x in {p}]",
-    "{p}[0]",
-    "sorted([{p}], key=lambda x: 0)",
-    "Box({p})",
-    "Point({p}, 1)",
-    "OrderedDict(a={p})",
-    "lambda x: {p}",
+    *DOUBTFUL_ANYWHERE,
+    "seen('some' if {v} else 'none')",
+    "seen({v} == {l})",
+    "seen({v} in [{l}])",
+    "seen([{l}, {v}].count({l}))",
+    "seen(f'{{{v}!r}}')",
+    "apply(partial(pair, y=[{v}]), {l})",
+    "[seen(x) for x in {v}]",
+    "{v}[0]",
+    "sorted([{v}], key=lambda x: 0)",
+    "Box({v})",
+    "Point({v}, 1)",
+    "OrderedDict(a={v})",
+    "lambda x: {v}",
 )
 
 
@@ -142,11 +114,11 @@ class Growing(Body):
         return self.literals.container(self.draw, [self.argument(0) for _ in range(self.draw(st.integers(1, 3)))])
 
     def filled(self, template: str) -> str:
-        """A template with arguments {a} and {b}, literals {l}, a promise {p} and a value that is no promise {r}."""
+        """A template with arguments {a} and {b}, literals {l}, a promise {v} and a value that is no promise {r}."""
         while "{l}" in template:
             template = template.replace("{l}", self.literal().replace("{", "{{").replace("}", "}}"), 1)
         a, b = self.argument(), self.argument()
-        return template.format(a=a, b=b, p=self.pick(self.values), r=self.pick([*self.real, "K", self.literal()]))
+        return template.format(a=a, b=b, v=self.pick(self.values), r=self.pick([*self.real, "K", self.literal()]))
 
     def line(self, text: str) -> None:
         """Write a line, where it is."""

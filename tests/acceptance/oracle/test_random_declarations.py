@@ -78,7 +78,7 @@ def graphs(draw: Draw) -> dict[str, Node]:
     return nodes
 
 
-@search(examples=100)
+@search(examples=50)
 @given(graphs(), st.integers(0, 3), st.lists(st.integers(0, 9), max_size=4))
 def test_a_declared_dag_gives_what_its_functions_give(nodes: dict[str, Node], n: int, items: list[int]) -> None:
     outputs = {f"{name}-{kind}": (name, kind) for name in nodes for kind in ("whole", "value", "list")}

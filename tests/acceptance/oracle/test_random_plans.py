@@ -14,7 +14,7 @@ from .programs import Program, programs
 from .test_random_declarations import Node, graphs
 
 
-@search(examples=60)
+@search(examples=30)
 @given(graphs(), st.integers(0, 3), st.lists(st.integers(0, 9), max_size=4))
 def test_a_declared_plan_is_carried_out(nodes: dict[str, Node], n: int, items: list[int]) -> None:
     note(repr(nodes))
@@ -24,7 +24,7 @@ def test_a_declared_plan_is_carried_out(nodes: dict[str, Node], n: int, items: l
     assert as_json(invoke(drawn, params)) == as_json(interpreter.run(plan(drawn), **params))
 
 
-@search(examples=60)
+@search(examples=30)
 @given(programs())
 def test_a_traced_plan_is_carried_out(program: Program) -> None:
     note(repr(program))

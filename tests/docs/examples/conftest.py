@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from .scripts import script as script
+
 
 @pytest.fixture(autouse=True, scope="package")
 def _not_measured() -> Iterator[None]:

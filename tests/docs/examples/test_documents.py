@@ -3,7 +3,7 @@
 Blocks of one document run in order, in one folder. A block of Python whose first line is ``# name.py`` is written to
 that file instead, and so is each block of YAML. An expression that a comment follows, ``2 + 2  # 4``, has that value.
 A block of text that follows a block of bash shows lines of its output. Commands that serve until they are stopped run
-till the document's end.
+till the document's end; those of dagcelery run in this process.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from checkout import ROOT
 from dagcelery import errors
@@ -61,10 +61,10 @@ def blocks(document: Path) -> list[Block]:
 class Reader:
     """Does what a document says, in a folder of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], cleanup: ExitStack) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.environment = environment
-        self.cleanup = cleanup
+        self.servers: list[subprocess.Popen[bytes]] = []
         self.names: dict[str, Any] = {"__name__": "document"}
 
     def follow(self, document: Path) -> None:
@@ -79,6 +79,12 @@ class Reader:
                 (self.folder / block.text.split("\n", 1)[0].removeprefix("# ")).write_text(block.text)
             elif block.language == "bash":
                 printed = "".join(self.shell(line) for line in block.text.splitlines())
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.terminate()
+        for server in self.servers:
+            server.wait(20)
 
     def python(self, block: Block, document: Path) -> None:
         first = block.text.split("\n", 1)[0]
@@ -109,6 +115,8 @@ class Reader:
         if SERVING.match(line):
             self.serve(line)
             return ""
+        if words[0] == "dagcelery":
+            return self.verb(words[1:])
         return self.run(line)
 
     def run(self, line: str) -> str:
@@ -118,12 +126,16 @@ class Reader:
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def verb(self, words: list[str]) -> str:
+        done = CliRunner().invoke(dag, words, prog_name="dagcelery")
+        assert done.exit_code == 0, f"{words}\n{done.output}"
+        return done.stdout
+
     def serve(self, line: str) -> None:
         # What is submitted before a worker is up waits for it, as in production.
         with (self.folder / "serving.log").open("a") as log:
             server = subprocess.Popen(shlex.split(line), cwd=self.folder, env=self.environment, stdout=log, stderr=log)
-        self.cleanup.callback(server.wait, 20)
-        self.cleanup.callback(server.terminate)
+        self.servers.append(server)
         if line.startswith("uvicorn"):
             await_served(
                 int(self.environment["UVICORN_PORT"]), lambda: server.poll() is None, self.folder / "serving.log"
@@ -135,14 +147,20 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """Someone who follows a document, with a server at hand and programs on PATH, and sweeps up afterwards."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with cluster(workers=0) as local, ExitStack() as cleanup:
+    monkeypatch.chdir(tmp_path)
+    with cluster(workers=0) as local:
         for name, value in local.environment.items():
             monkeypatch.setenv(name, value)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
         port = {"UVICORN_PORT": str(*free_ports(1)), "SHOP_REDIS": local.broker_url.rpartition("/")[0]}
-        yield Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, cleanup)
+        monkeypatch.setenv("SHOP_REDIS", port["SHOP_REDIS"])
+        reader = Reader(tmp_path, os.environ | {"PATH": path} | plugins | port)
+        try:
+            yield reader
+        finally:
+            reader.stop()
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

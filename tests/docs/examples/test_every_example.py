@@ -1,9 +1,7 @@
-"""Every example gives the result that is stated here: in process, on workers, as plain Python and as a script."""
+"""Every example prints as a script what is stated here, and its DAGs give on workers what they should."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import os
 import re
@@ -19,9 +17,11 @@ from typing import Any
 import pytest
 
 from checkout import ROOT
-from dagcelery import DagFunction, Workflow, errors, invoke, submit
+from dagcelery import errors, submit
 from dagcelery.local import Cluster
 from dagcelery.local import cluster as local_cluster
+
+from .scripts import Script
 
 JSON_FOLDER = str(Path(json.__file__).parent)
 
@@ -139,11 +139,6 @@ SAYS = {
 GIVEN = {"word_count": [JSON_FOLDER]}
 """Words of the command line: all of the standard library are thousands of files."""
 
-CALLABLE = [
-    each for each in STATED if each.module not in ("declarative", "current_piece", "retries_and_resume", "stages")
-]
-"""Those that also work when their body is called as plain Python."""
-
 
 def name(stated: Stated) -> str:
     return f"{stated.module}-{stated.dag}-{len(repr(stated.params))}"
@@ -161,34 +156,13 @@ def test_every_example_opens_with_what_to_notice() -> None:
 
 
 @pytest.mark.parametrize("stated", STATED, ids=name)
-def test_in_this_process(stated: Stated) -> None:
-    assert invoke(stated.node(), stated.params) == stated.result
-
-
-@pytest.mark.parametrize("stated", STATED, ids=name)
 def test_on_workers(stated: Stated, cluster: Cluster) -> None:
     assert submit(stated.node(), stated.params).result(timeout=30) == stated.result
 
 
-@pytest.mark.parametrize("stated", CALLABLE, ids=name)
-def test_as_plain_python(stated: Stated) -> None:
-    function = stated.node()
-    assert isinstance(function, DagFunction | Workflow)
-    returned = function(**stated.params)
-    assert (asyncio.run(returned) if inspect.iscoroutine(returned) else returned) == stated.result
-
-
 @pytest.mark.parametrize("module", SAYS)
-def test_as_a_script(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, f"examples/{module}.py", *GIVEN.get(module, [])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert done.returncode == 0, done.stderr
-    assert SAYS[module] in done.stdout
+def test_as_a_script(module: str, script: Script) -> None:
+    assert SAYS[module] in script(f"examples.{module}", *GIVEN.get(module, []), alone=module == "watching")
 
 
 def test_a_failing_node_is_told_with_its_address_from_workers_too(cluster: Cluster) -> None:

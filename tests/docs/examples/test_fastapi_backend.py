@@ -223,7 +223,7 @@ def test_the_process_that_submits_does_not_import_the_pipeline(local: Cluster) -
 
 
 def test_under_load_nothing_is_lost(http: httpx.Client) -> None:
-    sizes = ["--runs", "100", "--clients", "10"]
+    sizes = ["--runs", "30", "--clients", "10"]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "fastapi_backend.load", str(http.base_url), *sizes],
         cwd=EXAMPLES,
@@ -232,4 +232,4 @@ def test_under_load_nothing_is_lost(http: httpx.Client) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    assert "0 lost, 100 results alike" in done.stdout
+    assert "0 lost, 30 results alike" in done.stdout

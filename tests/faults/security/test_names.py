@@ -12,8 +12,8 @@ from rich.console import Console
 
 from dagcelery import errors, submit
 from dagcelery.cli import dag as program
-from dagcelery.cli import targets, watching
-from dagcelery.cli.running import table
+from dagcelery.cli import runs, targets
+from dagcelery.cli.runs import table
 from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
 from dagcelery.model.nodes import is_name
@@ -82,7 +82,7 @@ def test_the_name_of_a_dag_is_printed_as_text(cli: Cli) -> None:
 def test_a_terminal_is_shown_text_too(talkative: Cluster) -> None:
     run = submit(guarded.named, {"x": 1})
     run.cancel(HOSTILE)
-    for drawn in (table(run.status()), watching._listing(talkative.client.runs())):
+    for drawn in (table(run.status()), runs._listing(talkative.client.runs())):
         console = Console(width=300, force_terminal=True, color_system=None, record=True)
         with console.capture() as captured:
             console.print(drawn)

@@ -98,18 +98,18 @@ def test_verbs_that_change_a_run_speak_to_the_app(team: Client) -> None:
 
 
 def test_the_doctor_examines_the_app(team: Client) -> None:
-    for result in three_ways(("doctor",), "--json"):
-        told = [finding["what"] for finding in json.loads(result.stdout)["findings"]]
-        assert not any("no broker is" in what or "no store is" in what for what in told)
-        assert any("worker_prefetch_multiplier is 4" in what for what in told)  # it is that app's
+    result = CliRunner().invoke(dag, ["doctor", "-A", "cli_team", "--json"])
+    told = [finding["what"] for finding in json.loads(result.stdout)["findings"]]
+    assert not any("no broker is" in what or "no store is" in what for what in told)
+    assert any("worker_prefetch_multiplier is 4" in what for what in told)  # it is that app's
 
 
 def test_the_doctor_says_how_a_worker_of_the_app_is_started(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setenv("TEAM_BROKER", server.url)
     monkeypatch.setenv("TEAM_STORE", server.url)
-    for result in three_ways(("doctor",), "--json"):
-        remedies = [finding["remedy"] for finding in json.loads(result.stdout)["findings"]]
-        assert "start one: celery -A cli_team worker" in remedies
+    result = CliRunner().invoke(dag, ["doctor", "-A", "cli_team", "--json"])
+    remedies = [finding["remedy"] for finding in json.loads(result.stdout)["findings"]]
+    assert "start one: celery -A cli_team worker" in remedies
     alone = CliRunner().invoke(dag, ["list"])
     assert "name it on the command line, as in dagcelery -A shop list" in alone.stderr
 
@@ -128,9 +128,10 @@ def test_a_worker_consumes_the_default_queue_of_its_app(monkeypatch: pytest.Monk
         sys.exit(0)  # as a process that has become another one does not go on
 
     monkeypatch.setattr(os, "execv", instead)
-    for result in three_ways(("worker",), "--toleration", "gpu"):
+    for result in three_ways(("worker",), "--toleration", "gpu", "-c", "4"):
         assert result.exit_code == 0, result.output
     assert [command[3:8] for command in become] == [["-A", "cli_team", "worker", "-Q", "sales,gpu"]] * 3
+    assert [command[-2:] for command in become] == [["-c", "4"]] * 3
     assert consumed((), (), ()) == ["celery"]
 
 
@@ -194,11 +195,7 @@ def test_a_dag_that_imports_models_of_django_can_be_planned(tmp_path: Path) -> N
         "stock/jobs.py": JOBS,
     }.items():
         (tmp_path / name).write_text(text)
-    scripts = Path(sys.executable).parent
-    for command in (
-        [str(scripts / "celery"), "-A", "site_app", "dag", "plan", "stock.jobs:nightly"],
-        [str(scripts / "dagcelery"), "plan", "-A", "site_app", "stock.jobs:nightly"],
-    ):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "queues: sales"
+    command = [sys.executable, "-m", "dagcelery.cli", "plan", "-A", "site_app", "stock.jobs:nightly"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "queues: sales"

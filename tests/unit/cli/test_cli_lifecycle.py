@@ -5,44 +5,20 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from dagcelery import RunState
-from dagcelery.cli import dag
-from dagcelery.cli.running import bar, counts
+from dagcelery.cli.runs import bar, counts
 from dagcelery.client import Run
 from dagcelery.client.status import NodeStatus
-from dagcelery.errors import NodeFailed
 from dagcelery.local import Cluster
 
 from . import targets
+from .conftest import SECONDS, Cli
 
-Cli = Callable[..., Result]
-SECONDS = 30.0
-
-
-@pytest.fixture
-def cli(cluster: Cluster) -> Cli:
-    """Run a command line in this process, about runs on two workers."""
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(dag, arguments, prog_name="dagcelery")
-
-    return run
-
-
-@pytest.fixture
-def failed(cluster: Cluster, tmp_path: Path) -> Run[str]:
-    """A run that failed after two attempts, and would be done if it were resumed."""
-    run = targets.needs.submit(path=str(tmp_path / "it"))
-    with pytest.raises(NodeFailed):
-        run.result(SECONDS)
-    (tmp_path / "it").touch()
-    return run
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_cache_clear_drops_what_is_kept_of_a_task(cli: Cli) -> None:

@@ -9,49 +9,28 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from rich.console import Console
 
-from dagcelery.cli import dag
-from dagcelery.cli.running import branches, table
+from dagcelery.cli.runs import branches, table
 from dagcelery.client import Run
-from dagcelery.client.status import NodeStatus, RunState, RunStatus
+from dagcelery.client.status import NodeStatus, RunStatus
 from dagcelery.local import Cluster
+from dagcelery.store.records import RunState
 
 from . import targets
+from .conftest import SECONDS, Cli
 
-Cli = Callable[..., Result]
-SECONDS = 30.0
+pytestmark = pytest.mark.usefixtures("cluster")
 CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
-
-
-@pytest.fixture
-def cli(cluster: Cluster) -> Cli:
-    """Run a command line in this process, about runs on two workers; its output is no terminal."""
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(dag, arguments, prog_name="dagcelery")
-
-    return run
 
 
 @pytest.fixture
 def done(cluster: Cluster) -> Run[int]:
     run = targets.squares.submit(n=3)
     run.wait(SECONDS)
-    return run
-
-
-@pytest.fixture
-def failed(cluster: Cluster, tmp_path: Path) -> Run[str]:
-    """A run that failed, and would be done if it were resumed."""
-    run = targets.needs.submit(path=str(tmp_path / "it"))
-    run.wait(SECONDS)
-    (tmp_path / "it").touch()
     return run
 
 
@@ -106,7 +85,6 @@ def test_status_prints_a_tree_for_programs(cli: Cli, done: Run[int]) -> None:
 
 
 def test_every_verb_about_runs_speaks_json(cli: Cli, failed: Run[str], tmp_path: Path) -> None:
-    assert [error["stands"] for error in json.loads(cli("errors", failed.id, "--json").stdout)] == [False, True]
     resumed = json.loads(cli("resume", failed.id, "--watch", "--json").stdout)
     assert resumed == {"id": failed.id, "state": "done"}
     run = targets.patient.submit(path=str(tmp_path / "other"))

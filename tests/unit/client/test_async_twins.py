@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagcelery import Run, dag, errors, task
-from dagcelery.testing.eager import eager_client
+from dagcelery.testing.lending import eager_client
 
 # What a twin is called, where an ``a`` in front would be a keyword of Python.
 TWINS = {"wait": "await_"}

@@ -19,7 +19,7 @@ from dagcelery.doctor.checks import Check
 from dagcelery.local import Server
 from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.worker.app import app_context_of
 
 KEY = "0123456789abcdef"
 HEALTHY: dict[str, Any] = {"worker_prefetch_multiplier": 1}

@@ -177,15 +177,38 @@ def test_an_installation_without_workers_is_a_warning(context: Make) -> None:
     assert told == "no worker is alive; start one: celery -A team worker"
 
 
-def test_workers_with_different_code_are_a_warning(hospital: Cluster, folder: Path) -> None:
+@contextmanager
+def forgetful(hospital: Cluster) -> Iterator[None]:
+    """Let the hospital's server forget parts of what it was given for the length of a block."""
+    with redis.Redis.from_url(hospital.server.url) as admin:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        admin.config_set("maxmemory", "1gb")
+        try:
+            yield
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+            admin.config_set("maxmemory", "0")
+
+
+def test_another_worker_with_different_code_is_found_and_says_itself_what_is_serious(
+    hospital: Cluster, folder: Path
+) -> None:
+    serious, log = "it evicts parts of runs, and messages; set maxmemory-policy noeviction", folder / "log"
     (folder / "shelf.py").write_text("AGE = 22")
     await_answer(hospital)
     assert now(hospital, checks.check_code) == []
-    other = hospital.start_worker(1, queues=["other"])
+    assert serious not in log.read_text()
+    with forgetful(hospital):
+        other = hospital.start_worker(1, queues=["other"])
+        until = time.monotonic() + SECONDS
+        while serious not in log.read_text():
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
     ((severity, told),) = soon(hospital, checks.check_code)
     other.stop()
     assert severity == "warning"
     assert re.match(r"workers have different code of shelf: worker-\d@\S+ has \w{12}, worker-\d@\S+ has \w{12}; ", told)
+    assert "start workers with --prefetch-multiplier" not in log.read_text()  # it is a warning
 
 
 # -- as a whole ------------------------------------------------------------------------------------------
@@ -218,19 +241,6 @@ def environment(hospital: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     set_default(replaced)
 
 
-@contextmanager
-def forgetful(hospital: Cluster) -> Iterator[None]:
-    """Let the hospital's server forget parts of what it was given for the length of a block."""
-    with redis.Redis.from_url(hospital.server.url) as admin:
-        admin.config_set("maxmemory-policy", "allkeys-lru")
-        admin.config_set("maxmemory", "1gb")
-        try:
-            yield
-        finally:
-            admin.config_set("maxmemory-policy", "noeviction")
-            admin.config_set("maxmemory", "0")
-
-
 @pytest.mark.usefixtures("environment")
 def test_doctor_prints_findings_and_its_exit_code_is_for_probes(hospital: Cluster) -> None:
     await_answer(hospital)
@@ -246,16 +256,3 @@ def test_doctor_prints_findings_and_its_exit_code_is_for_probes(hospital: Cluste
     assert told["serious"] == 1
     assert told["findings"][0]["check"] == "eviction"
     assert told["findings"][0]["remedy"] == "set maxmemory-policy noeviction"
-
-
-def test_a_starting_worker_says_what_is_serious(hospital: Cluster, folder: Path) -> None:
-    told, log = "it evicts parts of runs, and messages; set maxmemory-policy noeviction", folder / "log"
-    assert told not in log.read_text()
-    with forgetful(hospital):
-        other = hospital.start_worker(1, queues=["other"])
-        until = time.monotonic() + SECONDS
-        while told not in log.read_text():
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.05)
-    other.stop()
-    assert "start workers with --prefetch-multiplier" not in log.read_text()  # it is a warning

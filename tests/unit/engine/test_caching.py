@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,8 +15,9 @@ from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.store.cache import OF_THIS_PROCESS, ServerCache
 from dagcelery.store.in_process import LocalServer
 from dagcelery.store.protocol import Store
-from dagcelery.store.stores import assemble
+from dagcelery.store.run_adapters import assemble
 
+from .flows import total
 from .worlds import World
 
 CALLS: list[Any] = []
@@ -37,11 +37,6 @@ def square(x: int) -> int:
     if x in BROKEN:
         raise ValueError(x)
     return x * x
-
-
-@task
-def total(xs: list[int]) -> int:
-    return sum(xs)
 
 
 @dag
@@ -84,34 +79,12 @@ def generated(n: int) -> Any:
     return [total([plus(x) for x in numbers]), numbers]
 
 
-@task(cache=Cache(ttl=60, key=lambda url, session: url))
-def page(url: str, session: int) -> str:
-    CALLS.append(session)
-    return f"{url} by {session}"
-
-
-@dag
-def visited(url: str, session: int) -> str:
-    return page(url, session)
-
-
 @task(cache=Cache(ttl=60, key="k"), retry=Retry(max_attempts=3, wait=static(0)))
 def third_time(x: int) -> int:
     CALLS.append(x)
     if len(CALLS) < 3:
         raise OSError
     return x
-
-
-@task(cache=Cache(ttl=60, key="one for all"))
-def model(seed: int) -> int:
-    CALLS.append(seed)
-    return seed
-
-
-@dag
-def trained(seed: int) -> int:
-    return model(seed)
 
 
 def count(world: World, run_id: str, name: str) -> tuple[int, int]:
@@ -121,17 +94,8 @@ def count(world: World, run_id: str, name: str) -> tuple[int, int]:
 
 
 def run(world: World, node: Any, **params: Any) -> tuple[Any, str]:
-    run_id = world.submit(node, **params)
-    world.settle()
+    run_id = world.ended(node, **params)
     return world.result(run_id), run_id
-
-
-def test_another_run_takes_the_result_of_an_earlier_call() -> None:
-    world = World()
-    for cached_ones in (0, 1):
-        result, run_id = run(world, one, x=3)
-        assert (result, count(world, run_id, "square")) == (9, (1, cached_ones))
-    assert CALLS == [3]
 
 
 def test_a_fan_out_takes_and_keeps_results_item_by_item() -> None:
@@ -159,16 +123,6 @@ def test_what_a_generator_yields_is_kept_as_a_list() -> None:
     world = World()
     assert [run(world, generated, n=4)[0] for _ in range(2)] == [[10, [0, 1, 2, 3]]] * 2
     assert CALLS == ["begun", "ended"]
-
-
-def test_a_function_of_the_arguments_says_which_calls_give_the_same() -> None:
-    world = World()
-    assert [run(world, visited, url=url, session=n)[0] for n, url in enumerate("aab")] == ["a by 0", "a by 0", "b by 2"]
-
-
-def test_a_text_takes_the_place_of_all_arguments() -> None:
-    world = World()
-    assert [run(world, trained, seed=seed)[0] for seed in (7, 8)] == [7, 7]
 
 
 def test_a_key_that_is_no_text_fails_the_piece_and_says_so() -> None:
@@ -270,11 +224,7 @@ def test_results_that_were_moved_or_changed_are_not_taken(caplog: pytest.LogCapt
     world = World(cache.store)
     run(world, squares, xs=[1, 2])
     (a, b), (one_kept, two_kept) = zip(*cache.kept.items(), strict=True)
-    for forged in (
-        {a: two_kept, b: one_kept},
-        {a: one_kept[:-1] + b"7", b: two_kept[:-1]},
-        {a: b"", b: b"\0" * 100},
-    ):
+    for forged in ({a: two_kept, b: one_kept}, {a: one_kept[:-1] + b"7", b: two_kept[:-1]}, {a: b"", b: b"\0" * 100}):
         cache.kept |= forged
         CALLS.clear()
         assert run(world, squares, xs=[1, 2])[0] == 5
@@ -291,7 +241,7 @@ def test_who_has_another_key_takes_nothing() -> None:
 
 
 def test_without_a_key_results_are_kept_as_everything_else_is() -> None:
-    world = World(key=None, imports=(__name__,))
+    world = World(key=None, imports=(__name__, total.__module__))
     assert [run(world, squares, xs=[1, 2])[0] for _ in range(2)] == [5, 5]
     assert CALLS == [1, 2]
 
@@ -304,32 +254,6 @@ def test_what_is_larger_than_it_may_be_is_not_kept() -> None:
 
     world = World()
     assert [len(world.run(text, n=n)) for n in (99, 98, 97, 96)] == [99, 98, 98, 98]
-
-
-def test_arguments_that_cannot_be_told_from_others_are_called_with() -> None:
-    @task(serializer=AsPickle())
-    def made(x: int) -> Any:
-        return lambda: x
-
-    @task(cache=Cache(ttl=60))
-    def called(function: Any) -> int:
-        CALLS.append(1)
-        return int(function())
-
-    @dag
-    def d(x: int) -> int:
-        return called(made(x))
-
-    world = World()
-    assert [world.run(d, x=x) for x in (1, 2, 2)] == [1, 2, 2]
-
-
-def test_workers_that_compute_the_same_at_once_are_both_right() -> None:
-    world = World(workers=4, slots=4)
-    runs = [world.submit(squares, xs=list(range(20))) for _ in range(3)]
-    numbers = itertools.count()
-    world.settle(lambda waiting: next(numbers) % waiting, copies=2)
-    assert [world.result(run_id) for run_id in runs] == [sum(x * x for x in range(20))] * 3
 
 
 # -- what it costs -------------------------------------------------------------------------------

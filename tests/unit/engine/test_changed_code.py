@@ -16,7 +16,7 @@ from dagcelery.client import lifecycle
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import CodeMismatch, CodeUnknown
 from dagcelery.payload import functions
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash
 
 from .worlds import World
 
@@ -66,8 +66,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 
 def failed(world: World, module: ModuleType) -> str:
-    run_id = world.submit(module.pipeline, x=1)
-    world.settle()
+    run_id = world.ended(module.pipeline, x=1)
     assert world.store.reader.record(run_id).state == "failed"  # type: ignore[union-attr]
     return run_id
 
@@ -183,8 +182,7 @@ def growing(x: int) -> int:
 @pytest.mark.parametrize("key", ["a key", None])
 def test_what_is_dagcelerys_own_and_what_travels_with_its_plan_need_not_be_looked_at(key: str | None) -> None:
     world = World(key=key, imports=(__name__,))
-    run_id = world.submit(growing, x=1)
-    world.settle()
+    run_id = world.ended(growing, x=1)
     resumed(world.engine("late"), run_id, False)
 
 
@@ -194,6 +192,5 @@ def test_a_function_by_value_travels_with_its_plan() -> None:
         return 1 // x
 
     world = World()
-    run_id = world.submit(local, x=0)
-    world.settle()
+    run_id = world.ended(local, x=0)
     resumed(world.engine("late"), run_id, False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import decimal
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from .worlds import World
 user: ContextVar[str] = ContextVar("user", default="nobody")
 threads: list[threading.Thread] = []
 seen: list[Any] = []
-tokens: list[contextvars.Token[str]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +41,6 @@ def sets(n: int) -> str:
 @task
 async def asets(n: int) -> str:
     await asyncio.sleep(0)
-    before = user.get()
-    user.set(f"user {n}")
-    return before
-
-
-@task(cache=Cache(ttl=60))
-def csets(n: int, now: float) -> str:
     before = user.get()
     user.set(f"user {n}")
     return before

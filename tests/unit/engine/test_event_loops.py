@@ -97,7 +97,6 @@ async def leaves_exiting() -> int:
 @task
 async def cancels_itself() -> None:
     current = asyncio.current_task()
-    assert current is not None
     current.cancel()
     await asyncio.sleep(60)
 
@@ -172,7 +171,7 @@ def test_a_loop_that_was_closed_between_pieces_is_replaced() -> None:
 
 
 def test_a_task_that_cannot_be_cancelled_is_dropped_with_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagcelery.engine.event_loops._CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("dagcelery.engine.attempts._CANCEL_SECONDS", 0.05)
 
     async def stay() -> None:
         while True:
@@ -227,11 +226,12 @@ def asks_often(ns: list[int], port: int) -> list[str]:
 def echo_port() -> Iterator[int]:
     """A server that says back what it is told."""
     loop, ready = asyncio.new_event_loop(), threading.Event()
+    writers: list[asyncio.StreamWriter] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         while line := await reader.readline():
             writer.write(line)
-        writer.close()
 
     def serve() -> None:
         server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
@@ -246,6 +246,8 @@ def echo_port() -> Iterator[int]:
     yield kept[-1].sockets[0].getsockname()[1]
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    for writer in writers:  # else some later test is told of a socket that nobody closed
+        writer.transport.abort()
     for left in asyncio.all_tasks(loop):
         left.cancel()
     loop.run_until_complete(asyncio.sleep(0))
@@ -255,10 +257,54 @@ def echo_port() -> Iterator[int]:
 def test_a_client_stays_usable_from_piece_to_piece(echo_port: int) -> None:
     assert invoke(asks_often, {"ns": [1, 2, 3], "port": echo_port}) == ["hello"] * 3
     assert invoke(asks, {"n": 4, "port": echo_port}) == "hello"
-    assert client.streams is not None
     client.streams[1].close()
     client.streams = None
     invoke(fine, {"x": 1})
+
+
+# -- time limits ---------------------------------------------------------------------------------
+@task(timeout=Timeout(soft=0.05))
+async def careful() -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        seen.append("cleaned up")
+        raise
+
+
+@task(timeout=Timeout(soft=0.05))
+async def content() -> str:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "so far"
+    return "all"
+
+
+@task(timeout=Timeout(soft=0.05))
+async def clumsy() -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        raise KeyError("cleaning up failed")
+
+
+def test_a_coroutine_that_takes_too_long_is_cancelled_and_gone() -> None:
+    with pytest.raises(NodeFailed, match="SoftTimeLimitExceeded"):
+        invoke(careful)
+    assert seen == ["cleaned up"]
+    assert invoke(others) == 0
+
+
+def test_a_coroutine_may_return_what_it_has_when_it_is_cancelled() -> None:
+    assert invoke(content) == "so far"
+    assert invoke(others) == 0
+
+
+def test_what_fails_when_it_is_cancelled_fails_with_that() -> None:
+    with pytest.raises(NodeFailed, match="cleaning up failed"):
+        invoke(clumsy)
+    assert invoke(others) == 0
 
 
 @task(timeout=Timeout(soft=0.05))

@@ -103,7 +103,7 @@ def check(world: World, run_id: str) -> None:
         assert node.state == state_of(**numbers, is_begun=counts["is_begun"] > 0), node.name
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     "node",
     [squares, breaks, rows, deep, grown, choosy, chosen, chosen_rows, broken_rows, goes_on, square],

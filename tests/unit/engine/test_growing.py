@@ -13,49 +13,27 @@ from dagcelery.client import plan_of
 from dagcelery.engine import run_view
 from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
-from dagcelery.local import Server
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
 from dagcelery.settings import Settings
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, scope_id
-from dagcelery.store.redis import store_on_redis
 
 from . import flows
-from .worlds import KEY, World, latest, shuffled
+from .worlds import KEY, World, shuffled
 
 HERE = "unit.engine.flows"
 RESULT = {"sum": 15, "mapped": [x + 1 for x in range(6)]}
 
 
-@pytest.fixture
-def store(server: Server) -> Iterator[Store]:
-    store = store_on_redis(server.url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def raw(server: Server) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_messages_does_not_matter(seed: int) -> None:
     world = World()
     run_id = world.submit(flows.halves_of, n=6)
     world.settle(shuffled(seed), copies=1 + seed % 2)
     assert world.result(run_id) == RESULT
     assert len(set(world.committed(run_id))) == len(world.committed(run_id))
-
-
-def test_the_last_message_may_come_first(store: Store) -> None:
-    world = World(store, workers=3)
-    run_id = world.submit(flows.halves_of, n=6)
-    world.settle(latest)
-    assert world.result(run_id) == RESULT
 
 
 def test_it_needs_no_key(store: Store) -> None:
@@ -85,7 +63,7 @@ def test_workers_may_forget_plans_and_read_them_again(store: Store, monkeypatch:
 
 def test_messages_stay_small_however_deep_the_graph(store: Store) -> None:
     world = World(store, slice_seconds=1e-9)
-    assert world.run(flows.countdown, n=60) == 0
+    assert world.run(flows.countdown, n=20) == 0
     assert max(len(repr(message.kwargs)) for message in world.post.sent) < 120
 
 
@@ -96,33 +74,16 @@ def grown(world: World) -> tuple[str, str]:
     return run_id, scope_id(run_id, ROOT, 0, -1)
 
 
-def test_a_plan_that_was_changed_is_not_executed(store: Store, raw: redis.Redis) -> None:
+@pytest.mark.parametrize("attack", ["changed", "of another scope"])
+def test_a_plan_of_a_scope_that_is_not_its_own_is_not_executed(store: Store, raw: redis.Redis, attack: str) -> None:
     world = World(store, workers=1, slice_seconds=1e-9)
     run_id, scope = grown(world)
-    plan = raw.hget(key(run_id, "g", 1), "plan:0")
-    assert plan is not None
-    raw.hset(key(run_id, "g", 1), "plan:0", plan.replace(b"chosen_total", b"gpu_echo"))
+    other, _ = grown(world)
+    plan = raw.hget(key(run_id if attack == "changed" else other, "g", 1), "plan:0")
+    raw.hset(key(run_id, "g", 1), "plan:0", plan.replace(b"chosen_total", b"gpu_echo") if attack == "changed" else plan)
     world.workers = [world.engine("fresh")]
     world.settle()
     record = store.reader.record(run_id)
-    assert record is not None
-    assert (record.state, record.failed.split("/")[0]) == ("failed", scope)
-    with pytest.raises(BadSignature, match=f"of scope in scope {scope}"):
-        world.result(run_id)
-
-
-def test_a_scope_cannot_be_given_the_plan_of_another(store: Store, raw: redis.Redis) -> None:
-    world = World(store, workers=1, slice_seconds=1e-9)
-    run_id, scope = grown(world)
-    other, other_scope = grown(world)
-    assert scope != other_scope
-    stolen = raw.hget(key(other, "g", 1), "plan:0")
-    assert stolen is not None
-    raw.hset(key(run_id, "g", 1), "plan:0", stolen)
-    world.workers = [world.engine("fresh")]
-    world.settle()
-    record = store.reader.record(run_id)
-    assert record is not None
     assert (record.state, record.failed.split("/")[0]) == ("failed", scope)
     with pytest.raises(BadSignature, match=f"of scope in scope {scope}"):
         world.result(run_id)
@@ -192,7 +153,3 @@ def test_a_called_object_needs_no_hash() -> None:
 
     scaled = task(Scale(3))
     assert task(dynamic=True)(lambda x: [scaled(x), scaled(x)]).invoke(x=2) == [6, 6]
-
-
-def test_a_lambda_may_be_dynamic() -> None:
-    assert task(dynamic=True)(lambda x: flows.echo(x)).invoke(x=3) == 3

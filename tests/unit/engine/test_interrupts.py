@@ -98,8 +98,7 @@ def test_what_a_task_raises_fails_its_piece_whatever_it_is(number: int) -> None:
 def test_one_item_s_exit_leaves_the_others_alone() -> None:
     world = World()
     assert world.run(some_of, numbers=[-1, *range(len(RAISED)), -2]) is not None
-    run_id = world.submit(all_of, numbers=list(range(len(RAISED))))
-    world.settle()
+    run_id = world.ended(all_of, numbers=list(range(len(RAISED))))
     assert world.client.record(run_id).state == "failed"
 
 

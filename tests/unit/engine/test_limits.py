@@ -15,7 +15,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from dagcelery import Cache, Retry, Timeout, dag, exponential, invoke, static, submit, task
-from dagcelery.client import results
+from dagcelery.client import following
 from dagcelery.engine.attempts import Limit, limited
 from dagcelery.engine.interrupts import run_in
 from dagcelery.errors import DagceleryError, NodeFailed
@@ -52,19 +52,6 @@ def gives_in() -> str:
     except SoftTimeLimitExceeded:
         return "so far"
     return "all"
-
-
-@task(timeout=Timeout(soft=0.02, hard=0.06))
-async def astubborn() -> None:
-    import asyncio
-
-    for _ in range(2):
-        try:
-            while True:
-                await asyncio.sleep(0.001)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-    spin()
 
 
 @dag
@@ -141,36 +128,23 @@ def test_the_shortest_and_the_longest_limits_can_be_kept(seconds: float) -> None
 TOO_MUCH = [10**12, MOST_SECONDS + 1, sys.float_info.max, 10**400, math.inf, -math.inf, math.nan, -1, True, "5", None]
 
 
+WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "hard": lambda value: Timeout(hard=value),
+    "soft": lambda value: Timeout(soft=value),
+    "timeout": lambda value: task(timeout=[value])(max),
+    "start_within": lambda value: task(start_within=[value])(max),
+    "deadline": lambda value: dag(deadline=[value])(lambda: None),
+    "static": lambda value: static(value),
+    "base": lambda value: exponential(base=value, maximum=value),
+    "maximum": lambda value: exponential(maximum=value),
+    "wait": lambda value: Retry(wait=value),
+    "ttl": lambda value: Cache(ttl=value),
+    "submitted": lambda value: submit(gives_in, {}, deadline=[value]),
+}
+
+
 @pytest.mark.parametrize("value", TOO_MUCH, ids=lambda value: str(value)[:12])
-@pytest.mark.parametrize(
-    "written",
-    [
-        lambda value: Timeout(hard=value),
-        lambda value: Timeout(soft=value),
-        lambda value: task(timeout=[value])(max),
-        lambda value: task(start_within=[value])(max),
-        lambda value: dag(deadline=[value])(lambda: None),
-        lambda value: static(value),
-        lambda value: exponential(base=value, maximum=value),
-        lambda value: exponential(maximum=value),
-        lambda value: Retry(wait=value),
-        lambda value: Cache(ttl=value),
-        lambda value: submit(gives_in, {}, deadline=[value]),
-    ],
-    ids=[
-        "hard",
-        "soft",
-        "timeout",
-        "start_within",
-        "deadline",
-        "static",
-        "base",
-        "maximum",
-        "wait",
-        "ttl",
-        "submitted",
-    ],
-)
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_a_time_that_is_none_is_refused_where_it_is_written(written: Callable[[Any], Any], value: Any) -> None:
     with pytest.raises(DagceleryError):
         written(value)
@@ -204,6 +178,6 @@ def test_a_module_that_cannot_be_imported_is_named(
     monkeypatch.delitem(sys.modules, name)
     world.workers = [world.engine("worker-new")]
     world.settle()
-    first = next(iter(results.errors(world.workers[0], run_id)))
+    first = next(iter(following.errors(world.workers[0], run_id)))
     assert first.type_name == "dagcelery.errors.FunctionNotFound"
     assert f"importing {name} raised" in first.message

@@ -6,7 +6,8 @@ import random
 import threading
 import time
 from collections import Counter
-from queue import Empty, Queue
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from dagcelery.store.records import Lost
 from dagcelery.worker.sender import LINK, WORK
 
 from . import flows
-from .worlds import Message, World, latest, shuffled
+from .worlds import Message, World, shuffled
 
 
 def check(world: World, run_id: str, node: Any, n: int) -> None:
@@ -26,31 +27,7 @@ def check(world: World, run_id: str, node: Any, n: int) -> None:
     assert not [piece for piece, times in Counter(world.committed(run_id)).items() if times > 1]
 
 
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_messages_in_order_give_plain_pythons_result(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle()
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_every_message_may_be_delivered_twice(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle(copies=2)
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("node", flows.MANY, ids=lambda node: node.__name__)
-def test_messages_may_be_delivered_in_reverse(node: Any) -> None:
-    world = World()
-    run_id = world.submit(node, n=7)
-    world.settle(latest)
-    check(world, run_id, node, 7)
-
-
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(60))
 def test_messages_may_be_delivered_in_any_order_and_number_to_any_workers(seed: int) -> None:
     chance = random.Random(seed)
     node = chance.choice(flows.MANY)
@@ -86,17 +63,13 @@ def crowd(world: World, run_id: str) -> None:
                 continue
             world.deliver(message, worker)
 
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in world.workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(world.workers)) as threads:
+        list(threads.map(work, world.workers))
 
 
 def test_a_late_message_of_a_run_that_is_over_changes_nothing() -> None:
     world = World()
-    run_id = world.submit(flows.across, n=5)
-    world.settle()
+    run_id = world.ended(flows.across, n=5)
     before = world.events(run_id)
     for message in list(world.post.sent):
         world.deliver(message)
@@ -120,23 +93,6 @@ def test_a_message_with_a_focus_that_is_not_ready_does_other_work(focus: str) ->
     world.post.waiting.clear()
     world.deliver(Message(WORK, {"run": run_id, "queue": "celery", "focus": focus}))
     assert world.result(run_id) == flows.map_reduce(4)
-
-
-def test_a_message_for_a_queue_where_nothing_waits_is_harmless() -> None:
-    world = World()
-    run_id = world.submit(flows.map_then_gpu, n=4)
-    world.deliver(Message(WORK, {"run": run_id, "queue": "gpu"}))
-    world.deliver(Message(WORK, {"run": run_id, "queue": "nobody's"}))
-    world.settle()
-    check(world, run_id, flows.map_then_gpu, 4)
-
-
-def test_a_deleted_runs_messages_are_harmless() -> None:
-    world = World()
-    run_id = world.submit(flows.map_reduce, n=4)
-    world.store.machine.delete(run_id)
-    world.settle()
-    assert world.store.reader.record(run_id) is None
 
 
 def test_a_queue_that_ran_out_of_items_is_told_when_more_of_them_arrive() -> None:
@@ -180,8 +136,7 @@ def test_a_link_leaves_it_to_celery_to_send_the_next_one() -> None:
 
 def test_a_chain_that_ends_before_the_run_is_gone_on_with_by_another() -> None:
     world = World()
-    run_id = world.submit(flows.long_zigzag, x=3)
-    world.settle()
+    run_id = world.ended(flows.long_zigzag, x=3)
     chains = [message for message in world.post.sent if message.task == LINK and len(message.chain) == 3]
     assert len(chains) > 1
     assert world.result(run_id) == 3
@@ -246,41 +201,6 @@ def test_a_stale_attempt_changes_nothing() -> None:
     assert [(event.piece, event.attempt) for event in world.events(run_id) if event.kind == "done" and event.piece] == [
         ("0/0", 2)
     ]
-
-
-def test_a_sleeper_that_wakes_before_anybody_has_claimed_its_piece_still_commits() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    sleeper, wakes = started(world, world.workers[0], run_id)
-    world.store.machine.sweep(run_id, Lost(["worker0"]), 0.0)
-    wakes.set()
-    sleeper.join()
-    assert world.result(run_id) == 5
-    with pytest.raises(Empty):
-        entered.get_nowait()
-
-
-def test_a_piece_that_is_being_executed_is_given_to_nobody_else() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    first, opens = started(world, world.workers[0], run_id)
-    world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}), world.workers[1])
-    opens.set()
-    first.join()
-    with pytest.raises(Empty):
-        entered.get_nowait()
-    assert world.result(run_id) == 5
-
-
-def test_a_run_that_was_ended_meanwhile_still_takes_the_commit_of_a_living_piece() -> None:
-    world = World()
-    run_id = world.submit(gate, x=5)
-    first, opens = started(world, world.workers[0], run_id)
-    world.store.machine.end(run_id, "cancelled", "enough")
-    opens.set()
-    first.join()
-    assert world.committed(run_id) == ["0/0"]
-    assert world.store.reader.record(run_id).state == "cancelled"  # type: ignore[union-attr]
 
 
 def test_a_message_that_cannot_be_sent_does_not_cost_the_piece_in_hand(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,13 +7,9 @@ from typing import Any
 
 import pytest
 
-from dagcelery import AsPickle, DagFunction, Retry, Skipped, dag, invoke, task
-from dagcelery.errors import NodeFailed
+from dagcelery import AsPickle, DagFunction, Skipped, dag, invoke, task
 
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
+from .flows import add, numbers
 
 
 @task(on_item_failure="skip")
@@ -31,11 +27,6 @@ def odd_record(x: int) -> dict[str, Any]:
 @task
 def double(x: int) -> int:
     return 2 * x
-
-
-@task
-def add(x: int, y: int) -> int:
-    return x + y
 
 
 @task
@@ -119,10 +110,7 @@ def as_pickle(n: int) -> Any:
         ),
         (
             within_literals,
-            {
-                "all": ["without odd[0]", 1, "without odd[2]", 3],
-                "each": ["without odd[0]", 2, "without odd[2]", 6],
-            },
+            {"all": ["without odd[0]", 1, "without odd[2]", 3], "each": ["without odd[0]", 2, "without odd[2]", 6]},
         ),
         (lazily, ["without odd[0]", 2, "without odd[2]", 6]),
         (as_pickle, ["without odd[0]", 2, "without odd[2]", 6]),
@@ -136,44 +124,3 @@ def test_what_was_skipped_is_seen_in_its_place(node: DagFunction[..., Any], expe
 def test_a_list_of_which_nothing_is_left_is_as_long_as_ever() -> None:
     assert invoke(lazily, {"n": 1}) == ["without odd[0]"]
     assert invoke(lazily, {"n": 0}) == []
-
-
-def test_an_item_is_skipped_only_when_its_attempts_are_used_up() -> None:
-    calls: list[int] = []
-
-    @task(retry=Retry(max_attempts=2, wait=0), on_item_failure="skip")
-    def fails(x: int) -> int:
-        calls.append(x)
-        if x == 1 or (x == 2 and calls.count(2) == 1):
-            raise OSError
-        return x
-
-    @dag
-    def some(n: int) -> Any:
-        return shown([fails(x) for x in numbers(n)])
-
-    assert invoke(some, {"n": 3}) == [0, "without fails[1]", 2]
-    assert sorted(calls) == [0, 1, 1, 2, 2]
-
-
-@pytest.mark.parametrize(("share", "fails"), [(0.0, 10), (0.9, 1), (0.85, 1), (0.1, 9), (0.001, 9)])
-def test_a_share_allows_just_so_many_to_be_skipped(share: float, fails: int) -> None:
-    @task(min_success=share)
-    def most(x: int, least: int) -> int:
-        if x < least:
-            raise ValueError(x)
-        return x
-
-    @dag
-    def enough(n: int, least: int) -> Any:
-        return shown([most(x, least) for x in numbers(n)])
-
-    assert len(invoke(enough, {"n": 10, "least": fails})) == 10
-    if fails < 10:
-        with pytest.raises(NodeFailed):
-            invoke(enough, {"n": 10, "least": fails + 1})
-
-
-def test_a_task_that_is_not_mapped_is_never_skipped() -> None:
-    with pytest.raises(NodeFailed, match="2 is even"):
-        invoke(odd, {"x": 2})

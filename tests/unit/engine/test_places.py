@@ -7,20 +7,16 @@ from typing import Any
 import pytest
 
 from dagcelery import dag, task
-from dagcelery.client import results
-from dagcelery.engine.reading import Reader
+from dagcelery.client import following
+from dagcelery.engine.io import Reader
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, UnknownKey
 from dagcelery.store.records import ROOT, Scope
 
+from .flows import numbers
 from .worlds import World
 
 NEW, OLD = "the newer of two keys", "the older of two keys"
-
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
 
 
 @task
@@ -43,22 +39,11 @@ def keyed(n: int) -> int:
     return read(split(n)["high"])
 
 
-@dag
-def row(x: int) -> list[int]:
-    return [read(y) for y in numbers(x)]
-
-
-@dag
-def nested(n: int) -> list[list[int]]:
-    return [row(x) for x in numbers(n)]
-
-
 def finished(node: Any, n: int) -> tuple[World, str]:
     """A run whose plan one key signed, and whose values another one."""
     world = World(key=f"{OLD},{NEW}")
     world.workers = [world.engine("worker", key=f"{NEW},{OLD}")]
-    run_id = world.submit(node, n=n)
-    world.settle()
+    run_id = world.ended(node, n=n)
     return world, run_id
 
 
@@ -75,7 +60,7 @@ def test_bytes_that_are_refused_are_called_by_their_node(node: Any, n: int, told
         node = dag(lambda n: read(n))
     world, run_id = finished(node, n)
     with pytest.raises(BadSignature) as caught:
-        results.result(world.engine("reader", key=OLD), run_id, 0)
+        following.result(world.engine("reader", key=OLD), run_id, 0)
     assert caught.value.address.startswith((f"{told} of run {run_id} (", "output 'return_value' of node 'numbers'"))
     assert isinstance(caught.value, UnknownKey)
 
@@ -111,11 +96,3 @@ def test_what_is_not_in_the_store_is_called_by_its_node() -> None:
         DeserializationError, match=r"output 'return_value' of node 'read\[3\]' of run \w+ \(value 1\.0"
     ):
         Reader(view, Scope(ROOT)).column("1.0", 0, 4)
-
-
-def test_items_of_mapped_dags_have_their_path() -> None:
-    world, run_id = finished(nested, 2)
-    with pytest.raises(BadSignature) as caught:
-        results.result(world.engine("reader", key=OLD), run_id, 0)
-    assert caught.value.address.startswith("output ")
-    assert "of node '" in caught.value.address

@@ -15,13 +15,10 @@ from dagcelery import AsPickle, Cache, Retry, dag, task
 from dagcelery.errors import NodeFailed
 from dagcelery.payload.codecs import AsJSON
 
-N = 700
+from .flows import numbers
+
+N = 300
 P = AsPickle()
-
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
 
 
 @dataclasses.dataclass
@@ -98,17 +95,7 @@ async def a_list_of_a_coroutine(x: int) -> Any:
     return LIST
 
 
-REUSING = [
-    a_list,
-    a_dict,
-    a_box,
-    a_frame,
-    a_bytearray,
-    a_tuple,
-    a_cached_list,
-    a_limited_list,
-    a_list_or_a_number,
-]
+REUSING = [a_list, a_dict, a_box, a_frame, a_bytearray, a_tuple, a_cached_list, a_limited_list, a_list_or_a_number]
 
 
 @task(serializer=P)
@@ -143,14 +130,6 @@ def test_parts_of_one_returned_object_are_those_of_each_item() -> None:
     assert d.invoke(N) == [[[-x] for x in range(N)], list(range(N)), [{"a": x, "b": [-x]} for x in range(N)]]
 
 
-def test_properties_of_one_returned_object_are_those_of_each_item() -> None:
-    @dag(serializer=P)
-    def d(n: int) -> Any:
-        return [as_text(a_box(x).v) for x in numbers(n)]
-
-    assert d.invoke(N) == [str(x) for x in range(N)]
-
-
 def test_items_after_one_that_cannot_be_written_are_not_lost() -> None:
     @task
     def odd(x: int) -> Any:
@@ -163,25 +142,6 @@ def test_items_after_one_that_cannot_be_written_are_not_lost() -> None:
 
     with pytest.raises(NodeFailed, match=r"output 'return_value' of node 'odd\[3\]' at \[3\]: is of type set"):
         d.invoke(5)
-
-
-def test_skipped_items_stand_among_what_others_returned() -> None:
-    @task(on_item_failure="skip")
-    def some(x: int) -> Any:
-        LIST[0] = x
-        if x % 2:
-            raise ValueError(x)
-        return LIST
-
-    @task
-    def firsts(xs: list[Any]) -> list[Any]:
-        return [x[0] if isinstance(x, list) else None for x in xs]
-
-    @dag
-    def d(n: int) -> Any:
-        return firsts([some(x) for x in numbers(n)])
-
-    assert d.invoke(6) == [0, None, 2, None, 4, None]
 
 
 def test_a_task_that_changes_what_it_is_given_changes_it_for_nobody_else() -> None:
@@ -327,16 +287,6 @@ def test_items_that_return_generators_give_lists() -> None:
 
     lists = [[], [[0]], [[0], [1]]]
     assert d.invoke(3) == [lists, lists, lists]
-
-
-def test_a_generator_that_is_kept_for_later_calls_gives_its_list() -> None:
-    made = task(cache=Cache(ttl=60))(changing)
-
-    @dag
-    def d(n: int) -> Any:
-        return gathered(made(n))
-
-    assert d.invoke(4) == d.invoke(4) == [[0], [1], [2], [3]]
 
 
 @pytest.mark.parametrize("make", [undeclared, promised_more])

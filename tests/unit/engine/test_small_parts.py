@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from dagcelery import invoke
-from dagcelery.client.status import NodeStatus, RunState
+from dagcelery.client.status import NodeStatus
 from dagcelery.engine.worker_loop import Durations
-from dagcelery.errors import InvalidParameters
-from dagcelery.worker.app_context import for_celery, for_redis, is_redis, secured
-
-from . import flows
+from dagcelery.store.records import RunState
+from dagcelery.worker.app import for_celery, for_redis, is_redis, secured
 
 
 # -- durations ------------------------------------------------------------------------------------
@@ -99,22 +96,6 @@ def test_a_redis_is_known_by_its_scheme(url: str | None, expected: bool) -> None
 
 
 # -- parameters -----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("params", "said"),
-    [
-        ({}, "missing.*'n'"),
-        ({"n": 1, "m": 2}, "parameter 'm'"),
-        ({"N": 1}, "parameter 'N'"),
-        ({"numbr": 1, "n": 1}, "it takes"),
-    ],
-)
-def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidParameters, match=said):
-        invoke(flows.map_reduce, params)
-
-
-def test_values_are_not_compared_with_annotations() -> None:
-    assert invoke(flows.echo, {"x": "text"}) == "text"
 
 
 # -- states ---------------------------------------------------------------------------------------

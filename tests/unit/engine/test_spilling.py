@@ -13,14 +13,14 @@ import fsspec
 import pytest
 
 from dagcelery import AsPickle, dag, invoke, task
-from dagcelery.client import results
+from dagcelery.client import following
 from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import ACTIVE, key
 from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
-from dagcelery.store.run_machine import MachineAdapter
+from dagcelery.store.run_adapters import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
 
 from .worlds import World
@@ -102,17 +102,6 @@ def test_parameters_items_and_results_may_all_be_large(shelf: Shelf) -> None:
     assert len(shelf.files()) >= 1 + 3 + 1  # the parameter, the items of the fan-out, the text
 
 
-def test_the_same_comes_out_as_without_files(shelf: Shelf) -> None:
-    assert shelf.world(spill_bytes=1).run(book, count=3, size=2000, more="m" * 5000) == EXPECTED
-    assert invoke(book, {"count": 3, "size": 2000, "more": "m" * 5000}) == EXPECTED
-
-
-def test_values_of_mapped_dags_may_be_large(shelf: Shelf) -> None:
-    world = shelf.world()
-    assert world.run(nested, count=2, size=2000) == ["0" * 8000, "1" * 8000]
-    assert shelf.files()
-
-
 def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
     shelf.world(spill_bytes=100_000).run(book, count=300, size=10)
     assert not shelf.files()
@@ -174,7 +163,6 @@ def test_a_sweep_removes_the_files_of_runs_that_are_gone_and_of_no_others(shelf:
 def test_a_sweep_leaves_the_files_of_a_run_alone_that_is_about_to_be_submitted(shelf: Shelf) -> None:
     world = shelf.world()
     folder = world.client.spill and world.client.spill.folder("r", lambda: world.store.fleet.spills("r"))
-    assert folder is not None
     folder.put(b"address", 0, BytesIO(b"large"))
     sweep_files(world.client)
     assert shelf.files()
@@ -232,8 +220,7 @@ def test_a_missing_file_fails_the_node_that_reads_it_and_names_the_one_that_wrot
 
 def test_a_result_whose_file_was_changed_is_not_given_and_can_be_made_again(disk: Shelf) -> None:
     world = disk.world()
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     for name in disk.files():
         Path(name).write_text('"forged"')
     with pytest.raises(
@@ -249,18 +236,16 @@ def test_a_result_whose_file_was_changed_is_not_given_and_can_be_made_again(disk
 
 def test_a_worker_that_does_not_know_where_files_are_says_so(disk: Shelf) -> None:
     world = disk.world()
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     elsewhere = World(world.store)
     with pytest.raises(NotConfigured, match="DAGCELERY_SPILL_URL"):
-        results.result(elsewhere.client, run_id, 0)
+        following.result(elsewhere.client, run_id, 0)
 
 
 def test_a_place_that_cannot_be_written_fails_the_node_and_a_resumed_run_goes_on(tmp_path: Path, disk: Shelf) -> None:
     world = disk.world()
     (tmp_path / "spilled").write_text("no folder")
-    run_id = world.submit(nested, count=1, size=2000)
-    world.settle()
+    run_id = world.ended(nested, count=1, size=2000)
     with pytest.raises(NodeFailed, match=r"node texts failed with dagcelery.errors.SpillUnavailable: files below"):
         world.result(run_id)
     (tmp_path / "spilled").unlink()

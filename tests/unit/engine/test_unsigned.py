@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -11,28 +10,13 @@ import redis
 from dagcelery import AsPickle, dag, task
 from dagcelery.client import lifecycle
 from dagcelery.errors import BadSignature, CodeUnknown, NodeFailed, NotConfigured
-from dagcelery.local import Server
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.redis import store_on_redis
 
 from . import flows
 from .worlds import World
 
 HERE = "unit.engine.flows"
-
-
-@pytest.fixture
-def store(server: Server) -> Iterator[Store]:
-    store = store_on_redis(server.url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def raw(server: Server) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 @pytest.mark.parametrize("allowed", [HERE, "unit"])
@@ -62,13 +46,6 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(store: Store, raw: re
     with pytest.raises(CodeUnknown, match="module 'antigravity' is neither in DAGCELERY_IMPORTS"):
         lifecycle.resume(world.client, run_id, None, allow_code_change=False)
     assert "antigravity" not in sys.modules
-
-
-def test_functions_by_value_are_refused_when_the_run_is_submitted(store: Store, raw: redis.Redis) -> None:
-    world = World(store, key=None, imports=(HERE,))
-    with pytest.raises(NotConfigured, match="DAGCELERY_SIGNING_KEY"):
-        world.submit(task(lambda x: x), x=1)
-    assert not raw.keys("*")
 
 
 @task(serializer=AsPickle())

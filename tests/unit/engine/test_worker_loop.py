@@ -21,13 +21,6 @@ LONG = 1e6
 SHORT = 1e-9
 
 
-def test_a_message_does_a_whole_run_while_its_time_lasts() -> None:
-    world = World(slice_seconds=LONG, handoff_seconds=LONG, slots=1)
-    run_id = world.submit(flows.map_reduce, n=50)
-    world.deliver(world.post.waiting.pop())
-    assert world.result(run_id) == flows.map_reduce(50)
-
-
 @dag
 def straight(x: int) -> int:
     for _ in range(5):
@@ -57,14 +50,12 @@ def test_runs_take_turns_when_their_messages_are_short() -> None:
 
 
 def _is_done(world: World, run_id: str) -> bool:
-    record = world.store.reader.record(run_id)
-    return record is not None and record.state == "done"
+    return world.store.reader.record(run_id).state == "done"
 
 
 def test_a_message_carries_on_with_what_it_made_ready_instead_of_sending_it() -> None:
     world = World(slice_seconds=LONG, handoff_seconds=LONG)
-    run_id = world.submit(straight, x=7)
-    world.settle()
+    run_id = world.ended(straight, x=7)
     assert len(world.post.sent) == 1
     assert world.result(run_id) == 7
 
@@ -104,36 +95,23 @@ def known_as(worker: Engine, world: World, run_id: str, step: str, seconds: floa
     worker.durations.add(program.clock_key(0, index), seconds)
 
 
-def test_before_a_piece_that_is_not_known_to_be_short_others_are_told_of_what_is_ready() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=LONG)
-    told: list[int] = []
-    hold["now"] = lambda: told.append(len(world.post.sent))
-    world.submit(held_map, xs=[1, 2, 3, 4])
-    del world.post.sent[:]
-    world.deliver(world.post.waiting.pop())
-    assert told[0] > 0
-
-
-def test_before_a_piece_that_is_known_to_be_long_others_are_told() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=0.5)
-    told: list[int] = []
-    hold["now"] = lambda: told.append(len(world.post.sent))
-    run_id = world.submit(held_map, xs=[1, 2, 3, 4])
-    known_as(world.workers[0], world, run_id, "held", 0.6)
-    del world.post.sent[:]
-    world.deliver(world.post.waiting.pop())
-    assert told[0] > 0
-
-
-def test_before_a_piece_that_is_known_to_be_short_nobody_is_told() -> None:
-    world = World(workers=1, slots=4, handoff_seconds=LONG)
+@pytest.mark.parametrize(
+    ("seconds", "handoff", "is_told"),
+    [(None, LONG, True), (0.6, 0.5, True), (0.001, LONG, False)],
+    ids=["unknown", "long", "short"],
+)
+def test_before_a_piece_others_are_told_of_what_is_ready_unless_it_is_known_to_be_short(
+    seconds: float | None, handoff: float, is_told: bool
+) -> None:
+    world = World(workers=1, slots=4, handoff_seconds=handoff)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     run_id = world.submit(held_map, xs=list(range(100)))
-    known_as(world.workers[0], world, run_id, "held", 0.001)
+    if seconds is not None:
+        known_as(world.workers[0], world, run_id, "held", seconds)
     del world.post.sent[:]
     world.deliver(world.post.waiting.pop())
-    assert told == [0] * 100
+    assert told[0] > 0 if is_told else told == [0] * 100
 
 
 def test_a_piece_that_overruns_has_the_watch_tell_others_while_it_runs() -> None:
@@ -196,14 +174,6 @@ def test_the_watch_calls_back_once_for_what_takes_long() -> None:
     with watch.over(called.clear):
         pass
     assert calls == [1]
-
-
-def test_the_watch_leaves_alone_what_ends_in_time() -> None:
-    watch, calls = Watchdog(LONG), list[int]()
-    for _ in range(1_000):
-        with watch.over(lambda: calls.append(1)):
-            pass
-    assert calls == []
 
 
 def test_each_thread_is_watched_for_itself() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, chord
 from celery.canvas import Signature, _chain, group
 
-from dagcelery.client import new_run, plan_of, results
+from dagcelery.client import following, new_run, plan_of
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
@@ -150,15 +150,19 @@ class World:
             for _ in range(copies):
                 self.deliver(message)
 
-    def run(self, node: Any, **params: Any) -> Any:
-        """Submit, deliver everything in order, and return the result."""
+    def ended(self, node: Any, **params: Any) -> str:
+        """Submit, deliver everything in order, and return the run's id."""
         run_id = self.submit(node, **params)
         self.settle()
-        return self.result(run_id)
+        return run_id
+
+    def run(self, node: Any, **params: Any) -> Any:
+        """Submit, deliver everything in order, and return the result."""
+        return self.result(self.ended(node, **params))
 
     def result(self, run_id: str) -> Any:
         """What a run gave back, as a process sees it that has only the store."""
-        return results.result(self.engine("reader"), run_id, 0)
+        return following.result(self.engine("reader"), run_id, 0)
 
     def events(self, run_id: str) -> Sequence[Event]:
         """All that the run's stream tells."""

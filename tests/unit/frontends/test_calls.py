@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import pickle
-import threading
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from dagcelery.errors import InvalidDag, InvalidParameters
-from dagcelery.frontends.functional import TaskFunction, build, dag, task
+from dagcelery.errors import InvalidParameters
+from dagcelery.frontends.functional import build, dag, task
 from dagcelery.model import FromParam, Literal
 
 from . import vocabulary
-from .vocabulary import add, keywords, numbers, same, seven, square, total
+from .vocabulary import add, numbers, seven, square, total
 
 
 @dag
@@ -44,14 +41,6 @@ class Model:
         return x
 
 
-def test_a_task_called_outside_is_its_function() -> None:
-    assert square(3) == 9
-
-
-def test_a_dag_called_outside_is_its_body() -> None:
-    assert pipeline(4) == 15
-
-
 def test_a_task_that_calls_a_task_calls_its_function() -> None:
     @task
     def both(x: int) -> int:
@@ -62,78 +51,6 @@ def test_a_task_that_calls_a_task_calls_its_function() -> None:
         return both(x)
 
     assert (list(build(d).nodes), d.invoke(3)) == (["both"], 18)
-
-
-def test_a_call_outside_leaves_no_trace_in_a_build() -> None:
-    square(3)
-    assert "square" not in build(_only_seven).nodes
-
-
-@dag
-def _only_seven() -> int:
-    return seven()
-
-
-def test_a_thread_started_by_a_body_is_outside_of_it() -> None:
-    results: list[int] = []
-
-    @dag
-    def d() -> int:
-        worker = threading.Thread(target=lambda: results.append(square(3)))
-        worker.start()
-        worker.join()
-        return seven()
-
-    assert (list(build(d).nodes), results) == (["seven"], [9])
-
-
-def test_a_body_that_fails_leaves_nothing_behind() -> None:
-    @dag
-    def broken() -> int:
-        seven()
-        raise LookupError("no")
-
-    with pytest.raises(LookupError):
-        build(broken)
-    assert seven() == 7
-
-
-def test_decorating_keeps_name_documentation_and_signature() -> None:
-    @task
-    def documented(x: int) -> int:
-        """Say it."""
-        return x
-
-    assert documented.__name__ == "documented"
-    assert documented.__doc__ == "Say it."
-    assert str(inspect.signature(documented)) == "(x: 'int') -> 'int'"
-    assert documented.fn is documented.__wrapped__
-
-
-def test_the_called_form_decorates_alike() -> None:
-    assert isinstance(task()(lambda x: x), TaskFunction)
-
-
-@pytest.mark.parametrize("function", [lambda *xs: xs, lambda x, /: x])
-def test_parameters_without_a_name_are_refused_at_decoration(function: Any) -> None:
-    with pytest.raises(InvalidDag, match="cannot be given by name"):
-        task(function)
-    with pytest.raises(InvalidDag, match="cannot be given by name"):
-        dag(function)
-
-
-def test_a_dag_must_name_its_parameters() -> None:
-    with pytest.raises(InvalidDag, match=r"\*\*given.*name each of them"):
-        dag(lambda **given: given)
-
-
-def test_keyword_only_parameters_and_free_keywords_work() -> None:
-    @task
-    def difference(*, a: int, b: int) -> int:
-        return a - b
-
-    assert difference.invoke(b=1, a=5) == 4
-    assert keywords.invoke(a=1, b=2) == [["a", 1], ["b", 2]]
 
 
 def test_methods_are_tasks_and_dags_with_their_object() -> None:
@@ -183,52 +100,8 @@ def test_an_unknown_parameter_is_named_with_the_nearest_one() -> None:
         pipeline.invoke(4, extras=2)  # type: ignore[call-arg]
 
 
-def test_an_async_task_is_awaited_in_an_async_body() -> None:
-    @task
-    async def fetched(x: int) -> int:
-        return x + 1
-
-    @dag
-    async def crawl(xs: list[int]) -> int:
-        return total([await fetched(x) for x in xs])
-
-    assert list(build(crawl).nodes) == ["fetched", "total"]
-    assert crawl.invoke([1, 2]) == asyncio.run(crawl([1, 2])) == 5
-
-
-def test_a_body_that_really_waits_is_refused() -> None:
-    @dag
-    async def waits() -> Any:
-        await asyncio.sleep(1)
-        return seven()
-
-    with pytest.raises(InvalidDag, match="awaits something else"):
-        build(waits)
-
-
-def test_a_dag_calling_itself_is_refused() -> None:
-    with pytest.raises(InvalidDag, match="calls itself"):
-        build(_endless)
-
-
-@dag
-def _endless(x: int) -> int:
-    return _endless(square(x))
-
-
 def test_a_single_task_is_a_dag_of_its_own() -> None:
     alone = build(add)
     assert alone.inputs == {"a": FromParam(), "b": FromParam(default_value=10)}
     assert build(add) is alone
     assert add.invoke(1) == 11
-
-
-def test_undecorated_helpers_run_while_the_dag_is_built() -> None:
-    def twice(x: int) -> int:
-        return square(square(x))
-
-    @dag
-    def d(x: int) -> Any:
-        return same(twice(x))
-
-    assert list(build(d).nodes) == ["square", "square-2", "same"]

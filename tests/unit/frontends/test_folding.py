@@ -97,28 +97,6 @@ def neighbours(n: Any) -> Any:
     return [add(a, b) for a, b in itertools.pairwise(ys)]
 
 
-@refused("two different lists at once; give the inner loop a DAG of its own:\n\n    @dag")
-def every_pair_of_two_lists(n: Any) -> Any:
-    xs, zs = numbers(n), counted(n)
-    return [add(x, z) for x in xs for z in zs]
-
-
-@refused("pairs every element .* with every other; give the inner loop a DAG")
-def every_pair_of_one_list(n: Any) -> Any:
-    xs = numbers(n)
-    return [add(x, z) for x in xs for z in xs]
-
-
-@refused("two different lists at once")
-def two_lists_zipped(n: Any) -> Any:
-    return [add(x, z) for x, z in zip(numbers(n), counted(n), strict=True)]
-
-
-@refused("puts the results of a loop within a loop into one list; make a list of lists")
-def an_inner_loop_flattened(n: Any) -> Any:
-    return total([square(y) for x in numbers(n) for y in numbers(x)])
-
-
 @refused("needs a value that is made of all its own results; give the inner loop a DAG")
 def an_inner_loop_that_needs_its_own_outcome(n: Any) -> Any:
     def one(x: Any) -> Any:
@@ -159,12 +137,6 @@ def one_value_for_each_element(n: Any) -> Any:
 def an_index(n: Any) -> Any:
     ys = [square(x) for x in numbers(n)]
     return same([len([ys[1]]), total(ys)])
-
-
-@refused("'a, b = ...'.*@task\\(outputs=2\\)")
-def a_list_taken_for_a_pair(n: Any) -> Any:
-    a, b = numbers(n)
-    return add(a, b)
 
 
 @pytest.mark.parametrize(("body", "message"), CASES)

@@ -13,17 +13,12 @@ from dagcelery.frontends.functional import DagFunction, dag
 from .vocabulary import (
     add,
     counted,
-    halves,
-    keywords,
     numbers,
-    pairs,
-    record,
     same,
     seven,
     square,
     table,
     total,
-    unannotated_halves,
 )
 
 CASES: list[Any] = []
@@ -36,54 +31,11 @@ def case(**params: object) -> Callable[[Callable[..., Any]], None]:
     return keep
 
 
-@case(n=4)
-def map_and_reduce(n: int) -> Any:
-    return total([square(x) for x in numbers(n)])
-
-
-@case(n=4)
-def a_map_of_a_map(n: int) -> Any:
-    return [add(square(x)) for x in numbers(n)]
-
-
-@case(n=4)
-def an_element_beside_its_result(n: int) -> Any:
-    return [add(x, square(x)) for x in numbers(n)]
-
-
-@case(n=3)
-def a_list_for_each_item(n: int) -> Any:
-    return [total([square(x)]) for x in numbers(n)]
-
-
-@case(n=3)
-def literals_and_outputs_in_one_list(n: int) -> Any:
-    return same([1, square(n), *[square(x) for x in numbers(n)], add(n)])
-
-
 @case(n=3)
 def lists_concatenated_and_zipped(n: int) -> Any:
     xs = numbers(n)
     ys, zs = [square(x) for x in xs], [add(x) for x in xs]
     return same(ys + zs), [add(y, z) for y, z in zip(ys, zs, strict=True)]
-
-
-@case(n=3)
-def two_consumers_of_one_fan_out(n: int) -> Any:
-    xs = numbers(n)
-    return [add(x) for x in xs], [square(x) for x in xs]
-
-
-@case(n=3)
-def two_reducers_of_one_map(n: int) -> Any:
-    ys = [square(x) for x in numbers(n)]
-    return total(ys), total(ys)
-
-
-@case(n=3)
-def an_output_mapped_and_passed_whole(n: int) -> Any:
-    xs = numbers(n)
-    return [add(x, total(xs)) for x in xs], total(xs)
 
 
 @case(n=4)
@@ -99,42 +51,9 @@ def every_item_gets_the_whole_list_too(n: int) -> Any:
     return [same([x, ys]) for x in xs]
 
 
-@case(n=5)
-def tuples_unpacked(n: int) -> Any:
-    a, b = halves(n)
-    c, d = unannotated_halves(b)
-    return same([a, b, c, d])
-
-
-@case(n=4)
-def tuples_unpacked_in_a_loop(n: int) -> Any:
-    return [add(a, b) for a, b in pairs(n)]
-
-
-@case(n=4)
-def a_loop_that_ignores_its_element(n: int) -> Any:
-    return total([seven() for _ in numbers(n)])
-
-
-@case(n=4)
-def keys_deep_within(n: int) -> Any:
-    r = record(n)
-    return add(r["a"], r["b"][1]["c"]), [square(x) for x in r["xs"]], same(r["b"])
-
-
-@case(n=4)
-def keys_of_each(n: int) -> Any:
-    return [square(r["a"]) for r in [record(x) for x in numbers(n)]]
-
-
 @case(rows=[{"a": 1}, {"a": 5}], settings={"seed": 3, "xs": [1, 2]})
 def keys_of_parameters(rows: Any, settings: Any) -> Any:
     return [square(row["a"]) for row in rows], add(settings["seed"]), [square(x) for x in settings["xs"]]
-
-
-@case(n=4)
-def lists_within_lists(n: int) -> Any:
-    return same([[square(y) for y in numbers(x)] for x in numbers(n)])
 
 
 @case(n=3)
@@ -146,11 +65,6 @@ def three_loops_deep(n: int) -> Any:
 def outer_values_in_an_inner_loop(n: int) -> Any:
     k = square(n)
     return [total([add(y, add(x, k)) for y in numbers(x)]) for x in numbers(n)]
-
-
-@case(n=4)
-def an_inner_list_copied(n: int) -> Any:
-    return [total(list(numbers(x))) for x in numbers(n)]
 
 
 @case(n=3)
@@ -174,18 +88,8 @@ def generators_as_tasks_and_as_arguments(n: int) -> Any:
 
 
 @case(n=3)
-def keyword_arguments(n: int) -> Any:
-    return keywords(a=n, b=square(n))
-
-
-@case(n=3)
 def every_shape_returned(n: int) -> Any:
     return {"k": [1, square(n)], "t": (1, [n, {"x": add(n)}])}, 5, None, "x", n
-
-
-@case(n=3)
-def nothing_returned(n: int) -> Any:
-    square(n)
 
 
 @case(n=3)
@@ -204,16 +108,6 @@ def statements_instead_of_comprehensions(n: int) -> Any:
     return made, same(made)
 
 
-@case(n=0)
-def no_items(n: int) -> Any:
-    return total([square(x) for x in numbers(n)]), [square(x) for x in numbers(n)]
-
-
-@case(n=1)
-def one_item(n: int) -> Any:
-    return total([square(x) for x in numbers(n)]), [[square(x)] for x in numbers(n)]
-
-
 @dag
 def inner(x: int, k: int = 5) -> dict[str, Any]:
     ys = [add(y, k) for y in numbers(x)]
@@ -230,17 +124,6 @@ def nested(n: int) -> Any:
 def nested_for_each(n: int) -> Any:
     made = [inner(x) for x in numbers(n)]
     return total([m["sum"] for m in made]), [m["all"] for m in made], same([total(m["all"]) for m in made])
-
-
-@dag
-def row(x: int, xs: list[int]) -> list[int]:
-    return [add(x, y) for y in xs]
-
-
-@case(n=3)
-def every_pair_by_nesting(n: int) -> Any:
-    xs = numbers(n)
-    return [row(x, xs) for x in xs]
 
 
 @pytest.mark.parametrize(("body", "params"), CASES)

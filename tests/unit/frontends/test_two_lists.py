@@ -21,10 +21,6 @@ def zipped(n: int) -> Any:
     return [add(x, y) for x, y in zip(numbers(n), square_all(n), strict=True)]
 
 
-def zipped_as_lists(n: int) -> Any:
-    return [add(x, y) for x, y in zip(list(numbers(n)), list(square_all(n)), strict=True)]
-
-
 def zipped_and_numbered(n: int) -> Any:
     return [add(x, y) for _, (x, y) in enumerate(zip(numbers(n), square_all(n), strict=True))]
 
@@ -49,11 +45,6 @@ def nested(n: int) -> Any:
 def nested_lists(n: int) -> Any:
     xs, ys = numbers(n), square_all(n)
     return [[add(x, y) for y in ys] for x in xs]
-
-
-def nested_with_one_unused(n: int) -> Any:
-    xs, ys = numbers(n), square_all(n)
-    return [same(y) for _ in xs for y in ys]
 
 
 def nested_statements(n: int) -> Any:
@@ -84,8 +75,8 @@ def square_all(n: int) -> list[int]:
     return [x * x for x in range(n)]
 
 
-PAIRS = (zipped, zipped_as_lists, zipped_and_numbered, zipped_with_one_unused, zipped_three, mapped)
-LOOPS = (nested, nested_lists, nested_with_one_unused, nested_statements, product, nested_and_caught)
+PAIRS = (zipped, zipped_and_numbered, zipped_with_one_unused, zipped_three, mapped)
+LOOPS = (nested, nested_lists, nested_statements, product, nested_and_caught)
 
 
 @pytest.mark.parametrize("body", PAIRS)

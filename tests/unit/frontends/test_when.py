@@ -44,16 +44,6 @@ def total(xs: list[int]) -> int:
     return sum(xs)
 
 
-@task
-def pair(x: int) -> tuple[int, str]:
-    return x, str(x)
-
-
-@task(outputs=2)
-def halves(x: int) -> Any:
-    return x // 2, x - x // 2
-
-
 @task(serializer=AsPickle())
 def some(x: int) -> Any:
     return {x}
@@ -86,22 +76,6 @@ def either(x: int) -> int:
 
 
 @dag
-def perhaps(x: int) -> int | None:
-    return when(positive(x), lambda: double(x))
-
-
-@dag
-def of_a_parameter(x: int, flag: bool) -> int:
-    return when(flag, lambda: double(x), lambda: x)
-
-
-@dag
-def consumed(x: int) -> list[int]:
-    chosen = when(positive(x), lambda: upto(x), lambda: [x, 0])
-    return [double(each) for each in chosen] + [total(chosen)]
-
-
-@dag
 def within(x: int, y: int) -> Any:
     return when(
         positive(x),
@@ -127,26 +101,6 @@ def mapped(n: int) -> list[int]:
 
 
 @dag
-def parts(x: int) -> Any:
-    chosen = when(positive(x), lambda: pair(x), lambda: pair(0))
-    number, text = chosen
-    a, b = halves(x)
-    return {"number": number, "text": text, "first": chosen[0], "sum": when(positive(x), lambda: total([a, b]))}
-
-
-@dag
-def unpacked_inside(x: int) -> Any:
-    both, word = halves(x), pair(x)
-
-    def sides() -> list[int]:
-        a, b = both
-        number, _ = word
-        return [double(a), double(b), double(number)]
-
-    return when(positive(x), sides)
-
-
-@dag
 def lists_inside(n: int) -> Any:
     xs = upto(n)
     return when(positive(n), lambda: [double(x) for x in xs] + [total([negate(x) for x in xs])], lambda: xs)
@@ -168,18 +122,6 @@ def pickled(x: int) -> int:
 
 
 @dag
-def shared(x: int) -> Any:
-    flag, y = positive(x), double(x)
-    return [when(flag, lambda: negate(y), lambda: y), when(flag, lambda: y, lambda: negate(y)), y]
-
-
-@dag
-def rows(n: int) -> Any:
-    ys = [double(x) for x in upto(n)]
-    return [when(positive(n), lambda: total(ys), lambda: ys), when(positive(n), lambda: total([*ys, n]))]
-
-
-@dag
 def several_rows(n: int) -> Any:
     ys, zs = [double(x) for x in upto(n)], [negate(x) for x in upto(n)]
     return when(
@@ -198,13 +140,6 @@ def rows_of_rows(n: int) -> Any:
 CASES: list[tuple[DagFunction[..., Any], dict[str, Any], Any]] = [
     (either, {"x": 3}, 6),
     (either, {"x": -3}, 3),
-    (perhaps, {"x": 3}, 6),
-    (perhaps, {"x": 0}, None),
-    (of_a_parameter, {"x": 3, "flag": True}, 6),
-    (of_a_parameter, {"x": 3, "flag": False}, 3),
-    (of_a_parameter, {"x": 3, "flag": ""}, 3),
-    (consumed, {"x": 3}, [0, 2, 4, 3]),
-    (consumed, {"x": -3}, [-6, 0, -3]),
     (within, {"x": 1, "y": 1}, 2),
     (within, {"x": 1, "y": -1}, [1, 1]),
     (within, {"x": -1, "y": 3}, {"sum": 6}),
@@ -212,10 +147,6 @@ CASES: list[tuple[DagFunction[..., Any], dict[str, Any], Any]] = [
     (each, {"xs": [3, -1, 0, 2]}, 11),
     (mapped, {"n": 3}, [6, 7, 8]),
     (mapped, {"n": 0}, []),
-    (parts, {"x": 5}, {"number": 5, "text": "5", "first": 5, "sum": 5}),
-    (parts, {"x": -5}, {"number": 0, "text": "0", "first": 0, "sum": None}),
-    (unpacked_inside, {"x": 5}, [4, 6, 10]),
-    (unpacked_inside, {"x": -5}, None),
     (lists_inside, {"n": 3}, [0, 2, 4, -3]),
     (lists_inside, {"n": 0}, []),
     (structures, {"x": 1}, {"a": 2, "b": [1, [1, -1]]}),
@@ -224,15 +155,11 @@ CASES: list[tuple[DagFunction[..., Any], dict[str, Any], Any]] = [
     (falsy, {"x": 1}, [2, 2]),
     (pickled, {"x": 1}, 1),
     (pickled, {"x": 0}, 1),
-    (rows, {"n": 3}, [6, 9]),
-    (rows, {"n": 0}, [[], None]),
     (several_rows, {"n": 3}, [6, -3]),
     (several_rows, {"n": -1}, [0, 0]),
     (several_rows, {"n": 0}, [[], [], []]),
     (rows_of_rows, {"n": 3}, 3),
     (rows_of_rows, {"n": 0}, [1, []]),
-    (shared, {"x": 1}, [-2, 2, 2]),
-    (shared, {"x": -1}, [-2, 2, -2]),
 ]
 
 
@@ -253,12 +180,6 @@ def test_a_condition_that_is_known_chooses_while_the_dag_is_built() -> None:
     assert [*chosen.__dag__(fast=False).nodes] == ["negate"]
 
 
-def test_called_outside_of_a_dag_it_chooses_at_once() -> None:
-    assert when(positive(1), lambda: double(1), lambda: negate(1)) == 2
-    assert when([], lambda: double(1)) is None
-    assert CALLS == [("double", 1)]
-
-
 def test_a_dag_of_async_tasks_may_branch() -> None:
     @task
     async def slow(x: int) -> int:
@@ -272,16 +193,6 @@ def test_a_dag_of_async_tasks_may_branch() -> None:
 
 
 # -- order ---------------------------------------------------------------------------------------
-def test_what_comes_after_a_branch_that_is_not_taken_is_executed() -> None:
-    @dag
-    def d(x: int) -> None:
-        chosen = when(positive(x), lambda: noted("inside"))
-        noted.after(chosen)("behind")
-
-    for x, calls in ((1, ["inside", "behind"]), (0, ["behind"])):
-        CALLS.clear()
-        invoke(d, {"x": x})
-        assert calls == CALLS
 
 
 def test_a_node_in_a_branch_may_come_after_one_outside() -> None:
@@ -344,7 +255,3 @@ def test_a_branch_that_wants_arguments_is_refused() -> None:
 
 def test_branches_that_call_nothing_are_refused() -> None:
     refused("when(...)", "calls no task", "in a task", lambda x: [double(x), when(x, lambda: 1, lambda: 2)])
-
-
-def test_a_plain_if_is_refused_with_the_remedy() -> None:
-    refused("the output of 'positive'", "true or false", "in a task", lambda x: double(x) if positive(x) else negate(x))

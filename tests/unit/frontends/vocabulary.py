@@ -54,30 +54,10 @@ def record(x: int) -> dict[str, Any]:
 
 
 @task
-def halves(x: int) -> tuple[int, int]:
-    return x // 2, x - x // 2
-
-
-@task
 def named_halves(x: int) -> Split:
     return Split(x // 2, x - x // 2)
-
-
-@task(outputs=2)
-def unannotated_halves(x):  # type: ignore[no-untyped-def]
-    return x // 2, x - x // 2
-
-
-@task
-def pairs(n: int) -> list[tuple[int, int]]:
-    return [(i, i * i) for i in range(n)]
 
 
 @task
 def table(n: int) -> dict[str, int]:
     return {str(i): i * i for i in range(n)}
-
-
-@task
-def keywords(**given: Any) -> list[Any]:
-    return [list(pair) for pair in sorted(given.items())]

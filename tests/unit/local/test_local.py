@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,8 +196,9 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("squares_pipeline", None)
 
 
-def test_a_cluster_runs_a_dag_of_the_users_module(pipeline: str) -> None:
-    with cluster(workers=2, taints="gpu", modules=(pipeline,)) as local:
+def test_a_cluster_runs_a_dag_of_the_users_module_and_logs_what_its_workers_do(pipeline: str, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with cluster(workers=2, taints="gpu", modules=(pipeline,), log=str(log), log_level="INFO", events=True) as local:
         from squares_pipeline import squares  # type: ignore[import-not-found]
 
         assert local.queues == ("celery", "gpu")
@@ -207,6 +207,7 @@ def test_a_cluster_runs_a_dag_of_the_users_module(pipeline: str) -> None:
         assert run.result(timeout=30) == 30
         pids = local.pids
     assert not any(map(is_running, pids))
+    assert "ready." in log.read_text()
 
 
 def test_a_cluster_is_the_default_within_its_block_only() -> None:
@@ -237,7 +238,8 @@ def test_a_cluster_shows_neither_its_key_nor_its_password(cluster: Cluster) -> N
 
 
 def test_workers_can_be_killed_and_others_started(cluster: Cluster) -> None:
-    worker = cluster.start_worker(queues=("elsewhere",))
+    worker = cluster.start_worker(queues="elsewhere")
+    assert {"elsewhere"} in [set(word["queues"]) for word in cluster.client.store.fleet.workers().values()]
     assert worker.pid in cluster.pids
     assert worker.exit_code is None
     worker.kill()
@@ -265,8 +267,6 @@ def test_a_word_alone_is_one_queue(server: Server) -> None:
         assert local.queues == ("celery", "gpu", "night")
         with pytest.raises(DagceleryError, match="processes=0: is not a number of processes; give 1 or more"):
             local.start_worker(0)
-        local.start_worker(queues="day")
-        assert {queue for word in local.client.store.fleet.workers().values() for queue in word["queues"]} == {"day"}
 
 
 def test_a_worker_that_cannot_start_is_an_error_with_its_output(server: Server) -> None:
@@ -277,11 +277,34 @@ def test_a_worker_that_cannot_start_is_an_error_with_its_output(server: Server) 
         pass
 
 
-def test_a_log_gets_the_workers_output(tmp_path: Path) -> None:
+ENDING = """
+import atexit, os
+from celery import signals
+
+def write(line):
+    os.write(1, line)
+
+signals.worker_process_shutdown.connect(lambda **_: write(b"a child has ended\\n"), weak=False)
+signals.worker_shutdown.connect(lambda **_: write(b"the worker has ended\\n"), weak=False)
+atexit.register(write, b"the process has ended\\n")
+"""
+
+
+def test_a_log_gets_the_workers_output_until_what_users_do_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "worker.log"
-    with cluster(workers=1, log=str(log), log_level="INFO", events=True):
-        pass
-    assert "ready." in log.read_text()
+    (tmp_path / "ending.py").write_text(ENDING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with cluster(workers=2, log=str(log), log_level="INFO", events=True, modules="ending") as local:
+        (worker,) = local.workers
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if line.endswith(("ready.", "has ended"))][1:] == [
+        *["a child has ended"] * 2,
+        "the worker has ended",
+        "the process has ended",
+    ]
+    assert worker.exit_code == 0
 
 
 def test_a_worker_that_never_gets_ready_is_given_up() -> None:
@@ -293,22 +316,37 @@ def test_a_worker_that_never_gets_ready_is_given_up() -> None:
     os.close(told)
 
 
+@pytest.mark.parametrize(("code", "seconds", "told"), [(0, 600, ""), (155, 0.2, "lingered\n")])
+def test_a_child_lingers_for_its_parent_only_where_it_is_replaced(code: int, seconds: float, told: str) -> None:
+    program = (
+        "import time\n"
+        "from celery import signals\n"
+        "from dagcelery.local.ready_worker import end_at_once\n"
+        "end_at_once()\n"
+        f"signals.worker_process_shutdown.send(sender=None, pid=0, exitcode={code})\n"
+        f"time.sleep({seconds})\n"
+        "print('lingered')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, told), done.stderr
+
+
 # -- nothing is left behind ------------------------------------------------------------------------------
 
 SCRIPT = """
-import sys, time
+import time
 from dagcelery.local import cluster
 if __name__ == "__main__":
     with cluster(workers=1) as local:
         print(local.server.pid, *local.pids, local.server.guard.directory, flush=True)
-        {body}
+        time.sleep(60)
 """
 
 
-def start_script(tmp_path: Path, body: str) -> tuple[subprocess.Popen[str], list[int], Path]:
+def start_script(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int], Path]:
     """Run a script that holds a cluster; give back the pids of the cluster's processes and its directory."""
     path = tmp_path / "script.py"
-    path.write_text(textwrap.dedent(SCRIPT).format(body=body))
+    path.write_text(SCRIPT)
     script = subprocess.Popen(
         [sys.executable, str(path)],
         stdout=subprocess.PIPE,
@@ -321,21 +359,27 @@ def start_script(tmp_path: Path, body: str) -> tuple[subprocess.Popen[str], list
     return script, [int(pid) for pid in pids], Path(directory)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_to_the_process_ends_its_cluster(tmp_path: Path, number: signal.Signals) -> None:
-    script, pids, directory = start_script(tmp_path, body="time.sleep(60)")
+    script, pids, directory = start_script(tmp_path)
     assert all(map(is_running, pids))
     os.killpg(script.pid, number)  # as the terminal does for Ctrl-C
     script.communicate()
     wait_until(lambda: not any(map(is_running, pids)) and not directory.exists())
 
 
-def test_an_error_in_the_block_ends_the_cluster_and_gets_out(tmp_path: Path) -> None:
-    script, pids, directory = start_script(tmp_path, body="raise ValueError('mine')")
-    _, errors = script.communicate()
-    assert "ValueError: mine" in errors
-    assert not any(map(is_running, pids))
-    assert not directory.exists()
+def test_an_error_in_the_block_ends_the_cluster_and_gets_out() -> None:
+    held: list[Cluster] = []
+
+    def fail() -> None:
+        with cluster(workers=0) as local:
+            held.append(local)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+    assert held[0].server.pid is None
+    assert not held[0].server.guard.directory.exists()
 
 
 def test_a_supervisor_without_its_parent_ends_what_ignores_it() -> None:

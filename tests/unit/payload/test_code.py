@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dagcelery.payload.functions import code_hash, same_code
+from dagcelery.payload.fingerprints import code_hash, same_code
 
 
 def made(source: str, filename: str = "a.py", name: str = "f") -> Callable[..., Any]:
@@ -141,7 +141,7 @@ def test_a_bound_method_has_the_hash_of_its_function() -> None:
 def test_the_hash_is_the_same_in_every_process() -> None:
     source = (
         "def f(x, y=frozenset(('a', 'b', 'c')), z=object()):\n    return x in {'d', 'e', 'f', 'g'}\n"
-        "from dagcelery.payload.functions import code_hash\nprint(code_hash(f))"
+        "from dagcelery.payload.fingerprints import code_hash\nprint(code_hash(f))"
     )
     seen = {
         subprocess.run(

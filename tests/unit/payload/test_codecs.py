@@ -45,14 +45,6 @@ class AsRudeText(AsLines):
         writer.close()
 
 
-class AsTrouble(AsLines):
-    def serialize(self, value: Any, writer: BinaryIO) -> None:
-        raise KeyError("column")
-
-    def deserialize(self, reader: BinaryIO) -> Any:
-        raise KeyError("column")
-
-
 class Local:
     def __init__(self, x: int) -> None:
         self.x = x
@@ -134,12 +126,6 @@ def test_serializers_with_the_same_options_are_equal() -> None:
     assert len({AsPickle(), AsPickle(), AsJSON()}) == 2
 
 
-def test_pickle_carries_functions_and_classes_of_scripts() -> None:
-    codec = codec_for(AsPickle())
-    factor = 3
-    assert codec.load(codec.dump(lambda x: x * factor))(2) == 6
-
-
 def test_what_cannot_be_pickled_is_refused_with_its_cause() -> None:
     with pytest.raises(SerializationError, match="the result: cannot be pickled") as caught:
         codec_for(AsPickle()).dump(threading.Lock(), "the result")
@@ -151,16 +137,6 @@ def test_what_cannot_be_unpickled_is_refused_with_its_cause() -> None:
     with pytest.raises(DeserializationError, match="Lokal") as caught:
         codec_for(AsPickle()).load(data)
     assert isinstance(caught.value.__cause__, AttributeError)
-
-
-def test_an_error_of_a_users_serializer_is_told_with_its_cause() -> None:
-    codec = codec_for(AsTrouble())
-    with pytest.raises(SerializationError, match=r"AsTrouble\.serialize: KeyError") as dumped:
-        codec.dump(["a"], "the rows")
-    with pytest.raises(DeserializationError, match=r"AsTrouble\.deserialize: KeyError") as loaded:
-        codec.load(b"", "the rows")
-    assert isinstance(dumped.value.__cause__, KeyError)
-    assert isinstance(loaded.value.__cause__, KeyError)
 
 
 def test_a_users_large_value_goes_through_a_file() -> None:

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagcelery.payload.fingerprints import fingerprint, fingerprint_captures
@@ -67,6 +67,7 @@ plain = st.recursive(
 )
 
 
+@settings(max_examples=60)
 @given(plain, plain)
 def test_plain_values_have_the_same_fingerprint_if_they_read_the_same(one: Any, other: Any) -> None:
     assert (fingerprint({"x": one}) == fingerprint({"x": other})) == (repr(one) == repr(other))

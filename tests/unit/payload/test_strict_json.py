@@ -95,18 +95,20 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=60)
 @given(plain)
 def test_json_values_come_back_unchanged(value: Any) -> None:
     assert same(value, codec.load(codec.dump(value)))
     assert same(value, indented.load(indented.dump(value)))
 
 
-@given(st.lists(plain, max_size=30))
+@settings(max_examples=40)
+@given(st.lists(plain, max_size=10))
 def test_many_values_come_back_unchanged(values: list[Any]) -> None:
     assert same(values, codec.load_many(codec.dump_many(values), len(values)))
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(anything)
 def test_any_value_comes_back_unchanged_or_is_refused(value: Any) -> None:
     try:
@@ -114,16 +116,6 @@ def test_any_value_comes_back_unchanged_or_is_refused(value: Any) -> None:
     except SerializationError:
         return
     assert same(value, codec.load(data))
-
-
-def test_falsy_values_come_back() -> None:
-    falsy: list[Any] = [None, False, 0, 0.0, -0.0, "", [], {}]
-    for value in falsy:
-        assert same(value, codec.load(codec.dump(value)))
-
-
-def test_a_tuple_becomes_a_list() -> None:
-    assert codec.load(codec.dump((1, (2,)))) == [1, [2]]
 
 
 @pytest.mark.parametrize(
@@ -182,28 +174,6 @@ def test_a_culprit_deep_in_a_long_list_is_found() -> None:
     with pytest.raises(SerializationError) as caught:
         codec.dump(rows)
     assert caught.value.culprit == "the value at [700]['b'][1]"
-
-
-def test_a_value_that_contains_itself_is_refused() -> None:
-    circle: list[Any] = []
-    circle.append([circle, circle])
-    with pytest.raises(SerializationError, match="contains itself"):
-        codec.dump(circle)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_an_int_of_too_many_digits_is_named_with_its_path(sign: int) -> None:
-    with pytest.raises(SerializationError, match="an int of about 5,001 digits") as caught:
-        codec.dump({"rows": [1, {"when": sign * 10**5000}]})
-    assert caught.value.culprit == "the value at ['rows'][1]['when']"
-
-
-def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
-    value: list[Any] = []
-    for _ in range(100_000):
-        value = [value]
-    with pytest.raises(SerializationError, match="nested too deeply"):
-        codec.dump(value)
 
 
 @pytest.mark.parametrize("json", [codec, indented], ids=["compact", "indented"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import textwrap
 import time
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from dagcelery.planner.topology import topology
 
 from . import graphs
 from .graphs import graph, nothing, out
-from .interpreter import Scope, run
+from .interpreter import Scope
 
 
 @task
@@ -36,11 +35,6 @@ def total(xs: list[int]) -> int:
     return sum(xs)
 
 
-@task
-def divided(x: int) -> tuple[int, int]:
-    return x // 2, x % 2
-
-
 @dag
 def sum_of_powers(n: int, exponent: int = 2) -> int:
     return total([power(x, exponent) for x in numbers(n)])
@@ -51,32 +45,6 @@ def no_barrier(n: int) -> list[int]:
     return [power(power(x), 3) for x in numbers(n)]
 
 
-@dag
-def map_in_map(n: int) -> list[list[int]]:
-    return [[power(y) for y in numbers(x)] for x in numbers(n)]
-
-
-@dag
-def mapped_dag(n: int) -> dict[str, Any]:
-    sums = [sum_of_powers(x, 3) for x in numbers(n)]
-    return {"sums": sums, "total": total(sums), "once": sum_of_powers(n)}
-
-
-@dag
-def unpacked(n: int) -> list[Any]:
-    pairs = [divided(x) for x in numbers(n)]
-    return [total([half for half, _ in pairs]), [rest for _, rest in pairs]]
-
-
-@dag
-def both_whole_and_mapped(n: int) -> tuple[int, list[int]]:
-    xs = numbers(n)
-    return total(xs), [power(x) for x in xs]
-
-
-ALL = [sum_of_powers, no_barrier, map_in_map, mapped_dag, unpacked, both_whole_and_mapped]
-
-
 def big(size: int) -> DAG:
     """A graph with `size` nodes of two inputs each, and a join of all of them."""
     nodes = {"n0": graphs.task(graphs.square, x=FromParam("n"))}
@@ -84,12 +52,6 @@ def big(size: int) -> DAG:
         nodes[f"n{i}"] = graphs.task(graphs.add, x=out(f"n{max(0, i - 7)}"), y=out(f"n{i // 2}"))
     everything = ListOf(tuple(out(name) for name in nodes))
     return graph({**nodes, "all": graphs.task(graphs.total, xs=everything)}, "all", "n")
-
-
-@pytest.mark.parametrize("function", ALL, ids=lambda function: function.__name__)
-@pytest.mark.parametrize("n", [0, 1, 4])
-def test_a_plan_means_what_the_functions_body_says(function: Any, n: int) -> None:
-    assert run(plan(function.__dag__()), n=n) == function(n)
 
 
 def test_a_chain_in_a_comprehension_has_no_barrier() -> None:
@@ -102,14 +64,8 @@ def test_a_plan_is_called_like_its_dag() -> None:
 
 
 def test_planning_time_grows_with_the_graph_and_no_faster() -> None:
-    small, large = big(500), big(4000)
+    small, large = big(250), big(2000)
     assert min(_seconds(large) for _ in range(2)) < 30 * min(_seconds(small) for _ in range(3))
-
-
-def test_too_many_nodes_are_refused_by_name_of_the_setting() -> None:
-    with pytest.raises(InvalidDag, match="DAGCELERY_MAX_NODES"):
-        plan(big(20), max_nodes=19)
-    assert len(plan(big(20), max_nodes=20).bodies[0].steps) == 20
 
 
 def test_a_dag_that_unfolds_without_end_is_refused_early() -> None:

@@ -28,7 +28,6 @@ from dagcelery.planner.plan import StoredOutput
 from .graphs import (
     VALUE,
     add,
-    double,
     each,
     graph,
     lister,
@@ -68,10 +67,6 @@ def test_the_results_of_a_fan_out_are_read_as_a_list() -> None:
     assert run(plan(map_reduce()), n=4) == 14
 
 
-def test_an_empty_list_has_an_empty_list_of_results() -> None:
-    assert run(plan(map_reduce()), n=0) == 0
-
-
 def test_one_fan_out_may_follow_another_item_by_item() -> None:
     dag = graph(
         {
@@ -87,32 +82,6 @@ def test_one_fan_out_may_follow_another_item_by_item() -> None:
     assert step.over == "0.0"
     assert step.arguments == (("x", ("each", "1.0")), ("y", ("each", "0.0")))
     assert run(plan(dag), n=4) == 14 + 6
-
-
-def test_two_consumers_of_one_list_each_get_all_of_it() -> None:
-    dag = DAG(
-        {
-            "numbers": lister(numbers, n=Literal(3)),
-            "square": task(square, x=each("numbers")),
-            "double": task(double, x=each("numbers")),
-        },
-        {},
-        {"a": out("square"), "b": out("double")},
-    )
-    assert plan(dag).bodies[0].steps[0].outputs == (StoredOutput(VALUE, (), 0, split=True),)
-    assert run(plan(dag)) == {"a": [0, 1, 4], "b": [0, 2, 4]}
-
-
-def test_two_reducers_of_one_map_read_the_same_results() -> None:
-    dag = DAG(
-        {**map_reduce().nodes, "again": task(total, xs=out("square"))},
-        {"n": FromParam()},
-        {
-            "a": out("total"),
-            "b": out("again"),
-        },
-    )
-    assert run(plan(dag), n=3) == {"a": 5, "b": 5}
 
 
 def test_an_output_that_is_mapped_and_passed_whole_is_stored_in_both_forms() -> None:
@@ -250,12 +219,6 @@ def test_who_goes_through_a_fan_outs_results_unread_comes_after_it() -> None:
     dag = graph({**map_reduce().nodes, "f": node}, "f", "n")
     step = next(step for step in plan(dag).bodies[0].steps if step.name == "f")
     assert (step.over, step.after) == ("0.0", (1,))
-
-
-def test_items_of_two_lists_at_once_are_refused() -> None:
-    lists = {"a": lister(numbers, n=Literal(1)), "b": lister(numbers, n=Literal(1))}
-    with pytest.raises(InvalidDag, match="nested DAG"):
-        plan(graph({**lists, "add": task(add, x=each("a"), y=each("b"))}, "add"))
 
 
 def test_an_expression_that_is_not_aligned_is_refused_by_the_planner_too() -> None:

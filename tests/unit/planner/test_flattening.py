@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from dagcelery.errors import InvalidDag
 from dagcelery.model import DAG, DictOf, Each, FromNodeOutput, FromParam, ListOf, Literal, Part, Task
 from dagcelery.planner.compile import plan
 from dagcelery.planner.topology import topology
@@ -139,11 +136,6 @@ def test_a_part_that_is_not_there_is_left_to_its_reader() -> None:
     inner = placed(graph({"f": task(square, x=Part(FromParam("xs"), (("key", 7),)))}, "f", "xs"), xs=Literal([1]))
     argument = plan(graph({"inner": inner}, "inner")).bodies[0].steps[0].arguments[0]
     assert argument == ("x", ("part", ("lit", [1]), (("key", 7),)))
-
-
-def test_a_parameter_that_nobody_gives_is_refused() -> None:
-    with pytest.raises(InvalidDag, match="'x'"):
-        graph({"f": task(square, x=FromParam("x"))}, "f")
 
 
 def test_a_task_alone_is_a_dag_of_one_step() -> None:

@@ -179,11 +179,6 @@ def test_a_body_may_give_back_a_shared_value() -> None:
     assert run(planned, n=2) == [2, 2]
 
 
-def test_a_body_may_give_back_its_parameter() -> None:
-    dag = DAG({"f": task(nothing)}, {"x": FromParam()}, {VALUE: FromParam("x")})
-    assert run(plan(nested(dag, x=each("numbers"))), n=3) == [0, 1, 2]
-
-
 def test_results_of_a_mapped_dag_are_mapped_item_by_item() -> None:
     outer = nested(map_reduce(), n=each("numbers"))
     dag = graph({**outer.nodes, "double": task(double, x=each("inner"))}, "double", "n")
@@ -214,12 +209,6 @@ def test_a_mapped_dag_comes_after_what_it_is_told_to() -> None:
     dag = graph({"early": task(nothing), "numbers": lister(numbers, n=FromParam()), "inner": inner}, "inner", "n")
     step = next(step for step in plan(dag).bodies[0].steps if step.name == "inner")
     assert step.after == (0,)
-
-
-def test_partition_by_input_maps_a_nested_dag() -> None:
-    inner = DAG(map_reduce().nodes, {"n": out("numbers")}, {VALUE: out("total")}, None, "n")
-    dag = graph({"numbers": lister(numbers, n=FromParam()), "inner": inner}, "inner", "n")
-    assert run(plan(dag), n=4) == [0, 0, 1, 5]
 
 
 def test_a_mapped_dag_may_ignore_its_item() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagcelery.model import TaskOptions
 from dagcelery.planner.compile import plan
-from dagcelery.planner.routing import queue_for, queues_of
+from dagcelery.planner.plan import queue_for, queues_of
 
 from .graphs import graph, nothing, task
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dagcelery.model import DAG, FromParam, TaskOptions
 from dagcelery.planner.compile import plan
 from dagcelery.planner.topology import join_of, straight_run
@@ -58,33 +60,22 @@ def test_a_map_is_no_join_of_another() -> None:
     assert join_of(plan(dag), 0, 1) is None
 
 
-def test_neighbours_on_one_queue_are_one_group() -> None:
-    run = straight_run(plan(line("cpu", "cpu", "gpu", "gpu", "cpu")), 0, 0, groups=4, steps=1000)
-    assert run == [[0, 1], [2, 3], [4]]
+FORK = graph({"a": task(nothing), "b": task(square, x=out("a")), "c": task(square, x=out("a"))}, "c")
+JOIN = graph({"a": task(nothing), "b": task(nothing), "c": task(add, x=out("a"), y=out("b"))}, "c")
 
 
-def test_a_run_may_begin_in_the_middle() -> None:
-    assert straight_run(plan(line("cpu", "cpu", "gpu")), 0, 1, groups=4, steps=1000) == [[1], [2]]
-
-
-def test_a_run_has_at_most_four_groups() -> None:
-    assert straight_run(plan(line("a", "b", "a", "b", "a", "b")), 0, 0, groups=4, steps=1000) == [[0], [1], [2], [3]]
-
-
-def test_a_run_on_one_queue_is_bounded_too() -> None:
-    assert straight_run(plan(line("a", "a", "a")), 0, 0, groups=4, steps=2) == [[0, 1]]
-
-
-def test_a_run_ends_at_a_fork() -> None:
-    dag = graph({"a": task(nothing), "b": task(square, x=out("a")), "c": task(square, x=out("a"))}, "c")
-    assert straight_run(plan(dag), 0, 0, groups=4, steps=1000) == [[0]]
-
-
-def test_a_run_ends_at_a_join() -> None:
-    dag = graph({"a": task(nothing), "b": task(nothing), "c": task(add, x=out("a"), y=out("b"))}, "c")
-    assert straight_run(plan(dag), 0, 0, groups=4, steps=1000) == [[0]]
-
-
-def test_a_run_ends_before_a_fan_out_and_none_begins_there() -> None:
-    assert straight_run(plan(map_reduce()), 0, 0, groups=4, steps=1000) == [[0]]
-    assert straight_run(plan(map_reduce()), 0, 1, groups=4, steps=1000) == []
+@pytest.mark.parametrize(
+    ("dag", "first", "steps", "run"),
+    [
+        pytest.param(line("a", "a", "b", "b", "a"), 0, 1000, [[0, 1], [2, 3], [4]], id="neighbours on one queue"),
+        pytest.param(line("a", "a", "b"), 1, 1000, [[1], [2]], id="begins in the middle"),
+        pytest.param(line("a", "b", "a", "b", "a", "b"), 0, 1000, [[0], [1], [2], [3]], id="at most four groups"),
+        pytest.param(line("a", "a", "a"), 0, 2, [[0, 1]], id="at most so many steps"),
+        pytest.param(FORK, 0, 1000, [[0]], id="ends at a fork"),
+        pytest.param(JOIN, 0, 1000, [[0]], id="ends at a join"),
+        pytest.param(map_reduce(), 0, 1000, [[0]], id="ends before a fan-out"),
+        pytest.param(map_reduce(), 1, 1000, [], id="does not begin with a fan-out"),
+    ],
+)
+def test_a_straight_run_goes_from_step_to_step(dag: DAG, first: int, steps: int, run: list[list[int]]) -> None:
+    assert straight_run(plan(dag), 0, first, groups=4, steps=steps) == run

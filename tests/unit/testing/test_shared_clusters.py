@@ -14,8 +14,14 @@ from dagcelery import Cache, Run, RunState, dag, invoke, submit, task
 from dagcelery.client import default_client, set_default
 from dagcelery.errors import NotConfigured, RunNotFound
 from dagcelery.local.cluster import import_paths
-from dagcelery.testing.eager import eager_client, in_process
-from dagcelery.testing.shared_clusters import SharedCluster, SharedFaultyCluster, shared_cluster, shared_faulty_cluster
+from dagcelery.testing.lending import (
+    SharedCluster,
+    SharedFaultyCluster,
+    eager_client,
+    in_process,
+    shared_cluster,
+    shared_faulty_cluster,
+)
 
 SECONDS = 60.0
 

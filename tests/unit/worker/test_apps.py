@@ -17,7 +17,7 @@ from dagcelery.errors import FunctionNotAllowed, InvalidSetting, NotConfigured
 from dagcelery.payload.functions import load
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import FunctionSpec
-from dagcelery.worker.app_context import Modules
+from dagcelery.worker.app import Modules
 
 REDIS = "redis://127.0.0.1:1/0"
 
@@ -121,8 +121,7 @@ def named(app_client: Client, module: str, name: str = "function") -> Any:
 
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize(
-    "conf",
-    [{"include": ["stall.tasks"]}, {"imports": ("stall.tasks",)}, {"dagcelery_imports": "stall.tasks"}],
+    "conf", [{"include": ["stall.tasks"]}, {"imports": ("stall.tasks",)}, {"dagcelery_imports": "stall.tasks"}]
 )
 def test_modules_that_the_app_names_are_allowed_and_no_others(conf: dict[str, Any]) -> None:
     client = attach(made(**conf))

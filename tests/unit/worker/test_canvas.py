@@ -17,13 +17,7 @@ from unit.engine.worlds import World, celery_app
 
 
 def canvas_of(
-    node: Any,
-    step: str,
-    *,
-    items: int = -1,
-    slots: int = 4,
-    backend: str = "redis://127.0.0.1:1/0",
-    scope: str = ROOT,
+    node: Any, step: str, *, items: int = -1, slots: int = 4, backend: str = "redis://127.0.0.1:1/0", scope: str = ROOT
 ) -> Signature:
     """The canvas that one step of a DAG becomes when it is opened."""
     plan = plan_of(node)
@@ -135,8 +129,7 @@ def test_an_empty_fan_out_is_one_plain_visit() -> None:
 
 def test_a_join_that_no_canvas_can_say_goes_through_the_stores_arrival_counts() -> None:
     world = World()
-    run_id = world.submit(flows.diamond, x=3)
-    world.settle()
+    run_id = world.ended(flows.diamond, x=3)
     kinds = {(message.task, message.kwargs["queue"]) for message in world.post.sent}
     assert kinds == {(WORK, "celery"), (WORK, "gpu")}
     assert world.result(run_id) == flows.diamond(3) == 12

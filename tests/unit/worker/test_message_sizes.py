@@ -116,17 +116,6 @@ def test_long_names_of_steps_and_queues_do_not_make_a_chain_large(wire: Wire) ->
     assert len(message) <= MESSAGE_BYTES
 
 
-def test_a_chain_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire) -> None:
-    app_context = wire.client.app_context
-    plan = app_context.engine.view(wire.submit(wordy, x=1)).program.plan
-    wire.raw.delete("a-queue-with-a-long-name-for-large-machines")
-    step = ReadyStep(deep_scope(1_000), 0, 0, "a-queue-with-a-long-name-for-large-machines", -1)
-    (chain,) = Canvas(app_context.app, "f" * 32, lambda body: (plan, body), lambda queue: 1).build([step])
-    chain.apply_async()
-    (message,) = wire.read("a-queue-with-a-long-name-for-large-machines")
-    assert len(message) <= MESSAGE_BYTES
-
-
 def test_a_chord_a_thousand_scopes_deep_is_as_small_as_one_at_the_top(wire: Wire) -> None:
     app_context = wire.client.app_context
     plan = app_context.engine.view(wire.submit(flows.gpu_sum_of_squares, xs=[1])).program.plan

@@ -10,7 +10,7 @@ import pytest
 
 from dagcelery import Retry, current, dag, task, when
 from dagcelery.client import lifecycle
-from dagcelery.client.results import end_if_late
+from dagcelery.client.following import end_if_late
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NodeFailed
 from dagcelery.store.keys import key

@@ -14,7 +14,7 @@ import redis
 
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.store.keys import key
-from dagcelery.worker.app_context import is_redis
+from dagcelery.worker.app import is_redis
 
 from .surroundings import CHOSEN, SURROUNDINGS
 

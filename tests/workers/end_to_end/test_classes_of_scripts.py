@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from dagcelery.client import set_default
+from dagcelery.local import Cluster, cluster
+from dagcelery.local.cluster import import_paths
 
 from .site import bare_environment
 
@@ -18,7 +24,6 @@ PROGRAM = """
     import dataclasses, enum, functools, sys, typing
     from typing import Annotated, Any
     from dagcelery import AsDill, AsPickle, dag, task
-    from dagcelery.local import cluster
 
     LOADED = [module for module in sys.modules if module.startswith("shop")]
 
@@ -107,14 +112,13 @@ PROGRAM = """
     if __name__ == "__main__":
         before = vars(Own)["doubled"]
         Own.made = 7
-        with cluster(workers=1):
-            print("there", look.submit(values(), values()).result(timeout=60))
-            print("literal", literal.submit(n=1).result(timeout=60))
-            print("by value", by_value.submit(values()).result(timeout=60))
-            print("made there", wrong(give.submit(values()).result(timeout=60)))
-            print("and back", wrong(echo.submit(values()).result(timeout=60)))
-            print("here", wrong(echo.invoke(values())), look.invoke(values(), values()))
-            own = echo.submit(Own(1)).result(timeout=60)
+        print("there", look.submit(values(), values()).result(timeout=60))
+        print("literal", literal.submit(n=1).result(timeout=60))
+        print("by value", by_value.submit(values()).result(timeout=60))
+        print("made there", wrong(give.submit(values()).result(timeout=60)))
+        print("and back", wrong(echo.submit(values()).result(timeout=60)))
+        print("here", wrong(echo.invoke(values())), look.invoke(values(), values()))
+        own = echo.submit(Own(1)).result(timeout=60)
         print("the class", vars(Own)["doubled"] is before, Own.made, own.doubled.__globals__ is globals())
         print("once", [module for module in sys.modules if module.startswith("shop")] == LOADED)
 """
@@ -156,11 +160,25 @@ def program(*, serializer: str = "AsPickle()", by_name: bool = True) -> str:
     return dedent(PROGRAM).format(serializer=serializer).replace("# named", more)
 
 
-def run(folder: Path, *command: str) -> str:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all programs are, each under a name of its own, since one worker imports them all."""
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def beside(folder: Path) -> Iterator[Cluster]:
+    """A worker that finds the modules in the folder of the programs."""
+    with cluster(workers=1, environment={"PYTHONPATH": os.pathsep.join((str(folder), *import_paths()))}) as made:
+        set_default(None)
+        yield made
+
+
+def run(local: Cluster, folder: Path, *command: str) -> str:
     ran = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=bare_environment({}),
+        env=bare_environment(local.environment),
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -169,27 +187,29 @@ def run(folder: Path, *command: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("serializer", ["AsPickle()", "AsDill()"])
-def test_a_module_that_is_run_keeps_its_classes_and_is_imported_once(serializer: str, tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "__init__.py").touch()
-    (tmp_path / "shop" / "program.py").write_text(program(serializer=serializer))
-    assert run(tmp_path, "-m", "shop.program") == RIGHT
+@pytest.mark.parametrize(
+    ("serializer", "file", "name"),
+    [
+        ("AsPickle()", "shop_pickled/program.py", "shop_pickled.program"),
+        ("AsDill()", "shop_dilled/program.py", "shop_dilled.program"),
+        ("AsPickle()", "shop_package/__main__.py", "shop_package"),
+    ],
+)
+def test_a_module_or_a_package_that_is_run_keeps_its_classes_and_is_imported_once(
+    serializer: str, file: str, name: str, beside: Cluster, folder: Path
+) -> None:
+    (folder / file).parent.mkdir()
+    (folder / file).with_name("__init__.py").touch()
+    (folder / file).write_text(program(serializer=serializer))
+    assert run(beside, folder, "-m", name) == RIGHT
 
 
-def test_a_package_that_is_run_keeps_its_classes(tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "__init__.py").touch()
-    (tmp_path / "shop" / "__main__.py").write_text(program())
-    assert run(tmp_path, "-m", "shop") == RIGHT
+def test_a_script_keeps_its_classes_though_they_travel_by_value(beside: Cluster, folder: Path) -> None:
+    (folder / "script.py").write_text(program(by_name=False))
+    assert run(beside, folder, "script.py") == RIGHT
 
 
-def test_a_script_keeps_its_classes_though_they_travel_by_value(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(program(by_name=False))
-    assert run(tmp_path, "script.py") == RIGHT
-
-
-def test_a_zip_file_that_is_run_keeps_its_classes(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "program.pyz", "w") as file:
+def test_a_zip_file_that_is_run_keeps_its_classes(beside: Cluster, folder: Path) -> None:
+    with zipfile.ZipFile(folder / "program.pyz", "w") as file:
         file.writestr("__main__.py", program(by_name=False))
-    assert run(tmp_path, "program.pyz") == RIGHT
+    assert run(beside, folder, "program.pyz") == RIGHT

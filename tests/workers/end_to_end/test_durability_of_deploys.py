@@ -54,7 +54,9 @@ def test_a_function_that_a_worker_does_not_have_yet_waits_for_one_that_does(tmp_
     with cluster(workers=0) as local:
         worker = local.start_worker()
         run = local.client.submit(added, {"x": 1})
-        assert eventually(lambda: list(run.errors()))[0].type_name == "dagcelery.errors.FunctionNotFound"
+        error = eventually(lambda: list(run.errors()))[0]
+        assert error.type_name == "dagcelery.errors.FunctionNotFound"
+        assert "put its module on this worker's path" in error.message
         worker.stop()
         code.write_text(AFTER)
         local.start_worker()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pipelines
 import pytest
 
-from dagcelery import RunState, dag, task
+from dagcelery import RunState, dag
 from dagcelery.errors import NodeFailed
 
 from .site import Site
@@ -71,19 +71,6 @@ def pids(at: Site) -> list[int]:
     """The children of the worker that runs untainted tasks."""
     task_dir = Path(f"/proc/{at.workers['cpu'].pid}/task/{at.workers['cpu'].pid}/children")
     return [int(pid) for pid in task_dir.read_text().split()]
-
-
-def test_a_function_that_workers_cannot_import_fails_its_node_with_the_remedy(at: Site) -> None:
-    with pytest.raises(NodeFailed) as caught:
-        only_here.submit(x=1).result(timeout=SECONDS)
-    assert caught.value.type_name == "dagcelery.errors.FunctionNotFound"
-    assert "end_to_end" in caught.value.message
-    assert "put its module on this worker's path" in caught.value.message
-
-
-@task
-def only_here(x: int) -> int:
-    return x
 
 
 def test_a_result_that_json_would_change_fails_its_node_with_the_remedy(at: Site) -> None:

@@ -12,22 +12,36 @@ from typing import Any
 import chatty
 import pytest
 
-from dagcelery import PieceFilter, invoke
+from dagcelery import PieceFilter, Run, invoke
 from dagcelery.local import cluster
+
+from .hard import eventually
+from .site import Site
 
 SECONDS = 60.0
 
 
-@pytest.mark.parametrize("settings", [{}, {"CELERY_CONFIG_MODULE": "spawning"}], ids=["forked", "spawned"])
-def test_a_worker_s_log_names_run_node_item_and_attempt(settings: dict[str, str], tmp_path: Path) -> None:
+def told(run: Run[Any], lines: list[str]) -> list[str]:
+    """What a worker's lines say of the items of a run, without time, level and process."""
+    return [re.sub(r"^\[.*?\] ", "", line) for line in lines if "is told" in line and run.id in line]
+
+
+def as_told(run: Run[Any]) -> list[str]:
+    return [f"[run={run.id} node=told[{at}] attempt=1] item {at} is told" for at in range(3)]
+
+
+def test_a_worker_s_log_names_run_node_item_and_attempt(at: Site) -> None:
+    run = chatty.chat.submit(n=3)
+    run.result(timeout=SECONDS)
+    eventually(lambda: sorted(told(run, at.workers["cpu"].lines)) == as_told(run))
+
+
+def test_so_does_that_of_a_worker_whose_children_are_spawned(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    with cluster(workers=1, log=str(log), environment=settings):
+    with cluster(workers=1, log=str(log), environment={"CELERY_CONFIG_MODULE": "spawning"}):
         run = chatty.chat.submit(n=3)
         run.result(timeout=SECONDS)
-    lines = [line for line in log.read_text().splitlines() if "is told" in line]
-    assert [re.sub(r"^\[.*?\] ", "", line) for line in lines] == [
-        f"[run={run.id} node=told[{at}] attempt=1] item {at} is told" for at in range(3)
-    ]
+    assert told(run, log.read_text().splitlines()) == as_told(run)
 
 
 class Kept(logging.Handler):

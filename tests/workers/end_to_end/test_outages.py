@@ -12,15 +12,7 @@ import redis
 
 from dagcelery import Run, RunState
 from dagcelery.client import Client
-from dagcelery.errors import (
-    BrokerUnavailable,
-    InvalidParameters,
-    LimitExceeded,
-    PayloadTooLarge,
-    RunCancelled,
-    SerializationError,
-    StoreUnavailable,
-)
+from dagcelery.errors import BrokerUnavailable, RunCancelled, StoreUnavailable
 from dagcelery.local import Server
 from dagcelery.settings import Settings
 
@@ -98,33 +90,3 @@ def test_a_key_that_was_cancelled_for_want_of_a_broker_is_free_again(server: Ser
     run.cancel("by a user")
     assert run == up.submit(pipelines.map_reduce, {"n": 3}, key="k")
     assert run.state is RunState.CANCELLED
-
-
-@pytest.mark.parametrize(
-    ("node", "params", "expected"),
-    [
-        (pipelines.map_reduce, {}, InvalidParameters),
-        (pipelines.map_reduce, {"n": 3, "exponnt": 2}, InvalidParameters),
-        (pipelines.echo, {"x": {1}}, SerializationError),
-        (pipelines.naps, {"seconds": [0.0] * 11}, LimitExceeded),
-        (pipelines.naps, {"seconds": [0.0, {1}]}, SerializationError),
-        (pipelines.naps, {"seconds": 7}, SerializationError),
-        (pipelines.echo, {"x": "y" * 2_000}, PayloadTooLarge),
-    ],
-    ids=["missing", "unknown", "not JSON", "too many", "an element", "not iterable", "too large"],
-)
-def test_bad_parameters_leave_nothing_behind(
-    server: Server, node: Any, params: dict[str, Any], expected: type[Exception]
-) -> None:
-    urls = {"broker_url": server.url, "store_url": server.url}
-    client = client_of(**urls, max_items=10, max_payload_bytes=1_000)
-    with pytest.raises(expected):
-        client.submit(node, params)
-    with redis.Redis.from_url(server.url) as raw:
-        assert not raw.keys("*")
-
-
-def test_an_unknown_parameter_is_answered_with_the_nearest_name(server: Server) -> None:
-    client = client_of(broker_url=server.url, store_url=server.url)
-    with pytest.raises(InvalidParameters, match="did you mean 'exponent'"):
-        client.submit(pipelines.map_reduce, {"n": 3, "exponnt": 2})

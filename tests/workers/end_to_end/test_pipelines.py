@@ -118,13 +118,6 @@ def test_whoever_waits_too_short_is_told_so_and_the_run_goes_on(at: Site, tmp_pa
     assert run.result(timeout=SECONDS) == "went"
 
 
-def test_an_unknown_run_is_not_found(at: Site) -> None:
-    run: Run[Any] = Run("unknown")
-    for ask in (run.result, run.status, lambda: run.state):
-        with pytest.raises(RunNotFound, match="unknown"):
-            ask()
-
-
 def test_a_deleted_run_leaves_nothing_behind(at: Site, raw: Any) -> None:
     run = pipelines.map_reduce.submit(n=300)
     run.result(timeout=SECONDS)

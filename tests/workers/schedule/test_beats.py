@@ -14,10 +14,10 @@ from celery import Celery
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
-from dagcelery.client.status import RunState
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.store.records import RunState
+from dagcelery.worker.app import app_context_of
 from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
 
 from . import clockwork

@@ -20,7 +20,7 @@ from dagcelery import Run
 from dagcelery.cli import dag
 from dagcelery.local import Cluster, Process
 from dagcelery.local.guard import tail
-from dagcelery.worker.app_context import app_context_of
+from dagcelery.worker.app import app_context_of
 from dagcelery.worker.beat import of_app, prepare
 
 from .conftest import Beats

@@ -37,15 +37,15 @@ else:
 sys.path.insert(0, str(Path(__file__).parent / "userland"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quick() -> dict[str, str]:
     """Settings under which a death is noticed within a second or so."""
     return {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def signing_key() -> str:
-    """The key that this test's client and workers share."""
+    """The key that clients and workers share."""
     return secrets.token_hex(32)
 
 

@@ -103,27 +103,31 @@ def number_of(name: str | int | None) -> int:
     return signal.Signals[name].value if isinstance(name, str) else int(name or signal.SIGKILL)
 
 
-@pytest.fixture
-def local(tmp_path: Path, quick: dict[str, str], signing_key: str) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both workers log."""
+    return tmp_path_factory.mktemp("smoke") / "workers.log"
+
+
+@pytest.fixture(scope="module")
+def local(log: Path, quick: dict[str, str], signing_key: str) -> Iterator[Cluster]:
     """A server, and an environment for workers that are to be started."""
     environment = quick | {"DAGCELERY_SIGNING_KEY": signing_key}
-    with cluster(workers=0, environment=environment, log=tmp_path / "workers.log") as made:
+    with cluster(workers=0, environment=environment, log=log) as made:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(local: Cluster) -> ServerProcess:
     """The broker, which is the store and the result backend too."""
     return ServerProcess(local)
 
 
-@pytest.fixture
-def workers(local: Cluster, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
+@pytest.fixture(scope="module")
+def workers(local: Cluster, log: Path) -> list[WorkerProcess]:
     """A worker for untainted work, and one for what is tainted gpu."""
-    made = [WorkerProcess(local, queue, tmp_path / "workers.log") for queue in ("celery", "gpu")]
+    made = [WorkerProcess(local, queue, log) for queue in ("celery", "gpu")]
     with ExitStack() as booting:
         for each in made:
             booting.enter_context(each.starting())
-    yield made
-    for each in made:
-        each.kill()  # what a test leaves undone nobody wants: an orderly end takes seconds
+    return made

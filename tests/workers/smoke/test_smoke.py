@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("client")]
 
 def begun() -> Run[int]:
     """A fan-out of which some items are done and most are not."""
-    run = parcels.squares.submit(n=N, seconds=0.1)
+    run = parcels.squares.submit(n=N, seconds=0.05)
     until = time.monotonic() + SECONDS
     while not any(node.name == "square" and node.done >= 2 for node in run.status().nodes):
         assert time.monotonic() < until, run.status()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dagcelery import Run, RunState, errors, invoke, task
+from dagcelery.client import following
 
 from .conftest import SECONDS
 from .vocabulary import breaks, squares, stranded, waits
@@ -55,11 +57,13 @@ def test_an_event_loop_is_told_of_failures_and_of_time_that_is_over(tmp_path: Pa
     asyncio.run(raised())
 
 
-def test_whoever_waits_notices_a_deadline_that_no_worker_sees() -> None:
-    run = stranded.options(deadline=0.5).submit(n=1)
-    assert run.wait(SECONDS) is RunState.TIMED_OUT
-    again = stranded.options(deadline=0.5).submit(n=1)
-    assert list(again.events())[-1].state == "timed_out"
+def test_whoever_waits_notices_a_deadline_that_no_worker_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GLANCE_SECONDS", 0.2)
+    run, again = (stranded.options(deadline=0.5).submit(n=1) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        last = pool.submit(lambda: list(again.events())[-1].state)
+        assert run.wait(SECONDS) is RunState.TIMED_OUT
+        assert last.result(SECONDS) == "timed_out"
 
 
 def test_an_unknown_run_is_not_waited_for() -> None:

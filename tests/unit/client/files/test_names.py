@@ -47,10 +47,7 @@ def returning(keys: list[object]) -> Any:
         ([None, "None", True, "True"], ["key_None-2", "key_None", "key_True-2", "key_True"]),
         (["a-2", "a b", "a_b", "a_b-2"], ["key_a-2", "key_a_b-3", "key_a_b", "key_a_b-2"]),
         (["-x", "x", "..", "/etc"], ["key_x-2", "key_x", "key___", "key__etc"]),
-        (
-            [LONG + "a", LONG + "b"],
-            [f"key_{'k' * 60}", f"key_{'k' * 52}-2"],
-        ),
+        ([LONG + "a", LONG + "b"], [f"key_{'k' * 60}", f"key_{'k' * 52}-2"]),
         (
             [SYLLABLE, unicodedata.normalize("NFD", SYLLABLE)],
             [f"key_{SYLLABLE}", f"key_{unicodedata.normalize('NFD', SYLLABLE)}"],

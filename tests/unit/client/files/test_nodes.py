@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import msgpack
 import pytest
 from click.testing import CliRunner, Result
 
-from checkout import TESTS
 from dagcelery.cli import dag as program
 from dagcelery.client import invoke_with_locations
 from dagcelery.errors import DeserializationError, InvalidLocation, InvalidParameters, NodeFailed
@@ -80,11 +77,6 @@ def test_an_input_is_read_as_its_writer_writes_it(tmp_path: Path) -> None:
     assert invoke_with_locations(words.pickled, node_name="total", inputs={"xs": tmp_path / "xs"}) == 3
 
 
-def test_what_a_node_writes_in_a_dag_of_pickles_is_a_pickle(tmp_path: Path) -> None:
-    invoke_with_locations(words.pickled, {"n": 2}, node_name="numbers", outputs={"return_value": tmp_path / "out"})
-    assert pickle.loads((tmp_path / "out").read_bytes()) == [0, 1]
-
-
 def test_a_folder_is_a_list_in_the_order_of_its_names(tmp_path: Path) -> None:
     folder = written(tmp_path, "xs", *range(12), manifest=False)
     (folder / ".hidden").write_text("no element")
@@ -92,10 +84,6 @@ def test_a_folder_is_a_list_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert found == list(range(12))
     (folder / "partitions.json").write_text('["3", "1"]')
     assert invoke_with_locations(words.numbers_of, inputs={"xs": folder}) == [3, 1]
-
-
-def test_a_default_need_not_be_given(tmp_path: Path) -> None:
-    assert invoke_with_locations(words.power, {"x": 3}) == 9
 
 
 def test_a_whole_dag_takes_files_too(tmp_path: Path) -> None:
@@ -224,12 +212,6 @@ def test_what_names_no_inputs_or_outputs_is_refused(given: dict[str, Any], told:
         invoke_with_locations(words.greet, **given)
 
 
-def test_two_outputs_cannot_share_a_place(tmp_path: Path) -> None:
-    places = {"items": tmp_path / "a", "doubled": tmp_path / "b", "sum": tmp_path / "." / "a"}
-    with pytest.raises(InvalidLocation, match=r"output 'sum': .*output 'items' goes there too"):
-        invoke_with_locations(words.declared, {"n": 1}, outputs=places)
-
-
 def test_where_a_node_fails_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "n").write_text('"many"')
     with pytest.raises(NodeFailed, match="numbers"):
@@ -286,12 +268,3 @@ def test_a_pair_without_a_name_or_a_file_is_no_command_line(cli: Cli, pairs: lis
 def test_an_input_is_given_once(cli: Cli) -> None:
     result = cli("invoke", f"{HERE}:greet", "--input", "name=a", "--input", "name=b")
     assert (result.exit_code, "given twice" in result.stderr) == (2, True)
-
-
-def test_a_process_of_its_own_does_the_same(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dagcelery.cli", "invoke", f"{HERE}:greet", "--node-name", "greeting"]
-    done = subprocess.run(
-        [*command, "-p", "name=Ada", "--output", f"return_value={tmp_path}/out"], cwd=TESTS, timeout=60, check=True
-    )
-    assert done.returncode == 0
-    assert (tmp_path / "out").read_text() == '"hello, Ada"'

@@ -12,7 +12,7 @@ import pytest
 
 from dagcelery import ReturnDeserializedOutputs, StoreSerializedOutputsInPath, Task, invoke
 from dagcelery.client import OutputFile, PartitionedOutput
-from dagcelery.errors import InvalidLocation, InvalidParameters, NodeFailed, SerializationError
+from dagcelery.errors import InvalidLocation, InvalidParameters, SerializationError
 from dagcelery.model import DAG, FromNodeOutput, FromParam, FromReturnValue
 
 from . import vocabulary as words
@@ -55,21 +55,6 @@ def test_a_fan_out_is_a_folder_with_a_file_for_each_item_and_their_names(tmp_pat
     assert len(found) == 3
 
 
-def test_an_output_that_is_declared_to_be_made_by_element_is_a_folder_too(tmp_path: Path) -> None:
-    invoke(words.declared, {"n": 2}, outputs=StoreSerializedOutputsInPath(tmp_path))
-    assert names(tmp_path) == [
-        *("doubled", "doubled/0", "doubled/1", "doubled/partitions.json"),
-        *("items", "items/0", "items/1", "items/partitions.json"),
-        "sum",
-    ]
-
-
-def test_a_fan_out_without_items_is_a_folder_with_no_names(tmp_path: Path) -> None:
-    invoke(words.declared, {"n": 0}, outputs=StoreSerializedOutputsInPath(tmp_path))
-    assert names(tmp_path / "doubled") == ["partitions.json"]
-    assert (tmp_path / "doubled" / "partitions.json").read_text() == "[]"
-
-
 def test_a_task_alone_writes_its_outputs(tmp_path: Path) -> None:
     task = words.declared.nodes["sums"]
     assert isinstance(task, Task)
@@ -95,12 +80,6 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidLocation, match="cannot be made"):
         invoke(words.greet, {"name": "Ada"}, outputs=StoreSerializedOutputsInPath(tmp_path / "file" / "x"))
-
-
-def test_a_run_that_fails_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NodeFailed):
-        invoke(words.study, {"n": "three"}, outputs=StoreSerializedOutputsInPath(tmp_path))
-    assert names(tmp_path) == []
 
 
 class Picky:

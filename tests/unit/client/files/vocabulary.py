@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 from dagcelery import (
     DAG,
@@ -77,16 +77,6 @@ def greeting(name: str) -> str:
 @dag
 def greet(name: str) -> str:
     return greeting(name)
-
-
-@dag
-def failing(n: int) -> Any:
-    return {"sum": total(numbers(n)), "set": unwritable(n)}
-
-
-@task(serializer=AsPickle())
-def unwritable(n: int) -> Annotated[Any, AsPickle()]:
-    return open  # any function can be pickled
 
 
 def made(n: int) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -122,17 +122,6 @@ def test_a_promise_has_a_repr_to_print_and_a_hash(capsys: pytest.CaptureFixture[
 
     assert looking.invoke(2) == [4, 4]
     assert capsys.readouterr().out == "<the promise of 'double'>\n"
-
-
-def test_a_generator_that_the_task_itself_runs_out_of_is_plain_python() -> None:
-    @task(dynamic=True)
-    def counting(n: int) -> list[int]:
-        def numbers() -> Iterator[int]:
-            yield from range(n)
-
-        return [double(x) for x in numbers()]
-
-    assert counting.invoke(2) == [0, 2]
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
-from dagcelery import Workflow, build, errors, invoke, register_definition, task
+from dagcelery import Workflow, errors, register_definition, task
 
 from .vocabulary import Greeter, Statuses, Tree, greeter
 
@@ -16,19 +15,9 @@ def test_the_example_that_workflows_come_from() -> None:
     assert Statuses().invoke() == Counter({0: 2, 1: 2})
 
 
-def test_called_outside_of_a_run_it_is_plain_python() -> None:
-    assert Statuses()() == Counter({0: 2, 1: 2})
-    assert Statuses().perform_work(7) == 3
-
-
 def test_the_constructors_state_travels() -> None:
     assert Tree(2).invoke(2) == ["root.0.0", "root.0.1", "root.1.0", "root.1.1"]
     assert Tree(3).invoke(depth=1) == ["root.0", "root.1", "root.2"]
-
-
-def test_it_can_be_given_wherever_a_dag_can() -> None:
-    assert invoke(Tree(1), {"depth": 1}) == ["root.0"]
-    assert build(Tree(1)).name == f"{Tree.__module__}:Tree"
 
 
 def test_what_a_node_changes_in_its_object_nobody_else_sees() -> None:
@@ -96,36 +85,3 @@ def test_a_workflow_without_an_entrypoint_is_refused_when_it_is_run() -> None:
 def test_arguments_are_checked_against_the_entrypoint() -> None:
     with pytest.raises(errors.InvalidParameters, match="none is called 'dept'"):
         Tree(1).invoke(dept=1)
-
-
-def test_an_async_entrypoint_is_awaited() -> None:
-    class Waiting(Workflow):
-        @task
-        async def entrypoint(self, x: int) -> Any:
-            return [await self.more(x), await self.more(x + 1)]
-
-        @task
-        async def more(self, x: int) -> int:
-            return x + 1
-
-    assert Waiting().invoke(1) == [2, 3]
-
-
-def test_a_workflow_that_is_run_in_a_running_task_is_a_run_of_its_own() -> None:
-    @task
-    def increased(x: int) -> int:
-        return x + 1
-
-    @task
-    def doubled(x: int) -> int:
-        return 2 * increased(x)
-
-    class Inner(Workflow):
-        def entrypoint(self, x: int) -> int:
-            return doubled(x)
-
-    @task(dynamic=True)
-    def outer(x: int) -> int:
-        return increased(Inner().invoke(x))
-
-    assert outer.invoke(1) == 5

@@ -79,11 +79,3 @@ def test_so_may_be_a_global_that_a_body_reads() -> None:
         return [same(len(DEEP)), same(len(ITSELF)), same(x)]
 
     assert reading.invoke(3) == [1, 1, 3]
-
-
-def test_long_integers_are_told_apart_for_each_element() -> None:
-    @dag(serializer=PICKLED)
-    def mapped(xs: list[int]) -> list[Any]:
-        return [same([x, 10**5000]) for x in xs]
-
-    assert mapped.invoke([1, 2]) == [[1, 10**5000], [2, 10**5000]]

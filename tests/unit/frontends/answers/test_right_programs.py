@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import sys
 from collections import defaultdict
@@ -75,38 +74,12 @@ def what_a_loop_that_was_left_found(n: Any) -> Any:
 
 
 @right
-def what_a_round_that_was_cut_short_found(n: Any) -> Any:
-    for k in [0, 1]:
-        if k == 1:
-            found = None
-            continue
-        found = double(n)
-    return echo(0) if found is None else found
-
-
-@right
-def what_comes_late_through_a_chain_of_names(n: Any) -> Any:
-    one = two = three = four = double(n)
-    for _ in range(4):
-        four, three, two, one = three, two, one, None
-    return echo("none" if four is None else "some")
-
-
-@right
 def a_loop_without_an_end(n: Any) -> Any:
     found = None
     while True:
         if found is not None:
             return found
         found = double(n)
-
-
-@right
-def what_follows_a_starred_argument(n: Any) -> Any:
-    def given(a: Any, b: Any = None, c: Any = None) -> Any:
-        return add(a, c) if b is None else add(b, c)
-
-    return given(*[1, None], n)
 
 
 @right
@@ -117,15 +90,6 @@ def a_name_in_a_handler(n: Any) -> Any:
         found = SETTINGS["nothing"]
     except KeyError:
         return echo("none" if found is None else "some")
-
-
-@right
-def a_name_after_an_error_that_is_suppressed(n: Any) -> Any:
-    found = None
-    with contextlib.suppress(KeyError):
-        echo(SETTINGS["nothing"])
-        found = double(n)
-    return echo("none" if found is None else "some")
 
 
 @right
@@ -149,22 +113,6 @@ def a_list_that_another_function_changes(n: Any) -> Any:
 
     more()
     put_none(values)
-    return [each for each in values if each is not None]
-
-
-@right
-def a_list_with_two_names(n: Any) -> Any:
-    values: list[Any] = [double(n)]
-    others = values
-    others.append(None)
-    return [each for each in values if each is not None]
-
-
-@right
-def a_list_within_a_list(n: Any) -> Any:
-    values: list[Any] = [double(n)]
-    for each in [[values], [values]]:
-        each[0].append(None)
     return [each for each in values if each is not None]
 
 
@@ -218,15 +166,6 @@ def outputs_kept_by_plain_keys(n: Any) -> Any:
             known[name] = add(n, at)
         groups[name].append(known.get(name))
     return [known, groups["a"], "none" if known.get("c") is None else "some"]
-
-
-@right
-def outputs_that_are_remembered(n: Any) -> Any:
-    @functools.cache
-    def made(k: int) -> Any:
-        return add(n, k)
-
-    return [made(1), made(1), made(2)]
 
 
 @right

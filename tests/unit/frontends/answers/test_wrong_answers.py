@@ -13,7 +13,7 @@ from celery import Celery
 from dagcelery import AsJSON, RunState, build, dag, invoke, task
 from dagcelery.errors import CyclicDependency, InvalidDag, NodeFailed
 from dagcelery.model import DAG, FromNodeOutput, FromReturnValue, Task
-from dagcelery.payload.functions import code_hash
+from dagcelery.payload.fingerprints import code_hash
 
 from .vocabulary import add, count, double, echo, numbers, total, triple
 

@@ -18,7 +18,7 @@ from dagcelery.frontends.yaml.document import parse
 from .conftest import NAMED, PLACED
 
 patient = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from dagcelery import invoke, submit
+from dagcelery import invoke
 from dagcelery.frontends.yaml import ConfiguredWorkflow, load
-from dagcelery.local import cluster
 from dagcelery.model import DAG, Task
 
 from .conftest import NAMED, PLACED
@@ -90,13 +89,6 @@ def test_a_file_holds_several_workflows_in_order() -> None:
     config = as_dict()
     config["workflows"].append(config["workflows"][0] | {"name": "v"})
     assert [workflow.name for workflow in load(config)] == ["w", "v"]
-
-
-@pytest.mark.usefixtures("project")
-def test_two_workflows_on_workers_find_modules_by_name_and_by_file() -> None:
-    workflow = only(NAMED)
-    with cluster(workers=1):
-        assert submit(workflow).result(timeout=60) == {"c": {"x4": 7, "x5": 12}}
 
 
 @pytest.mark.usefixtures("project")

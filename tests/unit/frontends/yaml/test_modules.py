@@ -126,7 +126,6 @@ def test_a_module_that_failed_is_tried_again(project: Path) -> None:
 @pytest.mark.usefixtures("project")
 def test_without_pyyaml_a_file_cannot_be_read_and_a_dict_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "dagcelery.frontends.yaml.document", raising=False)
     Path("config.yml").write_text(NAMED)
     with pytest.raises(NotConfigured, match=r"needs PyYAML.*pip install 'dagcelery\[yaml\]'"):
         load("config.yml")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dagcelery import AsCSV
 from dagcelery.errors import DeserializationError, InvalidDag, SerializationError
 from dagcelery.payload.codecs import codec_for
+from dagcelery.payload.formats import is_same
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.refusals import is_same
 
 from .files import broken, carried, damaged, patient, peak_of_writing, read, read_or_refuse, written
 

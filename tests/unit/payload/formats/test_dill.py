@@ -5,25 +5,16 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dagcelery import AsDill
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.codecs import codec_for
 
-from .files import carried, patient, peak_of_writing, written
+from .files import carried, peak_of_writing, written
 
 pytest.importorskip("dill", reason="pip install 'dagcelery[dill]'")
-
-
-@given(st.recursive(st.integers() | st.text() | st.binary(), lambda inner: st.lists(inner) | st.tuples(inner)))
-@patient
-def test_what_goes_in_comes_out(value: Any) -> None:
-    assert carried(AsDill(), value) == value
 
 
 def test_classes_and_functions_of_scripts_travel() -> None:

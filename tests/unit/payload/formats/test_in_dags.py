@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from dagcelery import AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet, Serialize, dag, invoke, submit, task
+from dagcelery import AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet, dag, invoke, submit, task
 from dagcelery.errors import NodeFailed, SerializationError
 from dagcelery.local import Cluster
 from unit.engine.worlds import World
@@ -61,35 +61,6 @@ def test_workers_hand_tables_on(cluster: Cluster) -> None:
     whole = [{"n": 2 * k, "name": f"row {k}"} for k in range(5)]
     for run in runs:
         assert run.result(timeout=30) == {"whole": whole, "count": 5, "counts": [0, 1, 5]}
-
-
-def test_each_key_has_a_serializer_of_its_own() -> None:
-    @task(serializer=Serialize(table=AsParquet(), blob=AsMessagePack(), names=AsCSV(header=False)))
-    def made(n: int) -> Row:
-        return {"table": rows_of(n), "blob": {1: b"\xff"}, "names": [["a"], ["b"]], "n": n}
-
-    @task
-    def shown(table: Any, blob: Any, names: Any, n: int) -> str:
-        return repr((table, blob, names, n))
-
-    @dag
-    def keyed(n: int) -> str:
-        found = made(n)
-        return shown(found["table"], found["blob"], found["names"], found["n"])
-
-    assert invoke(keyed, {"n": 1}) == repr((rows_of(1), {1: b"\xff"}, [["a"], ["b"]], 1))
-
-
-def test_a_whole_dag_may_use_message_pack_for_all_it_hands_on() -> None:
-    @task
-    def keyed(x: bytes) -> dict[int, bytes]:
-        return {n: x * n for n in range(3)}
-
-    @dag(serializer=AsMessagePack())
-    def packed(xs: list[bytes]) -> list[dict[int, bytes]]:
-        return [keyed(x) for x in xs]
-
-    assert invoke(packed, {"xs": [b"\x00", b"\xff"]}) == [{n: x * n for n in range(3)} for x in (b"\x00", b"\xff")]
 
 
 def test_frames_travel_as_their_annotations_say() -> None:

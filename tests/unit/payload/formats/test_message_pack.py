@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dagcelery import AsMessagePack
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.codecs import codec_for
+from dagcelery.payload.formats import is_same
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.refusals import is_same
 
 from .files import broken, carried, damaged, patient, peak_of_writing, read, read_or_refuse, written
 
@@ -51,8 +51,8 @@ def test_what_goes_in_comes_out(value: Any) -> None:
     assert is_same(value, carried(plain, value))
 
 
-@given(st.lists(values))
-@patient
+@given(st.lists(values, max_size=8))
+@settings(patient, max_examples=50)
 def test_many_values_travel_together(many: list[Any]) -> None:
     codec = codec_for(plain)
     assert is_same(many, codec.load_many(codec.dump_many(many), len(many)))

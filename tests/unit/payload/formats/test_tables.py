@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dagcelery import AsArrow, AsParquet
 from dagcelery.errors import DeserializationError, PayloadTooLarge, SerializationError
 from dagcelery.payload.codecs import codec_for
+from dagcelery.payload.formats import is_same
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.refusals import is_same
 
 from .files import broken, carried, damaged, patient, peak_of_writing, read, read_or_refuse, written
 
@@ -193,7 +193,7 @@ def test_every_file_that_ends_early_is_refused(serializer: Any) -> None:
 
 
 # -- size -----------------------------------------------------------------------------------------
-@both
+@plain
 def test_a_large_value_is_written_bit_by_bit(serializer: Any) -> None:
     rows = LazyList(60_000, lambda lo, hi: ({"n": n, "text": f"{n:08d}" * 30} for n in range(lo, hi)))
     pool = pyarrow.default_memory_pool()

@@ -1,19 +1,52 @@
-"""Clusters that serve one test after the other: started once, repaired and emptied after each."""
+"""What the plug-in's fixtures lend to tests: a client that runs all in this process, and clusters that tests share.
+
+An eager client's runs are over when `submit` returns: they run here, on a store in memory. A cluster serves one test
+after the other: it is started once, repaired and emptied after each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-import redis
+from typing import TYPE_CHECKING, Any
 
 from dagcelery.client import Client, Run, set_default
 from dagcelery.errors import RunNotFound
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
+from dagcelery.settings import Settings
+from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.keys import ACTIVE, WORKERS
-from dagcelery.testing import faults
+
+if TYPE_CHECKING:
+    from dagcelery.testing import faults
+    from dagcelery.worker.app import AppContext
+
+
+class EagerClient(Client):
+    """A client on an app of its own that is always eager; Celery is imported when something is submitted."""
+
+    @property
+    def app_context(self) -> AppContext:
+        """Our tasks on the app."""
+        app_context = super().app_context
+        app_context.app.conf.task_always_eager = True
+        return app_context
+
+
+def eager_client() -> EagerClient:
+    """A client with this process's settings, but for the addresses: nothing is sent or remembered anywhere."""
+    return EagerClient(Settings.from_environment(broker_url="memory://", store_url=""))
+
+
+@contextmanager
+def in_process() -> Iterator[EagerClient]:
+    """Make an eager client the default one while a block runs, which finds no results that tasks had kept before."""
+    OF_THIS_PROCESS.clear()
+    client = eager_client()
+    with default_client(client):
+        yield client
+
 
 PROCESSES = 2
 """How many processes a cluster has, and how many workers a faulty cluster, by default."""
@@ -79,6 +112,8 @@ def shared_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[SharedC
 @contextmanager
 def shared_faulty_cluster(workers: int = PROCESSES, **options: Any) -> Iterator[SharedFaultyCluster]:
     """Start a faulty cluster for many tests; the arguments are those of `faults.faulty_cluster`."""
+    from dagcelery.testing import faults  # late, like redis below: an eager client needs neither
+
     before = _default()
     with faults.faulty_cluster(workers, **options) as faulty:
         set_default(before)
@@ -94,6 +129,8 @@ def _default() -> Client | None:
 
 def forget(local: Cluster) -> None:
     """End what runs on a cluster, with the processes that work on it, and empty its server."""
+    import redis
+
     with redis.Redis.from_url(local.store_url, decode_responses=True) as server:
         for run_id in server.zrange(ACTIVE, 0, -1):
             with suppress(RunNotFound):

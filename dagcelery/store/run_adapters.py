@@ -1,6 +1,7 @@
-"""What moves a run, over any server: every key of a run shares a hash tag, has a TTL, and is in the run's registry.
+"""One run over any server: what moves it, and what reads it; with the fleet they make a store.
 
-What is too large for one script is staged ahead, in portions, under names that are not read before the commit.
+Every key of a run shares a hash tag, has a TTL, and is in the run's registry. What is too large for one script is
+staged ahead, in portions, under names that are not read before the commit.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from itertools import chain, groupby, islice, starmap
 from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, garbage, wire
-from dagcelery.store.fleet import enroll, look
+from dagcelery.store.fleet import FleetAdapter, enroll, look
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
-from dagcelery.store.protocol import StoreServer
+from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
 from dagcelery.store.records import (
     CELL,
     CHUNK_BYTES,
@@ -28,16 +30,135 @@ from dagcelery.store.records import (
     Claim,
     ClaimRequest,
     Completed,
+    Counts,
+    Event,
     Lost,
     NewRun,
+    Outstanding,
+    Progress,
     ReadyStep,
     Response,
+    RunRecord,
+    Scope,
     Spot,
     Swept,
     TaskResult,
     scope_id,
 )
 from dagcelery.store.wire import FEW, STAGED
+
+_MOST_OUTSTANDING = 1_000
+_PORTION = 100
+
+
+class ReaderAdapter:
+    """The verbs of `protocol.RunReader`."""
+
+    def __init__(self, server: StoreServer) -> None:
+        self._server = server
+
+    def record(self, run_id: str) -> RunRecord | None:
+        return wire.record(run_id, self._server.client.hgetall(key(run_id)))
+
+    def plan(self, run_id: str) -> bytes | None:
+        return self._chunks(run_id, "plan") or None
+
+    def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
+        return wire.child_plans(self._server.client, [key(run_id, "g", body) for body in bodies])
+
+    def scope(self, run_id: str, scope: str) -> Scope | None:
+        if scope == ROOT:
+            return Scope(ROOT)
+        text = self._server.client.hget(key(run_id, "sc"), scope)
+        return wire.scope(scope, text) if text is not None else None
+
+    def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
+        values: list[bytes | None] = []
+        while len(values) < len(tokens):
+            request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
+            values += self._run("values", run_id, request)
+        return [self._unstaged(run_id, data) if data else None for data in values]
+
+    def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterator[Block]:
+        while lo < hi:
+            request = {"scope": scope, "token": token, "lo": lo, "hi": hi}
+            lo, pairs = self._run("blocks", run_id, request)
+            for block in wire.blocks(token, pairs):
+                yield replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block
+
+    def failures(self, run_id: str) -> Mapping[str, bytes]:
+        return {piece.decode(): data for piece, data in self._server.client.hgetall(key(run_id, "f")).items()}
+
+    def progress(self, run_id: str) -> Progress | None:
+        reads = self._server.client.pipeline(transaction=False).hgetall(key(run_id)).hgetall(key(run_id, "n"))
+        fields, numbers, claims = reads.hgetall(key(run_id, "c")).execute()
+        record = wire.record(run_id, fields)
+        if record is None:
+            return None
+        queues = json.loads(fields[b"queues"])
+        reads = self._server.client.pipeline(transaction=False)
+        for queue in queues:
+            reads.zcard(key(run_id, "r", queue))
+        ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
+        counts, scopes = wire.counters(numbers, claims)
+        return Progress(record, counts, scopes, ready)
+
+    def claimed(self, run_id: str, piece: str) -> str:
+        record = self._server.client.hget(key(run_id, "c"), piece)
+        return wire.claim_record(record).owner if record else ""
+
+    def messages(self, run_id: str) -> Sequence[str]:
+        records = self._server.client.hvals(key(run_id, "c"))
+        return sorted({wire.claim_record(record).message for record in records if record} - {""})
+
+    # -- what happens ------------------------------------------------------------------------------
+    def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
+        """The entry that `after` names is read along: if it is not there any more, others may have gone with it."""
+        stored = self._server.client.xrange(key(run_id, "e"), min=after or "-", count=limit + 1)
+        events = [wire.event(entry_id, fields) for entry_id, fields in stored]
+        if after and events and events[0].id == after:
+            return events[1:]
+        is_whole = not events or (events[0].kind == "created" and not after)
+        gap = [] if is_whole else [Event(after or "0-0", "missed", "", 0, -1, 0, 0.0, 0.0)]
+        return [*gap, *events][:limit]
+
+    def listening(self, run_id: str) -> AbstractContextManager[Listen]:
+        return self._server.listening(run_id)
+
+    def alistening(self, run_id: str) -> AbstractAsyncContextManager[AsyncListen]:
+        return self._server.alistening(run_id)
+
+    def outstanding(self, run_id: str) -> Outstanding:
+        asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
+        asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
+            key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
+        )
+        claims, failed, due = asked.execute()
+        return wire.outstanding(claims, failed, due)
+
+    def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
+        counts: dict[str, dict[int, Counts]] = {}
+        asking = [(scope, part) for scope, steps in scopes.items() for part in wire.portions(steps, _PORTION)]
+        for portion in wire.portions(asking, 10):
+            asked = self._server.client.pipeline(transaction=False)
+            for scope, steps in portion:
+                asked.hmget(key(run_id, "s", scope), "left", "closed", *wire.step_fields(steps))
+            for (scope, steps), (left, closed, *state) in zip(portion, asked.execute(), strict=True):
+                if left is not None:
+                    closing = {CLOSE: Counts(total=1, done=int(closed or 0))}
+                    counts.setdefault(scope, closing).update(wire.step_counts(steps, state))
+        return counts
+
+    def _unstaged(self, run_id: str, data: bytes) -> bytes:
+        return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data
+
+    def _chunks(self, run_id: str, name: str) -> bytes:
+        at = key(run_id, name)
+        count = self._server.client.hlen(at)
+        return b"".join(self._server.client.hget(at, str(number)) or b"" for number in range(count))
+
+    def _run(self, verb: str, run_id: str, request: Mapping[str, Any]) -> Any:
+        return self._server.run(verb, key(run_id), request)
 
 
 class MachineAdapter:
@@ -314,3 +435,8 @@ def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Cut bytes into numbered fields."""
     for number, at in enumerate(range(0, len(data), CHUNK_BYTES)):
         yield str(number), data[at : at + CHUNK_BYTES]
+
+
+def assemble(server: StoreServer, cache: ResultCache) -> Store:
+    """Return the store over a server, with a place for cached results."""
+    return Store(server, MachineAdapter(server), ReaderAdapter(server), FleetAdapter(server, cache))
