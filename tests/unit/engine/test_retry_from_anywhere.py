@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
+import pytest
 from contract.between import between
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from dagcelery.client.places import find_place
 from dagcelery.client.status import run_status
 from dagcelery.errors import InvalidParameters
 from dagcelery.local import Server
+from dagcelery.store import clearing
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
@@ -143,7 +145,7 @@ def dying(store: Store, choice: random.Random) -> Store:
     left = [3]
 
     def around(call: Callable[[], Any], verb: str, *_: Any) -> Any:
-        dies = verb == "clear" and left[0] > 0 and choice.random() < 0.1
+        dies = verb == "clear" and left[0] > 0 and choice.random() < 0.02
         left[0] -= dies
         if dies and choice.random() < 0.5:
             raise Died
@@ -168,6 +170,15 @@ def again(world: World, run_id: str, place: str, choice: random.Random) -> None:
         if is_begun and choice.random() < 0.5:
             with suppress(Died):
                 return lifecycle.resume(world.client, run_id, None, allow_code_change=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_portions() -> Iterator[None]:
+    """Scripts that do little each, so that one may die between any two steps."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clearing, "_PORTION", 1)
+        patched.setattr(clearing, "_STEPS_A_SCRIPT", 1)
+        yield
 
 
 def check(store: Store, seed: int) -> None:
