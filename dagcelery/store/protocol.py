@@ -130,10 +130,11 @@ class RunMachine(Protocol):
         once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive.
         """
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 
-        `deadline_seconds` is from now; None: as long as before, 0: none.
+        `deadline_seconds` is from now; None: as long as before, 0: none. Where an `epoch` is given, the run has to be
+        in that one: of several that found it failed, one resumes it.
         """
 
     def clear(self, run_id: str, steps: Sequence[int]) -> bool:

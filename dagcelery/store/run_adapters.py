@@ -305,8 +305,8 @@ class MachineAdapter:
         poisoned = sorted({(queue, step) for queue, step in answer.get("poisoned") or ()})
         return Swept(answer["run"], released, wake_ups, poisoned, answer.get("held") or "", lasted)
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
-        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
         look(self._server, {"run": run_id, "delay": 60})
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
