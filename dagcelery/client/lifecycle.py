@@ -336,7 +336,8 @@ def cancel(control: RunControl, run_id: str, reason: str, *, terminate: bool) ->
     if reply.run == "gone":
         raise RunNotFound(run_id)
     if reply.run == "cancelled":
-        control.sender.revoke(working, terminate=terminate)
+        with control.leaving_to_sweeps(run_id):
+            control.sender.revoke(working, terminate=terminate)
         control.ended(run_id, reply.opened, reply.run, reply.lasted)
     return reply.run
 

@@ -12,6 +12,7 @@ from dagcelery.store.protocol import Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
+_HEARD_SECONDS = 86400
 _LISTED_RUNS = 100_000
 _YOUNG_SECONDS = 3600.0
 
@@ -71,8 +72,8 @@ class FleetAdapter:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
-        self._server.client.hset(WORKERS, worker_id, json.dumps(word))
-        self._server.client.expire(WORKERS, 86400)
+        request = {"worker": worker_id, "word": json.dumps(word), "ttl": _HEARD_SECONDS}
+        self._server.run("heartbeat", WORKERS, request)
 
     def retire(self, worker_id: str) -> None:
         self._server.client.hdel(WORKERS, worker_id)

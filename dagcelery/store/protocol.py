@@ -61,7 +61,7 @@ class StoreServer(Protocol):
     is_in_process: bool
     """Whether what it holds ends with the store."""
     client: Any
-    """Commands, as redis-py spells them; they raise StoreRefused and StoreUnavailable, as `run` does."""
+    """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""

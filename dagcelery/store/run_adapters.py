@@ -346,9 +346,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on the run does not exist, and those that wait for it are told.
-        first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
-        first.expire(waited, 60).execute()
+        self._run("delete", run_id, {})
         for names in self._registered(run_id):
             client.unlink(*names)
         client.unlink(registry, waited)

@@ -11,7 +11,7 @@ _PARTS = {
     **dict.fromkeys(
         ("claim", "delegate", "release", "resume", "clear", "sweep", "block", "unblock"), ("prelude", "claims")
     ),
-    **dict.fromkeys(("look", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 

@@ -39,6 +39,10 @@ local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held'
 local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
 local broken, poisoned, held, hook, generation = run[4], run[5], run[6], run[7], run[8]
 
+-- A full server refuses the first write of a script if it takes room, and none after one that does not. So what makes
+-- room begins with a removal, and is never refused; what takes room begins with a write that does, and waits.
+local function begin_with_removal() call('HDEL', R, '') end
+
 local function is_active() return state == 'running' or state == 'pending' end
 
 local function keep(name) -- called after a write: a key that is new, or was emptied and made again, gets its TTL
