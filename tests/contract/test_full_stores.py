@@ -11,7 +11,7 @@ from dagcelery.errors import StoreFull
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, chain, elements, hooked, new_run, state_after, step
+from .moves import Worker, begun, body, chain, hooked, new_run, state_after, step
 
 KEEPING_OUTPUTS = [body([0], step(s=[1]), step(1, needs=["0.0"]))]
 KEEPING_OUTPUTS[0]["start"]["kp"] = True
@@ -45,7 +45,7 @@ def test_what_takes_room_is_refused_as_a_whole_and_done_when_there_is_some(
         lambda: redis_store.machine.resume(run_id),
         lambda: redis_store.machine.reserve("orders", run_id, 60),
     ):
-        with pytest.raises(StoreFull, match="is full: .*; delete runs that are over"):
+        with pytest.raises(StoreFull, match=r"is full: .*; delete runs that are over"):
             refused()
     assert everything(raw) == before
     fill(0)
