@@ -75,7 +75,10 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
-_REFUSALS_A_SECOND = 20
+_PAUSE_SECONDS = 0.03
+"""A process that has refused a message leaves others the time to be first at it when it comes again."""
+
+_REFUSALS_A_SECOND = 10
 
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
@@ -370,6 +373,7 @@ class Engine(RunControl):
         others = other_consumers(self.store.fleet, queue, self._worker_id, self.settings.dead_seconds)
         why = words(error) if error is not None else ""
         if self.store.machine.refuse(run_id, queue, self.owner, others if self._may_send() else (), why, claim):
+            time.sleep(_PAUSE_SECONDS)
             with losing_messages(run_id):
                 self.sender.wake_up(run_id, queue, 1)
 
