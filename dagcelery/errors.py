@@ -36,6 +36,7 @@
     │   └── PayloadTooLarge
     ├── StoreUnavailable
     │   └── StoreRefused
+    │       └── StoreFull
     ├── SpillUnavailable
     ├── BrokerUnavailable
     ├── NotSent
@@ -267,6 +268,9 @@ class NotStarted(_OfFacts):
         return "", f"it was not started within {self.seconds:g} s, because {reason}", remedy
 
 
+_START_AGAIN = "to execute a node again, name it: retry_from('read[3]'), or dagcelery resume --from 'read[3]'"
+
+
 @_record
 class NotResumable(_OfFacts):
     """A run cannot be resumed in the state that it is in."""
@@ -277,7 +281,7 @@ class NotResumable(_OfFacts):
     def _parts(self) -> tuple[str, str, str]:
         culprit = f"run {self.run_id} is {self.state}"
         if self.state == "done":
-            return culprit, "there is nothing to resume", "name a node to start again from: retry_from(...)"
+            return culprit, "there is nothing to resume", _START_AGAIN
         return culprit, "it continues by itself", "cancel it first, or wait until it ends"
 
 
@@ -477,14 +481,25 @@ class StoreUnavailable(_OfFacts):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store refuses a command: it is full, read-only, or does not let this user in. Nothing was written."""
+    """The store refuses a command: it is read-only, or does not let this user in. Nothing was written."""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"the store {_at(self.url)}refuses a command",
             self.reason,
-            "give it memory (maxmemory), name its primary, or check the user and password in DAGCELERY_STORE_URL, and "
-            "the user's rights (worker_config/redis.conf lists them)",
+            "name its primary, or check the user and password in DAGCELERY_STORE_URL, and the user's rights "
+            "(worker_config/redis.conf lists them)",
+        )
+
+
+class StoreFull(StoreRefused):
+    """The store has no memory left for what a command would write. Nothing was written; what makes room goes on."""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"the store {_at(self.url)}is full",
+            self.reason,
+            "delete runs that are over, lower DAGCELERY_RESULT_TTL_SECONDS, or give it more memory (maxmemory)",
         )
 
 

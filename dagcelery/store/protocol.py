@@ -36,6 +36,7 @@ from dagcelery.store.records import (
     Response,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     TaskResult,
 )
@@ -61,7 +62,7 @@ class StoreServer(Protocol):
     is_in_process: bool
     """Whether what it holds ends with the store."""
     client: Any
-    """Commands, as redis-py spells them; they raise StoreRefused and StoreUnavailable, as `run` does."""
+    """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
@@ -152,14 +153,16 @@ class RunMachine(Protocol):
         workers that may do this have come since; for `is_fresh`, where there is one.
         """
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 
-        `deadline_seconds` is from now; None: as long as before, 0: none.
+        `deadline_seconds` is from now; None: as long as before, 0: none. Where an `epoch` is given, the run has to be
+        in that one: of several that found it failed, one resumes it.
         """
 
-    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
-        """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed.
+    def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
+        """Make places of a run that is over, and all that depends on them, as if never executed: whole steps where
+        `lo` is -1, else those items of a fan-out, in any scope. What is not there is passed over.
 
         The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
         or by `resume`. Meanwhile nothing commits. False if the run is not over.

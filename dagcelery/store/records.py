@@ -347,6 +347,11 @@ class RunRecord:
         """Whether the run has ended."""
         return self.state in TERMINAL
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the run has ended without a result: it failed, was cancelled or timed out."""
+        return self.is_over and self.state != "done"
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:

@@ -15,7 +15,7 @@ from itertools import chain, groupby, islice, starmap
 from typing import Any
 
 from dagcelery.errors import RunNotFound
-from dagcelery.store import clearing, wire
+from dagcelery.store import clearing, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enroll, look
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
@@ -40,6 +40,7 @@ from dagcelery.store.records import (
     Response,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     TaskResult,
     scope_id,
@@ -324,8 +325,8 @@ class MachineAdapter:
         poisoned = sorted({(queue, step) for queue, step in answer.get("poisoned") or ()})
         return Swept(answer["run"], released, wake_ups, poisoned, answer.get("held") or "", lasted)
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
-        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
         look(self._server, {"run": run_id, "delay": 60})
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
@@ -338,11 +339,11 @@ class MachineAdapter:
         look(self._server, {"run": run_id, "delay": 0})
         return bool(answer.get("resumed"))
 
-    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
-        return clearing.clear(self._server, run_id, steps)
+    def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
+        return clearing.clear(self._server, run_id, places)
 
     def collect_garbage(self, run_id: str) -> None:
-        clearing.collect_garbage(self._server, run_id)
+        garbage.collect_garbage(self._server, run_id)
 
     def end(self, run_id: str, state: str, reason: str) -> Response:
         return self._call("end", run_id, {"final": state, "reason": reason})
@@ -365,9 +366,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on the run does not exist, and those that wait for it are told.
-        first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
-        first.expire(waited, 60).execute()
+        self._run("delete", run_id, {})
         for names in self._registered(run_id):
             client.unlink(*names)
         client.unlink(registry, waited)

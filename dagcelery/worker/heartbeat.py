@@ -89,14 +89,16 @@ def look_after(app_context: AppContext, run_id: str, lost: Lost, *, is_fresh: bo
     settings, sender = app_context.settings, app_context.sender
     machine = app_context.store.machine
     swept = machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths, is_fresh=is_fresh)
-    for queue in swept.wake_ups:
-        sender.wake_up(run_id, queue, 1)
-    for queue, step in swept.poisoned:
-        app_context.engine.fail_poisoned(run_id, queue, step)
+    engine = app_context.engine
     if swept.run in TERMINAL:
-        app_context.engine.ended(run_id, (), swept.run, swept.lasted)
-    if swept.held == "limit":
-        app_context.engine.try_start(run_id)
+        engine.ended(run_id, (), swept.run, swept.lasted)
+    with engine.leaving_to_sweeps(run_id):
+        for queue in swept.wake_ups:
+            sender.wake_up(run_id, queue, 1)
+        for queue, step in swept.poisoned:
+            engine.fail_poisoned(run_id, queue, step)
+        if swept.held == "limit":
+            engine.try_start(run_id)
     if swept.released:
         about = {"action": "swept", "run": run_id, "released": swept.released}
         pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"

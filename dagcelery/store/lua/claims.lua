@@ -59,10 +59,11 @@ local function take_range(scope, body, step, want)
   local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
   local items, claimed, before = tonumber(counts[1]), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
   local attempt = math.max(tonumber(attempts), before) + 1
-  if attempt > before + 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
+  if attempt > 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
+  call('HINCRBY', s, step .. ':c', math.min(size, hi - lo)) -- first: a full server refuses it, and with it the claim
   if hi - lo > size then
     call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
     hi = lo + size
@@ -70,7 +71,6 @@ local function take_range(scope, body, step, want)
     call('LPOP', q)
     if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
   end
-  call('HINCRBY', s, step .. ':c', hi - lo)
   return lo, hi, attempt, items
 end
 
@@ -123,8 +123,8 @@ local function claim_next(want)
   if e.x and e.x ~= '' then
     lo, hi, attempt, items = take_range(scope, p.body, step, want)
   else
+    attempt = call('HINCRBY', s, step .. ':t', 1) -- first, as above
     call('ZREM', key('r', want.queue), member)
-    attempt = call('HINCRBY', s, step .. ':t', 1)
   end
   local piece = piece_name(scope, step, lo)
   write_claim(piece, p.body, hi, attempt, want.owner, want.message)
