@@ -292,9 +292,8 @@ class Blockers:
     """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
 
     `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`; `refusals` are
-    the other ones that lack something. `limits` has
-    max_concurrent and the number of running pieces where a node is blocked by it, `due` when an attempt is due, and
-    `attempts` the max_attempts of a node.
+    the other ones that lack something. `limits` has max_concurrent and the number of running pieces where a node is
+    blocked by it, `due` when an attempt is due, and `attempts` the max_attempts of a node.
     """
 
     whole: Mapping[Place, Sequence[Place]]
@@ -342,12 +341,9 @@ def reason(place: Place, nodes: Mapping[Place, NodeStatus], blockers: Blockers) 
     return _of_queue(place, node.queue, blockers)
 
 
-_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
-
-
 def _of_queue(place: Place, queue: str, blockers: Blockers) -> str:
     unfit = _unfit(place, queue, blockers)
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
+    refusing = _refusing(place, queue, blockers)
     slots = blockers.slots.get(queue, 0) - sum(count for count, _ in refusing.values())
     if slots <= 0 and not unfit:
         return f"no worker listens to queue {queue}"
@@ -366,11 +362,21 @@ def _unfit(place: Place, queue: str, blockers: Blockers) -> list[tuple[int, str]
     """Return how many workers of a queue cannot do what is at a place, by what they lack."""
     strangers = blockers.strangers.get(queue, ())
     unfit = [(len(strangers), of_other_keys(strangers, blockers.key, "this run"))] if strangers else []
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
-    for why, count in Counter(why for _, why in refusing.values()).items():
-        verb, _, rest = why.partition(" ")
-        unfit.append((count, f"{verb if count == 1 else _PLURALS.get(verb, verb)} {rest}"))
-    return unfit
+    whys = Counter(why for _, why in _refusing(place, queue, blockers).values())
+    return unfit + [(count, lacking(why, count)) for why, count in whys.items()]
+
+
+def _refusing(place: Place, queue: str, blockers: Blockers) -> Mapping[str, tuple[int, str]]:
+    return {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
+
+
+_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
+
+
+def lacking(why: str, workers: int) -> str:
+    """Return what so many workers lack: a worker says it of itself."""
+    verb, _, rest = why.partition(" ")
+    return f"{verb if workers == 1 else _PLURALS.get(verb, verb)} {rest}"
 
 
 def holds(worker: Worker, key: str) -> bool:

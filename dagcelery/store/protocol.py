@@ -36,6 +36,7 @@ from dagcelery.store.records import (
     Response,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     TaskResult,
 )
@@ -149,7 +150,7 @@ class RunMachine(Protocol):
         A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
         once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive. Each
         queue is named again after a time that doubles from `wait_seconds` up to ten minutes, and begins anew where all
-        workers that may do this have come since, or for `is_fresh`.
+        workers that may do this have come since; for `is_fresh`, where there is one.
         """
 
     def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
@@ -159,8 +160,9 @@ class RunMachine(Protocol):
         in that one: of several that found it failed, one resumes it.
         """
 
-    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
-        """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed.
+    def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
+        """Make places of a run that is over, and all that depends on them, as if never executed: whole steps where
+        `lo` is -1, else those items of a fan-out, in any scope. What is not there is passed over.
 
         The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
         or by `resume`. Meanwhile nothing commits. False if the run is not over.
@@ -272,7 +274,7 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by their ids, as of their last heartbeat: {"queues", "slots", "messages", "keys", "at", "age"}.
+        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "at", "age"}.
 
         "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
         """

@@ -463,7 +463,7 @@ class Lost:
     those that went in good order. Where `alive` names all workers that live, with when they last said so and the
     messages that they work on, a claim of another worker or another message is given back if it is older than that.
     `limited`: it was a time limit that killed the dead. `since` says of those that live since when they consume which
-    queue.
+    queue, `free` how many of their processes have nothing to do.
     """
 
     dead: Collection[str] = ()
@@ -471,3 +471,4 @@ class Lost:
     alive: Mapping[str, tuple[float, Collection[str] | None]] | None = None
     limited: bool = False
     since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    free: Mapping[str, int] = field(default_factory=dict)

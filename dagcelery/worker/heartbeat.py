@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -148,12 +148,21 @@ def _lost(app_context: AppContext, left: Sequence[str] = ()) -> Lost:
     alive = {
         worker_id: (word["at"], word.get("messages")) for worker_id, word in workers.items() if worker_id not in dead
     }
-    return Lost(dead, left, alive, since={worker_id: workers[worker_id].get("since", {}) for worker_id in alive})
+    since = {worker_id: workers[worker_id].get("since", {}) for worker_id in alive}
+    free = {
+        worker_id: max(0, workers[worker_id]["slots"] - len(messages))
+        for worker_id, (_, messages) in alive.items()
+        if messages is not None
+    }
+    return Lost(dead, left, alive, since=since, free=free)
 
 
 def _sweep(app_context: AppContext, runs: Sequence[str], lost: Lost, looked: Looked, *, is_fresh: bool = False) -> None:
-    """Sweep runs; one that cannot be swept stops no other."""
+    """Sweep runs; one that cannot be swept stops no other. Free processes are named as long as each gets a message."""
+    free = sum(lost.free.values())
     for run_id in runs:
+        if looked.wake_ups >= free:
+            lost = replace(lost, free={})
         try:
             swept = look_after(app_context, run_id, lost, is_fresh=is_fresh)
         except StoreUnavailable:

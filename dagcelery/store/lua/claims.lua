@@ -59,7 +59,7 @@ local function take_range(scope, body, step, want)
   local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
   local items, claimed, before = tonumber(counts[1]), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
   local attempt = math.max(tonumber(attempts), before) + 1
-  if attempt > before + 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
+  if attempt > 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
@@ -83,7 +83,9 @@ local function is_refused(worker, member) -- said this worker within the last mi
   local scope, step = parse(member)
   local said = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
   if not said or now - tonumber(string.match(said, '^[^|]*')) > 60 then return false end
-  return not (poisoned and call('HEXISTS', key('z'), member) == 1) -- to let it fail nothing is needed
+  if not poisoned then return true end
+  local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
+  return not why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) -- to let it fail nothing is needed
 end
 
 local is_left = false -- the wanting worker left something ready to others
@@ -93,15 +95,19 @@ local function may_take(want, member)
   return false
 end
 
+local function first_member(want, r, from, to)
+  for _, member in ipairs(call('ZRANGE', r, from, to)) do
+    if member ~= '' and may_take(want, member) then return member end
+  end
+end
+
 local function next_member(want)
   local r = key('r', want.queue)
   if not is_active() then
     return hook == want.queue and call('ZSCORE', r, '0/-3') and may_take(want, '0/-3') and '0/-3'
   end
   if want.focus and call('ZSCORE', r, want.focus) and may_take(want, want.focus) then return want.focus end
-  for _, member in ipairs(not want.only and call('ZRANGE', r, 0, refused and 499 or 0) or {}) do
-    if member ~= '' and may_take(want, member) then return member end
-  end
+  return not want.only and (first_member(want, r, 0, 0) or refused and first_member(want, r, 1, 499)) or nil
 end
 
 local function claim_next(want)

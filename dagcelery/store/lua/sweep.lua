@@ -1,6 +1,7 @@
 -- Give back what dead workers had claimed, and name the queues whose ready work deserves a wake-up: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes: it begins anew when all workers that may do this have come since the
--- last one, and does not double while workers that may not take the messages. Costs what is outstanding, not what the run is made of. A range comes
+-- last one, does not double while workers that may not take the messages, and is not waited for if another one is free.
+-- Costs what is outstanding, not what the run is made of. A range comes
 -- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
 -- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for
 -- its time becomes ready. A run is abandoned, and ends as timed out while its keys are still there, if for as long as its
@@ -8,8 +9,8 @@
 -- queue of its ready work. A full server takes all of it. A sweeper that dies before this call has changed nothing; of one that dies after
 -- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
 -- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
--- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}]} if claims of others, or of other messages, count as lost when
--- they are old, limited (a time limit killed the dead), fresh (every back-off begins anew), deaths, returns, seed (of random numbers).
+-- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}, free processes]} if claims of others, or of other messages, count as lost when
+-- they are old, limited (a time limit killed the dead), fresh (back-offs begin anew where a worker lives that may do this), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
@@ -134,13 +135,15 @@ local function read_refusals()
   if call('EXISTS', key('no')) == 0 then call('HDEL', R, 'refused') end
 end
 
-local function served_since(queue) -- when the first came of its live workers that have refused nothing; nil: there is none
-  local first
+local function served_since(queue) -- when the first came of its live workers that have refused nothing, or nil; is one free?
+  local first, is_free
   for worker, sign in pairs(req.alive or {}) do
     local since = sign[3] and sign[3][queue]
-    if since and not refusing[worker] and (not first or since < first) then first = since end
+    if since and not refusing[worker] then
+      first, is_free = math.min(first or since, since), is_free or sign[4] > 0
+    end
   end
-  return first
+  return first, is_free
 end
 
 local function unserved() -- the queues of ready work, without workers; false where something will happen by itself
@@ -173,15 +176,15 @@ end
 local function next_wake_up(queue, seen) -- when it is due, and how long the one after it will wait
   if not seen[2] then return 0, req.wait end
   local at, waited = tonumber(seen[1]), tonumber(seen[2])
-  local last, since = at - waited, served_since(queue)
-  if since and since > last then return 0, req.wait end
+  local last, since, is_free = at - waited, served_since(queue)
+  if since and (since > last or req.fresh) then return 0, req.wait end
   local refused_at = since and seen[3] and tonumber(string.match(seen[3], '%S+$')) or 0
-  if refused_at > last then return last + req.wait, req.wait end
+  if refused_at > last then return is_free and 0 or last + req.wait, req.wait end
   return at, math.min(600, waited * 2)
 end
 
 local function due_wake_ups()
-  local wake_ups, is_fresh = {}, req.fresh or released > 0 or #opened > 0
+  local wake_ups, is_fresh = {}, released > 0 or #opened > 0
   local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
   for _, queue in ipairs(queues) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue)
