@@ -149,6 +149,7 @@ def test_submit_says_with_if_failed_what_a_key_gives_whose_run_has_failed(cli: C
     assert Run[object](first.strip()).wait(SECONDS) == "failed"
     assert cli(*command).stdout == first
     assert cli(*command, "--if-failed", "new").stdout != first
+    assert cli("run", *command[1:], "--if-failed", "resume").exit_code == 1, "it fails again"
     assert cli(*command, "--if-failed", "resumed").exit_code == 2
 
 
