@@ -228,6 +228,8 @@ class WorkerLoop:
                     return machine.delegate(self._run, claim, result.children, self._owner, token, request)
                 return machine.finish(self._run, claim, result, self._owner, token, request)
             except StoreFull as error:
+                if claim.poisoned:  # nothing was done for it, and a sweeper has other runs to look after
+                    raise
                 if time.monotonic() - told_at > _FULL_SECONDS:
                     told_at, about = time.monotonic(), {"action": "store_full", "run": self._run}
                     log.warning("run %s: a result waits, since %s", self._run, error, extra=about)
