@@ -41,10 +41,10 @@ def committed_wrongly(events: list[Event], progress: Progress, most: int = 1) ->
     yield from (f"piece {piece.name} was committed {times} times" for piece, times in done.items() if times > most)
     for at, counts in progress.counts.items():
         told = by_step[at] if most == 1 else min(by_step[at], counts.done)
-        if not counts.total == counts.done == told:
+        if counts.total != counts.done + counts.skipped or counts.done != told:
             yield (
                 f"step {at[0]}.{at[1]} has {counts.total} pieces, "
-                f"{counts.done} were counted as done, and {by_step[at]} tell so"
+                f"{counts.done} were counted as done and {counts.skipped} as skipped, and {by_step[at]} told as done"
             )
 
 

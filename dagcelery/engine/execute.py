@@ -39,11 +39,11 @@ from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, InvalidDag, SerializationError, StoreUnavailable
 from dagcelery.objects import ATOMS
 from dagcelery.payload import addresses, failures, functions, values
-from dagcelery.payload.strict_json import Skipped
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step, codec_key
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
+from dagcelery.skipped import Skipped
 from dagcelery.store.records import (
     CLOSE,
     HOOK,

@@ -51,6 +51,7 @@ from dagcelery.planner.pools import (
 )
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
+from dagcelery.skipped import present
 
 MAX_NODES: Final = 100_000
 
@@ -253,7 +254,10 @@ class Builder:
         for key, output in task.outputs.items():
             serializer = output_serializer(output, options)
             codec = self.codecs.number(serializer, frame.codec)
-            if serializer is None:
+            if task.func is present:  # it hands on what it is given, in whatever bytes that is written
+                given = {self.resolver.codec(expr, codec) for expr in exprs.values()}
+                codec = self.codecs.of_composite(given, codec, objects=False)
+            elif serializer is None:
                 codec = self.codecs.of_models([(task.func, "return", options.by_value)], codec)
             # A codec of tables, say, takes no list of tables: its elements are written one by one, as they are read.
             by_element = output.is_partitioned and self.codecs.specs[codec]["kind"] not in GENERAL

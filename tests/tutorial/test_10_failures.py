@@ -20,6 +20,7 @@ from dagcelery import (
     errors,
     exponential,
     invoke,
+    present,
     static,
     task,
 )
@@ -143,6 +144,22 @@ def test_an_item_that_fails_may_be_skipped_and_whoever_takes_the_list_sees_which
 def test_what_would_be_called_with_a_skipped_item_is_skipped_too() -> None:
     invoke(inverted, {"n": 3})
     assert CALLS == [1.0, 0.5]
+
+
+def test_a_mapped_dag_may_skip_items_whatever_fails_in_them() -> None:
+    @dag(on_item_failure="skip")
+    def quarter(x: int) -> float:
+        return halve(halve(invert.options(on_item_failure="fail")(x)))
+
+    @task
+    def mean(xs: list[float]) -> float:
+        return sum(xs) / len(xs)
+
+    @dag
+    def quarters(n: int) -> float:
+        return mean(present([quarter(x) for x in numbers(n)]))
+
+    assert invoke(quarters, {"n": 3}) == (0.25 + 0.125) / 2
 
 
 def test_a_share_of_the_items_may_be_enough() -> None:

@@ -26,6 +26,7 @@ from dagcelery.model.options import (
     changed,
     check_keywords,
     schedule_of,
+    tolerance,
     words,
 )
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Serializer, Source
@@ -303,6 +304,8 @@ class DagFunction(Definition[P, R_co]):
 
         if trace.is_dynamic or inner.returns in (None, Literal(None)):
             return leaf(())  # the end, for others to come after, of a DAG that returns nothing
+        if tolerance(inner.options):
+            return leaf(())  # where an item is skipped, its value is, and not each part of it
         return rebuilt(inner.returns, arguments, leaf)
 
     def _check_use(self) -> None:
