@@ -23,9 +23,10 @@ from dagcelery.store.records import ROOT, Counts, Progress, Refusal, RunRecord, 
 def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
     """Return one word for a node with `total` pieces, -1 if that is not known yet.
 
-    It is skipped if it stands in branches, and none of those that have been decided was taken.
+    It is skipped if all of it was left out: it failed where that is allowed, or stands in items that were skipped, or
+    in branches, none of which was taken of those that have been decided.
     """
-    if skipped and skipped == total and not is_begun:
+    if skipped and skipped == total:
         return "skipped"
     for word, number in (("failed", failed), ("retrying", retrying), ("running", running)):
         if number:
@@ -234,7 +235,7 @@ def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_ente
         prefix + step.name,
         step.queue,
         step.over is not None and not is_branch,
-        counts.total + skips + (counts.skipped if is_branch else 0),
+        counts.total + skips + (counts.untaken if is_branch else 0),
         counts.done,
         counts.running,
         counts.failed,
@@ -270,7 +271,7 @@ def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
         for index, step in enumerate(body.steps):
             if step.kind == "dag":
                 counts = progress.counts.get((first + number, index), Counts())
-                skips[step.target] = skips[number] + ("branch" in step.options and counts.skipped)
+                skips[step.target] = skips[number] + ("branch" in step.options and counts.untaken)
     return skips
 
 

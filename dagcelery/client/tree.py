@@ -65,6 +65,7 @@ class _Growth:
         self._left = most
         self._counts: dict[str, Mapping[int, Counts]] = {}
         self._closed: set[str] = set()
+        self._skipped: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
         spots = control.store.reader.outstanding(view.run_id)
@@ -76,6 +77,8 @@ class _Growth:
                 self._counts[scope] = {step: of_step for step, of_step in counts.items() if step != CLOSE}
                 if counts[CLOSE].done:
                     self._closed.add(scope)
+                elif counts[CLOSE].skipped:
+                    self._skipped.add(scope)
             level = [inner for scope in level for inner in self._open(scope)]
 
     def _steps(self, scope: str) -> range:
@@ -128,6 +131,7 @@ class _Growth:
         states = Counter(child.state for child in children)
         done, others = states["done"] + states["skipped"], {word: states[word] for word in _WORDS}
         state = "done" if scope in self._closed else state_of(size, done, 0, **others, is_begun=bool(counts))
+        state = "skipped" if scope in self._skipped else state
         return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
@@ -138,7 +142,7 @@ class _Growth:
         total = counts.total if planned.over is not None else 1
         entered = self._entered_items(scope, step)
         children = tuple(self.scope(inner, f"{planned.name}[{index}]") for index, inner in entered.items())
-        others = self._others(scope, step, sum(inner not in self._closed for inner in entered.values()))
+        others = self._others(scope, step, sum(inner not in self._closed | self._skipped for inner in entered.values()))
         left_out = max(0, total - len(children)) if planned.kind == "dag" and not is_branch else 0
         if is_branch or planned.over is None:  # it has no items to be told, only nodes
             children = children[0].children if children else ()

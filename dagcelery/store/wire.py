@@ -42,6 +42,7 @@ _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
+_SKIPPED = "x"
 _PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
 FEW = 100
@@ -142,7 +143,7 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
         about["cached"] = result.cached
     if result.failure is not None:
         about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
-        about["markers"] = block_names(result.markers)
+        about["markers"] = [(scope, block_names(blocks)) for scope, blocks in result.markers.items()]
     if request is not None:
         about["want"] = claim_request(request)
     return about
@@ -263,6 +264,7 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
         completed(head),
         head.get("lasted"),
         bool(head.get("left")),
+        head.get("skipped", ""),
     )
 
 
@@ -372,7 +374,9 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
 
 
 class ClaimRecord(NamedTuple):
-    """An outstanding claim as it is kept; `cursor` is set while the successors of a committed piece are being told."""
+    """An outstanding claim as it is kept; `cursor` is set while the successors of a committed piece are being told, and
+    for one that was skipped with its scope.
+    """
 
     hi: int
     attempt: int
@@ -385,7 +389,7 @@ class ClaimRecord(NamedTuple):
 
 def scope(name: str, text: bytes) -> Scope:
     """Read where a scope hangs, which lua/prelude.lua writes."""
-    parent, step, index, body, depth, _ = text.decode().split("/")
+    parent, step, index, body, depth, *_ = text.decode().split("/")
     return Scope(name, parent, int(step), int(index), int(body), int(depth))
 
 
@@ -426,8 +430,9 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         started=numbers.get("b", 0.0),
         ended=numbers.get("e", 0.0),
         retrying=max(0, int(numbers.get("w", 0))),
-        skipped=int(numbers.get("k", 0)),
+        skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
         cached=int(numbers.get("c", 0)),
+        untaken=int(numbers.get("k", 0)),
     )
 
 
@@ -438,7 +443,8 @@ def outstanding(
     refused: Mapping[bytes, bytes],
 ) -> Outstanding:
     """Read what is claimed, has failed, is due or was refused."""
-    claimed = [_spot(name, claim_record(text).hi) for name, text in claims.items() if name]
+    records = {name: claim_record(text) for name, text in claims.items() if name}
+    claimed = [_spot(name, record.hi) for name, record in records.items() if record.cursor != _SKIPPED]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -471,7 +477,9 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
     """Read what `step_fields` named."""
     for at, step in enumerate(steps):
         once, items, done, skipped = state[4 * at : 4 * at + 4]
-        if items is not None:
+        if once == b"k|":
+            yield step, Counts(total=max(1, int(items or 0)), skipped=max(1, int(skipped or 0)), is_begun=False)
+        elif items is not None:
             left_out = min(int(skipped or 0), int(done or 0))
             is_begun = int(items) > 0 or done is not None
             yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)

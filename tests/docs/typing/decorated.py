@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 
 import dagcelery
-from dagcelery import AsPickle, Workflow, invoke, register_definition
+from dagcelery import AsPickle, Skipped, Workflow, invoke, present, register_definition
 from dagcelery.client import Run, submit
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
 from dagcelery.frontends.functional.building import when
@@ -71,6 +71,20 @@ def downloads(urls: list[str]) -> list[bytes]:
     return [
         download.options(timeout=5, cache=Cache(60, key="one for all"), on_item_failure="skip")(url) for url in urls
     ]
+
+
+@dag(on_item_failure="skip", min_success=None)
+def tolerant(url: str) -> bytes:
+    return download.options(on_item_failure="fail")(url)
+
+
+@dag
+def what_is_left(urls: list[str]) -> list[bytes]:
+    found = [tolerant.options(min_success=0.5)(url) for url in urls]
+    some: list[int | Skipped] = [1, Skipped("", "", "")]
+    assert_type(present(some), list[int])
+    assert_type(present(found), list[bytes])
+    return present(found)
 
 
 @task
