@@ -222,13 +222,16 @@ def workflow(samples: int, x: int) -> int:
 # -- cases -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A run to make: its shape, what to submit, and what is right; an expected failure is the error's message."""
+    """A run to make: its shape, what to submit, and what is right; an expected failure is the error's message. In
+    mid-run, parts of it are `taken_back` so many times.
+    """
 
     number: int
     shape: str
     node: Any
     params: dict[str, Any]
     fails: str = ""
+    taken_back: int = 0
 
     def expected(self) -> Any:
         """What plain Python makes of it."""
@@ -269,7 +272,8 @@ def case(seed: int, number: int) -> Case:
     names = [name for name, (weight, _) in _SHAPES.items() for _ in range(weight)]
     shape = choice.choice(names)
     node, params = _SHAPES[shape][1](choice)
-    return Case(number, shape, node, params, f"item {params['bad']} is refused" if shape == "failing" else "")
+    fails = f"item {params['bad']} is refused" if shape == "failing" else ""
+    return Case(number, shape, node, params, fails, choice.choice([0, 0, 0, 1, 2]))
 
 
 for name in os.environ.get(LACKS, "").split():

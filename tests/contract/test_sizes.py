@@ -194,7 +194,7 @@ def test_many_inputs_are_read_in_portions(measured: Store) -> None:
 
 
 def test_a_large_item_is_skipped_in_bounded_portions(measured: Store) -> None:
-    size, items = 400, 300
+    size, items = 150, 300
     steps = [step() if at % 2 else step(x="^$xs", r=retry(2, 60.0)) for at in range(size)]
     topology = mapped(*steps, step(x="^$ys", b=2), starts=tuple(range(size + 1)))
     run_id, worker = opened(measured, [*topology, body([0], step())], **{"$ys": items})

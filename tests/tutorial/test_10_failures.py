@@ -292,6 +292,36 @@ def test_a_run_that_is_done_is_not_resumed_and_not_cancelled(failed: Run[int]) -
     assert failed.cancel("too late") is RunState.DONE
 
 
+SCALES: dict[int, int] = {}
+
+
+@task
+def scaled(x: int) -> int:
+    CALLS.append(f"scaled {x}")
+    return x * SCALES.get(x, 1)
+
+
+@dag
+def shifted(x: int) -> int:
+    return fragile(scaled(x))
+
+
+@dag
+def all_shifted(xs: list[int]) -> list[int]:
+    return [shifted(x) for x in xs]
+
+
+def test_what_was_wrong_in_one_item_is_executed_again_with_what_depends_on_it(eager: Celery) -> None:
+    SCALES[2] = 100
+    IS_FIXED.append(True)
+    run = all_shifted.submit(xs=[1, 2, 3])
+    assert run.result() == [1, 200, 3]
+    SCALES.clear()
+    CALLS.clear()
+    assert run.retry_from("shifted[1]/scaled").result() == [1, 2, 3]
+    assert CALLS == ["scaled 2", "fragile"]
+
+
 def test_a_run_has_until_its_deadline_which_is_checked() -> None:
     with pytest.raises(errors.InvalidDag, match=r"deadline=-1: is not a time"):
         two_steps.options(deadline=-1)

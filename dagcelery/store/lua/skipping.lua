@@ -15,7 +15,8 @@ end
 
 local function count_skipped_items(scope, body, step, items)
   count(body, step, 'l', items)
-  for _, what in ipairs({ ':d', ':k', ':m' }) do call('HINCRBY', key('s', scope), step .. what, items) end
+  call('HINCRBY', key('s', scope), step .. ':d', items)
+  call('HINCRBY', key('s', scope), step .. ':k', items)
 end
 
 local function skip_once(scope, body, step)
