@@ -54,7 +54,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
 """The defaults, where they are not None, of options that TaskOptions and DagOptions do not have."""
 
-_OF_A_SUBMISSION: Final = ("key", "client")
+_OF_A_SUBMISSION: Final = ("key", "if_failed", "client")
 _OF_RUNS: Final = ("deadline", "fail_fast", "max_active_runs", "on_success", "on_failure", "keep")
 
 
@@ -270,9 +270,9 @@ class DagFunction(Definition[P, R_co]):
     def options(self, **options: Unpack[DagUse]) -> Self:
         """Return this DAG with other options, for one use.
 
-        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
-        where to, `deadline` is in seconds from then. The others are those of `DagOptions`; options that are left out
-        stay as they are.
+        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `if_failed` says what
+        becomes of one that failed, `client` where to, as `submit` has them; `deadline` is in seconds from then. The
+        others are those of `DagOptions`; options that are left out stay as they are.
 
         Raises InvalidDag.
         """

@@ -15,8 +15,7 @@ end
 
 local function count_skipped_items(scope, body, step, items)
   count(body, step, 'l', items)
-  call('HINCRBY', key('s', scope), step .. ':d', items)
-  call('HINCRBY', key('s', scope), step .. ':k', items)
+  for _, what in ipairs({ ':d', ':k', ':m' }) do call('HINCRBY', key('s', scope), step .. what, items) end
 end
 
 local function skip_once(scope, body, step)
@@ -85,7 +84,7 @@ end
 local function enter(scope) -- is it one below that is to be skipped with the item?
   local s, p = key('s', scope), place(scope)
   local known = call('HMGET', s, 'closed', 'skipped')
-  if known[1] or known[2] then return false end
+  if known[1] or known[2] or not p.body then return false end -- or it was cleared
   call('HSET', s, 'skipped', 1)
   count(place(p.parent).body, p.step, 'r', -1)
   if p.index >= 0 then count_skipped_items(p.parent, place(p.parent).body, p.step, 1) end
