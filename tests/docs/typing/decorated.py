@@ -168,7 +168,7 @@ def order_and_options_change_no_type() -> None:
     assert_type(power.after(1, [2])(2), float)
     assert_type(power.options(name="cube", queue="big")(2, 3), float)
     assert_type(split.options(taint=("gpu", "large"))(2), tuple[int, str])
-    assert_type(pipeline.options(key="k", deadline=60).submit([1]), Run[float])
+    assert_type(pipeline.options(key="k", if_failed="resume", deadline=60).submit([1]), Run[float])
 
 
 def durability_changes_no_type() -> None:
@@ -273,6 +273,7 @@ def what_is_no_policy_is_an_error() -> None:
     download.options(min_success="all")  # type: ignore[arg-type]
     downloads.options(keep="some")  # type: ignore[arg-type]
     downloads.options(timeout=5)  # type: ignore[call-arg]
+    downloads.options(key="k", if_failed="renew")  # type: ignore[arg-type]
     Retry(max_attempts="3")  # type: ignore[arg-type]
     Retry(on=[OSError])  # type: ignore[arg-type]
     Retry(on=int)  # type: ignore[arg-type]
