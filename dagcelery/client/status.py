@@ -41,8 +41,9 @@ class NodeStatus:
     """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
     a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
     address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
-    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. Of those done,
-    `cached` were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
+    `skipped` are left out: they failed where that is allowed, or stand in an item that was skipped, or in a branch that
+    was not taken. Of those done, `cached` were not called: the results of earlier calls were taken. Times are seconds
+    since the epoch, 0: not yet.
 
     `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
     nothing waits.

@@ -28,7 +28,6 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import CELL, CLOSE, HOOK, ROOT, START, PieceId, Scope, Spot, StepEntry
 from dagcelery.store.survey import ScopeSurvey, Survey
-from dagcelery.store.wire import SKIPPING
 
 ARRIVALS = 250
 """Items of a fan-out that are told of at once."""
@@ -119,7 +118,7 @@ class _Clearing:
         marked = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0)).get("places")
         if marked is None:
             return False
-        self._end_skipping()
+        self._tell_on()
         self._cuts = self._cut(self._widened([Spot(*place) for place in marked]))
         self._gone = _within(self._survey.scopes(), self._cuts)
         for name in self._gone:
@@ -134,12 +133,6 @@ class _Clearing:
         self._act("finish")
         return True
 
-    def _end_skipping(self) -> None:
-        """Skip what is left of items whose workers died meanwhile: what is done must be known before anything goes."""
-        for piece, claim in self._survey.claims():
-            while claim.cursor.startswith(SKIPPING) and self._act("tell_on", piece=piece).get("more"):
-                pass
-
     def _act(self, act: str, **about: Any) -> dict[str, Any]:
         self._number += 1
         request = {"token": self._token, "number": self._number, "act": act} | about
@@ -153,17 +146,26 @@ class _Clearing:
             self._act(act, **about, **{name: portion})
 
     # -- what goes --------------------------------------------------------------------------------
+    def _tell_on(self) -> None:
+        """Go on for workers that had committed, or begun to skip a scope, and died before all was told."""
+        for piece, claim in list(self._survey.claims()):
+            while claim.cursor and self._act("tell_on", piece=piece).get("more"):
+                pass
+
     def _widened(self, places: Sequence[Spot]) -> Sequence[Spot]:
-        """An item that was skipped is entered anew, wherever in it a place is. So is that of a closed scope where a run
-        keeps only its outputs: what the scope read may be freed.
+        """In a scope that was skipped nothing goes on, and what a closed one read may be freed where a run keeps only
+        its outputs: the item that the scope belongs to is entered anew.
         """
-        frees, wide = self._survey.body(0)[START].keeps_outputs_only, list(places)
-        for at, place in enumerate(places):
-            around = place
-            while around.scope != ROOT and (scope := self._survey.scope(around.scope)) is not None:
-                is_over = bool(self._survey.skipped([scope.id]) or (frees and self._survey.closed([scope.id])))
-                around = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
-                wide[at] = around if is_over else wide[at]
+        is_freed = self._survey.body(0)[START].keeps_outputs_only
+        wide = []
+        for place in places:
+            wider, name = place, place.scope
+            while name != ROOT and (scope := self._survey.scope(name)) is not None:
+                closed, skipped = self._survey.ends(name)
+                if skipped or (closed and is_freed):
+                    wider = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
+                name = scope.parent
+            wide.append(wider)
         if wide != list(places):
             self._act("widen", places=[spot[:4] for spot in wide])  # what is cleared does not say any more what it was
         return wide
@@ -221,17 +223,12 @@ class _Clearing:
         self._portions("counters", "fields", list(self._counters()))
 
     def _remove_claims(self) -> None:
-        kept, lost = [], []
+        lost = []
         for piece, claim in self._survey.claims():
             rest = self._rest(*PieceId.parse(piece), claim.hi)
-            if rest is None and PieceId.parse(piece).step != HOOK:
-                kept.append((piece, claim))
-            else:
-                lost.append((piece, str(claim.body), rest if rest and not claim.cursor else []))
+            if rest is not None or PieceId.parse(piece).step == HOOK:
+                lost.append((piece, str(claim.body), rest or []))
         self._portions("claims", "pieces", lost)
-        for piece, claim in kept:
-            while claim.cursor and self._act("tell_on", piece=piece).get("more"):
-                pass
 
     def _steps(self) -> Iterator[tuple[str, int, int]]:
         """The steps that begin anew, each with its scope and body."""

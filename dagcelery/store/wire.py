@@ -42,8 +42,8 @@ _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
-_SKIPPED, SKIPPING = "x", "s@"
-"""Cursors of a piece that was skipped with its scope, and, in front of the scope, of one whose failure skips it."""
+_SKIPPED = "x"
+"""The cursor of a claim whose piece was skipped with its scope."""
 _PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
 FEW = 100

@@ -45,7 +45,7 @@ function acts.claims()
     local claim = read_claim(claimed[1])
     if claim then
       drop_claim(claimed[1], entry(claimed[2], step).q)
-      if lo >= 0 and not claim.cursor then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
+      if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
       push_ranges(scope, step, claimed[3], claim.attempt)
     end
   end
@@ -70,10 +70,10 @@ function acts.due()
   end
 end
 
-local function uncount_skipped(s, body, step) -- an item, which is done and not skipped from then on
+local function uncount_skipped(scope, body, step) -- one item: until it is executed again it is done, and not skipped
+  call('HINCRBY', key('s', scope), step .. ':k', -1)
   count(body, step, 'k', -1)
   count(body, step, 'd', 1)
-  call('HINCRBY', s, step .. ':k', -1)
 end
 
 local function forget_failure(piece, failure)
@@ -82,8 +82,8 @@ local function forget_failure(piece, failure)
   if call('ZREM', u, piece) == 1 then
     count(body, step, 'f', -1)
     if lo >= 0 then call('HINCRBY', s, step .. ':c', -1) end
-  elseif not is_skipped(scope) then -- it was, which counts as done
-    uncount_skipped(s, body, step)
+  elseif not is_skipped(scope) then -- the item was, which counts as done
+    uncount_skipped(scope, body, step)
   end
   if call('HLEN', key('f')) < 1000 then call('HSET', key('f'), piece .. '@' .. (attempt or 0), failure) end
   call('HDEL', key('f'), piece)
@@ -116,17 +116,19 @@ local function cap_cached(body, step) -- which of them came from the cache is no
 end
 
 local function uncount(scope, body, step, e) -- take back what a step of one scope of several has counted
-  local was = call('HMGET', key('s', scope), step, step .. ':n', step .. ':d', step .. ':k', step .. ':m')
-  local items, done, skipped, with_scope = tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0), tonumber(was[5] or 0)
-  if was[1] == 'k|' and (items or 0) == 0 then -- see skipping.lua
-    if e.x ~= '' and not e.br then count(body, step, 'n', -1) end
-    count(body, step, e.br and 'k' or 'l', -1)
-  elseif items then
+  local was = call('HMGET', key('s', scope), step, step .. ':n', step .. ':d', step .. ':k')
+  local state, items, done, skipped = was[1] or '', tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
+  if items then
     count(body, step, 'n', -items)
     count(body, step, 'd', skipped - done)
-    count(body, step, 'k', with_scope - skipped - ((e.br and items == 0) and 1 or 0))
-    if with_scope > 0 then count(body, step, 'l', -with_scope) end
-  elseif string.sub(was[1] or '', 1, 2) == 'd|' and step ~= '-1' then
+    count(body, step, 'l', -skipped) -- those that were skipped on their own are not any more
+  end
+  if e.br and (items == 0 or state == 'k|' and not items) then
+    count(body, step, 'k', -1)
+  elseif state == 'k|' and (e.x == '' or not was[3]) then
+    if e.x ~= '' then count(body, step, 'n', -1) end
+    count(body, step, 'l', -1)
+  elseif string.sub(state, 1, 2) == 'd|' and step ~= '-1' then
     count(body, step, 'd', -1)
   end
   cap_cached(body, step)
@@ -144,7 +146,7 @@ local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
   if scope ~= '0' then uncount(scope, body, step, e) end -- numbers of the root scope's steps go as a whole
   raise_floor(s, step, e)
-  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':m')
+  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k')
   remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)
@@ -181,12 +183,13 @@ function acts.scopes()
     local p, s = place(scope), key('s', scope)
     if p.body then
       local around, outer = key('s', p.parent), place(p.parent).body
-      if call('HDEL', s, 'skipped') == 1 then
-        if call('HEXISTS', around, p.step .. ':k') == 1 and not is_skipped(p.parent) then uncount_skipped(around, outer, p.step) end
-      elseif call('HDEL', s, 'closed') == 0 then
+      local ends = { call('HDEL', s, 'closed'), call('HDEL', s, 'skipped') }
+      if ends[1] + ends[2] == 0 then
         count(outer, p.step, 'r', -1)
         if call('HEXISTS', around, p.step .. ':c') == 1 then call('HINCRBY', around, p.step .. ':c', -1) end
       end
+      if ends[2] == 1 and call('HEXISTS', around, p.step .. ':k') == 1 then uncount_skipped(p.parent, outer, p.step) end
+      call('LREM', key('i', p.parent), 1, scope)
       if p.index >= 0 then raise_floor(around, p.step, entry(outer, p.step), tonumber(call('HGET', s, '-2:t') or 0)) end
       call('HDEL', s, 'left')
       call('HINCRBY', key('n'), p.body .. ':scopes', -1)
