@@ -20,59 +20,99 @@ from dagcelery.store.fleet import live_consumers
 from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, RunState, Spot
 
 
-def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
-    """Return one word for a node with `total` pieces, -1 if that is not known yet.
+def state_of(
+    total: int | None,
+    done: int,
+    skipped: int,
+    *,
+    running: int,
+    retrying: int,
+    failed: int,
+    is_begun: bool,
+    is_over: bool = False,
+) -> str:
+    """Return one word for a node with `total` pieces, None if that is not known yet; `is_over` if its run is.
 
-    It is skipped if it stands in branches, and none of those that have been decided was taken.
+    It is skipped if it stands in branches, and none of those that have been decided was taken. What is not complete when
+    its run is over is stopped, even if a piece of it runs that may still commit.
     """
     if skipped and skipped == total and not is_begun:
         return "skipped"
-    for word, number in (("failed", failed), ("retrying", retrying), ("running", running)):
-        if number:
-            return word
-    if not is_begun:
-        return "waiting"
-    return "done" if done + skipped >= total else "running" if done + skipped else "waiting"
+    if failed:
+        return "failed"
+    if is_begun and total is not None and done + skipped >= total:
+        return "done"
+    if is_over:
+        return "stopped"
+    return "retrying" if retrying else "running" if running else "waiting"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NodeStatus:
-    """How far a node is. `total` counts its pieces: 1, a fan-out's items once they are known (else 0), and of a node in
-    a mapped DAG (``train[*]/fit``) those of all scopes that were opened. A node that a running task called has the
-    address of that task's piece in front (``crawl/fetch-3``). `retrying` have failed and wait for their next attempt,
-    `skipped` are left out: they failed where that is allowed, or stand in a branch that was not taken. Of those done,
-    `cached` were not called: the results of earlier calls were taken. Times are seconds since the epoch, 0: not yet.
+    """How far a node is. `total` counts its pieces, of a node in a mapped DAG (``train[*]/fit``) those of all items;
+    None until it is known, and it does not change then. A node that a running task called has the address of that
+    task's piece in front (``crawl/fetch-3``).
+
+    `running` are being executed at this moment; an item of a mapped DAG runs while a piece within does. `retrying` have
+    failed and wait for their next attempt, `skipped` are left out: they failed where that is allowed, or stand in a
+    branch that was not taken. Of those done, `cached` were not called: the results of earlier calls were taken. Times
+    are seconds since the epoch, None: not yet. It `paused` for so many seconds while its run was over.
 
     `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
-    nothing waits.
-    `due` is when the next attempt of one that failed is due, 0: none is.
+    nothing waits. It `is_stuck` if that needs somebody: no worker that lives can execute it.
+    `due` is when the next attempt of one that failed is due, None: none is. `is_over` if its run is.
     """
 
     name: str
     queue: str
     is_fan_out: bool
-    total: int
+    total: int | None
     done: int
     running: int
     failed: int
-    started: float
-    ended: float
+    started: float | None
+    ended: float | None
     retrying: int = 0
     skipped: int = 0
     why: str = ""
-    due: float = 0.0
+    due: float | None = None
     cached: int = 0
+    paused: float = 0.0
+    is_over: bool = False
+    is_stuck: bool = False
 
     @property
-    def waiting(self) -> int:
-        """How many pieces have not been started."""
+    def waiting(self) -> int | None:
+        """How many pieces have not been started, or were entered and nothing in them runs; None: not known yet."""
+        return 0 if self.is_over else self._rest
+
+    @property
+    def stopped(self) -> int | None:
+        """How many pieces the end of the run has cut off; None if the number of pieces was not known then."""
+        return self._rest if self.is_over else 0
+
+    @property
+    def _rest(self) -> int | None:
+        if self.total is None:
+            return None
         return max(0, self.total - self.done - self.running - self.failed - self.retrying - self.skipped)
 
     @property
     def state(self) -> str:
-        """One word for the node: failed, retrying, running, skipped, done or waiting; see `state_of`."""
+        """One word for the node: failed, retrying, running, skipped, done, waiting or stopped; see `state_of`."""
         others = {"running": self.running, "retrying": self.retrying, "failed": self.failed}
-        return state_of(self.total, self.done, self.skipped, **others, is_begun=bool(self.started))
+        is_begun = self.started is not None
+        return state_of(self.total, self.done, self.skipped, **others, is_begun=is_begun, is_over=self.is_over)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took from its first piece's start to its last one's end, without the times its run was over."""
+        return _seconds(self.started, self.ended, self.paused)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data, with the derived numbers."""
+        derived = ("waiting", "stopped", "state", "seconds")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
 
     def __str__(self) -> str:
         return "  ".join(filter(None, (self.name, counts_text(self), self.state, last_word(self))))
@@ -83,91 +123,70 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunStatus:
-    """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it.
+    """A run at one moment. `failed` is the address of the piece that failed it and `error` type and message, shortened,
+    of its error; `reason` is what else ended it.
 
-    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (0: never), and
-    `epoch` counts how often it was begun: 1, and one more for each `resume`.
+    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (None: never),
+    and `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
+    seconds.
     """
 
     id: str
     name: str
     state: RunState
     created: float
-    started: float
-    ended: float
+    started: float | None
+    ended: float | None
     failed: str
     reason: str
     nodes: tuple[NodeStatus, ...]
     why: str = ""
-    deadline: float = 0.0
+    deadline: float | None = None
     epoch: int = 1
+    error: str = ""
+    paused: float = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took from its start to its end, without the times between an end and a `resume`."""
+        return _seconds(self.started, self.ended, self.paused)
+
+    @property
+    def news(self) -> str:
+        """What there is to say of its state, the worst first: the error, why it ended or may not start, what is stuck."""
+        if self.failed:
+            return f"{self.failed}: {self.error}" if self.error else self.failed
+        stuck = [node for node in self.nodes if node.is_stuck]
+        more = f" ({len(stuck) - 1} more like this)" if len(stuck) > 1 else ""
+        return self.reason or self.why or (f"{stuck[0].name}: {stuck[0].why}{more}" if stuck else "")
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data, with each node's derived numbers."""
-        nodes = [asdict(node) | {"waiting": node.waiting, "state": node.state} for node in self.nodes]
-        return asdict(self) | {"state": str(self.state), "nodes": nodes}
+        nodes = [node.to_dict() for node in self.nodes]
+        return asdict(self) | {"state": str(self.state), "seconds": self.seconds, "nodes": nodes}
 
     def __str__(self) -> str:
-        first = f"{self.name} {self.id} {self.state}"
-        if words := self.failed or self.reason or self.why:
-            first += f": {words}"
-        rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in self.nodes]
+        rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in worst_first(self.nodes)]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
-        return "\n".join([first, *(f"  {line}" for line in lines)])
+        return "\n".join([headline(self), *(f"  {line}" for line in lines)])
 
     def __repr__(self) -> str:
         over = sum(node.state in _OVER for node in self.nodes)
         return f"<RunStatus {self.name} {self.id} {self.state}, {over} of {len(self.nodes)} nodes done>"
 
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook, without anything from elsewhere."""
+        return as_html(self)
 
+
+def _seconds(started: float | None, ended: float | None, paused: float) -> float | None:
+    return None if started is None or ended is None else max(0.0, ended - started - paused)
+
+
+# -- how far every node is ------------------------------------------------------------------------
 Place = tuple[int, int]
 """A step of a body."""
-
-_SPOTS = 200
-"""How many pieces of a kind are looked up in a run; others are only counted."""
-
-
-@dataclass(slots=True)
-class Activity:
-    """What goes on at a step of a scope: how many of its pieces, and in which of its items."""
-
-    running: int = 0
-    retrying: int = 0
-    failed: int = 0
-    items: dict[int, str] = field(default_factory=dict)
-
-
-def activities(view: RunView, **spots: Sequence[Spot]) -> Mapping[tuple[str, int], Activity]:
-    """Return what goes on by scope and step, from the spots that are running, retrying or failed, the last word last.
-
-    An item in which something goes on has its word too, up to the root.
-    """
-    by_step: dict[tuple[str, int], Activity] = defaultdict(Activity)
-    for word, several in spots.items():
-        for spot in several[:_SPOTS]:
-            activity = by_step[spot.scope, spot.step]
-            setattr(activity, word, getattr(activity, word) + max(1, spot.hi - spot.lo))
-            try:
-                scope = view.scope(spot.scope)
-                while scope.id != ROOT:
-                    around = view.scope(scope.parent)
-                    by_step[around.id, scope.step].items[scope.index] = word
-                    scope = around
-            except BadSignature:  # it was taken back meanwhile
-                continue
-    return by_step
-
-
-def _troubled_items(control: RunControl, view: RunView, progress: Progress) -> Mapping[Place, Counter[str]]:
-    """Return how many items of mapped DAGs, and of pieces that made a graph, are retrying and failed."""
-    items: dict[Place, Counter[str]] = defaultdict(Counter)
-    if any(counts.failed or counts.retrying for (body, _), counts in progress.counts.items() if body):
-        spots = control.store.reader.outstanding(view.run_id)
-        for (scope, step), activity in activities(view, retrying=spots.retrying, failed=spots.failed).items():
-            if activity.items:
-                items[view.scope(scope).body, step].update(activity.items.values())
-    return items
 
 
 def run_status(control: RunControl, run_id: str) -> RunStatus:
@@ -180,37 +199,62 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         raise RunNotFound(run_id)
     view, record = control.view(run_id), progress.record
     view.look(record.epoch)
-    nodes: dict[Place, NodeStatus] = {}
-    troubled = _troubled_items(control, view, progress)
-    for number, prefix, skips in _all_prefixes(view, progress):
-        for index, step in enumerate(view.program.body(number).steps):
-            unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
-            counts = progress.counts.get((number, index), Counts(total=unstarted))
-            if items := troubled.get((number, index)):
-                counts = _with_items(counts, items)
-            is_entered = bool(progress.scopes.get(number))
-            nodes[number, index] = _node_status(prefix, step, counts, skips, is_entered=is_entered)
+    spots = alive(control, progress.outstanding, progress.now)
+    nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
+    started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
         record.name,
         RunState(record.state),
         record.created,
-        record.started,
-        record.ended,
+        started,
+        ended,
         view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
-        tuple(_explained(control, view, record, nodes)),
+        tuple(_explained(control, view, progress, nodes)),
         why="" if record.is_over else _held(control, view, record.held),
-        deadline=record.deadline,
+        deadline=record.deadline or None,
         epoch=record.epoch,
+        error=_error(control, record) if record.failed else "",
+        paused=record.paused(started, ended) if started and ended else 0.0,
     )
 
 
-def _with_items(counts: Counts, items: Counter[str]) -> Counts:
-    """Count items that were entered, and are running as far as the store knows, by what goes on in them."""
-    retrying, failed = items["retrying"], items["failed"]
-    running = max(0, counts.running - retrying - failed)
-    return replace(counts, running=running, retrying=counts.retrying + retrying, failed=counts.failed + failed)
+def _error(control: RunControl, record: RunRecord) -> str:
+    """Return type and message of the error that failed a run, on one line, if a key here has signed it."""
+    sealed = control.store.reader.failure(record.id, record.failed)
+    if sealed is None:
+        return ""
+    try:
+        _, text = values.open_bytes(control.keyring, addresses.failure(record.id, record.failed), sealed)
+    except BadSignature as refused:
+        return f"its error cannot be shown: {refused.reason}"
+    error = failures.decode(text)
+    return one_line(f"{error['type']}: {error['message']}" if error["message"] else error["type"])
+
+
+def _going_on(view: RunView, spots: Outstanding, *, is_over: bool) -> Mapping[Place, Counter[str]]:
+    """Count what goes on at each place, in pieces and in items."""
+    counts: dict[Place, Counter[str]] = defaultdict(Counter)
+    for (scope, step), activity in activities(view, spots, is_over=is_over).items():
+        with suppress(BadSignature):  # it was taken back meanwhile
+            counts[view.scope(scope).body, step].update(activity.counts())
+    return counts
+
+
+def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[str]]) -> dict[Place, NodeStatus]:
+    """Return how far each node is, without reasons."""
+    record, nodes = progress.record, dict[Place, NodeStatus]()
+    scopes: dict[int, int | None] = {}  # how many each body has in the end, with those that are left out
+    for number, prefix, skips in _all_prefixes(view, progress):
+        of_body = scopes.get(number, 1)
+        for index, step in enumerate(view.program.body(number).steps):
+            place, counts = (number, index), progress.counts.get((number, index), Counts(total=0))
+            node = _node_status(prefix, step, counts, going_on.get(place, Counter()), skips, of_body)
+            nodes[place] = node = _timed(node, counts, record, is_branch="branch" in step.options)
+            if step.kind == "dag":
+                scopes[step.target] = node.total
+    return nodes
 
 
 def _held(control: RunControl, view: RunView, held: str) -> str:
@@ -223,27 +267,48 @@ def _held(control: RunControl, view: RunView, held: str) -> str:
     return f"max_active_runs={most} reached ({len(control.store.fleet.inside(limit))} active)"
 
 
-def _node_status(prefix: str, step: Step, counts: Counts, skips: int, *, is_entered: bool) -> NodeStatus:
-    """Return how far a node is; `skips` is how often a branch that it stands in was not taken."""
+def _node_status(
+    prefix: str, step: Step, counts: Counts, going_on: Counter[str], skips: int, scopes: int | None
+) -> NodeStatus:
+    """Return how far a node is; `skips` is how often a branch that it stands in was not taken.
+
+    It has a piece in each of the `scopes`. The length of a fan-out is known once it is in all of them.
+    """
     is_branch = "branch" in step.options
-    if step.over is not None and is_entered and not (counts.total or counts.skipped or counts.started):
-        skips = 0  # its items are not known yet, or its condition is not decided: it is not skipped
-    # Closing a branch that was not taken has a time too, but begins nothing.
-    is_untouched = is_branch and not (counts.done or counts.running or counts.retrying or counts.failed)
+    total = scopes
+    if step.over is not None and not is_branch:
+        total = counts.total + skips if scopes == counts.opened + skips else None
+    # The store's own numbers of what has failed and retries have no bound; of a DAG's items it does not count these.
     return NodeStatus(
         prefix + step.name,
         step.queue,
         step.over is not None and not is_branch,
-        counts.total + skips + (counts.skipped if is_branch else 0),
+        total,
         counts.done,
-        counts.running,
-        counts.failed,
-        0.0 if is_untouched else counts.started,
-        0.0 if is_untouched else counts.ended,
-        counts.retrying,
-        counts.skipped + skips,
+        going_on["running"],
+        max(counts.failed, going_on["failed"]),
+        None,
+        None,
+        retrying=max(counts.retrying, going_on["retrying"]),
+        skipped=counts.skipped + skips,
         cached=counts.cached,
     )
+
+
+def _timed(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> NodeStatus:
+    """Add a node's times, and whether its run is over: nothing is tried again then."""
+    # Closing a branch that was not taken has a time too, but begins nothing.
+    is_untouched = is_branch and not (node.done or node.running or node.retrying or node.failed)
+    started = None if is_untouched else counts.started or None
+    is_settled = node.total is not None and node.done + node.skipped + node.failed >= node.total and not node.running
+    ended = None
+    if started is not None and is_settled:
+        ended = counts.ended or record.ended or None
+    elif started is not None and record.is_over and not node.running:
+        ended = record.ended
+    paused = record.paused(started, ended) if started and ended else 0.0
+    retrying = 0 if record.is_over else node.retrying
+    return replace(node, retrying=retrying, started=started, ended=ended, paused=paused, is_over=record.is_over)
 
 
 def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:

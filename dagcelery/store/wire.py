@@ -341,6 +341,7 @@ _RECORD: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
+    "pauses": lambda text: tuple(tuple(map(float, pause.split(":"))) for pause in text.split()),
 }
 
 
@@ -393,7 +394,7 @@ def claim_record(text: bytes) -> ClaimRecord:
 def counters(
     numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
 ) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
-    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running too."""
+    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
     scopes: dict[int, int] = {}
     for name, value in numbers.items():
@@ -405,17 +406,17 @@ def counters(
             steps.setdefault((body, step), {})[what] = float(value)
     for name, text in claims.items():
         if name:
-            claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
+            claimed, (_, step, _) = claim_record(text), PieceId.parse(name.decode())
             numbers_of = steps.setdefault((claimed.body, step), {})
             numbers_of.setdefault("b", claimed.started)
-            numbers_of["r"] = numbers_of.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
+            numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
     return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
 
 
 def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
     return Counts(
         total=int(numbers.get("n", scopes.get(at[0], 1))),
-        running=max(0, int(numbers.get("r", 0))),
+        running=int(numbers.get("r", 0)),
         done=int(numbers.get("d", 0)),
         failed=int(numbers.get("f", 0)),
         started=numbers.get("b", 0.0),
@@ -423,6 +424,7 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         retrying=max(0, int(numbers.get("w", 0))),
         skipped=int(numbers.get("k", 0)),
         cached=int(numbers.get("c", 0)),
+        opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
     )
 
 
@@ -430,7 +432,8 @@ def outstanding(
     claims: Mapping[bytes, bytes], failed: Iterable[bytes], due: Iterable[tuple[bytes, float]]
 ) -> Outstanding:
     """Read what is claimed, has failed or is due."""
-    claimed = [_spot(name, claim_record(text).hi) for name, text in claims.items() if name]
+    records = {name: claim_record(text) for name, text in claims.items() if name}
+    claimed = [_claimed(name, record) for name, record in records.items()]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -438,6 +441,10 @@ def outstanding(
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
     return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"])
+
+
+def _claimed(name: bytes, record: ClaimRecord) -> Spot:
+    return _spot(name, record.hi)._replace(at=record.started, owner=record.owner, is_committed=bool(record.cursor))
 
 
 def _spot(name: bytes, hi: int) -> Spot:
