@@ -247,14 +247,18 @@ class TimeLimitExceeded(_OfFacts, TimeoutError):
 
 @_record
 class NotStarted(_OfFacts):
-    """A piece was not started within its task's `start_within`."""
+    """A piece was not started within its task's `start_within`; `lacking` is what a worker refused it for."""
 
     queue: str
     seconds: float
     is_served: bool
+    lacking: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
-        if self.is_served:
+        if self.is_served and self.lacking:
+            reason = f"a worker of queue '{self.queue}' {self.lacking}"
+            remedy = "deploy what it lacks, and restart it; its log says more"
+        elif self.is_served:
             reason = f"the workers of queue '{self.queue}' were busy"
             remedy = "start more of them, or raise start_within="
         else:

@@ -156,6 +156,7 @@ class RunControl:
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
         self._free_after: dict[str, float] = {}
+        self._said: dict[str, str] = {}
 
     def record(self, run_id: str) -> RunRecord:
         """Return what the store knows of a run itself. Raises RunNotFound."""
@@ -257,5 +258,13 @@ class RunControl:
         except RunNotFound:
             return None
         except DagceleryError as error:
-            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
+            self.say_refused(run_id, error)
             return None
+
+    def say_refused(self, run_id: str, error: BaseException, address: str = "") -> None:
+        """Log, once in a while for each error, that a run, or a node of it, is left to other workers."""
+        what = f"node '{address}' of run {run_id}" if address else f"run {run_id}"
+        if self._said.get(key := str(error)) is None:
+            about = {"action": "refused", "run": run_id}
+            log.error("%s was refused: %s", what, error, extra=about)
+        bounded.put(self._said, key, what, _KEPT_RUNS)

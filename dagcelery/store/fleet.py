@@ -52,6 +52,16 @@ def live_consumers(fleet: Fleet, dead_seconds: float) -> Iterator[tuple[str, Map
             yield from ((queue, worker) for queue in worker["queues"])
 
 
+def other_consumers(fleet: Fleet, queue: str, worker_id: str, dead_seconds: float) -> list[str]:
+    """Return the ids of live workers that consume a queue, but for one, those that came last first."""
+    since = {
+        name: word.get("since", {}).get(queue, 0.0)
+        for name, word in fleet.workers().items()
+        if name != worker_id and word["age"] < dead_seconds and queue in word["queues"]
+    }
+    return sorted(since, key=lambda name: since[name], reverse=True)
+
+
 class FleetAdapter:
     """The verbs of `protocol.Fleet`."""
 
@@ -71,6 +81,9 @@ class FleetAdapter:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
+        before = self._server.client.hget(WORKERS, worker_id)
+        since = json.loads(before).get("since", {}) if before else {}
+        word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}
         self._server.client.hset(WORKERS, worker_id, json.dumps(word))
         self._server.client.expire(WORKERS, 86400)
 
@@ -80,7 +93,7 @@ class FleetAdapter:
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         now = _moment(self._server)
         words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
-        return {name: word | {"age": now - word["at"]} for name, word in words.items()}
+        return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
@@ -117,11 +130,14 @@ class FleetAdapter:
         return listed
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        runs = [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit})]
-        over = [run_id for run_id in runs if self._is_settled(run_id)]
-        if over:
-            self._server.client.zrem(ACTIVE, *over)
-        return [run_id for run_id in runs if run_id not in over]
+        while names := look(self._server, {"wait": wait_seconds, "limit": limit}):
+            runs = [name.decode() for name in names]
+            over = {run_id for run_id in runs if self._is_settled(run_id)}
+            if over:
+                self._server.client.zrem(ACTIVE, *over)
+            if len(over) < len(runs):
+                return [run_id for run_id in runs if run_id not in over]
+        return []
 
     def _is_settled(self, run_id: str) -> bool:
         """Whether a run needs no look any more: it is gone; or it is over, and no worker works on it."""

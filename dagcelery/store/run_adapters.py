@@ -46,6 +46,10 @@ from dagcelery.store.records import (
 )
 from dagcelery.store.wire import FEW, STAGED
 
+_OTHERS = 50
+"""Workers that a refusal asks the store about."""
+
+_WHY_CHARACTERS = 500
 _MOST_OUTSTANDING = 1_000
 _PORTION = 100
 
@@ -166,7 +170,8 @@ class ReaderAdapter:
 def _read_outstanding(pipeline: Any, run_id: str) -> Any:
     """Ask for what `wire.outstanding` reads."""
     pipeline.hgetall(key(run_id, "c")).zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1)
-    return pipeline.zrange(key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
+    pipeline.zrange(key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
+    return pipeline.hgetall(key(run_id, "no"))
 
 
 class MachineAdapter:
@@ -289,18 +294,33 @@ class MachineAdapter:
     def release(self, run_id: str, claim: Claim, owner: str) -> None:
         self._run("release", run_id, wire.piece(claim) | {"owner": owner})
 
+    def refuse(
+        self,
+        run_id: str,
+        queue: str,
+        owner: str,
+        others: Sequence[str],
+        why: str = "",
+        claim: Claim | None = None,
+    ) -> bool:
+        about: dict[str, Any] = {"queue": queue, "owner": owner, "others": list(others)[:_OTHERS]}
+        about |= {"why": why[:_WHY_CHARACTERS]} if why else {}
+        about |= wire.piece(claim) if claim else {}
+        return bool(json.loads(self._run("refuse", run_id, about)[0]).get("again"))
+
     def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
         self._run("block", run_id, wire.piece(claim) | {"owner": owner, "seconds": seconds})
 
     def unblock(self, run_id: str, step: str) -> Response:
         return self._call("unblock", run_id, {"step": step})
 
-    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
+    def wake_ups(self, run_id: str, queue: str, slots: int, *, is_leaving: bool = False) -> int:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
+        request |= {"leaving": True} if is_leaving else {}
         return int(json.loads(self._run("wake_ups", run_id, request)[0])["wake_ups"])
 
-    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
-        request = wire.lost(lost, wait_seconds, deaths)
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:
+        request = wire.lost(lost, wait_seconds, deaths) | ({"fresh": True} if is_fresh else {})
         released, wake_ups, lasted = 0, list[str](), None
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])

@@ -79,12 +79,29 @@ local function why_poisoned(piece, member) -- nil, or why a piece shall fail wit
   return why[1] or why[2] or nil
 end
 
+local function is_refused(worker, member) -- said this worker within the last minute that it lacks what the step needs?
+  local scope, step = parse(member)
+  local said = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
+  if not said or now - tonumber(string.match(said, '^[^|]*')) > 60 then return false end
+  return not (poisoned and call('HEXISTS', key('z'), member) == 1) -- to let it fail nothing is needed
+end
+
+local is_left = false -- the wanting worker left something ready to others
+local function may_take(want, member)
+  if not refused or not is_refused(string.match(want.owner, '^[^:]*'), member) then return true end
+  is_left = true
+  return false
+end
+
 local function next_member(want)
   local r = key('r', want.queue)
-  if not is_active() then return hook == want.queue and call('ZSCORE', r, '0/-3') and '0/-3' end
-  if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
-  local first = not want.only and call('ZRANGE', r, 0, 0)[1]
-  return first and first ~= '' and first or nil
+  if not is_active() then
+    return hook == want.queue and call('ZSCORE', r, '0/-3') and may_take(want, '0/-3') and '0/-3'
+  end
+  if want.focus and call('ZSCORE', r, want.focus) and may_take(want, want.focus) then return want.focus end
+  for _, member in ipairs(not want.only and call('ZRANGE', r, 0, refused and 499 or 0) or {}) do
+    if member ~= '' and may_take(want, member) then return member end
+  end
 end
 
 local function claim_next(want)
@@ -106,6 +123,7 @@ local function claim_next(want)
   local piece = piece_name(scope, step, lo)
   write_claim(piece, p.body, hi, attempt, want.owner, want.message)
   count_claim(want.queue, 1)
+  if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
   if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
@@ -269,8 +287,9 @@ local function conclude(verdict, more)
   if want and not more and (is_active() or hook) then head.claim = claim_next(want) end
   if broken and is_active() and not more then end_if_quiet() end
   if want and not more then
-    head.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
-    if want.arrived then
+    head.left = is_left and not head.claim and not held or nil
+    head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
+    if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
       local wake_ups = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
       if wake_ups > 0 then call('HSET', R, 'p:' .. want.queue, wake_ups - 1) end
     end

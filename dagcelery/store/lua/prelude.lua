@@ -3,7 +3,7 @@
 --
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
---                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
+--                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
 --                                              | clearing: "token [steps]" of the process that clears steps; clear_at: the call it is at; generation: how often parts of it were cleared
 --                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
@@ -22,6 +22,7 @@
 -- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|c|w|b|e>", o of scopes within that opened it, c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
+-- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
@@ -36,9 +37,9 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation')
+local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused')
 local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
-local broken, poisoned, held, hook, generation = run[4], run[5], run[6], run[7], run[8]
+local broken, poisoned, held, hook, generation, refused = run[4], run[5], run[6], run[7], run[8], run[9]
 
 local function is_active() return state == 'running' or state == 'pending' end
 

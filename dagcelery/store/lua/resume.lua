@@ -40,13 +40,13 @@ local function note_pause() -- what was not going on takes no time
 end
 
 local function clear_end()
-  call('UNLINK', key('w'), key('y'), key('z'))
-  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'hook', 'deadline', 'span')
+  call('UNLINK', key('w'), key('y'), key('z'), key('no'))
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'refused', 'hook', 'deadline', 'span')
   if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
   if hook then call('ZREM', key('r', hook), '0/-3') end
   call('HDEL', key('s', '0'), '-3:l')
   if call('HEXISTS', key('c'), '0/-3') == 1 then drop_claim('0/-3', hook) end -- of the last end: the next has its own
-  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
+  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue) end
 end
 
 local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET', R, 'span') or 0)

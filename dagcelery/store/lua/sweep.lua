@@ -1,13 +1,14 @@
 -- Give back what dead workers had claimed, and name the queues whose ready work deserves a wake-up: one a queue, with a
--- back-off from `wait` doubling up to 10 minutes. Costs what is outstanding, not what the run is made of. A range comes
+-- back-off from `wait` doubling up to 10 minutes: it begins anew when all workers that may do this have come since the
+-- last one, and does not double while workers that may not take the messages. Costs what is outstanding, not what the run is made of. A range comes
 -- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
 -- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for
 -- its time becomes ready. A run that no worker works on and where nothing has happened for as long as its TTL ends as
 -- timed out, while its keys are still there. A sweeper that dies before this call has changed nothing; of one that dies after
 -- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
 -- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
--- {worker: [when it last said so, {message: 1...} or null]} if claims of others, or of other messages, count as lost when
--- they are old, limited (a time limit killed the dead), deaths, returns, seed (of random numbers).
+-- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}]} if claims of others, or of other messages, count as lost when
+-- they are old, limited (a time limit killed the dead), fresh (every back-off begins anew), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
@@ -127,17 +128,50 @@ local function idle_seconds()
   return now - tonumber(string.match(last[1], '^%d+')) / 1000
 end
 
+local refusing = {} -- workers that have refused something of this run; what those said that are gone is forgotten
+local function read_refusals()
+  for _, field in ipairs(call('HKEYS', key('no'))) do
+    local worker = string.match(field, '^[^ ]*')
+    refusing[worker] = true
+    if req.alive and not req.alive[worker] then call('HDEL', key('no'), field) end
+  end
+  if call('EXISTS', key('no')) == 0 then call('HDEL', R, 'refused') end
+end
+
+local function served_since(queue) -- when the first came of its live workers that have refused nothing; nil: there is none
+  local first
+  for worker, sign in pairs(req.alive or {}) do
+    local since = sign[3] and sign[3][queue]
+    if since and not refusing[worker] and (not first or since < first) then first = since end
+  end
+  return first
+end
+
+local function next_wake_up(queue, seen) -- when it is due, and how long the one after it will wait
+  if not seen[2] then return 0, req.wait end
+  local at, waited = tonumber(seen[1]), tonumber(seen[2])
+  local last, since = at - waited, served_since(queue)
+  if since and since > last then return 0, req.wait end
+  local refused_at = since and seen[3] and tonumber(string.match(seen[3], '%S+$')) or 0
+  if refused_at > last then return last + req.wait, req.wait end
+  return at, math.min(600, waited * 2)
+end
+
 local function due_wake_ups()
-  local wake_ups, is_fresh = {}, released > 0 or #opened > 0
+  local wake_ups, is_fresh = {}, req.fresh or released > 0 or #opened > 0
   local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
   for _, queue in ipairs(queues) do
-    local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue)
+    local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue)
     if call('ZCARD', key('r', queue)) < 2 then
-      if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
-    elseif not seen[1] or now >= tonumber(seen[1]) or is_fresh then
-      local wait = (is_fresh or not seen[2]) and req.wait or math.min(600, tonumber(seen[2]) * 2)
-      call('HSET', R, 'h:' .. queue, string.format('%.6f', now + wait), 'hw:' .. queue, wait)
-      wake_ups[#wake_ups + 1] = queue
+      if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue) end
+    else
+      local at, wait = 0, req.wait
+      if not is_fresh then at, wait = next_wake_up(queue, seen) end
+      if now >= at then
+        call('HSET', R, 'h:' .. queue, string.format('%.6f', now + wait), 'hw:' .. queue, wait)
+        if seen[3] then call('HDEL', R, 're:' .. queue) end
+        wake_ups[#wake_ups + 1] = queue
+      end
     end
   end
   return wake_ups
@@ -145,6 +179,7 @@ end
 
 if #req.dead > 0 or #req.left > 0 or req.alive then reissue_lost() end
 if due and now >= due and is_active() then run_due() end
+if refused then read_refusals() end
 save_claim_counts()
 local deadline = is_active() and call('HGET', R, 'deadline')
 if deadline and now > tonumber(deadline) then

@@ -129,10 +129,9 @@ def test_errors_is_data_for_programs(cli: Cli, failed: Run[str]) -> None:
     assert "open(path)" in told[0]["traceback"]
 
 
-def test_sweep_says_how_many_runs_it_looked_at(cli: Cli) -> None:
-    result = cli("sweep")
-    assert result.exit_code == 0
-    assert result.stdout.endswith("looked at\n")
+def test_sweep_says_what_it_did(cli: Cli) -> None:
+    assert json.loads(cli("sweep", "--json").stdout).keys() == {"looked_at", "messages_sent", "given_back"}
+    assert re.fullmatch(r"\d+ runs? looked at, \d+ messages? sent, 0 pieces given back\n", cli("sweep").stdout)
 
 
 def test_submit_with_a_key_that_was_used_prints_the_same_id(cli: Cli) -> None:
