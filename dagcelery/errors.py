@@ -267,6 +267,9 @@ class NotStarted(_OfFacts):
         return "", f"it was not started within {self.seconds:g} s, because {reason}", remedy
 
 
+_START_AGAIN = "to execute a node again, name it: retry_from('read[3]'), or dagcelery resume --from 'read[3]'"
+
+
 @_record
 class NotResumable(_OfFacts):
     """A run cannot be resumed in the state that it is in."""
@@ -277,7 +280,7 @@ class NotResumable(_OfFacts):
     def _parts(self) -> tuple[str, str, str]:
         culprit = f"run {self.run_id} is {self.state}"
         if self.state == "done":
-            return culprit, "there is nothing to resume", "name a node to start again from: retry_from(...)"
+            return culprit, "there is nothing to resume", _START_AGAIN
         return culprit, "it continues by itself", "cancel it first, or wait until it ends"
 
 

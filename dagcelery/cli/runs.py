@@ -233,11 +233,16 @@ def cancel(run_id: str, reason: str, terminate: bool, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this from now on.")
 @click.option("--allow-code-change", is_flag=True, help="Resume although a function has changed since the run began.")
-@click.option("--from", "node", metavar="NODE", help="Execute this node again, and all nodes that depend on it.")
+@click.option(
+    "--from",
+    "address",
+    metavar="ADDRESS",
+    help="Execute this node or item, as read[3] or one_file[117]/read, again, and what depends on it.",
+)
 @click.option("--watch", is_flag=True, help="Show progress until the run has ended.")
 @as_json
 def resume(
-    run_id: str, deadline: float | None, allow_code_change: bool, node: str | None, watch: bool, as_json: bool
+    run_id: str, deadline: float | None, allow_code_change: bool, address: str | None, watch: bool, as_json: bool
 ) -> None:
     """Resume RUN, which failed, was cancelled or timed out: execute only what is missing.
 
@@ -245,10 +250,10 @@ def resume(
     """
     prepare_modules()  # where tasks have moved to, say
     run = client.Run[Any](run_id)
-    if node is None:
+    if address is None:
         run.resume(deadline=deadline, allow_code_change=allow_code_change)
     else:
-        run.retry_from(node, deadline=deadline, allow_code_change=allow_code_change)
+        run.retry_from(address, deadline=deadline, allow_code_change=allow_code_change)
     if not watch:
         _tell(run_id, run.state, as_json=as_json)
         return

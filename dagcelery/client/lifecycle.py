@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from dagcelery import bounded, objects
+from dagcelery.client.places import find_place
 from dagcelery.engine.io import Reader, Sealed, Writer, as_taken
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
@@ -43,7 +44,7 @@ from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.records import ROOT, Lost, NewRun, Scope
+from dagcelery.store.records import ROOT, Lost, NewRun, Scope, Spot
 from dagcelery.text import nearest, shown, word
 
 
@@ -334,17 +335,18 @@ def resume(control: RunControl, run_id: str, deadline_seconds: float | None, *, 
 
 
 def retry_from(
-    control: RunControl, run_id: str, node: str, deadline_seconds: float | None, *, allow_code_change: bool
+    control: RunControl, run_id: str, address: str, deadline_seconds: float | None, *, allow_code_change: bool
 ) -> None:
-    """Execute a node of a run that is over again, and all that depends on it.
+    """Execute a node, or items of it, of a run that is over again, and all that depends on it.
 
     Raises what `resume` does, and InvalidParameters.
     """
-    record = control.record(run_id)
-    step = _root_step(control.view(run_id), node)
+    record, view = control.record(run_id), control.view(run_id)
+    view.look(record.epoch)
+    place = find_place(view, address)
     if not record.is_over:
         raise NotResumable(run_id, record.state)
-    _go_on(control, run_id, deadline_seconds, allow_code_change=allow_code_change, cleared=[step])
+    _go_on(control, run_id, deadline_seconds, allow_code_change=allow_code_change, cleared=[place])
 
 
 def _go_on(
@@ -353,9 +355,9 @@ def _go_on(
     deadline_seconds: float | None,
     *,
     allow_code_change: bool,
-    cleared: Sequence[int] = (),
+    cleared: Sequence[Spot] = (),
 ) -> None:
-    """Clear steps, open a new epoch of a run, and send messages for what is ready then."""
+    """Clear places, open a new epoch of a run, and send messages for what is ready then."""
     view, machine = control.view(run_id), control.store.machine
     if not allow_code_change and control.settings.code_mismatch != "ignore":
         check_code(view, control.imports)
@@ -368,19 +370,6 @@ def _go_on(
     for queue in swept.wake_ups:
         messages = machine.wake_ups(run_id, queue, control.sender.slots(queue))
         control.sender.wake_up(run_id, queue, max(1, messages))
-
-
-def _root_step(view: RunView, node: str) -> int:
-    names = [step.name for step in view.program.body(0).steps]
-    if node in names:
-        return names.index(node)
-    culprit = f"node {node!r} of '{view.program.plan.name}'"
-    outermost = next((name for name in names if str(node).startswith((f"{name}[", f"{name}/"))), None)
-    if outermost is not None:
-        problem = "is an item, or is inside a branch, a mapped DAG, or a graph that a task made"
-        raise InvalidParameters(culprit, problem, f"name the outermost node, '{outermost}'")
-    remedy = nearest(node, names) or "give the name of a node as status() shows it"
-    raise InvalidParameters(culprit, "does not exist", remedy)
 
 
 def check_code(view: RunView, imports: Collection[str]) -> None:

@@ -178,21 +178,24 @@ class Run(Generic[R_co]):
         """`resume` without blocking the event loop."""
         return await asyncio.to_thread(self.resume, deadline=deadline, allow_code_change=allow_code_change)
 
-    def retry_from(self, node: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+    def retry_from(self, address: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
         """Execute a node of a run that is over again, and all that depends on it; everything else stays done.
 
-        `node` is a name as `status()` shows it, of a node that is not inside of a mapped DAG. A run that is done may
-        be taken back too.
+        `address` is what status, events and errors show: of a node (``read``), of one item of a fan-out or of a mapped
+        DAG (``read[3]``) or of several (``read[3:5]``), or of a node within (``one_file[117]/read``), also within a
+        branch, or a graph that a task made. A run that is done may be taken back too.
 
-        Raises what `resume` does, and InvalidParameters for an unknown node.
+        Raises what `resume` does, and InvalidParameters where there is no such node or item.
         """
         _check_deadline(deadline)
-        lifecycle.retry_from(self._control, self.id, node, deadline, allow_code_change=allow_code_change)
+        lifecycle.retry_from(self._control, self.id, address, deadline, allow_code_change=allow_code_change)
         return self._delivered()
 
-    async def aretry_from(self, node: str, *, deadline: float | None = None, allow_code_change: bool = False) -> Self:
+    async def aretry_from(
+        self, address: str, *, deadline: float | None = None, allow_code_change: bool = False
+    ) -> Self:
         """`retry_from` without blocking the event loop."""
-        return await asyncio.to_thread(self.retry_from, node, deadline=deadline, allow_code_change=allow_code_change)
+        return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
 
     def _delivered(self) -> Self:
         """Deliver the messages of an eager run, which has no workers."""

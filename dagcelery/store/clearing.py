@@ -1,12 +1,15 @@
-"""How parts of a run are cleared, to be executed again, and how garbage is collected: payloads that no step reads.
+"""How parts of a run are cleared, to be executed again: places, all that depends on them, and nothing else.
 
-Both look at the run in portions, find out what has to go, and remove it with many small scripts, each of which may be
-the last one. While a run is being cleared nothing of it commits, so what is read between two scripts stays true. The
-order matters: claims go first, so that nothing touches what goes next, and the names of scopes last, because what
-belongs to them is found by those.
+A place is a step of a scope, or some items of a fan-out. What depends on it in its scope is found first. Then the scope
+itself is not done any more, nor is the item around it that the scope belongs to, so the search goes on from that item,
+up to the root. What is to go is removed with many small scripts, each of which may be the last one; while a run is
+being cleared nothing of it commits, so what is read between two scripts stays true.
 
-Garbage is looked for instead of counting readers in every commit: commits cost nothing more, and a worker that dies
-leaves nothing to be repaired. What may go once may go for ever, unless the run is cleared, and then the scripts refuse.
+A process that dies leaves the mark with the places, and the next one begins anew: what it finds of places that were
+cleared does not matter, and of all others it finds what the first one did. So each script writes what is to be there in
+the end, or removes what says that it has not been removed; no number is lowered blindly. The order matters: claims go
+first, so that nothing touches what goes next, and the names of scopes last and from within, because what belongs to
+them is found by those.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dagcelery.store import wire
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import StoreServer
-from dagcelery.store.records import HOOK, ROOT, START, SUCCESSORS, PieceId, Scope, StepEntry
+from dagcelery.store.records import CELL, CLOSE, HOOK, ROOT, START, PieceId, Scope, Spot, StepEntry
+from dagcelery.store.survey import ScopeSurvey, Survey
 
 ARRIVALS = 250
 """Items of a fan-out that are told of at once."""
@@ -31,13 +36,15 @@ _STEPS_A_SCRIPT = 20
 """Each costs up to fifty fields."""
 _LONGEST_PAUSE_SECONDS = 2.0
 
+Range = tuple[int, int]
 
-def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
+
+def clear(server: StoreServer, run_id: str, places: Sequence[Spot]) -> bool:
     """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
     pause = 0.05
     while True:
         try:
-            return _Clearing(server, run_id).clear(steps)
+            return _Clearing(server, run_id).clear(places)
         except _Overtaken:
             time.sleep(random.random() * pause)
             pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
@@ -45,6 +52,55 @@ def clear(server: StoreServer, run_id: str, steps: Sequence[int]) -> bool:
 
 class _Overtaken(Exception):
     """Another process has begun to clear the run."""
+
+
+@dataclass(slots=True)
+class _Cut:
+    """What goes of one scope: `whole` steps, and `items` of others. Items, or all (-1), of what is `reopened` are not
+    done any more, and go on within.
+    """
+
+    survey: ScopeSurvey
+    whole: set[int] = field(default_factory=set)
+    items: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    reopened: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def take(self, places: Iterable[Spot]) -> None:
+        """Take places of this scope, and all that depends on them."""
+        entries, freed = self.survey.entries, self.survey.freed
+        waiting = [(at.step, self._items(at)) for at in places if at.step in entries]
+        for step, reopened in self.reopened.items():
+            waiting += _after(entries[step], None if -1 in reopened else reopened)
+        while waiting:
+            step, items = waiting.pop()
+            entry = entries[step]
+            if step in self.whole or (items is not None and items <= self.items[step]):
+                continue
+            if items is None or not entry.over:
+                self.whole.add(step)
+            else:
+                self.items[step] |= items
+            waiting += _after(entry, items)
+            waiting += [(other, None) for other in entry.reads if other in freed]  # it has to be made again as well
+        self.items = {step: items for step, items in self.items.items() if items and step not in self.whole}
+
+    def _items(self, at: Spot) -> set[int] | None:
+        """Which items are meant; None for all, also where it is not known, or not any more, how many there are."""
+        items = self.survey.items(at.step)
+        return None if at.lo < 0 or items is None else set(range(at.lo, min(at.hi, items)))
+
+    def undone(self, step: int) -> set[int]:
+        """The items of a step that is not cleared as a whole that are not done when all is over; of others [-1]."""
+        return self.items.get(step, set()) | self.reopened.get(step, set())
+
+    def partial(self) -> set[int]:
+        """The fan-outs of which some items are not done any more."""
+        steps = {*self.items, *self.reopened} - self.whole
+        return {step for step in steps if self.survey.entries[step].over and self.undone(step)}
+
+
+def _after(entry: StepEntry, items: set[int] | None) -> list[tuple[int, set[int] | None]]:
+    return [*((step, None) for step in entry.successors), *((step, items) for step in entry.item_successors)]
 
 
 class _Clearing:
@@ -55,20 +111,24 @@ class _Clearing:
         self._run_id = run_id
         self._token = uuid.uuid4().hex
         self._number = 0
-        self._survey = _Survey(server.client, run_id)
+        self._survey = Survey(server.client, run_id)
 
-    def clear(self, steps: Sequence[int]) -> bool:
+    def clear(self, places: Sequence[Spot]) -> bool:
         epoch = self._server.client.hget(key(self._run_id), "epoch")
-        wanted = self._act("begin", steps=list(steps), epoch=int(epoch or 0)).get("steps")
-        if wanted is None:
+        marked = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0)).get("places")
+        if marked is None:
             return False
-        survey = self._survey
-        complete, freed = survey.complete()
-        cleared = _dependents(wanted, survey.body(0), complete, freed)
-        scopes = _scopes_below(survey.scopes(), cleared)
-        self._remove(cleared, set(scopes.values()), scopes)
-        for step in sorted(complete.keys() - cleared):
-            self._tell(step, cleared, complete[step])
+        self._cuts = self._cut(self._widened([Spot(*place) for place in marked]))
+        self._gone = _within(self._survey.scopes(), self._cuts)
+        for name in self._gone:
+            self._cuts.pop(name, None)
+        self._remove()
+        for cut in self._cuts.values():
+            for step in sorted(cut.partial()):
+                self._return_items(cut, step)
+            self._count_left(cut)
+            self._tell(cut)
+        self._portions("forget_freed", "steps", sorted(self._cuts[ROOT].whole))
         self._act("finish")
         return True
 
@@ -80,195 +140,228 @@ class _Clearing:
             raise _Overtaken
         return answer
 
-    def _portions(self, act: str, name: str, items: Iterable[Any], size: int = _PORTION) -> None:
+    def _portions(self, act: str, name: str, items: Iterable[Any], size: int = _PORTION, **about: Any) -> None:
         for portion in wire.portions(items, size):
-            self._act(act, **{name: portion})
+            self._act(act, **about, **{name: portion})
+
+    # -- what goes --------------------------------------------------------------------------------
+    def _widened(self, places: Sequence[Spot]) -> Sequence[Spot]:
+        """Where a run keeps only its outputs, what a closed scope read may be freed: its item is entered anew."""
+        if not self._survey.body(0)[START].keeps_outputs_only:
+            return places
+        wide = list(places)
+        for at, place in enumerate(places):
+            while place.scope != ROOT and self._survey.closed([place.scope]):
+                scope = self._survey.scope(place.scope) or Scope(ROOT)
+                place = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
+            wide[at] = place
+        if wide != list(places):
+            self._act("widen", places=[spot[:4] for spot in wide])  # what is cleared does not say any more what it was
+        return wide
+
+    def _cut(self, places: Sequence[Spot]) -> dict[str, _Cut]:
+        """What goes of each scope from the root to those of the places; the deepest ones come first.
+
+        A place in a scope that is gone goes with what is around it: another place has seen to that.
+        """
+        wanted: dict[str, list[Spot]] = defaultdict(list)
+        cuts = {ROOT: _Cut(ScopeSurvey(self._survey, Scope(ROOT)))}
+        for place in places:
+            name = place.scope
+            way = []
+            while name not in cuts and (scope := self._survey.scope(name)) is not None:
+                way.append(scope)
+                name = scope.parent
+            if name in cuts:
+                wanted[place.scope].append(place)
+                cuts |= {scope.id: _Cut(ScopeSurvey(self._survey, scope)) for scope in way}
+        cuts = dict(sorted(cuts.items(), key=lambda pair: -pair[1].survey.scope.depth))
+        for name, cut in cuts.items():
+            cut.take(wanted[name])
+            scope = cut.survey.scope
+            if name != ROOT:
+                cuts[scope.parent].reopened[scope.step].add(scope.index)
+        return cuts
+
+    def _rest(self, scope: str, step: int, lo: int, hi: int) -> list[Range] | None:
+        """What stays of some items, or of a step; None if all does."""
+        if scope in self._gone:
+            return []
+        cut = self._cuts.get(scope)
+        if cut is None:
+            return None
+        if step in cut.whole or (step == CLOSE and scope != ROOT):
+            return []
+        items = cut.items.get(step)
+        if not items or lo < 0 or items.isdisjoint(range(lo, hi)):
+            return None
+        return _ranges(set(range(lo, hi)) - items)
 
     # -- removing ---------------------------------------------------------------------------------
-    def _remove(self, steps: set[int], bodies: set[int], scopes: Mapping[str, int]) -> None:
-        def covers(name: str) -> bool:
-            scope, step, _ = PieceId.parse(name)
-            return scope in scopes or (scope == ROOT and step in steps)
+    def _remove(self) -> None:
+        self._remove_claims()
+        due = (member for member, at in self._survey.retries() if self._rest(*at[:4]) is not None)
+        self._portions("due", "members", list(due))
+        failed = (PieceId.parse(name) for name, _ in self._survey.fields("f") if "@" not in name)
+        self._portions("failures", "pieces", [p.name for p in failed if self._rest(*p, p.lo + 1) is not None])
+        self._portions("steps", "places", list(self._steps()), _STEPS_A_SCRIPT)
+        self._portions("keys", "names", list(self._keys()))
+        self._portions("blocks", "blocks", list(self._blocks()), _STEPS_A_SCRIPT)
+        self._portions("scopes", "ids", sorted(self._gone, key=lambda name: -self._gone[name].depth))
+        self._portions("reopen", "ids", [name for name in self._cuts if name != ROOT])
+        self._portions("counters", "fields", list(self._counters()))
 
-        self._remove_claims(covers)
-        retries = [member for member in self._survey.members("d") if member.startswith("r/")]
-        due = [member for member in retries if covers(member[2:])]
-        self._portions("due", "members", due)
-        failed = {piece for piece, _ in self._survey.fields("f") if "@" not in piece and covers(piece)}
-        self._portions("failures", "pieces", sorted(failed))
-        places = [(ROOT, 0, step) for step in sorted(steps)]
-        places += [(scope, body, step) for scope, body in scopes.items() for step in self._survey.body(body)]
-        self._portions("steps", "places", places, _STEPS_A_SCRIPT)
-        self._portions("keys", "names", self._keys(steps, scopes))
-        self._portions("counters", "fields", self._counters(steps, bodies))
-        self._portions("scopes", "ids", scopes)
-
-    def _remove_claims(self, covers: Callable[[str], bool]) -> None:
-        claims = {piece: wire.claim_record(text) for piece, text in self._survey.fields("c") if piece}
-        lost = [piece for piece in claims if covers(piece) or PieceId.parse(piece).step == HOOK]
-        self._portions("claims", "pieces", [(piece, str(claims[piece].body)) for piece in lost])
-        for piece, claim in claims.items():
-            while claim.cursor and piece not in lost and self._act("tell_on", piece=piece).get("more"):
+    def _remove_claims(self) -> None:
+        kept, lost = [], []
+        for piece, claim in self._survey.claims():
+            rest = self._rest(*PieceId.parse(piece), claim.hi)
+            if rest is None and PieceId.parse(piece).step != HOOK:
+                kept.append((piece, claim))
+            else:
+                lost.append((piece, str(claim.body), rest if rest and not claim.cursor else []))
+        self._portions("claims", "pieces", lost)
+        for piece, claim in kept:
+            while claim.cursor and self._act("tell_on", piece=piece).get("more"):
                 pass
 
-    def _keys(self, steps: set[int], scopes: Mapping[str, int]) -> Iterator[str]:
+    def _steps(self) -> Iterator[tuple[str, int, int]]:
+        """The steps that begin anew, each with its scope and body."""
+        for name, cut in self._cuts.items():
+            close = [CLOSE] if name != ROOT else []
+            yield from ((name, cut.survey.scope.body, step) for step in (*sorted(cut.whole), *close))
+        for name, scope in self._gone.items():
+            yield from ((name, scope.body, step) for step in self._survey.body(scope.body))
+
+    def _keys(self) -> Iterator[str]:
         """Keys below the run's that hold what the steps, and the scopes below them, made."""
         for name, kind, scope, step in self._survey.names():
-            if (scope == ROOT and step in steps) or (scope in scopes and kind in "obxqa"):
+            cut = self._cuts.get(scope)
+            if cut is not None and step is not None:
+                if step in cut.whole or -1 in cut.reopened.get(step, ()):
+                    yield name
+            elif scope in self._gone and kind in "obxqa":
                 yield name
 
-    def _counters(self, steps: set[int], bodies: set[int]) -> Iterator[str]:
-        for name, _ in self._survey.fields("n"):
+    def _blocks(self) -> Iterator[tuple[str, str]]:
+        """Blocks of fan-outs that hold nothing but items which are not done any more; of other blocks those are read
+        over, since a later attempt holds.
+        """
+        partial = {(name, step): cut.undone(step) for name, cut in self._cuts.items() for step in cut.partial()}
+        cells = {place: {item // CELL for item in items} for place, items in partial.items()}
+        for name, kind, scope, step in self._survey.names() if partial else ():
+            items = partial.get((scope, step)) if kind == "b" and step is not None else None
+            if items and int(name.rpartition(":")[2]) in cells[scope, step]:  # type: ignore[index]
+                for block, lo, hi in self._survey.block_fields(name):
+                    if items.issuperset(range(lo, hi)):
+                        yield name, block
+
+    def _counters(self) -> Iterator[str]:
+        """Numbers of steps of the root scope, and of bodies that are not entered any more."""
+        numbers = dict(self._survey.fields("n"))
+        for name in filter(None, numbers):
             body, _, step = name.partition(":")[0].partition(".")
-            if body and (int(body) in bodies or (body == "0" and step and int(step) in steps)):
+            is_of_root = body == "0" and step
+            if int(step) in self._cuts[ROOT].whole if is_of_root else int(numbers.get(f"{body}:scopes", 1)) <= 0:
                 yield name
 
-    # -- telling ----------------------------------------------------------------------------------
-    def _tell(self, step: int, among: set[int], items: int) -> None:
-        """Tell some of a complete step's successors again that it is complete."""
-        entry = self._survey.body(0)[step]
-        for successor in entry.item_successors:
-            if successor in among:
-                for lo in range(0, max(1, items), ARRIVALS):
-                    self._act("items", step=successor, lo=lo, hi=min(items, lo + ARRIVALS))
-        self._portions("arrive", "steps", [s for s in entry.successors if s in among])
-
-
-# -- garbage ----------------------------------------------------------------------------------------
-def collect_garbage(server: StoreServer, run_id: str) -> None:
-    """Do what `RunMachine.collect_garbage` promises."""
-    survey = _Survey(server.client, run_id)
-    generation = int(server.client.hget(key(run_id), "generation") or 0)
-    entries = survey.body(0)
-    if START not in entries or not entries[START].keeps_outputs_only:
-        return
-    complete, freed = survey.complete()
-    unread_steps = _unread(entries, complete)
-
-    def remove(steps: list[int], names: list[str]) -> bool:
-        request = {"generation": generation, "steps": steps, "names": names}
-        return not json.loads(server.run("collect_garbage", key(run_id), request)[0])["stale"]
-
-    for portion in wire.portions(sorted(unread_steps - freed), _STEPS_A_SCRIPT):
-        if not remove(portion, []):
+    # -- what goes on -----------------------------------------------------------------------------
+    def _return_items(self, cut: _Cut, step: int) -> None:
+        """Let items of a fan-out be claimed again, as far as what they follow is done; all its other items stay."""
+        survey, items, scope = cut.survey, cut.items.get(step, set()), cut.survey.scope
+        about: dict[str, Any] = {"scope": scope.id, "body": scope.body, "step": step}
+        takes = [
+            (text, _ranges(set(range(lo, hi)) - items))
+            for text, lo, hi in self._survey.ranges(scope.id, step)
+            if not items.isdisjoint(range(lo, hi))
+        ]
+        self._portions("take", "ranges", takes, **about)
+        told = dict.fromkeys(items, 0)
+        for source in survey.followed[step]:
+            for item in items & survey.done(source) - cut.undone(source):
+                told[item] += 1
+        need = survey.entries[step].item_waits
+        if need > 1:
+            counts = [(item, count if count < need else 0) for item, count in told.items()]
+            self._portions("arrivals", "counts", counts, ARRIVALS, **about)
+        if need or survey.items(step) is not None:
+            arrived = {item for item, count in told.items() if count == need}
+            self._portions("put", "ranges", _ranges(arrived), **about)
+        if survey.items(step) is None:
             return
-    for names in wire.portions(_garbage_keys(server.client, run_id, survey, unread_steps), _PORTION):
-        if not remove([], names):
-            return
+        done = survey.done(step) - cut.undone(step)
+        self._act("settle", done=len(done), is_late=bool(items), **about)
+
+    def _count_left(self, cut: _Cut) -> None:
+        """Count the steps of a scope that are not complete."""
+        steps = {step for step in cut.survey.entries if step >= 0}
+        done = {step for step in cut.survey.complete if not cut.undone(step)} - cut.whole
+        self._act("left", scope=cut.survey.scope.id, left=len(steps - done))
+
+    def _tell(self, cut: _Cut) -> None:
+        """Tell what was cleared again of all that stays done."""
+        survey, scope = cut.survey, cut.survey.scope
+        about: dict[str, Any] = {"scope": scope.id, "body": scope.body}
+        for step in sorted(survey.entries.keys() - cut.whole):
+            entry = survey.entries[step]
+            followers = [s for s in entry.item_successors if s in cut.whole]
+            is_complete = step in survey.complete and not cut.undone(step)
+            if followers:
+                done = _ranges(survey.done(step) - cut.undone(step))
+                told = [(0, 0)] if is_complete and not survey.complete[step] else list(_cut_up(done))
+                for follower in followers:
+                    for portion in _few(told):
+                        self._act("items", **about, step=follower, ranges=portion)
+            if is_complete:
+                self._portions("arrive", "steps", [s for s in entry.successors if s in cut.whole], **about)
 
 
-def _garbage_keys(client: Any, run_id: str, survey: _Survey, steps: set[int]) -> Iterator[str]:
-    """The keys of these steps of the root scope, and of scopes that have handed their outputs to their parents."""
-    for portion in wire.portions(survey.names(), 500):
-        scopes = sorted({scope for _, kind, scope, _ in portion if kind in "obx" and scope != ROOT})
-        asked = client.pipeline(transaction=False)
-        for scope in scopes:
-            asked.hexists(key(run_id, "s", scope), "closed")
-        closed = {scope for scope, is_closed in zip(scopes, asked.execute(), strict=True) if is_closed}
-        for name, kind, scope, step in portion:
-            if (scope == ROOT and step in steps) or (scope in closed and kind in "obx"):
-                yield name
-
-
-# -- what depends on what -----------------------------------------------------------------------------
-def _dependents(
-    steps: Iterable[int],
-    entries: Mapping[int, StepEntry],
-    complete: Container[int],
-    freed: Container[int],
-) -> set[int]:
-    """Steps of a body, all that waits for them, and each incomplete fan-out that one of these follows item by item.
-
-    Which items of it have arrived is not remembered, so it cannot be kept without what follows it. What one of them
-    reads and was freed has to be made again as well.
-    """
-    followed = defaultdict(list)
-    for step, entry in entries.items():
-        for follower in entry.item_successors:
-            followed[follower].append(step)
-    cleared, waiting = set[int](), list(steps)
-    while waiting:
-        step = waiting.pop()
-        if step not in cleared:
-            cleared.add(step)
-            waiting += [*entries[step].successors, *entries[step].item_successors]
-            waiting += [other for other in followed[step] if other not in complete]
-            waiting += [other for other in entries[step].reads if other in freed]
-    return cleared
-
-
-def _scopes_below(opened: Iterable[Scope], steps: Container[int]) -> dict[str, int]:
-    """Return the scopes that these steps of the root scope opened, and those within, each with its body."""
+def _within(scopes: Iterable[Scope], cuts: Mapping[str, _Cut]) -> dict[str, Scope]:
+    """The scopes of what goes, and those within."""
     below = defaultdict(list)
-    for scope in opened:
+    for scope in scopes:
         below[scope.parent].append(scope)
-    waiting = [scope for scope in below[ROOT] if scope.step in steps and scope.id != ROOT]
-    inside = dict[str, int]()
+    waiting = [
+        scope
+        for name, cut in cuts.items()
+        for scope in below[name]
+        if scope.step in cut.whole or scope.index in cut.items.get(scope.step, ())
+    ]
+    inside = dict[str, Scope]()
     while waiting:
         scope = waiting.pop()
-        inside[scope.id] = scope.body
-        waiting += below[scope.id]
+        if scope.id not in inside:
+            inside[scope.id] = scope
+            waiting += below[scope.id]
     return inside
 
 
-def _unread(entries: Mapping[int, StepEntry], complete: Container[int]) -> set[int]:
-    """Complete steps of the root scope whose outputs the run does not return, and whose readers are complete too."""
-    wanted = {source for step, entry in entries.items() if step not in complete for source in entry.reads}
-    return {
-        step
-        for step, entry in entries.items()
-        if step >= 0 and not entry.is_returned and step not in wanted and step in complete
-    }
+def _ranges(items: Iterable[int]) -> list[Range]:
+    """Some items as ranges, in order."""
+    ranges: list[Range] = []
+    for item in sorted(items):
+        if ranges and ranges[-1][1] == item:
+            ranges[-1] = ranges[-1][0], item + 1
+        else:
+            ranges.append((item, item + 1))
+    return ranges
 
 
-# -- what a run consists of ---------------------------------------------------------------------------
-class _Survey:
-    """A look at one run. It is not a snapshot: its user has to see to it that what it relies on stays true."""
+def _cut_up(ranges: Iterable[Range]) -> Iterator[Range]:
+    """The same items, in ranges that one script may tell of."""
+    for lo, hi in ranges:
+        for at in range(lo, hi, ARRIVALS):
+            yield at, min(hi, at + ARRIVALS)
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self._client = client
-        self._run_id = run_id
-        self._bodies: dict[int, dict[int, StepEntry]] = {}
 
-    def body(self, body: int) -> dict[int, StepEntry]:
-        """The topology of a body by step, START and CLOSE among them."""
-        if body not in self._bodies:
-            self._bodies[body] = wire.topology_of(dict(self.fields("g", body)))
-        return self._bodies[body]
-
-    def fields(self, *parts: object) -> Iterator[tuple[str, bytes]]:
-        """The fields of one of the run's hashes."""
-        for name, data in self._client.hscan_iter(key(self._run_id, *parts), count=500):
-            yield name.decode(), data
-
-    def members(self, *parts: object) -> Iterator[str]:
-        """The members of one of the run's sorted sets."""
-        for name, _ in self._client.zscan_iter(key(self._run_id, *parts), count=500):
-            yield name.decode()
-
-    def complete(self) -> tuple[dict[int, int], set[int]]:
-        """The steps of the root scope that are complete, and how many items they have; those that were freed."""
-        state, entries = dict(self.fields("s", ROOT)), self.body(0)
-        items_of = {step: 0 for step in entries if state.get(str(step), b"").startswith(b"d|")}
-        for step, entry in entries.items():
-            if entry.over:
-                items, done = state.get(f"{step}:n"), state.get(f"{step}:d")
-                if items is not None and done is not None and int(done) >= int(items):
-                    items_of[step] = int(items)
-        freed = {step for step in entries if f"{step}:x" in state}
-        is_one_portion = len(entries[START].successors) <= SUCCESSORS
-        return items_of | {START: 0} if is_one_portion else items_of, freed
-
-    def scopes(self) -> Iterator[Scope]:
-        """The scopes that were opened."""
-        for name, record in self.fields("sc"):
-            yield wire.scope(name, record)
-
-    def names(self) -> Iterator[tuple[str, str, str, int | None]]:
-        """The run's keys below its own: name, kind, scope, and the step that made it, as far as they tell."""
-        for found in self._client.sscan_iter(key(self._run_id, "k"), count=500):
-            name = found.decode()
-            kind, _, rest = name.partition(":")
-            scope, _, token = rest.partition(":")
-            step = token.partition(".")[0]
-            yield name, kind, scope, int(step) if kind in "bx" and step.isdigit() else None
+def _few(ranges: Iterable[Range]) -> Iterator[list[Range]]:
+    """Ranges in portions that one script may tell of."""
+    portion: list[Range] = []
+    size = 0
+    for lo, hi in ranges:
+        if portion and size + hi - lo > ARRIVALS:
+            yield portion
+            portion, size = [], 0
+        portion.append((lo, hi))
+        size += hi - lo
+    if portion:
+        yield portion

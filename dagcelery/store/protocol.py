@@ -36,6 +36,7 @@ from dagcelery.store.records import (
     Response,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     TaskResult,
 )
@@ -158,8 +159,9 @@ class RunMachine(Protocol):
         `deadline_seconds` is from now; None: as long as before, 0: none.
         """
 
-    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
-        """Make steps of the root scope of a run that is over, and all that depends on them, as if never executed.
+    def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
+        """Make places of a run that is over, and all that depends on them, as if never executed: whole steps where
+        `lo` is -1, else those items of a fan-out, in any scope. What is not there is passed over.
 
         The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
         or by `resume`. Meanwhile nothing commits. False if the run is not over.

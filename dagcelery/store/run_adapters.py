@@ -15,7 +15,7 @@ from itertools import chain, groupby, islice, starmap
 from typing import Any
 
 from dagcelery.errors import RunNotFound
-from dagcelery.store import clearing, wire
+from dagcelery.store import clearing, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enroll, look
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
@@ -40,6 +40,7 @@ from dagcelery.store.records import (
     Response,
     RunRecord,
     Scope,
+    Spot,
     Swept,
     TaskResult,
     scope_id,
@@ -348,11 +349,11 @@ class MachineAdapter:
         look(self._server, {"run": run_id, "delay": 0})
         return bool(answer.get("resumed"))
 
-    def clear(self, run_id: str, steps: Sequence[int]) -> bool:
-        return clearing.clear(self._server, run_id, steps)
+    def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
+        return clearing.clear(self._server, run_id, places)
 
     def collect_garbage(self, run_id: str) -> None:
-        clearing.collect_garbage(self._server, run_id)
+        garbage.collect_garbage(self._server, run_id)
 
     def end(self, run_id: str, state: str, reason: str) -> Response:
         return self._call("end", run_id, {"final": state, "reason": reason})

@@ -11,6 +11,7 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.records import (
     CELL,
     CLOSE,
+    ROOT,
     START,
     Block,
     Child,
@@ -18,6 +19,7 @@ from dagcelery.store.records import (
     ClaimRequest,
     NewRun,
     Response,
+    Spot,
     StepEntry,
     TaskResult,
     Topology,
@@ -175,6 +177,11 @@ class Worker:
                 reply = self.finish(claim, want, **produce(claim))
             assert reply.state == "committed"
             claim = reply.claim
+
+
+def whole(*steps: int) -> list[Spot]:
+    """These steps of the root scope, as places that are cleared."""
+    return [Spot(ROOT, number) for number in steps]
 
 
 def nothing(claim: Claim) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, Counts
 
-from .moves import Worker, begun, body, drain, state_after, step
+from .moves import Worker, begun, body, drain, state_after, step, whole
 
 TOPOLOGY = [body([0], step(s=[1, 2]), step(1, [3], x="0.0", b=1, br=1), step(1, [3], x="0.1", b=2, br=1), step(2))]
 TOPOLOGY += [body([0], step()), body([0], step())]
@@ -53,7 +53,7 @@ def test_a_worker_that_dies_with_a_branch_in_its_hands_has_decided_nothing_twice
 def test_clearing_takes_the_decision_back(store: Store) -> None:
     run_id, _ = decided(store, 0)
     drain(store, run_id, TOPOLOGY)
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     assert store.machine.resume(run_id)
     worker = Worker(store, run_id)
     worker.finish(worker.claim(), lists={"0.0": 0, "0.1": 1})

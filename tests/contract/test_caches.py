@@ -17,7 +17,7 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.store.wire import STAGED
 
 from .between import Between
-from .moves import begun, body, results, step
+from .moves import begun, body, results, step, whole
 from .proxy import Proxy
 
 
@@ -80,7 +80,7 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     worker.fail(claim := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(claim, 3), cached=1)
     progress = store.reader.progress(run_id)
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     progress = store.reader.progress(run_id)
     assert (0, 0) not in progress.counts
     assert progress.counts[0, 1].cached == 3

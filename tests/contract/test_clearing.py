@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,25 +16,14 @@ from hypothesis import strategies as st
 from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, ROOT, Block, Claim, Lost, scope_id
+from dagcelery.store.records import CLOSE, HOOK, ROOT, START, Block, Claim, Lost, Response, Scope, Spot, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .between import between
-from .moves import (
-    Worker,
-    begun,
-    body,
-    chain,
-    drain,
-    hooked,
-    new_run,
-    results,
-    retry,
-    state_after,
-    step,
-)
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, results, retry, state_after, step, whole
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
+from .test_random_runs import Piece
 
 DIAMOND = [body([0], step(s=[1, 2]), step(1, s=[3]), step(1, s=[3]), step(2), step())]
 MAPPED = [
@@ -43,7 +33,7 @@ MAPPED = [
 
 
 def again(store: Store, run_id: str, *steps: int) -> None:
-    assert store.machine.clear(run_id, steps)
+    assert store.machine.clear(run_id, whole(*steps))
     assert store.machine.resume(run_id)
 
 
@@ -122,7 +112,7 @@ def test_what_was_put_out_is_gone_and_the_rest_stays(store: Store) -> None:
         return {"values": {f"{claim.step}.0": b"v", f"{claim.step}.1#": b"3"}, "lists": lists, "blocks": made}
 
     drain(store, run_id, topology, produce=produce)
-    assert store.machine.clear(run_id, [1])
+    assert store.machine.clear(run_id, whole(1))
     assert list(store.reader.values(run_id, ROOT, ["0.0", "0.1#", "2.0", "2.1#"])) == [b"v", b"3", None, None]
     assert [b.data for b in store.reader.blocks(run_id, ROOT, "0.1", 0, 3)] == [b"abc"]
     assert not list(store.reader.blocks(run_id, ROOT, "1.0", 0, 3))
@@ -136,7 +126,7 @@ def test_scopes_are_gone_with_the_step_that_opened_them(store: Store) -> None:
     drain(store, run_id, MAPPED)
     inner = scope_id(run_id, ROOT, 2, 1)
     assert store.reader.scope(run_id, inner) is not None
-    assert store.machine.clear(run_id, [2])
+    assert store.machine.clear(run_id, whole(2))
     assert store.reader.scope(run_id, inner) is None
     progress = store.reader.progress(run_id)
     assert {at for at, c in progress.counts.items() if c.done} == {(0, 0), (0, 1)}
@@ -149,7 +139,7 @@ def test_nothing_of_large_values_stays_behind(redis_store: Store, raw: redis.Red
     large = b"v" * 1_300_000
     drain(redis_store, run_id, topology, produce=lambda claim: {"values": {f"{claim.step}.0": large}})
     before = set(raw.keys())
-    redis_store.machine.clear(run_id, [1])
+    redis_store.machine.clear(run_id, whole(1))
     assert before - set(raw.keys()) >= {f"dagcelery:{{{run_id}}}:x:0:1.0@1".encode()}
     assert list(redis_store.reader.values(run_id, ROOT, ["0.0"])) == [large]
 
@@ -200,7 +190,7 @@ def test_late_pieces_of_a_scope_that_is_gone_are_stale(store: Store) -> None:
     worker.delegate(mapped)
     piece = deep.claim()
     store.machine.end(run_id, "cancelled", "")
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     for _ in range(2):
         assert deep.finish(piece).state == "stale"
         assert late.delegate(mapped).state == "stale"
@@ -233,8 +223,8 @@ def test_attempts_go_on_from_where_they_were(store: Store) -> None:
 # -- when -----------------------------------------------------------------------------------------
 def test_a_run_that_goes_on_or_is_not_there_cannot_be_cleared(store: Store) -> None:
     run_id = new_run(store, chain(2))
-    assert not store.machine.clear(run_id, [0])
-    assert not store.machine.clear("nobody", [0])
+    assert not store.machine.clear(run_id, whole(0))
+    assert not store.machine.clear("nobody", whole(0))
     drain(store, run_id, chain(2))
     assert not store.machine.resume(run_id), "it is done"
     assert not store.machine.clear(run_id, [])
@@ -245,7 +235,7 @@ def test_a_run_that_was_cleared_is_cancelled_until_it_is_resumed(store: Store) -
     run_id = new_run(store, hooked(*chain(2)))
     drain(store, run_id, chain(2), only=True)
     drain(store, run_id, chain(2))
-    assert store.machine.clear(run_id, [0])
+    assert store.machine.clear(run_id, whole(0))
     record = store.reader.record(run_id)
     assert (record.state, record.hook) == ("cancelled", "")
     assert "resume()" in record.reason
@@ -275,6 +265,7 @@ class Cleared(Troubled):
 
     def __init__(self, store: Store, choice: random.Random) -> None:
         self.clearings = 3
+        self.scopes: dict[str, Scope] = {}
         super().__init__(store, choice)
 
     def claim(self) -> None:
@@ -283,33 +274,103 @@ class Cleared(Troubled):
             self.clear()
         super().claim()
 
+    def take(self, worker: Worker, reply: Response) -> None:
+        if reply.claim is not None:
+            self.scopes[reply.claim.scope.id] = reply.claim.scope
+        super().take(worker, reply)
+
     def clear(self) -> None:
-        steps = sorted(int(name) for name in self.topology[0] if name.isdigit())
-        wanted = self.choice.sample(steps, self.choice.choice([1, 1, min(2, len(steps))]))
-        found = self.closure(wanted)
+        places = [spot for scope in [ROOT, *self.scopes] if self.is_there(scope) for spot in self.spots(scope)]
+        wanted = self.choice.sample(places, self.choice.choice([1, 1, min(2, len(places))]))
+        gone, undone = self.closure(wanted)
         assert self.store.machine.clear(self.run_id, wanted)
-        self.model.done = {p for p in self.model.done if not (p[0] == ROOT and p[1] in found)}
-        if any("b" in self.topology[0][str(number)] for number in found):
-            self.model.done = {p for p in self.model.done if p[0] == ROOT}
+        self.model.done -= gone | undone
         for owner, claim in list(self.held.items()):
-            if claim.step == HOOK or self.is_below(claim, found):
+            if claim.step == HOOK or self.is_lost(claim, gone, undone):
                 self.old.append((replace_owner_of(self, owner), self.held.pop(owner)))
-        self.seen.append(("cleared", sorted(found), self.state()))
+        self.seen.append(("cleared", [(self.at(p.scope), *p[1:]) for p in wanted], self.state()))
 
-    def is_below(self, claim: Claim, found: set[int]) -> bool:
-        step = claim.step if claim.scope.id == ROOT else claim.scope.step
-        return step in found
+    def spots(self, scope: str) -> Iterator[Spot]:
+        """Each step of a scope, and some items of each fan-out whose size is known."""
+        for number in self.steps(scope):
+            yield Spot(scope, number)
+            size = self.model.size(scope, number)
+            if size > 0:
+                lo = self.choice.randrange(size)
+                yield Spot(scope, number, lo, self.choice.randint(lo + 1, size))
 
-    def closure(self, wanted: list[int]) -> set[int]:
-        """By the plain rule, over and over, until nothing is added."""
-        found, size = set(wanted), 0
-        entries = {int(name): e for name, e in self.topology[0].items() if name.isdigit()}
-        while len(found) > size:
-            size = len(found)
-            found |= {reader for number in found for reader in (*entries[number]["s"], *entries[number]["se"])}
-            broken = {number for number in entries if not self.model.is_complete(ROOT, number)}
-            found |= {number for number in broken if found & set(entries[number]["se"])}
-        return found
+    def steps(self, scope: str) -> list[int]:
+        return sorted(int(name) for name in self.topology[self.model.bodies[scope]] if name.isdigit())
+
+    def is_there(self, scope: str) -> bool:
+        return scope == ROOT or self.store.reader.scope(self.run_id, scope) is not None
+
+    def at(self, scope: str) -> Any:
+        """The place of a scope, which is the same in another run."""
+        around = self.scopes.get(scope)
+        return around and scope != ROOT and (self.at(around.parent), around.step, around.index)
+
+    def pieces(self, spot: Spot) -> set[Piece]:
+        size = self.model.size(spot.scope, spot.step)
+        is_open = self.store.server.client.hexists(f"dagcelery:{{{self.run_id}}}:s:{spot.scope}", f"{spot.step}:n")
+        if spot.lo >= 0 and is_open:
+            return {(spot.scope, spot.step, item) for item in range(spot.lo, spot.hi)}
+        return {(spot.scope, spot.step, item) for item in (range(size) if size > 0 else [-1])}
+
+    def closure(self, wanted: list[Spot]) -> tuple[set[Piece], set[Piece]]:
+        """What goes by the plain rule, over and over until nothing is added; and what is not done any more."""
+        gone: set[Piece] = {piece for spot in wanted for piece in self.pieces(spot)}
+        undone: set[Piece] = set()
+        waiting = list(gone)
+        while waiting:
+            scope, number, item = waiting.pop()
+            found: set[Piece] = set()
+            entry = self.model.entry(scope, number)
+            for reader in entry["s"]:
+                found |= self.pieces(Spot(scope, reader))
+            found |= {(scope, reader, item) for reader in entry["se"]}
+            found |= self.also(scope, number)
+            if "b" in entry and (scope, number, item) in gone:
+                inner = scope_id(self.run_id, scope, number, item)
+                if inner in self.model.bodies:
+                    found |= {piece for step in self.steps(inner) for piece in self.pieces(Spot(inner, step))}
+            if scope != ROOT:
+                hangs = self.scopes[scope]
+                around = (hangs.parent, hangs.step, hangs.index)
+                if around not in undone:
+                    undone.add(around)
+                    waiting.append(around)
+            waiting += found - gone
+            gone |= found
+        return gone, undone
+
+    def also(self, scope: str, number: int) -> set[Piece]:
+        """What else goes with a step."""
+        return set()
+
+    def is_lost(self, claim: Claim, gone: set[Piece], undone: set[Piece]) -> bool:
+        scope, number = claim.scope, claim.step
+        around = (scope.parent, scope.step, scope.index)
+        if number in (START, CLOSE):
+            return around in gone or (number == CLOSE and around in undone)
+        items = range(claim.lo, claim.hi) if claim.hi > claim.lo else [-1]
+        return any((scope.id, number, item) in gone for item in items)
+
+    def play(self) -> list[tuple[Any, ...]]:
+        seen = super().play()
+        progress = self.store.reader.progress(self.run_id)
+        assert progress is not None
+        scopes = [ROOT, *(scope for scope in self.scopes if scope != ROOT and self.is_there(scope))]
+        for scope in scopes[1:]:
+            assert progress.scopes[self.model.bodies[scope]] == len(scopes) - 1
+        totals: Counter[tuple[int, int]] = Counter()
+        for scope in scopes:
+            for number in self.steps(scope):
+                totals[self.model.bodies[scope], number] += abs(self.model.size(scope, number))
+        for place, total in totals.items():
+            found = progress.counts[place]
+            assert (found.total, found.done + found.skipped, found.failed, found.retrying) == (total, total, 0, 0)
+        return seen
 
     def is_over(self) -> bool:
         return super().is_over() and not self.clearings
@@ -363,11 +424,11 @@ class Repeating:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
 
-    def clear(self, run_id: str, steps: Any) -> bool:
+    def clear(self, run_id: str, places: Any) -> bool:
         self._mortal.deaths = 4
         while True:
             try:
-                return self._machine.clear(run_id, steps)
+                return self._machine.clear(run_id, places)
             except Died:
                 self._mortal.deaths -= 1
 
@@ -415,10 +476,10 @@ def test_a_newer_clearer_ends_an_older_one_which_does_it_again(redis_store: Stor
 
     def disturbed(call: Callable[[], Any], verb: str, *_: Any) -> Any:
         if verb == "clear" and next(turns, False):
-            assert other.machine.clear(run_id, [1])
+            assert other.machine.clear(run_id, whole(1))
         return call()
 
-    assert between(redis_store, disturbed).machine.clear(run_id, [2])
+    assert between(redis_store, disturbed).machine.clear(run_id, whole(2))
     assert redis_store.machine.resume(run_id)
     assert drain(redis_store, run_id, chain(4)) == ["1", "2", "3"]
     other.close()
@@ -434,4 +495,4 @@ def _cut_short(store: Store, run_id: str, step: int, calls: int) -> None:
         return call()
 
     with pytest.raises(Died):
-        between(store, mortal).machine.clear(run_id, [step])
+        between(store, mortal).machine.clear(run_id, whole(step))

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, scope_id
+from dagcelery.store.records import CLOSE, ROOT, START, Block, Claim, Spot, scope_id
 
 from .between import between
-from .moves import Body, begun, body, drain, new_run, results, step
+from .moves import Body, begun, body, drain, new_run, results, step, whole
 from .test_clearing import Cleared, again
+from .test_random_runs import Piece
 
 
 def keeping_outputs(*bodies: Body) -> list[Body]:
@@ -127,7 +128,7 @@ def test_who_looked_before_clearing_frees_nothing_after_it(redis_store: Store) -
 
     def slow(call: Callable[[], Any], verb: str, *_: Any) -> Any:
         if verb == "collect_garbage" and next(turns, False):
-            assert redis_store.machine.clear(run_id, [3])
+            assert redis_store.machine.clear(run_id, whole(3))
         return call()
 
     between(redis_store, slow).machine.collect_garbage(run_id)
@@ -187,16 +188,26 @@ class Collecting(Cleared):
                 found = {item for block in blocks for item in range(block.lo, block.hi)}
                 assert found >= set(range(size)), f"{claim.piece} finds nothing of step {source}"
 
-    def closure(self, wanted: list[int]) -> set[int]:
-        """What was freed and is read again is executed again; nobody but the store knows what was freed."""
-        found = super().closure(wanted)
-        freed = self.freed()
-        while True:
-            more = {s for n in found for s in self.topology[0][str(n)].get("rd", ()) if s in freed} - found
-            if not more:
-                return found
-            found = super().closure(sorted(found | more))
+    def closure(self, wanted: list[Spot]) -> tuple[set[Piece], set[Piece]]:
+        """Of scopes that were closed, values are gone: their items begin anew."""
+        for at, spot in enumerate(wanted):
+            while spot.scope != ROOT and self.around(spot.scope)[:3] in self.model.done:
+                spot = Spot(*(around := self.around(spot.scope)), around[2] + 1)
+            wanted[at] = spot
+        return super().closure(wanted)
 
+    def around(self, scope: str) -> Piece:
+        hangs = self.scopes[scope]
+        return hangs.parent, hangs.step, hangs.index
+
+    def also(self, scope: str, number: int) -> set[Piece]:
+        """What was freed and is read again is executed again; nobody but the store knows what was freed."""
+        if scope != ROOT:
+            return set()
+        read = self.model.entry(scope, number).get("rd", ())
+        return {piece for source in set(read) & self.freed for piece in self.pieces(Spot(ROOT, source))}
+
+    @property
     def freed(self) -> set[int]:
         fields = self.store.server.client.hkeys(f"dagcelery:{{{self.run_id}}}:s:0")
         return {int(name[:-2]) for name in fields if name.endswith(b":x")}

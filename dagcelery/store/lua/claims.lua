@@ -59,7 +59,7 @@ local function take_range(scope, body, step, want)
   local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
   local items, claimed, before = tonumber(counts[1]), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
   local attempt = math.max(tonumber(attempts), before) + 1
-  if attempt > before + 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
+  if attempt > 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))

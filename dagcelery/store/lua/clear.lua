@@ -1,37 +1,53 @@
--- Make steps of the root scope as if they had never been executed, one portion a call: removals first, then arrivals
--- from what stays done. The run is over and stays so; while R has `clearing`, nothing commits and `resume` waits. Each
--- call has a number: one that comes again, or late, changes nothing. A process that dies in between leaves `clearing`,
--- and the next one does everything again, as it would the first time, and overtakes one that has not died.
--- request: token, number, act; begin {steps, epoch}; claims {pieces [[piece, body]...]}; tell_on {piece}; due {members};
---          failures {pieces}; steps {places [[scope, body, step]...]}; keys {names}; counters {fields}; scopes {ids};
---          arrive {steps}; items {step, lo, hi}; finish
+-- Make places of a run as if they had never been executed, one portion a call: removals first, then what goes on from
+-- what stays done. The run is over and stays so; while R has `clearing`, nothing commits and `resume` waits. Each call
+-- has a number: one that comes again, or late, changes nothing. A process that dies in between leaves `clearing`, and the
+-- next one does everything again, and overtakes one that has not died. Therefore an act sets what is to be there in the
+-- end, or counts only with what it removes.
+-- request: token, number, act; begin {places [[scope, step, lo, hi]...], epoch}; widen {places}; claims {pieces [[piece,
+--          body, rest [[lo, hi]...]]...]}; tell_on {piece}; due {members}; failures {pieces}; steps {places [[scope, body,
+--          step]...]}; keys {names}; blocks {blocks [[name, field]...]}; scopes {ids} and reopen {ids}, inner ones first;
+--          counters {fields}; left {scope, left}; forget_freed {steps}; finish; and with scope, body, of a fan-out with
+--          step: take {ranges [[text, rest [[lo, hi]...]]...]}; arrivals {counts [[item, count]...]}; put {ranges};
+--          settle {done, is_late}; arrive {steps}; items {step, ranges}
 local mark = state and call('HGET', R, 'clearing')
 local more
 if not state then return reply({}) end
 
-local function steps_of(text) -- a list of our own, since a decoded one may be shared
-  local steps = {}
-  for i, step in ipairs(text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {}) do steps[i] = step end
-  return steps
+local function places_of(text) -- a list of our own, since a decoded one may be shared
+  local places = {}
+  for i, place in ipairs(text and cjson.decode(string.match(text, '^%S+ (.*)$')) or {}) do places[i] = place end
+  return places
 end
 
 local acts = {}
 
 function acts.begin()
-  local steps = steps_of(mark)
-  for _, step in ipairs(req.steps) do steps[#steps + 1] = step end
-  if #steps == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return end
-  mark = req.token .. ' ' .. cjson.encode(steps)
+  local places = places_of(mark)
+  for _, place in ipairs(req.places) do places[#places + 1] = place end
+  if #places == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return end
+  mark = req.token .. ' ' .. cjson.encode(places)
   state = 'cancelled' -- else a client might read results that are not there any more
   call('HSET', R, 'clearing', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
   call('HDEL', R, 'failed', 'hook')
   if hook then call('ZREM', key('r', hook), '0/-3') end
 end
 
+function acts.widen() call('HSET', R, 'clearing', req.token .. ' ' .. cjson.encode(req.places)) end
+
+-- removing ----------------------------------------------------------------------------------------------------------
+local function push_ranges(scope, step, ranges, attempts)
+  for _, range in ipairs(ranges) do push_range(scope, step, range[1], range[2], attempts) end
+end
+
 function acts.claims()
   for _, claimed in ipairs(req.pieces) do
-    local _, step = parse(claimed[1])
-    if read_claim(claimed[1]) then drop_claim(claimed[1], entry(claimed[2], step).q) end
+    local scope, step, lo = parse(claimed[1])
+    local claim = read_claim(claimed[1])
+    if claim then
+      drop_claim(claimed[1], entry(claimed[2], step).q)
+      if lo >= 0 and not claim.cursor then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
+      push_ranges(scope, step, claimed[3], claim.attempt)
+    end
   end
 end
 
@@ -46,24 +62,34 @@ end
 
 function acts.due()
   for _, member in ipairs(req.members) do
-    if call('ZREM', key('d'), member) == 1 then call('HINCRBY', R, 'waiting', -1) end
+    if call('ZREM', key('d'), member) == 1 then
+      local scope, step = string.match(member, '^r/(%w+)/(%-?%d+)')
+      call('HINCRBY', R, 'waiting', -1)
+      count(place(scope).body, step, 'w', -1)
+    end
   end
+end
+
+local function forget_failure(piece, failure)
+  local u, scope, step, lo = key('u'), parse(piece)
+  local body, s, attempt = place(scope).body, key('s', scope), call('ZSCORE', u, piece)
+  if call('ZREM', u, piece) == 1 then
+    count(body, step, 'f', -1)
+    if lo >= 0 then call('HINCRBY', s, step .. ':c', -1) end
+  else -- it was skipped, which counts as done
+    count(body, step, 'k', -1)
+    count(body, step, 'd', 1)
+  end
+  if lo >= 0 and entry(body, step).ms then call('HINCRBY', s, step .. ':k', -1) end
+  if call('HLEN', key('f')) < 1000 then call('HSET', key('f'), piece .. '@' .. (attempt or 0), failure) end
+  call('HDEL', key('f'), piece)
 end
 
 function acts.failures()
-  local f, u = key('f'), key('u')
   for _, piece in ipairs(req.pieces) do
-    local attempt, failure = call('ZSCORE', u, piece), call('HGET', f, piece)
-    call('ZREM', u, piece)
-    if failure and call('HLEN', f) < 1000 then call('HSET', f, piece .. '@' .. (attempt or 0), failure) end
-    call('HDEL', f, piece)
+    local failure = call('HGET', key('f'), piece)
+    if failure then forget_failure(piece, failure) end
   end
-end
-
-local function is_complete(s, step, e)
-  if e.x == '' then return string.sub(call('HGET', s, step) or '', 1, 2) == 'd|' end
-  local items, done = unpack(call('HMGET', s, step .. ':n', step .. ':d'))
-  return items and done and tonumber(done) >= tonumber(items)
 end
 
 local function remove_outputs(scope, step) -- how many there are is not known here; they are numbered
@@ -79,16 +105,38 @@ local function remove_outputs(scope, step) -- how many there are is not known he
   until removed == 0
 end
 
+local function cap_cached(body, step) -- which of them came from the cache is not known: not more than are done
+  local numbers = call('HMGET', key('n'), body .. '.' .. step .. ':c', body .. '.' .. step .. ':d')
+  local done = math.max(0, tonumber(numbers[2] or 0))
+  if tonumber(numbers[1] or 0) > done then call('HSET', key('n'), body .. '.' .. step .. ':c', done) end
+end
+
+local function uncount(scope, body, step, e) -- take back what a step of one scope of several has counted
+  local was = call('HMGET', key('s', scope), step, step .. ':n', step .. ':d', step .. ':k')
+  local items, done, skipped = tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
+  if items then
+    count(body, step, 'n', -items)
+    count(body, step, 'd', skipped - done)
+    count(body, step, 'k', -(skipped + ((e.br and items == 0) and 1 or 0)))
+  elseif string.sub(was[1] or '', 1, 2) == 'd|' and step ~= '-1' then
+    count(body, step, 'd', -1)
+  end
+  cap_cached(body, step)
+end
+
 -- Attempts go on from where they were (`v` is where): they are what tells a late piece, and what it stages, from others.
+local function raise_floor(s, step, e, least)
+  local was = call('HMGET', s, step .. ':t', step .. ':v', step .. ':c')
+  local attempts = math.max(tonumber(was[1] or 0), least or 0)
+  if e.x ~= '' then attempts = math.max(attempts, tonumber(was[2] or was[3] and 1 or 0)) end
+  if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
+end
+
 local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
-  if scope == '0' and is_complete(s, step, e) then call('HINCRBY', s, 'left', 1) end
-  local before = call('HMGET', s, step .. ':t', step .. ':v', step .. ':c')
-  local attempts = tonumber(before[1] or 0)
-  if e.x ~= '' then attempts = math.max(attempts, tonumber(before[2] or 0) + (before[3] and 1 or 0)) end
-  if attempts > 0 then call('HSET', s, step .. ':v', attempts) end
-  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':x')
-  if step == '-2' then call('HDEL', s, 'closed', 'left') end
+  if scope ~= '0' then uncount(scope, body, step, e) end -- numbers of the root scope's steps go as a whole
+  raise_floor(s, step, e)
+  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k')
   remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)
@@ -107,15 +155,100 @@ function acts.keys()
   end
 end
 
-function acts.counters() call('HDEL', key('n'), unpack(req.fields)) end
-
-function acts.scopes() call('HDEL', key('sc'), unpack(req.ids)) end
-
-function acts.arrive()
-  for _, step in ipairs(req.steps) do arrive('0', '0', tostring(step)) end
+function acts.blocks()
+  for _, block in ipairs(req.blocks) do
+    local name = R .. ':' .. block[1]
+    local size = call('HSTRLEN', name, block[2])
+    local staged = size > 0 and size < 1000 and call('HGET', name, block[2]) or ''
+    if string.sub(staged, 1, 1) == '@' then
+      call('UNLINK', R .. ':' .. string.sub(staged, 2))
+      call('SREM', key('k'), string.sub(staged, 2))
+    end
+    call('HDEL', name, block[2])
+  end
 end
 
-function acts.items() arrive_items('0', '0', tostring(req.step), req.lo, req.hi) end
+function acts.scopes()
+  for _, scope in ipairs(req.ids) do
+    local p, s = place(scope), key('s', scope)
+    if p.body then
+      local around, outer = key('s', p.parent), place(p.parent).body
+      if call('HDEL', s, 'closed') == 0 then
+        count(outer, p.step, 'r', -1)
+        if call('HEXISTS', around, p.step .. ':c') == 1 then call('HINCRBY', around, p.step .. ':c', -1) end
+      end
+      if p.index >= 0 then raise_floor(around, p.step, entry(outer, p.step), tonumber(call('HGET', s, '-2:t') or 0)) end
+      call('HDEL', s, 'left')
+      call('HINCRBY', key('n'), p.body .. ':scopes', -1)
+      call('HDEL', key('sc'), scope)
+    end
+  end
+end
+
+function acts.reopen() -- what a scope is the result of is not done, and runs again
+  for _, scope in ipairs(req.ids) do
+    local p = place(scope)
+    local outer = place(p.parent).body
+    if call('HDEL', key('s', scope), 'closed') == 1 then count(outer, p.step, 'r', 1) end
+    if p.index < 0 then
+      if call('HDEL', key('s', p.parent), p.step) == 1 then count(outer, p.step, 'd', -1) end
+      remove_outputs(p.parent, p.step)
+      cap_cached(outer, p.step)
+    end
+  end
+end
+
+function acts.counters() call('HDEL', key('n'), unpack(req.fields)) end
+
+-- going on ----------------------------------------------------------------------------------------------------------
+function acts.take() -- items out of the ranges that may be claimed
+  for _, taken in ipairs(req.ranges) do
+    if call('LREM', key('q', req.scope, req.step), 1, taken[1]) == 1 then
+      push_ranges(req.scope, req.step, taken[2], string.match(taken[1], '^%d+:%d+:(%d+)'))
+    end
+  end
+end
+
+function acts.arrivals()
+  local a = key('a', req.scope, req.step)
+  for _, arrived in ipairs(req.counts) do
+    if arrived[2] > 0 then call('HSET', a, arrived[1], arrived[2]) else call('HDEL', a, arrived[1]) end
+  end
+  if call('EXISTS', a) == 1 then keep(a) end
+end
+
+function acts.put() push_ranges(req.scope, req.step, req.ranges, 0) end
+
+function acts.settle() -- a fan-out of which some items go on, and others stay
+  local body, step, s = tostring(req.body), tostring(req.step), key('s', req.scope)
+  local e, by = entry(body, step), req.done - tonumber(call('HGET', s, step .. ':d') or 0)
+  if req.is_late then raise_floor(s, step, e) end
+  if by ~= 0 then
+    call('HINCRBY', s, step .. ':d', by)
+    call('HINCRBY', s, step .. ':c', by)
+    count(body, step, 'd', by)
+    cap_cached(body, step)
+  end
+  if call('EXISTS', key('q', req.scope, step)) == 1 then
+    make_ready(req.scope, step, e.q)
+  else
+    call('ZREM', key('r', e.q), req.scope .. '/' .. step)
+  end
+end
+
+function acts.left() call('HSET', key('s', req.scope), 'left', req.left) end
+
+function acts.arrive()
+  for _, step in ipairs(req.steps) do arrive(req.scope, tostring(req.body), tostring(step)) end
+end
+
+function acts.items()
+  for _, range in ipairs(req.ranges) do arrive_items(req.scope, tostring(req.body), tostring(req.step), range[1], range[2]) end
+end
+
+function acts.forget_freed() -- last: until then a process that begins anew has to find what else is to be made
+  for _, step in ipairs(req.steps) do call('HDEL', key('s', '0'), step .. ':x') end
+end
 
 function acts.finish()
   call('HDEL', R, 'clearing')
@@ -132,4 +265,4 @@ if not is_done then
 end
 if req.act == 'tell_on' then more = call('HEXISTS', key('c'), req.piece) == 1 end
 save_claim_counts()
-return reply({ more = more, steps = req.act == 'begin' and mark and steps_of(mark) or nil })
+return reply({ more = more, places = req.act == 'begin' and mark and places_of(mark) or nil })

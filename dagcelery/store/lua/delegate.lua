@@ -12,6 +12,8 @@ if again then return again end
 local scope, step = req.scope, tostring(req.step)
 local piece, parent = piece_name(scope, step, req.lo), place(scope)
 if not parent.body then return conclude('stale') end -- the scope was taken back
+-- Parts of the run are being cleared: a scope that opens meanwhile might be overlooked.
+if not is_active() and call('HEXISTS', R, 'clearing') == 1 then return conclude('stale') end
 local claim, e = read_claim(piece), entry(parent.body, step)
 if not is_owner(claim) then return conclude('stale') end
 

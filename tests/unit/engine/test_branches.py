@@ -144,13 +144,15 @@ def test_what_is_taken_back_may_be_decided_otherwise(world: World, node: str, ex
     assert states(world, run_id)["when/then/train"] == ("done" if expected else "skipped")
 
 
-def test_a_node_in_a_branch_cannot_be_taken_back_alone(world: World) -> None:
+def test_a_node_in_a_branch_is_taken_back_if_the_branch_was_taken(world: World) -> None:
     run_id = world.ended(chosen, x=3)
-    with pytest.raises(InvalidParameters, match="name the outermost node, 'when/then'"):
-        lifecycle.retry_from(world.client, run_id, "when/then/train", None, allow_code_change=False)
-    lifecycle.retry_from(world.client, run_id, "when/then", None, allow_code_change=False)
-    world.settle()
-    assert (world.result(run_id), CALLED["train"], CALLED["good"]) == (33, 2, 1)
+    with pytest.raises(InvalidParameters, match="the branch 'when/otherwise' was not taken"):
+        lifecycle.retry_from(world.client, run_id, "when/otherwise/excuse", None, allow_code_change=False)
+    for address in ("when/then/train", "when/then"):
+        CALLED.clear()
+        lifecycle.retry_from(world.client, run_id, address, None, allow_code_change=False)
+        world.settle()
+        assert (world.result(run_id), CALLED["train"], CALLED["good"]) == (33, 1, 0)
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0, 64), (9, 10)])

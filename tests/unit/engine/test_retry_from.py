@@ -167,14 +167,44 @@ def test_a_name_that_there_is_not_gets_the_nearest(world: World) -> None:
     assert "as status() shows it" in str(refusal(world, run_id, "???"))
 
 
-@pytest.mark.parametrize("address", ["inner[0]/part", "inner[*]/part", "inner[0]"])
-def test_what_lies_inside_of_a_mapped_dag_is_refused_with_the_node_to_name(world: World, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("inner[*]/part", "name one item, such as 'inner[0]/part', or all of 'inner'"),
+        ("inner/part", "name one item, such as 'inner[0]/part', or all of 'inner'"),
+        ("inner[0:1]/part", "name one item, such as 'inner[0]/part', or all of 'inner'"),
+        ("inner[*]", "name 'inner'"),
+        ("inner[-1]", "counted from 0; name one of its items, such as 'inner[0]'"),
+        ("inner[x]", "name one of its items, such as 'inner[0]'"),
+        ("inner[1]", "its items are 0 only"),
+        ("inner[1]/part", "its items are 0 only"),
+        ("inner[1:1]", "its items are 0 only"),
+        ("inner[0]/prat", "'inner[0]' has no such node; did you mean 'part'?"),
+        ("inner[0]/part/x", "'inner[0]/part' has no nodes within; name 'inner[0]/part'"),
+        ("inner[0]/part[0]", "'inner[0]/part' has no such items; name 'inner[0]/part'"),
+        ("inner[0]x", "name 'inner'"),
+        ("total[0]", "name 'total'"),
+        ("", "as status() shows it"),
+        (3, "give the address of a node or of an item"),
+    ],
+)
+def test_an_address_that_names_nothing_is_refused_with_what_to_name(world: World, address: str, remedy: str) -> None:
     outside.update(n=1, scale=1)
     run_id = world.ended(outer)
     error = refusal(world, run_id, address)
     assert isinstance(error, InvalidParameters)
-    assert "name the outermost node, 'inner'" in str(error)
+    assert remedy in str(error)
     assert run_status(world.client, run_id).state == "done", "nothing was taken back"
+
+
+def test_items_that_are_not_known_or_not_entered_yet_are_refused(world: World) -> None:
+    run_id = world.submit(outer)
+    world.settle()
+    assert "how many items 'inner' has; name 'inner', or resume the run" in str(refusal(world, run_id, "inner[0]"))
+    outside.update(n=2)
+    world.store.machine.resume(run_id)
+    world.engine("one").work(run_id, "celery")
+    assert "'inner[1]' was not entered yet" in str(refusal(world, run_id, "inner[1]/part"))
 
 
 def test_a_run_that_goes_on_or_is_not_there_is_refused(world: World) -> None:
