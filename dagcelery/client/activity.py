@@ -1,4 +1,4 @@
-"""What goes on in a run at one moment: which pieces run, wait for their next attempt or have failed, and in which items.
+"""What goes on in a run at one moment: what runs, waits for its next attempt or has failed, and in which items.
 
 An item of a mapped DAG, and a piece that made a graph, run while one of the pieces within does: to be entered is not to
 run. So nothing runs more often than there are processes.
@@ -7,7 +7,7 @@ run. So nothing runs more often than there are processes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dagcelery.engine.run_control import RunControl
@@ -65,9 +65,11 @@ def _ways_out(view: RunView, spot: Spot) -> Iterator[tuple[Scope, Scope]]:
 
 
 def alive(control: RunControl, spots: Outstanding, now: float) -> Outstanding:
-    """Leave claims out that are committed, or whose worker has not been heard of: a sweep gives those back."""
+    """Leave claims out that execute nothing: committed ones, of empty lists, and those that a sweep gives back, because
+    their workers have not been heard of.
+    """
     patience = control.settings.dead_seconds
-    claimed: Sequence[Spot] = [spot for spot in spots.claimed if not spot.is_committed]
+    claimed = [spot for spot in spots.claimed if not spot.is_committed and (spot.lo < 0 or spot.hi > spot.lo)]
     if any(now - spot.at >= patience for spot in claimed):
         heard = {name for name, word in control.store.fleet.workers().items() if word["age"] < patience}
         claimed = [spot for spot in claimed if now - spot.at < patience or spot.owner.partition(":")[0] in heard]

@@ -7,17 +7,21 @@ counters instead of the items, so it costs what the DAG is made of. `state_of` i
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from html import escape
 from typing import Any
 
+from dagcelery.client.activity import activities, alive
+from dagcelery.client.reasons import OVER, Place, find_blockers, reason, waits
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
+from dagcelery.payload import addresses, failures, values
 from dagcelery.planner.plan import Plan, Step
-from dagcelery.planner.topology import topology
-from dagcelery.store.fleet import live_consumers
-from dagcelery.store.records import ROOT, Counts, Progress, Refusal, RunRecord, RunState, Spot
+from dagcelery.store.records import Counts, Outstanding, Progress, RunRecord, RunState
+from dagcelery.text import one_line
 
 
 def state_of(
@@ -33,8 +37,8 @@ def state_of(
 ) -> str:
     """Return one word for a node with `total` pieces, None if that is not known yet; `is_over` if its run is.
 
-    It is skipped if it stands in branches, and none of those that have been decided was taken. What is not complete when
-    its run is over is stopped, even if a piece of it runs that may still commit.
+    It is skipped if it stands in branches, and none of those that have been decided was taken. What is not complete
+    when its run is over is stopped, even if a piece of it still runs and may commit.
     """
     if skipped and skipped == total and not is_begun:
         return "skipped"
@@ -101,7 +105,7 @@ class NodeStatus:
     def state(self) -> str:
         """One word for the node: failed, retrying, running, skipped, done, waiting or stopped; see `state_of`."""
         others = {"running": self.running, "retrying": self.retrying, "failed": self.failed}
-        is_begun = self.started is not None
+        is_begun = self.started is not None and (self.total != 0 or self.ended is not None)
         return state_of(self.total, self.done, self.skipped, **others, is_begun=is_begun, is_over=self.is_over)
 
     @property
@@ -153,7 +157,7 @@ class RunStatus:
 
     @property
     def news(self) -> str:
-        """What there is to say of its state, the worst first: the error, why it ended or may not start, what is stuck."""
+        """What there is to say beside its state: its error, why it ended or may not start, or what is stuck."""
         if self.failed:
             return f"{self.failed}: {self.error}" if self.error else self.failed
         stuck = [node for node in self.nodes if node.is_stuck]
@@ -172,7 +176,7 @@ class RunStatus:
         return "\n".join([headline(self), *(f"  {line}" for line in lines)])
 
     def __repr__(self) -> str:
-        over = sum(node.state in _OVER for node in self.nodes)
+        over = sum(node.state in OVER for node in self.nodes)
         return f"<RunStatus {self.name} {self.id} {self.state}, {over} of {len(self.nodes)} nodes done>"
 
     def _repr_html_(self) -> str:
@@ -185,10 +189,6 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
-Place = tuple[int, int]
-"""A step of a body."""
-
-
 def run_status(control: RunControl, run_id: str) -> RunStatus:
     """Return how far every node is, in O(nodes).
 
@@ -339,207 +339,86 @@ def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
     return skips
 
 
-# -- why a node waits ----------------------------------------------------------------------------
-Worker = Mapping[str, Any]
-"""What a worker announces of itself."""
-
-_NAMED = 3
-
-_OVER = frozenset({"done", "skipped"})
-
-
-Refusals = Mapping[tuple[str, Place | None], Mapping[str, tuple[int, str]]]
-"""By queue, and place or None for a whole run, which workers refuse it: how many processes each has, what it lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blockers:
-    """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
-
-    `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`; `refusals` are
-    the other ones that lack something. `limits` has
-    max_concurrent and the number of running pieces where a node is blocked by it, `due` when an attempt is due, and
-    `attempts` the max_attempts of a node.
-    """
-
-    whole: Mapping[Place, Sequence[Place]]
-    by_item: Mapping[Place, Sequence[Place]]
-    parents: Mapping[int, Place]
-    slots: Mapping[str, int]
-    strangers: Mapping[str, Sequence[Worker]] = field(default_factory=dict)
-    key: str = ""
-    refusals: Refusals = field(default_factory=dict)
-    limits: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
-    due: Mapping[Place, float] = field(default_factory=dict)
-    attempts: Mapping[Place, int] = field(default_factory=dict)
-
-
+# -- why it waits ---------------------------------------------------------------------------------
 def _explained(
-    control: RunControl, view: RunView, record: RunRecord, nodes: Mapping[Place, NodeStatus]
+    control: RunControl, view: RunView, progress: Progress, nodes: Mapping[Place, NodeStatus]
 ) -> Iterator[NodeStatus]:
-    """Yield the nodes with the reason why each of them waits; a run that is over waits for nothing."""
-    if record.is_over or record.held or not any(_waits(node) for node in nodes.values()):
+    """Yield the nodes with the reason why each of them waits; in a run that is over, what may still commit."""
+    if progress.record.is_over:
+        for node in nodes.values():
+            yield replace(node, why="still running, and may commit") if node.running else node
+    elif progress.record.held or not any(waits(node) for node in nodes.values()):
         yield from nodes.values()
-        return
-    blockers = _blockers(control, view, nodes)
-    for place, node in nodes.items():
-        why = reason(place, nodes, blockers) if _waits(node) else ""
-        yield replace(node, why=why, due=blockers.due.get(place, 0.0))
-
-
-def reason(place: Place, nodes: Mapping[Place, NodeStatus], blockers: Blockers) -> str:
-    """Return why a node waits of which something is neither done nor being done."""
-    node = nodes[place]
-    missing = [nodes[other] for other in blockers.whole.get(place, ()) if nodes[other].state not in _OVER]
-    seen = node.done + node.running + node.failed + node.retrying + node.skipped
-    sources = [nodes[other] for other in blockers.by_item.get(place, ())]
-    missing += [other for other in sources if other.state not in _OVER and other.done + other.skipped <= seen]
-    if missing:
-        return f"needs {_named(missing)}"
-    if not node.total and place[0] in blockers.parents:
-        parent = nodes[blockers.parents[place[0]]]
-        return f"needs {'items' if parent.is_fan_out else 'the condition'} of {parent.name}"
-    if node.retrying and not node.waiting:
-        return f"next attempt is not due yet (max_attempts={blockers.attempts.get(place, 1)})"
-    if place in blockers.limits:
-        most, running = blockers.limits[place]
-        return f"max_concurrent={most} reached ({running} running)"
-    return _of_queue(place, node.queue, blockers)
-
-
-_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
-
-
-def _of_queue(place: Place, queue: str, blockers: Blockers) -> str:
-    unfit = _unfit(place, queue, blockers)
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
-    slots = blockers.slots.get(queue, 0) - sum(count for count, _ in refusing.values())
-    if slots <= 0 and not unfit:
-        return f"no worker listens to queue {queue}"
-    if slots <= 0:
-        number = sum(count for count, _ in unfit)
-        workers = f"{'the only worker' if number == 1 else f'all {number} workers'} of queue {queue}"
-        if len(unfit) == 1:
-            return f"{workers} {unfit[0][1]}"
-        return f"{workers} refuse it: {'; '.join(f'{count} {what}' for count, what in unfit)}"
-    ready = f"ready for {'the only process' if slots == 1 else f'one of {slots} processes'} of queue {queue}"
-    others = [f"{'another worker' if count == 1 else f'{count} other workers'} {what}" for count, what in unfit]
-    return "; ".join([ready, *others])
-
-
-def _unfit(place: Place, queue: str, blockers: Blockers) -> list[tuple[int, str]]:
-    """Return how many workers of a queue cannot do what is at a place, by what they lack."""
-    strangers = blockers.strangers.get(queue, ())
-    unfit = [(len(strangers), of_other_keys(strangers, blockers.key, "this run"))] if strangers else []
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
-    for why, count in Counter(why for _, why in refusing.values()).items():
-        verb, _, rest = why.partition(" ")
-        unfit.append((count, f"{verb if count == 1 else _PLURALS.get(verb, verb)} {rest}"))
-    return unfit
-
-
-def holds(worker: Worker, key: str) -> bool:
-    """Whether a worker can read what the key of this id sealed ("": none); one of an older version does not say."""
-    keys = worker.get("keys")
-    return keys is None or (key in keys if key else not keys)
-
-
-def of_other_keys(workers: Sequence[Worker], key: str, whose: str) -> str:
-    """Return the words that workers lack the key of something, or have one where it has none."""
-    verb = "has" if len(workers) == 1 else "have"
-    ids = sorted({"+".join(map(str, worker["keys"])) for worker in workers})
-    if ids == [""]:
-        return f"{verb} no signing key, and {whose} has one (id {key})"
-    theirs = f"{verb} another signing key (id {' or '.join(each or 'none' for each in ids)})"
-    return f"{theirs} than {whose} (id {key})" if key else f"{verb} a signing key, and {whose} has none"
-
-
-def _waits(node: NodeStatus) -> bool:
-    return bool(node.waiting or node.retrying or (node.state == "waiting" and not node.total))
-
-
-def _named(nodes: Sequence[NodeStatus]) -> str:
-    names = [f"{node.name} (failed)" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
-    more = [f"{len(nodes) - _NAMED} more"] if len(nodes) > _NAMED else []
-    *first, last = [*names, *more]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _blockers(control: RunControl, view: RunView, nodes: Iterable[Place]) -> Blockers:
-    whole: dict[Place, list[Place]] = {}
-    by_item: dict[Place, list[Place]] = {}
-    parents: dict[int, Place] = {}
-    attempts: dict[Place, int] = {}
-    for body in sorted({body for body, _ in nodes}):
-        plan, number = view.program.home(body) or (view.program.plan, body)
-        for step, entry in topology(plan)[number].items():
-            if step < 0:  # START and CLOSE
-                continue
-            place = (body, step)
-            for successor in entry.successors:
-                whole.setdefault((body, successor), []).append(place)
-            for successor in entry.item_successors:
-                by_item.setdefault((body, successor), []).append(place)
-            if entry.body > 0:
-                parents.setdefault(body - number + entry.body, place)
-            if entry.retry:
-                attempts[place] = entry.retry["max_attempts"]
-    outstanding = control.store.reader.outstanding(view.run_id)
-    due: dict[Place, float] = {}
-    for place, at in _placed(view, outstanding.retrying):
-        due[place] = min(at, due.get(place, at))
-    quotas = {place: view.program.quota(*place) for place, _ in _placed(view, outstanding.blocked)}
-    inside = control.store.fleet.inside
-    limits = {place: (quota[1], len(inside(quota[0]))) for place, quota in quotas.items() if quota is not None}
-    slots, strangers, refusals = _consumers(control, view, outstanding.refused)
-    return Blockers(whole, by_item, parents, slots, strangers, view.sealed_by, refusals, limits, due, attempts)
-
-
-def _consumers(
-    control: RunControl, view: RunView, refused: Iterable[Refusal]
-) -> tuple[Mapping[str, int], Mapping[str, Sequence[Worker]], Refusals]:
-    """Return by queue the processes of workers that hold the run's key, other workers, and what the first refuse."""
-    said: dict[str, list[Refusal]] = defaultdict(list)
-    for refusal in refused:
-        said[refusal.worker].append(refusal)
-    slots: Counter[str] = Counter()
-    strangers: dict[str, list[Worker]] = defaultdict(list)
-    refusals: dict[tuple[str, Place | None], dict[str, tuple[int, str]]] = defaultdict(dict)
-    for queue, worker in live_consumers(control.store.fleet, control.settings.dead_seconds):
-        if not holds(worker, view.sealed_by):
-            strangers[queue].append(worker)
-            continue
-        slots[queue] += worker["slots"]
-        for each in said.get(worker["id"], ()):
-            place = None if each.body < 0 else (each.body, each.step)
-            refusals[queue, place][each.worker] = worker["slots"], each.why
-    return slots, strangers, refusals
-
-
-def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:
-    """Yield where in the plan the first few spots are."""
-    for _, spot in zip(range(_SPOTS), spots, strict=False):
-        try:
-            yield (view.scope(spot.scope).body, spot.step), spot.at
-        except BadSignature:  # its scope was taken back meanwhile
-            continue
+    else:
+        blockers = find_blockers(control, view, progress, {body for body, _ in nodes})
+        for place, node in nodes.items():
+            why, is_stuck = reason(place, nodes, blockers) if waits(node) else ("", False)
+            yield replace(node, why=why, is_stuck=is_stuck, due=blockers.due.get(place))
 
 
 # -- as text -------------------------------------------------------------------------------------
 _WORDS = ("running", "retrying", "cached", "skipped", "failed")
 
+_RANKS = {"failed": 0, "retrying": 2}
+
+_COLORS = {"failed": "#c00", "done": "#080", "running": "#06c", "retrying": "#b60", "stopped": "#b60"}
+
+_HTML_ROWS = 200
+
+
+def worst_first(nodes: Iterable[NodeStatus]) -> list[NodeStatus]:
+    """Sort nodes: those that failed, those that are stuck, those that are tried again, then others in their order."""
+    return sorted(nodes, key=lambda node: 1 if node.is_stuck else _RANKS.get(node.state, 3))
+
+
+def headline(status: RunStatus) -> str:
+    """Return what a run is, and what there is to say of it, on one line."""
+    first = f"{status.name} {status.id} {status.state}"
+    return f"{first}: {news}" if (news := status.news) else first
+
+
+def first_reasons(status: RunStatus, most: int = 3) -> str:
+    """Return in a few words why a run is not over, the worst first: what is stuck, what waits, what runs."""
+    if status.why:
+        return status.why
+    waiting = [node for node in status.nodes if node.why and not node.why.startswith("needs ")]
+    chosen = [f"{node.name}: {node.why}" for node in worst_first(waiting)]
+    chosen += [f"{node.name} is running" for node in status.nodes if node.running]
+    more = [f"{len(chosen) - most} more"] if len(chosen) > most else []
+    return "; ".join([*chosen[:most], *more])
+
 
 def counts_text(node: NodeStatus) -> str:
     """Return how many pieces of a node are done, and how many are elsewhere: ``3/10 1 running``."""
-    if not node.is_fan_out and node.total <= 1:
+    if not node.is_fan_out and node.total is not None and node.total <= 1:
         return "cached" if node.cached else ""
-    total = f"{node.total:,}" if node.total or node.state == "done" else "?"
+    total = "?" if node.total is None else f"{node.total:,}"
     others = [f"{number:,} {word}" for word in _WORDS if (number := getattr(node, word))]
     return " ".join([f"{node.done:,}/{total}", *others])
 
 
 def last_word(node: NodeStatus) -> str:
-    """Return why a node waits, or how long it took from its first piece's start to its last one's end."""
-    if node.why:
-        return node.why
-    return f"{node.ended - node.started:.2f} s" if node.started and node.ended > node.started else ""
+    """Return why a node waits, or how long it took."""
+    return node.why or (f"{node.seconds:.2f} s" if node.seconds else "")
+
+
+def as_html(status: RunStatus) -> str:
+    """Return a status as a table, all text escaped, the first 200 nodes of it."""
+    rows = worst_first(status.nodes)
+    cells = "".join(map(_row_html, rows[:_HTML_ROWS]))
+    if len(rows) > _HTML_ROWS:
+        cells += f"<tr><td>and {len(rows) - _HTML_ROWS:,} more</td></tr>"
+    color = _COLORS.get(status.state, "inherit")
+    state = f'<b style="color:{color}">{escape(status.state)}</b>'
+    news = f"<br>{escape(status.news)}" if status.news else ""
+    return (
+        f"<div><b>{escape(status.name)}</b> <code>{escape(status.id)}</code> {state}{news}"
+        f'<table style="text-align:left">{cells}</table></div>'
+    )
+
+
+def _row_html(node: NodeStatus) -> str:
+    style = f'style="text-align:left;color:{_COLORS.get(node.state, "inherit")}"'
+    texts = (node.name, counts_text(node), last_word(node))
+    name, counts, last = (f'<td style="text-align:left">{escape(text)}</td>' for text in texts)
+    return f"<tr>{name}{counts}<td {style}>{escape(node.state)}</td>{last}</tr>"

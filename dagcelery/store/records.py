@@ -405,8 +405,8 @@ class Listed:
 class Spot(NamedTuple):
     """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once.
 
-    `at` is when it is due, in seconds, or since when it has been claimed, by `owner`: "worker:process:...". A claim that
-    `is_committed` is kept while successors are being told.
+    `at` is when it is due, in seconds, or since when it has been claimed, by `owner`: "worker:process:...". A claim
+    that `is_committed` is kept while successors are being told.
     """
 
     scope: str
