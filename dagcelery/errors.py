@@ -318,7 +318,7 @@ class ResultTimeout(_OfFacts, TimeoutError):
     def _parts(self) -> tuple[str, str, str]:
         problem = f"run {self.run_id} had no result after {self.seconds:g} s"
         if self.state:
-            problem += f"; it is {self.state}{f' ({self.reason})' if self.reason else ''}"
+            problem += f": it is {self.state}{f' ({self.reason})' if self.reason else ''}"
         return "", problem, "the run goes on: ask again, wait longer, or cancel it"
 
 
