@@ -36,6 +36,7 @@
     │   └── PayloadTooLarge
     ├── StoreUnavailable
     │   └── StoreRefused
+    │       └── StoreFull
     ├── SpillUnavailable
     ├── BrokerUnavailable
     ├── NotSent
@@ -484,14 +485,25 @@ class StoreUnavailable(_OfFacts):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store refuses a command: it is full, read-only, or does not let this user in. Nothing was written."""
+    """The store refuses a command: it is read-only, or does not let this user in. Nothing was written."""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"the store {_at(self.url)}refuses a command",
             self.reason,
-            "give it memory (maxmemory), name its primary, or check the user and password in DAGCELERY_STORE_URL, and "
-            "the user's rights (worker_config/redis.conf lists them)",
+            "name its primary, or check the user and password in DAGCELERY_STORE_URL, and the user's rights "
+            "(worker_config/redis.conf lists them)",
+        )
+
+
+class StoreFull(StoreRefused):
+    """The store has no memory left for what a command would write. Nothing was written; what makes room goes on."""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"the store {_at(self.url)}is full",
+            self.reason,
+            "delete runs that are over, lower DAGCELERY_RESULT_TTL_SECONDS, or give it more memory (maxmemory)",
         )
 
 

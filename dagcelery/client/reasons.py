@@ -152,13 +152,13 @@ def _ready(place: Place, nodes: Mapping[Place, Node], blockers: Blockers) -> int
     return max(0, arrived - seen) if is_open and arrived is not None else None
 
 
-_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
-
-
 def _slots(place: Place, queue: str, blockers: Blockers) -> int:
     """Count the processes that can execute what is at a place."""
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
-    return blockers.slots.get(queue, 0) - sum(count for count, _ in refusing.values())
+    return blockers.slots.get(queue, 0) - sum(count for count, _ in _refusing(place, queue, blockers).values())
+
+
+def _refusing(place: Place, queue: str, blockers: Blockers) -> Mapping[str, tuple[int, str]]:
+    return {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
 
 
 def _stuck(place: Place, queue: str, blockers: Blockers) -> str:
@@ -186,11 +186,17 @@ def _unfit(place: Place, queue: str, blockers: Blockers) -> list[tuple[int, str]
     """Return how many workers of a queue cannot do what is at a place, by what they lack."""
     strangers = blockers.strangers.get(queue, ())
     unfit = [(len(strangers), of_other_keys(strangers, blockers.key, "this run"))] if strangers else []
-    refusing = {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
-    for why, count in Counter(why for _, why in refusing.values()).items():
-        verb, _, rest = why.partition(" ")
-        unfit.append((count, f"{verb if count == 1 else _PLURALS.get(verb, verb)} {rest}"))
-    return unfit
+    whys = Counter(why for _, why in _refusing(place, queue, blockers).values())
+    return unfit + [(count, lacking(why, count)) for why, count in whys.items()]
+
+
+_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
+
+
+def lacking(why: str, workers: int) -> str:
+    """Return what so many workers lack: a worker says it of itself."""
+    verb, _, rest = why.partition(" ")
+    return f"{verb if workers == 1 else _PLURALS.get(verb, verb)} {rest}"
 
 
 def holds(worker: Worker, key: str) -> bool:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dagcelery.client.reasons import Worker, holds, of_other_keys
+from dagcelery.client.reasons import Worker, holds, lacking, of_other_keys
 from dagcelery.client.status import run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
@@ -301,9 +301,9 @@ def check_refusals(context: CheckContext) -> Iterator[Finding]:
                     unfit[refusal.queue, refusal.why].add(refusal.worker)
     for (queue, why), needing in sorted(runs.items()):
         number, all_of = len(unfit[queue, why]), sum(queue in beat["queues"] for beat in context.workers.values())
-        need = "1 unfinished run needs" if len(needing) == 1 else f"{len(needing)} unfinished runs need"
-        who = f"of {all_of} workers of the queue {queue!r}, {number} {why}"
-        what = f"{who}, which {need}, such as {min(needing)}"
+        who = f"{number} of {all_of} workers of the queue {queue!r} {lacking(why, number)}"
+        those = "1 unfinished run" if len(needing) == 1 else f"{len(needing)} unfinished runs"
+        what = f"{who}, so work is left undone of {those}, such as {min(needing)}"
         remedy = "deploy the same code and settings to all workers, and restart them; their logs say more"
         yield Finding("refusals", Severity.SERIOUS if number >= all_of else Severity.WARNING, what, remedy)
 

@@ -9,6 +9,7 @@ the hand-off time and a message while a worker is free.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -31,7 +32,7 @@ from dagcelery.engine.interrupts import (
 from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
+from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
@@ -75,6 +76,8 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
+_FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
+"""A worker with a result for a full store says so this often, and tries again this often."""
 _REFUSALS_A_SECOND = 20
 
 _WAKE_UP_SECONDS = 10.0
@@ -207,9 +210,12 @@ class WorkerLoop:
         return True
 
     def _commit(self, claim: Claim, result: TaskResult, request: ClaimRequest | None) -> Response:
-        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
+        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done.
+
+        A full store is waited for until it has room: it hears that this worker lives, so no other executes the piece.
+        """
         machine, token = self._store.machine, request.token if request else self._engine.token()
-        until = time.monotonic() + self._engine.settings.dead_seconds
+        until, told_at = time.monotonic() + self._engine.settings.dead_seconds, -math.inf
         while True:
             try:
                 if result.is_refused:
@@ -218,6 +224,11 @@ class WorkerLoop:
                 if result.children is not None:
                     return machine.delegate(self._run, claim, result.children, self._owner, token, request)
                 return machine.finish(self._run, claim, result, self._owner, token, request)
+            except StoreFull as error:
+                if time.monotonic() - told_at > _FULL_SECONDS:
+                    told_at, about = time.monotonic(), {"action": "store_full", "run": self._run}
+                    log.warning("run %s: a result waits, since %s", self._run, error, extra=about)
+                time.sleep(_FULL_PAUSE_SECONDS)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
@@ -254,15 +265,15 @@ class WorkerLoop:
         """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as wake-ups."""
         with self._lock:
             self._told_at = time.perf_counter()
-            slots = self._engine.sender.slots(self._queue)
-            count = self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving)
-            if not count:
-                return
-            fanouts, self._fanouts = self._fanouts, []
-            if fanouts:
-                self._start(fanouts)
-            else:
-                with self._losing_messages():
+            with self._losing_messages():
+                slots = self._engine.sender.slots(self._queue)
+                count = self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving)
+                if not count:
+                    return
+                fanouts, self._fanouts = self._fanouts, []
+                if fanouts:
+                    self._start(fanouts)
+                else:
                     self._engine.sender.wake_up(self._run, self._queue, count)
 
     def _start(self, opened: Sequence[ReadyStep]) -> None:

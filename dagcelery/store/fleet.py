@@ -12,6 +12,7 @@ from dagcelery.store.protocol import Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
+_HEARD_SECONDS = 86400
 _LISTED_RUNS = 100_000
 _YOUNG_SECONDS = 3600.0
 
@@ -84,8 +85,8 @@ class FleetAdapter:
         before = self._server.client.hget(WORKERS, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
         word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}
-        self._server.client.hset(WORKERS, worker_id, json.dumps(word))
-        self._server.client.expire(WORKERS, 86400)
+        request = {"worker": worker_id, "word": json.dumps(word), "ttl": _HEARD_SECONDS}
+        self._server.run("heartbeat", WORKERS, request)
 
     def retire(self, worker_id: str) -> None:
         self._server.client.hdel(WORKERS, worker_id)

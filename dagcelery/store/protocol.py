@@ -62,7 +62,7 @@ class StoreServer(Protocol):
     is_in_process: bool
     """Whether what it holds ends with the store."""
     client: Any
-    """Commands, as redis-py spells them; they raise StoreRefused and StoreUnavailable, as `run` does."""
+    """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
@@ -150,13 +150,14 @@ class RunMachine(Protocol):
         A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
         once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive. Each
         queue is named again after a time that doubles from `wait_seconds` up to ten minutes, and begins anew where all
-        workers that may do this have come since, or for `is_fresh`.
+        workers that may do this have come since; for `is_fresh`, where there is one.
         """
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 
-        `deadline_seconds` is from now; None: as long as before, 0: none.
+        `deadline_seconds` is from now; None: as long as before, 0: none. Where an `epoch` is given, the run has to be
+        in that one: of several that found it failed, one resumes it.
         """
 
     def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
@@ -279,7 +280,7 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by their ids, as of their last heartbeat: {"queues", "slots", "messages", "keys", "at", "age"}.
+        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "at", "age"}.
 
         "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
         """

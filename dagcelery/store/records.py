@@ -353,6 +353,11 @@ class RunRecord:
         """How many seconds of a time it was over."""
         return sum(max(0.0, min(until, to) - max(since, at)) for at, to in self.pauses)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the run has ended without a result: it failed, was cancelled or timed out."""
+        return self.is_over and self.state != "done"
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -479,7 +484,7 @@ class Lost:
     those that went in good order. Where `alive` names all workers that live, with when they last said so and the
     messages that they work on, a claim of another worker or another message is given back if it is older than that.
     `limited`: it was a time limit that killed the dead. `since` says of those that live since when they consume which
-    queue.
+    queue, `free` how many of their processes have nothing to do.
     """
 
     dead: Collection[str] = ()
@@ -487,3 +492,4 @@ class Lost:
     alive: Mapping[str, tuple[float, Collection[str] | None]] | None = None
     limited: bool = False
     since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    free: Mapping[str, int] = field(default_factory=dict)

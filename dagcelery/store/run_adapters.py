@@ -335,8 +335,8 @@ class MachineAdapter:
         poisoned = sorted({(queue, step) for queue, step in answer.get("poisoned") or ()})
         return Swept(answer["run"], released, wake_ups, poisoned, answer.get("held") or "", lasted)
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
-        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
         look(self._server, {"run": run_id, "delay": 60})
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
@@ -376,9 +376,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on the run does not exist, and those that wait for it are told.
-        first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
-        first.expire(waited, 60).execute()
+        self._run("delete", run_id, {})
         for names in self._registered(run_id):
             client.unlink(*names)
         client.unlink(registry, waited)

@@ -276,6 +276,7 @@ def lost(lost: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
                 at,
                 None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages},
                 lost.since.get(worker, {}),
+                lost.free.get(worker, 0),
             ]
             for worker, (at, messages) in lost.alive.items()
         }

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -89,14 +89,16 @@ def look_after(app_context: AppContext, run_id: str, lost: Lost, *, is_fresh: bo
     settings, sender = app_context.settings, app_context.sender
     machine = app_context.store.machine
     swept = machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths, is_fresh=is_fresh)
-    for queue in swept.wake_ups:
-        sender.wake_up(run_id, queue, 1)
-    for queue, step in swept.poisoned:
-        app_context.engine.fail_poisoned(run_id, queue, step)
+    engine = app_context.engine
     if swept.run in TERMINAL:
-        app_context.engine.ended(run_id, (), swept.run, swept.lasted)
-    if swept.held == "limit":
-        app_context.engine.try_start(run_id)
+        engine.ended(run_id, (), swept.run, swept.lasted)
+    with engine.leaving_to_sweeps(run_id):
+        for queue in swept.wake_ups:
+            sender.wake_up(run_id, queue, 1)
+        for queue, step in swept.poisoned:
+            engine.fail_poisoned(run_id, queue, step)
+        if swept.held == "limit":
+            engine.try_start(run_id)
     if swept.released:
         about = {"action": "swept", "run": run_id, "released": swept.released}
         pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
@@ -146,12 +148,21 @@ def _lost(app_context: AppContext, left: Sequence[str] = ()) -> Lost:
     alive = {
         worker_id: (word["at"], word.get("messages")) for worker_id, word in workers.items() if worker_id not in dead
     }
-    return Lost(dead, left, alive, since={worker_id: workers[worker_id].get("since", {}) for worker_id in alive})
+    since = {worker_id: workers[worker_id].get("since", {}) for worker_id in alive}
+    free = {
+        worker_id: max(0, workers[worker_id]["slots"] - len(messages))
+        for worker_id, (_, messages) in alive.items()
+        if messages is not None
+    }
+    return Lost(dead, left, alive, since=since, free=free)
 
 
 def _sweep(app_context: AppContext, runs: Sequence[str], lost: Lost, looked: Looked, *, is_fresh: bool = False) -> None:
-    """Sweep runs; one that cannot be swept stops no other."""
+    """Sweep runs; one that cannot be swept stops no other. Free processes are named as long as each gets a message."""
+    free = sum(lost.free.values())
     for run_id in runs:
+        if looked.wake_ups >= free:
+            lost = replace(lost, free={})
         try:
             swept = look_after(app_context, run_id, lost, is_fresh=is_fresh)
         except StoreUnavailable:

@@ -11,7 +11,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, retry, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, pass_time, retry, state_after, step
 from .test_retries import counts, kinds
 
 FAN = [body([0], step(x="$xs", s=[1]), step(1))]
@@ -155,10 +155,10 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
 
 
 def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) -> None:
-    run_id, worker = begun(store, [body([0, 1], step(r=retry(2, 0.03)), step())])
+    run_id, worker = begun(store, [body([0, 1], step(r=retry(2, 30.0)), step())])
     worker.fail(worker.claim(focus="0/0"), retryable=True)
     worker.fail(worker.claim(focus="0/1"))
-    time.sleep(0.04)
+    pass_time(store, run_id, 31)
     assert worker.nothing()
     assert store.machine.sweep(run_id, Lost(), 1).wake_ups == []
     store.machine.resume(run_id)
@@ -167,12 +167,12 @@ def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) 
 
 
 def test_the_time_to_start_does_not_pass_while_a_run_is_over(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(sw=0.05))])
+    run_id = new_run(store, [body([0], step(sw=30.0))])
     store.machine.end(run_id, "cancelled", "enough")
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     store.machine.resume(run_id)
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     assert store.machine.sweep(run_id, Lost(), 1).poisoned == [("cpu", "0/0")]
 
 
@@ -264,3 +264,12 @@ def test_what_is_given_back_of_a_range_is_fenced_against_those_that_had_it_befor
         seen |= dict.fromkeys(range(rest.lo, rest.hi), rest.attempt) if rest.lo >= 0 else {}
     assert {seen[0], seen[1]} == {2}
     assert counts(store, run_id) == (0, 8, 0, 0, 0)
+
+
+def test_of_several_that_found_a_run_failed_one_resumes_it(store: Store) -> None:
+    run_id, worker = begun(store, chain(1))
+    worker.fail(worker.claim())
+    assert [store.machine.resume(run_id, epoch=1) for _ in range(2)] == [True, False]
+    worker.fail(worker.claim())
+    assert not store.machine.resume(run_id, epoch=1), "it has failed again since"
+    assert store.machine.resume(run_id, epoch=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost, Refusal
 
-from .moves import Worker, body, chain, hooked, name, new_run, retry, state_after, step
+from .moves import Worker, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
 
 WHY = "lacks module 'm'"
 OLD, NEW, THIRD = "worker-old", "worker-new", "worker-third"
@@ -159,10 +160,10 @@ def test_a_message_that_brought_the_wrong_worker_still_counts_as_under_way(store
 
 
 def test_a_poisoned_piece_is_given_to_a_worker_that_refused_it_since_nothing_is_called(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(sw=1.0))])
+    run_id = new_run(store, [body([0], step(sw=30.0))])
     worker = old(store, run_id)
     refuse(worker, worker.claim())
-    time.sleep(1.01)
+    pass_time(store, run_id, 31)
     store.machine.sweep(run_id, Lost(), 60)
     assert worker.claim().poisoned == "start_within"
 
@@ -238,11 +239,25 @@ def test_the_back_off_does_not_double_while_workers_that_may_not_take_the_messag
         refuse(old(store, run_id), None, NEW, why="")
 
 
-def test_a_fresh_sweep_names_every_queue_with_ready_work(store: Store) -> None:
+def test_a_refused_message_is_sent_again_as_soon_as_another_worker_has_a_free_process(store: Store) -> None:
+    run_id = new_run(store, chain(1))
+    busy = alive(old=1.0, new=1.0)
+    free = replace(busy, free={NEW: 1})
+    assert woken(store, run_id, busy) == ["cpu"]
+    assert woken(store, run_id, free) == [], "nothing was refused: the message is under way"
+    refuse(old(store, run_id), old(store, run_id).claim(), NEW)
+    assert woken(store, run_id, busy) == []
+    assert woken(store, run_id, replace(busy, free={OLD: 1})) == []
+    assert woken(store, run_id, free) == ["cpu"]
+    assert woken(store, run_id, free) == [], "it is under way"
+
+
+def test_a_fresh_sweep_names_every_queue_with_ready_work_and_a_worker(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step(q="gpu"))])
+    assert sorted(woken(store, run_id, alive(new=1.0))) == ["cpu", "gpu"]
     for _ in range(2):
-        assert sorted(store.machine.sweep(run_id, Lost(), 60, is_fresh=True).wake_ups) == ["cpu", "gpu"]
-    assert woken(store, run_id, Lost()) == []
+        assert store.machine.sweep(run_id, alive(new=1.0), 60, is_fresh=True).wake_ups == ["cpu"]
+    assert woken(store, run_id, alive(new=1.0)) == []
 
 
 def test_a_worker_says_since_when_it_consumes_each_queue(store: Store) -> None:

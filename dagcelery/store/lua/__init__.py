@@ -12,7 +12,7 @@ _PARTS = {
         ("claim", "delegate", "release", "refuse", "resume", "clear", "sweep", "block", "unblock"),
         ("prelude", "claims"),
     ),
-    **dict.fromkeys(("look", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 

@@ -1,8 +1,8 @@
 -- Record that a piece failed, or of a fan-out that item `done` did; the items before it are committed, those behind
 -- it are given back. The piece is tried again later if its task allows; of a fan-out it may be skipped; else its failure
 -- is final. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
--- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers (blocks of the item's results if it is skipped; in ARGV behind the other
---          blocks). Last in ARGV: the failure
+-- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers (blocks of
+--          the item's results if it is skipped; in ARGV behind the other blocks). Last in ARGV: the failure
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
 local behind, at = lo >= 0 and hi > lo and done + 1 or hi, 1
 

@@ -1,9 +1,11 @@
 -- Open a new epoch of a run that failed, was cancelled or timed out: what failed is ready again, with a fresh budget of
 -- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. A process that dies
 -- between two portions leaves a run that is over and can be resumed again.
--- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
+-- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none),
+--          epoch (that the run has to be in, or null)
 if state and call('HGET', R, 'resumed') == req.token then return reply({ resumed = true }) end
 if not state or state == 'done' or is_active() then return reply({}) end
+if req.epoch and req.epoch ~= cjson.null and tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return reply({}) end
 if call('HEXISTS', R, 'clearing') == 1 then return reply({ clearing = true }) end
 
 local function retry_failed(piece, attempts)

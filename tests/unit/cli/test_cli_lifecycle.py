@@ -73,7 +73,7 @@ def test_resume_from_a_node_executes_it_again(cli: Cli) -> None:
     run = targets.squares.submit(n=3)
     run.result(SECONDS)
     before = run.status().started
-    result = cli("resume", run.id, "--from", "total", "--watch")
+    result = cli("resume", run.id, "--from", "square[1]", "--watch")
     assert (result.exit_code, result.stdout) == (0, "done\n")
     assert run.status().started == before
     assert run.result(SECONDS) == 5
@@ -100,7 +100,8 @@ def test_a_run_that_cannot_be_resumed_is_one_sentence(cli: Cli) -> None:
     run.result(SECONDS)
     result = cli("resume", run.id)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "is done: there is nothing to resume" in result.stderr
+    assert "is done: there is nothing to resume; to execute a node again, name it" in result.stderr
+    assert "dagcelery resume --from 'read[3]'" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["cancel", "resume", "errors"])

@@ -14,7 +14,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ClaimRequest
-from dagcelery.worker.heartbeat import Looked, sweep_all
+from dagcelery.worker.heartbeat import Looked, sweep_all, sweep_once
 
 from .vocabulary import square
 
@@ -87,12 +87,24 @@ def test_the_doctor_says_which_workers_lack_what_runs_need(client: Client) -> No
         context = CheckContext(client.app_context)
         (found,) = run_checks(context, [check_refusals])
         context.close()
-        assert f"{LACKS}, which 1 unfinished run needs, such as {run.id}" in str(found)
+        told = f"1 of {1 + others} workers of the queue 'celery' {LACKS}, so work is left undone of 1 unfinished run"
+        assert f"{told}, such as {run.id}" in str(found)
         assert found.severity is (Severity.WARNING if others else Severity.SERIOUS)
 
 
 def test_a_sweep_by_hand_looks_at_everything_each_time(client: Client) -> None:
+    client.store.fleet.heartbeat("boot-0", ["celery"], 1)
     for _ in range(3):
         client.submit(square, {"x": 2})
     for _ in range(2):
         assert sweep_all(client.app_context) == Looked(runs=3, wake_ups=3)
+
+
+def test_a_sweep_sends_what_was_refused_to_as_many_processes_as_are_free(client: Client) -> None:
+    client.store.fleet.heartbeat("boot-0", ["celery"], 2, ["an hour"])
+    client.store.fleet.heartbeat("boot-1", ["celery"], 1, ["an hour"])
+    runs = [client.submit(square, {"x": 2}) for _ in range(3)]
+    assert sweep_once(client.app_context, ["all"]).wake_ups == 3
+    for run in runs:
+        refused(client.store, run.id, 1, LACKS)
+    assert sweep_once(client.app_context, ["all"]) == Looked(runs=3, wake_ups=1)
