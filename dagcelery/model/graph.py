@@ -22,8 +22,9 @@ from dagcelery.model.nodes import (
     is_in,
     is_name,
     layers,
+    short_name,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, checked, words
+from dagcelery.model.options import DagOptions, TaskOptions, checked, tolerance, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -451,6 +452,20 @@ def branches_run_at_most_once(dag: DAG) -> None:
             )
 
 
+def items_that_may_fail_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        option = tolerance(node.options)
+        if option and fan_source(node) is None:
+            called = getattr(node, "func", None)
+            what = f"task {short_name(called)!r}" if called is not None else _title(node)
+            raise InvalidDag(
+                f"{option} of {what}",
+                f"has no effect on node {shown(name)}, which has no items: it is not called for each element of a list",
+                "put it on what is called for each of them, such as the @dag around; "
+                "here call .options(on_item_failure='fail')",
+            )
+
+
 def choices_have_conditions(dag: DAG) -> None:
     for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
         for part in walk(source):
@@ -483,6 +498,7 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     serializers_agree,
     condition_is_an_input,
     branches_run_at_most_once,
+    items_that_may_fail_exist,
     choices_have_conditions,
 )
 
