@@ -309,13 +309,17 @@ class RunTimedOut(_OfFacts):
 
 @_record
 class ResultTimeout(_OfFacts, TimeoutError):
-    """A run had no result within the time-out; the run goes on."""
+    """A run had no result within the time-out, and goes on; it was in this `state`, and not over for this `reason`."""
 
     run_id: str
     seconds: float
+    state: str = ""
+    reason: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
         problem = f"run {self.run_id} had no result after {self.seconds:g} s"
+        if self.state:
+            problem += f": it is {self.state}{f' ({self.reason})' if self.reason else ''}"
         return "", problem, "the run goes on: ask again, wait longer, or cancel it"
 
 

@@ -344,11 +344,17 @@ class RunRecord:
     """The queue of what is still to be called after the run's end, or ""."""
     fingerprint: str = ""
     """What its parameters are recognised by, or "" if that is not known."""
+    pauses: Sequence[tuple[float, float]] = ()
+    """From when to when it was over, before it was resumed."""
 
     @property
     def is_over(self) -> bool:
         """Whether the run has ended."""
         return self.state in TERMINAL
+
+    def paused(self, since: float, until: float) -> float:
+        """How many seconds of a time it was over."""
+        return sum(max(0.0, min(until, to) - max(since, at)) for at, to in self.pauses)
 
     @property
     def has_failed(self) -> bool:
@@ -358,7 +364,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`."""
+    """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`.
+
+    `running` counts claims: of the items of a range one is executed at a time. `opened` counts the scopes in which the
+    number of a fan-out's items is known, and is part of `total`.
+    """
 
     total: int = 0
     running: int = 0
@@ -369,21 +379,12 @@ class Counts:
     retrying: int = 0
     skipped: int = 0
     cached: int = 0
+    opened: int = 0
     untaken: int = 0
     """Of a branch: how many of those skipped were not taken; others were skipped with the item that they lie in."""
     is_begun: bool = True
     """False for what was skipped with the item that it lies in, and for a fan-out over an empty list that no worker has
     closed yet; said by `RunReader.within` only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Status of a run in O(steps): counts by (body, step), scopes opened by body, pieces ready by queue."""
-
-    record: RunRecord
-    counts: Mapping[tuple[int, int], Counts]
-    scopes: Mapping[int, int]
-    ready: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,13 +414,19 @@ class Listed:
 
 
 class Spot(NamedTuple):
-    """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once; `at` is when it is due, in seconds."""
+    """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once.
+
+    `at` is when it is due, in seconds, or since when it has been claimed, by `owner`: "worker:process:...". A claim
+    that `is_committed` is kept while successors are being told.
+    """
 
     scope: str
     step: int
     lo: int = -1
     hi: int = -1
     at: float = 0.0
+    owner: str = ""
+    is_committed: bool = False
 
 
 class Refusal(NamedTuple):
@@ -444,6 +451,21 @@ class Outstanding:
     retrying: Sequence[Spot] = ()
     blocked: Sequence[Spot] = ()
     refused: Sequence[Refusal] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Status of a run in O(steps), as it is at one moment, `now`: counts by (body, step), scopes opened and skipped by
+    body, and what is outstanding; and, read a little later, steps ready by queue.
+    """
+
+    record: RunRecord
+    counts: Mapping[tuple[int, int], Counts]
+    scopes: Mapping[int, int]
+    ready: Mapping[str, int]
+    outstanding: Outstanding
+    skipped: Mapping[int, int]
+    now: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

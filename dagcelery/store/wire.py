@@ -349,6 +349,7 @@ _RECORD: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
+    "pauses": lambda text: tuple(tuple(map(float, pause.split(":"))) for pause in text.split()),
 }
 
 
@@ -402,30 +403,33 @@ def claim_record(text: bytes) -> ClaimRecord:
 
 def counters(
     numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
-) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
-    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running too."""
+) -> tuple[dict[tuple[int, int], Counts], dict[int, int], dict[int, int]]:
+    """Read counters: by (body, step); how many scopes each body has, and how many of them were skipped."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
     scopes: dict[int, int] = {}
+    skipped: dict[int, int] = {}
     for name, value in numbers.items():
         place, _, what = name.decode().partition(":")
         if what == "scopes":
             scopes[int(place)] = int(value)
+        elif what == "skipped":
+            skipped[int(place)] = int(value)
         elif what:
             body, step = map(int, place.split("."))
             steps.setdefault((body, step), {})[what] = float(value)
     for name, text in claims.items():
         if name:
-            claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
+            claimed, (_, step, _) = claim_record(text), PieceId.parse(name.decode())
             numbers_of = steps.setdefault((claimed.body, step), {})
             numbers_of.setdefault("b", claimed.started)
-            numbers_of["r"] = numbers_of.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
-    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
+            numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
+    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes, skipped
 
 
 def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
     return Counts(
         total=int(numbers.get("n", scopes.get(at[0], 1))),
-        running=max(0, int(numbers.get("r", 0))),
+        running=int(numbers.get("r", 0)),
         done=int(numbers.get("d", 0)),
         failed=int(numbers.get("f", 0)),
         started=numbers.get("b", 0.0),
@@ -433,6 +437,7 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         retrying=max(0, int(numbers.get("w", 0))),
         skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
         cached=int(numbers.get("c", 0)),
+        opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
         untaken=int(numbers.get("k", 0)),
     )
 
@@ -445,7 +450,7 @@ def outstanding(
 ) -> Outstanding:
     """Read what is claimed, has failed, is due or was refused."""
     records = {name: claim_record(text) for name, text in claims.items() if name}
-    claimed = [_spot(name, record.hi) for name, record in records.items() if record.cursor != _SKIPPED]
+    claimed = [_claimed(name, record) for name, record in records.items() if record.cursor != _SKIPPED]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -461,6 +466,10 @@ def _refusal(name: str, text: str) -> Refusal:
     _, queue, why = text.split("|", 2)
     why = "".join(each if each.isprintable() else " " for each in why)  # nothing signs it
     return Refusal(worker, queue, why, *map(int, place.split("."))) if place else Refusal(worker, queue, why)
+
+
+def _claimed(name: bytes, record: ClaimRecord) -> Spot:
+    return _spot(name, record.hi)._replace(at=record.started, owner=record.owner, is_committed=bool(record.cursor))
 
 
 def _spot(name: bytes, hi: int) -> Spot:

@@ -78,6 +78,23 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(store: Store, state: str)
     assert epoch(store, run_id) == ("done", 2)
 
 
+def test_the_time_between_an_end_and_the_next_epoch_is_not_part_of_what_a_run_took(store: Store) -> None:
+    run_id, worker = begun(store, chain(2))
+    worker.finish(worker.claim())
+    for _ in range(3):
+        store.machine.end(run_id, "cancelled", "enough")
+        ended = store.reader.record(run_id).ended
+        time.sleep(0.01)
+        store.machine.resume(run_id)
+    record = store.reader.record(run_id)
+    assert (len(record.pauses), record.pauses[-1][0]) == (3, ended)
+    lasted = worker.finish(worker.claim()).lasted
+    record = store.reader.record(run_id)
+    pause = record.paused(record.started, record.ended)
+    assert 0.03 <= pause < record.ended - record.started
+    assert lasted == pytest.approx(record.ended - record.started - pause, abs=1e-4)
+
+
 def test_claims_whose_owners_died_come_back_also_when_the_run_is_over(store: Store) -> None:
     run_id, worker = begun(store, [body([0, 1], step(), step())])
     Worker(store, run_id, "worker-d:1").claim(focus="0/1")

@@ -120,6 +120,7 @@ local function uncount(scope, body, step, e) -- take back what a step of one sco
   local state, items, done, skipped = was[1] or '', tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
   if items then
     count(body, step, 'n', -items)
+    count(body, step, 'o', -1)
     count(body, step, 'd', skipped - done)
     count(body, step, 'l', -skipped) -- those that were skipped on their own are not any more
   end
@@ -127,6 +128,7 @@ local function uncount(scope, body, step, e) -- take back what a step of one sco
     count(body, step, 'k', -1)
   elseif state == 'k|' and (e.x == '' or not was[3]) then
     if e.x ~= '' then count(body, step, 'n', -1) end
+    if e.x ~= '' and not items then count(body, step, 'o', -1) end
     count(body, step, 'l', -1)
   elseif string.sub(state, 1, 2) == 'd|' and step ~= '-1' then
     count(body, step, 'd', -1)
@@ -184,8 +186,8 @@ function acts.scopes()
     if p.body then
       local around, outer = key('s', p.parent), place(p.parent).body
       local ends = { call('HDEL', s, 'closed'), call('HDEL', s, 'skipped') }
+      if ends[2] == 1 then call('HINCRBY', key('n'), p.body .. ':skipped', -1) end
       if ends[1] + ends[2] == 0 then
-        count(outer, p.step, 'r', -1)
         if call('HEXISTS', around, p.step .. ':c') == 1 then call('HINCRBY', around, p.step .. ':c', -1) end
       end
       if ends[2] == 1 and call('HEXISTS', around, p.step .. ':k') == 1 then uncount_skipped(p.parent, outer, p.step) end
@@ -202,7 +204,7 @@ function acts.reopen() -- what a scope is the result of is not done, and runs ag
   for _, scope in ipairs(req.ids) do
     local p = place(scope)
     local outer = place(p.parent).body
-    if call('HDEL', key('s', scope), 'closed') == 1 then count(outer, p.step, 'r', 1) end
+    call('HDEL', key('s', scope), 'closed')
     if p.index < 0 then
       if call('HDEL', key('s', p.parent), p.step) == 1 then count(outer, p.step, 'd', -1) end
       remove_outputs(p.parent, p.step)

@@ -37,6 +37,7 @@ local function skip_items(scope, body, step, e)
   if items > claimed then count_skipped_items(scope, body, step, items - claimed) end
   if items == 0 and not known[4] then -- not known, or none: it counts as one
     count(body, step, 'n', e.br and 0 or 1)
+    if not known[2] then count(body, step, 'o', 1) end
     if not e.br then count(body, step, 'l', 1) end
     if e.br and not known[2] then count(body, step, 'k', 1) end
   end
@@ -87,7 +88,7 @@ local function enter(scope) -- is it one below that is to be skipped with the it
   local known = call('HMGET', s, 'closed', 'skipped')
   if known[1] or known[2] or not p.body then return false end -- or it was cleared
   call('HSET', s, 'skipped', 1)
-  count(place(p.parent).body, p.step, 'r', -1)
+  call('HINCRBY', key('n'), p.body .. ':skipped', 1)
   if p.index >= 0 then count_skipped_items(p.parent, place(p.parent).body, p.step, 1) end
   return true
 end
@@ -141,7 +142,7 @@ local function skip_scope(top, attempt, piece) -- begin to skip an item with its
   -- Who reopens it writes its outputs as a later attempt than its markers are.
   call('HSET', s, 'skipped', 1, '-2:t', math.max(attempt, tonumber(call('HGET', s, '-2:t') or 0)))
   local outer = place(p.parent).body
-  count(outer, p.step, 'r', -1)
+  call('HINCRBY', key('n'), p.body .. ':skipped', 1)
   count(outer, p.step, 'k', 1)
   call('HINCRBY', key('s', p.parent), p.step .. ':k', 1)
   call('RPUSH', key('m', top), top .. '/0')
