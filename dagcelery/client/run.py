@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from dagcelery.client import following, lifecycle
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
+from dagcelery.client.node import Parameters, RunNode, parameters
 from dagcelery.client.status import RunStatus, run_status
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
@@ -77,6 +78,30 @@ class Run(Generic[R_co]):
         """What the run is at this moment."""
         return RunState(self._control.record(self.id).state)
 
+    @property
+    def key(self) -> str | None:
+        """The key that it was submitted with; None if there was none."""
+        return self._control.record(self.id).key
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters that it was submitted with, verified and decoded, defaults among them.
+
+        Parameters that nothing reads are not stored, nor are static ones. A list of more than 1,000 elements whose
+        elements alone are read is lazy.
+
+        Raises BadSignature, DeserializationError.
+        """
+        self._control.record(self.id)
+        return parameters(self._control.view(self.id))
+
+    def node(self, address: str) -> RunNode:
+        """Return a node, an item of a fan-out, or a node within: ``read``, ``read[3]``, ``one_file[117]/read``.
+
+        It has `result()`, `status()` and `errors()`, and reads nothing before one of them is called.
+        """
+        return RunNode(lambda: self._control, self.id, address)
+
     def status(self) -> RunStatus:
         """Return how far every node is: counts, times, queues, and why it waits."""
         return run_status(self._control, self.id)
@@ -99,19 +124,22 @@ class Run(Generic[R_co]):
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
 
-    def events(self, after: str = "", *, follow: bool = True) -> Iterator[RunEvent]:
+    def events(self, after: str = "", *, follow: bool = True, started: bool = False) -> Iterator[RunEvent]:
         """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
 
         With `follow=False` it ends with what has happened so far. After a pause go on with
         ``events(after=event.position)``. A piece has one event; of a fan-out each item has its own up to 1,000 items,
         and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
         "missed" stands for others.
-        """
-        return following.events(self._control, self.id, after, follow=follow)
 
-    def aevents(self, after: str = "", *, follow: bool = True) -> AsyncGenerator[RunEvent, None]:
+        With `started`, an event of kind "started" tells that a piece is executed, half a second later at most, and
+        each end has one in front of it. It is made where events are read, and costs the run nothing.
+        """
+        return following.events(self._control, self.id, after, follow=follow, started=started)
+
+    def aevents(self, after: str = "", *, follow: bool = True, started: bool = False) -> AsyncGenerator[RunEvent, None]:
         """`events` without blocking the event loop: ``async for event in run.aevents()``."""
-        return following.aevents(self._control, self.id, after, follow=follow)
+        return following.aevents(self._control, self.id, after, follow=follow, started=started)
 
     def errors(self) -> list[Failure]:
         """Return every attempt that failed, with its remote traceback, repeated ones too."""

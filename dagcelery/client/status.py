@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dagcelery.client.places import RunningPiece, running_pieces
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
@@ -45,7 +46,8 @@ class NodeStatus:
 
     `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
     nothing waits.
-    `due` is when the next attempt of one that failed is due, 0: none is.
+    `due` is when the next attempt of one that failed is due, 0: none is. `pieces` are the first few that are being
+    executed now, oldest first.
     """
 
     name: str
@@ -62,6 +64,7 @@ class NodeStatus:
     why: str = ""
     due: float = 0.0
     cached: int = 0
+    pieces: tuple[RunningPiece, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -85,8 +88,10 @@ class NodeStatus:
 class RunStatus:
     """A run at one moment. `failed` is the address of the node that failed it, `reason` what else ended it.
 
-    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (0: never), and
-    `epoch` counts how often it was begun: 1, and one more for each `resume`.
+    `key` is that of `submit(..., key=)`, and `params` are the parameters as texts of one line, shortened and with
+    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, `deadline` when it will be
+    ended if it is not over by then (0: never), and `epoch` counts how often it was begun: 1, and one more for each
+    `resume`.
     """
 
     id: str
@@ -101,6 +106,8 @@ class RunStatus:
     why: str = ""
     deadline: float = 0.0
     epoch: int = 1
+    key: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data, with each node's derived numbers."""
@@ -182,6 +189,10 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view.look(record.epoch)
     nodes: dict[Place, NodeStatus] = {}
     troubled = _troubled_items(control, view, progress)
+    pieces: dict[Place, tuple[RunningPiece, ...]] = defaultdict(tuple)
+    for (scope, index), running in running_pieces(view, progress.claimed).items():
+        if running:
+            pieces[view.scope(scope).body, index] += running
     for number, prefix, skips in _all_prefixes(view, progress):
         for index, step in enumerate(view.program.body(number).steps):
             unstarted = 0 if step.over is not None else progress.scopes.get(number, 0)
@@ -189,7 +200,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
             if items := troubled.get((number, index)):
                 counts = _with_items(counts, items)
             is_entered = bool(progress.scopes.get(number))
-            nodes[number, index] = _node_status(prefix, step, counts, skips, is_entered=is_entered)
+            node = _node_status(prefix, step, counts, skips, is_entered=is_entered)
+            nodes[number, index] = replace(node, pieces=pieces[number, index]) if pieces[number, index] else node
     return RunStatus(
         record.id,
         record.name,
@@ -203,6 +215,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         why="" if record.is_over else _held(control, view, record.held),
         deadline=record.deadline,
         epoch=record.epoch,
+        key=record.key,
+        params=record.shown,
     )
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dagcelery.client.places import RunningPiece, running_pieces
 from dagcelery.client.status import activities, state_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature
-from dagcelery.store.records import CLOSE, ROOT, Counts, scope_id
+from dagcelery.store.records import CLOSE, ROOT, Counts, scope_id, worker_of
 
 _WORDS = ("running", "failed", "retrying")
 
@@ -23,7 +24,9 @@ class TreeNode:
     """A node of a run's tree, or one item of a DAG that is mapped (``train[3]``), or the run itself.
 
     Of a node `total` counts its pieces (-1: not known yet), of an item and of the run the nodes within. `left_out` are
-    children that are not shown. `started` and `ended` are known of nodes that run once, else 0.
+    children that are not shown. `started` and `ended` are known of nodes that run once, else 0, and so are the `worker`
+    that executed it, ``celery@host pid 123``, and the `attempt`. `pieces` are being executed now, of very many the
+    first few.
     """
 
     name: str
@@ -38,6 +41,9 @@ class TreeNode:
     ended: float = 0.0
     children: tuple[TreeNode, ...] = ()
     left_out: int = 0
+    worker: str = ""
+    attempt: int = 0
+    pieces: tuple[RunningPiece, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -69,6 +75,7 @@ class _Growth:
         self._bodies = {ROOT: 0}
         spots = control.store.reader.outstanding(view.run_id)
         self._activity = activities(view, running=spots.claimed, retrying=spots.retrying, failed=spots.failed)
+        self._pieces = running_pieces(view, spots.claimed)
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
@@ -153,6 +160,9 @@ class _Growth:
             children=children,
             left_out=left_out,
             **others,
+            worker=worker_of(counts.owner),
+            attempt=counts.attempt,
+            pieces=self._pieces[scope, step],
         )
 
     def _entered_items(self, scope: str, step: int) -> dict[int, str]:

@@ -101,7 +101,7 @@ class ReaderAdapter:
             reads.zcard(key(run_id, "r", queue))
         ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
         counts, scopes = wire.counters(numbers, claims)
-        return Progress(record, counts, scopes, ready)
+        return Progress(record, counts, scopes, ready, wire.claimed_spots(claims))
 
     def claimed(self, run_id: str, piece: str) -> str:
         record = self._server.client.hget(key(run_id, "c"), piece)

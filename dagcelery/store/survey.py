@@ -94,7 +94,8 @@ class Survey:
         for member in self.members("d"):
             kind, scope, step, *limits = member.split("/")
             if kind == "r":
-                yield member, Spot(scope, int(step), *map(int, limits[:2]))
+                lo, hi = map(int, limits[:2]) if limits else (-1, -1)
+                yield member, Spot(scope, int(step), lo, hi)
 
     def ranges(self, scope: str, step: int) -> list[tuple[str, int, int]]:
         """The ranges of a fan-out's items that may be claimed, as they are written."""

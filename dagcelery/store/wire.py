@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -94,6 +94,7 @@ def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
         "held": run.held,
         "reservation": run.reservation,
         "fingerprint": run.fingerprint,
+        "shown": json.dumps(dict(run.shown)) if run.shown else None,
     }
     return {
         "name": run.name,
@@ -338,9 +339,10 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 
 
 _RECORD: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint"), str),
+    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
+    "shown": json.loads,
 }
 
 
@@ -363,6 +365,7 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
         attempt=int(float(fields[b"a"])),
         started=float(fields[b"s"]),
         seconds=float(fields[b"d"]),
+        owner=fields.get(b"w", b"").decode(),
     )
 
 
@@ -430,19 +433,28 @@ def outstanding(
     claims: Mapping[bytes, bytes], failed: Iterable[bytes], due: Iterable[tuple[bytes, float]]
 ) -> Outstanding:
     """Read what is claimed, has failed or is due."""
-    claimed = [_spot(name, claim_record(text).hi) for name, text in claims.items() if name]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
         scope, step, *limits = rest.split("/")
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
-    return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"])
+    return Outstanding(claimed_spots(claims), [_failed(name) for name in failed], waiting["r"], waiting["p"])
 
 
-def _spot(name: bytes, hi: int) -> Spot:
+def claimed_spots(claims: Mapping[bytes, bytes]) -> list[Spot]:
+    """Read what is claimed, oldest claims first."""
+    spots = []
+    for name, text in claims.items():
+        if name:
+            claim, (scope, step, lo) = claim_record(text), PieceId.parse(name.decode())
+            spots.append(Spot(scope, step, lo, claim.hi, claim.started, claim.owner, claim.attempt))
+    return sorted(spots, key=lambda spot: spot.at)
+
+
+def _failed(name: bytes) -> Spot:
     scope, step, lo = PieceId.parse(name.decode())
-    return Spot(scope, step, lo, hi if hi >= 0 or lo < 0 else lo + 1)
+    return Spot(scope, step, lo, -1 if lo < 0 else lo + 1)
 
 
 def step_fields(steps: Iterable[int]) -> Iterator[str]:
@@ -460,7 +472,9 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
             is_begun = int(items) > 0 or done is not None
             yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)
         elif once is not None:
-            _, _, started, seconds, _ = once.decode().split("|", 4)
-            yield step, Counts(total=1, done=1, started=float(started), ended=float(started) + float(seconds))
+            _, attempt, started, seconds, owner = once.decode().split("|", 4)
+            ended = float(started) + float(seconds)
+            counts = Counts(total=1, done=1, started=float(started), ended=ended, owner=owner)
+            yield step, replace(counts, attempt=int(float(attempt)))
         else:
             yield step, Counts(total=-1)
