@@ -23,7 +23,7 @@ from dagcelery.model.nodes import (
     is_name,
     layers,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, checked, words
+from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, is_sensitive, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -43,7 +43,7 @@ from dagcelery.model.sources import (
 )
 from dagcelery.objects import same
 from dagcelery.signatures import lazy_parameters, signature
-from dagcelery.text import choices, constructor_arguments, listed, shown
+from dagcelery.text import choices, constructor_arguments, constructor_repr, listed, shown
 from dagcelery.tracebacks import shortened
 
 
@@ -98,6 +98,14 @@ class Task(Frozen):
         return {**self.__dict__, "func": None} == {**other.__dict__, "func": None}
 
     __hash__ = Frozen.__hash__
+
+    def __repr__(self) -> str:
+        if not self.options.sensitive:
+            return constructor_repr(self)
+        shown_task = object.__new__(Task)
+        hidden = {name: FromParam() for name in self.inputs if is_sensitive(self.options, name)}
+        shown_task._become(**{**self.__dict__, "inputs": {**self.inputs, **hidden}})
+        return constructor_repr(shown_task)
 
 
 class DAG(Frozen):
@@ -303,6 +311,16 @@ def inputs_fit_the_function(task: Task) -> None:
         _check_call(f"the cache key of {_title(task)}", task.options.cache.key, task)
 
 
+def sensitive_parameters_exist(node: Node) -> None:
+    parameters = {*node.inputs}
+    takes = signature(node.func) if isinstance(node, Task) else None
+    if takes is not None:
+        if any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
+            return
+        parameters |= {*takes.parameters}
+    check_sensitive(_title(node), node.options, parameters)
+
+
 def split_input_exists(node: Node) -> None:
     name = node.partition_by_input
     if name is None:
@@ -465,6 +483,7 @@ TASK_RULES: tuple[Callable[[Task], None], ...] = (
     inputs_are_sources,
     task_outputs_are_supported,
     inputs_fit_the_function,
+    sensitive_parameters_exist,
     split_input_exists,
     fan_outs_keep_whole_results,
 )
@@ -476,6 +495,7 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     nodes_are_nodes,
     names_are_valid,
     inputs_are_sources,
+    sensitive_parameters_exist,
     split_input_exists,
     outputs_are_sources,
     reads_exist,
