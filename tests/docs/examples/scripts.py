@@ -12,10 +12,19 @@ from typing import Any
 import pytest
 
 import dagcelery.local
+from checkout import ROOT
 from dagcelery.client import set_default
 from dagcelery.local import Cluster
 
 Script = Callable[..., str]
+
+
+def forget_projects() -> None:
+    """Forget modules of a project among the examples, such as `app`, which other projects have too."""
+    for name, module in list(sys.modules.items()):
+        is_example = str(getattr(module, "__file__", None) or "").startswith(str(ROOT / "examples"))
+        if is_example and name.partition(".")[0] != "examples":
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -46,6 +55,7 @@ def script(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         finally:
             is_lending = False
+            forget_projects()
         return capsys.readouterr().out
 
     monkeypatch.chdir(Path.cwd())  # one of them changes it

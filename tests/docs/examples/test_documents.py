@@ -153,6 +153,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             monkeypatch.setenv(name, value)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         set_default(None)
+        # Our own app is made of the environment in which it is first imported.
+        monkeypatch.delitem(sys.modules, "dagcelery.worker.own", raising=False)
+        monkeypatch.delattr("dagcelery.app", raising=False)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
         port = {"UVICORN_PORT": str(*free_ports(1)), "SHOP_REDIS": local.broker_url.rpartition("/")[0]}
         monkeypatch.setenv("SHOP_REDIS", port["SHOP_REDIS"])

@@ -1,4 +1,4 @@
-"""Decorated functions keep their types: `make check` lets mypy read this file, and nothing runs it."""
+"""Decorated functions keep their types: this file is read by type checkers, never run."""
 
 from __future__ import annotations
 
