@@ -6,6 +6,7 @@ counters instead of the items, so it costs what the DAG is made of. `state_of` i
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -450,7 +451,12 @@ def counts_text(node: NodeStatus) -> str:
 
 
 def last_word(node: NodeStatus) -> str:
-    """Return why a node waits, or how long it took from its first piece's start to its last one's end."""
+    """Return why a node waits, what of it runs where, or how long it took from its first start to its last end."""
     if node.why:
         return node.why
+    if node.pieces:
+        first, others = node.pieces[0], len(node.pieces) - 1
+        since = time.strftime("%H:%M:%SZ", time.gmtime(first.started))
+        more = f", and {others} more" if others else ""
+        return f"{first.address} on {first.worker} since {since}{more}"
     return f"{node.ended - node.started:.2f} s" if node.started and node.ended > node.started else ""

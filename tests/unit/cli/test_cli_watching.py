@@ -37,7 +37,11 @@ def done(cluster: Cluster) -> Run[int]:
 def test_list_has_a_line_for_each_run_newest_first(cli: Cli, done: Run[int], failed: Run[str]) -> None:
     lines = cli("list", "--limit", "2").stdout.splitlines()
     told = [line.split("\t")[1:] for line in lines]
-    assert told == [[failed.id, "failed", "unit.cli.targets:needs"], [done.id, "done", "unit.cli.targets:squares"]]
+    path = failed.status().params["path"]
+    assert told == [
+        [failed.id, "failed", "unit.cli.targets:needs", f"path={path}"],
+        [done.id, "done", "unit.cli.targets:squares", "n=3"],
+    ]
 
 
 def test_list_finds_one_dag_or_one_state(cli: Cli, done: Run[int], failed: Run[str]) -> None:
