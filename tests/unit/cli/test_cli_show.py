@@ -41,16 +41,16 @@ def test_show_says_what_a_run_is_and_hides_what_is_sensitive(cli: Cli, done: Run
 
 def test_show_says_what_failed_and_what_is_executed_where(cli: Cli, failed: Run[str], tmp_path: Path) -> None:
     assert "state    failed: needs FileNotFoundError: [Errno 2]" in cli("show", failed.id).stdout
-    run = targets.patient.submit(path=str(tmp_path / "it"))
+    run = targets.patient.submit(path=str(tmp_path / "there"))
     while not (workers := json.loads(cli("show", run.id, "--json").stdout)["workers"]):
-        pass
+        assert not run.state.is_end
     ((worker, (piece,)),) = workers.items()
     assert (piece["address"], piece["attempt"]) == ("patient", 1)
     assert "@" in worker
     assert worker.rpartition(" pid ")[2].isdigit()
     assert f"worker   {worker}: patient since 20" in cli("show", run.id).stdout
     assert f"patient on {worker} since " in cli("status", run.id).stdout
-    (tmp_path / "it").touch()
+    (tmp_path / "there").touch()
     run.wait(SECONDS)
     (event,) = [event for event in run.events(follow=False) if event.kind == "done"]
     assert event.worker == worker == run.node("patient").status().worker == run.tree().children[0].worker
