@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
     from dagcelery.client.following import RunEvent as RunEvent
+    from dagcelery.client.node import RunNode as RunNode
+    from dagcelery.client.places import RunningPiece as RunningPiece
     from dagcelery.client.status import NodeStatus as NodeStatus
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
@@ -86,8 +88,10 @@ _HOMES = {
     "payload.formats.message_pack": "AsMessagePack",
     "payload.strict_json": "Skipped",
     "client.following": "RunEvent",
+    "client.node": "RunNode",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
+    "client.places": "RunningPiece",
     "client.status": "NodeStatus RunStatus",
     "client.tree": "TreeNode",
     "store.records": "RunState",

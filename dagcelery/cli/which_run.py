@@ -25,6 +25,8 @@ def about_run(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_run(run_id: str | None, last: bool, dag_name: str | None, **options: Any) -> Any:
+        if last and options.get("node", "") is None:  # `result --last NODE`
+            options["node"], run_id = run_id, None
         return command(run_id=the_run([run_id] if run_id else [], last, dag_name)[0], **options)
 
     return chooses(with_run, click.argument("run_id", metavar="RUN", required=False))

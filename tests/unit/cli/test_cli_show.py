@@ -79,6 +79,7 @@ def test_a_run_is_named_by_the_beginning_of_its_id(cli: Cli, done: Run[Any]) -> 
 
 def test_the_newest_run_is_taken_with_last(cli: Cli, done: Run[Any], failed: Run[str]) -> None:
     assert json.loads(cli("show", "--last", "--json").stdout)["id"] == failed.id
+    assert json.loads(cli("result", "--last", "--dag", "unit.cli.targets:squares", "square[2]").stdout) == 4
     of_dag = ("--last", "--dag", "unit.cli.targets:squares")
     assert json.loads(cli("show", *of_dag, "--json").stdout)["id"] == runs(targets.squares, limit=1)[0].id
     for wrong in ((done.id, "--last"), (done.id, "--dag", "x"), ()):
