@@ -78,7 +78,7 @@ def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: Store) ->
         assert store.reader.outstanding(run_id).claimed == []
         item = worker.claim(focus="0/0", only=True)
         once = other.claim(focus="0/1", only=True)
-        claimed = sorted(store.reader.outstanding(run_id).claimed)
+        claimed = [spot._replace(at=0.0, owner="", attempt=0) for spot in store.reader.outstanding(run_id).claimed]
         other.fail(once, retryable=True)
         store.machine.block(run_id, other.claim(focus="0/2", only=True), other.owner, 3600.0)
         found = store.reader.outstanding(run_id)
