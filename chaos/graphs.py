@@ -15,6 +15,8 @@ from dagcelery import dag, task
 from dagcelery.testing.fault_injector import VARIABLE
 
 PRIME = 1_000_003
+LACKS = "CHAOS_LACKS"
+"""Environment variable with the names that a worker with older code does not have."""
 _NAPS = VARIABLE in os.environ
 """Functions take a while on workers, so that faults meet them at work; the oracle in the harness need not wait."""
 
@@ -241,3 +243,7 @@ def case(seed: int, number: int) -> Case:
     shape = choice.choice(names)
     node, params = _SHAPES[shape][1](choice)
     return Case(number, shape, node, params, f"item {params['bad']} is refused" if shape == "failing" else "")
+
+
+for name in os.environ.get(LACKS, "").split():
+    del globals()[name]

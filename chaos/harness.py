@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from chaos import checks, trials
 from chaos.graphs import case
 from chaos.storm import SKEWS, STORM, WEATHERS, Storm, Weather
 from chaos.trials import Trial
+from chaos.unfit import unfit_workers
 from dagcelery.testing import faults
 
 PATIENT = {"DAGCELERY_MAX_DEATHS": "1000"}
@@ -80,16 +81,20 @@ class Harness:
 
     def _in(self, weather: Weather, numbers: Collection[int], required: Collection[str]) -> None:
         """Make runs in a weather, on a cluster of their own."""
-        with faults.faulty_cluster(
-            WORKERS,
-            PROCESSES,
-            seed=self._seed,
-            messages=weather.messages,
-            skews=SKEWS[1:3],
-            taints=["gpu"],
-            modules=["chaos.graphs"],
-            environment=PATIENT,
-        ) as faulty:
+        unfit = unfit_workers if weather.has_unfit_workers else nullcontext
+        with (
+            faults.faulty_cluster(
+                WORKERS,
+                PROCESSES,
+                seed=self._seed,
+                messages=weather.messages,
+                skews=SKEWS[1:3],
+                taints=["gpu"],
+                modules=["chaos.graphs"],
+                environment=PATIENT,
+            ) as faulty,
+            unfit(faulty),
+        ):
             extra = itertools.count(max(numbers, default=0) + 1)
             queue = itertools.chain(numbers, self._while_missing(faulty, extra, required))
             with Storm(faulty, weather, self._seed, WORKERS), ThreadPoolExecutor(self._in_flight) as pool:

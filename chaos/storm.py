@@ -63,17 +63,19 @@ class Weather:
     slow: tuple[str, ...] = ()
     quick: bool = False
     messages: Messages = field(default_factory=Messages)
+    has_unfit_workers: bool = False
+    """Whether there are workers that lack what runs need."""
 
 
 _ALL = ("kill", *["order"] * 2, "freeze", "cut", "restart", "crash")
-STORM = Weather("everything", _ALL, True, Messages(0.05, 0.05, 0.05, 0.05))
+STORM = Weather("everything", _ALL, True, Messages(0.05, 0.05, 0.05, 0.05), has_unfit_workers=True)
 WEATHERS = (
     *[STORM] * 5,
     Weather("deaths", ("kill", "order", "order"), True),
     Weather("zombies", ("freeze",)),
     Weather("cuts", ("cut",)),
     Weather("outages", ("restart", "crash")),
-    Weather("messages", messages=Messages(0.2, 0.2, 0.2, 0.2)),
+    Weather("messages", messages=Messages(0.2, 0.2, 0.2, 0.2), has_unfit_workers=True),
 )
 """Run n has weather n modulo 10."""
 

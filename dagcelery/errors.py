@@ -38,6 +38,7 @@
     │   └── PayloadTooLarge
     ├── StoreUnavailable
     │   └── StoreRefused
+    │       └── StoreFull
     ├── SpillUnavailable
     ├── BrokerUnavailable
     ├── NotSent
@@ -273,14 +274,18 @@ class TimeLimitExceeded(_OfFacts, TimeoutError):
 
 @_record
 class NotStarted(_OfFacts):
-    """A piece was not started within its task's `start_within`."""
+    """A piece was not started within its task's `start_within`; `lacking` is what a worker refused it for."""
 
     queue: str
     seconds: float
     is_served: bool
+    lacking: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
-        if self.is_served:
+        if self.is_served and self.lacking:
+            reason = f"a worker of queue '{self.queue}' {self.lacking}"
+            remedy = "deploy what it lacks, and restart it; its log says more"
+        elif self.is_served:
             reason = f"the workers of queue '{self.queue}' were busy"
             remedy = "start more of them, or raise start_within="
         else:
@@ -502,14 +507,25 @@ class StoreUnavailable(_OfFacts):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store refuses a command: it is full, read-only, or does not let this user in. Nothing was written."""
+    """The store refuses a command: it is read-only, or does not let this user in. Nothing was written."""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"the store {_at(self.url)}refuses a command",
             self.reason,
-            "give it memory (maxmemory), name its primary, or check the user and password in DAGCELERY_STORE_URL, and "
-            "the user's rights (worker_config/redis.conf lists them)",
+            "name its primary, or check the user and password in DAGCELERY_STORE_URL, and the user's rights "
+            "(worker_config/redis.conf lists them)",
+        )
+
+
+class StoreFull(StoreRefused):
+    """The store has no memory left for what a command would write. Nothing was written; what makes room goes on."""
+
+    def _parts(self) -> tuple[str, str, str]:
+        return (
+            f"the store {_at(self.url)}is full",
+            self.reason,
+            "delete runs that are over, lower DAGCELERY_RESULT_TTL_SECONDS, or give it more memory (maxmemory)",
         )
 
 

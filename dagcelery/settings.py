@@ -131,7 +131,11 @@ class Settings:
         "json", _one_of("json", "pickle"), "`json` or `pickle`, for tasks and DAGs that do not name a serializer"
     )
     queue: str = _setting("", _text, "the queue of untainted tasks; empty: the app's default queue")
-    ttl_seconds: int = _setting(7 * 86400, _count, "how long an unfinished run is kept after its last activity")
+    ttl_seconds: int = _setting(
+        7 * 86400,
+        _count,
+        "how long an unfinished run lives in which nothing happens, is due or waits for a live worker",
+    )
     result_ttl_seconds: int = _setting(86400, _count, "how long a finished run is kept")
     heartbeat_seconds: float = _setting(3.0, _duration, "how often a worker reports that it is alive, and sweeps runs")
     dead_seconds: float = _setting(

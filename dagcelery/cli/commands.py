@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 
 import click
 
@@ -34,6 +34,7 @@ from dagcelery.cli.which_run import full_id
 from dagcelery.errors import DagceleryError
 from dagcelery.frontends import yaml
 from dagcelery.frontends.yaml import ConfiguredWorkflow
+from dagcelery.model.options import IfFailed
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.text import choices
 from dagcelery.worker.app import search_here
@@ -321,13 +322,26 @@ def invoke(
 @dag.command()
 @given
 @click.option("--key", metavar="TEXT", help="Submit only once: if this key was used before, print the id of its run.")
+@click.option(
+    "--if-failed",
+    type=click.Choice(get_args(IfFailed)),
+    default="return",
+    help="What to do where the run of the key failed, was cancelled or timed out: print its id, resume it, or start "
+    "another one.",
+)
 @click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this.")
 @as_json
 def submit(
-    target: Target, pairs: tuple[str, ...], file: TextIO | None, key: str | None, deadline: float | None, as_json: bool
+    target: Target,
+    pairs: tuple[str, ...],
+    file: TextIO | None,
+    key: str | None,
+    if_failed: IfFailed,
+    deadline: float | None,
+    as_json: bool,
 ) -> None:
     """Submit TARGET and print the id of its run at once."""
-    submitted = target.submit(parameters(target, pairs, file), key=key, deadline=deadline)
+    submitted = target.submit(parameters(target, pairs, file), key=key, if_failed=if_failed, deadline=deadline)
     click.echo(to_json({"id": submitted.id}) if as_json else submitted.id)
 
 

@@ -285,17 +285,21 @@ def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
 @click.command()
 @as_json
 def sweep(as_json: bool) -> None:
-    """Sweep once, for cron, where no worker may be up for long.
+    """Sweep all active runs once, for cron, where no worker may be up for long.
 
-    Give the work of lost workers back, send lost messages again, and end runs that are past their deadline.
+    Give the work of lost workers back, send a message for each queue with work that is ready, and end runs that are
+    past their deadline.
     """
-    from dagcelery.worker.heartbeat import sweep_once  # late, since it imports Celery
+    from dagcelery.worker.heartbeat import sweep_all  # late, since it imports Celery
 
-    looked_at = sweep_once(client.default_client().app_context)
+    looked = sweep_all(client.default_client().app_context)
     if as_json:
-        click.echo(to_json({"looked_at": looked_at}))
+        said = {"looked_at": looked.runs, "messages_sent": looked.wake_ups, "given_back": looked.given_back}
+        click.echo(to_json(said))
         return
-    click.echo(f"{looked_at:,} run{'' if looked_at == 1 else 's'} looked at")
+    counts = ((looked.runs, "run"), (looked.wake_ups, "message"), (looked.given_back, "piece"))
+    runs, messages, pieces = (f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    click.echo(f"{runs} looked at, {messages} sent, {pieces} given back")
 
 
 @click.group()

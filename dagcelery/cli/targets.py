@@ -19,6 +19,7 @@ from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import not_buildable
+from dagcelery.model.options import IfFailed
 from dagcelery.planner.plan import DEFAULT_QUEUE
 from dagcelery.settings import Settings
 from dagcelery.signatures import bare, hints
@@ -165,14 +166,19 @@ class Target:
     found: Buildable[..., Any] | DAG | Task
 
     def submit(
-        self, params: dict[str, Any], *, key: str | None = None, deadline: float | None = None
+        self,
+        params: dict[str, Any],
+        *,
+        key: str | None = None,
+        if_failed: IfFailed = "return",
+        deadline: float | None = None,
     ) -> client.Run[Any]:
         """Start a run on the default client's workers, or find the one that has this key."""
         if isinstance(self.found, DagFunction):
-            return self.found.options(key=key, deadline=deadline).submit(**params)
-        if isinstance(self.found, TaskFunction) and key is None and deadline is None:
+            return self.found.options(key=key, if_failed=if_failed, deadline=deadline).submit(**params)
+        if isinstance(self.found, TaskFunction) and key is None and deadline is None and if_failed == "return":
             return self.found.submit(**params)
-        return client.submit(self.found, params, key=key, deadline=deadline)
+        return client.submit(self.found, params, key=key, if_failed=if_failed, deadline=deadline)
 
     def invoke(self, params: dict[str, Any]) -> Any:
         """Run it in this process."""

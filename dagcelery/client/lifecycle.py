@@ -36,6 +36,7 @@ from dagcelery.errors import (
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
 from dagcelery.model.graph import is_buildable, not_buildable
+from dagcelery.model.options import IfFailed
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, fingerprints, functions, values
 from dagcelery.payload.fingerprints import code_hash, is_comparable, same_code, why_not_comparable
@@ -44,7 +45,7 @@ from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.records import ROOT, Lost, NewRun, Scope, Spot
+from dagcelery.store.records import ROOT, Lost, NewRun, RunRecord, Scope, Spot
 from dagcelery.text import HIDDEN, brief, nearest, shown, word
 
 
@@ -272,17 +273,19 @@ def _distinguished(view: RunView, number: int, value: object) -> object:
 
 # -- starting a run ----------------------------------------------------------------------------
 _UNSENT: Final = "its first message could not be sent"
-"""Why a run was cancelled that gives way to the next one with its key."""
+_NEVER_BEGUN: Final = (_UNSENT, "its submitter went away before it could start")
+"""Why a run was cancelled that gives way to the next one with its key; the store says the second (lua/sweep.lua)."""
 
 
-def start(control: RunControl, run: NewRun, key: str | None) -> str:
+def start(control: RunControl, run: NewRun, key: str | None, if_failed: IfFailed = "return") -> str:
     """Write a run, then send its first messages; return its id, or that of the run that has its key.
 
-    Raises KeyReused, StoreUnavailable, BrokerUnavailable, NotSent.
+    Raises KeyReused, StoreUnavailable, BrokerUnavailable, NotSent; where the run of the key is to be resumed, what
+    `resume` raises.
     """
     reply = control.store.machine.create(run)
     if key is not None:
-        return _start_first(control, run, key)
+        return _start_first(control, run, key, if_failed)
     if run.held:
         _send(control, run.id, control.try_start)
     else:
@@ -290,12 +293,12 @@ def start(control: RunControl, run: NewRun, key: str | None) -> str:
     return run.id
 
 
-def _start_first(control: RunControl, run: NewRun, key: str) -> str:
+def _start_first(control: RunControl, run: NewRun, key: str, if_failed: IfFailed) -> str:
     """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
 
     A process that dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
     """
-    winner = _reserve(control, run)
+    winner = _reserve(control, run, replaces_failed=if_failed == "new")
     if winner != run.id:
         control.delete(run.id)
     record = control.store.reader.record(winner)
@@ -303,7 +306,17 @@ def _start_first(control: RunControl, run: NewRun, key: str) -> str:
         raise KeyReused(key, winner, run.name)
     if record is not None and record.held == "key":
         _send(control, winner, lambda run_id: _admit(control, run_id))
+    elif record is not None and record.has_failed and if_failed == "resume":
+        _resume_once(control, record, run.deadline_seconds)
     return winner
+
+
+def _resume_once(control: RunControl, record: RunRecord, deadline_seconds: float | None) -> None:
+    """Resume a run that was found to have failed; another submitter that has found the same may be faster."""
+    try:
+        _go_on(control, record.id, deadline_seconds, allow_code_change=False, epoch=record.epoch)
+    except NotResumable:
+        return
 
 
 def _admit(control: RunControl, run_id: str) -> None:
@@ -312,17 +325,23 @@ def _admit(control: RunControl, run_id: str) -> None:
         control.store.machine.admit(run_id, still="limit")
 
 
-def _reserve(control: RunControl, run: NewRun) -> str:
-    """Return the run that has this run's key: itself, unless another one that counts has it."""
-    machine, gone = control.store.machine, ""
+def _reserve(control: RunControl, run: NewRun, *, replaces_failed: bool) -> str:
+    """Return the run that has this run's key: itself, unless another one that counts has it.
+
+    Of several that replace a failed run one wins: each replaces at most the one that it has met first.
+    """
+    machine, gone, never_begun = control.store.machine, "", ""
     while (winner := machine.reserve(run.reservation, run.id, run.ttl_seconds, instead_of=gone)) != run.id:
         record = control.store.reader.record(winner)
-        # One that was deleted, has expired, or never reached the broker gives way.
-        if record is not None and not (record.state == "cancelled" and record.reason.startswith(_UNSENT)):
-            return winner
+        if record is not None and record.state == "cancelled" and record.reason.startswith(_NEVER_BEGUN):
+            never_begun = winner
+        elif record is not None:
+            if not (replaces_failed and record.has_failed):
+                return winner
+            replaces_failed = False
         gone = winner
-    if gone:
-        control.delete(gone)
+    if never_begun:
+        control.delete(never_begun)
     return winner
 
 
@@ -351,7 +370,8 @@ def cancel(control: RunControl, run_id: str, reason: str, *, terminate: bool) ->
     if reply.run == "gone":
         raise RunNotFound(run_id)
     if reply.run == "cancelled":
-        control.sender.revoke(working, terminate=terminate)
+        with control.leaving_to_sweeps(run_id):
+            control.sender.revoke(working, terminate=terminate)
         control.ended(run_id, reply.opened, reply.run, reply.lasted)
     return reply.run
 
@@ -389,13 +409,17 @@ def _go_on(
     *,
     allow_code_change: bool,
     cleared: Sequence[Spot] = (),
+    epoch: int | None = None,
 ) -> None:
-    """Clear places, open a new epoch of a run, and send messages for what is ready then."""
+    """Clear places, open a new epoch of a run, and send messages for what is ready then.
+
+    Where an `epoch` is given, only if the run is still in that one.
+    """
     view, machine = control.view(run_id), control.store.machine
     if not allow_code_change and control.settings.code_mismatch != "ignore":
         check_code(view, control.imports)
     is_cleared = not cleared or machine.clear(run_id, cleared)
-    if not is_cleared or not machine.resume(run_id, deadline_seconds):
+    if not is_cleared or not machine.resume(run_id, deadline_seconds, epoch):
         raise NotResumable(run_id, control.record(run_id).state)
     if not control.quotas.enter(view):
         machine.admit(run_id, still="limit")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, get_args
 
 from dagcelery.client import following, lifecycle
 from dagcelery.client.following import Failure, RunEvent
@@ -24,13 +24,13 @@ from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
 from dagcelery.errors import InvalidParameters, NotConfigured
-from dagcelery.model.options import MOST_SECONDS, is_number
+from dagcelery.model.options import MOST_SECONDS, IfFailed, is_number
 from dagcelery.payload import functions
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import RunRecord, RunState
-from dagcelery.text import shown
+from dagcelery.text import choices, shown
 from dagcelery.tracebacks import Shortened, shortened
 
 if TYPE_CHECKING:
@@ -319,11 +319,11 @@ class Client:
         params: Mapping[str, object] | None = None,
         *,
         key: str | None = None,
+        if_failed: IfFailed = "return",
         deadline: float | None = None,
     ) -> Run[Any]:
         """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
-        if key is not None and (not isinstance(key, str) or not key):
-            raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
+        _check_key(key, if_failed)
         _check_deadline(deadline)
         hidden = getattr(node, "sensitive_static", ())
         node, params, static = split_static(node, {} if params is None else params)
@@ -339,7 +339,7 @@ class Client:
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
         run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static, hidden=hidden)
-        return Run(lifecycle.start(control, run, key), client=self)
+        return Run(lifecycle.start(control, run, key, if_failed), client=self)
 
     def _eager(self, node: Submittable, begin: Callable[[LocalRun], object]) -> LocalRun:
         from dagcelery.client.local_runs import LocalRun  # late: most clients leave their runs to workers
@@ -431,20 +431,23 @@ def submit(
     params: Mapping[str, object] | None = None,
     *,
     key: str | None = None,
+    if_failed: IfFailed = "return",
     deadline: float | None = None,
     client: Client | None = None,
 ) -> Run[Any]:
     """Submit a DAG, a task, or ``"module:name"`` of one, and return as soon as the run is stored.
 
-    With a `key`, submitting again gives the run that this DAG's name and key have, also from another process. After
-    `deadline` seconds a run that is not over ends as timed out.
+    With a `key`, submitting again gives the run that this DAG's name and key have, also from another process.
+    `if_failed` says what it gives where that run failed, was cancelled or timed out: "return" that run as it is,
+    "resume" that run, resumed, or "new" another one, which has the key from then on. After `deadline` seconds a run
+    that is not over ends as timed out.
 
     Raises InvalidDag, InvalidParameters, SerializationError before anything is written; KeyReused where a key stands
-    for other parameters; StoreUnavailable; BrokerUnavailable, or NotSent where the broker is not to blame, after the
-    run that could not be started was cancelled. After these, submitting again with the same key starts a run unless one
-    was started.
+    for other parameters; CodeMismatch where the run is to be resumed, and its code has changed; StoreUnavailable;
+    BrokerUnavailable, or NotSent where the broker is not to blame, after the run that could not be started was
+    cancelled. After these, submitting again with the same key starts a run unless one was started.
     """
-    return _client(client).submit(node, params, key=key, deadline=deadline)
+    return _client(client).submit(node, params, key=key, if_failed=if_failed, deadline=deadline)
 
 
 async def asubmit(
@@ -452,12 +455,14 @@ async def asubmit(
     params: Mapping[str, object] | None = None,
     *,
     key: str | None = None,
+    if_failed: IfFailed = "return",
     deadline: float | None = None,
     client: Client | None = None,
 ) -> Run[Any]:
     """`submit` without blocking the event loop."""
+    options: dict[str, Any] = {"key": key, "if_failed": if_failed, "deadline": deadline, "client": client}
     with Shortened():
-        return await asyncio.to_thread(submit, node, params, key=key, deadline=deadline, client=client)
+        return await asyncio.to_thread(submit, node, params, **options)
 
 
 def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> int:
@@ -539,6 +544,17 @@ def _check_text(culprit: str, text: object, remedy: str) -> None:
         raise InvalidParameters(culprit, "is not a str", remedy)
     if not text.isascii() and _SURROGATE.search(text):
         raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", remedy)
+
+
+def _check_key(key: object, if_failed: object) -> None:
+    if key is not None and (not isinstance(key, str) or not key):
+        raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
+    if if_failed not in (answers := get_args(IfFailed)):
+        problem = "does not say what a key gives whose run has failed"
+        raise InvalidParameters(f"if_failed={shown(if_failed)}", problem, choices(if_failed, answers))
+    if key is None and if_failed != "return":
+        problem = "has no effect without a key: each submission starts a run"
+        raise InvalidParameters(f"if_failed={shown(if_failed)}", problem, "give key= too, or leave if_failed= out")
 
 
 def _check_number(name: str, number: object) -> None:

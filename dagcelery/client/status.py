@@ -19,7 +19,7 @@ from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.planner.topology import topology
 from dagcelery.store.fleet import live_consumers
-from dagcelery.store.records import ROOT, Counts, Progress, RunRecord, RunState, Spot
+from dagcelery.store.records import ROOT, Counts, Progress, Refusal, RunRecord, RunState, Spot
 
 
 def state_of(total: int, done: int, skipped: int, *, running: int, retrying: int, failed: int, is_begun: bool) -> str:
@@ -298,13 +298,17 @@ _NAMED = 3
 _OVER = frozenset({"done", "skipped"})
 
 
+Refusals = Mapping[tuple[str, Place | None], Mapping[str, tuple[int, str]]]
+"""By queue, and place or None for a whole run, which workers refuse it: how many processes each has, what it lacks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blockers:
     """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
 
-    `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`. `limits` has
-    max_concurrent and the number of running pieces where a node is blocked by it, `due` when an attempt is due, and
-    `attempts` the max_attempts of a node.
+    `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`; `refusals` are
+    the other ones that lack something. `limits` has max_concurrent and the number of running pieces where a node is
+    blocked by it, `due` when an attempt is due, and `attempts` the max_attempts of a node.
     """
 
     whole: Mapping[Place, Sequence[Place]]
@@ -313,6 +317,7 @@ class Blockers:
     slots: Mapping[str, int]
     strangers: Mapping[str, Sequence[Worker]] = field(default_factory=dict)
     key: str = ""
+    refusals: Refusals = field(default_factory=dict)
     limits: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
     due: Mapping[Place, float] = field(default_factory=dict)
     attempts: Mapping[Place, int] = field(default_factory=dict)
@@ -348,21 +353,45 @@ def reason(place: Place, nodes: Mapping[Place, NodeStatus], blockers: Blockers) 
     if place in blockers.limits:
         most, running = blockers.limits[place]
         return f"max_concurrent={most} reached ({running} running)"
-    return _of_queue(node.queue, blockers)
+    return _of_queue(place, node.queue, blockers)
 
 
-def _of_queue(queue: str, blockers: Blockers) -> str:
-    slots, strangers = blockers.slots.get(queue, 0), blockers.strangers.get(queue, ())
-    if not slots and not strangers:
+def _of_queue(place: Place, queue: str, blockers: Blockers) -> str:
+    unfit = _unfit(place, queue, blockers)
+    refusing = _refusing(place, queue, blockers)
+    slots = blockers.slots.get(queue, 0) - sum(count for count, _ in refusing.values())
+    if slots <= 0 and not unfit:
         return f"no worker listens to queue {queue}"
-    keys = of_other_keys(strangers, blockers.key, "this run") if strangers else ""
-    if not slots:
-        workers = "the only worker" if len(strangers) == 1 else f"all {len(strangers)} workers"
-        return f"{workers} of queue {queue} {keys}"
+    if slots <= 0:
+        number = sum(count for count, _ in unfit)
+        workers = f"{'the only worker' if number == 1 else f'all {number} workers'} of queue {queue}"
+        if len(unfit) == 1:
+            return f"{workers} {unfit[0][1]}"
+        return f"{workers} refuse it: {'; '.join(f'{count} {what}' for count, what in unfit)}"
     ready = f"ready for {'the only process' if slots == 1 else f'one of {slots} processes'} of queue {queue}"
-    if not strangers:
-        return ready
-    return f"{ready}; {'another worker' if len(strangers) == 1 else f'{len(strangers)} other workers'} {keys}"
+    others = [f"{'another worker' if count == 1 else f'{count} other workers'} {what}" for count, what in unfit]
+    return "; ".join([ready, *others])
+
+
+def _unfit(place: Place, queue: str, blockers: Blockers) -> list[tuple[int, str]]:
+    """Return how many workers of a queue cannot do what is at a place, by what they lack."""
+    strangers = blockers.strangers.get(queue, ())
+    unfit = [(len(strangers), of_other_keys(strangers, blockers.key, "this run"))] if strangers else []
+    whys = Counter(why for _, why in _refusing(place, queue, blockers).values())
+    return unfit + [(count, lacking(why, count)) for why, count in whys.items()]
+
+
+def _refusing(place: Place, queue: str, blockers: Blockers) -> Mapping[str, tuple[int, str]]:
+    return {**blockers.refusals.get((queue, None), {}), **blockers.refusals.get((queue, place), {})}
+
+
+_PLURALS = {"lacks": "lack", "has": "have", "reads": "read"}
+
+
+def lacking(why: str, workers: int) -> str:
+    """Return what so many workers lack: a worker says it of itself."""
+    verb, _, rest = why.partition(" ")
+    return f"{verb if workers == 1 else _PLURALS.get(verb, verb)} {rest}"
 
 
 def holds(worker: Worker, key: str) -> bool:
@@ -418,14 +447,29 @@ def _blockers(control: RunControl, view: RunView, nodes: Iterable[Place]) -> Blo
     quotas = {place: view.program.quota(*place) for place, _ in _placed(view, outstanding.blocked)}
     inside = control.store.fleet.inside
     limits = {place: (quota[1], len(inside(quota[0]))) for place, quota in quotas.items() if quota is not None}
-    slots: dict[str, int] = {}
-    strangers: dict[str, list[Worker]] = {}
+    slots, strangers, refusals = _consumers(control, view, outstanding.refused)
+    return Blockers(whole, by_item, parents, slots, strangers, view.sealed_by, refusals, limits, due, attempts)
+
+
+def _consumers(
+    control: RunControl, view: RunView, refused: Iterable[Refusal]
+) -> tuple[Mapping[str, int], Mapping[str, Sequence[Worker]], Refusals]:
+    """Return by queue the processes of workers that hold the run's key, other workers, and what the first refuse."""
+    said: dict[str, list[Refusal]] = defaultdict(list)
+    for refusal in refused:
+        said[refusal.worker].append(refusal)
+    slots: Counter[str] = Counter()
+    strangers: dict[str, list[Worker]] = defaultdict(list)
+    refusals: dict[tuple[str, Place | None], dict[str, tuple[int, str]]] = defaultdict(dict)
     for queue, worker in live_consumers(control.store.fleet, control.settings.dead_seconds):
-        if holds(worker, view.sealed_by):
-            slots[queue] = slots.get(queue, 0) + worker["slots"]
-        else:
-            strangers.setdefault(queue, []).append(worker)
-    return Blockers(whole, by_item, parents, slots, strangers, view.sealed_by, limits, due, attempts)
+        if not holds(worker, view.sealed_by):
+            strangers[queue].append(worker)
+            continue
+        slots[queue] += worker["slots"]
+        for each in said.get(worker["id"], ()):
+            place = None if each.body < 0 else (each.body, each.step)
+            refusals[queue, place][each.worker] = worker["slots"], each.why
+    return slots, strangers, refusals
 
 
 def _placed(view: RunView, spots: Iterable[Spot]) -> Iterator[tuple[Place, float]]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dagcelery.client.status import Worker, holds, of_other_keys, run_status
+from dagcelery.client.status import Worker, holds, lacking, of_other_keys, run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL
@@ -287,6 +287,26 @@ def check_queues(context: CheckContext) -> Iterator[Finding]:
         yield Finding("queues", Severity.WARNING, what, f"start one: {_worker(context)}")
 
 
+def check_refusals(context: CheckContext) -> Iterator[Finding]:
+    """Check that no live worker lacks what an unfinished run needs."""
+    store = context.app_context.store
+    runs: dict[tuple[str, str], set[str]] = defaultdict(set)
+    unfit: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for listed in store.fleet.runs("", time.time() + 86400, MOST_RUNS):
+        if listed.record is not None and listed.record.state not in TERMINAL:
+            for refusal in store.reader.outstanding(listed.id).refused:
+                if refusal.worker in context.workers:
+                    runs[refusal.queue, refusal.why].add(listed.id)
+                    unfit[refusal.queue, refusal.why].add(refusal.worker)
+    for (queue, why), needing in sorted(runs.items()):
+        number, all_of = len(unfit[queue, why]), sum(queue in beat["queues"] for beat in context.workers.values())
+        who = f"{number} of {all_of} workers of the queue {queue!r} {lacking(why, number)}"
+        those = "1 unfinished run" if len(needing) == 1 else f"{len(needing)} unfinished runs"
+        what = f"{who}, so work is left undone of {those}, such as {min(needing)}"
+        remedy = "deploy the same code and settings to all workers, and restart them; their logs say more"
+        yield Finding("refusals", Severity.SERIOUS if number >= all_of else Severity.WARNING, what, remedy)
+
+
 def _worker(context: CheckContext, queue: str = "") -> str:
     """Return the command that starts a worker of this app."""
     if context.is_ours:
@@ -380,6 +400,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_consumer_timeout,
     check_queues,
     check_worker_keys,
+    check_refusals,
     check_idle_workers,
     check_hoarders,
     check_code,

@@ -287,11 +287,6 @@ def _raise_soft_limit(signum: int, frame: Any) -> None:
     raise this_process().soft_time_limit()
 
 
-PUT_BACK: Final = {"max_attempts": 5, "base": 0.5, "factor": 2.0, "maximum": 8.0}
-"""Tries and waits of a piece whose function this process does not have: some 8 s in which a worker that was
-deployed later may take it. More would hide a mistake, and less would fail runs in each deploy."""
-
-
 def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
     """Return whether a task's policy covers an error. Classes are told by name: none is imported for it.
 
@@ -309,12 +304,14 @@ def is_retryable(error: BaseException, options: Mapping[str, Any]) -> bool:
     return not set(names).isdisjoint(policy["on"]) and set(names).isdisjoint(policy["give_up_on"])
 
 
-def verdict(poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool) -> DagceleryError:
-    """Return the error that a poisoned piece fails with."""
+def verdict(
+    poisoned: str, options: Mapping[str, Any], queue: str, *, deaths: int, is_served: bool, lacking: str = ""
+) -> DagceleryError:
+    """Return the error that a poisoned piece fails with; `lacking` is what a worker of its queue lacks for it."""
     if poisoned == "timeout":
         return TimeLimitExceeded(options["timeout"]["hard"])
     if poisoned == "start_within":
-        return NotStarted(queue, options["start_within"], is_served)
+        return NotStarted(queue, options["start_within"], is_served, lacking)
     return died(poisoned, deaths)
 
 

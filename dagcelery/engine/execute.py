@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, Final
 
 from dagcelery import bounded
-from dagcelery.engine import caching
+from dagcelery.engine import caching, refusals
 from dagcelery.engine.attempts import (
-    PUT_BACK,
     Limit,
     call,
     died,
@@ -200,6 +200,10 @@ class Execution:
         """Return the failure of item `done`, the first by default, with what its task would do about it."""
         claim, view = self._claim, self._view
         index = claim.lo if done is None else done
+        if not (view.is_alone or claim.poisoned) and self._is_left_to_others(error):
+            # What is done of a range is committed: the first of the rest is refused when it is claimed again.
+            refused = {"error": error, "is_refused": True}
+            return self._result(**({"done": index, **outputs} if index > claim.lo else refused))
         text = self._told(index, error)
         address = addresses.failure(view.run_id, PieceId(claim.scope.id, claim.step, index).name)
         sealed = values.seal_bytes(view.keyring, address, claim.attempt, text)
@@ -207,16 +211,20 @@ class Execution:
             return self._result(error=error, done=index, failure=sealed)
         program, body = view.program, claim.scope.body
         step = program.step(body, claim.step) if program.knows(body) else None
-        options, is_missing = step.options if step else {}, step is not None and program.is_missing(step, error)
+        options = step.options if step else {}
         return self._result(
             error=self._for_others(error),
             done=index,
             failure=sealed,
-            retryable=not claim.poisoned and (is_missing or is_retryable(error, options)),
-            policy=PUT_BACK if is_missing else None,
+            retryable=not claim.poisoned and is_retryable(error, options),
             markers=self._markers(text, index) if "min_success" in options else (),
             **outputs,
         )
+
+    def _is_left_to_others(self, error: BaseException) -> bool:
+        """Return whether this process lacks what the piece needs. What a function raised says nothing of that."""
+        frames = traceback.walk_tb(error.__traceback__)
+        return refusals.is_refusal(self._view.program, error) and all(frame.f_code is not _CALLS for frame, _ in frames)
 
     def _told(self, index: int, error: BaseException) -> bytes:
         """Notify the listener of a failure, unless it has heard of this error, and return the error as text."""
@@ -258,7 +266,9 @@ class Execution:
             return died(claim.poisoned, deaths)
         step = self._view.program.step(claim.scope.body, claim.step)
         is_served = any(step.queue in worker["queues"] for worker in self._view.store.fleet.workers().values())
-        return verdict(claim.poisoned, step.options, step.queue, deaths=deaths, is_served=is_served)
+        refused = self._view.store.reader.outstanding(self._view.run_id).refused
+        lacking = next((each.why for each in refused if (each.body, each.step) == (claim.scope.body, claim.step)), "")
+        return verdict(claim.poisoned, step.options, step.queue, deaths=deaths, is_served=is_served, lacking=lacking)
 
     def _locate(self, index: int) -> str:
         return self._view.address(self._claim.scope, self._claim.step, index)
@@ -304,6 +314,7 @@ class Execution:
         if step.kind == "dag":
             children = [self._child(step, rows, index) for index in range(claim.lo, claim.hi)]
             return self._result(children=children, done=claim.hi)
+        view.program.check_codecs(step)
         self._limit, self._sensitive = limit_of(step.options), step.options.get("sensitive")
         memo = caching.memo_of(view.program, claim.scope.body, claim.step) if view.program.caches else None
         return self._call_all(step, rows, None if memo is None else Recollection(view, memo, rows))
@@ -421,6 +432,9 @@ class Execution:
                     raise
                 return returned[:at], writer.items(number, step, lo, returned[:at], self._locate(-1)), error
         raise refusal
+
+
+_CALLS: Final = Execution._call.__code__
 
 
 def _gathered(**arguments: Any) -> Any:

@@ -117,12 +117,16 @@ class Program:
         self.function_specs = list(plan.functions)
         self.codec_specs = list(plan.codecs)
         self._codecs = [_codec(spec, keyring, imports) for spec in plan.codecs]
+        self._note_codecs()
         self._bodies = dict(enumerate(plan.bodies))
         self._homes = {number: (plan, number) for number in self._bodies}
         self._functions: dict[int, Callable[..., Any]] = {}
         self._numbers: dict[object, int] = {}
         self._options: set[str] = set()
         self._note_options(plan)
+
+    def _note_codecs(self) -> None:
+        self._lacks_codecs = any(isinstance(codec, DeserializationError) for codec in self._codecs)
 
     def _note_options(self, plan: Plan) -> None:
         """Note which options are in use at all, so that steps need not be asked for an option that none of them has."""
@@ -150,6 +154,7 @@ class Program:
         numbers = Numbering(
             first, [*map(self._function_number, plan.functions)], [*map(self._codec_number, plan.codecs)]
         )
+        self._note_codecs()
         bodies = {first + at: linked(body, numbers) for at, body in enumerate(plan.bodies)}
         self._homes.update({first + at: (plan, at) for at in range(len(plan.bodies))})
         self._note_options(plan)
@@ -229,12 +234,15 @@ class Program:
             reason = f"importing {spec.module} raised {type(error).__name__}: {error}"
             raise FunctionNotFound(spec.module, spec.qualname, reason) from error
 
-    def is_missing(self, step: Step, error: BaseException) -> bool:
-        """Return whether an error says that this process does not have the function of a task step."""
-        if not isinstance(error, FunctionNotFound) or step.kind != "task":
-            return False
-        spec = self.function_specs[step.target]
-        return (error.module, error.qualname) == (spec.module, spec.qualname)
+    def lacks(self, error: BaseException) -> bool:
+        """Return whether an error is that of a codec which cannot be had in this process."""
+        return self._lacks_codecs and any(error is codec for codec in self._codecs)
+
+    def check_codecs(self, step: Step) -> None:
+        """Raise DeserializationError, before its function is called, if a codec of a step's outputs is missing here."""
+        if self._lacks_codecs:
+            for output in step.outputs:
+                self.codec(output.codec)
 
     def callee(self, step: Step) -> Callable[..., Any]:
         """Return what a task step calls: its function, or the driver that lets this function return a graph."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from dagcelery import bounded
 from dagcelery.engine.interrupts import quiet_logger, tell_apart
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import DagceleryError, RunNotFound, StoreUnavailable
+from dagcelery.errors import BrokerUnavailable, DagceleryError, NotSent, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Spill
@@ -156,6 +157,7 @@ class RunControl:
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
         self._free_after: dict[str, float] = {}
+        self._said: dict[str, str] = {}
 
     def record(self, run_id: str) -> RunRecord:
         """Return what the store knows of a run itself. Raises RunNotFound."""
@@ -207,14 +209,24 @@ class RunControl:
         """
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
-        for step in opened:
-            self.sender.wake_up(run_id, step.queue, 1)
         self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self.find_view(run_id)
         if view is not None:
             self.free(view, is_over=True)
+        with self.leaving_to_sweeps(run_id):
+            for step in opened:
+                self.sender.wake_up(run_id, step.queue, 1)
         for waiting in self.quotas.leave(view) if view else ():
-            self.try_start(waiting)
+            with self.leaving_to_sweeps(waiting):
+                self.try_start(waiting)
+
+    @contextmanager
+    def leaving_to_sweeps(self, run_id: str) -> Iterator[None]:
+        """Leave what cannot be sent or written now to the sweeps: a run is over all the same."""
+        try:
+            yield
+        except (BrokerUnavailable, NotSent, StoreFull) as error:
+            log.warning("run %s: %s", run_id, error, extra={"action": "send_failed", "run": run_id})
 
     def tell_end(self, run_id: str, state: str, seconds: float) -> None:
         """Tell `on_end` that this process has ended a run."""
@@ -257,5 +269,13 @@ class RunControl:
         except RunNotFound:
             return None
         except DagceleryError as error:
-            log.error("run %s was refused: %s", run_id, error, extra={"action": "refused", "run": run_id})  # noqa: TRY400
+            self.say_refused(run_id, error)
             return None
+
+    def say_refused(self, run_id: str, error: BaseException, address: str = "") -> None:
+        """Log, once in a while for each error, that a run, or a node of it, is left to other workers."""
+        what = f"node '{address}' of run {run_id}" if address else f"run {run_id}"
+        if self._said.get(key := str(error)) is None:
+            about = {"action": "refused", "run": run_id}
+            log.error("%s was refused: %s", what, error, extra=about)
+        bounded.put(self._said, key, what, _KEPT_RUNS)

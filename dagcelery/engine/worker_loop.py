@@ -9,12 +9,13 @@ the hand-off time and a message while a worker is free.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -28,12 +29,14 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
+from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import DagceleryError, StoreUnavailable
+from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
+from dagcelery.store.fleet import other_consumers
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
 
@@ -73,6 +76,10 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
+_FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
+"""A worker with a result for a full store says so this often, and tries again this often."""
+_REFUSALS_A_SECOND = 20
+
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
 
@@ -105,7 +112,7 @@ class WorkerLoop:
             more = time.perf_counter() < self._until
             claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
             if not more:  # the message's time is over: hand on what is ready
-                self._tell()
+                self._tell(is_leaving=True)
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -168,10 +175,13 @@ class WorkerLoop:
                 result = execution.run()
         else:
             result = execution.run()
-        engine.durations.add(clock_key, seconds_each(claim, result))
+        if not result.is_refused:
+            engine.durations.add(clock_key, seconds_each(claim, result))
         response = self._commit(claim, result, request)
         if quota is not None:
             engine.quotas.give(quota, view, claim, self._owner)
+        if result.is_refused:
+            return response
         self._tell_of(claim, result, response)
         if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
@@ -200,14 +210,25 @@ class WorkerLoop:
         return True
 
     def _commit(self, claim: Claim, result: TaskResult, request: ClaimRequest | None) -> Response:
-        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done."""
+        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done.
+
+        A full store is waited for until it has room: it hears that this worker lives, so no other executes the piece.
+        """
         machine, token = self._store.machine, request.token if request else self._engine.token()
-        until = time.monotonic() + self._engine.settings.dead_seconds
+        until, told_at = time.monotonic() + self._engine.settings.dead_seconds, -math.inf
         while True:
             try:
+                if result.is_refused:
+                    self._engine.refuse(self._run, self._queue, result.error, self._view, claim)
+                    return machine.claim(self._run, request) if request else Response("none", "running")
                 if result.children is not None:
                     return machine.delegate(self._run, claim, result.children, self._owner, token, request)
                 return machine.finish(self._run, claim, result, self._owner, token, request)
+            except StoreFull as error:
+                if time.monotonic() - told_at > _FULL_SECONDS:
+                    told_at, about = time.monotonic(), {"action": "store_full", "run": self._run}
+                    log.warning("run %s: a result waits, since %s", self._run, error, extra=about)
+                time.sleep(_FULL_PAUSE_SECONDS)
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
@@ -233,39 +254,46 @@ class WorkerLoop:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:
             self._tell()
+        if response.is_left:
+            self._engine.refuse(self._run, self._queue)
         if response.claim is not None and response.claim.generation != self._view.generation:
             self._view.enter(response.claim.generation)
         return response.claim
 
     # -- telling others ---------------------------------------------------------------------------
-    def _tell(self) -> None:
+    def _tell(self, *, is_leaving: bool = False) -> None:
         """Send for help as far as the store finds it useful: a fan-out goes as a chord, other work as wake-ups."""
         with self._lock:
             self._told_at = time.perf_counter()
-            count = self._store.machine.wake_ups(self._run, self._queue, self._engine.sender.slots(self._queue))
-            if not count:
-                return
-            fanouts, self._fanouts = self._fanouts, []
-            if fanouts:
-                self._start(fanouts)
-            else:
-                with self._losing_messages():
+            with self._losing_messages():
+                slots = self._engine.sender.slots(self._queue)
+                count = self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving)
+                if not count:
+                    return
+                fanouts, self._fanouts = self._fanouts, []
+                if fanouts:
+                    self._start(fanouts)
+                else:
                     self._engine.sender.wake_up(self._run, self._queue, count)
 
     def _start(self, opened: Sequence[ReadyStep]) -> None:
         with self._losing_messages():
             self._engine.sender.start(self._view, opened)
 
-    @contextmanager
-    def _losing_messages(self) -> Iterator[None]:
-        """Take a message that cannot be sent for a lost one: the piece in hand must not be lost with it."""
-        try:
-            yield
-        except BaseException as error:
-            if is_leaving(error):
-                raise
-            about = {"action": "send_failed", "run": self._run}
-            log.exception("run %s: a message could not be sent", self._run, extra=about)
+    def _losing_messages(self) -> AbstractContextManager[None]:
+        return losing_messages(self._run)
+
+
+@contextmanager
+def losing_messages(run_id: str) -> Iterator[None]:
+    """Take a message that cannot be sent for a lost one: the piece in hand must not be lost with it."""
+    try:
+        yield
+    except BaseException as error:
+        if is_leaving(error):
+            raise
+        about = {"action": "send_failed", "run": run_id}
+        log.exception("run %s: a message could not be sent", run_id, extra=about)
 
 
 class Engine(RunControl):
@@ -290,6 +318,7 @@ class Engine(RunControl):
         self.watch = Watchdog(settings.handoff_seconds)
         self._worker_id = worker_id
         self._calls = itertools.count(1)
+        self._refused: list[float] = []
 
     @property
     def owner(self) -> str:
@@ -302,29 +331,64 @@ class Engine(RunControl):
 
     def work(self, run_id: str, queue: str, focus: str = "", message: str = "") -> None:
         """Work on a run until nothing is ready on `queue`, or the message's time is over."""
-        with self._looping(run_id, queue, message) as loop:
-            if loop is not None:
-                loop.work(focus)
+        view = self._readable(run_id, queue)
+        if view is not None:
+            with noted(), view.in_use():
+                WorkerLoop(self, view, queue, message).work(focus)
 
     def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
-        with self._looping(run_id, queue) as loop:
-            if loop is not None:
-                loop.fail(step)
+        view = self.find_view(run_id)
+        if view is not None:
+            with noted(), view.in_use():
+                WorkerLoop(self, view, queue).fail(step)
 
     def work_link(self, run_id: str, queue: str, steps: Sequence[str], then: str, message: str = "") -> None:
         """Do just `steps`, as one link of a Celery chain; the chain itself sends the next link, to step `then`."""
-        with self._looping(run_id, queue, message, (*steps, then)) as loop:
-            if loop is not None:
-                loop.work_on(steps)
-
-    @contextmanager
-    def _looping(
-        self, run_id: str, queue: str, message: str = "", carried: Collection[str] = ()
-    ) -> Iterator[WorkerLoop | None]:
-        view = self.find_view(run_id)
-        if view is None:
-            yield None
-        else:
+        view = self._readable(run_id, queue)
+        if view is not None:
             with noted(), view.in_use():
-                yield WorkerLoop(self, view, queue, message, carried)
+                WorkerLoop(self, view, queue, message, (*steps, then)).work_on(steps)
+
+    def _readable(self, run_id: str, queue: str) -> RunView | None:
+        """Return a run's view; None if the run is gone, or, left to other workers, if it cannot be read here."""
+        try:
+            return self.view(run_id)
+        except RunNotFound:
+            return None
+        except StoreUnavailable:
+            raise
+        except DagceleryError as error:
+            self.refuse(run_id, queue, error)
+            return None
+
+    def refuse(
+        self,
+        run_id: str,
+        queue: str,
+        error: BaseException | None = None,
+        view: RunView | None = None,
+        claim: Claim | None = None,
+    ) -> None:
+        """Leave what is ready on a queue to other workers, since this one lacks what it needs: give the claim back, if
+        there is one, and send the message again that has brought it here, if it may bring another one. The `error`
+        says what is lacking; None: the store knows.
+        """
+        if error is not None:
+            is_known = view and claim and view.program.knows(claim.scope.body)
+            address = view.address(claim.scope, claim.step) if view and claim and is_known else ""
+            self.say_refused(run_id, error, address)
+        others = other_consumers(self.store.fleet, queue, self._worker_id, self.settings.dead_seconds)
+        why = words(error) if error is not None else ""
+        if self.store.machine.refuse(run_id, queue, self.owner, others if self._may_send() else (), why, claim):
+            with losing_messages(run_id):
+                self.sender.wake_up(run_id, queue, 1)
+
+    def _may_send(self) -> bool:
+        """Return whether one more message may be sent that this process has refused: not very many in a second."""
+        now = time.monotonic()
+        self._refused = [at for at in self._refused if at > now - 1.0]
+        if len(self._refused) >= _REFUSALS_A_SECOND:
+            return False
+        self._refused.append(now)
+        return True

@@ -355,10 +355,15 @@ class _RunKeywords(TypedDict, total=False):
     keep: Literal["all", "outputs"] | None
 
 
+IfFailed = Literal["return", "resume", "new"]
+"""What a key gives whose run failed, was cancelled or timed out: that run, that run resumed, or a new one."""
+
+
 class DagUse(_RunKeywords, total=False):
     """The options of a DAG for one use of it; `DagOptions` says what those of its runs mean."""
 
     key: str | None
+    if_failed: IfFailed
     client: object
 
 

@@ -140,7 +140,7 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
             f"function {spec.qualname}",
             f"travels by value from Python {spec.python}, whose bytecode Python {PYTHON} cannot run",
             "use one version everywhere, or put the function into a module that workers can import",
-        )
+        ) from ImportError(f"bytecode of Python {spec.python}")
     try:
         func: Callable[..., Any] = pickles.loads(spec.blob or b"")
     except (Exception, SystemExit, GeneratorExit) as error:  # imports and __setstate__ methods raise what they like

@@ -12,6 +12,7 @@ from dagcelery.store.protocol import Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
+_HEARD_SECONDS = 86400
 _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _YOUNG_SECONDS = 3600.0
@@ -53,6 +54,16 @@ def live_consumers(fleet: Fleet, dead_seconds: float) -> Iterator[tuple[str, Map
             yield from ((queue, worker) for queue in worker["queues"])
 
 
+def other_consumers(fleet: Fleet, queue: str, worker_id: str, dead_seconds: float) -> list[str]:
+    """Return the ids of live workers that consume a queue, but for one, those that came last first."""
+    since = {
+        name: word.get("since", {}).get(queue, 0.0)
+        for name, word in fleet.workers().items()
+        if name != worker_id and word["age"] < dead_seconds and queue in word["queues"]
+    }
+    return sorted(since, key=lambda name: since[name], reverse=True)
+
+
 class FleetAdapter:
     """The verbs of `protocol.Fleet`."""
 
@@ -72,8 +83,11 @@ class FleetAdapter:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
-        self._server.client.hset(WORKERS, worker_id, json.dumps(word))
-        self._server.client.expire(WORKERS, 86400)
+        before = self._server.client.hget(WORKERS, worker_id)
+        since = json.loads(before).get("since", {}) if before else {}
+        word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}
+        request = {"worker": worker_id, "word": json.dumps(word), "ttl": _HEARD_SECONDS}
+        self._server.run("heartbeat", WORKERS, request)
 
     def retire(self, worker_id: str) -> None:
         self._server.client.hdel(WORKERS, worker_id)
@@ -81,7 +95,7 @@ class FleetAdapter:
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         now = _moment(self._server)
         words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
-        return {name: word | {"age": now - word["at"]} for name, word in words.items()}
+        return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
@@ -127,11 +141,14 @@ class FleetAdapter:
         return found[:limit]
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        runs = [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit})]
-        over = [run_id for run_id in runs if self._is_settled(run_id)]
-        if over:
-            self._server.client.zrem(ACTIVE, *over)
-        return [run_id for run_id in runs if run_id not in over]
+        while names := look(self._server, {"wait": wait_seconds, "limit": limit}):
+            runs = [name.decode() for name in names]
+            over = {run_id for run_id in runs if self._is_settled(run_id)}
+            if over:
+                self._server.client.zrem(ACTIVE, *over)
+            if len(over) < len(runs):
+                return [run_id for run_id in runs if run_id not in over]
+        return []
 
     def _is_settled(self, run_id: str) -> bool:
         """Whether a run needs no look any more: it is gone; or it is over, and no worker works on it."""

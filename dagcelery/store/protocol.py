@@ -62,7 +62,7 @@ class StoreServer(Protocol):
     is_in_process: bool
     """Whether what it holds ends with the store."""
     client: Any
-    """Commands, as redis-py spells them; they raise StoreRefused and StoreUnavailable, as `run` does."""
+    """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
@@ -115,26 +115,49 @@ class RunMachine(Protocol):
     def release(self, run_id: str, claim: Claim, owner: str) -> None:
         """Give a claimed piece back unrun: it is ready again, and no attempt was spent."""
 
+    def refuse(
+        self,
+        run_id: str,
+        queue: str,
+        owner: str,
+        others: Sequence[str],
+        why: str = "",
+        claim: Claim | None = None,
+    ) -> bool:
+        """Leave ready work of a queue to `others`, live workers of it; a claimed piece goes back unrun, at no cost.
+
+        `why` says what this worker lacks for that piece or, without one, for reading the run: for a minute it is given
+        no other piece of that step, and as long as it lives the status says so. True if the message that brought it
+        here is to be sent again: one of the others may do some of what is ready, and has not had some chances already.
+        Otherwise the next worker that leaves the run sends, or the sweep.
+        """
+
     def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
         """Give a claimed piece back unrun; its step is ready again when it is unblocked, or in `seconds`."""
 
     def unblock(self, run_id: str, step: str) -> Response:
         """Make a blocked step, "scope/step", ready before its time."""
 
-    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
-        """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to."""
+    def wake_ups(self, run_id: str, queue: str, slots: int, *, is_leaving: bool = False) -> int:
+        """Say how many more messages `queue` deserves: ready pieces that no process or message is on its way to.
 
-    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
+        `is_leaving` is a process that is about to leave the run; if something was refused, messages may not arrive.
+        """
+
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:
         """Give back lost claims, name the queues whose ready work needs a wake-up, and end a run past its deadline.
 
         A claim of an unknown owner is given back when it is older than `wait_seconds`. A piece that was alone, or runs
-        once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive.
+        once, is poisoned when `deaths` of its owners have died, or ten times as many have given it back alive. Each
+        queue is named again after a time that doubles from `wait_seconds` up to ten minutes, and begins anew where all
+        workers that may do this have come since; for `is_fresh`, where there is one.
         """
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         """Open a new epoch of a run that is over and not done: what failed is ready again. False if it cannot be.
 
-        `deadline_seconds` is from now; None: as long as before, 0: none.
+        `deadline_seconds` is from now; None: as long as before, 0: none. Where an `epoch` is given, the run has to be
+        in that one: of several that found it failed, one resumes it.
         """
 
     def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
@@ -189,7 +212,7 @@ class RunReader(Protocol):
         """Counts by step, or None if the run does not exist."""
 
     def outstanding(self, run_id: str) -> Outstanding:
-        """What is claimed, has failed or waits for its time."""
+        """What is claimed, has failed, waits for its time or was refused."""
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         """How far these steps of these scopes, and CLOSE, are, by scope and step; without scopes that are not opened.
@@ -251,7 +274,10 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by their ids: {"queues", "slots", "messages", "keys", "at", "age"}, of their last heartbeat."""
+        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "at", "age"}.
+
+        "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
+        """
 
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
         """Let `member` in where at most so many may be inside, `gone` ones left out; else `waiter` waits its turn."""

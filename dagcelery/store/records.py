@@ -245,12 +245,13 @@ class TaskResult:
     fan-out the items ``[lo, done)`` are committed (-1: all), and the rest goes back; `failure` is then item `done`'s.
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
-    due. A `policy` replaces the task's own: as `StepEntry.retry` has it.
+    due.
     `markers` are the blocks of a failed item if it may be skipped.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
 
-    The store is not told of the last two. `children` are scopes to open instead of an outcome, `error` the failure's.
+    The store is not told of the last three. `children` are scopes to open instead of an outcome, `error` the failure's;
+    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -261,11 +262,11 @@ class TaskResult:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
-    policy: Mapping[str, Any] | None = None
     markers: Sequence[Block] = ()
     cached: int = 0
     children: Sequence[Child] | None = None
     error: BaseException | None = None
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +305,8 @@ class Response:
     over or committed) or "none"; `run` is the run's state, or "gone"; `opened` has the steps that this call made ready;
     `ready` counts the ready pieces of the wanted queue; `claim` is the new claim; `retry_seconds` is the time until a
     retried piece is due; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration in
-    seconds of a run that this call has ended.
+    seconds of a run that this call has ended; `is_left` says that there is no claim because the worker has refused all
+    that is ready on the queue.
     """
 
     state: str
@@ -315,6 +317,7 @@ class Response:
     retry_seconds: float | None = None
     completed: Sequence[Completed] = ()
     lasted: float | None = None
+    is_left: bool = False
 
 
 class RunState(StrEnum):
@@ -366,6 +369,11 @@ class RunRecord:
     def is_over(self) -> bool:
         """Whether the run has ended."""
         return self.state in TERMINAL
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the run has ended without a result: it failed, was cancelled or timed out."""
+        return self.is_over and self.state != "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,16 +450,28 @@ class Spot(NamedTuple):
     attempt: int = 0
 
 
+class Refusal(NamedTuple):
+    """What a worker lacks for a step of a body, or, if these are -1, for reading the run at all, in a few words."""
+
+    worker: str
+    queue: str
+    why: str
+    body: int = -1
+    step: int = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Outstanding:
     """What is under way, read without reading the whole run: what is `claimed`, what has finally failed (the first
-    1,000), and of what is due (the first 1,000) what will be tried again, and which steps are blocked.
+    1,000), and of what is due (the first 1,000) what will be tried again, and which steps are blocked; and what workers
+    have refused.
     """
 
     claimed: Sequence[Spot] = ()
     failed: Sequence[Spot] = ()
     retrying: Sequence[Spot] = ()
     blocked: Sequence[Spot] = ()
+    refused: Sequence[Refusal] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,10 +496,13 @@ class Lost:
     `dead` are workers, or single processes of one ("worker id:pid"), that may have died of what they did; `left` are
     those that went in good order. Where `alive` names all workers that live, with when they last said so and the
     messages that they work on, a claim of another worker or another message is given back if it is older than that.
-    `limited`: it was a time limit that killed the dead.
+    `limited`: it was a time limit that killed the dead. `since` says of those that live since when they consume which
+    queue, `free` how many of their processes have nothing to do.
     """
 
     dead: Collection[str] = ()
     left: Collection[str] = ()
     alive: Mapping[str, tuple[float, Collection[str] | None]] | None = None
     limited: bool = False
+    since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    free: Mapping[str, int] = field(default_factory=dict)

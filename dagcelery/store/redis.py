@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidDagType, InvalidSetting, StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import key, stage_value_key
 from dagcelery.store.lua import sha1_of, source
@@ -31,7 +31,6 @@ from dagcelery.text import masked
 _REFUSALS = (
     redis.exceptions.AuthenticationError,
     redis.exceptions.NoPermissionError,
-    redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
 )
 """A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
@@ -52,9 +51,11 @@ def store_on_redis(url: str, **options: Any) -> Store:
 
 @contextmanager
 def _our_errors(shown_url: str) -> Iterator[None]:
-    """Raise StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
+    """Raise StoreFull, StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
     try:
         yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise StoreFull(str(error), shown_url) from error
     except _REFUSALS as error:
         raise StoreRefused(str(error), shown_url) from error
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:

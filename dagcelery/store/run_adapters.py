@@ -47,6 +47,10 @@ from dagcelery.store.records import (
 )
 from dagcelery.store.wire import FEW, STAGED
 
+_OTHERS = 50
+"""Workers that a refusal asks the store about."""
+
+_WHY_CHARACTERS = 500
 _MOST_OUTSTANDING = 1_000
 _PORTION = 100
 
@@ -132,9 +136,9 @@ class ReaderAdapter:
         asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
         asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
             key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
-        )
-        claims, failed, due = asked.execute()
-        return wire.outstanding(claims, failed, due)
+        ).hgetall(key(run_id, "no"))
+        claims, failed, due, refused = asked.execute()
+        return wire.outstanding(claims, failed, due, refused)
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         counts: dict[str, dict[int, Counts]] = {}
@@ -281,18 +285,33 @@ class MachineAdapter:
     def release(self, run_id: str, claim: Claim, owner: str) -> None:
         self._run("release", run_id, wire.piece(claim) | {"owner": owner})
 
+    def refuse(
+        self,
+        run_id: str,
+        queue: str,
+        owner: str,
+        others: Sequence[str],
+        why: str = "",
+        claim: Claim | None = None,
+    ) -> bool:
+        about: dict[str, Any] = {"queue": queue, "owner": owner, "others": list(others)[:_OTHERS]}
+        about |= {"why": why[:_WHY_CHARACTERS]} if why else {}
+        about |= wire.piece(claim) if claim else {}
+        return bool(json.loads(self._run("refuse", run_id, about)[0]).get("again"))
+
     def block(self, run_id: str, claim: Claim, owner: str, seconds: float) -> None:
         self._run("block", run_id, wire.piece(claim) | {"owner": owner, "seconds": seconds})
 
     def unblock(self, run_id: str, step: str) -> Response:
         return self._call("unblock", run_id, {"step": step})
 
-    def wake_ups(self, run_id: str, queue: str, slots: int) -> int:
+    def wake_ups(self, run_id: str, queue: str, slots: int, *, is_leaving: bool = False) -> int:
         request = {"queue": queue, "slots": slots, "token": uuid.uuid4().hex}
+        request |= {"leaving": True} if is_leaving else {}
         return int(json.loads(self._run("wake_ups", run_id, request)[0])["wake_ups"])
 
-    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3) -> Swept:
-        request = wire.lost(lost, wait_seconds, deaths)
+    def sweep(self, run_id: str, lost: Lost, wait_seconds: float, deaths: int = 3, *, is_fresh: bool = False) -> Swept:
+        request = wire.lost(lost, wait_seconds, deaths) | ({"fresh": True} if is_fresh else {})
         released, wake_ups, lasted = 0, list[str](), None
         while True:
             answer = json.loads(self._run("sweep", run_id, request)[0])
@@ -306,8 +325,8 @@ class MachineAdapter:
         poisoned = sorted({(queue, step) for queue, step in answer.get("poisoned") or ()})
         return Swept(answer["run"], released, wake_ups, poisoned, answer.get("held") or "", lasted)
 
-    def resume(self, run_id: str, deadline_seconds: float | None = None) -> bool:
-        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds}
+    def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
+        request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
         look(self._server, {"run": run_id, "delay": 60})
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
@@ -347,9 +366,7 @@ class MachineAdapter:
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
         name = client.hget(key(run_id), "name")
-        # From here on the run does not exist, and those that wait for it are told.
-        first = client.pipeline().unlink(key(run_id)).xadd(waited, {"state": "gone"})
-        first.expire(waited, 60).execute()
+        self._run("delete", run_id, {})
         for names in self._registered(run_id):
             client.unlink(*names)
         client.unlink(registry, waited)

@@ -27,6 +27,7 @@ from dagcelery.store.records import (
     Outstanding,
     PieceId,
     ReadyStep,
+    Refusal,
     Response,
     RunRecord,
     Scope,
@@ -142,8 +143,6 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
         about["cached"] = result.cached
     if result.failure is not None:
         about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
-        if result.policy is not None:
-            about["policy"] = result.policy
         about["markers"] = block_names(result.markers)
     if request is not None:
         about["want"] = claim_request(request)
@@ -264,6 +263,7 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
         head.get("retry"),
         completed(head),
         head.get("lasted"),
+        bool(head.get("left")),
     )
 
 
@@ -273,7 +273,12 @@ def lost(lost: Lost, wait_seconds: float, deaths: int) -> dict[str, Any]:
     about |= {"limited": lost.limited, "deaths": deaths, "returns": deaths * RETURNS_A_DEATH, "seed": seed()}
     if lost.alive is not None:
         about["alive"] = {
-            worker: [at, None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages}]
+            worker: [
+                at,
+                None if messages is None else {name[:MESSAGE_CHARACTERS]: 1 for name in messages},
+                lost.since.get(worker, {}),
+                lost.free.get(worker, 0),
+            ]
             for worker, (at, messages) in lost.alive.items()
         }
     return about
@@ -430,16 +435,28 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
 
 
 def outstanding(
-    claims: Mapping[bytes, bytes], failed: Iterable[bytes], due: Iterable[tuple[bytes, float]]
+    claims: Mapping[bytes, bytes],
+    failed: Iterable[bytes],
+    due: Iterable[tuple[bytes, float]],
+    refused: Mapping[bytes, bytes],
 ) -> Outstanding:
-    """Read what is claimed, has failed or is due."""
+    """Read what is claimed, has failed, is due or was refused."""
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
         scope, step, *limits = rest.split("/")
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
-    return Outstanding(claimed_spots(claims), [_failed(name) for name in failed], waiting["r"], waiting["p"])
+    refusals = [_refusal(name.decode(), text.decode()) for name, text in refused.items()]
+    claimed = claimed_spots(claims)
+    return Outstanding(claimed, [*map(_failed, failed)], waiting["r"], waiting["p"], refusals)
+
+
+def _refusal(name: str, text: str) -> Refusal:
+    worker, _, place = name.partition(" ")
+    _, queue, why = text.split("|", 2)
+    why = "".join(each if each.isprintable() else " " for each in why)  # nothing signs it
+    return Refusal(worker, queue, why, *map(int, place.split("."))) if place else Refusal(worker, queue, why)
 
 
 def claimed_spots(claims: Mapping[bytes, bytes]) -> list[Spot]:

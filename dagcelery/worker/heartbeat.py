@@ -12,8 +12,10 @@ import os
 import platform
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -83,18 +85,21 @@ _FILES_SECONDS = 3600.0
 """A run's files may be there this long before the run itself is: a submitter writes large parameters first."""
 
 
-def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
+def look_after(app_context: AppContext, run_id: str, lost: Lost, *, is_fresh: bool = False) -> Swept:
     """Sweep one run: give lost claims back, bring workers to ready work, and let poisoned pieces fail."""
     settings, sender = app_context.settings, app_context.sender
-    swept = app_context.store.machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths)
-    for queue in swept.wake_ups:
-        sender.wake_up(run_id, queue, 1)
-    for queue, step in swept.poisoned:
-        app_context.engine.fail_poisoned(run_id, queue, step)
+    machine = app_context.store.machine
+    swept = machine.sweep(run_id, lost, settings.dead_seconds, settings.max_deaths, is_fresh=is_fresh)
+    engine = app_context.engine
     if swept.run in TERMINAL:
-        app_context.engine.ended(run_id, (), swept.run, swept.lasted)
-    if swept.held == "limit":
-        app_context.engine.try_start(run_id)
+        engine.ended(run_id, (), swept.run, swept.lasted)
+    with engine.leaving_to_sweeps(run_id):
+        for queue in swept.wake_ups:
+            sender.wake_up(run_id, queue, 1)
+        for queue, step in swept.poisoned:
+            engine.fail_poisoned(run_id, queue, step)
+        if swept.held == "limit":
+            engine.try_start(run_id)
     if swept.released:
         about = {"action": "swept", "run": run_id, "released": swept.released}
         pieces = "1 piece" if swept.released == 1 else f"{swept.released} pieces"
@@ -104,11 +109,37 @@ def look_after(app_context: AppContext, run_id: str, lost: Lost) -> Swept:
     return swept
 
 
-def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> int:
-    """Look at the runs that are due, or at all if a worker has `left`; one that cannot be swept stops no other.
+@dataclass
+class Looked:
+    """What was looked at: how many runs, for which there were so many wake-ups and pieces that were given back."""
 
-    Answers how many there were.
-    """
+    runs: int = 0
+    wake_ups: int = 0
+    given_back: int = 0
+
+
+def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> Looked:
+    """Look at the runs that are due, or at more if a worker has `left`."""
+    looked = Looked()
+    wait_seconds = 0.0 if left else app_context.settings.heartbeat_seconds
+    _sweep(app_context, app_context.store.fleet.due(_MOST_RUNS, wait_seconds), _lost(app_context, left), looked)
+    sweep_files(app_context.engine)
+    return looked
+
+
+def sweep_all(app_context: AppContext) -> Looked:
+    """Look at every active run, whenever it was looked at last, and send a message for all that is ready."""
+    looked, began, lost = Looked(), time.monotonic(), _lost(app_context)
+    seen: set[str] = set()
+    while runs := set(app_context.store.fleet.due(_MOST_RUNS, time.monotonic() - began)) - seen:
+        seen |= runs
+        _sweep(app_context, sorted(runs), lost, looked, is_fresh=True)
+    sweep_files(app_context.engine)
+    return looked
+
+
+def _lost(app_context: AppContext, left: Sequence[str] = ()) -> Lost:
+    """Return which workers are dead, have left or live."""
     store, settings = app_context.store, app_context.settings
     workers = store.fleet.workers()
     for worker_id, word in workers.items():
@@ -118,17 +149,31 @@ def sweep_once(app_context: AppContext, left: Sequence[str] = ()) -> int:
     alive = {
         worker_id: (word["at"], word.get("messages")) for worker_id, word in workers.items() if worker_id not in dead
     }
-    lost = Lost(dead, left, alive)
-    runs = store.fleet.due(_MOST_RUNS, 0.0 if left else settings.heartbeat_seconds)
+    since = {worker_id: workers[worker_id].get("since", {}) for worker_id in alive}
+    free = {
+        worker_id: max(0, workers[worker_id]["slots"] - len(messages))
+        for worker_id, (_, messages) in alive.items()
+        if messages is not None
+    }
+    return Lost(dead, left, alive, since=since, free=free)
+
+
+def _sweep(app_context: AppContext, runs: Sequence[str], lost: Lost, looked: Looked, *, is_fresh: bool = False) -> None:
+    """Sweep runs; one that cannot be swept stops no other. Free processes are named as long as each gets a message."""
+    free = sum(lost.free.values())
     for run_id in runs:
+        if looked.wake_ups >= free:
+            lost = replace(lost, free={})
         try:
-            look_after(app_context, run_id, lost)
+            swept = look_after(app_context, run_id, lost, is_fresh=is_fresh)
         except StoreUnavailable:
             raise
         except Exception:
             log.exception("run %s could not be swept", run_id, extra={"action": "sweep_failed", "run": run_id})
-    sweep_files(app_context.engine)
-    return len(runs)
+        else:
+            looked.wake_ups += len(swept.wake_ups)
+            looked.given_back += swept.released
+    looked.runs += len(runs)
 
 
 def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:

@@ -247,3 +247,12 @@ def test_what_is_given_back_of_a_range_is_fenced_against_those_that_had_it_befor
         seen |= dict.fromkeys(range(rest.lo, rest.hi), rest.attempt) if rest.lo >= 0 else {}
     assert {seen[0], seen[1]} == {2}
     assert counts(store, run_id) == (0, 8, 0, 0, 0)
+
+
+def test_of_several_that_found_a_run_failed_one_resumes_it(store: Store) -> None:
+    run_id, worker = begun(store, chain(1))
+    worker.fail(worker.claim())
+    assert [store.machine.resume(run_id, epoch=1) for _ in range(2)] == [True, False]
+    worker.fail(worker.claim())
+    assert not store.machine.resume(run_id, epoch=1), "it has failed again since"
+    assert store.machine.resume(run_id, epoch=2)

@@ -100,7 +100,7 @@ def test_a_run_that_is_held_for_another_reason_stays_so_when_resumed(store: Stor
 @pytest.mark.parametrize("reservation", ["orders", "", "a:b {c}"])
 def test_a_key_stands_for_one_run(store: Store, reservation: str) -> None:
     assert [store.machine.reserve(reservation, run, 60) for run in ("a", "b", "a")] == ["a", "a", "a"]
-    assert store.machine.reserve(reservation, "b", 60, instead_of="a") == "b"
+    assert [store.machine.reserve(reservation, "b", 60, instead_of="a") for _ in range(2)] == ["b", "b"]
     assert store.machine.reserve(reservation, "c", 60, instead_of="a") == "b", "another was faster"
     assert store.machine.reserve(reservation, "a", 60) == "b"
 

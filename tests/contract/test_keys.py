@@ -181,18 +181,42 @@ def test_a_sweep_renews_the_time_of_an_unfinished_run(redis_store: Store, raw: r
     assert all(raw.ttl(name) <= 400 for name in names if not name.endswith(b":w"))
 
 
-def test_a_run_where_nothing_happens_ends_as_timed_out_while_its_keys_stand(redis_store: Store) -> None:
-    busy, idle = (new_run(redis_store, chain(2), ttl_seconds=1) for _ in range(2))
-    worker = Worker(redis_store, busy)
+def test_a_run_is_abandoned_when_for_its_ttl_nothing_has_happened_and_nothing_is_to_come(redis_store: Store) -> None:
+    machine, ttl = redis_store.machine, 1
+
+    def failed(base: float) -> str:
+        run_id, worker = begun(redis_store, [body([0], step(r=retry(2, base)))], ttl_seconds=ttl)
+        worker.fail(worker.claim(), retryable=True)
+        return run_id
+
+    idle = new_run(redis_store, chain(2), ttl_seconds=ttl)
+    busy, worker = begun(redis_store, chain(2), ttl_seconds=ttl)
     claim = worker.claim()
+    blocked, limited = begun(redis_store, chain(1), ttl_seconds=ttl)
+    machine.block(blocked, limited.claim(), limited.owner, 60)
+    living = [
+        busy,
+        blocked,
+        failed(60),
+        came_due := failed(1.3),
+        new_run(redis_store, chain(1), ttl_seconds=ttl, held="limit"),
+        new_run(redis_store, chain(1), ttl_seconds=ttl, held="key"),
+        new_run(redis_store, [body([0], step(q="gpu"))], ttl_seconds=ttl),
+    ]
+    lost = Lost(alive={"worker-b": (time.time(), [])}, since={"worker-b": {"gpu": 1.0}})
     for _ in range(6):
         time.sleep(0.25)
-        assert redis_store.machine.sweep(busy, Lost(), 1).run == "running", "a claim is outstanding"
-        last = redis_store.machine.sweep(idle, Lost(), 1)
-    assert (last.run, last.wake_ups) == ("timed_out", [])
-    record = redis_store.reader.record(idle)
-    assert (record.state, record.reason) == ("timed_out", "nothing happened for 1 seconds")
+        assert [run_id for run_id in living if machine.sweep(run_id, lost, 60).run in ("timed_out", "gone")] == []
+        machine.sweep(idle, Lost(), 60)  # does not know which workers live
+        assert redis_store.reader.record(idle) is not None
+    assert machine.sweep(idle, lost, 60).run == "timed_out"
+    why = "nothing happened for 1 s, DAGCELERY_TTL_SECONDS=1; it waited for a worker of queue cpu"
+    assert redis_store.reader.record(idle).reason == why
     assert worker.finish(claim).run == "running"
+    for _ in range(5):
+        time.sleep(0.25)
+        last = machine.sweep(came_due, lost, 60)
+    assert last.run == "timed_out", "no worker came for what was due"
 
 
 def test_an_active_run_that_was_never_created_is_forgotten(redis_store: Store, raw: redis.Redis) -> None:

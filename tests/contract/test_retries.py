@@ -55,16 +55,6 @@ def test_waits_grow_by_the_factor_up_to_the_cap(store: Store) -> None:
     assert waits == [pytest.approx(wait) for wait in (0.001, 0.01, 0.05, 0.05)]
 
 
-@pytest.mark.parametrize("policy", [{}, {"r": retry(9, 60.0)}])
-def test_a_failure_may_bring_a_policy_of_its_own(store: Store, policy: dict[str, Any]) -> None:
-    run_id = new_run(store, [body([0], step(**policy))])
-    worker, own = Worker(store, run_id), retry(2, 0.01)
-    reply = worker.fail(worker.claim(), retryable=True, policy=own)
-    assert (reply.state, reply.retry_seconds) == ("retried", 0.01)
-    time.sleep(0.02)
-    assert worker.fail(worker.claim(), retryable=True, policy=own).run == "failed"
-
-
 @pytest.mark.parametrize("policy", [{}, {"r": retry(9)}])
 def test_an_error_that_the_policy_does_not_cover_stands(store: Store, policy: dict[str, Any]) -> None:
     _, worker = begun(store, [body([0], step(**policy))])

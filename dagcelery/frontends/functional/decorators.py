@@ -55,7 +55,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
 """The defaults, where they are not None, of options that TaskOptions and DagOptions do not have."""
 
-_OF_A_SUBMISSION: Final = ("key", "client")
+_OF_A_SUBMISSION: Final = ("key", "if_failed", "client")
 
 
 def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
@@ -278,9 +278,9 @@ class DagFunction(Definition[P, R_co]):
     def options(self, **options: Unpack[DagUse]) -> Self:
         """Return this DAG with other options, for one use.
 
-        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `client` says
-        where to, `deadline` is in seconds from then. The others are those of `DagOptions`; options that are left out
-        stay as they are.
+        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `if_failed` says what
+        becomes of one that failed, `client` where to, as `submit` has them; `deadline` is in seconds from then. The
+        others are those of `DagOptions`; options that are left out stay as they are.
 
         Raises InvalidDag.
         """

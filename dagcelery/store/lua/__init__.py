@@ -9,9 +9,10 @@ from importlib.resources import files
 _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "committing")),
     **dict.fromkeys(
-        ("claim", "delegate", "release", "resume", "clear", "sweep", "block", "unblock"), ("prelude", "claims")
+        ("claim", "delegate", "release", "refuse", "resume", "clear", "sweep", "block", "unblock"),
+        ("prelude", "claims"),
     ),
-    **dict.fromkeys(("look", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 

@@ -63,6 +63,7 @@ local function take_range(scope, body, step, want)
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
   size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
+  call('HINCRBY', s, step .. ':c', math.min(size, hi - lo)) -- first: a full server refuses it, and with it the claim
   if hi - lo > size then
     call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
     hi = lo + size
@@ -70,7 +71,6 @@ local function take_range(scope, body, step, want)
     call('LPOP', q)
     if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
   end
-  call('HINCRBY', s, step .. ':c', hi - lo)
   return lo, hi, attempt, items
 end
 
@@ -79,12 +79,35 @@ local function why_poisoned(piece, member) -- nil, or why a piece shall fail wit
   return why[1] or why[2] or nil
 end
 
+local function is_refused(worker, member) -- said this worker within the last minute that it lacks what the step needs?
+  local scope, step = parse(member)
+  local said = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
+  if not said or now - tonumber(string.match(said, '^[^|]*')) > 60 then return false end
+  if not poisoned then return true end
+  local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
+  return not why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) -- to let it fail nothing is needed
+end
+
+local is_left = false -- the wanting worker left something ready to others
+local function may_take(want, member)
+  if not refused or not is_refused(string.match(want.owner, '^[^:]*'), member) then return true end
+  is_left = true
+  return false
+end
+
+local function first_member(want, r, from, to)
+  for _, member in ipairs(call('ZRANGE', r, from, to)) do
+    if member ~= '' and may_take(want, member) then return member end
+  end
+end
+
 local function next_member(want)
   local r = key('r', want.queue)
-  if not is_active() then return hook == want.queue and call('ZSCORE', r, '0/-3') and '0/-3' end
-  if want.focus and call('ZSCORE', r, want.focus) then return want.focus end
-  local first = not want.only and call('ZRANGE', r, 0, 0)[1]
-  return first and first ~= '' and first or nil
+  if not is_active() then
+    return hook == want.queue and call('ZSCORE', r, '0/-3') and may_take(want, '0/-3') and '0/-3'
+  end
+  if want.focus and call('ZSCORE', r, want.focus) and may_take(want, want.focus) then return want.focus end
+  return not want.only and (first_member(want, r, 0, 0) or refused and first_member(want, r, 1, 499)) or nil
 end
 
 local function claim_next(want)
@@ -100,12 +123,13 @@ local function claim_next(want)
   if e.x and e.x ~= '' then
     lo, hi, attempt, items = take_range(scope, p.body, step, want)
   else
+    attempt = call('HINCRBY', s, step .. ':t', 1) -- first, as above
     call('ZREM', key('r', want.queue), member)
-    attempt = call('HINCRBY', s, step .. ':t', 1)
   end
   local piece = piece_name(scope, step, lo)
   write_claim(piece, p.body, hi, attempt, want.owner, want.message)
   count_claim(want.queue, 1)
+  if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
   if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
@@ -269,8 +293,9 @@ local function conclude(verdict, more)
   if want and not more and (is_active() or hook) then head.claim = claim_next(want) end
   if broken and is_active() and not more then end_if_quiet() end
   if want and not more then
-    head.ready = math.max(0, call('ZCARD', key('r', want.queue)) - 1)
-    if want.arrived then
+    head.left = is_left and not head.claim and not held or nil
+    head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
+    if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
       local wake_ups = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
       if wake_ups > 0 then call('HSET', R, 'p:' .. want.queue, wake_ups - 1) end
     end

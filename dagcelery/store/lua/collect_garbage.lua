@@ -6,6 +6,8 @@ if not state or call('HEXISTS', R, 'clearing') == 1 or tonumber(generation or 0)
   return reply({ stale = true })
 end
 
+begin_with_removal()
+
 local function free_values(step) -- the lengths of lists stay, they are needed to count items
   local o, at, removed = key('o', '0'), 0, 0
   call('HSET', key('s', '0'), step .. ':x', 1)

@@ -1,9 +1,8 @@
 -- Record that a piece failed, or of a fan-out that item `done` did; the items before it are committed, those behind
 -- it are given back. The piece is tried again later if its task allows; of a fan-out it may be skipped; else its failure
 -- is final. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
--- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), policy (in place of
---          the task's own), markers (blocks of the item's results if it is skipped; in ARGV behind the other
---          blocks). Last in ARGV: the failure
+-- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers (blocks of
+--          the item's results if it is skipped; in ARGV behind the other blocks). Last in ARGV: the failure
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
 local behind, at = lo >= 0 and hi > lo and done + 1 or hi, 1
 
@@ -15,9 +14,8 @@ end
 local function retried()
   local tries = call('HINCRBY', key('y'), name .. ':x', 1)
   keep(key('y'))
-  local policy = req.policy or e.r
-  if not (is_active() and req.retry and policy and tries < policy.max_attempts) then return false end
-  retry_seconds = wait_before_next(policy, tries)
+  if not (is_active() and req.retry and e.r and tries < e.r.max_attempts) then return false end
+  retry_seconds = wait_before_next(e.r, tries)
   if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
   retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, req.attempt, retry_seconds)
   if call('HLEN', key('f')) < 1000 then write_failure(name .. '@' .. req.attempt) end

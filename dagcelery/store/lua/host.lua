@@ -379,6 +379,7 @@ end
 local env = { cjson = { encode = encode, decode = decode, null = null } }
 for name, each in pairs(_G) do env[name] = each end
 env.redis = { call = function(command, ...) return C[command](...) end }
+env.redis.pcall = env.redis.call -- no command is refused here
 local scripts, H = {}, { MAP = MAP, LIST = LIST, END = END, NULL = null, encode = encode }
 function H.load(verb, source) scripts[verb] = setfenv(assert(loadstring(source, '=' .. verb)), env) end
 local function row_of(...) -- one that is longer than a call may be comes as a table

@@ -10,6 +10,7 @@ if req.run then
   call('ZADD', KEYS[1], now + req.delay, req.run)
 else
   due = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - req.wait, 'LIMIT', 0, req.limit)
+  call('ZREM', KEYS[1], '') -- first, so that a full server takes the rest: they are there already
   for _, id in ipairs(due) do call('ZADD', KEYS[1], now, id) end
 end
 if call('EXISTS', KEYS[1]) == 1 then call('EXPIRE', KEYS[1], req.ttl) end

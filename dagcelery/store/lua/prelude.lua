@@ -3,13 +3,13 @@
 --
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
---                                              | due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
---                                              | clearing: "token [steps]" of the process that clears steps; clear_at: the call it is at; generation: how often parts of it were cleared
---                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; hooks, hook: the queue of what is called at the end, and that it still is to be
+--                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
+--                                              | clearing: "token [places]" of the process that clears them; clear_at: the call it is at; generation: how often parts of it were cleared
+--                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
 --                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was generation :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
@@ -21,6 +21,7 @@
 -- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
+-- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end
 -- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
@@ -35,9 +36,13 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation')
+local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused')
 local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
-local broken, poisoned, held, hook, generation = run[4], run[5], run[6], run[7], run[8]
+local broken, poisoned, held, hook, generation, refused = run[4], run[5], run[6], run[7], run[8], run[9]
+
+-- A full server refuses the first write of a script if it takes room, and none after one that does not. So what makes
+-- room begins with a removal, and is never refused; what takes room begins with a write that does, and waits.
+local function begin_with_removal() call('HDEL', R, '') end
 
 local function is_active() return state == 'running' or state == 'pending' end
 

@@ -1,9 +1,11 @@
 -- Open a new epoch of a run that failed, was cancelled or timed out: what failed is ready again, with a fresh budget of
 -- tries, and everything else is as it was. In portions of 100; claims are refused until the last one. A process that dies
 -- between two portions leaves a run that is over and can be resumed again.
--- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none)
+-- request: token (of this very call: repeated, it gets the same answer), deadline (seconds, or null: as before, 0: none),
+--          epoch (that the run has to be in, or null)
 if state and call('HGET', R, 'resumed') == req.token then return reply({ resumed = true }) end
 if not state or state == 'done' or is_active() then return reply({}) end
+if req.epoch and req.epoch ~= cjson.null and tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return reply({}) end
 if call('HEXISTS', R, 'clearing') == 1 then return reply({ clearing = true }) end
 
 local function retry_failed(piece, attempts)
@@ -32,13 +34,13 @@ end
 if call('EXISTS', u) == 1 then return reply({ more = true }) end
 
 local function clear_end()
-  call('UNLINK', key('w'), key('y'), key('z'))
-  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'hook', 'deadline', 'span')
+  call('UNLINK', key('w'), key('y'), key('z'), key('no'))
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'refused', 'hook', 'deadline', 'span')
   if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
   if hook then call('ZREM', key('r', hook), '0/-3') end
   call('HDEL', key('s', '0'), '-3:l')
   if call('HEXISTS', key('c'), '0/-3') == 1 then drop_claim('0/-3', hook) end -- of the last end: the next has its own
-  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue) end
+  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue) end
 end
 
 local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET', R, 'span') or 0)

@@ -1,7 +1,8 @@
 -- Say how many messages a queue deserves, and count them as under way: as many as there are ready pieces, less what the
 -- processes of that queue already do or were told of. Wake-ups that have not arrived after a second count as lost: so are
--- those of a worker that dies before it sends them.
--- request: queue, slots, token (of this very call: repeated, it gets the same answer)
+-- those of a worker that dies before it sends them, and one that comes to a worker which refuses this. So a worker that
+-- leaves a run of which something was refused sends one in any case.
+-- request: queue, slots, leaving, token (of this very call: repeated, it gets the same answer)
 if held or not is_active() then return reply({ wake_ups = 0 }) end
 local queue, slots = req.queue, req.slots
 local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue, 'pc:' .. queue)
@@ -25,6 +26,10 @@ for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1
   if pieces < free then pieces = pieces + waiting(member) end
 end
 local wake_ups = math.max(0, math.min(free, pieces))
+if refused and req.leaving and call('ZCARD', key('r', queue)) > 1 then
+  wake_ups = math.max(1, wake_ups)
+  call('HDEL', R, 're:' .. queue)
+end
 if wake_ups > 0 then
   call('HSET', R, 'p:' .. queue, pending + wake_ups, 'pt:' .. queue, moment, 'pc:' .. queue, req.token .. ' ' .. wake_ups)
 end

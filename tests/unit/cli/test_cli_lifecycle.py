@@ -73,7 +73,7 @@ def test_resume_from_a_node_executes_it_again(cli: Cli) -> None:
     run = targets.squares.submit(n=3)
     run.result(SECONDS)
     before = run.status().started
-    result = cli("resume", run.id, "--from", "total", "--watch")
+    result = cli("resume", run.id, "--from", "square[1]", "--watch")
     assert (result.exit_code, result.stdout) == (0, "done\n")
     assert run.status().started == before
     assert run.result(SECONDS) == 5
@@ -100,7 +100,8 @@ def test_a_run_that_cannot_be_resumed_is_one_sentence(cli: Cli) -> None:
     run.result(SECONDS)
     result = cli("resume", run.id)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "is done: there is nothing to resume" in result.stderr
+    assert "is done: there is nothing to resume; to execute a node again, name it" in result.stderr
+    assert "dagcelery resume --from 'read[3]'" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["cancel", "resume", "errors"])
@@ -129,10 +130,9 @@ def test_errors_is_data_for_programs(cli: Cli, failed: Run[str]) -> None:
     assert "open(path)" in told[0]["traceback"]
 
 
-def test_sweep_says_how_many_runs_it_looked_at(cli: Cli) -> None:
-    result = cli("sweep")
-    assert result.exit_code == 0
-    assert result.stdout.endswith("looked at\n")
+def test_sweep_says_what_it_did(cli: Cli) -> None:
+    assert json.loads(cli("sweep", "--json").stdout).keys() == {"looked_at", "messages_sent", "given_back"}
+    assert re.fullmatch(r"\d+ runs? looked at, \d+ messages? sent, 0 pieces given back\n", cli("sweep").stdout)
 
 
 def test_submit_with_a_key_that_was_used_prints_the_same_id(cli: Cli) -> None:

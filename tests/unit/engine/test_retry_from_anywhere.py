@@ -106,7 +106,7 @@ def top(n: int) -> str:
     return joined([joined(mapped), joined(crossed), joined([grown(row) for row in rows])], one(joined(firsts)))
 
 
-@dag(keep="outputs")
+@dag(keep="outputs", fail_fast=False)
 def lean(n: int) -> str:
     return joined([middle(row) for row in several(n, n)])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pipelines
 import pytest
 
-from dagcelery import RunState, dag
+from dagcelery import RunState, dag, task
 from dagcelery.errors import NodeFailed
 
 from .site import Site
@@ -71,6 +71,20 @@ def pids(at: Site) -> list[int]:
     """The children of the worker that runs untainted tasks."""
     task_dir = Path(f"/proc/{at.workers['cpu'].pid}/task/{at.workers['cpu'].pid}/children")
     return [int(pid) for pid in task_dir.read_text().split()]
+
+
+def test_a_function_that_no_worker_has_waits_for_as_long_as_it_may_and_the_failure_says_what_is_missing(
+    at: Site,
+) -> None:
+    with pytest.raises(NodeFailed) as caught:
+        only_here.submit(x=1).result(timeout=SECONDS)
+    assert caught.value.type_name == "dagcelery.errors.NotStarted"
+    assert f"a worker of queue 'celery' lacks module '{__name__}'" in caught.value.message
+
+
+@task(start_within=1)
+def only_here(x: int) -> int:
+    return x
 
 
 def test_a_result_that_json_would_change_fails_its_node_with_the_remedy(at: Site) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import hardships
 import pipelines
 import pytest
 import redis
+from hardships import traces
 
 from dagcelery import Run, RunState
 from dagcelery.client import Client
-from dagcelery.errors import BrokerUnavailable, RunCancelled, StoreUnavailable
-from dagcelery.local import Server
+from dagcelery.errors import BrokerUnavailable, RunCancelled, StoreFull, StoreUnavailable
+from dagcelery.local import Cluster, Server
 from dagcelery.settings import Settings
 
+from .hard import SECONDS, eventually, node
 from .surroundings import nobody_at
 
 
@@ -90,3 +94,28 @@ def test_a_key_that_was_cancelled_for_want_of_a_broker_is_free_again(server: Ser
     run.cancel("by a user")
     assert run == up.submit(pipelines.map_reduce, {"n": 3}, key="k")
     assert run.state is RunState.CANCELLED
+
+
+def test_in_a_full_store_workers_wait_and_users_make_room(tmp_path: Path, hard: Cluster) -> None:
+    def is_heard() -> float:
+        return max(word["at"] for word in hard.client.store.fleet.workers().values())
+
+    (tmp_path / "other").mkdir()
+    run = hardships.held_items.submit(folder=str(tmp_path), n=6)
+    eventually(lambda: len(traces(tmp_path)) == 2)
+    other = hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
+    with redis.Redis.from_url(hard.client.settings.store_url) as raw:
+        raw.config_set("maxmemory", 1)
+        try:
+            (tmp_path / "go").touch()
+            with pytest.raises(StoreFull):
+                hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
+            assert other.cancel("there is no room") is RunState.CANCELLED
+            other.delete()
+            until = is_heard() + 2 * hard.client.settings.dead_seconds
+            eventually(lambda: is_heard() > until)
+            assert node(run, "held").done == 0
+        finally:
+            raw.config_set("maxmemory", 0)
+    assert run.result(SECONDS) == list(range(6))
+    assert sorted(traces(tmp_path)) == [*map(str, range(6)), "last"]
