@@ -38,6 +38,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "failed": "#f3b0a6",
     "running": "#b5d3f0",
     "skipped": "#d5d5d5",
+    "stopped": "#f0c9a0",
     "ready": "#f4e3a1",
     "cancelled": "#d5d5d5",
     "timed_out": "#f0c9a0",

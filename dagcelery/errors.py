@@ -226,15 +226,8 @@ class NodeNotDone(_OfFacts):
         return f"node {self.address} has no result", f"it is {self.state}", remedy
 
 
-@_record
-class NodeSkipped(_OfFacts):
+class NodeSkipped(DagceleryError):
     """A node, or an item of one, has no result and will not have one, because it was left out."""
-
-    address: str
-    reason: str
-
-    def _parts(self) -> tuple[str, str, str]:
-        return f"node {self.address} was skipped", self.reason, ""
 
 
 @_record
@@ -335,13 +328,17 @@ class RunTimedOut(_OfFacts):
 
 @_record
 class ResultTimeout(_OfFacts, TimeoutError):
-    """A run had no result within the time-out; the run goes on."""
+    """A run had no result within the time-out, and goes on; it was in this `state`, and not over for this `reason`."""
 
     run_id: str
     seconds: float
+    state: str = ""
+    reason: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
         problem = f"run {self.run_id} had no result after {self.seconds:g} s"
+        if self.state:
+            problem += f": it is {self.state}{f' ({self.reason})' if self.reason else ''}"
         return "", problem, "the run goes on: ask again, wait longer, or cancel it"
 
 

@@ -36,6 +36,12 @@ def short(value: object) -> str:
     return shown(value, 60)
 
 
+def one_line(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """Return a text on one line, without what cannot be seen, cut at `most` characters."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def word(value: object) -> str:
     """Return a str as it is, and any other value as `shown`."""
     return value if isinstance(value, str) else shown(value)

@@ -51,12 +51,13 @@ STYLES = {
     "done": "green",
     "cached": "dim",
     "skipped": "yellow",
+    "stopped": "yellow",
     "failed": "bold red",
     "cancelled": "yellow",
     "timed_out": "yellow",
 }
 
-URGENCY = ("failed", "retrying", "running", "waiting", "done", "skipped")
+URGENCY = ("failed", "stuck", "retrying", "running", "stopped", "waiting", "done", "skipped")
 
 
 def show_run(run: Run[Any], plan: Submittable | None = None, console: Console | None = None) -> RunStatus:
@@ -100,8 +101,8 @@ def table(status: RunStatus, most: int | None = None) -> Table:
     title = Text.assemble(
         plain(status.name), " ", (plain(status.id), "dim"), " ", (str(status.state), STYLES[status.state])
     )
-    if why := status.failed or status.reason or status.why:
-        title.append(f": {plain(why)}")
+    if news := status.news:
+        title.append(f": {plain(news)}")
     drawn = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     shown, left_out = chosen(branches(status.nodes), most)
     names = indented(shown)
@@ -119,7 +120,8 @@ def chosen(nodes: Sequence[NodeStatus], most: int | None) -> tuple[list[NodeStat
     """Choose the nodes to show, in their own order, and those to leave out."""
     if most is None or len(nodes) <= most:
         return list(nodes), []
-    by_urgency = sorted(range(len(nodes)), key=lambda at: URGENCY.index(nodes[at].state))
+    urgencies = [URGENCY.index("stuck" if node.is_stuck else node.state) for node in nodes]
+    by_urgency = sorted(range(len(nodes)), key=urgencies.__getitem__)
     kept = set(by_urgency[:most])
     return (
         [node for at, node in enumerate(nodes) if at in kept],
@@ -426,7 +428,7 @@ def _listing(runs: list[client.RunSummary]) -> Table:
             Text(plain(run.id)),
             Text(str(run.state), STYLES[run.state]),
             Text(plain(run.name)),
-            Text(f"{run.ended - run.created:.1f} s" if run.ended else "", "dim"),
+            Text("" if run.seconds is None else f"{run.seconds:.1f} s", "dim"),
             Text(plain(parameters(run.params, _MOST_CHARACTERS)), "dim", no_wrap=True, overflow="ellipsis"),
         )
     return drawn

@@ -12,7 +12,7 @@ from dagcelery import client
 from dagcelery.cli.runs import as_json, moment, to_json
 from dagcelery.cli.targets import plain
 from dagcelery.cli.which_run import about_run, about_runs
-from dagcelery.client.places import RunningPiece
+from dagcelery.client.activity import RunningPiece
 from dagcelery.errors import DagceleryError, InvalidLocation
 from dagcelery.payload.lazy import LazyList
 
@@ -27,10 +27,8 @@ def show(run_id: str, as_json: bool) -> None:
     """
     run = client.Run[Any](run_id)
     status = run.status()
-    names = ("id", "name", "key", "created", "started", "ended", "deadline", "epoch", "failed", "reason", "why")
-    about: dict[str, Any] = {name: getattr(status, name) for name in names}
-    errors = [each for each in run.errors() if each.stands and each.address == status.failed] if status.failed else []
-    about["error"] = f"{errors[-1].type_name}: {errors[-1].message}" if errors else ""
+    names = ("id", "name", "key", "created", "started", "ended", "seconds", "deadline", "epoch", "failed", "error")
+    about: dict[str, Any] = {name: getattr(status, name) for name in (*names, "reason", "why", "news")}
     about |= {"state": str(status.state), "params": dict(status.params)}
     about["queues"] = sorted({node.queue for node in status.nodes})
     pieces = [piece for node in status.nodes for piece in node.pieces]
@@ -57,8 +55,7 @@ def _lines(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dag", about["name"]
     if about["key"] is not None:
         yield "key", about["key"]
-    place = " ".join(filter(None, (about["failed"], about["error"] or about["reason"] or about["why"])))
-    yield "state", f"{about['state']}: {' '.join(place.split())}" if place else about["state"]
+    yield "state", f"{about['state']}: {about['news']}" if about["news"] else about["state"]
     for name in ("created", "started", "ended", "deadline"):
         if about[name]:
             yield name, moment(about[name])

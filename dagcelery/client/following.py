@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dagcelery.client.places import address_of
+from dagcelery.client.status import first_reasons, run_status
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
@@ -26,6 +27,7 @@ from dagcelery.errors import (
     RunCancelled,
     RunNotFound,
     RunTimedOut,
+    UnknownKey,
 )
 from dagcelery.payload import addresses, failures, values
 from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope, Spot, worker_of
@@ -115,7 +117,16 @@ def outcome(
         case RunState.TIMED_OUT:
             raise RunTimedOut(run_id, control.record(run_id).reason)
         case _:
-            raise ResultTimeout(run_id, timeout or 0.0)
+            raise _timeout(control, run_id, timeout or 0.0)
+
+
+def _timeout(control: RunControl, run_id: str, seconds: float) -> ResultTimeout:
+    """Return the error of a run that was waited for in vain, which says why; that costs one status."""
+    try:
+        status = run_status(control, run_id)
+    except UnknownKey:  # who may not read the run may still wait for it
+        return ResultTimeout(run_id, seconds)
+    return ResultTimeout(run_id, seconds, str(status.state), first_reasons(status))
 
 
 def _returned(view: RunView) -> Any:

@@ -12,18 +12,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dagcelery.client import following
+from dagcelery.client.activity import WORDS, activities, alive, running_pieces
 from dagcelery.client.following import Failure
-from dagcelery.client.places import BranchNotTaken, NotThere, find_place, running_pieces
-from dagcelery.client.status import activities, state_of
+from dagcelery.client.places import BranchNotTaken, NotThere, find_place
+from dagcelery.client.status import state_of
 from dagcelery.client.tree import TreeNode
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import BadSignature, NodeFailed, NodeNotDone, NodeSkipped, ValueFreed
+from dagcelery.errors import BadSignature, NodeFailed, NodeNotDone, NodeSkipped, RunNotFound, ValueFreed
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.strict_json import Skipped
 from dagcelery.planner.plan import Step
-from dagcelery.store.records import ROOT, Counts, Event, Outstanding, PieceId, Scope, Spot, worker_of
+from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
 from dagcelery.text import HIDDEN, brief
 
 _LISTED: Final = 1_000
@@ -90,7 +91,11 @@ class _Look:
 
     def __init__(self, control: RunControl, run_id: str, address: str) -> None:
         self._control = control
-        self._record, self._view = control.record(run_id), control.view(run_id)
+        progress = control.store.reader.progress(run_id)
+        if progress is None:
+            raise RunNotFound(run_id)
+        self._record, self._view = progress.record, control.view(run_id)
+        self._under_way = alive(control, progress.outstanding, progress.now)
         self._address = address
         self._view.look(self._record.epoch)
         self._view.enter(self._view.generation)  # lists that were cleared may have other lengths now
@@ -107,33 +112,36 @@ class _Look:
         except BranchNotTaken:
             return TreeNode(self._address, "skipped", 1, skipped=1)
         except NotThere:
-            return TreeNode(self._address, "waiting")
-        return self._status(spot, step, self._control.store.reader.outstanding(self._view.run_id))
+            return TreeNode(self._address, "stopped" if self._record.is_over else "waiting", None)
+        return self._status(spot, step)
 
-    def _status(self, spot: Spot, step: Step, under_way: Outstanding) -> TreeNode:
+    def _status(self, spot: Spot, step: Step) -> TreeNode:
         view, reader = self._view, self._control.store.reader
         counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
-        spots = {"running": under_way.claimed, "retrying": under_way.retrying, "failed": under_way.failed}
-        activity = activities(view, **spots)[spot.scope, spot.step]
+        activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
         if spot.lo >= 0:
-            return self._item(spot, step, counts, under_way, activity.items)
-        words = Counter(activity.items.values())
-        others = {word: getattr(activity, word) + words[word] for word in spots}
-        total = counts.total if step.over is not None else 1
-        state = state_of(total, counts.done, counts.skipped, **others, is_begun=counts.is_begun and counts.total >= 0)
-        pieces = running_pieces(view, under_way.claimed)[spot.scope, spot.step]
+            return self._item(spot, step, counts, activity.items)
+        others = {word: activity.counts()[word] for word in WORDS}
+        total = 1 if step.over is None else counts.total if counts.total >= 0 else None
+        begun = counts.is_begun and counts.total >= 0
+        state = self._word(total, counts.done, counts.skipped, others, begun)
+        pieces = running_pieces(view, self._under_way.claimed)[spot.scope, spot.step]
         node = TreeNode(self._address, state, total, counts.done, skipped=counts.skipped)
         node = _with(node, others)
         worker, attempt, started = worker_of(counts.owner), counts.attempt, counts.started
         if step.over is None and pieces:
             worker, attempt, started = pieces[0].worker, pieces[0].attempt, pieces[0].started
-        return replace(node, worker=worker, attempt=attempt, started=started, ended=counts.ended, pieces=pieces)
+        times = replace(node, started=started or None, ended=counts.ended or None)
+        return replace(times, worker=worker, attempt=attempt, pieces=pieces)
 
-    def _item(
-        self, spot: Spot, step: Step, counts: Counts, under_way: Outstanding, inner: Mapping[int, str]
-    ) -> TreeNode:
+    def _word(self, total: int | None, done: int, skipped: int, others: Mapping[str, int], begun: bool) -> str:
+        running, retrying, failed = (others[word] for word in WORDS)
+        going_on = {"running": running, "retrying": retrying, "failed": failed}
+        return state_of(total, done, skipped, **going_on, is_begun=begun, is_over=self._record.is_over)
+
+    def _item(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> TreeNode:
         """Say how far one item of a fan-out is, or several."""
-        told = self._told(spot)
+        told, under_way = self._told(spot), self._under_way
         is_complete = counts.done + counts.skipped >= counts.total
         stored = self._stored(spot, step)
         words = {index: stored.get(index, "done" if is_complete else "waiting") for index in range(spot.lo, spot.hi)}
@@ -148,9 +156,9 @@ class _Look:
             here = (each for each in spots if (each.scope, each.step) == (spot.scope, spot.step))
             words |= {index: word for each in here for index in range(each.lo, each.hi) if index in words}
         number = Counter(words.values())
-        others = {word: number[word] for word in ("running", "retrying", "failed")}
+        others = {word: number[word] for word in WORDS}
         begun = len(words) > number["waiting"]
-        state = state_of(len(words), number["done"], number["skipped"], **others, is_begun=begun)
+        state = self._word(len(words), number["done"], number["skipped"], others, begun)
         if number["skipped"] == len(words):
             state = "skipped"
         pieces = tuple(
@@ -164,7 +172,7 @@ class _Look:
         if pieces:
             piece = pieces[0]
             return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
-        last = told.get(spot.lo) if state != "waiting" and len(words) == 1 else None
+        last = told.get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
         if last is None:
             return node
         ended = last.started + last.seconds
@@ -206,18 +214,19 @@ class _Look:
         try:
             spot, step = self._found()
         except BranchNotTaken as error:
-            raise NodeSkipped(self._address, "its branch was not taken") from error
+            raise NodeSkipped(f"node {self._address} was skipped", "its branch was not taken") from error
         except NotThere as error:
-            raise NodeNotDone(self._address, "waiting", self._record.is_over) from error
-        under_way = self._control.store.reader.outstanding(self._view.run_id)
-        state = self._status(spot, step, under_way).state
+            state = "stopped" if self._record.is_over else "waiting"
+            raise NodeNotDone(self._address, state, self._record.is_over) from error
+        state = self._status(spot, step).state
         if state == "failed":
-            raise self._failure(spot, under_way)
+            raise self._failure(spot)
         if state not in ("done", "skipped"):
             raise NodeNotDone(self._address, state, self._record.is_over)
         value = self._value(spot, step)
         if type(value) is Skipped:
-            raise NodeSkipped(self._address, f"{value.address} failed with {value.type_name}: {value.message}")
+            problem = f"{value.address} failed with {value.type_name}: {value.message}"
+            raise NodeSkipped(f"node {self._address} was skipped", problem)
         return value
 
     def _value(self, spot: Spot, step: Step) -> Any:
@@ -241,14 +250,16 @@ class _Look:
         lazy = over is not None and view.count(spot.scope, over) > _LISTED
         return reader.evaluate(("ref", token), lazy=lazy)
 
-    def _failure(self, spot: Spot, under_way: Outstanding) -> NodeFailed | NodeNotDone:
+    def _failure(self, spot: Spot) -> NodeFailed | NodeNotDone:
         """Return the first failure in this place."""
-        stored = self._control.store.reader.failures(self._view.run_id)
-        for failed in under_way.failed:
+        for failed in self._under_way.failed:
             name = PieceId(failed.scope, failed.step, failed.lo).name
-            if name in stored and self._is_within(failed, spot):
+            if not self._is_within(failed, spot):
+                continue
+            stored = self._control.store.reader.failure(self._view.run_id, name)
+            if stored is not None:
                 address = addresses.failure(self._view.run_id, name)
-                _, body = values.open_bytes(self._view.keyring, address, stored[name])
+                _, body = values.open_bytes(self._view.keyring, address, stored)
                 return failures.as_error(self._view.piece_address(name), failures.decode(bytes(body)))
         return NodeNotDone(self._address, "failed", self._record.is_over)
 

@@ -1,63 +1,23 @@
-"""Places in a run by their addresses for people, such as ``one_file[117]/read``: found, and said of what runs there."""
+"""Addresses of people are read here: ``one_file[117]/read`` names a place in a run, whatever its nodes are called."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import BadSignature, InvalidParameters
+from dagcelery.errors import InvalidParameters
 from dagcelery.planner.plan import Step
-from dagcelery.store.records import ROOT, Scope, Spot, scope_id, worker_of
+from dagcelery.store.records import ROOT, Scope, Spot, scope_id
 from dagcelery.text import nearest, shown
 
 _ITEMS = re.compile(r"\[([^\[\]]*)\]")
 _NUMBERS = re.compile(r"(\d{1,18})(?::(\d{1,18}))?", re.ASCII)
 
 
-_MOST_LOOKED_UP = 200
-"""How many pieces of a run are looked up, each of which may be in a scope of its own; others are only counted."""
-
-_MOST_SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class RunningPiece:
-    """A piece that a process executes now, or `items` of a fan-out that it took together: ``read[3]``, ``read[3:9]``.
-
-    `worker` says which process: ``celery@host pid 123``. `started` is in seconds since the epoch, and `attempt` counts
-    from 1.
-    """
-
-    address: str
-    worker: str
-    started: float
-    attempt: int
-    items: int = 1
-
-
 def address_of(view: RunView, scope: Scope, step: int, lo: int, hi: int) -> str:
     """Return the address of a piece, or of items of a fan-out: ``read[3:9]``."""
     address = view.address(scope, step, lo)
     return f"{address.removesuffix(']')}:{hi}]" if lo >= 0 and hi > lo + 1 else address
-
-
-def running_pieces(view: RunView, claimed: Iterable[Spot]) -> Mapping[tuple[str, int], tuple[RunningPiece, ...]]:
-    """Return the pieces that are being executed by scope and step, of each step the first few."""
-    pieces: dict[tuple[str, int], tuple[RunningPiece, ...]] = defaultdict(tuple)
-    for _, spot in zip(range(_MOST_LOOKED_UP), claimed, strict=False):
-        here = pieces[spot.scope, spot.step]
-        if spot.step < 0 or len(here) >= _MOST_SHOWN:
-            continue
-        try:
-            address = address_of(view, view.scope(spot.scope), spot.step, spot.lo, spot.hi)
-        except BadSignature:  # it was taken back meanwhile
-            continue
-        piece = RunningPiece(address, worker_of(spot.owner), spot.at, spot.attempt, max(1, spot.hi - spot.lo))
-        pieces[spot.scope, spot.step] = (*here, piece)
-    return pieces
 
 
 class NotThere(InvalidParameters):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, get_args
 
 from dagcelery.client import following, lifecycle
@@ -19,11 +20,11 @@ from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.listing import Wanted, listed, moment
 from dagcelery.client.node import Parameters, RunNode, parameters
-from dagcelery.client.status import RunStatus, run_status
+from dagcelery.client.status import RunStatus, as_html, run_status
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
-from dagcelery.errors import InvalidParameters, NotConfigured
+from dagcelery.errors import DagceleryError, InvalidParameters, NotConfigured
 from dagcelery.model.options import MOST_SECONDS, IfFailed, is_number
 from dagcelery.payload import functions
 from dagcelery.settings import Settings
@@ -163,7 +164,8 @@ class Run(Generic[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Wait up to `timeout` seconds (None: for ever) for the run's end, and return what the DAG returns.
 
-        Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout if it did not end; RunNotFound.
+        Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout, which says why, if it did not end;
+        RunNotFound.
         """
         _check_wait("result()", timeout)
         return cast(R_co, following.result(self._control, self.id, timeout))
@@ -245,6 +247,13 @@ class Run(Generic[R_co]):
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
+    def _repr_html_(self) -> str:
+        """Return the run's status for a notebook, or why there is none."""
+        try:
+            return as_html(self.status())
+        except DagceleryError as error:
+            return f"<code>{escape(repr(self))}</code>: {escape(str(error))}"
+
     def __reduce__(self) -> tuple[type[Run[Any]], tuple[str]]:
         return Run, (self.id,)
 
@@ -264,24 +273,26 @@ class Run(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, 0: not yet.
+    """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
 
-    `params` are its parameters as texts, shortened and with secrets masked.
+    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
+    and with secrets masked.
     """
 
     id: str
     name: str
     state: RunState
     created: float
-    started: float
-    ended: float
+    started: float | None
+    ended: float | None
+    seconds: float | None
     run: Run[Any]
     key: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-able data."""
-        names = ("id", "name", "created", "started", "ended", "key", "params")
+        names = ("id", "name", "created", "started", "ended", "seconds", "key", "params")
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
@@ -370,8 +381,9 @@ class Client:
 
     def _summary(self, record: RunRecord) -> RunSummary:
         run: Run[Any] = Run(record.id, client=self)
-        state = RunState(record.state)
-        times = record.created, record.started, record.ended
+        state, started, ended = RunState(record.state), record.started or None, record.ended or None
+        seconds = ended - started - record.paused(started, ended) if started and ended else None
+        times = record.created, started, ended, seconds
         return RunSummary(record.id, record.name, state, *times, run, record.key, record.shown)
 
 

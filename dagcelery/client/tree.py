@@ -9,36 +9,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dagcelery.client.places import RunningPiece, running_pieces
-from dagcelery.client.status import activities, state_of
+from dagcelery.client.activity import WORDS, Activity, RunningPiece, activities, alive, running_pieces
+from dagcelery.client.status import state_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import BadSignature
-from dagcelery.store.records import CLOSE, ROOT, Counts, scope_id, worker_of
-
-_WORDS = ("running", "failed", "retrying")
+from dagcelery.errors import BadSignature, RunNotFound
+from dagcelery.store.records import CLOSE, ROOT, Counts, Progress, scope_id, worker_of
 
 
 @dataclass(frozen=True, slots=True)
 class TreeNode:
     """A node of a run's tree, or one item of a DAG that is mapped (``train[3]``), or the run itself.
 
-    Of a node `total` counts its pieces (-1: not known yet), of an item and of the run the nodes within. `left_out` are
-    children that are not shown. `started` and `ended` are known of nodes that run once, else 0, and so are the `worker`
-    that executed it, ``celery@host pid 123``, and the `attempt`. `pieces` are being executed now, of very many the
+    Of a node `total` counts its pieces (None: not known yet), of an item and of the run the nodes within. `left_out`
+    children are not shown. `started` and `ended` are known of nodes that have run once, else None, and so are the
+    `worker` that executed it, ``celery@host pid 123``, and the `attempt`. `pieces` are being executed now, of many the
     first few.
     """
 
     name: str
     state: str
-    total: int = -1
+    total: int | None = None
     done: int = 0
     running: int = 0
     failed: int = 0
     retrying: int = 0
     skipped: int = 0
-    started: float = 0.0
-    ended: float = 0.0
+    started: float | None = None
+    ended: float | None = None
     children: tuple[TreeNode, ...] = ()
     left_out: int = 0
     worker: str = ""
@@ -55,26 +53,28 @@ def tree(control: RunControl, run_id: str, items: int, most: int) -> TreeNode:
 
     Raises RunNotFound.
     """
-    record, view = control.record(run_id), control.view(run_id)
-    view.look(record.epoch)
-    grown = _Growth(control, view, items, most)
-    shown = grown.scope(ROOT)
-    return replace(shown, name=record.name, state=record.state)
+    progress, view = control.store.reader.progress(run_id), control.view(run_id)
+    if progress is None:
+        raise RunNotFound(run_id)
+    view.look(progress.record.epoch)
+    shown = _Growth(control, view, progress, items, most).scope(ROOT)
+    return replace(shown, name=progress.record.name, state=progress.record.state)
 
 
 class _Growth:
     """Grows a tree from the run to its items. Each scope is looked at once, the scopes of one level together."""
 
-    def __init__(self, control: RunControl, view: RunView, items: int, most: int) -> None:
+    def __init__(self, control: RunControl, view: RunView, progress: Progress, items: int, most: int) -> None:
         self._view = view
+        self._is_over = progress.record.is_over
         self._items = items
         self._left = most
         self._counts: dict[str, Mapping[int, Counts]] = {}
         self._closed: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
-        spots = control.store.reader.outstanding(view.run_id)
-        self._activity = activities(view, running=spots.claimed, retrying=spots.retrying, failed=spots.failed)
+        spots = alive(control, progress.outstanding, progress.now)
+        self._activity = activities(view, spots, is_over=self._is_over)
         self._pieces = running_pieces(view, spots.claimed)
         level = [ROOT]
         while level and self._left > 0:
@@ -125,16 +125,15 @@ class _Growth:
             yield inner.id
 
     # -- the tree ---------------------------------------------------------------------------------
-    def scope(self, scope: str, name: str = "") -> TreeNode:
-        """Return a scope, with the nodes within."""
+    def scope(self, scope: str, name: str = "", word: str = "") -> TreeNode:
+        """Return a scope, with the nodes within; `word` says what goes on in it."""
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
         children = tuple(self._node(scope, step, of_step) for step, of_step in counts.items())
-        if scope not in self._counts:
-            return TreeNode(name, "waiting", size)
         states = Counter(child.state for child in children)
-        done, others = states["done"] + states["skipped"], {word: states[word] for word in _WORDS}
-        state = "done" if scope in self._closed else state_of(size, done, 0, **others, is_begun=bool(counts))
+        done, is_closed = states["done"] + states["skipped"], scope in self._closed
+        others = {each: int(word == each) for each in WORDS}
+        state = state_of(1, is_closed, 0, **others, is_begun=is_closed, is_over=self._is_over)
         return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
@@ -143,20 +142,24 @@ class _Growth:
         if is_branch and not counts.total:  # as in the status a branch that was not taken is one piece left out
             counts = replace(counts, total=1, skipped=1, is_begun=False)
         total = counts.total if planned.over is not None else 1
-        entered = self._entered_items(scope, step)
-        children = tuple(self.scope(inner, f"{planned.name}[{index}]") for index, inner in entered.items())
-        others = self._others(scope, step, sum(inner not in self._closed for inner in entered.values()))
+        activity = self._activity[scope, step]
+        children = tuple(
+            self.scope(inner, f"{planned.name}[{index}]", activity.items.get(index, ""))
+            for index, inner in self._entered_items(scope, step).items()
+        )
+        others = self._others(activity, counts)
         left_out = max(0, total - len(children)) if planned.kind == "dag" and not is_branch else 0
+        is_begun = counts.is_begun and total >= 0
         if is_branch or planned.over is None:  # it has no items to be told, only nodes
             children = children[0].children if children else ()
         return TreeNode(
             planned.name,
-            state_of(total, counts.done, counts.skipped, **others, is_begun=counts.is_begun and total >= 0),
-            total,
+            state_of(total, counts.done, counts.skipped, **others, is_begun=is_begun, is_over=self._is_over),
+            None if total < 0 else total,
             counts.done,
             skipped=counts.skipped,
-            started=counts.started,
-            ended=counts.ended,
+            started=counts.started or None,
+            ended=counts.ended or None,
             children=children,
             left_out=left_out,
             **others,
@@ -171,13 +174,10 @@ class _Growth:
         scopes = {index: scope_id(self._view.run_id, scope, step, index) for index in indexes}
         return {index: inner for index, inner in scopes.items() if inner in self._counts}
 
-    def _others(self, scope: str, step: int, entered: int) -> dict[str, int]:
-        """Return how many pieces of a step are running, failed and retrying; `entered` items are not done yet.
-
-        An item of a mapped DAG runs from when it is entered until it is done, also while none of its nodes runs.
-        """
-        activity = self._activity[scope, step]
-        words = Counter(activity.items.values())
-        others = {word: getattr(activity, word) + words[word] for word in _WORDS}
-        others["running"] = max(others["running"], entered - others["failed"] - others["retrying"])
+    def _others(self, activity: Activity, counts: Counts) -> dict[str, int]:
+        """Return how many pieces and items of a step are running, failed and retrying."""
+        others = {word: activity.counts()[word] for word in WORDS}
+        # What was read last may know that a piece is done, of which it was read before that it runs.
+        most = counts.total if counts.total >= 0 else 1
+        others["running"] = max(0, min(others["running"], most - counts.done - counts.skipped))
         return others

@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dagcelery.client.status import Worker, holds, lacking, of_other_keys, run_status
+from dagcelery.client.reasons import Worker, holds, lacking, of_other_keys
+from dagcelery.client.status import run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.store.records import TERMINAL

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from dagcelery import bounded
@@ -117,6 +117,17 @@ class RunView:
                 raise BadSignature(f"scope {name} of run {self.run_id}", "the store does not have it")
             scope = self.trust(record)
         return scope
+
+    def have_scopes(self, names: Iterable[str]) -> None:
+        """Read where scopes hang, and those around them: one call for each level, not for each scope."""
+        found, wanted = dict[str, Scope](), set(names) - self._scopes.keys()
+        while wanted:
+            records = self.store.reader.scopes(self.run_id, sorted(wanted))
+            found |= {record.id: record for record in records}
+            wanted = {record.parent for record in records} - found.keys() - self._scopes.keys()
+        for record in reversed(found.values()):
+            with suppress(BadSignature):  # it was taken back meanwhile
+                self.trust(record)
 
     def trust(self, scope: Scope) -> Scope:
         """Check that a scope hangs where its record says, and have its plan at hand."""

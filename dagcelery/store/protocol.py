@@ -205,8 +205,14 @@ class RunReader(Protocol):
         Where blocks overlap each other, the one of the highest attempt holds.
         """
 
+    def scopes(self, run_id: str, scopes: Sequence[str]) -> Sequence[Scope]:
+        """What `scope` answers of several, at once; those that hang nowhere are left out."""
+
     def failures(self, run_id: str) -> Mapping[str, bytes]:
         """Sealed failures by piece."""
+
+    def failure(self, run_id: str, piece: str) -> bytes | None:
+        """The sealed failure of one piece, or None."""
 
     def progress(self, run_id: str) -> Progress | None:
         """Counts by step, or None if the run does not exist."""

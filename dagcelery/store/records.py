@@ -360,6 +360,9 @@ class RunRecord:
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
 
+    pauses: Sequence[tuple[float, float]] = ()
+    """From when to when it was over, before it was resumed."""
+
     @property
     def key(self) -> str | None:
         """The key that it was submitted with, or None."""
@@ -370,6 +373,10 @@ class RunRecord:
         """Whether the run has ended."""
         return self.state in TERMINAL
 
+    def paused(self, since: float, until: float) -> float:
+        """How many seconds of a time it was over."""
+        return sum(max(0.0, min(until, to) - max(since, at)) for at, to in self.pauses)
+
     @property
     def has_failed(self) -> bool:
         """Whether the run has ended without a result: it failed, was cancelled or timed out."""
@@ -378,7 +385,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`."""
+    """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`.
+
+    `running` counts claims: of the items of a range one is executed at a time. `opened` counts the scopes in which the
+    number of a fan-out's items is known, and is part of `total`.
+    """
 
     total: int = 0
     running: int = 0
@@ -389,22 +400,12 @@ class Counts:
     retrying: int = 0
     skipped: int = 0
     cached: int = 0
+    opened: int = 0
     owner: str = ""
     """Who has done it; this and `attempt` are said of a step that runs once, by `RunReader.within` only."""
     attempt: int = 0
     is_begun: bool = True
     """False for a fan-out over an empty list that no worker has closed yet; said by `RunReader.within` only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Status of a run in O(steps): counts by (body, step), scopes opened by body, pieces ready by queue."""
-
-    record: RunRecord
-    counts: Mapping[tuple[int, int], Counts]
-    scopes: Mapping[int, int]
-    ready: Mapping[str, int]
-    claimed: Sequence[Spot] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,9 +437,10 @@ class Listed:
 
 
 class Spot(NamedTuple):
-    """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once; `at` is when it is due, in seconds.
+    """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once.
 
-    Of what is claimed `at` is when that was, by which `owner`, for which `attempt`.
+    `at` is when it is due, in seconds, or since when it has been claimed, for `attempt`, by `owner`:
+    "worker:process:...". A claim that `is_committed` is kept while successors are being told.
     """
 
     scope: str
@@ -447,6 +449,7 @@ class Spot(NamedTuple):
     hi: int = -1
     at: float = 0.0
     owner: str = ""
+    is_committed: bool = False
     attempt: int = 0
 
 
@@ -472,6 +475,20 @@ class Outstanding:
     retrying: Sequence[Spot] = ()
     blocked: Sequence[Spot] = ()
     refused: Sequence[Refusal] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Status of a run in O(steps), as it is at one moment, `now`: counts by (body, step), scopes opened by body, and
+    what is outstanding; and, read a little later, steps ready by queue.
+    """
+
+    record: RunRecord
+    counts: Mapping[tuple[int, int], Counts]
+    scopes: Mapping[int, int]
+    ready: Mapping[str, int]
+    outstanding: Outstanding
+    now: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class ReaderAdapter:
         text = self._server.client.hget(key(run_id, "sc"), scope)
         return wire.scope(scope, text) if text is not None else None
 
+    def scopes(self, run_id: str, scopes: Sequence[str]) -> Sequence[Scope]:
+        texts = self._server.client.hmget(key(run_id, "sc"), *scopes) if scopes else ()
+        return [wire.scope(name, text) for name, text in zip(scopes, texts, strict=True) if text is not None]
+
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
         while len(values) < len(tokens):
@@ -93,9 +97,13 @@ class ReaderAdapter:
     def failures(self, run_id: str) -> Mapping[str, bytes]:
         return {piece.decode(): data for piece, data in self._server.client.hgetall(key(run_id, "f")).items()}
 
+    def failure(self, run_id: str, piece: str) -> bytes | None:
+        found: bytes | None = self._server.client.hget(key(run_id, "f"), piece)
+        return found
+
     def progress(self, run_id: str) -> Progress | None:
-        reads = self._server.client.pipeline(transaction=False).hgetall(key(run_id)).hgetall(key(run_id, "n"))
-        fields, numbers, claims = reads.hgetall(key(run_id, "c")).execute()
+        reads = self._server.client.pipeline(transaction=True).time().hgetall(key(run_id)).hgetall(key(run_id, "n"))
+        (seconds, micros), fields, numbers, *outstanding = _read_outstanding(reads, run_id).execute()
         record = wire.record(run_id, fields)
         if record is None:
             return None
@@ -104,8 +112,8 @@ class ReaderAdapter:
         for queue in queues:
             reads.zcard(key(run_id, "r", queue))
         ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
-        counts, scopes = wire.counters(numbers, claims)
-        return Progress(record, counts, scopes, ready, wire.claimed_spots(claims))
+        counts, scopes = wire.counters(numbers, outstanding[0])
+        return Progress(record, counts, scopes, ready, wire.outstanding(*outstanding), seconds + micros / 1e6)
 
     def claimed(self, run_id: str, piece: str) -> str:
         record = self._server.client.hget(key(run_id, "c"), piece)
@@ -133,12 +141,7 @@ class ReaderAdapter:
         return self._server.alistening(run_id)
 
     def outstanding(self, run_id: str) -> Outstanding:
-        asked = self._server.client.pipeline(transaction=False).hgetall(key(run_id, "c"))
-        asked.zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1).zrange(
-            key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True
-        ).hgetall(key(run_id, "no"))
-        claims, failed, due, refused = asked.execute()
-        return wire.outstanding(claims, failed, due, refused)
+        return wire.outstanding(*_read_outstanding(self._server.client.pipeline(transaction=True), run_id).execute())
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         counts: dict[str, dict[int, Counts]] = {}
@@ -163,6 +166,13 @@ class ReaderAdapter:
 
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any]) -> Any:
         return self._server.run(verb, key(run_id), request)
+
+
+def _read_outstanding(pipeline: Any, run_id: str) -> Any:
+    """Ask for what `wire.outstanding` reads."""
+    pipeline.hgetall(key(run_id, "c")).zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1)
+    pipeline.zrange(key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
+    return pipeline.hgetall(key(run_id, "no"))
 
 
 class MachineAdapter:

@@ -94,7 +94,7 @@ class Survey:
         for member in self.members("d"):
             kind, scope, step, *limits = member.split("/")
             if kind == "r":
-                lo, hi = map(int, limits[:2]) if limits else (-1, -1)
+                lo, hi = map(int, limits[:2])
                 yield member, Spot(scope, int(step), lo, hi)
 
     def ranges(self, scope: str, step: int) -> list[tuple[str, int, int]]:

@@ -348,6 +348,7 @@ _RECORD: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
     "shown": json.loads,
+    "pauses": lambda text: tuple(tuple(map(float, pause.split(":"))) for pause in text.split()),
 }
 
 
@@ -401,7 +402,7 @@ def claim_record(text: bytes) -> ClaimRecord:
 def counters(
     numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
 ) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
-    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running too."""
+    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
     scopes: dict[int, int] = {}
     for name, value in numbers.items():
@@ -413,17 +414,17 @@ def counters(
             steps.setdefault((body, step), {})[what] = float(value)
     for name, text in claims.items():
         if name:
-            claimed, (_, step, lo) = claim_record(text), PieceId.parse(name.decode())
+            claimed, (_, step, _) = claim_record(text), PieceId.parse(name.decode())
             numbers_of = steps.setdefault((claimed.body, step), {})
             numbers_of.setdefault("b", claimed.started)
-            numbers_of["r"] = numbers_of.get("r", 0) + (0 if claimed.cursor else claimed.hi - lo if lo >= 0 else 1)
+            numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
     return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
 
 
 def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
     return Counts(
         total=int(numbers.get("n", scopes.get(at[0], 1))),
-        running=max(0, int(numbers.get("r", 0))),
+        running=int(numbers.get("r", 0)),
         done=int(numbers.get("d", 0)),
         failed=int(numbers.get("f", 0)),
         started=numbers.get("b", 0.0),
@@ -431,6 +432,7 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         retrying=max(0, int(numbers.get("w", 0))),
         skipped=int(numbers.get("k", 0)),
         cached=int(numbers.get("c", 0)),
+        opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
     )
 
 
@@ -441,6 +443,8 @@ def outstanding(
     refused: Mapping[bytes, bytes],
 ) -> Outstanding:
     """Read what is claimed, has failed, is due or was refused."""
+    records = {name: claim_record(text) for name, text in claims.items() if name}
+    claimed = [_claimed(name, record) for name, record in records.items()]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -448,8 +452,9 @@ def outstanding(
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
     refusals = [_refusal(name.decode(), text.decode()) for name, text in refused.items()]
-    claimed = claimed_spots(claims)
-    return Outstanding(claimed, [*map(_failed, failed)], waiting["r"], waiting["p"], refusals)
+    records = {name: claim_record(text) for name, text in claims.items() if name}
+    claimed = sorted((_claimed(name, record) for name, record in records.items()), key=lambda spot: spot.at)
+    return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"], refusals)
 
 
 def _refusal(name: str, text: str) -> Refusal:
@@ -459,19 +464,14 @@ def _refusal(name: str, text: str) -> Refusal:
     return Refusal(worker, queue, why, *map(int, place.split("."))) if place else Refusal(worker, queue, why)
 
 
-def claimed_spots(claims: Mapping[bytes, bytes]) -> list[Spot]:
-    """Read what is claimed, oldest claims first."""
-    spots = []
-    for name, text in claims.items():
-        if name:
-            claim, (scope, step, lo) = claim_record(text), PieceId.parse(name.decode())
-            spots.append(Spot(scope, step, lo, claim.hi, claim.started, claim.owner, claim.attempt))
-    return sorted(spots, key=lambda spot: spot.at)
+def _claimed(name: bytes, record: ClaimRecord) -> Spot:
+    spot = _spot(name, record.hi)._replace(at=record.started, owner=record.owner, attempt=record.attempt)
+    return spot._replace(is_committed=bool(record.cursor))
 
 
-def _failed(name: bytes) -> Spot:
+def _spot(name: bytes, hi: int) -> Spot:
     scope, step, lo = PieceId.parse(name.decode())
-    return Spot(scope, step, lo, -1 if lo < 0 else lo + 1)
+    return Spot(scope, step, lo, hi if hi >= 0 or lo < 0 else lo + 1)
 
 
 def step_fields(steps: Iterable[int]) -> Iterator[str]:

@@ -34,7 +34,7 @@ LAW: dict[str, set[str]] = {
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
-    "doctor": {"client.status", "worker", "settings", "store"},
+    "doctor": {"client.reasons", "client.status", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it

@@ -44,7 +44,7 @@ def state_of(store: Store, run_id: str, at: tuple[int, int]) -> tuple[int, int, 
 def test_a_piece_goes_on_as_the_plan_that_it_made(store: Store) -> None:
     run_id, worker = begun(store, GROWING)
     assert grow(worker, worker.claim(), *PAIR).state == "committed"
-    assert state_of(store, run_id, (0, 0)) == (1, 1, 0)
+    assert state_of(store, run_id, (0, 0)) == (1, 0, 0)
     scope = scope_id(run_id, ROOT, 0, -1)
     first = worker.claim()
     assert (first.scope, first.step) == (Scope(scope, ROOT, 0, -1, 1, 1), 0)

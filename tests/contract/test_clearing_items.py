@@ -130,7 +130,7 @@ def test_a_step_within_is_executed_again_with_what_waits_for_the_item(store: Sto
     before = counts(store, run_id)
     again(store, run_id, Spot(scope_id(run_id, ROOT, 0, 1), 0))
     record = counts(store, run_id)
-    assert (record[0, 0], record[1, 0]) == ((3, 1, 2), (3, 0, 2)), "the item goes on, and is not done"
+    assert (record[0, 0], record[1, 0]) == ((3, 0, 2), (3, 0, 2)), "the item is not done"
     assert drain(store, run_id, MAPPED) == ["0", "2", "close", "1"]
     assert counts(store, run_id) == before
 

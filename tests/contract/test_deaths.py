@@ -10,7 +10,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost
 
-from .moves import Worker, begun, body, new_run, outliving, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, pass_time, retry, state_after, step
 from .test_retries import counts, kinds
 
 ONE = [body([0], step())]
@@ -169,12 +169,12 @@ def test_a_piece_that_reached_its_hard_limit_is_poisoned_at_once(store: Store) -
 
 
 def test_a_policy_may_retry_what_reached_its_hard_limit(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(tl=1.0, r=retry(2, 0.03, limit=True)))])
+    run_id = new_run(store, [body([0], step(tl=1.0, r=retry(2, 30.0, limit=True)))])
     assert die(store, run_id, "b1", limited=True) == []
     assert counts(store, run_id)[3] == 1
     assert ("retried", "0/0", 1) in kinds(store, run_id)
     assert Worker(store, run_id).nothing()
-    time.sleep(0.04)
+    pass_time(store, run_id, 31)
     assert die(store, run_id, "b2", limited=True) == [("cpu", "0/0")], "its calls are spent"
     assert Worker(store, run_id).claim().poisoned == "timeout"
 
@@ -212,9 +212,9 @@ def late(store: Store, run_id: str) -> Sequence[tuple[str, str]]:
 
 @pytest.mark.parametrize("over", ["", "$xs"])
 def test_what_nobody_began_in_time_is_poisoned(store: Store, over: str) -> None:
-    run_id = new_run(store, [body([0], step(x=over, sw=0.02, q="gpu"))], lists={"$xs": 3})
+    run_id = new_run(store, [body([0], step(x=over, sw=30.0, q="gpu"))], lists={"$xs": 3})
     assert late(store, run_id) == []
-    time.sleep(0.03)
+    pass_time(store, run_id, 31)
     assert late(store, run_id) == [("gpu", "0/0")]
     worker = Worker(store, run_id, queue="gpu")
     claim = worker.claim(focus="0/0", only=True)
@@ -224,9 +224,9 @@ def test_what_nobody_began_in_time_is_poisoned(store: Store, over: str) -> None:
 
 @pytest.mark.parametrize("over", ["", "$xs"])
 def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> None:
-    run_id, worker = begun(store, [body([0], step(x=over, sw=0.02))], lists={"$xs": 3})
+    run_id, worker = begun(store, [body([0], step(x=over, sw=30.0))], lists={"$xs": 3})
     claim = worker.claim()
-    time.sleep(0.03)
+    pass_time(store, run_id, 31)
     assert late(store, run_id) == []
     worker.finish(claim)
     done: Claim | None = worker.ask().claim
@@ -238,9 +238,9 @@ def test_what_was_begun_in_time_may_take_its_time(store: Store, over: str) -> No
 
 
 def test_the_time_to_start_begins_when_a_step_is_ready(store: Store) -> None:
-    run_id, worker = begun(store, [body([0], step(s=[1]), step(1, sw=0.03))])
+    run_id, worker = begun(store, [body([0], step(s=[1]), step(1, sw=30.0))])
     claim = worker.claim()
-    time.sleep(0.04)
+    pass_time(store, run_id, 31)
     worker.finish(claim)
     assert late(store, run_id) == []
     assert worker.claim().poisoned == ""

@@ -11,7 +11,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, retry, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, pass_time, retry, state_after, step
 from .test_retries import counts, kinds
 
 FAN = [body([0], step(x="$xs", s=[1]), step(1))]
@@ -78,6 +78,23 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(store: Store, state: str)
     assert epoch(store, run_id) == ("done", 2)
 
 
+def test_the_time_between_an_end_and_the_next_epoch_is_not_part_of_what_a_run_took(store: Store) -> None:
+    run_id, worker = begun(store, chain(2))
+    worker.finish(worker.claim())
+    for _ in range(3):
+        store.machine.end(run_id, "cancelled", "enough")
+        ended = store.reader.record(run_id).ended
+        time.sleep(0.01)
+        store.machine.resume(run_id)
+    record = store.reader.record(run_id)
+    assert (len(record.pauses), record.pauses[-1][0]) == (3, ended)
+    lasted = worker.finish(worker.claim()).lasted
+    record = store.reader.record(run_id)
+    pause = record.paused(record.started, record.ended)
+    assert 0.03 <= pause < record.ended - record.started
+    assert lasted == pytest.approx(record.ended - record.started - pause, abs=1e-4)
+
+
 def test_claims_whose_owners_died_come_back_also_when_the_run_is_over(store: Store) -> None:
     run_id, worker = begun(store, [body([0, 1], step(), step())])
     Worker(store, run_id, "worker-d:1").claim(focus="0/1")
@@ -138,10 +155,10 @@ def test_each_epoch_has_a_budget_of_tries_and_deaths_of_its_own(store: Store) ->
 
 
 def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) -> None:
-    run_id, worker = begun(store, [body([0, 1], step(r=retry(2, 0.03)), step())])
+    run_id, worker = begun(store, [body([0, 1], step(r=retry(2, 30.0)), step())])
     worker.fail(worker.claim(focus="0/0"), retryable=True)
     worker.fail(worker.claim(focus="0/1"))
-    time.sleep(0.04)
+    pass_time(store, run_id, 31)
     assert worker.nothing()
     assert store.machine.sweep(run_id, Lost(), 1).wake_ups == []
     store.machine.resume(run_id)
@@ -150,12 +167,12 @@ def test_a_retry_that_waited_at_the_end_is_made_in_the_next_epoch(store: Store) 
 
 
 def test_the_time_to_start_does_not_pass_while_a_run_is_over(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(sw=0.05))])
+    run_id = new_run(store, [body([0], step(sw=30.0))])
     store.machine.end(run_id, "cancelled", "enough")
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     store.machine.resume(run_id)
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     assert store.machine.sweep(run_id, Lost(), 1).poisoned == [("cpu", "0/0")]
 
 

@@ -11,7 +11,7 @@ from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
-from .moves import Worker, begun, body, chain, drain, hooked, new_run, state_after, step
+from .moves import Worker, begun, body, chain, drain, hooked, new_run, pass_time, state_after, step
 
 TOPOLOGY = [body([0, 1, 2], step(s=[3]), step(x="$xs"), step(q="gpu"), step(1))]
 
@@ -70,14 +70,14 @@ def test_a_held_run_may_pass_its_deadline(store: Store) -> None:
 
 
 def test_the_time_to_start_does_not_pass_while_a_run_is_held(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(sw=0.05))], held="key")
-    time.sleep(0.06)
+    run_id = new_run(store, [body([0], step(sw=30.0))], held="key")
+    pass_time(store, run_id, 31)
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
     store.machine.admit(run_id)
     assert not store.machine.sweep(run_id, Lost(), 1).poisoned
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     store.machine.admit(run_id)
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     assert store.machine.sweep(run_id, Lost(), 1).poisoned == [("cpu", "0/0")]
 
 

@@ -11,7 +11,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost, Refusal
 
-from .moves import Worker, body, chain, hooked, name, new_run, retry, state_after, step
+from .moves import Worker, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
 
 WHY = "lacks module 'm'"
 OLD, NEW, THIRD = "worker-old", "worker-new", "worker-third"
@@ -160,10 +160,10 @@ def test_a_message_that_brought_the_wrong_worker_still_counts_as_under_way(store
 
 
 def test_a_poisoned_piece_is_given_to_a_worker_that_refused_it_since_nothing_is_called(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(sw=1.0))])
+    run_id = new_run(store, [body([0], step(sw=30.0))])
     worker = old(store, run_id)
     refuse(worker, worker.claim())
-    time.sleep(1.01)
+    pass_time(store, run_id, 31)
     store.machine.sweep(run_id, Lost(), 60)
     assert worker.claim().poisoned == "start_within"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
-from .moves import Worker, begun, body, new_run, outliving, results, retry, state_after, step
+from .moves import Worker, begun, body, new_run, outliving, pass_time, results, retry, state_after, step
 
 
 def counts(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int, int]:
@@ -24,12 +23,12 @@ def kinds(store: Store, run_id: str) -> list[tuple[str, str, int]]:
 
 
 def test_a_piece_that_may_be_retried_waits_for_its_time(store: Store) -> None:
-    run_id, worker = begun(store, [body([0], step(s=[1], r=retry(3, 0.05)), step(1))])
+    run_id, worker = begun(store, [body([0], step(s=[1], r=retry(3, 30.0)), step(1))])
     reply = worker.fail(worker.claim(), worker.want(), retryable=True)
-    assert (reply.state, reply.run, reply.retry_seconds, reply.claim) == ("retried", "running", 0.05, None)
+    assert (reply.state, reply.run, reply.retry_seconds, reply.claim) == ("retried", "running", 30.0, None)
     assert counts(store, run_id) == (0, 0, 0, 1, 0)
     assert worker.nothing()
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     claim = worker.claim()
     assert (claim.step, claim.attempt) == (0, 2)
     assert counts(store, run_id) == (1, 0, 0, 0, 0)
@@ -46,13 +45,13 @@ def test_a_piece_is_called_as_often_as_its_policy_says(store: Store) -> None:
 
 
 def test_waits_grow_by_the_factor_up_to_the_cap(store: Store) -> None:
-    run_id = new_run(store, [body([0], step(r=retry(9, 0.001, 10.0, 0.05)))])
+    run_id = new_run(store, [body([0], step(r=retry(9, 1.0, 10.0, 50.0)))])
     worker, waits = Worker(store, run_id), []
     for _ in range(4):
         reply = worker.fail(worker.claim(), retryable=True)
         waits.append(reply.retry_seconds)
-        time.sleep((reply.retry_seconds or 0) + 0.005)
-    assert waits == [pytest.approx(wait) for wait in (0.001, 0.01, 0.05, 0.05)]
+        pass_time(store, run_id, 51)
+    assert waits == [pytest.approx(wait) for wait in (1.0, 10.0, 50.0, 50.0)]
 
 
 @pytest.mark.parametrize("policy", [{}, {"r": retry(9)}])
@@ -62,7 +61,7 @@ def test_an_error_that_the_policy_does_not_cover_stands(store: Store, policy: di
 
 
 def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
-    run_id, worker = begun(store, [body([0], step(x="$xs", r=retry(2, 0.05)))], lists={"$xs": 8})
+    run_id, worker = begun(store, [body([0], step(x="$xs", r=retry(2, 30.0)))], lists={"$xs": 8})
     claim = worker.claim(ranges={"0.0": 4})
     assert worker.fail(claim, at=1, retryable=True, blocks=results(claim, 1)).state == "retried"
     assert counts(store, run_id) == (0, 1, 0, 1, 0)
@@ -71,7 +70,7 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
         done += [(item, held.attempt) for item in range(held.lo, held.hi)]
         worker.finish(held)
     assert sorted(done) == [(item, 1) for item in range(2, 8)]
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     held = worker.claim(ranges={"0.0": 9})
     assert (held.lo, held.hi, held.attempt) == (1, 2, 2)
     worker.finish(held)
@@ -80,17 +79,17 @@ def test_of_a_range_only_the_failed_item_waits(store: Store) -> None:
 
 
 def test_what_is_due_is_found_by_a_sweep_that_names_its_queue(store: Store) -> None:
-    run_id, worker = begun(store, [body([0], step(r=retry(2, 0.03)))])
+    run_id, worker = begun(store, [body([0], step(r=retry(2, 30.0)))])
     worker.fail(worker.claim(), retryable=True)
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == []
-    time.sleep(0.04)
+    pass_time(store, run_id, 31)
     assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
     assert worker.claim().attempt == 2
 
 
 def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
     for fan_out in (False, True):
-        entry = step(x="$xs" if fan_out else "", r=retry(3, 0.02))
+        entry = step(x="$xs" if fan_out else "", r=retry(3, 30.0))
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
         sleeper, worker = Worker(store, run_id, "worker-s:1"), Worker(store, run_id)
         lost = sleeper.claim()
@@ -100,7 +99,7 @@ def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
         sleeper.fail(again, retryable=True)
         for claim in (lost, again):
             assert sleeper.finish(claim).state == "stale"
-        time.sleep(0.03)
+        pass_time(store, run_id, 31)
         assert worker.ask().claim is not None
         run_id = new_run(store, [body([0], entry)], lists={"$xs": 1})
         sleeper = Worker(store, run_id, "worker-s:1")
@@ -108,18 +107,18 @@ def test_a_piece_that_waits_is_nobodys_to_commit(store: Store) -> None:
         store.machine.sweep(run_id, Lost(["worker-s"]), 1)
         again = sleeper.claim()
         sleeper.fail(again, retryable=True)
-        time.sleep(0.03)
+        pass_time(store, run_id, 31)
         assert store.machine.sweep(run_id, Lost(), 60).wake_ups == ["cpu"]
         assert sleeper.finish(again).state == "stale", "it is ready again, and who has failed takes nothing back"
 
 
 def test_a_run_that_outlives_failures_waits_for_its_retries(store: Store) -> None:
-    topology = outliving(body([0, 1], step(r=retry(2, 0.05)), step(s=[2]), step(1)))
+    topology = outliving(body([0, 1], step(r=retry(2, 30.0)), step(s=[2]), step(1)))
     run_id, worker = begun(store, topology)
     worker.fail(worker.claim(focus="0/0"), retryable=True)
     assert worker.fail(worker.claim(focus="0/1")).run == "running"
     assert worker.ask().run == "running"
-    time.sleep(0.06)
+    pass_time(store, run_id, 31)
     assert worker.finish(worker.claim()).run == "failed"
     record = store.reader.record(run_id)
     assert (record.failed, record.reason) == ("0/1", "0/1")

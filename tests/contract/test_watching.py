@@ -78,17 +78,17 @@ def test_what_is_outstanding_is_told_alike_by_both_stores(redis_store: Store) ->
         assert store.reader.outstanding(run_id).claimed == []
         item = worker.claim(focus="0/0", only=True)
         once = other.claim(focus="0/1", only=True)
-        claimed = [spot._replace(at=0.0, owner="", attempt=0) for spot in store.reader.outstanding(run_id).claimed]
+        claimed = sorted((*spot[:4], spot.owner) for spot in store.reader.outstanding(run_id).claimed)
         other.fail(once, retryable=True)
         store.machine.block(run_id, other.claim(focus="0/2", only=True), other.owner, 3600.0)
         found = store.reader.outstanding(run_id)
         worker.fail(item)
         places = [[spot[:4] for spot in spots] for spots in (found.retrying, found.blocked)]
-        are_due = all(spot.at > 0 for spot in (*found.retrying, *found.blocked))
+        are_due = all(spot.at > 0 for spot in (*found.claimed, *found.retrying, *found.blocked))
         seen.append([claimed, *places, are_due, store.reader.outstanding(run_id).failed])
     assert seen[0] == seen[1]
     assert seen[0] == [
-        [Spot("0", 0, 0, 1), Spot("0", 1, -1, -1)],
+        [("0", 0, 0, 1, worker.owner), ("0", 1, -1, -1, other.owner)],
         [("0", 1, -1, -1)],
         [("0", 2, -1, -1)],
         True,

@@ -24,7 +24,7 @@ EXAMPLES = [
     errors.FunctionNotAllowed("os", "system"),
     errors.NodeFailed("train[3]/fit", "ValueError", "no rows", "Traceback\n  File x"),
     errors.NodeNotDone("train[3]", "running"),
-    errors.NodeSkipped("when/then", "its branch was not taken"),
+    errors.NodeSkipped("node when/then was skipped", "its branch was not taken"),
     errors.PieceDied(3),
     errors.TimeLimitExceeded(2.5),
     errors.NotStarted("gpu", 60.0, False),

@@ -116,6 +116,7 @@ local function uncount(scope, body, step, e) -- take back what a step of one sco
   local items, done, skipped = tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
   if items then
     count(body, step, 'n', -items)
+    count(body, step, 'o', -1)
     count(body, step, 'd', skipped - done)
     count(body, step, 'k', -(skipped + ((e.br and items == 0) and 1 or 0)))
   elseif string.sub(was[1] or '', 1, 2) == 'd|' and step ~= '-1' then
@@ -174,7 +175,6 @@ function acts.scopes()
     if p.body then
       local around, outer = key('s', p.parent), place(p.parent).body
       if call('HDEL', s, 'closed') == 0 then
-        count(outer, p.step, 'r', -1)
         if call('HEXISTS', around, p.step .. ':c') == 1 then call('HINCRBY', around, p.step .. ':c', -1) end
       end
       if p.index >= 0 then raise_floor(around, p.step, entry(outer, p.step), tonumber(call('HGET', s, '-2:t') or 0)) end
@@ -189,7 +189,7 @@ function acts.reopen() -- what a scope is the result of is not done, and runs ag
   for _, scope in ipairs(req.ids) do
     local p = place(scope)
     local outer = place(p.parent).body
-    if call('HDEL', key('s', scope), 'closed') == 1 then count(outer, p.step, 'r', 1) end
+    call('HDEL', key('s', scope), 'closed')
     if p.index < 0 then
       if call('HDEL', key('s', p.parent), p.step) == 1 then count(outer, p.step, 'd', -1) end
       remove_outputs(p.parent, p.step)

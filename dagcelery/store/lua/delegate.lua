@@ -60,11 +60,11 @@ for _, child in ipairs(req.children) do
   end
   done = done + 1
 end
-if new > 0 then
-  call('HINCRBY', key('n'), body .. ':scopes', new)
-  count(parent.body, step, 'r', new)
-end
+if new > 0 then call('HINCRBY', key('n'), body .. ':scopes', new) end
 if done < #req.children or not req.last then return conclude('committed', req.from + done) end
-if req.lo >= 0 and req.hi == req.lo then items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo) end
+if req.lo >= 0 and req.hi == req.lo then
+  call('HSET', key('n'), parent.body .. '.' .. step .. ':e', moment)
+  items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo)
+end
 drop_claim(piece, e.q)
 return conclude('committed')

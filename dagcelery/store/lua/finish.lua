@@ -22,8 +22,8 @@ local function commit_close()
   local p = place(scope)
   local outer, name = place(p.parent).body, p.parent .. '/' .. p.step
   call('HSET', s, 'closed', 1)
-  count(outer, p.step, 'r', -1)
   if p.index < 0 then return done_once(p.parent, outer, p.step, name) end
+  call('HSET', key('n'), outer .. '.' .. p.step .. ':e', moment)
   log('done', name .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
   local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
   return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)

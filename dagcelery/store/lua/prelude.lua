@@ -5,6 +5,7 @@
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
 --                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
 --                                              | clearing: "token [places]" of the process that clears them; clear_at: the call it is at; generation: how often parts of it were cleared
+--                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
@@ -18,7 +19,7 @@
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
--- n                   hash                     | counters "<body>.<step>:<n|r|d|f|k|c|b|e>", c of the done ones from the cache, "<body>:scopes"
+-- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|c|w|b|e>", o of scopes within that opened it, c of the done ones from the cache, "<body>:scopes"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
@@ -158,6 +159,7 @@ local function open_step(scope, body, step, e)
     items = tonumber(call('HGET', key('s', origin), 'n:' .. token))
     call('HSET', s, step .. ':n', items, step .. ':g', 1)
     count(body, step, 'n', items)
+    if scope ~= '0' then count(body, step, 'o', 1) end -- so that a reader knows when `n` is that of all scopes
     if e.br and items == 0 then count(body, step, 'k', 1) end
     if e.e == 0 then push_range(scope, step, 0, items, 0) end
   end
@@ -208,8 +210,12 @@ end
 local function end_run(final, reason)
   state = final
   call('HSET', R, 'state', final, 'ended', moment, 'reason', reason or '')
-  local begun = call('HMGET', R, 'started', 'created')
-  lasted = now - tonumber(begun[1] or begun[2] or now)
+  local begun = call('HMGET', R, 'started', 'created', 'pauses')
+  local first = tonumber(begun[1] or begun[2] or now)
+  lasted = now - first
+  for from, to in string.gmatch(begun[3] or '', '(%S+):(%S+)') do
+    lasted = lasted - math.max(0, tonumber(to) - math.max(first, tonumber(from)))
+  end
   call('XADD', key('w'), '*', 'state', final)
   keep(key('w'))
   log(final, '', '0', -1, 0, moment, 0)

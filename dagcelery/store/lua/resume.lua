@@ -33,6 +33,14 @@ for i = 1, #failed, 2 do
 end
 if call('EXISTS', u) == 1 then return reply({ more = true }) end
 
+local function note_pause() -- what was not going on takes no time
+  local pauses, number = call('HGET', R, 'pauses') or '', 0
+  pauses = pauses .. (call('HGET', R, 'ended') or moment) .. ':' .. moment .. ' '
+  for _ in string.gmatch(pauses, '%S+') do number = number + 1 end
+  if number > 100 then pauses = string.match(pauses, ' (.*)$') end
+  call('HSET', R, 'pauses', pauses)
+end
+
 local function clear_end()
   call('UNLINK', key('w'), key('y'), key('z'), key('no'))
   call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'refused', 'hook', 'deadline', 'span')
@@ -44,6 +52,7 @@ local function clear_end()
 end
 
 local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET', R, 'span') or 0)
+note_pause()
 clear_end()
 if span > 0 then call('HSET', R, 'deadline', string.format('%.6f', now + span), 'span', span) end
 state = 'running'

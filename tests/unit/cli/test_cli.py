@@ -222,9 +222,9 @@ def test_draw_knows_three_languages(cli: Cli) -> None:
     assert cli("draw", "unit.cli.targets:folded", "-p", "folds=2", "-f", "dot").stdout.startswith("digraph")
 
 
-def node(name: str, *, total: int, done: int = 0, running: int = 0, failed: int = 0) -> NodeStatus:
-    started = float(bool(done or running or failed))
-    return NodeStatus(name, "celery", total != 1, total, done, running, failed, started, 2 * started)
+def node(name: str, *, total: int | None, done: int = 0, running: int = 0, failed: int = 0) -> NodeStatus:
+    started = 1.0 if done or running or failed else None
+    return NodeStatus(name, "celery", total != 1, total, done, running, failed, started, None)
 
 
 def test_a_table_shows_what_matters_where_there_are_too_many_nodes() -> None:
@@ -238,19 +238,28 @@ def test_a_table_shows_what_matters_where_there_are_too_many_nodes() -> None:
 def test_a_row_says_how_many_items_a_fan_out_has() -> None:
     assert str(counts(node("a", total=1, done=1))) == ""
     assert str(counts(node("b", total=1200, done=3, running=2, failed=1))) == "3/1,200 2 running 1 failed"
-    assert str(counts(node("c", total=0))) == "0/?"
+    assert str(counts(node("c", total=None))) == "0/?"
     assert last_word(node("d", total=1)) == ""
     assert bar(node("e", total=0)).completed == 0
 
 
 def test_a_table_tells_why_a_run_ended() -> None:
     status = RunStatus(
-        "id", "mod:dag", RunState.FAILED, 0, 0, 0, "c[1]", "", (node("a", total=1), node("c", total=2, failed=1))
+        "id",
+        "mod:dag",
+        RunState.FAILED,
+        0,
+        0,
+        0,
+        "c[1]",
+        "",
+        (node("a", total=1), node("c", total=2, failed=1)),
+        error="OSError: x",
     )
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(table(status, most=1))
     told = console.export_text()
-    assert "mod:dag id failed: c[1]" in told
+    assert "mod:dag id failed: c[1]: OSError: x" in told
     assert "and 1 more" in told
 
 

@@ -40,7 +40,7 @@ def test_show_says_what_a_run_is_and_hides_what_is_sensitive(cli: Cli, done: Run
 
 
 def test_show_says_what_failed_and_what_is_executed_where(cli: Cli, failed: Run[str], tmp_path: Path) -> None:
-    assert "state    failed: needs FileNotFoundError: [Errno 2]" in cli("show", failed.id).stdout
+    assert "state    failed: needs: FileNotFoundError: [Errno 2]" in cli("show", failed.id).stdout
     run = targets.patient.submit(path=str(tmp_path / "there"))
     while not (workers := json.loads(cli("show", run.id, "--json").stdout)["workers"]):
         assert not run.state.is_end

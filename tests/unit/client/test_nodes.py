@@ -129,8 +129,8 @@ def test_what_failed_raises_its_own_failure_and_what_was_not_begun_says_so() -> 
             node(address).result()
         assert [each.address for each in node(address).errors()] == ["one[0]/double"]
     for address in ("total", "one[0]/double-2"):
-        assert node(address).state == "waiting"
-        with pytest.raises(errors.NodeNotDone, match="it is waiting; resume the run"):
+        assert node(address).state == "stopped"
+        with pytest.raises(errors.NodeNotDone, match="it is stopped; resume the run"):
             node(address).result()
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from workers.watching.vocabulary import breaks, fragile, grown, numbers, row, rows, square, squares, total
 
 from dagcelery import TreeNode, dag, task, when
-from dagcelery.client.status import run_status, state_of
+from dagcelery.client import lifecycle
+from dagcelery.client.status import NodeStatus, RunStatus, run_status
 from dagcelery.client.tree import tree
 
 from .worlds import World, shuffled
 
 ALL = 1_000_000
 
-WORDS = ("total", "done", "failed", "skipped", "running", "retrying")
+WORDS = ("done", "failed", "skipped", "running", "retrying")
 
 
 @task(min_success=0.5)
@@ -75,12 +77,16 @@ def leaves(node: TreeNode, prefix: str = "") -> Iterator[tuple[str, TreeNode]]:
 
 
 def flattened(root: TreeNode, names: list[str]) -> dict[str, Counter[str]]:
-    """Add up the numbers of each node over all items; what stands in a branch that was not taken is left out too."""
+    """Add up the numbers of each node over all items; what stands in a branch that was not taken is left out too.
+
+    Where items were not entered yet, it is not known what is within.
+    """
     sums: dict[str, Counter[str]] = {}
     for name, node in leaves(root):
-        counts = {word: max(0, getattr(node, word)) for word in WORDS}
-        is_begun = node.state not in ("waiting", "skipped")
-        sums.setdefault(name, Counter()).update(counts | {"is_begun": is_begun, "is_unknown": node.total < 0})
+        counts = {word: max(0, getattr(node, word) or 0) for word in WORDS}
+        sums.setdefault(name, Counter()).update(
+            counts | {"is_begun": node.state not in ("waiting", "skipped", "stopped")}
+        )
         if node.state == "skipped":
             for inner in names:
                 if inner.startswith(f"{name}/"):
@@ -88,33 +94,91 @@ def flattened(root: TreeNode, names: list[str]) -> dict[str, Counter[str]]:
     return sums
 
 
-def check(world: World, run_id: str) -> None:
-    """Compare the status with the tree at this moment."""
-    status = run_status(world.client, run_id)
-    sums = flattened(tree(world.client, run_id, ALL, ALL), [node.name for node in status.nodes])
-    assert set(sums) <= {node.name for node in status.nodes}
-    for node in status.nodes:
-        counts = sums.get(node.name, Counter())
-        numbers = {word: counts[word] for word in WORDS}
-        is_branch = node.name.endswith(("/then", "/otherwise"))
-        if counts["is_unknown"] and not counts["is_begun"] and not is_branch:
-            numbers["total"] = numbers["skipped"] = 0  # of a list whose length is not known, nothing is left out
-        assert {word: getattr(node, word) for word in WORDS} == numbers, node.name
-        assert node.state == state_of(**numbers, is_begun=counts["is_begun"] > 0), node.name
+class Look:
+    """Compares status and tree of one run again and again."""
+
+    def __init__(self, world: World, run_id: str) -> None:
+        self._world, self._run_id = world, run_id
+        self.totals: dict[str, set[int]] = {}
+
+    def __call__(self) -> RunStatus:
+        status = run_status(self._world.client, self._run_id)
+        root = tree(self._world.client, self._run_id, ALL, ALL)
+        sums = flattened(root, [node.name for node in status.nodes])
+        assert set(sums) <= {node.name for node in status.nodes}
+        assert sum(node.running for node in status.nodes if "/" not in node.name) <= len(self._world.workers)
+        for node in status.nodes:
+            counts = sums.get(node.name, Counter())
+            numbers = {word: counts[word] for word in WORDS}
+            assert {word: getattr(node, word) for word in numbers} == numbers, node.name
+            if node.total is not None:
+                self.totals.setdefault(node.name, set()).add(node.total)
+            self.check_words(status, node)
+        return status
+
+    def check_words(self, status: RunStatus, node: NodeStatus) -> None:
+        if status.state.is_end:
+            assert node.state in ("done", "failed", "skipped", "stopped"), node.name
+            assert not node.waiting
+        else:
+            assert node.state != "stopped"
+        assert (node.state == "running") <= (node.running > 0), node.name
+        assert (node.state == "done") <= (node.ended is not None or "/" in node.name), node.name
+        if status.state == "done":
+            assert node.total == node.done + node.skipped, node.name
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize(
-    "node",
-    [squares, breaks, rows, deep, grown, choosy, chosen, chosen_rows, broken_rows, goes_on, square],
-    ids=lambda node: node.__name__,
-)
-def test_the_status_is_the_tree_flattened(node: Any, seed: int) -> None:
-    for n in (0, 4):
-        world = World(slice_seconds=1e-9)
-        run_id = world.submit(node, **({"x": n} if node is square else {"n": n}))
-        pick = shuffled(seed)
-        check(world, run_id)
-        while world.post.waiting:
-            world.deliver(world.post.waiting.pop(pick(len(world.post.waiting))))
-            check(world, run_id)
+def looking(world: World, run_id: str) -> Look:
+    """Look before each commit too, while a worker has a claim."""
+    look, machine = Look(world, run_id), world.store.machine
+
+    def looked(verb: Any, *args: Any) -> Any:
+        look()
+        return verb(*args)
+
+    for name in ("finish", "delegate"):
+        setattr(machine, name, partial(looked, getattr(machine, name)))
+    return look
+
+
+def deliver(world: World, pick: Any, look: Look, most: int = ALL) -> None:
+    while world.post.waiting and most:
+        world.deliver(world.post.waiting.pop(pick(len(world.post.waiting))))
+        most -= 1
+    look()
+
+
+NODES = [squares, breaks, rows, deep, grown, choosy, chosen, chosen_rows, broken_rows, goes_on, square]
+
+
+def begun(node: Any, n: int) -> tuple[World, str]:
+    world = World(slice_seconds=1e-9)
+    return world, world.submit(node, **({"x": n} if node is square else {"n": n}))
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_the_status_is_the_tree_flattened(node: Any) -> None:
+    for seed, n in enumerate((0, 4, 3)):
+        world, run_id = begun(node, n)
+        look = looking(world, run_id)
+        look()
+        deliver(world, shuffled(seed), look)
+        assert all(len(totals) == 1 for totals in look.totals.values()), look.totals
+
+
+@pytest.mark.parametrize(("seed", "end"), [(0, "cancelled"), (1, "timed_out"), (2, "failed")])
+@pytest.mark.parametrize("node", [rows, deep, grown, broken_rows, goes_on], ids=lambda node: node.__name__)
+def test_it_is_so_after_any_end_and_when_it_goes_on(node: Any, seed: int, end: str) -> None:
+    world, run_id = begun(node, 4)
+    look, pick = looking(world, run_id), shuffled(seed)
+    deliver(world, pick, look, 1 + pick(8))
+    world.store.machine.end(run_id, end, "for a test")
+    deliver(world, pick, look)
+    if look().state != "done":
+        lifecycle.resume(world.client, run_id, None, allow_code_change=True)
+        deliver(world, pick, look)
+    lifecycle.retry_from(world.client, run_id, "numbers", None, allow_code_change=True)
+    look.totals.clear()
+    look()
+    deliver(world, pick, look)
+    assert look().state == ("failed" if node in (broken_rows, goes_on) else "done")

@@ -100,7 +100,7 @@ def test_a_redis_is_known_by_its_scheme(url: str | None, expected: bool) -> None
 
 # -- states ---------------------------------------------------------------------------------------
 def node(**counts: Any) -> NodeStatus:
-    zeros = {"total": 0, "done": 0, "running": 0, "failed": 0, "started": 0.0, "ended": 0.0}
+    zeros = {"total": 0, "done": 0, "running": 0, "failed": 0, "started": None, "ended": None}
     return NodeStatus(name="n", queue="q", is_fan_out=True, **{**zeros, **counts})
 
 
@@ -109,13 +109,15 @@ def node(**counts: Any) -> NodeStatus:
     [
         ({"total": 3}, "waiting", 3),
         ({"total": 3, "running": 1, "started": 1.0}, "running", 2),
-        ({"total": 3, "done": 1, "started": 1.0}, "running", 2),
+        ({"total": 3, "done": 1, "started": 1.0}, "waiting", 2),
         ({"total": 3, "done": 3, "started": 1.0, "ended": 2.0}, "done", 0),
         ({"total": 3, "done": 1, "failed": 1, "started": 1.0}, "failed", 1),
+        ({"total": 3, "done": 1, "running": 1, "started": 1.0, "is_over": True}, "stopped", 0),
+        ({"total": None, "running": 1, "started": 1.0}, "running", None),
         ({"total": 0, "started": 1.0, "ended": 2.0}, "done", 0),
     ],
 )
-def test_a_nodes_state_is_one_word(counts: dict[str, Any], state: str, waiting: int) -> None:
+def test_a_nodes_state_is_one_word(counts: dict[str, Any], state: str, waiting: int | None) -> None:
     assert (node(**counts).state, node(**counts).waiting) == (state, waiting)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from dagcelery import NodeStatus, RunState, RunStatus
 
-SQUARE = NodeStatus("square", "celery", True, 10, 3, 1, 0, 1.0, 0.0)
-TOTAL = NodeStatus("total", "gpu", False, 1, 0, 0, 0, 0.0, 0.0, why="needs square")
+SQUARE = NodeStatus("square", "celery", True, 10, 3, 1, 0, 1.0, None)
+TOTAL = NodeStatus("total", "gpu", False, 1, 0, 0, 0, None, None, why="needs square")
+STUCK = NodeStatus("<fit>", "gpu", True, None, 0, 0, 0, None, None, why="no worker listens to queue gpu", is_stuck=True)
 LOAD = NodeStatus("load", "celery", False, 1, 1, 0, 0, 1.0, 3.5)
 
 
 def shown(*nodes: NodeStatus, **told: str) -> RunStatus:
     fields = {"failed": "", "reason": ""} | told
     state = RunState.FAILED if fields["failed"] else RunState.RUNNING
-    return RunStatus("r1", "shop:order", state, 1.0, 1.0, 0.0, fields["failed"], fields["reason"], nodes)
+    return RunStatus("r1", "shop:order", state, 1.0, 1.0, None, nodes=nodes, **fields)
 
 
 def test_a_status_is_printed_as_lines() -> None:
@@ -24,8 +28,25 @@ def test_a_status_is_printed_as_lines() -> None:
         "  square  3/10 1 running  running",
         "  total                   waiting  needs square",
     ]
-    assert str(shown(failed="square[3]")) == "shop:order r1 failed: square[3]"
+    assert str(shown(failed="square[3]", error="OSError: x")) == "shop:order r1 failed: square[3]: OSError: x"
     assert str(shown()) == "shop:order r1 running"
+
+
+def test_what_is_bad_is_printed_first() -> None:
+    broken = replace(LOAD, name="read", done=0, failed=1)
+    assert str(shown(LOAD, STUCK, broken)).splitlines() == [
+        "shop:order r1 running: <fit>: no worker listens to queue gpu",
+        "  read        failed   2.50 s",
+        "  <fit>  0/?  waiting  no worker listens to queue gpu",
+        "  load        done     2.50 s",
+    ]
+
+
+def test_a_notebook_shows_a_table_in_which_all_text_is_escaped() -> None:
+    html = shown(LOAD, STUCK, failed="<fit>[3]", error="OSError: <script>")._repr_html_()
+    assert html.index("&lt;fit&gt;") < html.index("load")
+    assert "OSError: &lt;script&gt;" in html
+    assert not re.search(r"<script|<fit|src=|href=|url\(", html)
 
 
 @pytest.mark.parametrize(

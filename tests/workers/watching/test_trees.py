@@ -104,7 +104,7 @@ def test_the_item_that_failed_is_shown_before_others() -> None:
     assert (row.state, row.failed) == ("failed", 1)
     (failed,) = [item for item in row.children if item.state == "failed"]
     assert failed.name == "checked_row[19]"
-    assert [node.state for node in failed.children] == ["done", "failed", "waiting"]
+    assert [node.state for node in failed.children] == ["done", "failed", "stopped"]
 
 
 def test_what_goes_on_is_running(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_goes_on_is_running(tmp_path: Path) -> None:
     assert [(node.name, node.state, node.total) for node in run.tree().children] == [
         ("patient", "running", 1),
         ("numbers", "waiting", 1),
-        ("square", "waiting", -1),
+        ("square", "waiting", None),
         ("total", "waiting", 1),
     ]
     (tmp_path / "it").touch()
