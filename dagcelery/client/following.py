@@ -10,7 +10,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -261,33 +261,36 @@ class Feed:
         record = self._control.record(self._run_id)
         # What is claimed comes before, too: what ends in between is on this page, behind its start.
         claimed = self._control.store.reader.outstanding(self._run_id).claimed if self._starts else ()
-        begun = [self._started_event(spot) for spot in claimed if self._is_news(spot)]
         page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not page
-        events = begun
+        events, ended = list[RunEvent](), set[tuple[str, int, int]]()
         for event in page:
             told = self._run_event(event)
-            if self._starts and event.piece and self._is_unseen(event):
+            if self._starts and event.piece and self._is_unseen(event, ended):
                 at = self.position or "0-0"
                 events.append(replace(told, position=at, kind="started", at=told.started, seconds=0.0))
             self.position = event.id
             events.append(told)
+        if len(page) < _PAGE:  # what runs now has been started after what is on other pages
+            events += [self._started_event(spot) for spot in claimed if self._is_news(spot, ended)]
         return events
 
-    def _is_news(self, spot: Spot) -> bool:
-        """Return whether a piece has been started since the last page, and note that."""
+    def _is_news(self, spot: Spot, ended: Container[tuple[str, int, int]]) -> bool:
+        """Return whether a piece that has not `ended` was started since the last page, and note that."""
         pieces = [(spot.scope, spot.step, index) for index in range(spot.lo, max(spot.hi, spot.lo + 1))]
-        is_news = spot.step >= 0 and any(self._started.get(piece) != spot.attempt for piece in pieces)
+        if spot.step < 0 or all(piece in ended or self._started.get(piece) == spot.attempt for piece in pieces):
+            return False
         self._started |= dict.fromkeys(pieces, spot.attempt)
-        return is_news
+        return True
 
-    def _is_unseen(self, event: Event) -> bool:
-        """Return whether the start of a piece that has ended was not told, and forget it.
+    def _is_unseen(self, event: Event, ended: set[tuple[str, int, int]]) -> bool:
+        """Return whether the start of a piece that has ended was not told; note that it has `ended`.
 
         An item of a mapped DAG ends with the piece that closes it, of which alone the time is known.
         """
         scope, step, lo = PieceId.parse(event.piece)
         pieces = [(scope, step, index) for index in range(lo, max(event.hi, lo + 1))]
+        ended.update(pieces)
         seen = [piece for piece in pieces if self._started.pop(piece, None) is not None]
         program = self._control.view(self._run_id).program
         return not seen and not (program.knows(event.body) and program.step(event.body, step).kind == "dag")

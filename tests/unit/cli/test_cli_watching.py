@@ -61,6 +61,12 @@ def test_watch_has_a_line_for_each_thing_that_happens(cli: Cli, done: Run[int]) 
     assert not CONTROL.search(result.stdout)
 
 
+def test_watch_has_a_line_for_each_start_if_that_is_asked_for(cli: Cli, done: Run[int]) -> None:
+    told = [line.split(" ")[1:] for line in cli("watch", done.id, "--started").stdout.splitlines()]
+    assert [kind for kind, *_ in told[1:-1]] == ["started", "done"] * 5
+    assert all(words[-2] == "pid" and "@" in words[-3] for words in told[1:-1])
+
+
 def test_watch_goes_on_behind_a_position(cli: Cli, done: Run[int]) -> None:
     events = [json.loads(line) for line in cli("watch", done.id, "--json").stdout.splitlines()]
     rest = cli("watch", done.id, "--json", "--after", events[-2]["position"]).stdout
