@@ -36,7 +36,7 @@ def test_a_failed_run_has_ended_and_says_where(at: Site) -> None:
     states = {node.name: (node.state, node.failed, node.done) for node in status.nodes}
     assert states["numbers"] == ("done", 0, 1)
     assert states["boom"][:2] == ("failed", 1)
-    assert states["total"] == ("waiting", 0, 0)
+    assert states["total"] == ("stopped", 0, 0)
 
 
 def test_what_had_not_started_when_the_run_failed_never_starts(at: Site, tmp_path: Path) -> None:
