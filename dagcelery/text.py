@@ -49,9 +49,7 @@ def word(value: object) -> str:
 
 def brief(value: object, most: int = _MOST_CHARACTERS) -> str:
     """Return the repr of `value` in one line of at most so many characters, with the secrets of URLs masked."""
-    text = _URL.sub(lambda url: masked(url[0]), shown(value, 4 * _MOST_CHARACTERS))
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+    return one_line(_URL.sub(lambda url: masked(url[0]), shown(value, 4 * _MOST_CHARACTERS)), most)
 
 
 _URL: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
