@@ -20,7 +20,15 @@ from dagcelery.client.tree import TreeNode
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import BadSignature, NodeFailed, NodeNotDone, NodeSkipped, RunNotFound, ValueFreed
+from dagcelery.errors import (
+    BadSignature,
+    DeserializationError,
+    NodeFailed,
+    NodeNotDone,
+    NodeSkipped,
+    RunNotFound,
+    ValueFreed,
+)
 from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.strict_json import Skipped
 from dagcelery.planner.plan import Step
@@ -223,7 +231,12 @@ class _Look:
             raise self._failure(spot)
         if state not in ("done", "skipped"):
             raise NodeNotDone(self._address, state, self._record.is_over)
-        value = self._value(spot, step)
+        try:
+            value = self._value(spot, step)
+        except DeserializationError as error:
+            if state != "skipped":
+                raise
+            raise NodeSkipped(f"node {self._address} was skipped", "an item that it lies in was left out") from error
         if type(value) is Skipped:
             problem = f"{value.address} failed with {value.type_name}: {value.message}"
             raise NodeSkipped(f"node {self._address} was skipped", problem)
