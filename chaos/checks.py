@@ -25,8 +25,10 @@ def events_of(store: Store, run_id: str) -> list[Event]:
     return found
 
 
-def committed_wrongly(events: list[Event], progress: Progress) -> Iterator[str]:
-    """Tell of pieces of a run that is done which were not committed exactly once."""
+def committed_wrongly(events: list[Event], progress: Progress, most: int = 1) -> Iterator[str]:
+    """Tell of pieces of a run that is done which were not committed exactly once; `most` times if parts of it were
+    taken back.
+    """
     done: Counter[PieceId] = Counter()
     by_step: Counter[tuple[int, int]] = Counter()
     for event in events:
@@ -36,12 +38,13 @@ def committed_wrongly(events: list[Event], progress: Progress) -> Iterator[str]:
         for item in range(piece.lo, event.hi) if piece.lo >= 0 else (-1,):
             done[piece._replace(lo=item)] += 1
             by_step[event.body, piece.step] += 1
-    yield from (f"piece {piece.name} was committed {times} times" for piece, times in done.items() if times > 1)
+    yield from (f"piece {piece.name} was committed {times} times" for piece, times in done.items() if times > most)
     for at, counts in progress.counts.items():
-        if not counts.total == counts.done == by_step[at]:
+        told = by_step[at] if most == 1 else min(by_step[at], counts.done)
+        if counts.total != counts.done + counts.skipped or counts.done != told:
             yield (
                 f"step {at[0]}.{at[1]} has {counts.total} pieces, "
-                f"{counts.done} were counted as done, and {by_step[at]} tell so"
+                f"{counts.done} were counted as done and {counts.skipped} as skipped, and {by_step[at]} told as done"
             )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcelery import dag, task
+from dagcelery import dag, present, task
 from dagcelery.testing.fault_injector import VARIABLE
 
 PRIME = 1_000_003
@@ -73,6 +73,15 @@ def refuse(x: int, bad: int) -> int:
     """Fails for one of its items."""
     _nap(x)
     if x == bad:
+        raise ValueError(f"item {x} is refused")
+    return x
+
+
+@task
+def refuse_each(x: int, every: int) -> int:
+    """Fails for some of its items."""
+    _nap(x)
+    if x % every == 0:
         raise ValueError(f"item {x} is refused")
     return x
 
@@ -140,6 +149,23 @@ def failing(n: int, bad: int) -> int:
     return digest([refuse(x, bad) for x in numbers(n)])
 
 
+@dag(on_item_failure="skip")
+def fragile_row(k: int, every: int) -> int:
+    """Goes on at several places when one of them fails."""
+    kept = refuse_each(k, every)
+    return mix(digest([mix(x, kept) for x in numbers(k)]), elsewhere(k), digest([row(x) for x in numbers(3)]))
+
+
+@dag
+def skipping(n: int, every: int) -> int:
+    return digest(present([fragile_row(k, every) for k in numbers(n)]))
+
+
+def skipping_in_python(n: int, every: int) -> int:
+    """What is left when the items that fail are left out."""
+    return digest([fragile_row(k, every) for k in range(n) if k % every])
+
+
 @dag
 def inner(x: int, y: int) -> int:
     return mix(digest([mix(z, y) for z in numbers(3)]), x)
@@ -196,17 +222,20 @@ def workflow(samples: int, x: int) -> int:
 # -- cases -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A run to make: its shape, what to submit, and what is right; an expected failure is the error's message."""
+    """A run to make: its shape, what to submit, and what is right; an expected failure is the error's message. In
+    mid-run, parts of it are `taken_back` so many times.
+    """
 
     number: int
     shape: str
     node: Any
     params: dict[str, Any]
     fails: str = ""
+    taken_back: int = 0
 
     def expected(self) -> Any:
         """What plain Python makes of it."""
-        return self.node(**self.params)
+        return (skipping_in_python if self.shape == "skipping" else self.node)(**self.params)
 
 
 _Made = tuple[Any, dict[str, Any]]
@@ -220,6 +249,7 @@ _SHAPES: dict[str, tuple[int, Callable[[random.Random], _Made]]] = {
     "workflow": (2, lambda r: (workflow, {"samples": 20, "x": r.randrange(PRIME)})),
     "wide": (1, lambda r: (wide, {"width": 700, "x": r.randrange(PRIME)})),
     "bulky": (1, lambda r: (bulky, {"n": r.choice([1, 4])})),
+    "skipping": (4, lambda r: (skipping, {"n": r.choice([1, 5, 12]), "every": r.choice([1, 2, 3])})),
     "failing": (2, lambda r: (failing, {"n": 40, "bad": r.randrange(40)})),
 }
 """By name how often each shape is chosen, and how its parameters are."""
@@ -242,7 +272,8 @@ def case(seed: int, number: int) -> Case:
     names = [name for name, (weight, _) in _SHAPES.items() for _ in range(weight)]
     shape = choice.choice(names)
     node, params = _SHAPES[shape][1](choice)
-    return Case(number, shape, node, params, f"item {params['bad']} is refused" if shape == "failing" else "")
+    fails = f"item {params['bad']} is refused" if shape == "failing" else ""
+    return Case(number, shape, node, params, fails, choice.choice([0, 0, 0, 1, 2]))
 
 
 for name in os.environ.get(LACKS, "").split():

@@ -29,6 +29,7 @@ OUTSIDE = (
     "connection cut",
     "server restarted",
     "server crashed",
+    "store full",
     "message dropped",
     "message doubled",
     "message delayed",
@@ -67,7 +68,7 @@ class Weather:
     """Whether there are workers that lack what runs need."""
 
 
-_ALL = ("kill", *["order"] * 2, "freeze", "cut", "restart", "crash")
+_ALL = ("kill", *["order"] * 2, "freeze", "cut", "restart", "crash", "fill")
 STORM = Weather("everything", _ALL, True, Messages(0.05, 0.05, 0.05, 0.05), has_unfit_workers=True)
 WEATHERS = (
     *[STORM] * 5,
@@ -75,9 +76,10 @@ WEATHERS = (
     Weather("zombies", ("freeze",)),
     Weather("cuts", ("cut",)),
     Weather("outages", ("restart", "crash")),
+    Weather("full stores", ("fill",)),
     Weather("messages", messages=Messages(0.2, 0.2, 0.2, 0.2), has_unfit_workers=True),
 )
-"""Run n has weather n modulo 10."""
+"""Run n has weather n modulo their number."""
 
 
 class Storm:
@@ -131,6 +133,8 @@ class Storm:
             faulty.freeze_worker(choice.uniform(1.2, 2.5))
         elif kind == "cut":
             faulty.cut_connection(choice.choice(CUT_SECONDS))
+        elif kind == "fill":
+            faulty.fill_store(choice.uniform(0.5, 2.5))
         elif kind == "restart":
             faulty.restart_server()
         else:

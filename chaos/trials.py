@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +15,16 @@ import redis
 from chaos import checks
 from chaos.graphs import Case
 from dagcelery.client import Client, Run
-from dagcelery.errors import BrokerUnavailable, NodeFailed, ResultTimeout, RunCancelled, StoreUnavailable
+from dagcelery.errors import (
+    BadSignature,
+    BrokerUnavailable,
+    InvalidParameters,
+    NodeFailed,
+    NotResumable,
+    ResultTimeout,
+    RunCancelled,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 SETTLE_SECONDS = 5.0
@@ -62,6 +73,9 @@ def tried(client: Client, raw: Any, case: Case, name: str, timeout: float) -> Tr
     until = started + timeout
     run = submitted(client, case, name, until)
     trial.run_id = run.id
+    choice = random.Random(f"{name}/back")
+    for _ in range(case.taken_back):
+        _take_back(client, run, choice, until)
     wrong = _outcome(run, case, until)
     trial.seconds = time.monotonic() - started
     if wrong:
@@ -71,6 +85,25 @@ def tried(client: Client, raw: Any, case: Case, name: str, timeout: float) -> Tr
     if not trial.violations:
         patiently(run.delete, time.monotonic() + timeout)
     return trial
+
+
+def _take_back(client: Client, run: Run[Any], choice: random.Random, until: float) -> None:
+    """End a run in the middle, and execute something that it has done again, with all that depends on it."""
+    time.sleep(choice.uniform(0, 1.5))
+    patiently(partial(run.cancel, "a part of it is taken back"), until)
+    events = patiently(lambda: checks.events_of(client.store, run.id), until)
+    pieces = [event.piece for event in events if event.kind == "done" and event.piece]
+    address = ""
+    if pieces:
+        with suppress(BadSignature):  # its scope was taken back before
+            address = patiently(partial(client.control.view(run.id).piece_address, choice.choice(pieces)), until)
+    with suppress(
+        NotResumable, BrokerUnavailable
+    ):  # a reply was lost: it goes on already; or a sweep sends the messages
+        try:
+            patiently(partial(run.retry_from, address), until)
+        except InvalidParameters:  # there is no such place, or not any more
+            patiently(run.resume, until)
 
 
 def _outcome(run: Run[Any], case: Case, until: float) -> str:
@@ -97,7 +130,7 @@ def _examined(client: Client, raw: Any, trial: Trial) -> Iterator[str]:
     trial.pieces = sum(event.kind == "done" for event in events) - (record.state == "done")
     trial.standstill_seconds = checks.standstill_seconds(events, record.created, record.ended)
     if record.state == "done":
-        yield from checks.committed_wrongly(events, progress)
+        yield from checks.committed_wrongly(events, progress, 1 + trial.case.taken_back)
     yield from checks.immortal_keys(raw, f"dagcelery:{{{run_id}}}*")
     # Live pieces of a run that failed may still be committed, so their claims may outlast its end for a while.
     until = time.monotonic() + SETTLE_SECONDS

@@ -11,7 +11,7 @@ from dagcelery.local import Cluster
 from dagcelery.local.cluster import WorkerOptions
 from dagcelery.testing.faults import FaultyCluster
 
-UNFIT: Final = ({"DAGCELERY_SIGNING_KEY": "of another installation"}, {LACKS: "mix weigh elsewhere row"})
+UNFIT: Final = ({"DAGCELERY_SIGNING_KEY": "of another installation"}, {LACKS: "mix elsewhere weigh growth"})
 
 
 @contextmanager

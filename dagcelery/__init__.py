@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dagcelery.frontends.functional import dag as dag
     from dagcelery.frontends.functional import task as task
     from dagcelery.frontends.functional.building import when as when
+    from dagcelery.frontends.functional.present import present as present
     from dagcelery.frontends.stages import DiskCacheStage as DiskCacheStage
     from dagcelery.frontends.stages import Pipeline as Pipeline
     from dagcelery.frontends.stages import RedisStage as RedisStage
@@ -68,12 +69,13 @@ if TYPE_CHECKING:
     from dagcelery.payload.formats.csv import AsCSV as AsCSV
     from dagcelery.payload.formats.dill import AsDill as AsDill
     from dagcelery.payload.formats.message_pack import AsMessagePack as AsMessagePack
-    from dagcelery.payload.strict_json import Skipped as Skipped
+    from dagcelery.skipped import Skipped as Skipped
     from dagcelery.store.records import RunState as RunState
 
 _HOMES = {
     "frontends.functional": "DagFunction TaskFunction build dag task",
     "frontends.functional.building": "when",
+    "frontends.functional.present": "present",
     "frontends.stages": "DiskCacheStage Pipeline RedisStage Stage stage",
     "frontends.workflow": "Workflow register_definition",
     "client": "Client Run RunSummary aruns asubmit attach invoke runs submit",
@@ -86,7 +88,7 @@ _HOMES = {
     "payload.formats.csv": "AsCSV",
     "payload.formats.dill": "AsDill",
     "payload.formats.message_pack": "AsMessagePack",
-    "payload.strict_json": "Skipped",
+    "skipped": "Skipped",
     "client.following": "RunEvent",
     "client.node": "RunNode",
     "engine.hooks": "Notice",

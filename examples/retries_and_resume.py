@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from dagcelery import Retry, Skipped, attach, dag, exponential, task
+from dagcelery import Retry, Skipped, attach, dag, exponential, present, task
 
 PATIENT = Retry(max_attempts=3, wait=exponential(base=0.01, maximum=0.1), on=OSError)
 
@@ -33,8 +33,8 @@ def download(url: str) -> str:
 def report(pages: list[str | Skipped]) -> str:
     """List the pages, and those that are missing."""
     missing = [page.message for page in pages if isinstance(page, Skipped)]
-    found = [page for page in pages if not isinstance(page, Skipped)]
-    return f"{' '.join(found)}, but {' and '.join(missing)}" if missing else " ".join(found)
+    found = " ".join(present(pages))
+    return f"{found}, but {' and '.join(missing)}" if missing else found
 
 
 @dag

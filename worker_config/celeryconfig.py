@@ -45,6 +45,9 @@ result_expires = 3600
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
+# A broker on a Redis that is full refuses to note that a message was taken. Without this a worker would end.
+broker_channel_error_retry = True
+
 # Tasks that run while the broker is gone continue: their results are committed to the store, not to the broker.
 worker_cancel_long_running_tasks_on_connection_loss = False
 

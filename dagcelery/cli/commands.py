@@ -276,8 +276,29 @@ def given(command: C) -> C:
     return command
 
 
+def submitting(command: C) -> C:
+    """Add the options of a submission."""
+    options = [
+        click.option(
+            "--key", metavar="TEXT", help="Submit only once: if this key was used before, it stands for its run."
+        ),
+        click.option(
+            "--if-failed",
+            type=click.Choice(get_args(IfFailed)),
+            default="return",
+            help="What the key gives where its run failed, was cancelled or timed out: that run, that run resumed, or "
+            "a new one.",
+        ),
+        click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @dag.command()
 @given
+@submitting
 @running
 def run(
     target: Target,
@@ -287,9 +308,11 @@ def run(
     watch: bool,
     timeout: float | None,
     as_json: bool,
+    **submission: Any,
 ) -> None:
     """Submit TARGET, wait for its result, and print it as JSON."""
-    run_to_its_end(target, parameters(target, pairs, file), local, watch=watch, timeout=timeout, as_json=as_json)
+    params = parameters(target, pairs, file)
+    run_to_its_end(target, params, local, watch=watch, timeout=timeout, as_json=as_json, **submission)
 
 
 @dag.command()
@@ -321,27 +344,17 @@ def invoke(
 
 @dag.command()
 @given
-@click.option("--key", metavar="TEXT", help="Submit only once: if this key was used before, print the id of its run.")
-@click.option(
-    "--if-failed",
-    type=click.Choice(get_args(IfFailed)),
-    default="return",
-    help="What to do where the run of the key failed, was cancelled or timed out: print its id, resume it, or start "
-    "another one.",
-)
-@click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this.")
+@submitting
 @as_json
 def submit(
     target: Target,
     pairs: tuple[str, ...],
     file: TextIO | None,
-    key: str | None,
-    if_failed: IfFailed,
-    deadline: float | None,
     as_json: bool,
+    **submission: Any,
 ) -> None:
     """Submit TARGET and print the id of its run at once."""
-    submitted = target.submit(parameters(target, pairs, file), key=key, if_failed=if_failed, deadline=deadline)
+    submitted = target.submit(parameters(target, pairs, file), **submission)
     click.echo(to_json({"id": submitted.id}) if as_json else submitted.id)
 
 

@@ -184,11 +184,18 @@ def running(command: C) -> C:
 
 
 def run_to_its_end(
-    target: Target, params: dict[str, Any], local: int | None, *, watch: bool, timeout: float | None, as_json: bool
+    target: Target,
+    params: dict[str, Any],
+    local: int | None,
+    *,
+    watch: bool,
+    timeout: float | None,
+    as_json: bool,
+    **submission: Any,
 ) -> None:
     """Submit a target, wait for its result, and print it as JSON; on `local` worker processes, if they are given."""
     with cluster(local, queues=queues_of(client.plan_of(target.dag(params)))) if local else nullcontext():
-        submitted = target.submit(params)
+        submitted = target.submit(params, **submission)
         report: dict[str, object] = {"id": submitted.id}
         try:
             if watch:

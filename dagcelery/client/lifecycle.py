@@ -32,6 +32,7 @@ from dagcelery.errors import (
     NotSent,
     RunNotFound,
     SerializationError,
+    StoreFull,
 )
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
@@ -283,9 +284,14 @@ def start(control: RunControl, run: NewRun, key: str | None, if_failed: IfFailed
     Raises KeyReused, StoreUnavailable, BrokerUnavailable, NotSent; where the run of the key is to be resumed, what
     `resume` raises.
     """
-    reply = control.store.machine.create(run)
+    try:
+        reply = control.store.machine.create(run)
+        winner = run.id if key is None else _reserve(control, run, replaces_failed=if_failed == "new")
+    except StoreFull:
+        control.delete(run.id)  # parts of it may have found room
+        raise
     if key is not None:
-        return _start_first(control, run, key, if_failed)
+        return _start_first(control, run, winner, key, if_failed)
     if run.held:
         _send(control, run.id, control.try_start)
     else:
@@ -293,12 +299,11 @@ def start(control: RunControl, run: NewRun, key: str | None, if_failed: IfFailed
     return run.id
 
 
-def _start_first(control: RunControl, run: NewRun, key: str, if_failed: IfFailed) -> str:
-    """Reserve the key for a run that is there, but held; of several submitters one wins, and all get its run.
+def _start_first(control: RunControl, run: NewRun, winner: str, key: str, if_failed: IfFailed) -> str:
+    """Start the run that has the key, which is there, but held; of several submitters one has won, all get its run.
 
     A process that dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
     """
-    winner = _reserve(control, run, replaces_failed=if_failed == "new")
     if winner != run.id:
         control.delete(run.id)
     record = control.store.reader.record(winner)

@@ -30,8 +30,8 @@ from dagcelery.errors import (
     ValueFreed,
 )
 from dagcelery.payload import addresses, failures, values
-from dagcelery.payload.strict_json import Skipped
 from dagcelery.planner.plan import Step
+from dagcelery.skipped import Skipped
 from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
 from dagcelery.text import HIDDEN, brief
 

@@ -38,10 +38,11 @@ def state_of(
 ) -> str:
     """Return one word for a node with `total` pieces, None if that is not known yet; `is_over` if its run is.
 
-    It is skipped if it stands in branches, and none of those that have been decided was taken. What is not complete
-    when its run is over is stopped, even if a piece of it still runs and may commit.
+    It is skipped if all of it was left out: it failed where that is allowed, or stands in items that were skipped, or
+    in branches, none of which was taken of those that have been decided. What is not complete when its run is over is
+    stopped, even if a piece of it still runs and may commit.
     """
-    if skipped and skipped == total and not is_begun:
+    if skipped and skipped == total:
         return "skipped"
     if failed:
         return "failed"
@@ -291,7 +292,7 @@ def _held(control: RunControl, view: RunView, held: str) -> str:
 def _node_status(
     prefix: str, step: Step, counts: Counts, going_on: Counter[str], skips: int, scopes: int | None
 ) -> NodeStatus:
-    """Return how far a node is; `skips` is how often a branch that it stands in was not taken.
+    """Return how far a node is; `skips` is how often what it stands in was left out.
 
     It has a piece in each of the `scopes`. The length of a fan-out is known once it is in all of them.
     """
@@ -350,13 +351,17 @@ def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str,
 
 
 def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
-    """Return how often each body of a plan was left out with its branch; its `first` one has that number in the run."""
+    """Return how often each body of a plan was not entered, in branches not taken and in items that were skipped.
+
+    Its `first` one has that number in the run.
+    """
     skips = {0: 0}
     for number, body in enumerate(plan.bodies):  # a body has a greater number than the one around it
         for index, step in enumerate(body.steps):
             if step.kind == "dag":
                 counts = progress.counts.get((first + number, index), Counts())
-                skips[step.target] = skips[number] + ("branch" in step.options and counts.skipped)
+                entered = progress.skipped.get(first + step.target, 0)
+                skips[step.target] = skips[number] + counts.skipped - entered
     return skips
 
 

@@ -71,6 +71,7 @@ class _Growth:
         self._left = most
         self._counts: dict[str, Mapping[int, Counts]] = {}
         self._closed: set[str] = set()
+        self._skipped: set[str] = set()
         self._inner: dict[tuple[str, int], list[int]] = {}
         self._bodies = {ROOT: 0}
         spots = alive(control, progress.outstanding, progress.now)
@@ -83,6 +84,8 @@ class _Growth:
                 self._counts[scope] = {step: of_step for step, of_step in counts.items() if step != CLOSE}
                 if counts[CLOSE].done:
                     self._closed.add(scope)
+                elif counts[CLOSE].skipped:
+                    self._skipped.add(scope)
             level = [inner for scope in level for inner in self._open(scope)]
 
     def _steps(self, scope: str) -> range:
@@ -134,6 +137,7 @@ class _Growth:
         done, is_closed = states["done"] + states["skipped"], scope in self._closed
         others = {each: int(word == each) for each in WORDS}
         state = state_of(1, is_closed, 0, **others, is_begun=is_closed, is_over=self._is_over)
+        state = "skipped" if scope in self._skipped else state
         return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:

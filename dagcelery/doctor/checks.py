@@ -68,6 +68,13 @@ def check_visibility(context: CheckContext) -> Iterator[Finding]:
         yield Finding("visibility timeout", Severity.WARNING, what, remedy)
 
 
+def check_full_broker(context: CheckContext) -> Iterator[Finding]:
+    """Note what a full Redis does to workers: the message that one of them takes cannot be noted as taken."""
+    if is_redis(context.broker_url) and not context.app.conf.broker_channel_error_retry:
+        what = "a worker ends when the broker, a Redis, has no memory left (maxmemory)"
+        yield Finding("full broker", Severity.NOTE, what, "set broker_channel_error_retry = True on the app")
+
+
 def check_consumer_timeout(context: CheckContext) -> Iterator[Finding]:
     """Note RabbitMQ's limit for acknowledgements; it cannot be asked, so every RabbitMQ gets the note."""
     if context.broker_url.startswith(("amqp", "pyamqp")):
@@ -379,6 +386,7 @@ Check = Callable[[CheckContext], Iterable[Finding]]
 OF_SETTINGS: Final[tuple[Check, ...]] = (
     check_signing_key,
     check_visibility,
+    check_full_broker,
     check_prefetch,
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, Final
@@ -48,12 +48,25 @@ from dagcelery.errors import (
 )
 from dagcelery.objects import ATOMS
 from dagcelery.payload import addresses, failures, functions, values
-from dagcelery.payload.strict_json import Skipped
 from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step, codec_key
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
-from dagcelery.store.records import CLOSE, HOOK, START, Block, Child, ChildPlan, Claim, PieceId, TaskResult, scope_id
+from dagcelery.skipped import Skipped
+from dagcelery.store.records import (
+    CLOSE,
+    HOOK,
+    ROOT,
+    START,
+    Block,
+    Child,
+    ChildPlan,
+    Claim,
+    PieceId,
+    Scope,
+    TaskResult,
+    scope_id,
+)
 
 # -- graphs that tasks return ---------------------------------------------------------------------
 _KEPT_SHAPES = 256
@@ -207,8 +220,9 @@ class Execution:
         text = self._told(index, error)
         address = addresses.failure(view.run_id, PieceId(claim.scope.id, claim.step, index).name)
         sealed = values.seal_bytes(view.keyring, address, claim.attempt, text)
+        markers = self._markers(text, index)
         if claim.step < 0:
-            return self._result(error=error, done=index, failure=sealed)
+            return self._result(error=error, done=index, failure=sealed, markers=markers)
         program, body = view.program, claim.scope.body
         step = program.step(body, claim.step) if program.knows(body) else None
         options = step.options if step else {}
@@ -217,7 +231,7 @@ class Execution:
             done=index,
             failure=sealed,
             retryable=not claim.poisoned and is_retryable(error, options),
-            markers=self._markers(text, index) if "min_success" in options else (),
+            markers=markers,
             **outputs,
         )
 
@@ -253,12 +267,39 @@ class Execution:
             self._masked = error, failures.masked(error, values)
         return self._masked[1]
 
-    def _markers(self, text: bytes, index: int) -> list[Block]:
-        claim, described = self._claim, failures.decode(text)
-        skipped = Skipped(self._locate(index), described["type"], described["message"])
-        step = self._view.program.step(claim.scope.body, claim.step)
-        writer = Writer(self._view, claim.scope.id, claim.attempt)
-        return [writer.skipped(f"{claim.step}.{at}", index, skipped) for at in range(len(step.outputs))]
+    def _markers(self, text: bytes, index: int) -> dict[str, list[Block]]:
+        """Return what would stand for each item that may be skipped for a failure: the piece itself, or around it.
+
+        The store chooses one of them. Where a scope cannot be trusted, nothing is skipped.
+        """
+        view, claim = self._view, self._claim
+        if not view.program.may_skip:
+            return {}
+        described, markers = failures.decode(text), dict[str, list[Block]]()
+        try:
+            skipped = Skipped(self._locate(index), described["type"], described["message"])
+            for scope, number, at in self._items_around(index):
+                step = view.program.step(scope.body, number)
+                if "min_success" in step.options:
+                    writer = Writer(view, scope.id, claim.attempt)
+                    outputs = range(len(step.outputs))
+                    markers[scope.id] = [writer.skipped(f"{number}.{output}", at, skipped) for output in outputs]
+        except StoreUnavailable:
+            raise
+        except DagceleryError:
+            return {}
+        return markers
+
+    def _items_around(self, index: int) -> Iterator[tuple[Scope, int, int]]:
+        """Yield scope, step and index of each item that a piece is or lies in, the inner ones first."""
+        claim, scope = self._claim, self._claim.scope
+        if claim.step >= 0 and index >= 0:
+            yield scope, claim.step, index
+        while scope.id != ROOT:
+            parent = self._view.scope(scope.parent)
+            if scope.index >= 0:
+                yield parent, scope.step, scope.index
+            scope = parent
 
     def _verdict(self) -> DagceleryError:
         claim, deaths = self._claim, self._settings.max_deaths

@@ -23,10 +23,10 @@ from dagcelery.objects import ATOMS, copied
 from dagcelery.payload import addresses, values
 from dagcelery.payload.codecs import BytesCodec, Codec
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.strict_json import Skipped
 from dagcelery.payload.values import BLOCK_BYTES, SplitList
 from dagcelery.planner.plan import Expr, Path, Step, StoredOutput, tokens
 from dagcelery.planner.topology import MOST_INPUTS
+from dagcelery.skipped import Skipped
 from dagcelery.store.records import CELL, Block, Claim, Scope
 from dagcelery.text import shown
 

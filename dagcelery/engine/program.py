@@ -29,6 +29,8 @@ log = quiet_logger(__name__)
 DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow")
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
+_OWN_TASKS = frozenset({("dagcelery.skipped", "present")})
+
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
@@ -225,7 +227,8 @@ class Program:
 
     def _loaded(self, spec: FunctionSpec) -> Callable[..., Any]:
         try:
-            return functions.load(spec, imports=self._imports, keyring=self._keyring)
+            imports = (spec.module,) if (spec.module, spec.qualname) in _OWN_TASKS else self._imports
+            return functions.load(spec, imports=imports, keyring=self._keyring)
         except DagceleryError:
             raise
         except BaseException as error:  # of a module's body: an interrupt that no signal raised, say

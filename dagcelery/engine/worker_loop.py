@@ -76,9 +76,12 @@ log = quiet_logger(__name__)
 
 _OUTAGE_SECONDS = 0.2
 
+_PAUSE_SECONDS, _REFUSAL_SECONDS = 0.03, 0.1
+"""A process that has refused a message waits before it sends it again, so that others are first at it; and it sends one
+in this time at most, lest it takes all messages while those who may do their work are busy."""
+
 _FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
 """A worker with a result for a full store says so this often, and tries again this often."""
-_REFUSALS_A_SECOND = 20
 
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
@@ -225,6 +228,8 @@ class WorkerLoop:
                     return machine.delegate(self._run, claim, result.children, self._owner, token, request)
                 return machine.finish(self._run, claim, result, self._owner, token, request)
             except StoreFull as error:
+                if claim.poisoned:  # nothing was done for it, and a sweeper has other runs to look after
+                    raise
                 if time.monotonic() - told_at > _FULL_SECONDS:
                     told_at, about = time.monotonic(), {"action": "store_full", "run": self._run}
                     log.warning("run %s: a result waits, since %s", self._run, error, extra=about)
@@ -318,7 +323,7 @@ class Engine(RunControl):
         self.watch = Watchdog(settings.handoff_seconds)
         self._worker_id = worker_id
         self._calls = itertools.count(1)
-        self._refused: list[float] = []
+        self._refused_at = 0.0
 
     @property
     def owner(self) -> str:
@@ -380,15 +385,12 @@ class Engine(RunControl):
             self.say_refused(run_id, error, address)
         others = other_consumers(self.store.fleet, queue, self._worker_id, self.settings.dead_seconds)
         why = words(error) if error is not None else ""
-        if self.store.machine.refuse(run_id, queue, self.owner, others if self._may_send() else (), why, claim):
+        if self.store.machine.refuse(run_id, queue, self.owner, others, why, claim):
+            self._pause()
             with losing_messages(run_id):
                 self.sender.wake_up(run_id, queue, 1)
 
-    def _may_send(self) -> bool:
-        """Return whether one more message may be sent that this process has refused: not very many in a second."""
-        now = time.monotonic()
-        self._refused = [at for at in self._refused if at > now - 1.0]
-        if len(self._refused) >= _REFUSALS_A_SECOND:
-            return False
-        self._refused.append(now)
-        return True
+    def _pause(self) -> None:
+        wait_seconds = self._refused_at + _REFUSAL_SECONDS - time.monotonic()
+        time.sleep(max(_PAUSE_SECONDS, wait_seconds))
+        self._refused_at = time.monotonic()

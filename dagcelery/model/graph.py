@@ -22,8 +22,9 @@ from dagcelery.model.nodes import (
     is_in,
     is_name,
     layers,
+    short_name,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, is_sensitive, words
+from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, is_sensitive, tolerance, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -43,7 +44,7 @@ from dagcelery.model.sources import (
 )
 from dagcelery.objects import same
 from dagcelery.signatures import lazy_parameters, signature
-from dagcelery.text import choices, constructor_arguments, constructor_repr, listed, shown
+from dagcelery.text import choices, constructor_arguments, listed, shown
 from dagcelery.tracebacks import shortened
 
 
@@ -100,12 +101,8 @@ class Task(Frozen):
     __hash__ = Frozen.__hash__
 
     def __repr__(self) -> str:
-        if not self.options.sensitive:
-            return constructor_repr(self)
-        shown_task = object.__new__(Task)
         hidden = {name: FromParam() for name in self.inputs if is_sensitive(self.options, name)}
-        shown_task._become(**{**self.__dict__, "inputs": {**self.inputs, **hidden}})
-        return constructor_repr(shown_task)
+        return self._shown_with(inputs={**self.inputs, **hidden})
 
 
 class DAG(Frozen):
@@ -285,6 +282,8 @@ def names_are_valid(node: Node) -> None:
         for name in names:
             if not is_name(name):
                 raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _VALID_NAME)
+    takes = signature(node.func) if isinstance(node, Task) else None
+    check_sensitive(_title(node), node.options, node.inputs, takes)
 
 
 def inputs_are_sources(node: Node) -> None:
@@ -309,16 +308,6 @@ def inputs_fit_the_function(task: Task) -> None:
     _check_call(_title(task), task.func, task)
     if task.options.cache is not None and callable(task.options.cache.key):
         _check_call(f"the cache key of {_title(task)}", task.options.cache.key, task)
-
-
-def sensitive_parameters_exist(node: Node) -> None:
-    parameters = {*node.inputs}
-    takes = signature(node.func) if isinstance(node, Task) else None
-    if takes is not None:
-        if any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
-            return
-        parameters |= {*takes.parameters}
-    check_sensitive(_title(node), node.options, parameters)
 
 
 def split_input_exists(node: Node) -> None:
@@ -469,6 +458,20 @@ def branches_run_at_most_once(dag: DAG) -> None:
             )
 
 
+def items_that_may_fail_exist(dag: DAG) -> None:
+    for name, node in dag.nodes.items():
+        option = tolerance(node.options)
+        if option and fan_source(node) is None:
+            called = getattr(node, "func", None)
+            what = f"task {short_name(called)!r}" if called is not None else _title(node)
+            raise InvalidDag(
+                f"{option} of {what}",
+                f"has no effect on node {shown(name)}, which has no items: it is not called for each element of a list",
+                "put it on what is called for each of them, such as the @dag around; "
+                "here call .options(on_item_failure='fail')",
+            )
+
+
 def choices_have_conditions(dag: DAG) -> None:
     for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
         for part in walk(source):
@@ -483,7 +486,6 @@ TASK_RULES: tuple[Callable[[Task], None], ...] = (
     inputs_are_sources,
     task_outputs_are_supported,
     inputs_fit_the_function,
-    sensitive_parameters_exist,
     split_input_exists,
     fan_outs_keep_whole_results,
 )
@@ -495,7 +497,6 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     nodes_are_nodes,
     names_are_valid,
     inputs_are_sources,
-    sensitive_parameters_exist,
     split_input_exists,
     outputs_are_sources,
     reads_exist,
@@ -503,6 +504,7 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     serializers_agree,
     condition_is_an_input,
     branches_run_at_most_once,
+    items_that_may_fail_exist,
     choices_have_conditions,
 )
 

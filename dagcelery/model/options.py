@@ -7,8 +7,9 @@ Policies say what happens when a task fails or takes too long. All are values, v
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import Signature
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
@@ -216,9 +217,9 @@ class TaskOptions:
     `retry` says whether a call that failed is followed by another, `timeout` how long a call may take (a plain
     number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
     A mapped task has succeeded where the share `min_success` of its items has, from 0 to 1;
-    ``on_item_failure="skip"`` means a share of 0. On a task that is not mapped both have no effect, nor on failures of
-    nodes that an item has called. At most `max_concurrent` of its pieces are executed at once, all runs counted
-    together. `cache` says how long its results are kept for other calls that would give the same. `on_success`,
+    ``on_item_failure="skip"`` means a share of 0. An item of a dynamic task fails with any node that it has called.
+    A node that is not mapped must have neither. At most `max_concurrent` of its pieces are executed at once, all runs
+    counted together. `cache` says how long its results are kept for other calls that would give the same. `on_success`,
     `on_failure` and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
 
     `sensitive` are the parameters that are never shown, True means all: texts of errors are without their values, or
@@ -284,6 +285,9 @@ class DagOptions:
 
     But for the serializer and `sensitive` these count only where this DAG is the one that is submitted: of a DAG within
     another they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
+
+    `min_success` and `on_item_failure` are for a DAG that another one maps, and mean what they do of a task: an item
+    fails with the first failure in it that is final, and what is left of it is not executed.
     """
 
     serializer: Serializer | None = None
@@ -294,6 +298,8 @@ class DagOptions:
     on_failure: Hook | None = None
     keep: Literal["all", "outputs"] = "all"
     schedule: Schedule | None = None
+    min_success: float | None = None
+    on_item_failure: Literal["fail", "skip"] = "fail"
     sensitive: bool | tuple[str, ...] = ()
 
     __repr__ = constructor_repr
@@ -314,6 +320,7 @@ class DagOptions:
             raise InvalidDag(f"keep={shown(self.keep)}", "is unknown", "give 'all' or 'outputs'")
         if self.schedule is not None:
             _check_schedule(self.schedule)
+        _check_items(self.min_success, self.on_item_failure)
 
 
 class TaskUse(TypedDict, total=False):
@@ -353,6 +360,8 @@ class _RunKeywords(TypedDict, total=False):
     on_success: Hook | None
     on_failure: Hook | None
     keep: Literal["all", "outputs"] | None
+    min_success: float | None
+    on_item_failure: Literal["fail", "skip"] | None
 
 
 IfFailed = Literal["return", "resume", "new"]
@@ -397,6 +406,25 @@ def changed(options: Options, keywords: Mapping[str, Any]) -> Options:
     return replace(options, **changes) if changes else options
 
 
+def least_success(options: TaskOptions | DagOptions) -> float:
+    """Return the share of items that must succeed."""
+    if options.on_item_failure == "skip":
+        return 0.0
+    return 1.0 if options.min_success is None else options.min_success
+
+
+def tolerance(options: TaskOptions | DagOptions) -> str:
+    """Return the option that lets items fail, as it is written; "" if there is none."""
+    if least_success(options) == 1:
+        return ""
+    return "on_item_failure='skip'" if options.min_success is None else f"min_success={shown(options.min_success)}"
+
+
+def alone(options: TaskOptions) -> TaskOptions:
+    """Return the options of a task where it runs by itself, and has no items."""
+    return changed(options, {"on_item_failure": "fail"}) if tolerance(options) else options
+
+
 def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> None:
     """Refuse keywords that the TypedDict `kind` does not have, in the name of what takes them."""
     for name in keywords:
@@ -409,12 +437,18 @@ def is_sensitive(options: TaskOptions | DagOptions, name: str) -> bool:
     return options.sensitive is True or (options.sensitive is not False and name in options.sensitive)
 
 
-def check_sensitive(owner: str, options: TaskOptions | DagOptions, parameters: Collection[str]) -> None:
+def check_sensitive(
+    owner: str, options: TaskOptions | DagOptions, inputs: Iterable[str], takes: Signature | None = None
+) -> None:
     """Refuse names of sensitive parameters that do not exist: what they were meant for would be shown."""
-    for name in () if isinstance(options.sensitive, bool) else options.sensitive:
-        if name not in parameters:
+    parameters = takes.parameters if takes is not None else {}
+    if isinstance(options.sensitive, bool) or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    names = {*inputs, *parameters}
+    for name in options.sensitive:
+        if name not in names:
             culprit = f"sensitive={shown(name)} of {owner}"
-            raise InvalidDag(culprit, "is not one of its parameters", choices(name, parameters))
+            raise InvalidDag(culprit, "is not one of its parameters", choices(name, names))
 
 
 def _sensitive(value: object) -> bool | tuple[str, ...]:

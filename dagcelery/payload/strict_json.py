@@ -17,7 +17,7 @@ import enum
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from itertools import chain
@@ -28,29 +28,8 @@ from zoneinfo import ZoneInfo
 from dagcelery.errors import SerializationError
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.lazy import LazyList
+from dagcelery.skipped import Skipped
 from dagcelery.text import CLEAN, SURROGATE, digits, is_encodable, short, type_name
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An item that failed and was left out: its address, and type and message of its error.
-
-    A reducer finds it in its list, in the item's place. A task that would be called with it is skipped too.
-    """
-
-    address: str
-    type_name: str
-    message: str
-
-    def encode(self) -> bytes:
-        """Return it as bytes, to be sealed."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, data: bytes | memoryview) -> Skipped:
-        """Return what `encode` wrote."""
-        return cls(**json.loads(bytes(data)))
-
 
 _SKIPPED: Final = "dagcelery.Skipped"
 

@@ -33,7 +33,7 @@ from dagcelery.payload.addresses import Culprit
 from dagcelery.payload.codecs import Bytes, Codec, bounded
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder, Reference
-from dagcelery.payload.strict_json import Skipped
+from dagcelery.skipped import Skipped
 
 _ATTEMPT_BYTES: Final = 4
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
 from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import is_sensitive
+from dagcelery.model.options import alone, is_sensitive, tolerance
 from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
@@ -44,6 +44,7 @@ from dagcelery.planner.pools import (
     FunctionPool,
     codec_spec,
     dynamic_options,
+    item_options,
     output_serializer,
     plan_options,
     readers_of_parameters,
@@ -51,6 +52,7 @@ from dagcelery.planner.pools import (
 )
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
+from dagcelery.skipped import present
 
 MAX_NODES: Final = 100_000
 
@@ -74,6 +76,10 @@ def plan(
     `max_nodes` steps.
     """
     top = dag if isinstance(dag, DAG) else as_dag(dag)
+    if option := tolerance(top.options):
+        problem = "has no effect where the DAG is not called for each element of a list by another one"
+        remedy = "put it on the tasks and DAGs that it calls for each element; or call .options(on_item_failure='fail')"
+        raise InvalidDag(f"{option} of DAG {top.name!r}", problem, remedy)
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
     try:
@@ -99,7 +105,7 @@ def as_dag(task: Task) -> DAG:
         {key: FromParam(key) for key in params},
         outputs,
         task.runtime_options,
-        options=task.options,
+        options=alone(task.options),
     )
     return DAG(
         {name: node},
@@ -271,7 +277,10 @@ class Builder:
         for key, output in task.outputs.items():
             serializer = output_serializer(output, options)
             codec = self.codecs.number(serializer, frame.codec)
-            if serializer is None:
+            if task.func is present:  # it hands on what it is given, in whatever bytes that is written
+                given = {self.resolver.codec(expr, codec) for expr in exprs.values()}
+                codec = self.codecs.of_composite(given, codec, objects=False)
+            elif serializer is None:
                 codec = self.codecs.of_models([(task.func, "return", options.by_value)], codec)
             # A codec of tables, say, takes no list of tables: its elements are written one by one, as they are read.
             by_element = output.is_partitioned and self.codecs.specs[codec]["kind"] not in GENERAL
@@ -303,7 +312,7 @@ class Builder:
 
     def open_mapped(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once per item, in a body of its own."""
-        step = StepIR(frame.body, frame.prefix + name, "dag", after=after)
+        step = StepIR(frame.body, frame.prefix + name, "dag", after=after, options=item_options(dag.options))
         exprs = self.inputs(frame, name, dag)
         self.fan_out(step, frame, name, dag)
         return self.entered(step, frame, name, dag, exprs)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
-from dagcelery.model.options import POLICIES, DagOptions, TaskOptions
+from dagcelery.model.options import POLICIES, DagOptions, TaskOptions, least_success
 from dagcelery.model.sources import FromParam, Serialize, Serializer, Source, walk
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key
@@ -183,16 +183,21 @@ def _parameters(key: str, source: Source, bindings: Mapping[str, set[str]]) -> s
 
 def step_options(options: TaskOptions, pool: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:
     """Return the options of a task that were set, by their names, as JSON; its functions get numbers of `pool`."""
-    share = 0.0 if options.on_item_failure == "skip" else options.min_success
     hooks = {"success": options.on_success, "failure": options.on_failure, "retry": options.on_retry}
     chosen: dict[str, Any] = {name: _as_json(getattr(options, name)) for name in POLICIES}
     if options.cache is not None and callable(options.cache.key):
         key = {"key_function": pool.number(options.cache.key, options.by_value)}
         chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
-    # A share of 1 is that of a step without this option.
-    chosen["min_success"] = share if is_mapped and share != 1 else None
+    if is_mapped:
+        chosen |= item_options(options)
     chosen["hooks"] = _hooks(hooks, pool, options.by_value)
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def item_options(options: TaskOptions | DagOptions) -> dict[str, Any]:
+    """Return the share of a step's items that must succeed, if that is not all of them."""
+    share = least_success(options)
+    return {} if share == 1 else {"min_success": share}
 
 
 def dynamic_options(driver: Callable[..., object], pool: FunctionPool, queue: str, codec: int) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class _Clearing:
         marked = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0)).get("places")
         if marked is None:
             return False
+        self._tell_on()
         self._cuts = self._cut(self._widened([Spot(*place) for place in marked]))
         self._gone = _within(self._survey.scopes(), self._cuts)
         for name in self._gone:
@@ -145,16 +146,26 @@ class _Clearing:
             self._act(act, **about, **{name: portion})
 
     # -- what goes --------------------------------------------------------------------------------
+    def _tell_on(self) -> None:
+        """Go on for workers that had committed, or begun to skip a scope, and died before all was told."""
+        for piece, claim in list(self._survey.claims()):
+            while claim.cursor and self._act("tell_on", piece=piece).get("more"):
+                pass
+
     def _widened(self, places: Sequence[Spot]) -> Sequence[Spot]:
-        """Where a run keeps only its outputs, what a closed scope read may be freed: its item is entered anew."""
-        if not self._survey.body(0)[START].keeps_outputs_only:
-            return places
-        wide = list(places)
-        for at, place in enumerate(places):
-            while place.scope != ROOT and self._survey.closed([place.scope]):
-                scope = self._survey.scope(place.scope) or Scope(ROOT)
-                place = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
-            wide[at] = place
+        """In a scope that was skipped nothing goes on, and what a closed one read may be freed where a run keeps only
+        its outputs: the item that the scope belongs to is entered anew.
+        """
+        is_freed = self._survey.body(0)[START].keeps_outputs_only
+        wide = []
+        for place in places:
+            wider, name = place, place.scope
+            while name != ROOT and (scope := self._survey.scope(name)) is not None:
+                closed, skipped = self._survey.ends(name)
+                if skipped or (closed and is_freed):
+                    wider = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
+                name = scope.parent
+            wide.append(wider)
         if wide != list(places):
             self._act("widen", places=[spot[:4] for spot in wide])  # what is cleared does not say any more what it was
         return wide
@@ -212,17 +223,12 @@ class _Clearing:
         self._portions("counters", "fields", list(self._counters()))
 
     def _remove_claims(self) -> None:
-        kept, lost = [], []
+        lost = []
         for piece, claim in self._survey.claims():
             rest = self._rest(*PieceId.parse(piece), claim.hi)
-            if rest is None and PieceId.parse(piece).step != HOOK:
-                kept.append((piece, claim))
-            else:
-                lost.append((piece, str(claim.body), rest if rest and not claim.cursor else []))
+            if rest is not None or PieceId.parse(piece).step == HOOK:
+                lost.append((piece, str(claim.body), rest or []))
         self._portions("claims", "pieces", lost)
-        for piece, claim in kept:
-            while claim.cursor and self._act("tell_on", piece=piece).get("more"):
-                pass
 
     def _steps(self) -> Iterator[tuple[str, int, int]]:
         """The steps that begin anew, each with its scope and body."""
@@ -239,7 +245,7 @@ class _Clearing:
             if cut is not None and step is not None:
                 if step in cut.whole or -1 in cut.reopened.get(step, ()):
                     yield name
-            elif scope in self._gone and kind in "obxqa":
+            elif scope in self._gone and kind in "obxqailm":
                 yield name
 
     def _blocks(self) -> Iterator[tuple[str, str]]:

@@ -43,11 +43,11 @@ def collect_garbage(server: StoreServer, run_id: str) -> None:
 
 
 def _garbage_keys(survey: Survey, steps: set[int]) -> Iterator[str]:
-    """The keys of these steps of the root scope, and of scopes that have handed their outputs to their parents."""
+    """The keys of these steps of the root scope, and of scopes that are closed or skipped."""
     for portion in wire.portions(survey.names(), 500):
-        closed = survey.closed({scope for _, kind, scope, _ in portion if kind in "obx" and scope != ROOT})
+        over = survey.over({scope for _, kind, scope, _ in portion if kind in "obx" and scope != ROOT})
         for name, kind, scope, step in portion:
-            if (scope == ROOT and step in steps) or (scope in closed and kind in "obx"):
+            if (scope == ROOT and step in steps) or (scope in over and kind in "obx"):
                 yield name
 
 

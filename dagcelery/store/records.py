@@ -246,7 +246,8 @@ class TaskResult:
 
     A failure is `retryable` if the task's policy covers the error; the store counts tries and says when the next one is
     due.
-    `markers` are the blocks of a failed item if it may be skipped.
+    `markers` are blocks by scope: of the results of a failed item if it may be skipped, and of each item that it lies
+    in and that may be.
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
 
@@ -262,7 +263,7 @@ class TaskResult:
     started: float = 0.0
     seconds: float = 0.0
     retryable: bool = False
-    markers: Sequence[Block] = ()
+    markers: Mapping[str, Sequence[Block]] = field(default_factory=dict)
     cached: int = 0
     children: Sequence[Child] | None = None
     error: BaseException | None = None
@@ -302,11 +303,12 @@ class Response:
     """The answer to every verb of a worker: states, never commands.
 
     `state` is "committed", "retried" or "skipped" (a failure that is not final), "stale" (another attempt has taken
-    over or committed) or "none"; `run` is the run's state, or "gone"; `opened` has the steps that this call made ready;
-    `ready` counts the ready pieces of the wanted queue; `claim` is the new claim; `retry_seconds` is the time until a
-    retried piece is due; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration in
-    seconds of a run that this call has ended; `is_left` says that there is no claim because the worker has refused all
-    that is ready on the queue.
+    over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's state, or "gone";
+    `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted queue; `claim` is
+    the new claim; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
+    because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration
+    in seconds of a run that this call has ended; `is_left` says that there is no claim because the worker has refused
+    all that is ready on the queue.
     """
 
     state: str
@@ -318,6 +320,7 @@ class Response:
     completed: Sequence[Completed] = ()
     lasted: float | None = None
     is_left: bool = False
+    skipped: str = ""
 
 
 class RunState(StrEnum):
@@ -401,11 +404,14 @@ class Counts:
     skipped: int = 0
     cached: int = 0
     opened: int = 0
+    untaken: int = 0
+    """Of a branch: how many of those skipped were not taken; others were skipped with the item that they lie in."""
     owner: str = ""
     """Who has done it; this and `attempt` are said of a step that runs once, by `RunReader.within` only."""
     attempt: int = 0
     is_begun: bool = True
-    """False for a fan-out over an empty list that no worker has closed yet; said by `RunReader.within` only."""
+    """False for what was skipped with the item that it lies in, and for a fan-out over an empty list that no worker has
+    closed yet; said by `RunReader.within` only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,8 +485,8 @@ class Outstanding:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Status of a run in O(steps), as it is at one moment, `now`: counts by (body, step), scopes opened by body, and
-    what is outstanding; and, read a little later, steps ready by queue.
+    """Status of a run in O(steps), as it is at one moment, `now`: counts by (body, step), scopes opened and skipped by
+    body, and what is outstanding; and, read a little later, steps ready by queue.
     """
 
     record: RunRecord
@@ -488,6 +494,7 @@ class Progress:
     scopes: Mapping[int, int]
     ready: Mapping[str, int]
     outstanding: Outstanding
+    skipped: Mapping[int, int]
     now: float = field(compare=False)
 
 

@@ -112,8 +112,9 @@ class ReaderAdapter:
         for queue in queues:
             reads.zcard(key(run_id, "r", queue))
         ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
-        counts, scopes = wire.counters(numbers, outstanding[0])
-        return Progress(record, counts, scopes, ready, wire.outstanding(*outstanding), seconds + micros / 1e6)
+        counts, scopes, skipped = wire.counters(numbers, outstanding[0])
+        now = seconds + micros / 1e6
+        return Progress(record, counts, scopes, ready, wire.outstanding(*outstanding), skipped, now)
 
     def claimed(self, run_id: str, piece: str) -> str:
         record = self._server.client.hget(key(run_id, "c"), piece)
@@ -149,10 +150,10 @@ class ReaderAdapter:
         for portion in wire.portions(asking, 10):
             asked = self._server.client.pipeline(transaction=False)
             for scope, steps in portion:
-                asked.hmget(key(run_id, "s", scope), "left", "closed", *wire.step_fields(steps))
-            for (scope, steps), (left, closed, *state) in zip(portion, asked.execute(), strict=True):
+                asked.hmget(key(run_id, "s", scope), "left", "closed", "skipped", *wire.step_fields(steps))
+            for (scope, steps), (left, closed, skipped, *state) in zip(portion, asked.execute(), strict=True):
                 if left is not None:
-                    closing = {CLOSE: Counts(total=1, done=int(closed or 0))}
+                    closing = {CLOSE: Counts(total=1, done=int(closed or 0), skipped=int(skipped or 0))}
                     counts.setdefault(scope, closing).update(wire.step_counts(steps, state))
         return counts
 
@@ -210,7 +211,7 @@ class MachineAdapter:
         verb = "finish"
         if result.failure is not None:
             verb = "fail"
-            payloads += [*(b.data for b in result.markers), result.failure]
+            payloads += [*(b.data for blocks in result.markers.values() for b in blocks), result.failure]
         ready, completed = list[ReadyStep](), list[Completed]()
         while True:
             answer = self._run(verb, run_id, about, *payloads)

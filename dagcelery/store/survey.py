@@ -66,15 +66,20 @@ class Survey:
             step = token.partition(".")[0]
             yield name, kind, scope, int(step) if kind in "bx" and step.isdigit() else None
 
-    def closed(self, scopes: Iterable[str]) -> set[str]:
-        """Those of these scopes that have handed their outputs to their parents."""
-        closed = set[str]()
+    def ends(self, scope: str) -> tuple[bool, bool]:
+        """Whether a scope has handed its outputs to its parent; whether it was skipped."""
+        closed, skipped = self._client.hmget(key(self._run_id, "s", scope), "closed", "skipped")
+        return closed is not None, skipped is not None
+
+    def over(self, scopes: Iterable[str]) -> set[str]:
+        """Those of these scopes that have handed their outputs to their parents, or were skipped."""
+        over = set[str]()
         for portion in wire.portions(scopes, _PORTION):
             asked = self._client.pipeline(transaction=False)
             for scope in portion:
-                asked.hexists(key(self._run_id, "s", scope), "closed")
-            closed.update(scope for scope, is_closed in zip(portion, asked.execute(), strict=True) if is_closed)
-        return closed
+                asked.hmget(key(self._run_id, "s", scope), "closed", "skipped")
+            over.update(scope for scope, ends in zip(portion, asked.execute(), strict=True) if any(ends))
+        return over
 
     def block_fields(self, name: str) -> Iterator[tuple[str, int, int]]:
         """The fields of a list's cell, with the elements that each holds."""
@@ -133,9 +138,9 @@ class Survey:
         for _, lo, hi in self.ranges(scope, step):
             elsewhere.update(range(lo, hi))
         entered = self._children.get((scope, step), {})
-        closed = self.closed(entered.values())
-        for index, child in entered.items():  # a range that was given back may have items whose scopes are closed
-            (elsewhere.discard if child in closed else elsewhere.add)(index)
+        over = self.over(entered.values())
+        for index, child in entered.items():  # a range that was given back may have items whose scopes are over
+            (elsewhere.discard if child in over else elsewhere.add)(index)
         return elsewhere
 
 

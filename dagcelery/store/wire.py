@@ -42,6 +42,7 @@ _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
+_SKIPPED = "x"
 _PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
 FEW = 100
@@ -143,7 +144,7 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
         about["cached"] = result.cached
     if result.failure is not None:
         about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
-        about["markers"] = block_names(result.markers)
+        about["markers"] = [(scope, block_names(blocks)) for scope, blocks in result.markers.items()]
     if request is not None:
         about["want"] = claim_request(request)
     return about
@@ -264,6 +265,7 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
         completed(head),
         head.get("lasted"),
         bool(head.get("left")),
+        head.get("skipped", ""),
     )
 
 
@@ -376,7 +378,9 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
 
 
 class ClaimRecord(NamedTuple):
-    """An outstanding claim as it is kept; `cursor` is set while the successors of a committed piece are being told."""
+    """An outstanding claim as it is kept; `cursor` is set while the successors of a committed piece are being told, and
+    for one that was skipped with its scope.
+    """
 
     hi: int
     attempt: int
@@ -389,7 +393,7 @@ class ClaimRecord(NamedTuple):
 
 def scope(name: str, text: bytes) -> Scope:
     """Read where a scope hangs, which lua/prelude.lua writes."""
-    parent, step, index, body, depth, _ = text.decode().split("/")
+    parent, step, index, body, depth, *_ = text.decode().split("/")
     return Scope(name, parent, int(step), int(index), int(body), int(depth))
 
 
@@ -401,14 +405,17 @@ def claim_record(text: bytes) -> ClaimRecord:
 
 def counters(
     numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
-) -> tuple[dict[tuple[int, int], Counts], dict[int, int]]:
-    """Read counters: by (body, step), and how many scopes each body has. What is claimed is running."""
+) -> tuple[dict[tuple[int, int], Counts], dict[int, int], dict[int, int]]:
+    """Read counters: by (body, step); how many scopes each body has, and how many of them were skipped."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
     scopes: dict[int, int] = {}
+    skipped: dict[int, int] = {}
     for name, value in numbers.items():
         place, _, what = name.decode().partition(":")
         if what == "scopes":
             scopes[int(place)] = int(value)
+        elif what == "skipped":
+            skipped[int(place)] = int(value)
         elif what:
             body, step = map(int, place.split("."))
             steps.setdefault((body, step), {})[what] = float(value)
@@ -418,7 +425,7 @@ def counters(
             numbers_of = steps.setdefault((claimed.body, step), {})
             numbers_of.setdefault("b", claimed.started)
             numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
-    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes
+    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes, skipped
 
 
 def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
@@ -430,9 +437,10 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         started=numbers.get("b", 0.0),
         ended=numbers.get("e", 0.0),
         retrying=max(0, int(numbers.get("w", 0))),
-        skipped=int(numbers.get("k", 0)),
+        skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
         cached=int(numbers.get("c", 0)),
         opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
+        untaken=int(numbers.get("k", 0)),
     )
 
 
@@ -444,7 +452,7 @@ def outstanding(
 ) -> Outstanding:
     """Read what is claimed, has failed, is due or was refused."""
     records = {name: claim_record(text) for name, text in claims.items() if name}
-    claimed = [_claimed(name, record) for name, record in records.items()]
+    claimed = [_claimed(name, record) for name, record in records.items() if record.cursor != _SKIPPED]
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -484,7 +492,9 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
     """Read what `step_fields` named."""
     for at, step in enumerate(steps):
         once, items, done, skipped = state[4 * at : 4 * at + 4]
-        if items is not None:
+        if once == b"k|":
+            yield step, Counts(total=max(1, int(items or 0)), skipped=max(1, int(skipped or 0)), is_begun=False)
+        elif items is not None:
             left_out = min(int(skipped or 0), int(done or 0))
             is_begun = int(items) > 0 or done is not None
             yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)

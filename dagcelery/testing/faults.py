@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import redis
+
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.local.cluster import WorkerOptions, starting
 from dagcelery.model.options import words
@@ -198,6 +200,17 @@ class FaultyCluster:
         self.local.server.kill()
         self.local.server.start()
         self.ledger.note("server crashed")
+        return True
+
+    def fill_store(self, seconds: float) -> bool:
+        """Let the server refuse what takes room for some seconds, as one at its limit of memory; broker and store."""
+        with redis.Redis.from_url(self.local.server.url) as client:
+            client.config_set("maxmemory", 1)
+            self.ledger.note("store full")
+            try:
+                time.sleep(seconds)
+            finally:
+                client.config_set("maxmemory", 0)
         return True
 
     def order_death(self, order: Order | str) -> str:

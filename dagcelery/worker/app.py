@@ -440,6 +440,7 @@ def _quietly(run: str, work: Callable[[], None]) -> None:
 # -- dagcelery's own app -------------------------------------------------------------------------
 _DEFAULTS: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
+    "broker_channel_error_retry": True,  # as long as the broker, on a server of Redis, is full
     "worker_prefetch_multiplier": 1,
     "result_expires": 3600,
 }

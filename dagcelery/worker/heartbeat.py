@@ -155,6 +155,8 @@ def _lost(app_context: AppContext, left: Sequence[str] = ()) -> Lost:
         for worker_id, (_, messages) in alive.items()
         if messages is not None
     }
+    if (own := os.environ.get(WORKER_ID, "")) in free:  # its last word is a while ago
+        free[own] = max(0, workers[own]["slots"] - len(state.reserved_requests))
     return Lost(dead, left, alive, since=since, free=free)
 
 

@@ -69,7 +69,9 @@ def _report_failure(view: RunView, claim: Claim, result: TaskResult, error: Base
         log.warning(again, view.run_id, node, claim.attempt, summary, claim.attempt + 1, seconds, extra=extra)
     elif response.state == "skipped":
         extra = about | {"action": "skipped"}
-        log.warning("run %s: %s failed, and is left out (%s)", view.run_id, node, summary, extra=extra)
+        item = view.piece_address(response.skipped) if response.skipped else node
+        left_out = "is left out" if item == node else f"{item} is left out"
+        log.warning("run %s: %s failed, and %s (%s)", view.run_id, node, left_out, summary, extra=extra)
     else:
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"

@@ -77,7 +77,7 @@ def test_a_run_counts_which_pieces_were_not_called(store: Store) -> None:
     run_id, worker = begun(store, topology, lists={"$xs": 4})
     worker.finish(worker.claim(), cached=1)
     worker.finish(claim := worker.claim(ranges={"0.1": 2}), blocks=results(claim), cached=2)
-    worker.fail(claim := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(claim, 3), cached=1)
+    worker.fail(claim := worker.claim(ranges={"0.1": 2}), at=3, blocks=results(claim, 3), cached=1, markers={"0": []})
     progress = store.reader.progress(run_id)
     assert [(c.done, c.cached, c.skipped) for _, c in sorted(progress.counts.items())] == [(1, 1, 0), (3, 3, 1)]
     assert store.machine.clear(run_id, whole(0))

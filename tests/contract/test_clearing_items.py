@@ -31,6 +31,12 @@ def marking(data: bytes) -> Callable[[Claim], dict[str, Any]]:
     return lambda claim: {"blocks": results(claim, data=data)} if claim.lo >= 0 else {}
 
 
+def marker(claim: Claim) -> dict[str, list[Block]]:
+    """What stands for an item of step 0 that is skipped, alone or with its scope."""
+    at = claim.lo if claim.lo >= 0 else claim.scope.index
+    return {ROOT: [Block("0.0", at, at + 1, claim.attempt, b"-")]}
+
+
 def ended(store: Store, topology: list[Body], items: int) -> tuple[str, Worker]:
     """A run that is done, whose ranges were claimed as a whole."""
     run_id, worker = begun(store, topology, lists={"$xs": items})
@@ -92,16 +98,30 @@ def test_an_item_that_was_skipped_or_is_to_be_tried_again_begins_anew(store: Sto
     run_id, worker = begun(store, topology, lists={"$xs": 4})
     for retryable in (False, True, False):
         claim = worker.claim(focus="0/0")
-        marker = [Block("0.0", claim.lo, claim.hi, claim.attempt, b"-")]
-        worker.fail(claim, retryable=retryable, markers=marker)
+        worker.fail(claim, retryable=retryable, markers=marker(claim))
     store.machine.end(run_id, "cancelled", "")
     again(store, run_id, Spot(ROOT, 0, 0, 2))
     found = store.reader.progress(run_id).counts[0, 0]
     assert (found.done, found.skipped, found.retrying) == (0, 1, 0)
-    worker.fail(claim := worker.claim(), markers=[Block("0.0", claim.lo, claim.hi, claim.attempt, b"-")])
+    worker.fail(claim := worker.claim(), markers=marker(claim))
     assert sorted(drain(store, run_id, topology, produce=marking(b"."))) == ["0[0:1]", "0[1:2]", "1"]
     found = store.reader.progress(run_id).counts[0, 0]
     assert (found.done, found.skipped, state_after(store, run_id)) == (2, 2, "done")
+
+
+def test_what_was_skipped_with_its_scope_is_entered_anew_whatever_is_named_in_it(store: Store) -> None:
+    topology = [body([0], step(x="$xs", b=1, ms=0.0, s=[1]), step(1)), MAPPED[1]]
+    run_id, worker = begun(store, topology, lists={"$xs": 2})
+    worker.delegate(worker.claim())
+    worker.finish(worker.claim())
+    worker.fail(claim := worker.claim(), markers=marker(claim))
+    drain(store, run_id, topology)
+    found = store.reader.progress(run_id).counts[0, 0]
+    assert (found.done, found.skipped, state_after(store, run_id)) == (1, 1, "done")
+    again(store, run_id, Spot(claim.scope.id, claim.step))
+    assert sorted(drain(store, run_id, topology)) == ["0", "0[0:1]", "1", "1", "2", "close"]
+    assert counts(store, run_id) == {(0, 0): (2, 0, 2), (0, 1): (1, 0, 1)} | {(1, at): (2, 0, 2) for at in range(3)}
+    assert not any(found.skipped for found in store.reader.progress(run_id).counts.values())
 
 
 def test_of_a_range_whose_worker_died_telling_what_waits_for_it_the_rest_is_done(redis_store: Store) -> None:

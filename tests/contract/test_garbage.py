@@ -188,17 +188,9 @@ class Collecting(Cleared):
                 found = {item for block in blocks for item in range(block.lo, block.hi)}
                 assert found >= set(range(size)), f"{claim.piece} finds nothing of step {source}"
 
-    def closure(self, wanted: list[Spot]) -> tuple[set[Piece], set[Piece]]:
-        """Of scopes that were closed, values are gone: their items begin anew."""
-        for at, spot in enumerate(wanted):
-            while spot.scope != ROOT and self.around(spot.scope)[:3] in self.model.done:
-                spot = Spot(*(around := self.around(spot.scope)), around[2] + 1)
-            wanted[at] = spot
-        return super().closure(wanted)
-
-    def around(self, scope: str) -> Piece:
-        hangs = self.scopes[scope]
-        return hangs.parent, hangs.step, hangs.index
+    def is_entered_anew(self, scope: str) -> bool:
+        """Of scopes that were closed, values are gone."""
+        return self.around(scope) in self.model.done
 
     def also(self, scope: str, number: int) -> set[Piece]:
         """What was freed and is read again is executed again; nobody but the store knows what was freed."""

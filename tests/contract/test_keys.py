@@ -114,7 +114,7 @@ def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Store, ch
     for _ in range(2):
         while (claim := worker.ask().claim) is not None:
             marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")] if claim.lo >= 0 else []
-            worker.fail(claim, markers=marker, retryable=True)
+            worker.fail(claim, markers={"0": marker}, retryable=True)
         assert state_after(checked, run_id) == "failed"
         assert checked.machine.resume(run_id)
     drain(checked, run_id, topology)

@@ -68,15 +68,15 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_s
     assert (name(reply.claim), [o.step for o in reply.opened]) == ("0[2:4]", [2])
     lose()
     deaf.machine.release("r", reply.claim, worker.owner)
-    unfit = Worker(deaf, "r", "worker-b:1")
-    refused = unfit.claim()
-    lose()
-    assert deaf.machine.refuse("r", "cpu", unfit.owner, ["worker-a"], "lacks it", refused)
     lose()
     assert deaf.machine.wake_ups("r", "cpu", 4) == 4
     nested = worker.claim(focus="0/2")
     lose()
     assert len(worker.delegate(nested).opened) == 1
+    unfit = Worker(deaf, "r", "worker-b:1")
+    refused = unfit.claim()
+    lose()
+    assert deaf.machine.refuse("r", "cpu", unfit.owner, ["worker-a"], "lacks it", refused)
     lose()
     assert deaf.machine.sweep("r", Lost(["worker-x"]), 1).released == 0
     lose(b"HGETALL")

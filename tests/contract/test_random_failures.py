@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, Block, Claim, Lost
+from dagcelery.store.records import HOOK, Block, Claim, Lost, PieceId, Response
 
-from .moves import Body, hooked, outliving, results, retry
+from .moves import Body, Worker, hooked, outliving, results, retry
 from .test_random_runs import Play, random_topology, replace_owner
 
 
@@ -22,6 +22,7 @@ class Troubled(Play):
     def __init__(self, store: Store, choice: random.Random) -> None:
         self.trouble = 60
         self.hooks = 0
+        self.skipped: set[str] = set()
         super().__init__(store, choice)
 
     def random_topology(self) -> list[Body]:
@@ -31,7 +32,7 @@ class Troubled(Play):
                 entry["r"] = retry(choice.randint(1, 3), limit=choice.random() < 0.5)
             if choice.random() < 0.3:
                 entry["tl"] = 1.0
-            if entry["x"] and "b" not in entry and choice.random() < 0.4:
+            if entry["x"] and choice.random() < 0.4:
                 entry["ms"] = choice.choice([0.0, 0.5, 0.9])
         topology = outliving(*topology) if choice.random() < 0.5 else topology
         return hooked(*topology, queue=choice.choice(["cpu", "gpu"])) if choice.random() < 0.5 else topology
@@ -40,10 +41,22 @@ class Troubled(Play):
         claim = self.held[owner]
         if claim.step == HOOK:
             self.call_hook(owner, claim)
+        elif claim.scope.id in self.skipped:
+            self.finish_for_nothing(owner, claim)
         elif claim.poisoned or (self.trouble and self.choice.random() < 0.4):
             self.fail(owner, claim)
         else:
             super().finish_as(owner)
+
+    def finish_for_nothing(self, owner: str, claim: Claim) -> None:
+        worker = replace_owner(self.worker(), owner)
+        del self.held[owner]
+        want = worker.want(**self.wanted(worker))
+        outcome = self.choice.choice([worker.finish, worker.fail])
+        reply = outcome(claim, want)
+        assert reply.state == "stale"
+        assert outcome(claim, want) == reply
+        self.take(worker, reply)
 
     def call_hook(self, owner: str, claim: Claim) -> None:
         worker = replace_owner(self.worker(), owner)
@@ -62,15 +75,27 @@ class Troubled(Play):
         said["token"] = want.token if want else f"x{len(self.seen)}/{self.run_id}"
         if claim.lo >= 0:
             said["blocks"] = results(claim, at)
-            said["markers"] = [Block(f"{claim.step}.0", at, at + 1, claim.attempt, b"-")]
+            said["markers"] = {claim.scope.id: [Block(f"{claim.step}.0", at, at + 1, claim.attempt, b"-")]}
+        if claim.scope.parent:
+            outer, at_outer = claim.scope.parent, claim.scope.index
+            block = Block(f"{claim.scope.step}.0", at_outer, at_outer + 1, claim.attempt, b"-")
+            said["markers"] = said.get("markers", {}) | {outer: [block]}
         reply = worker.fail(claim, want, **said)
         if self.choice.random() < 0.3:
             assert worker.fail(claim, want, **said) == reply
         assert reply.state in ("committed", "retried", "skipped")
-        if claim.lo >= 0 and claim.items:
-            self.model.commit(claim, at + (reply.state == "skipped"))
+        if reply.skipped and PieceId.parse(reply.skipped).scope != claim.scope.id:
+            assert reply.skipped == f"{claim.scope.parent}/{claim.scope.step}/{claim.scope.index}"
+            self.skipped.add(claim.scope.id)
+            self.model.done.add((claim.scope.parent, claim.scope.step, claim.scope.index))
+        elif claim.lo >= 0 and claim.items:
+            self.model.commit(claim, at + bool(reply.skipped))
         self.old.append((worker, claim))
         self.take(worker, reply)
+
+    def take(self, worker: Worker, reply: Response) -> None:
+        assert reply.claim is None or reply.claim.scope.id not in self.skipped, "nothing of what was skipped is called"
+        super().take(worker, reply)
 
     def die(self) -> None:
         workers = sorted({owner.split(":")[0] for owner in self.held})

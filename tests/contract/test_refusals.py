@@ -128,7 +128,7 @@ def test_it_is_sent_again_a_few_times_until_another_worker_may_be_free(store: St
         return sum(refuse(worker, None, NEW, why="") for _ in range(100))
 
     few = 1 + times()
-    assert 1 < few < 20
+    assert 1 < few < 50
     assert times() == 0
     claim = new(store, run_id).claim()
     assert times() == few, "the first ready step is another one"
@@ -141,7 +141,7 @@ def test_it_is_sent_again_a_few_times_until_another_worker_may_be_free(store: St
 def test_a_worker_that_leaves_a_run_sends_a_message_though_others_seem_to_be_under_way(store: Store) -> None:
     run_id = new_run(store, [body([0, 1], step(), step())])
     refuse(old(store, run_id), old(store, run_id).claim())
-    assert store.machine.wake_ups(run_id, "cpu", 2) == 2
+    assert [store.machine.wake_ups(run_id, "cpu", 2) for _ in range(3)] == [1, 1, 0], "one at a time"
     assert old(store, run_id).ask(arrived=True).claim is not None
     assert old(store, run_id).ask(arrived=True).is_left
     assert store.machine.wake_ups(run_id, "cpu", 2) == 0

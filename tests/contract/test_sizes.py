@@ -200,7 +200,7 @@ def test_many_failures_are_taken_back_in_bounded_portions(measured: Store) -> No
     while claim is not None:
         marker = [Block("0.0", claim.lo, claim.lo + 1, claim.attempt, b"-")]
         want = worker.want(ranges={"0.0": 500})
-        claim = worker.fail(claim, want, failure=b"boom" * 100, markers=marker, retryable=True).claim
+        claim = worker.fail(claim, want, failure=b"boom" * 100, markers={"0": marker}, retryable=True).claim
     assert state_after(measured, run_id) == "failed"
     assert measured.machine.resume(run_id)
     progress = measured.reader.progress(run_id)

@@ -9,8 +9,8 @@ from .moves import Worker, begun, body, new_run, outliving, results, retry, step
 from .test_retries import counts, kinds
 
 
-def marker(claim: Claim, item: int, data: bytes = b"-") -> list[Block]:
-    return [Block(f"{claim.step}.0", item, item + 1, claim.attempt, data)]
+def marker(claim: Claim, item: int, data: bytes = b"-") -> dict[str, list[Block]]:
+    return {claim.scope.id: [Block(f"{claim.step}.0", item, item + 1, claim.attempt, data)]}
 
 
 def play(store: Store, run_id: str, bad: set[int]) -> str:

@@ -119,7 +119,11 @@ def test_resume_forgives_what_was_given_back(store: Store) -> None:
 
 def test_a_reply_says_which_fan_out_is_complete_and_how_long_the_run_took(store: Store) -> None:
     _, worker = begun(store, [body([0], step(x="$n", s=[1], ms=0.0), step(1))], lists={"$n": 3})
-    replies = [worker.finish(worker.claim()), worker.fail(worker.claim()), worker.finish(worker.claim())]
+    replies = [
+        worker.finish(worker.claim()),
+        worker.fail(worker.claim(), markers={"0": []}),
+        worker.finish(worker.claim()),
+    ]
     assert [list(reply.completed) for reply in replies] == [[], [], [("0", 0, 0, 3, 1)]]
     last = worker.finish(worker.claim())
     assert (last.run, list(last.completed)) == ("done", [])

@@ -20,6 +20,7 @@ from dagcelery import (
     errors,
     exponential,
     invoke,
+    present,
     static,
     task,
 )
@@ -143,6 +144,22 @@ def test_an_item_that_fails_may_be_skipped_and_whoever_takes_the_list_sees_which
 def test_what_would_be_called_with_a_skipped_item_is_skipped_too() -> None:
     invoke(inverted, {"n": 3})
     assert CALLS == [1.0, 0.5]
+
+
+def test_a_mapped_dag_may_skip_items_whatever_fails_in_them() -> None:
+    @dag(on_item_failure="skip")
+    def quarter(x: int) -> float:
+        return halve(halve(invert.options(on_item_failure="fail")(x)))
+
+    @task
+    def mean(xs: list[float]) -> float:
+        return sum(xs) / len(xs)
+
+    @dag
+    def quarters(n: int) -> float:
+        return mean(present([quarter(x) for x in numbers(n)]))
+
+    assert invoke(quarters, {"n": 3}) == (0.25 + 0.125) / 2
 
 
 def test_a_share_of_the_items_may_be_enough() -> None:
@@ -273,6 +290,36 @@ def test_a_run_that_is_done_is_not_resumed_and_not_cancelled(failed: Run[int]) -
     with pytest.raises(errors.NotResumable, match="is done: there is nothing to resume"):
         failed.resume()
     assert failed.cancel("too late") is RunState.DONE
+
+
+SCALES: dict[int, int] = {}
+
+
+@task
+def scaled(x: int) -> int:
+    CALLS.append(f"scaled {x}")
+    return x * SCALES.get(x, 1)
+
+
+@dag
+def shifted(x: int) -> int:
+    return fragile(scaled(x))
+
+
+@dag
+def all_shifted(xs: list[int]) -> list[int]:
+    return [shifted(x) for x in xs]
+
+
+def test_what_was_wrong_in_one_item_is_executed_again_with_what_depends_on_it(eager: Celery) -> None:
+    SCALES[2] = 100
+    IS_FIXED.append(True)
+    run = all_shifted.submit(xs=[1, 2, 3])
+    assert run.result() == [1, 200, 3]
+    SCALES.clear()
+    CALLS.clear()
+    assert run.retry_from("shifted[1]/scaled").result() == [1, 2, 3]
+    assert CALLS == ["scaled 2", "fragile"]
 
 
 def test_a_run_has_until_its_deadline_which_is_checked() -> None:

@@ -75,6 +75,6 @@ def test_json_has_no_runs() -> None:
 
 
 def test_what_a_list_of_runs_shows_may_be_pickled(eager: Celery) -> None:
-    summary = dagcelery.client.RunSummary("r", "m:d", dagcelery.RunState.DONE, 1.0, 2.0, 3.0, Run("r"))
+    summary = dagcelery.client.RunSummary("r", "m:d", dagcelery.RunState.DONE, 1.0, 2.0, 3.0, 1.0, Run("r"))
 
     assert pickle.loads(pickle.dumps(summary)) == summary

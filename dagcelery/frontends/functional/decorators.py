@@ -23,11 +23,13 @@ from dagcelery.model.options import (
     TaskKeywords,
     TaskOptions,
     TaskUse,
+    alone,
     changed,
     check_keywords,
     check_sensitive,
     is_sensitive,
     schedule_of,
+    tolerance,
     words,
 )
 from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Serializer, Source
@@ -56,6 +58,7 @@ _NOT_GIVEN: Final = {"taint": (), "aliases": (), "static": (), "dynamic": False}
 """The defaults, where they are not None, of options that TaskOptions and DagOptions do not have."""
 
 _OF_A_SUBMISSION: Final = ("key", "if_failed", "client")
+_OF_RUNS: Final = ("deadline", "fail_fast", "max_active_runs", "on_success", "on_failure", "keep")
 
 
 def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
@@ -89,9 +92,7 @@ class TaskFunction(Definition[P, R_co]):
         if outputs is not None and (type(outputs) is not int or outputs < 1):
             culprit = f"outputs={shown(outputs)} of {short_name(fn)!r}"
             raise InvalidDag(culprit, "is not a number of values", "give 1 or more")
-        parameters = self._signature.parameters
-        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-            check_sensitive(f"task {short_name(fn)!r}", options, parameters)
+        check_sensitive(f"task {short_name(fn)!r}", options, (), self._signature)
         self._options = options
         self._outputs = outputs
         self._aliases = words("aliases", aliases)
@@ -192,7 +193,7 @@ class TaskFunction(Definition[P, R_co]):
         held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
         output = FromReturnValue(serializer_at(self._options.serializer, hints.get("return"), ()))
         arguments = {**held, **{each: FromParam(each) for each in names}}
-        node = Task(self._fn, arguments, {"return_value": output}, options=self._options)
+        node = Task(self._fn, arguments, {"return_value": output}, options=alone(self._options))
         result = FromNodeOutput(self._node_name, "return_value")
         return DAG({self._node_name: node}, inputs, {"return_value": result}, name=name_of(self._fn), returns=result)
 
@@ -297,6 +298,7 @@ class DagFunction(Definition[P, R_co]):
     def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
         from dagcelery.frontends.functional.recorded import CalledDag, Ref, Result, rebuilt
 
+        self._check_use()
         static = {name: arguments.pop(name) for name in self._static if name in arguments}
         inner = self.__dag__(**static)
         for name in self._object():
@@ -311,7 +313,18 @@ class DagFunction(Definition[P, R_co]):
 
         if trace.is_dynamic or inner.returns in (None, Literal(None)):
             return leaf(())  # the end, for others to come after, of a DAG that returns nothing
+        if tolerance(inner.options):
+            return leaf(())  # where an item is skipped, its value is, and not each part of it
         return rebuilt(inner.returns, arguments, leaf)
+
+    def _check_use(self) -> None:
+        """Refuse options that were given for this use of it in another DAG, and say nothing there."""
+        own = cast("DagFunction[..., Any]", self._decorated)._options
+        changed_here = [name for name in _OF_RUNS if getattr(self._options, name) != getattr(own, name)]
+        for name in (*self._submission, *changed_here):
+            remedy = "leave it out, or give it to the DAG that is submitted"
+            problem = "has no effect on a DAG in another one's body, which makes no run of its own"
+            raise InvalidDag(f"{name}= of {self.__name__}.options()", problem, remedy)
 
     def _built(self, values: Mapping[str, object]) -> DAG:
         from dagcelery.frontends.functional.building import built
@@ -357,7 +370,7 @@ class DagFunction(Definition[P, R_co]):
 
             parameters = self._signature.parameters.values()
             check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
-        check_sensitive(f"DAG {short_name(self._fn)!r}", self._options, self._signature.parameters)
+        check_sensitive(f"DAG {short_name(self._fn)!r}", self._options, (), self._signature)
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"

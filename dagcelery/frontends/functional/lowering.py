@@ -45,7 +45,7 @@ from dagcelery.model.nodes import (
     serializer_of,
     valid,
 )
-from dagcelery.model.options import DagOptions
+from dagcelery.model.options import DagOptions, tolerance
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -264,7 +264,9 @@ class ScopeLowering:
 
     def _is_nothing(self, base: Parameter | Result | Element) -> bool:
         callee = self._call(base).callee if isinstance(base, Result) else None
-        return isinstance(callee, CalledDag) and callee.dag.returns == Literal(None)
+        if not isinstance(callee, CalledDag) or tolerance(callee.dag.options):  # it may also be skipped
+            return False
+        return callee.dag.returns == Literal(None)
 
     def _call(self, base: Result) -> Call:
         return self.body.calls[base.call]

@@ -209,7 +209,8 @@ def function_of(step: ConfiguredStep, roots: Sequence[Path]) -> tuple[Callable[.
     if isinstance(function, TaskFunction):
         (node,) = function.__dag__().nodes.values()
         if isinstance(node, Task):
-            return node.func, replace(node.options, by_value=(*node.options.by_value, *travelling))
+            options = function._options  # those of its node are for a task that runs by itself
+            return node.func, replace(options, by_value=(*options.by_value, *travelling))
     if function is None:
         candidates = [each for each, value in vars(module).items() if callable(value) and each[0] != "_"]
         step.function.refuse(f"module {name!r} has no {function_name!r}", choices(function_name, candidates))

@@ -9,13 +9,15 @@ local function read_claim(piece)
   local text = call('HGET', key('c'), piece)
   if not text then return nil end
   local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|')
-  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = tonumber(cursor) }
+  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil }
 end
 
 local function write_claim(piece, body, hi, attempt, owner, message, cursor)
   local record = { hi, attempt, owner, message, moment, cursor or '', body }
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
+
+local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
 local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end
 
@@ -41,8 +43,14 @@ end
 local function return_claim() -- gives the piece of the request back unrun: scope, step, entry; nil if it is another's
   local scope, step = req.scope, tostring(req.step)
   local piece = piece_name(scope, step, req.lo)
-  if not state or not is_owner(read_claim(piece)) then return nil end
+  local claim = state and read_claim(piece)
+  if not is_owner(claim) then return nil end
   local e = entry(place(scope).body, step)
+  if claim.cursor then
+    drop_claim(piece, e.q)
+    save_claim_counts()
+    return nil
+  end
   if req.lo >= 0 then
     push_unrun(scope, step, req.lo, req.hi, req.attempt - 1)
   else
@@ -110,8 +118,16 @@ local function next_member(want)
   return not want.only and (first_member(want, r, 0, 0) or refused and first_member(want, r, 1, 499)) or nil
 end
 
+local function next_to_claim(want)
+  for _ = 1, 100 do -- while a large scope is being skipped, what is ready in it may still be there
+    local member = next_member(want)
+    if not member or not is_skipped((parse(member))) then return member end
+    call('ZREM', key('r', want.queue), member)
+  end
+end
+
 local function claim_next(want)
-  local member = next_member(want)
+  local member = next_to_claim(want)
   if not member or (held and is_active()) then return nil end
   if state == 'pending' then
     state = 'running'
@@ -213,14 +229,24 @@ local function wait_before_next(policy, tries) -- seconds; varied, if the policy
 end
 
 local function retry_later(scope, body, step, lo, hi, attempts, seconds)
-  schedule(table.concat({ 'r', scope, step, lo, hi, attempts }, '/'), now + seconds)
+  local member = table.concat({ 'r', scope, step, lo, hi, attempts }, '/')
+  schedule(member, now + seconds)
+  if lo >= 0 and place(scope).guard ~= '' then
+    call('RPUSH', key('l', scope), member)
+    keep(key('l', scope))
+  end
   call('HINCRBY', R, 'waiting', 1)
   count(body, step, 'w', 1)
 end
 
-local function retry_now(scope, body, step, lo, hi, attempts)
+local function forget_retry(body, step)
   call('HINCRBY', R, 'waiting', -1)
   count(body, step, 'w', -1)
+end
+
+local function retry_now(scope, body, step, lo, hi, attempts, member)
+  forget_retry(body, step)
+  if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
   if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
   make_ready_and_report(scope, body, step, entry(body, step).q)
 end
@@ -246,9 +272,11 @@ local function run_due()
   for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
     call('ZREM', d, member)
     local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
-    local body = place(scope).body
-    if kind == 'r' then
-      retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts))
+    local body, skipped = place(scope).body, is_skipped(scope)
+    if kind == 'r' and skipped then
+      forget_retry(body, step)
+    elseif kind == 'r' then
+      retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
     elseif kind == 'p' then
       unblock(scope, step)
     else
@@ -259,8 +287,16 @@ local function run_due()
   if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
 end
 
+local function is_any_live() -- is anything claimed that the run waits for?
+  if not skips then return call('HLEN', key('c')) > 1 end
+  for _, piece in ipairs(call('HKEYS', key('c'))) do
+    if piece ~= '' and read_claim(piece).cursor ~= SKIPPED then return true end
+  end
+  return false
+end
+
 local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
-  if call('HLEN', key('c')) > 1 or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
+  if is_any_live() or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
   for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
     if call('ZCARD', key('r', queue)) > 1 then return end
   end
@@ -286,6 +322,7 @@ local function repeated()
 end
 
 local retry_seconds -- until the piece that failed is tried again
+local skipped_item -- that is skipped because a piece failed
 local function conclude(verdict, more)
   local head = { state = verdict, more = more }
   local want = req.want
@@ -301,7 +338,7 @@ local function conclude(verdict, more)
     end
   end
   if #completed > 0 then head.completed = completed end
-  head.retry, head.lasted = retry_seconds, lasted
+  head.retry, head.lasted, head.skipped = retry_seconds, lasted, skipped_item
   if generation and head.claim then head.generation = tonumber(generation) end
   save_claim_counts()
   local text = reply(head)[1]

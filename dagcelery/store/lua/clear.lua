@@ -45,7 +45,7 @@ function acts.claims()
     local claim = read_claim(claimed[1])
     if claim then
       drop_claim(claimed[1], entry(claimed[2], step).q)
-      if lo >= 0 and not claim.cursor then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
+      if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
       push_ranges(scope, step, claimed[3], claim.attempt)
     end
   end
@@ -70,17 +70,21 @@ function acts.due()
   end
 end
 
+local function uncount_skipped(scope, body, step) -- one item: until it is executed again it is done, and not skipped
+  call('HINCRBY', key('s', scope), step .. ':k', -1)
+  count(body, step, 'k', -1)
+  count(body, step, 'd', 1)
+end
+
 local function forget_failure(piece, failure)
   local u, scope, step, lo = key('u'), parse(piece)
   local body, s, attempt = place(scope).body, key('s', scope), call('ZSCORE', u, piece)
   if call('ZREM', u, piece) == 1 then
     count(body, step, 'f', -1)
     if lo >= 0 then call('HINCRBY', s, step .. ':c', -1) end
-  else -- it was skipped, which counts as done
-    count(body, step, 'k', -1)
-    count(body, step, 'd', 1)
+  elseif not is_skipped(scope) then -- the item was, which counts as done
+    uncount_skipped(scope, body, step)
   end
-  if lo >= 0 and entry(body, step).ms then call('HINCRBY', s, step .. ':k', -1) end
   if call('HLEN', key('f')) < 1000 then call('HSET', key('f'), piece .. '@' .. (attempt or 0), failure) end
   call('HDEL', key('f'), piece)
 end
@@ -113,13 +117,20 @@ end
 
 local function uncount(scope, body, step, e) -- take back what a step of one scope of several has counted
   local was = call('HMGET', key('s', scope), step, step .. ':n', step .. ':d', step .. ':k')
-  local items, done, skipped = tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
+  local state, items, done, skipped = was[1] or '', tonumber(was[2]), tonumber(was[3] or 0), tonumber(was[4] or 0)
   if items then
     count(body, step, 'n', -items)
     count(body, step, 'o', -1)
     count(body, step, 'd', skipped - done)
-    count(body, step, 'k', -(skipped + ((e.br and items == 0) and 1 or 0)))
-  elseif string.sub(was[1] or '', 1, 2) == 'd|' and step ~= '-1' then
+    count(body, step, 'l', -skipped) -- those that were skipped on their own are not any more
+  end
+  if e.br and (items == 0 or state == 'k|' and not items) then
+    count(body, step, 'k', -1)
+  elseif state == 'k|' and (e.x == '' or not was[3]) then
+    if e.x ~= '' then count(body, step, 'n', -1) end
+    if e.x ~= '' and not items then count(body, step, 'o', -1) end
+    count(body, step, 'l', -1)
+  elseif string.sub(state, 1, 2) == 'd|' and step ~= '-1' then
     count(body, step, 'd', -1)
   end
   cap_cached(body, step)
@@ -174,9 +185,13 @@ function acts.scopes()
     local p, s = place(scope), key('s', scope)
     if p.body then
       local around, outer = key('s', p.parent), place(p.parent).body
-      if call('HDEL', s, 'closed') == 0 then
+      local ends = { call('HDEL', s, 'closed'), call('HDEL', s, 'skipped') }
+      if ends[2] == 1 then call('HINCRBY', key('n'), p.body .. ':skipped', -1) end
+      if ends[1] + ends[2] == 0 then
         if call('HEXISTS', around, p.step .. ':c') == 1 then call('HINCRBY', around, p.step .. ':c', -1) end
       end
+      if ends[2] == 1 and call('HEXISTS', around, p.step .. ':k') == 1 then uncount_skipped(p.parent, outer, p.step) end
+      call('LREM', key('i', p.parent), 1, scope)
       if p.index >= 0 then raise_floor(around, p.step, entry(outer, p.step), tonumber(call('HGET', s, '-2:t') or 0)) end
       call('HDEL', s, 'left')
       call('HINCRBY', key('n'), p.body .. ':scopes', -1)

@@ -45,7 +45,7 @@ end
 
 if not claim then
   uncount_death()
-  if not reclaimed() then return conclude('stale') end
+  if is_skipped(scope) or not reclaimed() then return conclude('stale') end
   if poisoned then call('HDEL', key('z'), piece) end
 elseif not is_owner(claim) then
   uncount_death()
@@ -92,3 +92,5 @@ local function conclude_claim(verdict, more) -- a claim is kept, with a cursor, 
   end
   return conclude(verdict, more)
 end
+
+if claim and claim.cursor == SKIPPED then return conclude_claim('stale') end

@@ -16,6 +16,10 @@ if not parent.body then return conclude('stale') end -- the scope was taken back
 if not is_active() and call('HEXISTS', R, 'clearing') == 1 then return conclude('stale') end
 local claim, e = read_claim(piece), entry(parent.body, step)
 if not is_owner(claim) then return conclude('stale') end
+if claim.cursor then -- it was skipped with its scope
+  drop_claim(piece, e.q)
+  return conclude('stale')
+end
 
 local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
   local all, has, more = {}, {}, false
@@ -47,9 +51,14 @@ local each = 4 + 4 * (first.more and 1 or #successors(body, '-1', 0))
 for _, child in ipairs(req.children) do
   written = written + each + 2 * (#child.tokens + #child.blocks)
   if written > 1000 and done > 0 then break end
-  local record = table.concat({ scope, step, child.index, body, parent.depth + 1, call('HINCRBY', R, 'scopes', 1) }, '/')
-  if call('HSETNX', key('sc'), child.id, record) == 1 then
+  local guard = e.ms and child.index >= 0 and child.id or parent.guard
+  local record = { scope, step, child.index, body, parent.depth + 1, call('HINCRBY', R, 'scopes', 1), guard ~= '' and guard or nil }
+  if call('HSETNX', key('sc'), child.id, table.concat(record, '/')) == 1 then
     keep(key('sc'))
+    if parent.guard ~= '' then
+      call('RPUSH', key('i', scope), child.id)
+      keep(key('i', scope))
+    end
     write_lengths(child.id, child.lists, req.attempt)
     at = write_payloads(child.id, req.attempt, child, at)
     if child.body then begin_plan(child) end

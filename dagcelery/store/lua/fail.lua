@@ -1,8 +1,9 @@
 -- Record that a piece failed, or of a fan-out that item `done` did; the items before it are committed, those behind
--- it are given back. The piece is tried again later if its task allows; of a fan-out it may be skipped; else its failure
--- is final. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
--- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers (blocks of
---          the item's results if it is skipped; in ARGV behind the other blocks). Last in ARGV: the failure
+-- it are given back. The piece is tried again later if its task allows; or the nearest item that it is or lies in, and that
+-- may be skipped, is; else its failure is final. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
+-- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers [[scope of a
+--          fan-out, blocks of its results if the item in it is skipped]...] (in ARGV behind the other blocks). Last in
+--          ARGV: the failure
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
 local behind, at = lo >= 0 and hi > lo and done + 1 or hi, 1
 
@@ -23,17 +24,45 @@ local function retried()
   return true
 end
 
-local function is_tolerated() -- may the item be skipped, with those that were?
-  if not (e.ms and lo >= 0 and hi > lo) then return false end
-  local items = tonumber(call('HGET', s, step .. ':n'))
-  return call('HINCRBY', s, step .. ':k', 1) <= items - math.ceil(e.ms * items - 0.000001)
+local function may_skip(home, number) -- one item more of a fan-out, with those that were; its markers have to be here
+  local share, sent = entry(place(home).body, number).ms, false
+  for _, markers in ipairs(req.markers or {}) do sent = sent or markers[1] == home end
+  if not (share and sent) then return false end
+  local known = call('HMGET', key('s', home), number .. ':n', number .. ':k')
+  local items = tonumber(known[1])
+  return tonumber(known[2] or 0) < items - math.ceil(share * items - 0.000001)
 end
 
-local function skip()
-  write_payloads(scope, '0', { blocks = req.markers }, at)
+local function write_markers(home)
+  local from = at
+  for _, markers in ipairs(req.markers) do
+    if markers[1] == home then write_payloads(home, '0', { blocks = markers[2] }, from) end
+    from = from + #markers[2]
+  end
+end
+
+local function skip_own() -- the piece is the item
+  write_markers(scope)
   count(body, step, 'k', 1)
+  call('HINCRBY', s, step .. ':k', 1)
+  skipped_item = name
   log('skipped', name, body, done + 1, req.attempt, req.started, req.seconds)
   return items_done(scope, body, step, done, done + 1, tonumber(call('HGET', s, step .. ':n')), 1)
+end
+
+local function skip_around(top) -- the piece lies in the item
+  local p = place(top)
+  write_markers(p.parent)
+  if lo >= 0 and hi > lo then call('HINCRBY', s, step .. ':c', -1) end
+  skipped_item = p.parent .. '/' .. p.step .. '/' .. p.index
+  log('skipped', skipped_item, place(p.parent).body, p.index + 1, req.attempt, req.started, req.seconds)
+  return skip_scope(top, req.attempt, piece)
+end
+
+local function scope_to_skip() -- of the nearest item around the piece that may be skipped
+  local top = place(scope).guard
+  while top ~= '' and not may_skip(place(top).parent, place(top).step) do top = place(place(top).parent).guard end
+  return top ~= '' and top
 end
 
 local function record_failure()
@@ -63,6 +92,8 @@ if poisoned then call('HDEL', key('z'), name) end
 if lo >= 0 then commit_items() else call('HDEL', s, step .. ':l') end -- a worker whose piece failed takes nothing back
 if retried() then return conclude_claim('retried') end
 write_failure(name)
-if is_tolerated() then return conclude_claim('skipped', skip()) end
+if lo >= 0 and hi > lo and may_skip(scope, step) then return conclude_claim('skipped', skip_own()) end
+local top = scope_to_skip()
+if top then return conclude_claim('skipped', skip_around(top)) end
 record_failure()
 return conclude_claim('committed')

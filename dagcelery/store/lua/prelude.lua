@@ -3,23 +3,24 @@
 --
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
---                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use;
+--                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use; skips: scopes were skipped;
 --                                              | clearing: "token [places]" of the process that clears them; clear_at: the call it is at; generation: how often parts of it were cleared
 --                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
 --                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
--- s:<scope>           hash                     | left; <step> state; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
 -- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts", of lost ones ":owner"
 -- a:<scope>:<step>    hash                     | arrivals by item, where an item waits for more than one fan-out
+-- i, l, m:<scope>     lists                    | in an item that may be skipped: scopes opened right in it, its retries in d; scopes that are being skipped with it
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
--- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|c|w|b|e>", o of scopes within that opened it, c of the done ones from the cache, "<body>:scopes"
+-- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped"
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
@@ -37,9 +38,9 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused')
+local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused', 'skips')
 local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
-local broken, poisoned, held, hook, generation, refused = run[4], run[5], run[6], run[7], run[8], run[9]
+local broken, poisoned, held, hook, generation, refused, skips = run[4], run[5], run[6], run[7], run[8], run[9], run[10]
 
 -- A full server refuses the first write of a script if it takes room, and none after one that does not. So what makes
 -- room begins with a removal, and is never refused; what takes room begins with a write that does, and waits.
@@ -65,16 +66,26 @@ end
 local function count(body, step, what, by) call('HINCRBY', key('n'), body .. '.' .. step .. ':' .. what, by) end
 
 -- scopes ------------------------------------------------------------------------------------------------------------
-local places = { ['0'] = { parent = '', step = '0', index = 0, body = '0', depth = 0, seq = 0 } }
+-- `guard` is the nearest scope, it or one around it, of an item that may be skipped; '' if there is none.
+local places = { ['0'] = { parent = '', step = '0', index = 0, body = '0', depth = 0, seq = 0, guard = '' } }
 local function place(scope)
   local p = places[scope]
   if not p then
-    local parent, step, index, body, depth, seq =
-      string.match(call('HGET', key('sc'), scope) or '', '^(%w+)/(%d+)/(%-?%d+)/(%d+)/(%d+)/(%d+)$')
-    p = { parent = parent, step = step, index = tonumber(index), body = body, depth = tonumber(depth), seq = tonumber(seq) }
+    local parent, step, index, body, depth, seq, guard =
+      string.match(call('HGET', key('sc'), scope) or '', '^(%w+)/(%d+)/(%-?%d+)/(%d+)/(%d+)/(%d+)/?(%w*)$')
+    p = { parent = parent, step = step, index = tonumber(index), body = body, depth = tonumber(depth), seq = tonumber(seq), guard = guard or '' }
     places[scope] = p
   end
   return p
+end
+
+local function is_skipped(scope) -- was it, or one around it, skipped?
+  local guard = skips and place(scope).guard or ''
+  while guard ~= '' do
+    if call('HEXISTS', key('s', guard), 'skipped') == 1 then return true end
+    guard = place(place(guard).parent).guard
+  end
+  return false
 end
 
 local entries = {}
@@ -265,11 +276,5 @@ local function items_done(scope, body, step, lo, hi, items, skipped) -- nil, or 
   completed[#completed + 1] = { scope, tonumber(body), tonumber(step), items, tonumber(call('HGET', s, step .. ':k') or 0) }
   step_done(scope, body)
   return announce(scope, body, step, 0)
-end
-
-local function announce_rest(scope, step, from) -- go on telling the successors of a committed piece
-  local p = place(scope)
-  if step ~= '-2' then return announce(scope, p.body, step, from) end
-  return announce(p.parent, place(p.parent).body, p.step, from)
 end
 

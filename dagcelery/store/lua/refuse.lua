@@ -50,7 +50,7 @@ if not held and (is_active() or hook == queue) then ready = call('ZRANGE', key('
 if ready[#ready] == '' then ready[#ready] = nil end
 if not ready[1] then return reply({}) end
 local times = count_message()
-for _, other in ipairs(times < 4 + 2 * #req.others and req.others or {}) do
+for _, other in ipairs(times < 16 + 2 * #req.others and req.others or {}) do
   if may_do(other) then return reply({ again = true }) end
 end
 return reply({})

@@ -16,7 +16,6 @@ local function retry_failed(piece, attempts)
     local items = tonumber(call('HGET', s, step .. ':n'))
     push_range(scope, step, lo, items > 0 and lo + 1 or lo, attempts)
     call('HINCRBY', s, step .. ':c', items > 0 and -1 or 0)
-    if e.ms then call('HINCRBY', s, step .. ':k', -1) end
   end
   make_ready(scope, step, e.q)
   count(body, step, 'f', -1)

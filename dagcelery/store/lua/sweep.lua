@@ -188,7 +188,8 @@ local function due_wake_ups()
   local queues = is_active() and cjson.decode(call('HGET', R, 'queues')) or { hook } -- of a run that is over nothing else is called
   for _, queue in ipairs(queues) do
     local seen = call('HMGET', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue)
-    if is_full or call('ZCARD', key('r', queue)) < 2 then -- in a full store nothing is claimed: as soon as there is room
+    -- In a full store nothing can be claimed; the first sweep that finds room names the queue.
+    if is_full or call('ZCARD', key('r', queue)) < 2 then
       if seen[1] then call('HDEL', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue) end
     else
       local at, wait = 0, req.wait

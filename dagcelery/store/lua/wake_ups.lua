@@ -26,8 +26,9 @@ for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1
   if pieces < free then pieces = pieces + waiting(member) end
 end
 local wake_ups = math.max(0, math.min(free, pieces))
+if refused then wake_ups = math.min(1, wake_ups) end -- not all of those processes may do this
 if refused and req.leaving and call('ZCARD', key('r', queue)) > 1 then
-  wake_ups = math.max(1, wake_ups)
+  wake_ups = 1
   call('HDEL', R, 're:' .. queue)
 end
 if wake_ups > 0 then

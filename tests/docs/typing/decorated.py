@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 
 import dagcelery
-from dagcelery import AsPickle, Workflow, invoke, register_definition
+from dagcelery import AsPickle, Skipped, Workflow, invoke, present, register_definition
 from dagcelery.client import Run, submit
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
 from dagcelery.frontends.functional.building import when
@@ -71,6 +71,20 @@ def downloads(urls: list[str]) -> list[bytes]:
     return [
         download.options(timeout=5, cache=Cache(60, key="one for all"), on_item_failure="skip")(url) for url in urls
     ]
+
+
+@dag(on_item_failure="skip", min_success=None)
+def tolerant(url: str) -> bytes:
+    return download.options(on_item_failure="fail")(url)
+
+
+@dag
+def what_is_left(urls: list[str]) -> list[bytes]:
+    found = [tolerant.options(min_success=0.5)(url) for url in urls]
+    some: list[int | Skipped] = [1, Skipped("", "", "")]
+    assert_type(present(some), list[int])
+    assert_type(present(found), list[bytes])
+    return present(found)
 
 
 @task
@@ -154,7 +168,7 @@ def order_and_options_change_no_type() -> None:
     assert_type(power.after(1, [2])(2), float)
     assert_type(power.options(name="cube", queue="big")(2, 3), float)
     assert_type(split.options(taint=("gpu", "large"))(2), tuple[int, str])
-    assert_type(pipeline.options(key="k", deadline=60).submit([1]), Run[float])
+    assert_type(pipeline.options(key="k", if_failed="resume", deadline=60).submit([1]), Run[float])
 
 
 def durability_changes_no_type() -> None:
@@ -259,6 +273,7 @@ def what_is_no_policy_is_an_error() -> None:
     download.options(min_success="all")  # type: ignore[arg-type]
     downloads.options(keep="some")  # type: ignore[arg-type]
     downloads.options(timeout=5)  # type: ignore[call-arg]
+    downloads.options(key="k", if_failed="renew")  # type: ignore[arg-type]
     Retry(max_attempts="3")  # type: ignore[arg-type]
     Retry(on=[OSError])  # type: ignore[arg-type]
     Retry(on=int)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ FAULTS: dict[str, Callable[[FaultyCluster], bool]] = {
     "connection cut": lambda faulty: faulty.cut_connection(seconds=0.2),
     "server restarted": lambda faulty: faulty.restart_server(),
     "server crashed": lambda faulty: faulty.crash_server(),
+    "store full": lambda faulty: faulty.fill_store(seconds=1.2),
 }
 
 

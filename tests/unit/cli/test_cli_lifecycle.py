@@ -143,6 +143,16 @@ def test_submit_with_a_key_that_was_used_prints_the_same_id(cli: Cli) -> None:
     assert cli("submit", "unit.cli.targets:numbers", "-p", "n=4", "--key", "order-42").exit_code == 1
 
 
+def test_submit_says_with_if_failed_what_a_key_gives_whose_run_has_failed(cli: Cli) -> None:
+    command = ["submit", "unit.cli.targets:fail", "-p", "reason=none", "--key", "failing"]
+    first = cli(*command).stdout
+    assert Run[object](first.strip()).wait(SECONDS) == "failed"
+    assert cli(*command).stdout == first
+    assert cli(*command, "--if-failed", "new").stdout != first
+    assert cli("run", *command[1:], "--if-failed", "resume").exit_code == 1, "it fails again"
+    assert cli(*command, "--if-failed", "resumed").exit_code == 2
+
+
 def test_submit_with_a_deadline_remembers_when_the_run_is_to_end(cli: Cli, cluster: Cluster) -> None:
     run_id = cli("submit", "unit.cli.targets:squares", "-p", "n=3", "--deadline", "60").stdout.strip()
     record = cluster.client.store.reader.record(run_id)

@@ -88,6 +88,13 @@ def test_status_says_why_a_node_waits(cli: Cli, tmp_path: Path) -> None:
     run.cancel()
 
 
+def test_run_says_why_it_has_waited_in_vain(cli: Cli, tmp_path: Path) -> None:
+    told = cli("run", "unit.cli.targets:patient", "-p", f"path={tmp_path / 'it'}", "--timeout", "0.1")
+    assert told.exit_code == 1
+    assert re.search(r"had no result after 0\.1 s: it is (pending|running) \(patient", told.stderr)
+    (tmp_path / "it").touch()
+
+
 def test_status_prints_a_tree_for_programs(cli: Cli, done: Run[int]) -> None:
     found = json.loads(cli("status", done.id, "--json", "--tree").stdout)
     assert [node["name"] for node in found["children"]] == ["numbers", "square", "total"]

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 from dagcelery import Run, asubmit, dag, task
 from dagcelery.client import Client
-from dagcelery.errors import InvalidParameters, KeyReused, StoreUnavailable
+from dagcelery.errors import InvalidParameters, KeyReused, StoreFull, StoreUnavailable
 from dagcelery.local import Server
 from dagcelery.model.options import IfFailed
 from dagcelery.settings import Settings
@@ -127,6 +128,26 @@ def test_a_submitter_that_dies_anywhere_leaves_a_key_that_the_next_one_can_use(
         if is_through and left[0] > 0:
             return
     raise AssertionError("it never came to its end")
+
+
+def test_a_submission_that_a_full_store_refuses_midway_leaves_nothing_behind(
+    client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RedisServer.run
+    with redis.Redis.from_url(server.url) as raw:
+        for refused in ("create", "reserve"):
+
+            def run(self: RedisServer, verb: str, *arguments: Any, refused: str = refused) -> Any:
+                if verb == refused:
+                    raise StoreFull("used memory > 'maxmemory'")
+                return real(self, verb, *arguments)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(RedisServer, "run", run)
+                with pytest.raises(StoreFull):
+                    client.submit(squares, {"n": 1}, key="k")
+            assert list(raw.scan_iter("dagcelery:{*")) == []
+            assert client.runs() == []
 
 
 def _survives(submit: Callable[[], object]) -> bool:

@@ -50,6 +50,13 @@ def test_a_key_that_signs_nothing_or_can_be_guessed(
     )
 
 
+def test_workers_that_a_full_broker_would_end_are_noted(context: Make) -> None:
+    check = checks.check_full_broker
+    (said,) = found(context(), check)
+    assert "set broker_channel_error_retry = True" in str(said)
+    assert found(context(broker_channel_error_retry=True), check) == []
+
+
 def test_visibility_timeouts_that_are_short_or_differ_are_warnings(context: Make) -> None:
     check = checks.check_visibility
     assert found(context(), check) == []
@@ -215,7 +222,7 @@ def test_another_worker_with_different_code_is_found_and_says_itself_what_is_ser
 
 
 def test_the_worst_comes_first_and_what_does_not_answer_is_said_once(context: Make) -> None:
-    broken = context("redis://127.0.0.1:1/0", worker_prefetch_multiplier=4)
+    broken = context("redis://127.0.0.1:1/0", worker_prefetch_multiplier=4, broker_channel_error_retry=True)
     assert [(each.check, str(each.severity)) for each in run_checks(broken)] == [
         ("broker", "serious"),
         ("store", "serious"),

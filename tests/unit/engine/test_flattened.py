@@ -64,6 +64,45 @@ def goes_on(n: int) -> list[int]:
     return [total([fragile(x) for x in numbers(n)]), square(n)]
 
 
+@task
+def odd(x: int) -> int:
+    if x % 2 == 0:
+        raise ValueError(x)
+    return x
+
+
+@task
+def below(x: int) -> list[int]:
+    return list(range(x))
+
+
+@dag
+def picky_row(x: int) -> int:
+    return total([square(y) for y in below(odd(x))])
+
+
+@dag(min_success=0.5)
+def item(x: int) -> list[int]:
+    once, many = square(x), [odd(y) for y in below(x)]
+    within = [picky_row(y) for y in below(once)]
+    return [once, odd(once), total(many), total(within), when(is_large(x), lambda: row(odd(x)), lambda: square(x))]
+
+
+@dag(on_item_failure="skip")
+def items(x: int) -> list[list[int]]:
+    return [item(y) for y in below(x)]
+
+
+@dag
+def skipping(n: int) -> list[list[list[int]]]:
+    return [items(x) for x in numbers(n)]
+
+
+@dag(fail_fast=False)
+def skipping_on(n: int) -> list[list[list[int]]]:
+    return [items(x) for x in numbers(n)]
+
+
 def leaves(node: TreeNode, prefix: str = "") -> Iterator[tuple[str, TreeNode]]:
     """Yield the nodes below one, named as the status names them: items of a mapped DAG are ``[*]``."""
     for child in node.children:
@@ -87,10 +126,11 @@ def flattened(root: TreeNode, names: list[str]) -> dict[str, Counter[str]]:
         sums.setdefault(name, Counter()).update(
             counts | {"is_begun": node.state not in ("waiting", "skipped", "stopped")}
         )
-        if node.state == "skipped":
-            for inner in names:
-                if inner.startswith(f"{name}/"):
-                    sums.setdefault(inner, Counter()).update({"total": 1, "skipped": 1})
+        is_left_out = node.state == "skipped" and not node.children
+        items_left_out = node.skipped - sum(child.state == "skipped" for child in node.children)
+        for inner in names:
+            number = items_left_out if inner.startswith(f"{name}[*]/") else is_left_out * inner.startswith(f"{name}/")
+            sums.setdefault(inner, Counter()).update({"skipped": int(number)})
     return sums
 
 
@@ -148,7 +188,21 @@ def deliver(world: World, pick: Any, look: Look, most: int = ALL) -> None:
     look()
 
 
-NODES = [squares, breaks, rows, deep, grown, choosy, chosen, chosen_rows, broken_rows, goes_on, square]
+NODES = [
+    squares,
+    breaks,
+    rows,
+    deep,
+    grown,
+    choosy,
+    chosen,
+    chosen_rows,
+    broken_rows,
+    goes_on,
+    square,
+    skipping,
+    skipping_on,
+]
 
 
 def begun(node: Any, n: int) -> tuple[World, str]:

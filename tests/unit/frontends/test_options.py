@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any, BinaryIO
 
 import pytest
 
 from dagcelery.errors import InvalidDag
-from dagcelery.frontends.functional import build, dag, task
+from dagcelery.frontends.functional import TaskFunction, build, dag, task
 from dagcelery.model import (
     DagOptions,
     FromKey,
@@ -170,27 +170,36 @@ def fetch(url: str) -> str:
     return url
 
 
+def mapped(called: TaskFunction[[str], str]) -> Any:
+    @dag
+    def d(urls: list[str]) -> list[str]:
+        return [called(url) for url in urls]
+
+    return build(d).nodes["fetch"]
+
+
 def test_a_task_says_what_becomes_of_failures_delays_and_items() -> None:
     @dag
     def d(urls: list[str]) -> list[str]:
         return [fetch(url) for url in urls]
 
-    assert build(d).nodes["fetch"].options == build(fetch).nodes["fetch"].options == FETCH
+    assert build(d).nodes["fetch"].options == FETCH
+    assert build(fetch).nodes["fetch"].options == replace(FETCH, min_success=None), "by itself it has no items"
     assert d.invoke(["a", "b"]) == ["a", "b"]
 
 
 def test_options_for_one_use_take_the_place_of_those_that_they_name() -> None:
     once = fetch.options(timeout=5, retry=Retry(1), max_concurrent=1, on_retry=print)
-    options = build(once).nodes["fetch"].options
+    options = mapped(once).options
     assert (options.retry, options.timeout, options.max_concurrent) == (Retry(1), Timeout(hard=5), 1)
     assert (options.on_retry, options.on_failure) == (print, notify)
     assert (options.start_within, options.min_success) == (600, 0.9)
-    assert build(fetch).nodes["fetch"].options == FETCH
+    assert mapped(fetch).options == FETCH
 
 
 def test_to_skip_for_one_use_takes_the_place_of_a_share_and_the_other_way_round() -> None:
     skipping = fetch.options(on_item_failure="skip")
-    found = [build(each).nodes["fetch"].options for each in (skipping, skipping.options(min_success=0.5))]
+    found = [mapped(each).options for each in (skipping, skipping.options(min_success=0.5))]
     assert [(options.on_item_failure, options.min_success) for options in found] == [("skip", None), ("fail", 0.5)]
 
 

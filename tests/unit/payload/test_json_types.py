@@ -17,7 +17,7 @@ from dagcelery import AsPickle, dag, task
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.payload.codecs import AsJSON, codec_for
 from dagcelery.payload.lazy import LazyList
-from dagcelery.payload.strict_json import Skipped
+from dagcelery.skipped import Skipped
 
 codec = codec_for(AsJSON())
 indented = codec_for(AsJSON(indent=1))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dagcelery.errors import SerializationError
 from dagcelery.payload.codecs import AsJSON, codec_for
-from dagcelery.payload.strict_json import Skipped
+from dagcelery.skipped import Skipped
 
 codec = codec_for(AsJSON())
 indented = codec_for(AsJSON(indent=2))

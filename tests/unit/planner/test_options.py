@@ -162,8 +162,8 @@ def test_to_skip_items_that_fail_is_to_need_none() -> None:
 
 
 @pytest.mark.parametrize("options", [TaskOptions(min_success=0.5), TaskOptions(on_item_failure="skip")])
-def test_a_task_that_is_not_mapped_has_no_share_of_items(options: TaskOptions) -> None:
-    assert the_step(once(options)).options == entry(once(options)) == {}
+def test_a_task_that_runs_by_itself_has_no_share_of_items(options: TaskOptions) -> None:
+    assert plan(task(square, options, x=FromParam("n"))).bodies[0].steps[0].options == {}
 
 
 def test_hooks_are_functions_of_the_plan() -> None:

@@ -73,6 +73,16 @@ def test_items_that_fail_may_be_skipped_and_what_follows_sees_which(tmp_path: Pa
     assert (node(run, "odd_only").done, node(run, "odd_only").skipped, node(run, "odd_only").state) == (2, 2, "done")
 
 
+def test_items_of_a_mapped_dag_may_be_skipped_too(tmp_path: Path) -> None:
+    run = hardships.odd_rows.submit(folder=str(tmp_path), n=4)
+    rows, left = run.result(SECONDS)
+    assert rows[0] == ["odd_row[0]/odd_only", "ValueError", "0 is even"]
+    assert left == [rows[1], rows[3]] == [{"beside": [0], "odd": 2}, {"beside": [0, 2, 4], "odd": 6}]
+    skipped = {event.address for event in run.events() if event.kind == "skipped"}
+    assert skipped == {"odd_row[0]", "odd_row[2]"}
+    assert [child.state for child in run.tree().children[1].children] == ["skipped", "done", "skipped", "done"]
+
+
 def test_a_share_of_the_items_may_be_enough() -> None:
     told = hardships.enough.submit(n=4, least=2).result(SECONDS)
     assert told == [["half[0]", "ValueError", "0 is too small"], ["half[1]", "ValueError", "1 is too small"], 2, 3]

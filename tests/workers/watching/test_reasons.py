@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -95,9 +96,10 @@ def test_what_needs_somebody_comes_first_also_for_one_who_waits_in_vain() -> Non
     assert status.news == f"one_file[*]/elsewhere: {why}"
     counts = {node.name: (node.total, node.done, node.running, node.state) for node in status.nodes}
     assert counts["one_file"] == (3, 0, 0, "waiting"), "what was entered does not run"
-    with pytest.raises(errors.ResultTimeout) as refused:
-        run.result(0)
-    assert f"it is running (one_file[*]/elsewhere: {why}" in str(refused.value)
+    for wait in (run.result, lambda timeout: asyncio.run(run.aresult(timeout))):
+        with pytest.raises(errors.ResultTimeout) as refused:
+            wait(0)
+        assert f"it is running (one_file[*]/elsewhere: {why}" in str(refused.value)
     run.cancel()
     assert {node.state for node in run.status().nodes} == {"done", "stopped"}
 

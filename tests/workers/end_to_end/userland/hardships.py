@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from dagcelery import Notice, Retry, Skipped, Timeout, current, dag, task
+from dagcelery import Notice, Retry, Skipped, Timeout, current, dag, present, task
 
 
 def trace(folder: str, word: object) -> int:
@@ -115,6 +115,18 @@ def described(xs: list[int | Skipped]) -> list[Any]:
 @task
 def lazily_described(xs: Sequence[int | Skipped]) -> list[Any]:
     return [x.address if isinstance(x, Skipped) else x for x in xs]
+
+
+@dag(on_item_failure="skip")
+def odd_row(folder: str, x: int) -> dict[str, Any]:
+    beside = [double(folder, y) for y in numbers(x)]
+    return {"beside": beside, "odd": double(folder, odd_only.options(on_item_failure="fail")(x))}
+
+
+@dag
+def odd_rows(folder: str, n: int) -> list[Any]:
+    rows = [odd_row(folder, x) for x in numbers(n)]
+    return [described(rows), present(rows)]
 
 
 @dag
