@@ -233,3 +233,29 @@ def test_each_start_is_told_once_in_front_of_its_end(seed: int) -> None:
 
 def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
     assert repr(Run[Any]("7").node("read[3]")) == "RunNode('7', 'read[3]')"
+
+
+@task
+def at_least_zero(x: int) -> int:
+    return double(x)
+
+
+@dag(on_item_failure="skip")
+def careful(x: int) -> int:
+    return double(at_least_zero(x))
+
+
+@dag
+def left_out(xs: list[int]) -> float:
+    return total([careful(x) for x in xs])
+
+
+def test_an_item_that_was_left_out_was_skipped_and_so_was_what_is_in_it() -> None:
+    world = World()
+    node = nodes(world, world.ended(left_out, xs=[1, -1]))
+    assert node("careful[0]").result() == 4
+    assert isinstance(node("careful").result()[1], Skipped)
+    for address in ("careful[1]", "careful[1]/double"):
+        with pytest.raises(errors.NodeSkipped):
+            node(address).result()
+    assert node("careful[1]/at_least_zero").errors()[0].type_name == "ValueError"
