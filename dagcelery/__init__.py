@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from dagcelery.client import invoke as invoke
     from dagcelery.client import runs as runs
     from dagcelery.client import submit as submit
+    from dagcelery.client.activity import RunningPiece as RunningPiece
     from dagcelery.client.following import RunEvent as RunEvent
+    from dagcelery.client.node import RunNode as RunNode
     from dagcelery.client.status import NodeStatus as NodeStatus
     from dagcelery.client.status import RunStatus as RunStatus
     from dagcelery.client.tree import TreeNode as TreeNode
@@ -88,8 +90,10 @@ _HOMES = {
     "payload.formats.message_pack": "AsMessagePack",
     "skipped": "Skipped",
     "client.following": "RunEvent",
+    "client.node": "RunNode",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
+    "client.activity": "RunningPiece",
     "client.status": "NodeStatus RunStatus",
     "client.tree": "TreeNode",
     "store.records": "RunState",

@@ -14,6 +14,8 @@
     ├── NotConfigured
     │   └── FunctionNotAllowed
     ├── NodeFailed
+    ├── NodeNotDone
+    ├── NodeSkipped
     ├── PieceDied
     ├── TimeLimitExceeded (TimeoutError)
     ├── NotStarted
@@ -209,6 +211,23 @@ class NodeFailed(_OfFacts):
     def __str__(self) -> str:
         # The message is the task's own: nothing is stripped from it.
         return f"{self.culprit}: {self.message}" if self.message else self.culprit
+
+
+@_record
+class NodeNotDone(_OfFacts):
+    """A node, or an item of one, has no result yet; `state` says how far it is, `is_over` that its run has ended."""
+
+    address: str
+    state: str
+    is_over: bool = False
+
+    def _parts(self) -> tuple[str, str, str]:
+        remedy = "resume the run" if self.is_over else "ask again later, or wait for the run"
+        return f"node {self.address} has no result", f"it is {self.state}", remedy
+
+
+class NodeSkipped(DagceleryError):
+    """A node, or an item of one, has no result and will not have one, because it was left out."""
 
 
 @_record

@@ -47,6 +47,14 @@ def word(value: object) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
+def brief(value: object, most: int = _MOST_CHARACTERS) -> str:
+    """Return the repr of `value` in one line of at most so many characters, with the secrets of URLs masked."""
+    return one_line(_URL.sub(lambda url: masked(url[0]), shown(value, 4 * _MOST_CHARACTERS)), most)
+
+
+_URL: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
+
+
 class _Shown(reprlib.Repr):
     """Python's `Repr`, but it chooses by class instead of its name, does not sort dicts, and shows ints of any size."""
 
@@ -119,7 +127,8 @@ def is_encodable(text: str) -> bool:
 
 
 # -- secrets in addresses ------------------------------------------------------------------------
-_HIDDEN: Final = "***"
+HIDDEN: Final = "***"
+"""Stands for what is not shown."""
 
 _NEXT_URL: Final = re.compile(r"[;,](?=[\w+.-]+://)")
 
@@ -151,11 +160,11 @@ def _one(url: str, hides_query: bool) -> str:
     user, at, place = hidden.rpartition("@")
     if at:
         name, colon, _ = user.partition(":")
-        hidden = f"{name}{colon}{_HIDDEN if colon else ''}@{place}"
+        hidden = f"{name}{colon}{HIDDEN if colon else ''}@{place}"
     elif not _is_place(rest):
-        hidden = f"{rest.partition(':')[0]}:{_HIDDEN}"  # a password with ? before its @
+        hidden = f"{rest.partition(':')[0]}:{HIDDEN}"  # a password with ? before its @
     if hides_query and "?" in hidden:
-        hidden = hidden.partition("?")[0] + "?" + _HIDDEN
+        hidden = hidden.partition("?")[0] + "?" + HIDDEN
     return f"{scheme}://{hidden}"
 
 
@@ -170,7 +179,7 @@ def _pair(match: re.Match[str]) -> str:
 
     name, value = match.groups()
     if _SECRET.search(re.sub(r"[^a-z]", "", unquote(name).lower())):
-        return f"{name}={_HIDDEN}"
+        return f"{name}={HIDDEN}"
     return f"{name}={_PAIR.sub(_pair, value)}"
 
 

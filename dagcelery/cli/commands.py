@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import runs, workers
+from dagcelery.cli import runs, show, workers
 from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
     Target,
@@ -30,6 +30,7 @@ from dagcelery.cli.targets import (
     some_app,
     take_celerys,
 )
+from dagcelery.cli.which_run import full_id
 from dagcelery.errors import DagceleryError
 from dagcelery.frontends import yaml
 from dagcelery.frontends.yaml import ConfiguredWorkflow
@@ -381,17 +382,20 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
 def draw_target(target: Target, pairs: tuple[str, ...], file: TextIO | None, language: str, run_id: str | None) -> None:
     """Draw TARGET as text, Mermaid, or DOT for Graphviz."""
     languages = {"text": draw.text, "mermaid": draw.mermaid, "dot": draw.dot}
-    nodes = client.Run[Any](run_id).status().nodes if run_id else ()
+    nodes = client.Run[Any](full_id(run_id)).status().nodes if run_id else ()
     states = {node.name.replace("[*]", ""): node.state for node in nodes}
     click.echo(languages[language](target.dag(parameters(target, pairs, file)), states=states), nl=False)
 
 
 for verb in (
     runs.list_runs,
+    show.show,
     runs.status,
     runs.watch,
+    show.result,
     runs.cancel,
     runs.resume,
+    show.delete,
     runs.errors,
     runs.sweep,
     runs.cache,

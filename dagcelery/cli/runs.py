@@ -9,9 +9,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -23,6 +24,7 @@ from rich.text import Text
 
 from dagcelery import client
 from dagcelery.cli.targets import Target, plain, plan_of, prepare_modules
+from dagcelery.cli.which_run import Since, about_run
 from dagcelery.client.following import RunEvent
 from dagcelery.client.status import NodeStatus, RunStatus, counts_text, last_word
 from dagcelery.errors import DagceleryError
@@ -226,7 +228,7 @@ def to_json(value: object) -> str:
 
 # -- commands -------------------------------------------------------------------------------------
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@about_run
 @click.option("--reason", default="", metavar="TEXT", help="The reason, which waiting clients are shown.")
 @click.option("--terminate", is_flag=True, help="Also end the processes that work on it.")
 @as_json
@@ -239,7 +241,7 @@ def cancel(run_id: str, reason: str, terminate: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@about_run
 @click.option("--deadline", type=float, metavar="SECONDS", help="End the run if it takes longer than this from now on.")
 @click.option("--allow-code-change", is_flag=True, help="Resume although a function has changed since the run began.")
 @click.option(
@@ -272,7 +274,7 @@ def resume(
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@about_run
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback of each.")
 @as_json
 def errors(run_id: str, with_traceback: bool, as_json: bool) -> None:
@@ -338,23 +340,35 @@ _PIPE_WIDTH = 1_000
 
 @click.command(name="list")
 @click.option("--dag", "name", metavar="NAME", help="Only runs of this DAG, such as pkg.mod:name.")
+@click.option("--key", metavar="TEXT", help="Only runs that were submitted with this key.")
+@click.option(
+    "--since", type=Since(), metavar="TIME", help="Only newer runs: 2h, 30m or 7d ago, or an ISO date and time."
+)
 @click.option("--state", type=click.Choice([str(state) for state in RunState]), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many at most.")
 @as_json
-def list_runs(name: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """Print the newest runs, newest first: creation time, id, state and DAG."""
-    runs = client.runs(name, state=state, limit=limit)
+def list_runs(
+    name: str | None,
+    key: str | None,
+    since: datetime | timedelta | None,
+    state: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Print the newest runs, newest first: creation time, id, state, DAG and parameters."""
+    runs = client.runs(name, state=state, key=key, since=since, limit=limit)
     if as_json:
         click.echo(to_json([run.to_dict() for run in runs]))
     elif sys.stdout.isatty():
         Console().print(_listing(runs))
     else:
         for run in runs:
-            click.echo("\t".join((_moment(run.created), plain(run.id), str(run.state), plain(run.name))))
+            row = (moment(run.created), run.id, str(run.state), run.name, parameters(run.params, _PIPE_WIDTH))
+            click.echo("\t".join(map(plain, row)))
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@about_run
 @click.option("--watch", is_flag=True, help="Show progress until the run has ended.")
 @click.option("--tree", is_flag=True, help="With --json: a tree with the items of mapped DAGs and the nodes within.")
 @as_json
@@ -375,19 +389,20 @@ def status(run_id: str, watch: bool, tree: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@about_run
 @click.option("--after", default="", metavar="POSITION", help="Begin after this event: a position that --json prints.")
+@click.option("--started", is_flag=True, help="Print a line, too, when a piece is started.")
 @as_json
-def watch(run_id: str, after: str, as_json: bool) -> None:
+def watch(run_id: str, after: str, started: bool, as_json: bool) -> None:
     """Follow RUN until it has ended: with progress bars on a terminal, else with a line for each event.
 
     The exit code is 0 only if the run ends as done.
     """
     run = client.Run[Any](run_id)
-    if sys.stdout.isatty() and not as_json and not after:
+    if sys.stdout.isatty() and not as_json and not after and not started:
         succeed_if_done(show_run(run, console=Console()))
         return
-    for event in run.events(after):
+    for event in run.events(after, started=started):
         click.echo(to_json(event.to_dict()) if as_json else line(event))
         sys.stdout.flush()
     succeed_if_done(run.status())
@@ -400,13 +415,15 @@ def console() -> Console:
 
 def line(event: RunEvent) -> str:
     """Write an event as one line: when, what, where, and how long it took."""
-    words = [_moment(event.at), event.kind, event.address or event.state]
+    words = [moment(event.at), event.kind, event.address or event.state]
     if event.items > 1:
         words.append(f"{event.items:,} items")
     if event.attempt > 1:
         words.append(f"attempt {event.attempt}")
-    if event.attempt:
+    if event.attempt and event.kind != "started":
         words.append(f"{event.seconds:.3f} s")
+    if event.worker:
+        words.append(event.worker)
     return plain(" ".join(word for word in words if word))
 
 
@@ -414,14 +431,25 @@ def _listing(runs: list[client.RunSummary]) -> Table:
     drawn = Table(box=None, show_header=False, pad_edge=False)
     for run in runs:
         drawn.add_row(
-            Text(_moment(run.created), "dim"),
+            Text(moment(run.created), "dim"),
             Text(plain(run.id)),
             Text(str(run.state), STYLES[run.state]),
             Text(plain(run.name)),
             Text("" if run.seconds is None else f"{run.seconds:.1f} s", "dim"),
+            Text(plain(parameters(run.params, _MOST_CHARACTERS)), "dim", no_wrap=True, overflow="ellipsis"),
         )
     return drawn
 
 
-def _moment(seconds: float) -> str:
+_MOST_CHARACTERS = 80
+
+
+def parameters(texts: Mapping[str, str], most: int) -> str:
+    """Write parameters in one line of at most so many characters."""
+    line = " ".join(f"{name}={text}" for name, text in texts.items())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def moment(seconds: float) -> str:
+    """Write a time as an ISO date and time, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -7,13 +7,14 @@ run. So nothing runs more often than there are processes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from dagcelery.client.places import address_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature
-from dagcelery.store.records import ROOT, Outstanding, Scope, Spot
+from dagcelery.store.records import ROOT, Outstanding, Scope, Spot, worker_of
 
 SPOTS = 1_000
 """How many pieces of a kind are looked up in a run; others are only counted."""
@@ -74,3 +75,39 @@ def alive(control: RunControl, spots: Outstanding, now: float) -> Outstanding:
         heard = {name for name, word in control.store.fleet.workers().items() if word["age"] < patience}
         claimed = [spot for spot in claimed if now - spot.at < patience or spot.owner.partition(":")[0] in heard]
     return replace(spots, claimed=claimed)
+
+
+# -- who executes what -------------------------------------------------------------------------
+MOST_SHOWN = 10
+"""Pieces of a node that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPiece:
+    """A piece that a process executes now, or `items` of a fan-out that it took together: ``read[3]``, ``read[3:9]``.
+
+    `worker` says which process: ``celery@host pid 123``. `started` is in seconds since the epoch, and `attempt` counts
+    from 1.
+    """
+
+    address: str
+    worker: str
+    started: float
+    attempt: int
+    items: int = 1
+
+
+def running_pieces(view: RunView, claimed: Iterable[Spot]) -> Mapping[tuple[str, int], tuple[RunningPiece, ...]]:
+    """Return the pieces that are being executed by scope and step, of each step the first few."""
+    pieces: dict[tuple[str, int], tuple[RunningPiece, ...]] = defaultdict(tuple)
+    for _, spot in zip(range(SPOTS), claimed, strict=False):
+        here = pieces[spot.scope, spot.step]
+        if spot.step < 0 or len(here) >= MOST_SHOWN:
+            continue
+        try:
+            address = address_of(view, view.scope(spot.scope), spot.step, spot.lo, spot.hi)
+        except BadSignature:  # it was taken back meanwhile
+            continue
+        piece = RunningPiece(address, worker_of(spot.owner), spot.at, spot.attempt, max(1, spot.hi - spot.lo))
+        pieces[spot.scope, spot.step] = (*here, piece)
+    return pieces

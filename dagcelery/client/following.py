@@ -10,10 +10,11 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Container, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dagcelery.client.places import address_of
 from dagcelery.client.status import first_reasons, run_status
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_control import RunControl
@@ -29,7 +30,7 @@ from dagcelery.errors import (
     UnknownKey,
 )
 from dagcelery.payload import addresses, failures, values
-from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope
+from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope, Spot, worker_of
 from dagcelery.text import shown
 
 # -- its end --------------------------------------------------------------------------------------
@@ -187,6 +188,9 @@ def _attempt(view: RunView, name: str, stored: bytes) -> Failure:
 # -- its events -----------------------------------------------------------------------------------
 _PAGE = 500
 
+_STARTS_SECONDS = 0.5
+"""How often is looked for pieces that have been started, which wake no listener."""
+
 _POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}|")
 
 _MOST = 2**64
@@ -197,11 +201,12 @@ _MOST = 2**64
 class RunEvent:
     """A change of a piece, or of a run.
 
-    `kind` is "done", "failed", "retried" or "skipped" of a piece; "created", "resumed" or "ended" of the run, whose
-    state at its end is `state`; or "missed" where so much has happened since that it is not kept any more. `node` is a
-    name as `status()` has it, and `address` tells the item as well: ``square[3]``, or ``square[100:356]`` where one
-    event stands for `items` of a long list. `at` is when it was remembered, in seconds since the epoch;
-    `events(after=position)` goes on behind it.
+    `kind` is "done", "failed", "retried" or "skipped" of a piece, and "started" if that is asked for; "created",
+    "resumed" or "ended" of the run, whose state at its end is `state`; or "missed" where so much has happened since
+    that it is not kept any more. `node` is a name as `status()` has it, and `address` tells the item as well:
+    ``square[3]``, or ``square[100:356]`` where one event stands for `items` of a long list. `at` is when it was
+    remembered, in seconds since the epoch; `events(after=position)` goes on behind it. A piece was `started` at that
+    time, and took `seconds`; `worker` says which process executed it: ``celery@host pid 123``.
     """
 
     position: str
@@ -214,6 +219,7 @@ class RunEvent:
     started: float = 0.0
     seconds: float = 0.0
     state: str = ""
+    worker: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -225,9 +231,13 @@ def _is_position(text: str) -> bool:
 
 
 class Feed:
-    """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read."""
+    """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read.
 
-    def __init__(self, control: RunControl, run_id: str, after: str) -> None:
+    The store tells nothing of a start, which would cost every piece of every run. Where `starts` are wanted, they are
+    made of what is claimed when a page is read, and in front of an end whose start was not seen.
+    """
+
+    def __init__(self, control: RunControl, run_id: str, after: str, *, starts: bool = False) -> None:
         if not isinstance(after, str) or not _is_position(after):
             raise InvalidParameters(
                 f"after={shown(after)}", "is not a position", "give the `position` of an event, or '' for all"
@@ -238,6 +248,9 @@ class Feed:
         self._run_id = run_id
         self._prefixes: dict[int, str] = {}
         self._gone: set[tuple[str, int]] = set()
+        self._starts = starts
+        self._started: dict[tuple[str, int, int], int] = {}
+        self.most_seconds = _STARTS_SECONDS if starts else GLANCE_SECONDS
 
     def page(self) -> list[RunEvent]:
         """Return the next events, perhaps none.
@@ -246,11 +259,50 @@ class Feed:
         """
         # The record first: what is written after it was read is on the next page at the latest.
         record = self._control.record(self._run_id)
+        # What is claimed comes before, too: what ends in between is on this page, behind its start.
+        claimed = self._control.store.reader.outstanding(self._run_id).claimed if self._starts else ()
         page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not page
-        if page:
-            self.position = page[-1].id
-        return [self._run_event(event) for event in page]
+        events, ended = list[RunEvent](), set[tuple[str, int, int]]()
+        for event in page:
+            told = self._run_event(event)
+            if self._starts and event.piece and self._is_unseen(event, ended):
+                at = self.position or "0-0"
+                events.append(replace(told, position=at, kind="started", at=told.started, seconds=0.0))
+            self.position = event.id
+            events.append(told)
+        if len(page) < _PAGE:  # what runs now has been started after what is on other pages
+            events += [self._started_event(spot) for spot in claimed if self._is_news(spot, ended)]
+        return events
+
+    def _is_news(self, spot: Spot, ended: Container[tuple[str, int, int]]) -> bool:
+        """Return whether a piece that has not `ended` was started since the last page, and note that."""
+        pieces = [(spot.scope, spot.step, index) for index in range(spot.lo, max(spot.hi, spot.lo + 1))]
+        if spot.step < 0 or all(piece in ended or self._started.get(piece) == spot.attempt for piece in pieces):
+            return False
+        self._started |= dict.fromkeys(pieces, spot.attempt)
+        return True
+
+    def _is_unseen(self, event: Event, ended: set[tuple[str, int, int]]) -> bool:
+        """Return whether the start of a piece that has ended was not told; note that it has `ended`.
+
+        An item of a mapped DAG ends with the piece that closes it, of which alone the time is known.
+        """
+        scope, step, lo = PieceId.parse(event.piece)
+        pieces = [(scope, step, index) for index in range(lo, max(event.hi, lo + 1))]
+        ended.update(pieces)
+        seen = [piece for piece in pieces if self._started.pop(piece, None) is not None]
+        program = self._control.view(self._run_id).program
+        return not seen and not (program.knows(event.body) and program.step(event.body, step).kind == "dag")
+
+    def _started_event(self, spot: Spot) -> RunEvent:
+        piece = PieceId(spot.scope, spot.step, spot.lo).name
+        try:
+            body = self._control.view(self._run_id).scope(spot.scope).body
+        except BadSignature:  # it was taken back meanwhile
+            body = 0
+        event = Event(self.position or "0-0", "started", piece, body, spot.hi, spot.attempt, spot.at, 0.0, spot.owner)
+        return replace(self._run_event(event), at=spot.at)
 
     def _run_event(self, event: Event) -> RunEvent:
         at = int(event.id.partition("-")[0]) / 1000 or event.started
@@ -262,11 +314,10 @@ class Feed:
         view = self._control.view(self._run_id)
         place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
         node = self._name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
-        address = view.address(place, step, lo) if place else node
+        address = address_of(view, place, step, lo, event.hi) if place else node
         items = max(0, event.hi - lo) if lo >= 0 else 1
-        if items > 1:
-            address = f"{address.removesuffix(']')}:{event.hi}]"
-        return RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
+        ended = RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
+        return replace(ended, worker=worker_of(event.owner))
 
     def _place(self, view: RunView, scope: str, body: int) -> Scope | None:
         """Return the scope where something happened; None if it was cleared, whatever has its name now."""
@@ -293,21 +344,23 @@ class Feed:
         return self._prefixes.get(body, "") + view.program.node_name(body, step)
 
 
-def events(control: RunControl, run_id: str, after: str, *, follow: bool) -> Iterator[RunEvent]:
+def events(control: RunControl, run_id: str, after: str, *, follow: bool, started: bool = False) -> Iterator[RunEvent]:
     """Yield what has happened since `after` and, if it shall `follow`, what happens until the run is over."""
-    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    feed, patience = Feed(control, run_id, after, starts=started), Patience(control, run_id)
     with control.store.reader.listening(run_id) as listen:
         while True:
             yield from (page := feed.page())
             if feed.is_over or not (page or follow):
                 return
             if not page:
-                patience.is_over(listen(patience.seconds, feed.position))
+                patience.is_over(listen(min(patience.seconds, feed.most_seconds), feed.position))
 
 
-async def aevents(control: RunControl, run_id: str, after: str, *, follow: bool) -> AsyncGenerator[RunEvent, None]:
+async def aevents(
+    control: RunControl, run_id: str, after: str, *, follow: bool, started: bool = False
+) -> AsyncGenerator[RunEvent, None]:
     """`events` without blocking the event loop; while it waits it takes no thread."""
-    feed, patience = Feed(control, run_id, after), Patience(control, run_id)
+    feed, patience = Feed(control, run_id, after, starts=started), Patience(control, run_id)
     async with control.store.reader.alistening(run_id) as listen:
         while True:
             for event in (page := await asyncio.to_thread(feed.page)):
@@ -315,4 +368,5 @@ async def aevents(control: RunControl, run_id: str, after: str, *, follow: bool)
             if feed.is_over or not (page or follow):
                 return
             if not page:
-                await asyncio.to_thread(patience.is_over, await listen(patience.seconds, feed.position))
+                seconds = min(patience.seconds, feed.most_seconds)
+                await asyncio.to_thread(patience.is_over, await listen(seconds, feed.position))

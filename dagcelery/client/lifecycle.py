@@ -47,7 +47,7 @@ from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.records import ROOT, Lost, NewRun, RunRecord, Scope, Spot
-from dagcelery.text import nearest, shown, word
+from dagcelery.text import HIDDEN, brief, nearest, shown, word
 
 
 def check(name: str, body: Body, params: Mapping[str, object]) -> None:
@@ -80,6 +80,31 @@ def settled(view: RunView, params: Mapping[str, object]) -> Mapping[str, object]
     return {name: one(by_name[name], value) for name, value in params.items()}
 
 
+_NOTHING: Final[Mapping[str, object]] = {}
+
+_MOST_PARAMETERS = 50
+"""How many parameters of a run are shown."""
+
+
+def shown_params(
+    view: RunView,
+    params: Mapping[str, object],
+    static: Mapping[str, object] = _NOTHING,
+    hidden: Collection[str] = (),
+) -> Mapping[str, str]:
+    """Return the parameters of a run as people are shown them, static ones in front, without what is sensitive."""
+    plan, reader = view.program.plan, Reader(view, Scope(ROOT))
+    hidden = {*hidden, *plan.options.get("sensitive", ())}
+    shown_values = {**static}
+    for param in plan.bodies[0].params:
+        if param.name in params:
+            shown_values[param.name] = params[param.name]
+        elif param.default is not None and param.name not in hidden:
+            shown_values[param.name] = reader.evaluate(param.default)
+    first = list(shown_values.items())[:_MOST_PARAMETERS]
+    return {name: HIDDEN if name in hidden else brief(value) for name, value in first}
+
+
 def seal(view: RunView, params: Mapping[str, object]) -> Sealed:
     """Check and seal parameters in the forms that their readers need; a parameter not given takes its default."""
     plan = view.program.plan
@@ -94,10 +119,16 @@ def seal(view: RunView, params: Mapping[str, object]) -> Sealed:
         culprit, codec = f"parameter '{param.name}'", view.program.codec(param.codec)
         if param.split and param.whole and isinstance(value, Iterator):
             value = objects.listed(value)  # it can be read once
-        if param.whole:
-            writer.taken(sealed, f"${param.name}", codec, value, culprit)
-        if param.split:
-            writer.split(sealed, f"${param.name}", codec, value, culprit)
+        try:
+            if param.whole:
+                writer.taken(sealed, f"${param.name}", codec, value, culprit)
+            if param.split:
+                writer.split(sealed, f"${param.name}", codec, value, culprit)
+        except SerializationError:
+            if param.name not in plan.options.get("sensitive", ()):
+                raise
+            problem = "cannot be serialized, and is sensitive, so that it is not shown why"
+            raise SerializationError(culprit, problem, "give plain data, or another serializer") from None
     return sealed
 
 
@@ -168,8 +199,6 @@ _KEPT_PLANS: Final = 128
 
 _plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
 
-_NOTHING: Final[Mapping[str, object]] = {}
-
 _PICKLING: Final = frozenset({"pickle", "dill"})
 """Codecs that write one value as other bytes in another process, sets for one."""
 
@@ -183,8 +212,11 @@ def new_run(
     deadline: float | None = None,
     key: str | None = None,
     static: Mapping[str, object] = _NOTHING,
+    hidden: Collection[str] = (),
 ) -> NewRun:
-    """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
+    """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan; those
+    of `hidden` names are not shown.
+    """
     text = encode_plan(plan, signed=control.keyring.signed)
     run_id = uuid.uuid4().hex
     view = control.adopt(run_id, plan)
@@ -204,6 +236,7 @@ def new_run(
         held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",
         reservation="" if key is None else json.dumps([plan.name, key]),
         fingerprint="" if key is None else fingerprint(view, params, static),
+        shown=shown_params(view, params, static, hidden),
     )
 
 

@@ -145,14 +145,18 @@ class LocalRun:
         """Return a codec of the plan."""
         return self._view.program.codec(number)
 
-    def run(self, params: Mapping[str, object]) -> None:
-        """Run to the end, also if that is a failure.
+    def run(
+        self, params: Mapping[str, object], static: Mapping[str, object] | None = None, hidden: Iterable[str] = ()
+    ) -> None:
+        """Run to the end, also if that is a failure. Where `static` parameters are given, all are kept to be shown.
 
         Raises InvalidParameters, SerializationError.
         """
         sealed = lifecycle.seal(self._view, params)
         plan = self.plan
         run = NewRun(self.run_id, plan.name, b"", topology(plan), sealed.values, sealed.lists, sealed.blocks)
+        if static is not None:
+            run = replace(run, shown=lifecycle.shown_params(self._view, params, static, [*hidden]))
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
         self.deliver()
 

@@ -7,11 +7,25 @@ import re
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import InvalidParameters
 from dagcelery.planner.plan import Step
-from dagcelery.store.records import ROOT, Spot, scope_id
+from dagcelery.store.records import ROOT, Scope, Spot, scope_id
 from dagcelery.text import nearest, shown
 
 _ITEMS = re.compile(r"\[([^\[\]]*)\]")
 _NUMBERS = re.compile(r"(\d{1,18})(?::(\d{1,18}))?", re.ASCII)
+
+
+def address_of(view: RunView, scope: Scope, step: int, lo: int, hi: int) -> str:
+    """Return the address of a piece, or of items of a fan-out: ``read[3:9]``."""
+    address = view.address(scope, step, lo)
+    return f"{address.removesuffix(']')}:{hi}]" if lo >= 0 and hi > lo + 1 else address
+
+
+class NotThere(InvalidParameters):
+    """A place that is in the plan, but not in the run: a branch that was not taken, or what was not begun yet."""
+
+
+class BranchNotTaken(NotThere):
+    """A place in a branch that was not taken."""
 
 
 def find_place(view: RunView, address: str) -> Spot:
@@ -47,13 +61,15 @@ class _Search:
             raise self._refused(f"'{self._path}{name}' has no such items", f"name '{self._path}{name}'")
         if not rest:
             if "branch" in step.options and self._total(number) == 0:
-                raise self._not_there(self._path + name, step)
+                raise self._not_there(self._path + name, number, step)
             return Spot(self._scope, number, *(self._items(number, step, items[1]) if items else ()))
         self._enter(number, step, items[1] if items else None, rest[1:])
         return None
 
-    def _refused(self, problem: str, remedy: str) -> InvalidParameters:
-        return InvalidParameters(f"node {shown(self._address)} of '{self._view.program.plan.name}'", problem, remedy)
+    def _refused(
+        self, problem: str, remedy: str, kind: type[InvalidParameters] = InvalidParameters
+    ) -> InvalidParameters:
+        return kind(f"node {shown(self._address)} of '{self._view.program.plan.name}'", problem, remedy)
 
     def _node(self) -> tuple[int, Step]:
         steps = self._view.body(self._scope).steps
@@ -78,7 +94,7 @@ class _Search:
         total = self._total(number)
         if total < 0:
             problem = f"it is not known yet how many items '{name}' has"
-            raise self._refused(problem, f"name '{name}', or resume the run, which begins it")
+            raise self._refused(problem, f"name '{name}', or resume the run, which begins it", NotThere)
         if not lo < hi <= total:
             has = f"0 to {total - 1:,}" if total > 1 else "0 only" if total else "none"
             raise self._refused(f"'{name}' has no such items", f"its items are {has}")
@@ -104,12 +120,14 @@ class _Search:
             index, _ = self._items(number, step, text)
         inner = scope_id(self._view.run_id, self._scope, number, index)
         if self._view.store.reader.scope(self._view.run_id, inner) is None:
-            raise self._not_there(name if index < 0 or is_branch else f"{name}[{index}]", step)
+            raise self._not_there(name if index < 0 or is_branch else f"{name}[{index}]", number, step)
         self._path, self._rest, self._scope = f"{name if index < 0 or is_branch else f'{name}[{index}]'}/", rest, inner
 
-    def _not_there(self, name: str, step: Step) -> InvalidParameters:
-        if "branch" in step.options:
-            return self._refused(f"the branch '{name}' was not taken", "name the node that its condition depends on")
+    def _not_there(self, name: str, number: int, step: Step) -> InvalidParameters:
+        if "branch" in step.options and self._total(number) == 0:
+            remedy = "name the node that its condition depends on"
+            return self._refused(f"the branch '{name}' was not taken", remedy, BranchNotTaken)
         if step.kind == "dag":
-            return self._refused(f"'{name}' was not entered yet", f"name '{name}', or resume the run, which enters it")
-        return self._refused(f"'{name}' has made no graph", f"name '{name}', to execute it again")
+            remedy = f"name '{name}', or resume the run, which enters it"
+            return self._refused(f"'{name}' was not entered yet", remedy, NotThere)
+        return self._refused(f"'{name}' has made no graph", f"name '{name}', to execute it again", NotThere)

@@ -11,12 +11,15 @@ import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, get_args
 
 from dagcelery.client import following, lifecycle
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
+from dagcelery.client.listing import Wanted, listed, moment
+from dagcelery.client.node import Parameters, RunNode, parameters
 from dagcelery.client.status import RunStatus, as_html, run_status
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
     from dagcelery.worker.app import AppContext
 
 R_co = TypeVar("R_co", covariant=True)
-
-_PORTION = 200
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -78,6 +79,30 @@ class Run(Generic[R_co]):
         """What the run is at this moment."""
         return RunState(self._control.record(self.id).state)
 
+    @property
+    def key(self) -> str | None:
+        """The key that it was submitted with; None if there was none."""
+        return self._control.record(self.id).key
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters that it was submitted with, verified and decoded, defaults among them.
+
+        Parameters that nothing reads are not stored, nor are static ones. A list of more than 1,000 elements whose
+        elements alone are read is lazy.
+
+        Raises BadSignature, DeserializationError.
+        """
+        self._control.record(self.id)
+        return parameters(self._control.view(self.id))
+
+    def node(self, address: str) -> RunNode:
+        """Return a node, an item of a fan-out, or a node within: ``read``, ``read[3]``, ``one_file[117]/read``.
+
+        It has `result()`, `status()` and `errors()`, and reads nothing before one of them is called.
+        """
+        return RunNode(lambda: self._control, self.id, address)
+
     def status(self) -> RunStatus:
         """Return how far every node is: counts, times, queues, and why it waits."""
         return run_status(self._control, self.id)
@@ -100,19 +125,22 @@ class Run(Generic[R_co]):
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
 
-    def events(self, after: str = "", *, follow: bool = True) -> Iterator[RunEvent]:
+    def events(self, after: str = "", *, follow: bool = True, started: bool = False) -> Iterator[RunEvent]:
         """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
 
         With `follow=False` it ends with what has happened so far. After a pause go on with
         ``events(after=event.position)``. A piece has one event; of a fan-out each item has its own up to 1,000 items,
         and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
         "missed" stands for others.
-        """
-        return following.events(self._control, self.id, after, follow=follow)
 
-    def aevents(self, after: str = "", *, follow: bool = True) -> AsyncGenerator[RunEvent, None]:
+        With `started`, an event of kind "started" tells that a piece is executed, half a second later at most, and
+        each end has one in front of it. It is made where events are read, and costs the run nothing.
+        """
+        return following.events(self._control, self.id, after, follow=follow, started=started)
+
+    def aevents(self, after: str = "", *, follow: bool = True, started: bool = False) -> AsyncGenerator[RunEvent, None]:
         """`events` without blocking the event loop: ``async for event in run.aevents()``."""
-        return following.aevents(self._control, self.id, after, follow=follow)
+        return following.aevents(self._control, self.id, after, follow=follow, started=started)
 
     def errors(self) -> list[Failure]:
         """Return every attempt that failed, with its remote traceback, repeated ones too."""
@@ -247,7 +275,8 @@ class Run(Generic[R_co]):
 class RunSummary:
     """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
 
-    It took `seconds`, without the times between an end and a `resume`.
+    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
+    and with secrets masked.
     """
 
     id: str
@@ -258,10 +287,12 @@ class RunSummary:
     ended: float | None
     seconds: float | None
     run: Run[Any]
+    key: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON-able data."""
-        names = ("id", "name", "created", "started", "ended", "seconds")
+        names = ("id", "name", "created", "started", "ended", "seconds", "key", "params")
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
@@ -305,28 +336,38 @@ class Client:
         """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
         _check_key(key, if_failed)
         _check_deadline(deadline)
+        hidden = getattr(node, "sensitive_static", ())
         node, params, static = split_static(node, {} if params is None else params)
         app = self.app_context.app
         if app.conf.task_always_eager:
-            return self._eager(node, params, propagate=bool(app.conf.task_eager_propagates))
+            local_run = self._eager(node, lambda run: run.run(params, static, hidden))
+            if app.conf.task_eager_propagates and local_run.first.error is not None:
+                raise local_run.first.error
+            return Run(local_run.run_id, client=self, _local=local_run)
         control = self.control
         control.store.ping()
         dag = dag_of(node)  # once: it may have to be read for that
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
-        run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static)
+        run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static, hidden=hidden)
         return Run(lifecycle.start(control, run, key, if_failed), client=self)
 
-    def _eager(self, node: Submittable, params: Mapping[str, object], *, propagate: bool) -> Run[Any]:
+    def _eager(self, node: Submittable, begin: Callable[[LocalRun], object]) -> LocalRun:
         from dagcelery.client.local_runs import LocalRun  # late: most clients leave their runs to workers
 
         local_run = LocalRun(node, self.settings)
-        local_run.run(params)
-        if propagate and local_run.first.error is not None:
-            raise local_run.first.error
-        return Run(local_run.run_id, client=self, _local=local_run)
+        begin(local_run)
+        return local_run
 
-    def runs(self, dag: Submittable | str | None = None, state: str | None = None, limit: int = 20) -> list[RunSummary]:
+    def runs(
+        self,
+        dag: Submittable | str | None = None,
+        state: str | None = None,
+        limit: int = 20,
+        *,
+        key: str | None = None,
+        since: datetime | timedelta | float | None = None,
+    ) -> list[RunSummary]:
         """Return the newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
         _check_number("limit", limit)
         if state is not None and not (isinstance(state, str) and state in set(RunState)):
@@ -335,30 +376,15 @@ class Client:
         if isinstance(dag, str):
             _check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
-        return [self._summary(record) for record in _listed(self.store, name, state, limit)]
+        wanted = Wanted(state, key, moment(since))
+        return [self._summary(record) for record in listed(self.store, name, wanted, limit)]
 
     def _summary(self, record: RunRecord) -> RunSummary:
         run: Run[Any] = Run(record.id, client=self)
         state, started, ended = RunState(record.state), record.started or None, record.ended or None
         seconds = ended - started - record.paused(started, ended) if started and ended else None
-        return RunSummary(record.id, record.name, state, record.created, started, ended, seconds, run)
-
-
-def _listed(store: Store, name: str, state: str | None, limit: int) -> Iterator[RunRecord]:
-    """Yield up to `limit` runs of a DAG ("": of all) that are in this state, if one is given, newest first."""
-    before, seen = math.inf, set[str]()
-    while limit:
-        portion = store.fleet.runs(name, before, _PORTION)
-        new = [run for run in portion if run.id not in seen]
-        for run in new:
-            if run.record is not None and state in (None, run.record.state) and limit:
-                limit -= 1
-                yield run.record
-        if not new:
-            return
-        # What was enrolled at the very same moment may be on both sides of the border.
-        before = portion[-1].created
-        seen = {run.id for run in portion if run.created == before}
+        times = record.created, started, ended, seconds
+        return RunSummary(record.id, record.name, state, *times, run, record.key, record.shown)
 
 
 # -- which client --------------------------------------------------------------------------------
@@ -475,23 +501,36 @@ def forget(task: Callable[..., Any] | str, *, client: Client | None = None) -> i
 
 
 def runs(
-    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
+    dag: Submittable | str | None = None,
+    *,
+    state: str | None = None,
+    key: str | None = None,
+    since: datetime | timedelta | float | None = None,
+    limit: int = 20,
+    client: Client | None = None,
 ) -> list[RunSummary]:
     """Return the newest runs that are still remembered, newest first: at most `limit`, of one `dag`, in one `state`.
 
-    `dag` is a DAG or its name. Looking for a state reads the records of newer runs too; no other keys are looked at.
-    The newest 100,000 runs are listed.
+    `dag` is a DAG or its name, and `key` that of `submit(..., key=)`. `since` is a moment, or a timedelta: that long
+    ago. Looking for a state or a key reads the records of newer runs too; no other keys are looked at. The newest
+    100,000 runs are listed.
 
     Raises InvalidParameters.
     """
-    return _client(client).runs(dag, state, limit)
+    return _client(client).runs(dag, state, limit, key=key, since=since)
 
 
 async def aruns(
-    dag: Submittable | str | None = None, *, state: str | None = None, limit: int = 20, client: Client | None = None
+    dag: Submittable | str | None = None,
+    *,
+    state: str | None = None,
+    key: str | None = None,
+    since: datetime | timedelta | float | None = None,
+    limit: int = 20,
+    client: Client | None = None,
 ) -> list[RunSummary]:
     """`runs` without blocking the event loop."""
-    return await asyncio.to_thread(runs, dag, state=state, limit=limit, client=client)
+    return await asyncio.to_thread(runs, dag, state=state, key=key, since=since, limit=limit, client=client)
 
 
 def _client(client: Client | None) -> Client:

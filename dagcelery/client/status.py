@@ -6,14 +6,15 @@ counters instead of the items, so it costs what the DAG is made of. `state_of` i
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from typing import Any
 
-from dagcelery.client.activity import activities, alive
+from dagcelery.client.activity import MOST_SHOWN, RunningPiece, activities, alive, running_pieces
 from dagcelery.client.reasons import OVER, Place, find_blockers, reason, waits
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
@@ -66,7 +67,8 @@ class NodeStatus:
 
     `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
     nothing waits. It `is_stuck` if that needs somebody: no worker that lives can execute it.
-    `due` is when the next attempt of one that failed is due, None: none is. `is_over` if its run is.
+    `due` is when the next attempt of one that failed is due, None: none is. `is_over` if its run is. `pieces` are the
+    first few that are being executed now, oldest first.
     """
 
     name: str
@@ -86,6 +88,7 @@ class NodeStatus:
     paused: float = 0.0
     is_over: bool = False
     is_stuck: bool = False
+    pieces: tuple[RunningPiece, ...] = ()
 
     @property
     def waiting(self) -> int | None:
@@ -132,7 +135,9 @@ class RunStatus:
     """A run at one moment. `failed` is the address of the piece that failed it and `error` type and message, shortened,
     of its error; `reason` is what else ended it.
 
-    `why` says why none of it may start yet, `deadline` when it will be ended if it is not over by then (None: never),
+    `key` is that of `submit(..., key=)`, and `params` are the parameters as texts of one line, shortened and with
+    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, `deadline` when it will be
+    ended if it is not over by then (None: never),
     and `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
     seconds.
     """
@@ -151,6 +156,8 @@ class RunStatus:
     epoch: int = 1
     error: str = ""
     paused: float = 0.0
+    key: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -203,6 +210,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view.look(record.epoch)
     spots = alive(control, progress.outstanding, progress.now)
     nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
+    for place, running in _running(view, spots).items():
+        nodes[place] = replace(nodes[place], pieces=running)
     started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
@@ -219,6 +228,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         epoch=record.epoch,
         error=_error(control, record) if record.failed else "",
         paused=record.paused(started, ended) if started and ended else 0.0,
+        key=record.key,
+        params=record.shown,
     )
 
 
@@ -242,6 +253,16 @@ def _going_on(view: RunView, spots: Outstanding, *, is_over: bool) -> Mapping[Pl
         with suppress(BadSignature):  # it was taken back meanwhile
             counts[view.scope(scope).body, step].update(activity.counts())
     return counts
+
+
+def _running(view: RunView, spots: Outstanding) -> Mapping[Place, tuple[RunningPiece, ...]]:
+    """Return the first pieces that are being executed at each place."""
+    pieces: dict[Place, tuple[RunningPiece, ...]] = defaultdict(tuple)
+    for (scope, step), running in running_pieces(view, spots.claimed).items():
+        with suppress(BadSignature):  # it was taken back meanwhile
+            place = view.scope(scope).body, step
+            pieces[place] = (*pieces[place], *running)[:MOST_SHOWN]
+    return {place: running for place, running in pieces.items() if running}
 
 
 def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[str]]) -> dict[Place, NodeStatus]:
@@ -404,8 +425,15 @@ def counts_text(node: NodeStatus) -> str:
 
 
 def last_word(node: NodeStatus) -> str:
-    """Return why a node waits, or how long it took."""
-    return node.why or (f"{node.seconds:.2f} s" if node.seconds else "")
+    """Return why a node waits, what of it runs where, or how long it took."""
+    if node.why:
+        return node.why
+    if node.pieces:
+        first, others = node.pieces[0], len(node.pieces) - 1
+        since = time.strftime("%H:%M:%SZ", time.gmtime(first.started))
+        more = f", and {others} more" if others else ""
+        return f"{first.address} on {first.worker} since {since}{more}"
+    return f"{node.seconds:.2f} s" if node.seconds else ""
 
 
 def as_html(status: RunStatus) -> str:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dagcelery.client.activity import WORDS, Activity, activities, alive
+from dagcelery.client.activity import WORDS, Activity, RunningPiece, activities, alive, running_pieces
 from dagcelery.client.status import state_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, RunNotFound
-from dagcelery.store.records import CLOSE, ROOT, Counts, Progress, scope_id
+from dagcelery.store.records import CLOSE, ROOT, Counts, Progress, scope_id, worker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ class TreeNode:
     """A node of a run's tree, or one item of a DAG that is mapped (``train[3]``), or the run itself.
 
     Of a node `total` counts its pieces (None: not known yet), of an item and of the run the nodes within. `left_out`
-    children are not shown. `started` and `ended` are known of nodes that have run once, else None.
+    children are not shown. `started` and `ended` are known of nodes that have run once, else None, and so are the
+    `worker` that executed it, ``celery@host pid 123``, and the `attempt`. `pieces` are being executed now, of many the
+    first few.
     """
 
     name: str
@@ -37,6 +39,9 @@ class TreeNode:
     ended: float | None = None
     children: tuple[TreeNode, ...] = ()
     left_out: int = 0
+    worker: str = ""
+    attempt: int = 0
+    pieces: tuple[RunningPiece, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -71,6 +76,7 @@ class _Growth:
         self._bodies = {ROOT: 0}
         spots = alive(control, progress.outstanding, progress.now)
         self._activity = activities(view, spots, is_over=self._is_over)
+        self._pieces = running_pieces(view, spots.claimed)
         level = [ROOT]
         while level and self._left > 0:
             wanted = {scope: self._steps(scope) for scope in level}
@@ -161,6 +167,9 @@ class _Growth:
             children=children,
             left_out=left_out,
             **others,
+            worker=worker_of(counts.owner),
+            attempt=counts.attempt,
+            pieces=self._pieces[scope, step],
         )
 
     def _entered_items(self, scope: str, step: int) -> dict[int, str]:

@@ -36,7 +36,16 @@ from dagcelery.engine.io import Reader, Rows, Sealed, Writer
 from dagcelery.engine.pieces import Contexts, enter
 from dagcelery.engine.program import topology_from
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import DagceleryError, InvalidDag, SerializationError, StoreUnavailable
+from dagcelery.errors import (
+    BadSignature,
+    CodeMismatch,
+    DagceleryError,
+    FunctionNotFound,
+    InvalidDag,
+    NotConfigured,
+    SerializationError,
+    StoreUnavailable,
+)
 from dagcelery.objects import ATOMS
 from dagcelery.payload import addresses, failures, functions, values
 from dagcelery.planner.encoding import encode_plan
@@ -134,6 +143,10 @@ def seal_graph_outputs(view: RunView, claim: Claim) -> Mapping[str, Any]:
     return writer.step_outputs(scope.step, step, value, culprit).outputs
 
 
+_WITHOUT_VALUES: Final = (FunctionNotFound, NotConfigured, CodeMismatch, BadSignature)
+"""Errors that say nothing of values, only where functions and keys are missing."""
+
+
 # -- claims ---------------------------------------------------------------------------------------
 RANGE_SECONDS: Final = 0.1
 """A claimed range that takes longer than this is cut: what is done is committed, the rest goes back."""
@@ -153,6 +166,8 @@ class Execution:
         self._listener = listener
         self._contexts = Contexts()
         self._limit: Limit | None = None
+        self._sensitive: Any = None
+        self._masked: tuple[BaseException, BaseException] | None = None
         self._encoded: tuple[BaseException, bytes] | None = None
         self._started, self._clock = time.time(), time.perf_counter()
 
@@ -212,7 +227,7 @@ class Execution:
         step = program.step(body, claim.step) if program.knows(body) else None
         options = step.options if step else {}
         return self._result(
-            error=error,
+            error=self._for_others(error),
             done=index,
             failure=sealed,
             retryable=not claim.poisoned and is_retryable(error, options),
@@ -230,14 +245,27 @@ class Execution:
         is_news = self._encoded is None or self._encoded[0] is not error
         text = self._text(error)
         if self._listener is not None and is_news:
-            tell_apart(self._listener.failed, self._view, self._claim, index, error)
+            tell_apart(self._listener.failed, self._view, self._claim, index, self._for_others(error))
         return text
 
     def _text(self, error: BaseException) -> bytes:
         """Return an error as the text of the time when it was first seen: a listener may change it afterwards."""
         if self._encoded is None or self._encoded[0] is not error:
-            self._encoded = error, failures.encode(error)
+            self._encoded = error, failures.encode(self._for_others(error))
         return self._encoded[1]
+
+    def _for_others(self, error: BaseException, arguments: Mapping[str, Any] | None = None) -> BaseException:
+        """Return an error as others may see it: without values of `arguments` that are sensitive. Of an error that no
+        call raised, such as that of an input, it is not known which values are in it.
+        """
+        if not self._sensitive or isinstance(error, _WITHOUT_VALUES):
+            return error
+        if self._masked is None or self._masked[0] is not error:
+            values = None
+            if self._sensitive is not True and arguments is not None:
+                values = [arguments.get(name) for name in self._sensitive]
+            self._masked = error, failures.masked(error, values)
+        return self._masked[1]
 
     def _markers(self, text: bytes, index: int) -> dict[str, list[Block]]:
         """Return what would stand for each item that may be skipped for a failure: the piece itself, or around it.
@@ -328,7 +356,7 @@ class Execution:
             children = [self._child(step, rows, index) for index in range(claim.lo, claim.hi)]
             return self._result(children=children, done=claim.hi)
         view.program.check_codecs(step)
-        self._limit = limit_of(step.options)
+        self._limit, self._sensitive = limit_of(step.options), step.options.get("sensitive")
         memo = caching.memo_of(view.program, claim.scope.body, claim.step) if view.program.caches else None
         return self._call_all(step, rows, None if memo is None else Recollection(view, memo, rows))
 
@@ -387,16 +415,20 @@ class Execution:
         """Call a function as a piece of this context, within its time limit. Listeners take none of that time."""
         enter((self._view, self._claim, index))
         listener = self._listener
-        if listener is None:
+        if listener is None and not self._sensitive:
             return call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
-        tell(listener.before, self._view, self._claim, index)
+        if listener is not None:
+            tell(listener.before, self._view, self._claim, index)
         try:
             returned = call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
         except BaseException as error:
+            seen = self._for_others(error, arguments)
             self._text(error)
-            tell(listener.after, self._view, self._claim, index, error)
+            if listener is not None:
+                tell(listener.after, self._view, self._claim, index, seen)
             raise
-        tell(listener.after, self._view, self._claim, index, None)
+        if listener is not None:
+            tell(listener.after, self._view, self._claim, index, None)
         return returned
 
     def _call_limited(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

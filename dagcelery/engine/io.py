@@ -123,6 +123,12 @@ class Reader:
         return LazyList(count, fetch, CELL) if lazy else list(fetch(0, count))
 
     # -- elements ---------------------------------------------------------------------------------
+    def elements(self, token: str, *, most: int) -> Any:
+        """Return the elements of a list that is stored in blocks, as a lazy list if there are more than `most`."""
+        scope, name = self.view.resolve(self.scope.id, token)
+        count = self.view.count(scope, name)
+        return self._list(scope, name, count, count > most)
+
     def column(self, token: str, lo: int, hi: int) -> list[Any]:
         """Return elements ``[lo, hi)`` of a list, or the results of those items of a fan-out."""
         if hi <= lo:

@@ -24,7 +24,7 @@ from dagcelery.model.nodes import (
     layers,
     short_name,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, checked, tolerance, words
+from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, is_sensitive, tolerance, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -99,6 +99,10 @@ class Task(Frozen):
         return {**self.__dict__, "func": None} == {**other.__dict__, "func": None}
 
     __hash__ = Frozen.__hash__
+
+    def __repr__(self) -> str:
+        hidden = {name: FromParam() for name in self.inputs if is_sensitive(self.options, name)}
+        return self._shown_with(inputs={**self.inputs, **hidden})
 
 
 class DAG(Frozen):
@@ -278,6 +282,8 @@ def names_are_valid(node: Node) -> None:
         for name in names:
             if not is_name(name):
                 raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _VALID_NAME)
+    takes = signature(node.func) if isinstance(node, Task) else None
+    check_sensitive(_title(node), node.options, node.inputs, takes)
 
 
 def inputs_are_sources(node: Node) -> None:

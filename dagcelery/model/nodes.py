@@ -191,6 +191,12 @@ class Frozen:
 
     __repr__ = constructor_repr
 
+    def _shown_with(self, **attributes: object) -> str:
+        """Return the repr with other attributes in place of its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, **attributes)
+        return constructor_repr(other)
+
 
 def layers(needs: Mapping[str, set[str]]) -> list[set[str]]:
     """Group names so that each needs only earlier groups; raise CyclicDependency if that cannot be."""

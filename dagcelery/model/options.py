@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import Signature
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
@@ -221,6 +222,9 @@ class TaskOptions:
     counted together. `cache` says how long its results are kept for other calls that would give the same. `on_success`,
     `on_failure` and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
 
+    `sensitive` are the parameters that are never shown, True means all: texts of errors are without their values, or
+    without any message if all are.
+
     A task with a `driver` may return a graph, which is executed in its place: the driver is called with the function
     and its arguments by name, and what it returns is a graph if that has a `__dag__`.
     """
@@ -242,6 +246,7 @@ class TaskOptions:
     on_failure: Hook | None = None
     on_retry: Hook | None = None
     driver: Hook | None = None
+    sensitive: bool | tuple[str, ...] = ()
 
     __repr__ = constructor_repr
 
@@ -249,6 +254,7 @@ class TaskOptions:
         for field in ("taints", "by_value"):
             object.__setattr__(self, field, words(field, getattr(self, field)))
         object.__setattr__(self, "lazy", frozenset(self.lazy))
+        object.__setattr__(self, "sensitive", _sensitive(self.sensitive))
         object.__setattr__(self, "timeout", as_timeout(self.timeout))
         _check_place(self.queue, self.taints)
         check_serializer(self.serializer)
@@ -274,10 +280,11 @@ class DagOptions:
     `deadline` is in seconds from the submission. With ``fail_fast=False`` what does not depend on a failed
     node is still executed. At most `max_active_runs` runs of this DAG go on at once. `on_success` and `on_failure`
     are functions that a worker calls when the run has ended. ``keep="outputs"`` keeps of all values only those
-    that the DAG gives back. Celery's beat submits it when its `schedule` says so.
+    that the DAG gives back. Celery's beat submits it when its `schedule` says so. The parameters in `sensitive`, or
+    all of them if it is True, are never shown, neither as parameters of a run nor of the nodes that they are passed to.
 
-    But for the serializer these count only where this DAG is the one that is submitted: of a DAG within another
-    they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
+    But for the serializer and `sensitive` these count only where this DAG is the one that is submitted: of a DAG within
+    another they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
 
     `min_success` and `on_item_failure` are for a DAG that another one maps, and mean what they do of a task: an item
     fails with the first failure in it that is final, and what is left of it is not executed. What such a DAG returns is
@@ -294,11 +301,13 @@ class DagOptions:
     schedule: Schedule | None = None
     min_success: float | None = None
     on_item_failure: Literal["fail", "skip"] = "fail"
+    sensitive: bool | tuple[str, ...] = ()
 
     __repr__ = constructor_repr
 
     def __post_init__(self) -> None:
         check_serializer(self.serializer)
+        object.__setattr__(self, "sensitive", _sensitive(self.sensitive))
         if isinstance(self.serializer, Serialize):
             raise InvalidDag(f"serializer={shown(self.serializer)}", "is for one task's value", "give one serializer")
         if self.deadline is not None:
@@ -341,6 +350,7 @@ class TaskKeywords(TaskUse, total=False):
     by_value: str | Iterable[str]
     aliases: str | Iterable[str]
     dynamic: bool
+    sensitive: bool | str | Iterable[str]
 
 
 class _RunKeywords(TypedDict, total=False):
@@ -374,6 +384,7 @@ class DagKeywords(_RunKeywords, total=False):
     serializer: Serializer | None
     schedule: str | None
     timezone: str | None
+    sensitive: bool | str | Iterable[str]
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)
@@ -420,6 +431,31 @@ def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> Non
     for name in keywords:
         if name not in kind.__optional_keys__:
             raise InvalidDagType(f"option {name!r} of {taker}", "does not exist", choices(name, kind.__optional_keys__))
+
+
+def is_sensitive(options: TaskOptions | DagOptions, name: str) -> bool:
+    """Whether a parameter is never shown."""
+    return options.sensitive is True or (options.sensitive is not False and name in options.sensitive)
+
+
+def check_sensitive(
+    owner: str, options: TaskOptions | DagOptions, inputs: Iterable[str], takes: Signature | None = None
+) -> None:
+    """Refuse names of sensitive parameters that do not exist: what they were meant for would be shown."""
+    parameters = takes.parameters if takes is not None else {}
+    if isinstance(options.sensitive, bool) or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    names = {*inputs, *parameters}
+    for name in options.sensitive:
+        if name not in names:
+            culprit = f"sensitive={shown(name)} of {owner}"
+            raise InvalidDag(culprit, "is not one of its parameters", choices(name, names))
+
+
+def _sensitive(value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value or ()
+    return words("sensitive", value)
 
 
 def _check_place(queue: str | None, taints: tuple[str, ...]) -> None:

@@ -4,19 +4,95 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
 from dagcelery.errors import NodeFailed
-from dagcelery.text import type_name
+from dagcelery.text import HIDDEN, shown, type_name
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""
 
+UNTOLD: Final = "(not shown, since its task is sensitive)"
+"""The message of an error that may hold values."""
+
+_MOST_SECRETS: Final = 10_000
+
 _RESUMABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+class Masked(Exception):
+    """Stands for the error of a sensitive task: its class has that name, and it has no frames, which hold values."""
+
+    described: dict[str, str]
+
+
+def masked(error: BaseException, values: object = None) -> Masked:
+    """Return what stands for an error, without the texts of these values in its messages; without them, without any.
+
+    Sources of frames stay: they are code, and no values.
+    """
+    secrets = None if values is None else _pattern(values)
+
+    def tell(each: BaseException) -> str:
+        return UNTOLD if secrets is None else secrets.sub(HIDDEN, message(each))
+
+    kind = type(error)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    stand_in: Masked = type(kind.__name__, (Masked,), names)(tell(error))
+    texts = {"message": _shortened(tell(error)), "traceback": _shortened(_chain(error, tell))}
+    stand_in.described = {"type": type_name(error), **texts}
+    return stand_in
+
+
+def _pattern(values: object) -> re.Pattern[str]:
+    """Return what finds values in a text, those within others too; short ones as whole words only."""
+    texts, waiting = set[str](), [values]
+    while waiting and len(texts) < _MOST_SECRETS:
+        value = waiting.pop()
+        match value:
+            case str():
+                texts |= {value, repr(value)[1:-1]}
+            case bytes():
+                texts |= {value.decode(errors="replace"), repr(value)[2:-1]}
+            case bool() | None:
+                pass
+            case int() | float():
+                texts.add(shown(value))
+            case Mapping():
+                waiting += [*value.keys(), *value.values()]
+            case list() | tuple() | set() | frozenset():
+                waiting += value
+            case _:
+                waiting += [vars(value)] if hasattr(value, "__dict__") and not callable(value) else []
+    words = (
+        re.escape(text) if len(text) > 3 else rf"(?<!\w){re.escape(text)}(?!\w)"
+        for text in sorted(texts - {""}, key=len, reverse=True)
+    )
+    return re.compile("|".join(words) or r"(?!)")
+
+
+def _chain(error: BaseException, tell: Callable[[BaseException], str]) -> str:
+    """Return a traceback and those behind it as Python prints them, with these messages; notes are left out."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    seen = set[int]()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        frames = "".join(traceback.format_tb(_from_users_code(current.__traceback__)))
+        said = f"{type_name(current)}: {tell(current)}".removesuffix(": ")
+        parts.append(f"Traceback (most recent call last):\n{frames}{said}\n")
+        if current.__cause__ is not None:
+            parts.append("\nThe above exception was the direct cause of the following exception:\n\n")
+            current = current.__cause__
+        else:
+            current = None if current.__suppress_context__ else current.__context__
+            parts += ["\nDuring handling of the above exception, another exception occurred:\n\n"] * bool(current)
+    return "".join(reversed(parts))
 
 
 def describe(error: BaseException) -> dict[str, str]:
@@ -25,6 +101,8 @@ def describe(error: BaseException) -> dict[str, str]:
     ``type`` is the qualified name, ``message`` what ``str()`` says, ``traceback`` as Python prints it, causes
     included.
     """
+    if isinstance(error, Masked):
+        return error.described
     return {
         "type": type_name(error),
         "message": _shortened(message(error)),

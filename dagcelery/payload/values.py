@@ -214,6 +214,11 @@ def seal_skipped_block(
     return seal_bytes(keyring, address, attempt | _SKIPPED_BIT, skipped.encode())
 
 
+def is_skipped(stored: bytes) -> bool:
+    """Return whether a block stands for an element that was skipped; nothing is verified for that."""
+    return bool(int.from_bytes(stored[:_ATTEMPT_BYTES], "big") & _SKIPPED_BIT)
+
+
 def seal_items(keyring: Keyring, run_id: str, scope: str, token: str, attempt: int, count: int, block: int) -> bytes:
     """Seal the record that says how a list is split."""
     body = json.dumps({"n": count, "block": block}).encode()

@@ -20,8 +20,8 @@ from typing import Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
 from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import alone, tolerance
-from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source
+from dagcelery.model.options import alone, is_sensitive, tolerance
+from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
     BodyIR,
@@ -32,6 +32,7 @@ from dagcelery.planner.ir import (
     StepIR,
     StepResult,
     check_aligned,
+    hide,
     is_shared,
     lower,
 )
@@ -151,6 +152,8 @@ class Builder:
         # Deeper bodies first: the queue of a step that enters a body is that of the body's first step.
         bodies = [body.lowered() for body in reversed(self.bodies)]
         options = plan_options(dag.options, self.functions)
+        if hidden := sorted(param.name for param in self.bodies[0].params if param.is_sensitive):
+            options["sensitive"] = hidden
         return Plan(
             name=dag.name or "dag",
             bodies=tuple(reversed(bodies)),
@@ -171,7 +174,25 @@ class Builder:
             expr = None if default is EMPTY else literal(default)
             body.params.append(BodyParameter(body, name, codec, required=expr is None, default=expr))
         bindings: dict[str, Expr] = {param.name: ("ref", param) for param in body.params}
-        return PlanFrame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings)
+        sensitive = self.sensitive(None, dag, bindings)
+        return PlanFrame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings, sensitive=sensitive)
+
+    def sensitive(self, frame: PlanFrame | None, node: Node, exprs: Mapping[str, Expr]) -> frozenset[str]:
+        """Return the inputs of a node that are never shown: those that it names, and those passed on to it that the
+        DAG around it names. A parameter of a run is not shown either where it is passed to one that is not.
+        """
+        own = {name for name in exprs if is_sensitive(node.options, name)}
+        for name in own:
+            hide(exprs[name])
+        if frame is None or not frame.sensitive:
+            return frozenset(own)
+        passed = {
+            name
+            for name in exprs
+            for read in reads(node.inputs[name])
+            if isinstance(read, FromParam) and (read.name or name) in frame.sensitive
+        }
+        return frozenset(own | passed)
 
     def enter(self, frame: PlanFrame, name: str) -> list[PlanFrame]:
         """Plan a node. Return the frame of a nested DAG, to go on in."""
@@ -245,6 +266,8 @@ class Builder:
                 **dynamic_options(options.driver, self.functions, self.queue, frame.codec),
             }
         exprs = self.inputs(frame, name, task)
+        if sensitive := self.sensitive(frame, task, exprs):
+            step.options = {**step.options, "sensitive": options.sensitive is True or sorted(sensitive)}
         self.fan_out(step, frame, name, task)
         append(step)
         for key, expr in exprs.items():
@@ -268,6 +291,7 @@ class Builder:
     def open_flat(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once, whose nodes become steps of this same body."""
         bindings = self.inputs(frame, name, dag)
+        sensitive = self.sensitive(frame, dag, bindings)
         if len(after) > WIDE:
             title = frame.body.unique(f"{frame.prefix}{name}.start")
             barrier = StepIR(frame.body, title, "gather", after=after)
@@ -283,6 +307,7 @@ class Builder:
             parent=frame,
             pending=_in_order(dag),
             bindings=bindings,
+            sensitive=sensitive,
         )
 
     def open_mapped(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
@@ -306,6 +331,7 @@ class Builder:
     def entered(self, step: StepIR, frame: PlanFrame, name: str, dag: DAG, exprs: dict[str, Expr]) -> PlanFrame:
         """Return the frame of a nested DAG that has a body of its own, which `step` enters."""
         append(step)
+        sensitive = self.sensitive(frame, dag, exprs)
         body = self.new_body(step)
         step.target = body.number
         for key, expr in exprs.items():
@@ -321,6 +347,7 @@ class Builder:
             parent=frame,
             pending=_in_order(dag),
             bindings=exprs,
+            sensitive=sensitive,
         )
 
     def inputs(self, frame: PlanFrame, name: str, node: Node) -> dict[str, Expr]:

@@ -216,6 +216,7 @@ class BodyParameter:
     value: Expr | None = None
     is_whole: bool = False
     is_split: bool = False
+    is_sensitive: bool = False
 
     @property
     def root(self) -> Value:
@@ -311,7 +312,8 @@ class PlanFrame:
 
     A flattened DAG shares the `body` of the DAG around it. `results` are expressions by node and output, `spans` the
     half-open ranges of the steps that nodes became, `after` the steps that the whole DAG waits for, `codec` is the one
-    of values that name no serializer. `defaults` are the expressions of the parameters' defaults.
+    of values that name no serializer. `defaults` are the expressions of the parameters' defaults, `sensitive` the names
+    of the parameters that are never shown.
     """
 
     dag: DAG
@@ -327,6 +329,18 @@ class PlanFrame:
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     defaults: dict[tuple[str, int], Expr] = field(default_factory=dict)
     fork: Fork | None = None
+    sensitive: frozenset[str] = frozenset()
+
+
+def hide(expr: Expr) -> None:
+    """Let the parameters that an expression reads never be shown, up to those of the run."""
+    waiting = [expr]
+    while waiting:
+        for part in walk(waiting.pop()):
+            parameter = part[1] if part[0] in ("ref", "each") else None
+            if isinstance(parameter, BodyParameter) and not parameter.is_sensitive:
+                parameter.is_sensitive = True
+                waiting += [] if parameter.value is None else [parameter.value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dagcelery.store.records import TERMINAL, Listed
 _TTL_SECONDS = 30 * 86400
 _HEARD_SECONDS = 86400
 _LISTED_RUNS = 100_000
+_RUNS_A_READ = 10_000
 _YOUNG_SECONDS = 3600.0
 
 
@@ -129,6 +130,15 @@ class FleetAdapter:
         if gone:
             self._server.client.zrem(names, *gone)
         return listed
+
+    def find(self, prefix: str, limit: int) -> Sequence[str]:
+        found: list[str] = []
+        for first in range(0, _LISTED_RUNS, _RUNS_A_READ):
+            ids = self._server.client.zrange(runs_key(), -first - _RUNS_A_READ, -first - 1)
+            found += [run_id for run_id in map(bytes.decode, reversed(ids)) if run_id.startswith(prefix)]
+            if len(found) >= limit or len(ids) < _RUNS_A_READ:
+                break
+        return found[:limit]
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         while names := look(self._server, {"wait": wait_seconds, "limit": limit}):

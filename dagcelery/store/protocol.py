@@ -300,6 +300,9 @@ class Fleet(Protocol):
     def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
         """Runs of the DAG `name` ("": of all) that were enrolled at `before` or earlier, newest first."""
 
+    def find(self, prefix: str, limit: int) -> Sequence[str]:
+        """Ids of listed runs that begin with `prefix`, newest first; some of these runs may have expired."""
+
     def spills(self, run_id: str) -> None:
         """Say that a run, which need not be there yet, is about to have files."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,6 +110,17 @@ class PieceId(NamedTuple):
         return cls(scope, int(step), int(lo[0]) if lo else -1)
 
 
+def worker_of(owner: str) -> str:
+    """Return the worker and the process that an owner of claims names, for people: ``celery@host pid 123``.
+
+    A worker's id is its name and, behind a ~, what tells it apart from those that had the same name before.
+    """
+    worker, _, process = owner.partition(":")
+    pid = process.partition(":")[0]
+    name = worker.rpartition("~")[0] or worker
+    return f"{name} pid {pid}" if pid else name
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Elements ``[lo, hi)`` of the list that `token` names, sealed together by attempt `attempt`."""
@@ -139,6 +151,8 @@ class NewRun:
     """Why nothing may be claimed until `admit`, in a word; "" where nothing speaks against it."""
     reservation: str = ""
     """The name of the key that `reserve` keeps for it."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Its parameters as people are shown them: short, and without what is sensitive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,8 +358,18 @@ class RunRecord:
     """The queue of what is still to be called after the run's end, or ""."""
     fingerprint: str = ""
     """What its parameters are recognised by, or "" if that is not known."""
+    reservation: str = ""
+    """The name of the key that is kept for it: DAG and key as JSON, or ""."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
+
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""
+
+    @property
+    def key(self) -> str | None:
+        """The key that it was submitted with, or None."""
+        return str(json.loads(self.reservation)[1]) if self.reservation else None
 
     @property
     def is_over(self) -> bool:
@@ -382,6 +406,9 @@ class Counts:
     opened: int = 0
     untaken: int = 0
     """Of a branch: how many of those skipped were not taken; others were skipped with the item that they lie in."""
+    owner: str = ""
+    """Who has done it; this and `attempt` are said of a step that runs once, by `RunReader.within` only."""
+    attempt: int = 0
     is_begun: bool = True
     """False for what was skipped with the item that it lies in, and for a fan-out over an empty list that no worker has
     closed yet; said by `RunReader.within` only."""
@@ -402,6 +429,8 @@ class Event:
     attempt: int
     started: float
     seconds: float
+    owner: str = ""
+    """The process that told the store of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,8 +445,8 @@ class Listed:
 class Spot(NamedTuple):
     """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once.
 
-    `at` is when it is due, in seconds, or since when it has been claimed, by `owner`: "worker:process:...". A claim
-    that `is_committed` is kept while successors are being told.
+    `at` is when it is due, in seconds, or since when it has been claimed, for `attempt`, by `owner`:
+    "worker:process:...". A claim that `is_committed` is kept while successors are being told.
     """
 
     scope: str
@@ -427,6 +456,7 @@ class Spot(NamedTuple):
     at: float = 0.0
     owner: str = ""
     is_committed: bool = False
+    attempt: int = 0
 
 
 class Refusal(NamedTuple):

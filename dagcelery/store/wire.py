@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -97,6 +97,7 @@ def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
         "held": run.held,
         "reservation": run.reservation,
         "fingerprint": run.fingerprint,
+        "shown": json.dumps(dict(run.shown)) if run.shown else None,
     }
     return {
         "name": run.name,
@@ -346,9 +347,10 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 
 
 _RECORD: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint"), str),
+    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
+    "shown": json.loads,
     "pauses": lambda text: tuple(tuple(map(float, pause.split(":"))) for pause in text.split()),
 }
 
@@ -372,6 +374,7 @@ def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
         attempt=int(float(fields[b"a"])),
         started=float(fields[b"s"]),
         seconds=float(fields[b"d"]),
+        owner=fields.get(b"w", b"").decode(),
     )
 
 
@@ -458,6 +461,8 @@ def outstanding(
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
     refusals = [_refusal(name.decode(), text.decode()) for name, text in refused.items()]
+    records = {name: claim_record(text) for name, text in claims.items() if name}
+    claimed = sorted((_claimed(name, record) for name, record in records.items()), key=lambda spot: spot.at)
     return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"], refusals)
 
 
@@ -469,7 +474,8 @@ def _refusal(name: str, text: str) -> Refusal:
 
 
 def _claimed(name: bytes, record: ClaimRecord) -> Spot:
-    return _spot(name, record.hi)._replace(at=record.started, owner=record.owner, is_committed=bool(record.cursor))
+    spot = _spot(name, record.hi)._replace(at=record.started, owner=record.owner, attempt=record.attempt)
+    return spot._replace(is_committed=bool(record.cursor))
 
 
 def _spot(name: bytes, hi: int) -> Spot:
@@ -494,7 +500,9 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
             is_begun = int(items) > 0 or done is not None
             yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)
         elif once is not None:
-            _, _, started, seconds, _ = once.decode().split("|", 4)
-            yield step, Counts(total=1, done=1, started=float(started), ended=float(started) + float(seconds))
+            _, attempt, started, seconds, owner = once.decode().split("|", 4)
+            ended = float(started) + float(seconds)
+            counts = Counts(total=1, done=1, started=float(started), ended=ended, owner=owner)
+            yield step, replace(counts, attempt=int(float(attempt)))
         else:
             yield step, Counts(total=-1)

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -211,7 +212,7 @@ class Prepared(bootsteps.StartStopStep):
                 f"a worker with the pool '{pool}'",
                 "start it with --pool prefork, threads or solo; others are not supported",
             )
-        os.environ[WORKER_ID] = uuid.uuid4().hex[:12]
+        os.environ[WORKER_ID] = _new_id(worker.hostname)
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
@@ -240,6 +241,12 @@ class Prepared(bootsteps.StartStopStep):
         """
         if not state.reserved_requests:
             set_event_loop(None)
+
+
+def _new_id(hostname: str) -> str:
+    """Return an id that tells a worker from those of the same name before it; owners of claims begin with it."""
+    name = re.sub(r"[^\w@.+-]", "_", hostname, flags=re.ASCII)
+    return f"{name[:80]}~{uuid.uuid4().hex[:8]}"
 
 
 class Reported(Request):

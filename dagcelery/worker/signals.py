@@ -75,7 +75,11 @@ def _report_failure(view: RunView, claim: Claim, result: TaskResult, error: Base
     else:
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"
-        log.error(failed, view.run_id, node, claim.attempt, summary, exc_info=error, extra=extra)
+        if isinstance(error, failures.Masked):
+            text = error.described["traceback"].rstrip()
+            log.error(f"{failed}\n%s", view.run_id, node, claim.attempt, summary, text, extra=extra)
+        else:
+            log.error(failed, view.run_id, node, claim.attempt, summary, exc_info=error, extra=extra)
 
 
 def _report_fan_out(view: RunView, scope: Scope, done: Completed) -> None:

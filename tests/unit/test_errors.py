@@ -23,6 +23,8 @@ EXAMPLES = [
     errors.NotConfigured("no store is known", "set DAGCELERY_STORE_URL"),
     errors.FunctionNotAllowed("os", "system"),
     errors.NodeFailed("train[3]/fit", "ValueError", "no rows", "Traceback\n  File x"),
+    errors.NodeNotDone("train[3]", "running"),
+    errors.NodeSkipped("node when/then was skipped", "its branch was not taken"),
     errors.PieceDied(3),
     errors.TimeLimitExceeded(2.5),
     errors.NotStarted("gpu", 60.0, False),

@@ -11,7 +11,7 @@ from dagcelery.errors import StoreUnavailable
 from dagcelery.payload.spill import Spill
 from dagcelery.settings import Settings
 from dagcelery.store.redis import store_on_redis
-from dagcelery.text import choices, masked, nearest, shown, word
+from dagcelery.text import brief, choices, masked, nearest, shown, word
 
 
 class Broken:
@@ -72,6 +72,11 @@ STRANGE: Any = {
     "a huge repr": (Huge(), None),
     "a class like a builtin": (list(), "[]"),
 }
+
+
+class Lines:
+    def __repr__(self) -> str:
+        return "<first\n  second>"
 
 
 @pytest.mark.parametrize("kind", STRANGE)
@@ -142,6 +147,20 @@ def test_the_password_of_a_certificate_is_not_in_the_error_of_a_store(tmp_path: 
     assert "ssl_password=***" in caught.value.url
     assert "SECRET" not in str(caught.value)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"url": "redis://:s3cret@host/0?ssl_password=x"}, "{'url': 'redis://:***@host/0?ssl_password=***'}"),
+        (["a b", "amqp://me:s3cret@rabbit//", 3], "['a b', 'amqp://me:***@rabbit//', 3]"),
+        (Lines(), "<first second>"),
+    ],
+)
+def test_a_parameter_is_shown_in_one_line_without_passwords(value: object, text: str) -> None:
+    assert brief(value) == text
+    assert len(brief([value] * 100)) <= 200
+    assert "s3cret" not in brief([value] * 100)
 
 
 def test_a_name_that_does_not_exist_gets_the_nearest_ones_or_all() -> None:

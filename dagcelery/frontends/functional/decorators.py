@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
@@ -25,6 +26,8 @@ from dagcelery.model.options import (
     alone,
     changed,
     check_keywords,
+    check_sensitive,
+    is_sensitive,
     schedule_of,
     tolerance,
     words,
@@ -89,6 +92,7 @@ class TaskFunction(Definition[P, R_co]):
         if outputs is not None and (type(outputs) is not int or outputs < 1):
             culprit = f"outputs={shown(outputs)} of {short_name(fn)!r}"
             raise InvalidDag(culprit, "is not a number of values", "give 1 or more")
+        check_sensitive(f"task {short_name(fn)!r}", options, (), self._signature)
         self._options = options
         self._outputs = outputs
         self._aliases = words("aliases", aliases)
@@ -229,6 +233,11 @@ class DagFunction(Definition[P, R_co]):
         return self._values
 
     @property
+    def sensitive_static(self) -> frozenset[str]:
+        """The names of the static parameters that are never shown."""
+        return frozenset(name for name in self._static if is_sensitive(self._options, name))
+
+    @property
     def schedule(self) -> Schedule | None:
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
@@ -326,8 +335,11 @@ class DagFunction(Definition[P, R_co]):
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
-        arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
-        return built(self._fn, parameters, hints, values=arguments, name=name, options=self._options)
+        arguments, name, options = {**self._object(), **values}, self._name or name_of(self._fn), self._options
+        if self.sensitive_static and options.sensitive is not True:
+            named = tuple(each for each in parameters if is_sensitive(options, each))
+            options = replace(options, sensitive=named)
+        return built(self._fn, parameters, hints, values=arguments, name=name, options=options)
 
     def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
@@ -358,6 +370,7 @@ class DagFunction(Definition[P, R_co]):
 
             parameters = self._signature.parameters.values()
             check_given(short_name(self._fn), [each.name for each in parameters if each.default is each.empty])
+        check_sensitive(f"DAG {short_name(self._fn)!r}", self._options, (), self._signature)
         for name in self._static:
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"

@@ -2,14 +2,14 @@
 -- with all that it needs or not at all: a client that dies before this call leaves what expires, one that dies after it
 -- a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
 -- request: name, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
---          reservation, fingerprint, bodies (how many), queues, tokens [values in ARGV 2..], lists {token: items}
+--          reservation, fingerprint, shown (parameters, as JSON), bodies (how many), queues, tokens [values in ARGV 2..], lists {token: items}
 if state then return reply({}) end
 ttl, state = req.ttl, 'pending'
 call('HSET', R, 'name', req.name, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies)
 if req.deadline and req.deadline ~= cjson.null then
   call('HSET', R, 'deadline', string.format('%.6f', now + req.deadline), 'span', req.deadline)
 end
-for _, option in ipairs({ 'outlives', 'hooks', 'held', 'reservation', 'fingerprint' }) do
+for _, option in ipairs({ 'outlives', 'hooks', 'held', 'reservation', 'fingerprint', 'shown' }) do
   if req[option] then call('HSET', R, option, req[option]) end
 end
 call('EXPIRE', R, ttl)

@@ -212,8 +212,10 @@ local function arrive_items(scope, body, step, lo, hi)
 end
 
 -- ends --------------------------------------------------------------------------------------------------------------
+local teller -- the process that calls, without the thread
 local function log(kind, piece, body, hi, attempt, started, seconds)
-  call('XADD', key('e'), 'MAXLEN', '~', 10000, '*', 'k', kind, 'p', piece, 'b', body, 'h', hi, 'a', attempt, 's', started, 'd', seconds)
+  teller = teller or req.owner and string.match(req.owner, '^[^:]*:?[^:]*') or ''
+  call('XADD', key('e'), 'MAXLEN', '~', 10000, '*', 'k', kind, 'p', piece, 'b', body, 'h', hi, 'a', attempt, 's', started, 'd', seconds, 'w', teller)
 end
 
 local function end_run(final, reason)

@@ -61,6 +61,11 @@ def patient(path: str) -> str:
     return path
 
 
+@task(sensitive="password")
+def sign_in(url: str, password: str) -> int:
+    return len(url + password)
+
+
 @task
 def unprintable() -> object:
     return {1, 2}

@@ -37,7 +37,11 @@ def done(cluster: Cluster) -> Run[int]:
 def test_list_has_a_line_for_each_run_newest_first(cli: Cli, done: Run[int], failed: Run[str]) -> None:
     lines = cli("list", "--limit", "2").stdout.splitlines()
     told = [line.split("\t")[1:] for line in lines]
-    assert told == [[failed.id, "failed", "unit.cli.targets:needs"], [done.id, "done", "unit.cli.targets:squares"]]
+    path = failed.status().params["path"]
+    assert told == [
+        [failed.id, "failed", "unit.cli.targets:needs", f"path={path}"],
+        [done.id, "done", "unit.cli.targets:squares", "n=3"],
+    ]
 
 
 def test_list_finds_one_dag_or_one_state(cli: Cli, done: Run[int], failed: Run[str]) -> None:
@@ -55,6 +59,12 @@ def test_watch_has_a_line_for_each_thing_that_happens(cli: Cli, done: Run[int]) 
     assert (told[0], told[-1]) == ("created", "ended done")
     assert [word.partition(" ")[0] for word in told[1:-1]] == ["done"] * 5
     assert not CONTROL.search(result.stdout)
+
+
+def test_watch_has_a_line_for_each_start_if_that_is_asked_for(cli: Cli, done: Run[int]) -> None:
+    told = [line.split(" ")[1:] for line in cli("watch", done.id, "--started").stdout.splitlines()]
+    assert [kind for kind, *_ in told[1:-1]] == ["started", "done"] * 5
+    assert all(words[-2] == "pid" and "@" in words[-3] for words in told[1:-1])
 
 
 def test_watch_goes_on_behind_a_position(cli: Cli, done: Run[int]) -> None:

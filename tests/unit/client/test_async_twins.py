@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagcelery import Run, dag, errors, task
+from dagcelery.client.node import RunNode
 from dagcelery.testing.lending import eager_client
 
 # What a twin is called, where an ``a`` in front would be a keyword of Python.
@@ -33,13 +34,16 @@ def counted(path: str) -> int:
 VERBS = [
     name
     for name, member in vars(Run).items()
-    if inspect.isfunction(member) and name[0] != "_" and not name.startswith("a")
+    if inspect.isfunction(member) and name[0] != "_" and not name.startswith("a") and name != "node"
 ]
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_each_verb_has_a_twin(name: str) -> None:
-    blocking, twin = getattr(Run, name), getattr(Run, TWINS.get(name, f"a{name}"))
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [*((Run, name) for name in VERBS), *((RunNode, name) for name in ("result", "status", "errors"))],
+)
+def test_each_verb_has_a_twin(owner: type, name: str) -> None:
+    blocking, twin = getattr(owner, name), getattr(owner, TWINS.get(name, f"a{name}"))
     assert inspect.signature(twin).parameters == inspect.signature(blocking).parameters
 
 

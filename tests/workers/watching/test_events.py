@@ -45,6 +45,19 @@ def test_events_arrive_while_the_run_goes_on(tmp_path: Path) -> None:
     assert list(live)[-1].kind == "ended"
 
 
+def test_starts_are_told_while_pieces_run_to_those_who_ask(tmp_path: Path) -> None:
+    run = waits.submit(path=str(tmp_path / "it"))
+    live = run.events(started=True)
+    assert next(live).kind == "created"
+    started = next(live)
+    assert (started.kind, started.address, started.attempt) == ("started", "patient", 1)
+    (piece,) = run.status().nodes[0].pieces
+    assert (piece.worker, piece.started) == (started.worker, started.at)
+    (tmp_path / "it").touch()
+    assert [(event.kind, event.worker) for event in live if event.address == "patient"] == [("done", started.worker)]
+    assert next(iter(run.events(started=True, after=started.position))).kind == "started"
+
+
 def test_events_so_far_end_at_once(tmp_path: Path) -> None:
     run = waits.submit(path=str(tmp_path / "it"))
     assert told(list(run.events(follow=False))) == [("created", "")]
@@ -103,7 +116,7 @@ def test_events_go_on_after_a_resume() -> None:
 
 def test_events_are_data() -> None:
     event = list(squares.submit(n=1).events())[1]
-    assert event.to_dict() | {"position": "", "at": 0, "started": 0, "seconds": 0} == {
+    assert event.to_dict() | {"position": "", "at": 0, "started": 0, "seconds": 0, "worker": ""} == {
         "position": "",
         "kind": "done",
         "at": 0,
@@ -114,6 +127,7 @@ def test_events_are_data() -> None:
         "started": 0,
         "seconds": 0,
         "state": "",
+        "worker": "",
     }
 
 

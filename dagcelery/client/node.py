@@ -1,0 +1,325 @@
+"""One place in a run, a node or an item of it: its result, how far it is, and its errors.
+
+Nothing here waits. What has no result raises, and the error says why: it failed, was left out or freed, or is not done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from dagcelery.client import following
+from dagcelery.client.activity import WORDS, activities, alive, running_pieces
+from dagcelery.client.following import Failure
+from dagcelery.client.places import BranchNotTaken, NotThere, find_place
+from dagcelery.client.status import state_of
+from dagcelery.client.tree import TreeNode
+from dagcelery.engine.io import Reader
+from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_view import RunView
+from dagcelery.errors import (
+    BadSignature,
+    DeserializationError,
+    NodeFailed,
+    NodeNotDone,
+    NodeSkipped,
+    RunNotFound,
+    ValueFreed,
+)
+from dagcelery.payload import addresses, failures, values
+from dagcelery.planner.plan import Step
+from dagcelery.skipped import Skipped
+from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
+from dagcelery.text import HIDDEN, brief
+
+_LISTED: Final = 1_000
+"""Results of a fan-out that are read at once; a longer list is read as it is asked for."""
+
+_PAGE: Final = 1_000
+
+
+class RunNode:
+    """A node of a run, or an item of one, by its address: ``run.node("one_file[117]/read")``. Making one does no I/O.
+
+    Each method raises RunNotFound, and InvalidParameters where the DAG has no such node or item.
+    """
+
+    def __init__(self, control: Callable[[], RunControl], run_id: str, address: str) -> None:
+        self.run_id = run_id
+        self.address = address
+        self._control = control
+
+    def result(self) -> Any:
+        """Return what it gave back, as it is now: of a fan-out the list of its items' results.
+
+        A list of more than 1,000 is lazy: elements are read as they are asked for. Items that were left out are
+        `Skipped` in it. Where only parts of a returned value are read, these are what is stored: a dict by output.
+
+        Raises NodeNotDone; NodeFailed; NodeSkipped; ValueFreed where it was freed (``keep="outputs"``), or was never
+        stored, because nothing reads it.
+        """
+        return _Look(self._control(), self.run_id, self.address).result()
+
+    async def aresult(self) -> Any:
+        """`result` without blocking the event loop."""
+        return await asyncio.to_thread(self.result)
+
+    def status(self) -> TreeNode:
+        """Return how far it is, with worker, attempt and times as far as they are known; `name` is its address."""
+        return _Look(self._control(), self.run_id, self.address).status()
+
+    async def astatus(self) -> TreeNode:
+        """`status` without blocking the event loop."""
+        return await asyncio.to_thread(self.status)
+
+    @property
+    def state(self) -> str:
+        """One word for it: waiting, running, done, failed, ..."""
+        return self.status().state
+
+    def errors(self) -> list[Failure]:
+        """Return its attempts that failed, and those of what it consists of, as `Run.errors` does."""
+        inside = (f"{self.address}[", f"{self.address}/")
+        found = following.errors(self._control(), self.run_id)
+        return [each for each in found if each.address == self.address or each.address.startswith(inside)]
+
+    async def aerrors(self) -> list[Failure]:
+        """`errors` without blocking the event loop."""
+        return await asyncio.to_thread(self.errors)
+
+    def __repr__(self) -> str:
+        return f"RunNode({self.run_id!r}, {self.address!r})"
+
+
+class _Look:
+    """A look at one place, which may be in a run that goes on."""
+
+    def __init__(self, control: RunControl, run_id: str, address: str) -> None:
+        self._control = control
+        progress = control.store.reader.progress(run_id)
+        if progress is None:
+            raise RunNotFound(run_id)
+        self._record, self._view = progress.record, control.view(run_id)
+        self._under_way = alive(control, progress.outstanding, progress.now)
+        self._address = address
+        self._view.look(self._record.epoch)
+        self._view.enter(self._view.generation)  # lists that were cleared may have other lengths now
+
+    def _found(self) -> tuple[Spot, Step]:
+        spot = find_place(self._view, self._address)
+        return spot, self._view.body(spot.scope).steps[spot.step]
+
+    # -- how far it is ----------------------------------------------------------------------------
+    def status(self) -> TreeNode:
+        """Return the place as a node of the tree."""
+        try:
+            spot, step = self._found()
+        except BranchNotTaken:
+            return TreeNode(self._address, "skipped", 1, skipped=1)
+        except NotThere:
+            return TreeNode(self._address, "stopped" if self._record.is_over else "waiting", None)
+        return self._status(spot, step)
+
+    def _status(self, spot: Spot, step: Step) -> TreeNode:
+        view, reader = self._view, self._control.store.reader
+        counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
+        activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
+        if spot.lo >= 0:
+            return self._item(spot, step, counts, activity.items)
+        others = {word: activity.counts()[word] for word in WORDS}
+        total = 1 if step.over is None else counts.total if counts.total >= 0 else None
+        begun = counts.is_begun and counts.total >= 0
+        state = self._word(total, counts.done, counts.skipped, others, begun)
+        pieces = running_pieces(view, self._under_way.claimed)[spot.scope, spot.step]
+        node = TreeNode(self._address, state, total, counts.done, skipped=counts.skipped)
+        node = _with(node, others)
+        worker, attempt, started = worker_of(counts.owner), counts.attempt, counts.started
+        if step.over is None and pieces:
+            worker, attempt, started = pieces[0].worker, pieces[0].attempt, pieces[0].started
+        times = replace(node, started=started or None, ended=counts.ended or None)
+        return replace(times, worker=worker, attempt=attempt, pieces=pieces)
+
+    def _word(self, total: int | None, done: int, skipped: int, others: Mapping[str, int], begun: bool) -> str:
+        running, retrying, failed = (others[word] for word in WORDS)
+        going_on = {"running": running, "retrying": retrying, "failed": failed}
+        return state_of(total, done, skipped, **going_on, is_begun=begun, is_over=self._record.is_over)
+
+    def _item(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> TreeNode:
+        """Say how far one item of a fan-out is, or several."""
+        told, under_way = self._told(spot), self._under_way
+        is_complete = counts.done + counts.skipped >= counts.total
+        stored = self._stored(spot, step)
+        words = {index: stored.get(index, "done" if is_complete else "waiting") for index in range(spot.lo, spot.hi)}
+        if not step.outputs and not is_complete:
+            words |= {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
+        words |= {index: word for index, word in inner.items() if index in words}
+        for word, spots in (
+            ("running", under_way.claimed),
+            ("retrying", under_way.retrying),
+            ("failed", under_way.failed),
+        ):
+            here = (each for each in spots if (each.scope, each.step) == (spot.scope, spot.step))
+            words |= {index: word for each in here for index in range(each.lo, each.hi) if index in words}
+        number = Counter(words.values())
+        others = {word: number[word] for word in WORDS}
+        begun = len(words) > number["waiting"]
+        state = self._word(len(words), number["done"], number["skipped"], others, begun)
+        if number["skipped"] == len(words):
+            state = "skipped"
+        pieces = tuple(
+            piece
+            for each in under_way.claimed
+            if (each.scope, each.step) == (spot.scope, spot.step) and each.lo < spot.hi and spot.lo < each.hi
+            for piece in running_pieces(self._view, [each])[spot.scope, spot.step]
+        )
+        node = TreeNode(self._address, state, len(words), number["done"], skipped=number["skipped"])
+        node = _with(node, others)
+        if pieces:
+            piece = pieces[0]
+            return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
+        last = told.get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
+        if last is None:
+            return node
+        ended = last.started + last.seconds
+        return replace(node, worker=worker_of(last.owner), attempt=last.attempt, started=last.started, ended=ended)
+
+    def _stored(self, spot: Spot, step: Step) -> dict[int, str]:
+        """Return which items have a result, or a marker in its place."""
+        if not step.outputs:
+            return {}
+        blocks = self._control.store.reader.blocks(self._view.run_id, spot.scope, f"{spot.step}.0", spot.lo, spot.hi)
+        return {
+            index: "skipped" if values.is_skipped(block.data) else "done"
+            for block in sorted(blocks, key=lambda block: block.attempt)
+            for index in range(block.lo, block.hi)
+            if spot.lo <= index < spot.hi
+        }
+
+    def _told(self, spot: Spot) -> dict[int, Event]:
+        """Return the last event of each item, of those that are kept."""
+        last: dict[int, Event] = {}
+        for event in self._events():
+            if event.piece.startswith(f"{spot.scope}/{spot.step}/"):
+                lo = PieceId.parse(event.piece).lo
+                last |= dict.fromkeys(range(max(lo, spot.lo), min(event.hi, spot.hi)), event)
+        return last
+
+    def _events(self) -> Iterator[Event]:
+        page, reader = self._control.store.reader.events(self._view.run_id, "", _PAGE), self._control.store.reader
+        while page:
+            yield from page
+            page = reader.events(self._view.run_id, page[-1].id, _PAGE) if len(page) >= _PAGE else []
+
+    # -- its result -------------------------------------------------------------------------------
+    def result(self) -> Any:
+        """Return what the place gave back.
+
+        Raises NodeNotDone, NodeFailed, NodeSkipped, ValueFreed.
+        """
+        try:
+            spot, step = self._found()
+        except BranchNotTaken as error:
+            raise NodeSkipped(f"node {self._address} was skipped", "its branch was not taken") from error
+        except NotThere as error:
+            state = "stopped" if self._record.is_over else "waiting"
+            raise NodeNotDone(self._address, state, self._record.is_over) from error
+        state = self._status(spot, step).state
+        if state == "failed":
+            raise self._failure(spot)
+        if state not in ("done", "skipped"):
+            raise NodeNotDone(self._address, state, self._record.is_over)
+        try:
+            value = self._value(spot, step)
+        except DeserializationError as error:
+            if state != "skipped":
+                raise
+            raise NodeSkipped(f"node {self._address} was skipped", "an item that it lies in was left out") from error
+        if type(value) is Skipped:
+            problem = f"{value.address} failed with {value.type_name}: {value.message}"
+            raise NodeSkipped(f"node {self._address} was skipped", problem)
+        return value
+
+    def _value(self, spot: Spot, step: Step) -> Any:
+        if not step.outputs:
+            problem = "was never stored, because nothing in its DAG reads it"
+            raise ValueFreed(f"the result of node {self._address}", problem, "return it from the DAG")
+        whole = next((at for at, out in enumerate(step.outputs) if _is_whole(step, at)), None)
+        if whole is not None:
+            return self._output(spot, step, whole)
+        return {output.name: self._output(spot, step, at) for at, output in enumerate(step.outputs)}
+
+    def _output(self, spot: Spot, step: Step, at: int) -> Any:
+        view, token = self._view, f"{spot.step}.{at}"
+        reader = Reader(view, view.scope(spot.scope))
+        is_branch = "branch" in step.options
+        if spot.lo >= 0 or is_branch:
+            lo, hi = (0, 1) if is_branch else (spot.lo, spot.hi)
+            items = reader.column(token, lo, hi)
+            return items[0] if hi == lo + 1 else items
+        over = view.list_over(spot.scope, token)
+        lazy = over is not None and view.count(spot.scope, over) > _LISTED
+        return reader.evaluate(("ref", token), lazy=lazy)
+
+    def _failure(self, spot: Spot) -> NodeFailed | NodeNotDone:
+        """Return the first failure in this place."""
+        for failed in self._under_way.failed:
+            name = PieceId(failed.scope, failed.step, failed.lo).name
+            if not self._is_within(failed, spot):
+                continue
+            stored = self._control.store.reader.failure(self._view.run_id, name)
+            if stored is not None:
+                address = addresses.failure(self._view.run_id, name)
+                _, body = values.open_bytes(self._view.keyring, address, stored)
+                return failures.as_error(self._view.piece_address(name), failures.decode(bytes(body)))
+        return NodeNotDone(self._address, "failed", self._record.is_over)
+
+    def _is_within(self, piece: Spot, place: Spot) -> bool:
+        """Return whether a piece belongs to a place, in a scope however deep below it."""
+        scope, step, lo = piece.scope, piece.step, piece.lo
+        try:
+            while (scope, step) != place[:2] and scope != ROOT:
+                around: Scope = self._view.scope(scope)
+                scope, step, lo = around.parent, around.step, around.index
+        except BadSignature:  # it was taken back meanwhile
+            return False
+        return (scope, step) == place[:2] and (place.lo < 0 or place.lo <= lo < place.hi)
+
+
+def _with(node: TreeNode, counts: Mapping[str, int]) -> TreeNode:
+    return replace(node, running=counts["running"], retrying=counts["retrying"], failed=counts["failed"])
+
+
+def _is_whole(step: Step, at: int) -> bool:
+    """Return whether an output is all that a step gives back."""
+    output = step.outputs[at]
+    return not output.path and (step.kind != "dag" or output.name == "return_value")
+
+
+# -- parameters -----------------------------------------------------------------------------------
+class Parameters(dict[str, Any]):
+    """The parameters of a run by name. They are shown as a status shows them, without what is sensitive."""
+
+    def __init__(self, values: Mapping[str, Any], sensitive: frozenset[str]) -> None:
+        super().__init__(values)
+        self._sensitive = sensitive
+
+    def __repr__(self) -> str:
+        texts = (f"{name!r}: {HIDDEN if name in self._sensitive else brief(value)}" for name, value in self.items())
+        return f"{{{', '.join(texts)}}}"
+
+    def __reduce__(self) -> tuple[type[Parameters], tuple[dict[str, Any], frozenset[str]]]:
+        return Parameters, (dict(self), self._sensitive)
+
+
+def parameters(view: RunView) -> Parameters:
+    """Return the parameters of a run that are stored: those that something reads, with their defaults."""
+    reader, plan = Reader(view, Scope(ROOT)), view.program.plan
+    stored = {
+        param.name: reader.whole(f"${param.name}") if param.whole else reader.elements(f"${param.name}", most=_LISTED)
+        for param in plan.bodies[0].params
+        if param.whole or param.split
+    }
+    return Parameters(stored, frozenset(plan.options.get("sensitive", ())))

@@ -1,0 +1,261 @@
+"""A run says what it is: its parameters, its key, and the result and the state of each place in it."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from dagcelery import Retry, Run, Skipped, dag, errors, task, when
+from dagcelery.client.following import events
+from dagcelery.client.node import RunNode
+from dagcelery.testing.lending import eager_client
+
+from ..engine.worlds import World
+
+
+@task
+def count(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task
+def double(x: int) -> int:
+    if x < 0:
+        raise ValueError(f"{x} is negative")
+    return 2 * x
+
+
+@task(on_item_failure="skip")
+def invert(x: int) -> float:
+    return 1 / x
+
+
+@task
+def total(xs: Sequence[Any]) -> float:
+    return sum(x for x in xs if not isinstance(x, Skipped))
+
+
+@task
+def both(x: int) -> tuple[int, int]:
+    return x, -x
+
+
+@task
+def note(x: int) -> None:
+    """Nobody reads what this returns."""
+
+
+@dag
+def one(x: int) -> int:
+    return double(double(x))
+
+
+@task(dynamic=True)
+def grown(x: int) -> Any:
+    return total([double(x), double(x + 1)])
+
+
+@dag
+def everything(n: int, xs: list[int], unread: str = "") -> Any:
+    ys = [double(x) for x in xs]
+    first, _ = both(n)
+    note(n)
+    zs = [one(x) for x in count(n)]
+    chosen = when(n, then=lambda: double(10), otherwise=lambda: double(20))
+    return total(ys), first, total(zs), chosen, total([invert(x) for x in xs]), grown(n)
+
+
+def nodes(world: World, run_id: str) -> Callable[[str], RunNode]:
+    """The places of a run, as a process sees them that has only the store."""
+    reader = world.engine("reader")
+    return lambda address: RunNode(lambda: reader, run_id, address)
+
+
+def test_each_place_has_the_result_that_its_function_gave_back() -> None:
+    world = World()
+    node = nodes(world, world.ended(everything, n=3, xs=[4, 0, 6]))
+    expected = {
+        "double": [8, 0, 12],
+        "double[2]": 12,
+        "double[0:2]": [8, 0],
+        "count": [0, 1, 2],
+        "one": [0, 4, 8],
+        "one[2]": 8,
+        "one[2]/double": 4,
+        "one[2]/double-2": 8,
+        "when/then": 20,
+        "when/then/double": 20,
+        "both": {"key_0": 3},
+        "invert[0]": 0.25,
+        "grown": 14,
+        "grown/double-2": 8,
+        "total": 20,
+    }
+    assert {address: node(address).result() for address in expected} == expected
+    assert {address: node(address).state for address in expected} == dict.fromkeys(expected, "done")
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "text"),
+    [
+        ("duoble", errors.InvalidParameters, "did you mean 'double'"),
+        ("double[3]", errors.InvalidParameters, "its items are 0 to 2"),
+        ("invert[1]", errors.NodeSkipped, "node invert[1] was skipped: invert[1] failed with ZeroDivisionError"),
+        ("when/otherwise", errors.NodeSkipped, "its branch was not taken"),
+        ("when/otherwise/double", errors.NodeSkipped, "its branch was not taken"),
+        ("note", errors.ValueFreed, "was never stored"),
+    ],
+)
+def test_a_place_without_a_result_says_why(address: str, error: type[Exception], text: str) -> None:
+    world = World()
+    with pytest.raises(error, match=text.replace("[", r"\[")):
+        nodes(world, world.ended(everything, n=3, xs=[4, 0, 6]))(address).result()
+
+
+def test_what_failed_raises_its_own_failure_and_what_was_not_begun_says_so() -> None:
+    world = World(workers=1)
+
+    @dag
+    def fails(xs: list[int]) -> float:
+        return total([one(x) for x in xs])
+
+    node = nodes(world, world.ended(fails, xs=[-1]))
+    for address in ("one", "one[0]", "one[0]/double"):
+        with pytest.raises(errors.NodeFailed, match=r"one\[0\]/double failed with ValueError: -1 is negative"):
+            node(address).result()
+        assert [each.address for each in node(address).errors()] == ["one[0]/double"]
+    for address in ("total", "one[0]/double-2"):
+        assert node(address).state == "stopped"
+        with pytest.raises(errors.NodeNotDone, match="it is stopped; resume the run"):
+            node(address).result()
+
+
+SEEN: list[Any] = []
+
+
+@task(retry=Retry(2, wait=60))
+def watched(x: int) -> int:
+    SEEN[0]()
+    if x == 2:
+        raise ValueError
+    return x
+
+
+@dag
+def watches(xs: list[int]) -> float:
+    return total([watched(x) for x in xs])
+
+
+def test_a_place_tells_how_far_it_is_while_its_run_goes_on() -> None:
+    world = World(workers=1)
+    run_id = world.submit(watches, xs=[0, 1, 2, 3])
+    node = nodes(world, run_id)
+    assert node("total").state == node("watched[0]").state == "waiting"
+    seen: list[Any] = []
+    SEEN[:] = [lambda: seen.append([node(each).status() for each in ("watched", "watched[1]", "watched[3]")])]
+    for message in world.post.waiting[:]:
+        world.deliver(message)
+    all_of_it, second, last = seen[1]
+    assert (all_of_it.state, second.state, last.state) == ("running", "running", "waiting")
+    assert (second.attempt, second.pieces[0].address, last.worker) == (1, "watched[1]", "")
+    assert second.worker.startswith("worker0 pid ")
+    assert second.started
+    assert [node(f"watched[{item}]").state for item in range(4)] == ["done", "done", "retrying", "done"]
+    done = node("watched[1]").status()
+    assert done.worker == second.worker
+    assert done.ended >= done.started > 0
+    assert node("watched[2]").errors()[0].type_name == "ValueError"
+    assert node("watched").state == "retrying"
+
+
+def test_a_freed_result_is_an_error_and_what_the_dag_returns_is_not() -> None:
+    @dag(keep="outputs")
+    def frees(xs: list[int]) -> float:
+        return total([double(x) for x in xs])
+
+    world = World()
+    node = nodes(world, world.ended(frees, xs=[1, 2]))
+    assert node("total").result() == 6
+    for address in ("double", "double[1]"):
+        with pytest.raises(errors.ValueFreed, match="was freed"):
+            node(address).result()
+
+
+def test_a_long_list_is_read_as_it_is_asked_for() -> None:
+    @dag
+    def wide(n: int) -> float:
+        return total([double(x) for x in count(n)])
+
+    world = World()
+    found = nodes(world, world.ended(wide, n=1_500))("double").result()
+    assert not isinstance(found, list)
+    assert (len(found), found[1_499], found[3:5]) == (1_500, 2_998, [6, 8])
+
+
+def test_a_run_has_its_parameters_and_shows_them_shortened() -> None:
+    @dag
+    def takes(url: str, xs: list[int], rows: list[int], n: int = 3) -> Any:
+        return total([double(x) for x in xs]), total(rows), double(n), note(url)
+
+    run = eager_client().submit(takes, {"url": "redis://me:secret@host/0", "xs": [1, 2], "rows": [3] * 500})
+    assert run.params == {"url": "redis://me:secret@host/0", "xs": [1, 2], "rows": [3] * 500, "n": 3}
+    shown = run.status().params
+    assert shown["url"] == "'redis://me:***@host/0'"
+    assert (shown["xs"], shown["n"], len(shown["rows"]) <= 200) == ("[1, 2]", "3", True)
+    assert repr(run.params) == "{" + ", ".join(f"{name!r}: {text}" for name, text in shown.items()) + "}"
+    assert repr(copy.deepcopy(run.params)) == repr(run.params)
+    assert run.key is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_start_is_told_once_in_front_of_its_end(seed: int) -> None:
+    world = World(workers=3)
+    run_id = world.submit(everything, n=3, xs=[4, 0, 6])
+    world.settle(random.Random(seed).randrange)
+    told = list(events(world.engine("reader"), run_id, "", follow=False, started=True))
+    assert [event for event in told if event.kind != "started"] == list(
+        events(world.engine("reader"), run_id, "", follow=False)
+    )
+    begun: list[str] = []
+    for event in told:
+        if event.kind == "started":
+            assert event.worker.startswith("worker")
+            assert event.at == event.started
+            begun.append(event.address)
+        elif event.address and event.address not in ("one[0]", "one[1]", "one[2]", "when/then"):
+            begun.remove(event.address)
+    assert begun == []
+
+
+def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
+    assert repr(Run[Any]("7").node("read[3]")) == "RunNode('7', 'read[3]')"
+
+
+@task
+def at_least_zero(x: int) -> int:
+    return double(x)
+
+
+@dag(on_item_failure="skip")
+def careful(x: int) -> int:
+    return double(at_least_zero(x))
+
+
+@dag
+def left_out(xs: list[int]) -> float:
+    return total([careful(x) for x in xs])
+
+
+def test_an_item_that_was_left_out_was_skipped_and_so_was_what_is_in_it() -> None:
+    world = World()
+    node = nodes(world, world.ended(left_out, xs=[1, -1]))
+    assert node("careful[0]").result() == 4
+    assert isinstance(node("careful").result()[1], Skipped)
+    for address in ("careful[1]", "careful[1]/double"):
+        with pytest.raises(errors.NodeSkipped):
+            node(address).result()
+    assert node("careful[1]/at_least_zero").errors()[0].type_name == "ValueError"
