@@ -303,8 +303,8 @@ def sweep(as_json: bool) -> None:
 
     looked = sweep_all(client.default_client().app_context)
     if as_json:
-        said = {"looked_at": looked.runs, "messages_sent": looked.wake_ups, "given_back": looked.given_back}
-        click.echo(to_json(said))
+        report = {"looked_at": looked.runs, "messages_sent": looked.wake_ups, "given_back": looked.given_back}
+        click.echo(to_json(report))
         return
     counts = ((looked.runs, "run"), (looked.wake_ups, "message"), (looked.given_back, "piece"))
     runs, messages, pieces = (f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)

@@ -61,7 +61,7 @@ def the_run(texts: list[str], last: bool, dag_name: str | None) -> list[str]:
             raise click.UsageError("RUN and --last name two runs; give one of them")
         newest = client.runs(dag_name, limit=1)
         if not newest:
-            raise click.ClickException(f"there is no run{f' of {plain(dag_name)}' if dag_name else ''} in this store")
+            raise click.ClickException(f"the store has no run{f' of {plain(dag_name)}' if dag_name else ''}")
         return [newest[0].id]
     if dag_name is not None:
         raise click.UsageError("--dag chooses among the newest runs; give --last, too")

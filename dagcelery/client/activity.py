@@ -77,7 +77,7 @@ def alive(control: RunControl, spots: Outstanding, now: float) -> Outstanding:
     return replace(spots, claimed=claimed)
 
 
-# -- who executes what -------------------------------------------------------------------------
+# -- processes and pieces -------------------------------------------------------------------------
 MOST_SHOWN = 10
 """Pieces of a node that are shown."""
 

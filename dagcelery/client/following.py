@@ -124,7 +124,7 @@ def _timeout(control: RunControl, run_id: str, seconds: float) -> ResultTimeout:
     """Return the error of a run that was waited for in vain, which says why; that costs one status."""
     try:
         status = run_status(control, run_id)
-    except UnknownKey:  # who may not read the run may still wait for it
+    except UnknownKey:  # a process that may not read the run may still wait for it
         return ResultTimeout(run_id, seconds)
     return ResultTimeout(run_id, seconds, str(status.state), first_reasons(status))
 
@@ -265,12 +265,12 @@ class Feed:
         self.is_over = record.is_over and not page
         events, ended = list[RunEvent](), set[tuple[str, int, int]]()
         for event in page:
-            told = self._run_event(event)
+            run_event = self._run_event(event)
             if self._starts and event.piece and self._is_unseen(event, ended):
                 at = self.position or "0-0"
-                events.append(replace(told, position=at, kind="started", at=told.started, seconds=0.0))
+                events.append(replace(run_event, position=at, kind="started", at=run_event.started, seconds=0.0))
             self.position = event.id
-            events.append(told)
+            events.append(run_event)
         if len(page) < _PAGE:  # what runs now has been started after what is on other pages
             events += [self._started_event(spot) for spot in claimed if self._is_news(spot, ended)]
         return events

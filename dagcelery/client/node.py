@@ -83,8 +83,8 @@ class RunNode:
     def errors(self) -> list[Failure]:
         """Return its attempts that failed, and those of what it consists of, as `Run.errors` does."""
         inside = (f"{self.address}[", f"{self.address}/")
-        found = following.errors(self._control(), self.run_id)
-        return [each for each in found if each.address == self.address or each.address.startswith(inside)]
+        failures = following.errors(self._control(), self.run_id)
+        return [each for each in failures if each.address == self.address or each.address.startswith(inside)]
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""

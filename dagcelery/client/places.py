@@ -21,7 +21,7 @@ def address_of(view: RunView, scope: Scope, step: int, lo: int, hi: int) -> str:
 
 
 class NotThere(InvalidParameters):
-    """A place that is in the plan, but not in the run: a branch that was not taken, or what was not begun yet."""
+    """A place that is in the plan, but not in the run: a branch that was not taken, or one that was not begun yet."""
 
 
 class BranchNotTaken(NotThere):
@@ -73,10 +73,10 @@ class _Search:
 
     def _node(self) -> tuple[int, Step]:
         steps = self._view.body(self._scope).steps
-        found = [(len(s.name), at) for at, s in enumerate(steps) if self._rest.startswith(s.name)]
-        found = [(size, at) for size, at in found if self._rest[size : size + 1] in ("", "[", "/")]
-        if found:
-            number = max(found)[1]
+        candidates = [(len(s.name), at) for at, s in enumerate(steps) if self._rest.startswith(s.name)]
+        candidates = [(size, at) for size, at in candidates if self._rest[size : size + 1] in ("", "[", "/")]
+        if candidates:
+            number = max(candidates)[1]
             return number, steps[number]
         near = nearest(self._rest.partition("[")[0], [step.name for step in steps])
         where = f", '{self._path[:-1]}' has no such node" if self._path else ""

@@ -308,9 +308,9 @@ def check_refusals(context: CheckContext) -> Iterator[Finding]:
                     unfit[refusal.queue, refusal.why].add(refusal.worker)
     for (queue, why), needing in sorted(runs.items()):
         number, all_of = len(unfit[queue, why]), sum(queue in beat["queues"] for beat in context.workers.values())
-        who = f"{number} of {all_of} workers of the queue {queue!r} {lacking(why, number)}"
+        lacking_workers = f"{number} of {all_of} workers of the queue {queue!r} {lacking(why, number)}"
         those = "1 unfinished run" if len(needing) == 1 else f"{len(needing)} unfinished runs"
-        what = f"{who}, so work is left undone of {those}, such as {min(needing)}"
+        what = f"{lacking_workers}, so work is left undone of {those}, such as {min(needing)}"
         remedy = "deploy the same code and settings to all workers, and restart them; their logs say more"
         yield Finding("refusals", Severity.SERIOUS if number >= all_of else Severity.WARNING, what, remedy)
 

@@ -1,6 +1,6 @@
 """What a worker refuses, since another one may have what it lacks: a signing key, a module, newer code.
 
-Such an error says nothing of the piece or the run: the same work is no trouble for a worker that has what it needs. So
+Such an error says nothing of the piece or the run: the same work does no harm to a worker that has what it needs. So
 nothing fails of it, and what is refused waits as if this worker were not there.
 """
 

@@ -78,7 +78,7 @@ _OUTAGE_SECONDS = 0.2
 
 _PAUSE_SECONDS, _REFUSAL_SECONDS = 0.03, 0.1
 """A process that has refused a message waits before it sends it again, so that others are first at it; and it sends one
-in this time at most, lest it takes all messages while those who may do their work are busy."""
+in this time at most, lest it takes all messages while those that may do their work are busy."""
 
 _FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
 """A worker with a result for a full store says so this often, and tries again this often."""

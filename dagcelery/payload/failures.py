@@ -84,8 +84,8 @@ def _chain(error: BaseException, tell: Callable[[BaseException], str]) -> str:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         frames = "".join(traceback.format_tb(_from_users_code(current.__traceback__)))
-        said = f"{type_name(current)}: {tell(current)}".removesuffix(": ")
-        parts.append(f"Traceback (most recent call last):\n{frames}{said}\n")
+        last_line = f"{type_name(current)}: {tell(current)}".removesuffix(": ")
+        parts.append(f"Traceback (most recent call last):\n{frames}{last_line}\n")
         if current.__cause__ is not None:
             parts.append("\nThe above exception was the direct cause of the following exception:\n\n")
             current = current.__cause__

@@ -277,9 +277,9 @@ class Builder:
         for key, output in task.outputs.items():
             serializer = output_serializer(output, options)
             codec = self.codecs.number(serializer, frame.codec)
-            if task.func is present:  # it hands on what it is given, in whatever bytes that is written
-                given = {self.resolver.codec(expr, codec) for expr in exprs.values()}
-                codec = self.codecs.of_composite(given, codec, objects=False)
+            if task.func is present:  # it hands on what it is codecs, in whatever bytes that is written
+                codecs = {self.resolver.codec(expr, codec) for expr in exprs.values()}
+                codec = self.codecs.of_composite(codecs, codec, objects=False)
             elif serializer is None:
                 codec = self.codecs.of_models([(task.func, "return", options.by_value)], codec)
             # A codec of tables, say, takes no list of tables: its elements are written one by one, as they are read.

@@ -281,16 +281,16 @@ class _Clearing:
             if not items.isdisjoint(range(lo, hi))
         ]
         self._portions("take", "ranges", takes, **about)
-        told = dict.fromkeys(items, 0)
+        arrivals = dict.fromkeys(items, 0)
         for source in survey.followed[step]:
             for item in items & survey.done(source) - cut.undone(source):
-                told[item] += 1
+                arrivals[item] += 1
         need = survey.entries[step].item_waits
         if need > 1:
-            counts = [(item, count if count < need else 0) for item, count in told.items()]
+            counts = [(item, count if count < need else 0) for item, count in arrivals.items()]
             self._portions("arrivals", "counts", counts, ARRIVALS, **about)
         if need or survey.items(step) is not None:
-            arrived = {item for item, count in told.items() if count == need}
+            arrived = {item for item, count in arrivals.items() if count == need}
             self._portions("put", "ranges", _ranges(arrived), **about)
         if survey.items(step) is None:
             return
@@ -304,7 +304,7 @@ class _Clearing:
         self._act("left", scope=cut.survey.scope.id, left=len(steps - done))
 
     def _tell(self, cut: _Cut) -> None:
-        """Tell what was cleared again of all that stays done."""
+        """Tell the cleared steps again of all that stays done."""
         survey, scope = cut.survey, cut.survey.scope
         about: dict[str, Any] = {"scope": scope.id, "body": scope.body}
         for step in sorted(survey.entries.keys() - cut.whole):
@@ -313,9 +313,9 @@ class _Clearing:
             is_complete = step in survey.complete and not cut.undone(step)
             if followers:
                 done = _ranges(survey.done(step) - cut.undone(step))
-                told = [(0, 0)] if is_complete and not survey.complete[step] else list(_cut_up(done))
+                ranges = [(0, 0)] if is_complete and not survey.complete[step] else list(_cut_up(done))
                 for follower in followers:
-                    for portion in _few(told):
+                    for portion in _few(ranges):
                         self._act("items", **about, step=follower, ranges=portion)
             if is_complete:
                 self._portions("arrive", "steps", [s for s in entry.successors if s in cut.whole], **about)

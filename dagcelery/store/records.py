@@ -307,7 +307,7 @@ class Response:
     `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted queue; `claim` is
     the new claim; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
     because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration
-    in seconds of a run that this call has ended; `is_left` says that there is no claim because the worker has refused
+    in seconds of a run that this call has ended; `is_left` says that nothing was claimed because the worker has refused
     all that is ready on the queue.
     """
 
@@ -410,7 +410,7 @@ class Counts:
     """Who has done it; this and `attempt` are said of a step that runs once, by `RunReader.within` only."""
     attempt: int = 0
     is_begun: bool = True
-    """False for what was skipped with the item that it lies in, and for a fan-out over an empty list that no worker has
+    """False for a step skipped with the item that it lies in, and for a fan-out over an empty list that no worker has
     closed yet; said by `RunReader.within` only."""
 
 

@@ -1,4 +1,4 @@
-"""A look at what a run consists of, in portions. It is no snapshot: its user sees to it that what it relies on stays.
+"""A look at what a run consists of, in portions. Not a snapshot: its user sees to it that what it relies on stays.
 
 Which items of an incomplete fan-out are done is not recorded: it would cost each commit a field. But an item that is
 not done is in one of a few places, which are looked at instead: it waits for what it follows, may be claimed, is

@@ -20,7 +20,7 @@ def present(xs: Iterable[T | Skipped], /) -> list[T]:
 
     In the body of a DAG it is a node; in a dynamic task too, if the list has values that are yet to be made.
     """
-    trace, given = current(), xs if isinstance(xs, Output) else list(xs)
-    if trace is None or (trace.is_dynamic and not any(isinstance(each, Output) for each in flat(given))):
-        return skipped.present(given)
-    return _NODE(given)
+    trace, elements = current(), xs if isinstance(xs, Output) else list(xs)
+    if trace is None or (trace.is_dynamic and not any(isinstance(each, Output) for each in flat(elements))):
+        return skipped.present(elements)
+    return _NODE(elements)

@@ -89,8 +89,8 @@ end
 
 local function is_refused(worker, member) -- said this worker within the last minute that it lacks what the step needs?
   local scope, step = parse(member)
-  local said = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
-  if not said or now - tonumber(string.match(said, '^[^|]*')) > 60 then return false end
+  local refusal = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
+  if not refusal or now - tonumber(string.match(refusal, '^[^|]*')) > 60 then return false end
   if not poisoned then return true end
   local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
   return not why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) -- to let it fail nothing is needed

@@ -29,9 +29,9 @@ local function may_skip(home, number) -- one item more of a fan-out, with those 
   local share, sent = entry(place(home).body, number).ms, false
   for _, markers in ipairs(req.markers or {}) do sent = sent or markers[1] == home end
   if not (share and sent) then return false end
-  local known = call('HMGET', key('s', home), number .. ':n', number .. ':k')
-  local items = tonumber(known[1])
-  return tonumber(known[2] or 0) < items - math.ceil(share * items - 0.000001)
+  local counts = call('HMGET', key('s', home), number .. ':n', number .. ':k')
+  local items = tonumber(counts[1])
+  return tonumber(counts[2] or 0) < items - math.ceil(share * items - 0.000001)
 end
 
 local function write_markers(home)

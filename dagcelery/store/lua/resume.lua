@@ -32,7 +32,7 @@ for i = 1, #failed, 2 do
 end
 if call('EXISTS', u) == 1 then return reply({ more = true }) end
 
-local function note_pause() -- what was not going on takes no time
+local function note_pause() -- a run takes no time while it is over
   local pauses, number = call('HGET', R, 'pauses') or '', 0
   pauses = pauses .. (call('HGET', R, 'ended') or moment) .. ':' .. moment .. ' '
   for _ in string.gmatch(pauses, '%S+') do number = number + 1 end

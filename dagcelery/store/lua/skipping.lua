@@ -1,4 +1,4 @@
--- Comes behind the prelude and the claims where an item may be skipped, or where is told on what was told in part.
+-- Comes behind the prelude and the claims where an item may be skipped, or where successors are told that were told in part.
 --
 -- An item that has opened a scope is skipped with it, and with all scopes below: nothing in them is claimed, tried again or
 -- counted any more, but as skipped, and what is being executed there is finished for nothing. That is done in portions,
@@ -21,27 +21,27 @@ end
 
 local function skip_once(scope, body, step)
   local s = key('s', scope)
-  local known = call('HMGET', s, step, step .. ':t')
-  if known[1] then return end
+  local fields = call('HMGET', s, step, step .. ':t')
+  if fields[1] then return end
   call('HSET', s, step, 'k|')
   count(body, step, 'l', 1)
-  local retry = table.concat({ 'r', scope, step, -1, -1, known[2] or 0 }, '/')
+  local retry = table.concat({ 'r', scope, step, -1, -1, fields[2] or 0 }, '/')
   if call('ZREM', key('d'), retry) == 1 then forget_retry(body, step) end
 end
 
 local function skip_items(scope, body, step, e)
   local s = key('s', scope)
-  local known = call('HMGET', s, step, step .. ':n', step .. ':c', step .. ':d')
-  local items, claimed = tonumber(known[2] or 0), tonumber(known[3] or 0)
-  if known[1] then return end
+  local fields = call('HMGET', s, step, step .. ':n', step .. ':c', step .. ':d')
+  local items, claimed = tonumber(fields[2] or 0), tonumber(fields[3] or 0)
+  if fields[1] then return end
   if items > claimed then count_skipped_items(scope, body, step, items - claimed) end
-  if items == 0 and not known[4] then -- not known, or none: it counts as one
+  if items == 0 and not fields[4] then -- not known, or none: it counts as one
     count(body, step, 'n', e.br and 0 or 1)
-    if not known[2] then count(body, step, 'o', 1) end
+    if not fields[2] then count(body, step, 'o', 1) end
     if not e.br then count(body, step, 'l', 1) end
-    if e.br and not known[2] then count(body, step, 'k', 1) end
+    if e.br and not fields[2] then count(body, step, 'k', 1) end
   end
-  if claimed == 0 and (items > 0 or not known[4]) then call('HSET', s, step, 'k|') end
+  if claimed == 0 and (items > 0 or not fields[4]) then call('HSET', s, step, 'k|') end
   call('UNLINK', key('q', scope, step), key('a', scope, step))
 end
 
@@ -85,8 +85,8 @@ end
 
 local function enter(scope) -- is it one below that is to be skipped with the item?
   local s, p = key('s', scope), place(scope)
-  local known = call('HMGET', s, 'closed', 'skipped')
-  if known[1] or known[2] or not p.body then return false end -- or it was cleared
+  local fields = call('HMGET', s, 'closed', 'skipped')
+  if fields[1] or fields[2] or not p.body then return false end -- or it was cleared
   call('HSET', s, 'skipped', 1)
   call('HINCRBY', key('n'), p.body .. ':skipped', 1)
   if p.index >= 0 then count_skipped_items(p.parent, place(p.parent).body, p.step, 1) end
@@ -155,13 +155,13 @@ local function announce_rest(scope, step, cursor) -- go on where a claim's curso
   local from, at = string.match(cursor, '^([^@]*)@?(.*)$')
   if from == SKIPPED then return nil end
   if from == 's' then return skip_on(at) end
-  local home, told = scope, step
+  local home, number = scope, step
   if at ~= '' then
-    home, told = parse(at)
+    home, number = parse(at)
   elseif step == '-2' then
-    home, told = place(scope).parent, place(scope).step
+    home, number = place(scope).parent, place(scope).step
   end
   if is_skipped(home) then return nil end
-  local portion = announce(home, place(home).body, told, tonumber(from))
+  local portion = announce(home, place(home).body, number, tonumber(from))
   return portion and at ~= '' and portion .. '@' .. at or portion
 end

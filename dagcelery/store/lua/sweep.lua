@@ -160,7 +160,7 @@ local function unserved() -- the queues of ready work, without workers; false wh
   return queues
 end
 
-local function why_abandoned() -- nil, or why nothing will become of the run; only who knows which workers live can tell
+local function why_abandoned() -- nil, or why nothing will become of the run; only a process that knows which workers live can tell
   local queues = req.alive and unserved()
   if not queues then
     if req.alive then call('HSET', R, 'awaited', moment) end
