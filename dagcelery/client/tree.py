@@ -128,11 +128,13 @@ class _Growth:
         children = tuple(self._node(scope, step, of_step) for step, of_step in counts.items())
         if scope not in self._counts:
             return TreeNode(name, "waiting", size)
-        states = Counter(child.state for child in children)
+        states, left_out = Counter(child.state for child in children), size - len(children)
+        if scope in self._skipped:
+            done, skipped = states["done"], states["skipped"]
+            return TreeNode(name, "skipped", size, done, skipped=skipped, children=children, left_out=left_out)
         done, others = states["done"] + states["skipped"], {word: states[word] for word in _WORDS}
         state = "done" if scope in self._closed else state_of(size, done, 0, **others, is_begun=bool(counts))
-        state = "skipped" if scope in self._skipped else state
-        return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
+        return TreeNode(name, state, size, done, children=children, left_out=left_out)
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
         planned = self._view.program.body(self._bodies[scope]).steps[step]
