@@ -133,12 +133,14 @@ class _Growth:
         counts = self._counts.get(scope, {})
         size = len(self._view.program.body(self._bodies[scope]).steps)
         children = tuple(self._node(scope, step, of_step) for step, of_step in counts.items())
-        states = Counter(child.state for child in children)
+        states, left_out = Counter(child.state for child in children), size - len(children)
+        if scope in self._skipped:
+            done, skipped = states["done"], states["skipped"]
+            return TreeNode(name, "skipped", size, done, skipped=skipped, children=children, left_out=left_out)
         done, is_closed = states["done"] + states["skipped"], scope in self._closed
         others = {each: int(word == each) for each in WORDS}
         state = state_of(1, is_closed, 0, **others, is_begun=is_closed, is_over=self._is_over)
-        state = "skipped" if scope in self._skipped else state
-        return TreeNode(name, state, size, done, children=children, left_out=size - len(children))
+        return TreeNode(name, state, size, done, children=children, left_out=left_out)
 
     def _node(self, scope: str, step: int, counts: Counts) -> TreeNode:
         planned = self._view.program.body(self._bodies[scope]).steps[step]
