@@ -60,9 +60,10 @@ class NodeStatus:
     task's piece in front (``crawl/fetch-3``).
 
     `running` are being executed at this moment; an item of a mapped DAG runs while a piece within does. `retrying` have
-    failed and wait for their next attempt, `skipped` are left out: they failed where that is allowed, or stand in a
-    branch that was not taken. Of those done, `cached` were not called: the results of earlier calls were taken. Times
-    are seconds since the epoch, None: not yet. It `paused` for so many seconds while its run was over.
+    failed and wait for their next attempt, `skipped` are left out: they failed where that is allowed, or stand in an
+    item that was skipped, or in a branch that was not taken. Of those done, `cached` were not called: the results of
+    earlier calls were taken. Times are seconds since the epoch, None: not yet. It `paused` for so many seconds while
+    its run was over.
 
     `why` says why a node waits: ``no worker listens to queue gpu``, ``max_concurrent=3 reached (3 running)``; "" where
     nothing waits. It `is_stuck` if that needs somebody: no worker that lives can execute it.

@@ -287,7 +287,8 @@ class DagOptions:
     another they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
 
     `min_success` and `on_item_failure` are for a DAG that another one maps, and mean what they do of a task: an item
-    fails with the first failure in it that is final, and what is left of it is not executed.
+    fails with the first failure in it that is final, and what is left of it is not executed. What such a DAG returns is
+    one value in the body around it, also where it returns a list or a dict of several.
     """
 
     serializer: Serializer | None = None

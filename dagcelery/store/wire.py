@@ -43,6 +43,7 @@ STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 _FIELDS_A_SCRIPT = 500
 _SKIPPED = "x"
+"""The cursor of a claim whose piece was skipped with its scope."""
 _PLANS_A_READ = 50
 MESSAGE_CHARACTERS = 8
 FEW = 100

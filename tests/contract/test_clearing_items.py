@@ -124,6 +124,18 @@ def test_what_was_skipped_with_its_scope_is_entered_anew_whatever_is_named_in_it
     assert not any(found.skipped for found in store.reader.progress(run_id).counts.values())
 
 
+def test_a_scope_that_is_gone_is_not_skipped_with_what_is_around(store: Store) -> None:
+    topology = [body([0], step(x="$xs", b=1, ms=0.0)), body([0, 1], step(x="^$xs", b=2), step()), body([0], step())]
+    run_id, worker = begun(store, topology, lists={"$xs": 1})
+    for _ in range(2):
+        worker.delegate(claim := worker.claim())
+    store.machine.end(run_id, "cancelled", "")
+    again(store, run_id, Spot(claim.scope.id, 0, 0, 1))
+    claim = worker.claim(focus=f"{claim.scope.id}/1")
+    assert worker.fail(claim, markers=marker(claim)).state == "skipped"
+    assert state_after(store, run_id) == "done"
+
+
 def test_of_a_range_whose_worker_died_telling_what_waits_for_it_the_rest_is_done(redis_store: Store) -> None:
     width = 600
     topology = [body([0], step(x="$xs", s=range(1, width + 1)), *(step(1) for _ in range(width)))]

@@ -15,6 +15,7 @@ from dagcelery.store.run_adapters import Stager
 
 from .between import between
 from .moves import Worker, begun, body, chain, drain, elements, new_run, outliving, results, retry, state_after, step
+from .test_skipped_scopes import claimed, fail, mapped, open_items, opened
 
 WRITES = ("hset", "hsetnx", "hincrby", "hdel", "zadd", "zrem", "rpush", "lpush", "lpop", "lrem", "sadd", "xadd", "set")
 """Commands that write one field, but for `hset` of a few."""
@@ -190,6 +191,18 @@ def test_many_inputs_are_read_in_portions(measured: Store) -> None:
     middling = {f"$m{i}": b"m" * 300_000 for i in range(12)}
     run_id = new_run(measured, chain(1), values=middling)
     assert list(measured.reader.values(run_id, "0", list(middling))) == list(middling.values())
+
+
+def test_a_large_item_is_skipped_in_bounded_portions(measured: Store) -> None:
+    size, items = 150, 300
+    steps = [step() if at % 2 else step(x="^$xs", r=retry(2, 60.0)) for at in range(size)]
+    topology = mapped(*steps, step(x="^$ys", b=2), starts=tuple(range(size + 1)))
+    run_id, worker = opened(measured, [*topology, body([0], step())], **{"$ys": items})
+    open_items(worker, f"{scope_id(run_id, '0', 0, 3)}/{size}")
+    assert fail(*claimed(measured, run_id, 3, 7)).state == "skipped"
+    found = measured.reader.progress(run_id).counts
+    assert {found[1, at].skipped for at in range(size)} == {1, 4}
+    assert found[1, size].skipped == found[2, 0].skipped == items
 
 
 def test_many_failures_are_taken_back_in_bounded_portions(measured: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, Block, Claim, Lost, Response, scope_id
+from dagcelery.store.records import CLOSE, ROOT, Block, Claim, Lost, Response, Spot, scope_id
 
 from .between import between
 from .moves import Body, Worker, begun, body, drain, outliving, results, retry, step
@@ -67,7 +67,7 @@ def state(store: Store, run_id: str) -> str:
     return str(store.reader.record(run_id).state)  # type: ignore[union-attr]
 
 
-def inside(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int]:
+def inside_of(store: Store, run_id: str, number: int = 0) -> tuple[int, int, int, int]:
     """Of a step of the mapped DAG: how many there are, and how many are done, skipped and waiting for a retry."""
     found = store.reader.progress(run_id).counts[1, number]  # type: ignore[union-attr]
     return found.total, found.done, found.skipped, found.retrying
@@ -82,7 +82,7 @@ def test_a_failed_item_is_skipped_with_what_is_left_of_it(store: Store) -> None:
     assert state(store, run_id) == "done"
     assert b"".join(block.data for block in store.reader.blocks(run_id, "0", "0.0", 0, 4)) == b".-.."
     assert counts(store, run_id) == (0, 3, 0, 0, 1)
-    assert [inside(store, run_id, number) for number in range(3)] == [(4, 3, 1, 0)] * 3
+    assert [inside_of(store, run_id, number) for number in range(3)] == [(4, 3, 1, 0)] * 3
     assert [(k, p) for k, p, _ in kinds(store, run_id) if k == "skipped"] == [("skipped", "0/0/1")]
 
 
@@ -107,7 +107,7 @@ def test_what_is_being_executed_in_a_skipped_item_ends_for_nothing(store: Store)
         assert store.reader.outstanding(run_id).blocked == []
     assert rest(store, run_id, topology) == ["1"]
     assert state(store, run_id) == "done"
-    assert inside(store, run_id, 3) == (25, 0, 25, 0)
+    assert inside_of(store, run_id, 3) == (25, 0, 25, 0)
 
 
 def test_retries_of_a_skipped_item_are_forgotten(store: Store) -> None:
@@ -121,7 +121,7 @@ def test_retries_of_a_skipped_item_are_forgotten(store: Store) -> None:
     assert len(store.reader.outstanding(run_id).retrying) == 2
     fail(*claimed(store, run_id, 0))
     assert store.reader.outstanding(run_id).retrying == []
-    assert (inside(store, run_id, 1), inside(store, run_id, 2)) == ((1, 0, 1, 0), (1, 0, 1, 0))
+    assert (inside_of(store, run_id, 1), inside_of(store, run_id, 2)) == ((1, 0, 1, 0), (1, 0, 1, 0))
     assert rest(store, run_id, topology) == ["1"]
     assert state(store, run_id) == "done"
 
@@ -156,7 +156,7 @@ def test_an_inner_item_is_skipped_before_an_outer_one(store: Store) -> None:
     assert skipped == [f"{outer}/0/2", "0/0/1"]
     open_items(worker, f"{scope_id(run_id, '0', 0, 0)}/0")
     assert sorted(rest(store, run_id, topology)) == sorted([*["0", "close"] * 4, "close", "1"])
-    assert (inside(store, run_id, 0), counts(store, run_id)) == ((8, 4, 4, 0), (0, 1, 0, 0, 1))
+    assert (inside_of(store, run_id, 0), counts(store, run_id)) == ((8, 4, 4, 0), (0, 1, 0, 0, 1))
 
 
 def test_the_end_does_not_wait_for_what_is_executed_in_a_skipped_item(store: Store) -> None:
@@ -191,9 +191,30 @@ def test_a_large_item_is_skipped_in_portions_that_a_sweep_goes_on_with(store: St
     else:
         assert fail(failing, claim).state == "skipped"
         assert calls.count("fail") > 4
-    assert inside(store, run_id, 0)[2] == inside(store, run_id, size - 1)[2] == 1
+    assert inside_of(store, run_id, 0)[2] == inside_of(store, run_id, size - 1)[2] == 1
     found = store.reader.progress(run_id)
     assert found is not None
     assert (found.counts[1, size].skipped, found.counts[2, 0].skipped) == (items, items)
     assert found.counts[1, size].running == 0
     assert store.reader.outstanding(run_id).claimed == []
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_skipped_item_that_is_cleared_begins_anew(store: Store, inside: bool) -> None:
+    """All of it, wherever in it the place is that is cleared."""
+    topology = [*mapped(step(s=[2]), step(x="^$ys", b=2, ms=0.5, s=[2]), step(2), starts=(0, 1)), body([0], step())]
+    run_id, worker = opened(store, topology, 2, **{"$ys": 2})
+    items = [scope_id(run_id, ROOT, 0, item) for item in (0, 1)]
+    open_items(worker, f"{items[0]}/1")
+    fail(worker, worker.claim(focus=f"{scope_id(run_id, items[0], 1, 1)}/0", only=True))
+    fail(*claimed(store, run_id, 0))
+    rest(store, run_id, topology)
+    assert (state(store, run_id), counts(store, run_id)) == ("done", (0, 1, 0, 0, 1))
+    assert store.machine.clear(run_id, [Spot(items[0], 2) if inside else Spot(ROOT, 0, 0, 1)])
+    assert store.machine.resume(run_id)
+    called = rest(store, run_id, topology)
+    assert sorted(called) == sorted([*["0"] * 3, "0[0:1]", "1[0:1]", "1[1:2]", "2", *["close"] * 3, "1"]), called
+    assert (state(store, run_id), counts(store, run_id)) == ("done", (0, 2, 0, 0, 0))
+    assert [inside_of(store, run_id, number) for number in range(3)] == [(2, 2, 0, 0), (4, 4, 0, 0), (2, 2, 0, 0)]
+    last = max(store.reader.blocks(run_id, ROOT, "0.0", 0, 1), key=lambda block: block.attempt)
+    assert last.data == b"."

@@ -1,6 +1,7 @@
 -- Record that a piece failed, or of a fan-out that item `done` did; the items before it are committed, those behind
 -- it are given back. The piece is tried again later if its task allows; or the nearest item that it is or lies in, and that
--- may be skipped, is; else its failure is final. A worker that dies before this call leaves its claim to the sweep, and the piece is executed again.
+-- may be skipped, is; else its failure is final. A worker that dies before this call leaves its claim to the sweep, and the
+-- piece is executed again.
 -- request: see committing.lua; retry (the error is one that may be retried), seed (of random numbers), markers [[scope of a
 --          fan-out, blocks of its results if the item in it is skipped]...] (in ARGV behind the other blocks). Last in
 --          ARGV: the failure

@@ -4,7 +4,7 @@
 -- counted any more, but as skipped, and what is being executed there is finished for nothing. That is done in portions,
 -- with a cursor in the claim of the piece that failed, so that a sweep goes on where a worker died. Until the last one the
 -- steps around do not learn of it.
-local STEPS = 120 -- that one script skips: each may cost eight fields
+local STEPS = 80 -- that one script skips: each costs up to eight fields, and a scope's own about twenty
 
 local function skip_ready(scope, step, e)
   local member = scope .. '/' .. step
@@ -86,7 +86,7 @@ end
 local function enter(scope) -- is it one below that is to be skipped with the item?
   local s, p = key('s', scope), place(scope)
   local known = call('HMGET', s, 'closed', 'skipped')
-  if known[1] or known[2] then return false end
+  if known[1] or known[2] or not p.body then return false end -- or it was cleared
   call('HSET', s, 'skipped', 1)
   call('HINCRBY', key('n'), p.body .. ':skipped', 1)
   if p.index >= 0 then count_skipped_items(p.parent, place(p.parent).body, p.step, 1) end
@@ -118,7 +118,7 @@ local function skip_portion(top) -- is there more?
     else
       local upto = math.max(at, math.min(entry(body, '-1').c, at + budget))
       for step = at, upto - 1 do skip_step(scope, body, tostring(step)) end
-      budget = budget - (upto - at)
+      budget = budget - (upto - at) - 2
       if budget > 0 then budget = skip_rest(todo, scope, body, budget) end
       if budget > 0 then call('LPOP', todo) else call('LSET', todo, 0, scope .. '/' .. math.max(1, upto)) end
     end

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagcelery import AsPickle, Skipped, dag, invoke, present, task, when
+from dagcelery.client import lifecycle
 from dagcelery.client.status import run_status
 from dagcelery.errors import InvalidDag, NodeFailed
 
@@ -53,7 +54,7 @@ def total(xs: list[Any]) -> int:
 
 @task(dynamic=True)
 def grown(x: int) -> Any:
-    return step(step(tried("grown", x))) if x % 3 else x
+    return step(step(tried("grown", x))) if x % 3 else tried("grown", x)
 
 
 @dag(min_success=0.5)
@@ -143,10 +144,37 @@ def test_what_is_left_is_what_plain_python_makes_of_it(seed: int) -> None:
             world.result(run_id)
         return
     assert world.result(run_id) == expected
+    check(world, run_id, expected)
+    counted = numbers(world, run_id)
+    for address in choice.sample(addresses(world, run_id), k=min(3, len(addresses(world, run_id)))):
+        lifecycle.retry_from(world.client, run_id, address, None, allow_code_change=False)
+        world.settle(shuffled(seed))
+        assert world.result(run_id) == expected, f"again from {address}"
+        check(world, run_id, expected)
+        assert numbers(world, run_id) == counted, f"again from {address}"
+
+
+def check(world: World, run_id: str, expected: list[Any]) -> None:
+    """Nothing is left to be done, or counted as if it were."""
     status = run_status(world.client, run_id)
-    assert all(node.running == node.retrying == node.failed == 0 for node in status.nodes)
+    for node in status.nodes:
+        assert node.running == node.retrying == node.failed == node.waiting == 0, node.name
     assert status.nodes[0].skipped == expected[0].count(None)
     assert world.store.reader.outstanding(run_id).claimed == []
+
+
+def numbers(world: World, run_id: str) -> dict[str, tuple[int, int]]:
+    """Of nodes that are in no item: which piece of an item fails first, and what was done before, is left to chance."""
+    nodes = run_status(world.client, run_id).nodes
+    return {node.name: (node.done, node.skipped) for node in nodes if "[" not in node.name}
+
+
+def addresses(world: World, run_id: str) -> list[str]:
+    """What was done, or skipped, in the run."""
+    view = world.client.view(run_id)
+    pieces = [event.piece for event in world.events(run_id) if event.kind in ("done", "skipped") and event.piece]
+    found = [view.piece_address(piece) for piece in pieces if not piece.endswith(("/-1", "/-2"))]
+    return sorted(set(found))
 
 
 def test_what_was_skipped_says_which_node_failed_and_why() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from dagcelery import task
 from dagcelery.errors import DagceleryError, InvalidConfig, InvalidDag
 from dagcelery.frontends.yaml import load
 
@@ -210,3 +213,12 @@ def test_a_dict_is_not_changed(project: Path) -> None:
     before = copy.deepcopy(config)
     load(config)
     assert config == before
+
+
+def test_a_step_has_no_items_that_might_be_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("tolerant_steps")
+    module.step_fn = task(on_item_failure="skip")(lambda: 1)
+    monkeypatch.setitem(sys.modules, "tolerant_steps", module)
+    step = {"name": "s", "module": "tolerant_steps", "function": "step_fn", "dependencies": [], "return": []}
+    with pytest.raises(InvalidConfig, match="has no effect on node 's'"):
+        load({"project": "p", "workflows": [{"name": "w", "steps": [step]}]})
