@@ -84,7 +84,7 @@ def test_the_newest_run_is_taken_with_last(cli: Cli, done: Run[Any], failed: Run
     assert json.loads(cli("show", *of_dag, "--json").stdout)["id"] == runs(targets.squares, limit=1)[0].id
     for wrong in ((done.id, "--last"), (done.id, "--dag", "x"), ()):
         assert cli("status", *wrong).exit_code == 2
-    assert "there is no run of nothing" in cli("status", "--last", "--dag", "nothing").stderr
+    assert "the store has no run of nothing" in cli("status", "--last", "--dag", "nothing").stderr
 
 
 def test_list_finds_runs_by_key_and_by_time(cli: Cli, done: Run[Any]) -> None:
