@@ -7,6 +7,7 @@ nothing fails of it, and what is refused waits as if this worker were not there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 from dagcelery.engine.program import Program
 from dagcelery.errors import (
@@ -21,7 +22,7 @@ from dagcelery.errors import (
 _LACKING = (CodeMismatch, FunctionNotAllowed, FunctionNotFound, PlanVersionUnsupported, UnknownKey)
 
 _NO_SUCH_CLASS = "Can't get attribute"
-"""What pickle says of a class or function that a module does not have."""
+"""What pickle says of a class or function that a module does not have; from Python 3.14 on it is the module's error."""
 
 _CAUSES = 10
 
@@ -35,7 +36,7 @@ def is_refusal(program: Program, error: BaseException) -> bool:
 
 def _is_lack(error: BaseException) -> bool:
     if isinstance(error, AttributeError):
-        return str(error).startswith(_NO_SUCH_CLASS)
+        return isinstance(error.obj, ModuleType) or str(error).startswith(_NO_SUCH_CLASS)
     return isinstance(error, (*_LACKING, ImportError))
 
 

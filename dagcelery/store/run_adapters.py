@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import chain, groupby, islice, starmap
 from typing import Any
 
-from dagcelery.errors import RunNotFound
+from dagcelery.errors import RunNotFound, StoreFull
 from dagcelery.store import clearing, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enroll, look
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
@@ -102,16 +102,18 @@ class ReaderAdapter:
         return found
 
     def progress(self, run_id: str) -> Progress | None:
-        reads = self._server.client.pipeline(transaction=True).time().hgetall(key(run_id)).hgetall(key(run_id, "n"))
-        (seconds, micros), fields, numbers, *outstanding = _read_outstanding(reads, run_id).execute()
+        def reads(pipeline: Any) -> Any:
+            return _read_outstanding(pipeline.time().hgetall(key(run_id)).hgetall(key(run_id, "n")), run_id)
+
+        (seconds, micros), fields, numbers, *outstanding = self._together(reads)
         record = wire.record(run_id, fields)
         if record is None:
             return None
         queues = json.loads(fields[b"queues"])
-        reads = self._server.client.pipeline(transaction=False)
+        sizes = self._server.client.pipeline(transaction=False)
         for queue in queues:
-            reads.zcard(key(run_id, "r", queue))
-        ready = {queue: max(0, size - 1) for queue, size in zip(queues, reads.execute(), strict=True)}
+            sizes.zcard(key(run_id, "r", queue))
+        ready = {queue: max(0, size - 1) for queue, size in zip(queues, sizes.execute(), strict=True)}
         counts, scopes, skipped = wire.counters(numbers, outstanding[0])
         now = seconds + micros / 1e6
         return Progress(record, counts, scopes, ready, wire.outstanding(*outstanding), skipped, now)
@@ -142,7 +144,15 @@ class ReaderAdapter:
         return self._server.alistening(run_id)
 
     def outstanding(self, run_id: str) -> Outstanding:
-        return wire.outstanding(*_read_outstanding(self._server.client.pipeline(transaction=True), run_id).execute())
+        return wire.outstanding(*self._together(lambda pipeline: _read_outstanding(pipeline, run_id)))
+
+    def _together(self, reads: Callable[[Any], Any]) -> list[Any]:
+        """Read several things of one moment; of moments that follow each other, where a full Redis takes no MULTI."""
+        try:
+            answers = reads(self._server.client.pipeline(transaction=True)).execute()
+        except StoreFull:
+            answers = reads(self._server.client.pipeline(transaction=False)).execute()
+        return list(answers)
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         counts: dict[str, dict[int, Counts]] = {}
