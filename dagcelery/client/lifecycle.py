@@ -87,14 +87,11 @@ _MOST_PARAMETERS = 50
 
 
 def shown_params(
-    view: RunView,
-    params: Mapping[str, object],
-    static: Mapping[str, object] = _NOTHING,
-    hidden: Collection[str] = (),
+    view: RunView, params: Mapping[str, object], static: Mapping[str, object] = _NOTHING
 ) -> Mapping[str, str]:
     """Return the parameters of a run as people are shown them, static ones in front, without what is sensitive."""
     plan, reader = view.program.plan, Reader(view, Scope(ROOT))
-    hidden = {*hidden, *plan.options.get("sensitive", ())}
+    hidden = plan.options.get("sensitive", ())
     shown_values = {**static}
     for param in plan.bodies[0].params:
         if param.name in params:
@@ -212,11 +209,8 @@ def new_run(
     deadline: float | None = None,
     key: str | None = None,
     static: Mapping[str, object] = _NOTHING,
-    hidden: Collection[str] = (),
 ) -> NewRun:
-    """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan; those
-    of `hidden` names are not shown.
-    """
+    """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
     text = encode_plan(plan, signed=control.keyring.signed)
     run_id = uuid.uuid4().hex
     view = control.adopt(run_id, plan)
@@ -236,7 +230,7 @@ def new_run(
         held="key" if key is not None else "limit" if "max_active_runs" in plan.options else "",
         reservation="" if key is None else json.dumps([plan.name, key]),
         fingerprint="" if key is None else fingerprint(view, params, static),
-        shown=shown_params(view, params, static, hidden),
+        shown=shown_params(view, params, static),
     )
 
 

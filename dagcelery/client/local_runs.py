@@ -145,9 +145,7 @@ class LocalRun:
         """Return a codec of the plan."""
         return self._view.program.codec(number)
 
-    def run(
-        self, params: Mapping[str, object], static: Mapping[str, object] | None = None, hidden: Iterable[str] = ()
-    ) -> None:
+    def run(self, params: Mapping[str, object], static: Mapping[str, object] | None = None) -> None:
         """Run to the end, also if that is a failure. Where `static` parameters are given, all are kept to be shown.
 
         Raises InvalidParameters, SerializationError.
@@ -156,7 +154,7 @@ class LocalRun:
         plan = self.plan
         run = NewRun(self.run_id, plan.name, b"", topology(plan), sealed.values, sealed.lists, sealed.blocks)
         if static is not None:
-            run = replace(run, shown=lifecycle.shown_params(self._view, params, static, [*hidden]))
+            run = replace(run, shown=lifecycle.shown_params(self._view, params, static))
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)
         self.deliver()
 

@@ -336,11 +336,10 @@ class Client:
         """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
         _check_key(key, if_failed)
         _check_deadline(deadline)
-        hidden = getattr(node, "sensitive_static", ())
         node, params, static = split_static(node, {} if params is None else params)
         app = self.app_context.app
         if app.conf.task_always_eager:
-            local_run = self._eager(node, lambda run: run.run(params, static, hidden))
+            local_run = self._eager(node, lambda run: run.run(params, static))
             if app.conf.task_eager_propagates and local_run.first.error is not None:
                 raise local_run.first.error
             return Run(local_run.run_id, client=self, _local=local_run)
@@ -349,7 +348,7 @@ class Client:
         dag = dag_of(node)  # once: it may have to be read for that
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline
-        run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static, hidden=hidden)
+        run = new_run(control, plan, params, self.settings, deadline=seconds, key=key, static=static)
         return Run(lifecycle.start(control, run, key, if_failed), client=self)
 
     def _eager(self, node: Submittable, begin: Callable[[LocalRun], object]) -> LocalRun:

@@ -52,6 +52,7 @@ from dagcelery.planner.encoding import encode_plan
 from dagcelery.planner.plan import Plan, Step, codec_key
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
+from dagcelery.signatures import signature
 from dagcelery.skipped import Skipped
 from dagcelery.store.records import (
     CLOSE,
@@ -93,9 +94,9 @@ def plan_child(view: RunView, claim: Claim, step: Step, graph: object, most: int
 
 
 def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
-    from dagcelery.planner.compile import filled, plan  # most workers never make a plan
+    from dagcelery.planner.compile import covered, filled, plan  # most workers never make a plan
 
-    dynamic = step.options["dynamic"]
+    dynamic, sensitive = step.options["dynamic"], step.options.get("sensitive")
     codec = view.program.codec_specs[dynamic["codec"]]
     of_shape = getattr(graph, "__shape__", None)
     shape = of_shape() if of_shape is not None else None
@@ -107,13 +108,14 @@ def _planned(view: RunView, step: Step, graph: object, most: int) -> Plan:
                 f"was returned by a running task without a value for its parameter {whole.bodies[0].params[0].name!r}"
             )
             raise InvalidDag(f"DAG '{whole.name}'", problem, "call it with arguments, and return what the call returns")
-        return whole
+        return covered(whole, sensitive) if sensitive else whole
     dag, open_values = shape
     key = id(dag), codec_key(codec), dynamic["queue"], most
     kept = _shapes.get(key)
     if kept is None:
         kept = bounded.put(_shapes, key, (dag, planned(dag)), _KEPT_SHAPES)
-    return filled(kept[1], open_values)
+    child = filled(kept[1], open_values)
+    return covered(child, sensitive) if sensitive else child
 
 
 def _described(func: Callable[..., Any], *, by_value: tuple[str, ...]) -> functions.Description:
@@ -263,9 +265,21 @@ class Execution:
         if self._masked is None or self._masked[0] is not error:
             values = None
             if self._sensitive is not True and arguments is not None:
-                values = [arguments.get(name) for name in self._sensitive]
+                values = self._hidden(arguments)
             self._masked = error, failures.masked(error, values)
         return self._masked[1]
+
+    def _hidden(self, arguments: Mapping[str, Any]) -> list[Any] | None:
+        """Return the values of sensitive parameters, defaults of the function among them, None if these are unknown."""
+        found = [arguments[name] for name in self._sensitive if name in arguments]
+        if len(found) < len(self._sensitive):
+            program, claim = self._view.program, self._claim
+            takes = signature(program.function(program.step(claim.scope.body, claim.step).target))
+            if takes is None:
+                return None
+            left_out = [takes.parameters.get(name) for name in self._sensitive if name not in arguments]
+            found += [each.default for each in left_out if each is not None and each.default is not each.empty]
+        return found
 
     def _markers(self, text: bytes, index: int) -> dict[str, list[Block]]:
         """Return what would stand for each item that may be skipped for a failure: the piece itself, or around it.

@@ -101,7 +101,7 @@ class Task(Frozen):
     __hash__ = Frozen.__hash__
 
     def __repr__(self) -> str:
-        hidden = {name: FromParam() for name in self.inputs if is_sensitive(self.options, name)}
+        hidden = {name: FromParam() for name in sensitive_inputs(self)}
         return self._shown_with(inputs={**self.inputs, **hidden})
 
 
@@ -129,6 +129,7 @@ class DAG(Frozen):
     returns: Source | None
     only_if: tuple[str, bool] | None
     _order: list[set[str]]
+    _sensitive: frozenset[str]
 
     @shortened
     def __init__(
@@ -166,6 +167,7 @@ class DAG(Frozen):
             problem = "nests lists or dicts of sources more deeply than Python can follow"
             raise InvalidDag(f"DAG {name!r}", problem, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
+        self._become(_sensitive=_sensitive_within(self))  # at once: its nodes know theirs, however deep they nest
         for rule in LIST_RULES:  # now that it is known that no node needs itself
             rule(self)
 
@@ -214,6 +216,21 @@ def not_buildable(value: object, problem: str, remedy: str, culprit: str = "") -
 # --- reading nodes ---
 
 Root: TypeAlias = tuple[str, str]
+
+
+def sensitive_inputs(node: Node) -> frozenset[str]:
+    """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read."""
+    if isinstance(node, DAG):
+        return node._sensitive
+    return frozenset(name for name in node.inputs if is_sensitive(node.options, name))
+
+
+def _sensitive_within(dag: DAG) -> frozenset[str]:
+    found = {name for name in dag.inputs if is_sensitive(dag.options, name)}
+    for node in dag.nodes.values():
+        for name in sensitive_inputs(node):
+            found.update(read.name or name for read in reads(node.inputs[name]) if isinstance(read, FromParam))
+    return frozenset(found & dag.inputs.keys())
 
 
 def fan_source(node: Node) -> Readable | None:

@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
+from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source, sensitive_inputs
 from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import alone, is_sensitive, tolerance
+from dagcelery.model.options import alone, tolerance
 from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
@@ -178,21 +178,21 @@ class Builder:
         return PlanFrame(dag, body, codec=0, pending=_in_order(dag), bindings=bindings, sensitive=sensitive)
 
     def sensitive(self, frame: PlanFrame | None, node: Node, exprs: Mapping[str, Expr]) -> frozenset[str]:
-        """Return the inputs of a node that are never shown: those that it names, and those passed on to it that the
-        DAG around it names. A parameter of a run is not shown either where it is passed to one that is not.
+        """Return the inputs of a node that are never shown: those that it names, or a node in it, and those passed on
+        to it that are not shown of the DAG around it. What is passed to one of them is not shown of a run either.
         """
-        own = {name for name in exprs if is_sensitive(node.options, name)}
+        own = sensitive_inputs(node) & exprs.keys()
         for name in own:
             hide(exprs[name])
         if frame is None or not frame.sensitive:
-            return frozenset(own)
+            return own
         passed = {
             name
             for name in exprs
             for read in reads(node.inputs[name])
             if isinstance(read, FromParam) and (read.name or name) in frame.sensitive
         }
-        return frozenset(own | passed)
+        return own | passed
 
     def enter(self, frame: PlanFrame, name: str) -> list[PlanFrame]:
         """Plan a node. Return the frame of a nested DAG, to go on in."""
@@ -266,8 +266,11 @@ class Builder:
                 **dynamic_options(options.driver, self.functions, self.queue, frame.codec),
             }
         exprs = self.inputs(frame, name, task)
-        if sensitive := self.sensitive(frame, task, exprs):
-            step.options = {**step.options, "sensitive": options.sensitive is True or sorted(sensitive)}
+        sensitive = self.sensitive(frame, task, exprs)
+        if options.sensitive is True:
+            step.options = {**step.options, "sensitive": True}
+        elif names := sensitive.union(options.sensitive or ()):  # also of those that are left to their defaults
+            step.options = {**step.options, "sensitive": sorted(names)}
         self.fan_out(step, frame, name, task)
         append(step)
         for key, expr in exprs.items():
@@ -419,6 +422,22 @@ def filled(plan: Plan, values: Sequence[object]) -> Plan:
     filled_plan = replace(plan, bodies=tuple([_body(body, values) for body in plan.bodies]))
     filled_plan.memo["topology"] = topology(plan)
     return filled_plan
+
+
+def covered(plan: Plan, sensitive: object) -> Plan:
+    """Return the plan of a graph that a task made of values among which are sensitive ones, for True of any: its tasks
+    show none of their arguments, since nothing tells which of these were made of them.
+    """
+
+    def step(each: Step) -> Step:
+        hidden = sensitive is True or each.options.get("sensitive") is True or [name for name, _ in each.arguments]
+        names = hidden if hidden is True else sorted({*hidden, *each.options.get("sensitive", ())})
+        return replace(each, options={**each.options, "sensitive": names}) if each.kind == "task" and names else each
+
+    bodies = tuple([replace(body, steps=tuple([step(each) for each in body.steps])) for body in plan.bodies])
+    covered_plan = replace(plan, bodies=bodies)
+    covered_plan.memo["topology"] = topology(plan)
+    return covered_plan
 
 
 def _body(body: Body, values: Sequence[object]) -> Body:

@@ -336,8 +336,7 @@ def hide(expr: Expr) -> None:
     """Let the parameters that an expression reads never be shown, up to those of the run."""
     waiting = [expr]
     while waiting:
-        for part in walk(waiting.pop()):
-            parameter = part[1] if part[0] in ("ref", "each") else None
+        for parameter, _ in values(waiting.pop()):
             if isinstance(parameter, BodyParameter) and not parameter.is_sensitive:
                 parameter.is_sensitive = True
                 waiting += [] if parameter.value is None else [parameter.value]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dagcelery.errors import InvalidDag
@@ -233,11 +232,6 @@ class DagFunction(Definition[P, R_co]):
         return self._values
 
     @property
-    def sensitive_static(self) -> frozenset[str]:
-        """The names of the static parameters that are never shown."""
-        return frozenset(name for name in self._static if is_sensitive(self._options, name))
-
-    @property
     def schedule(self) -> Schedule | None:
         """When beat submits it; None for a variant made with `options`, so that nothing is submitted twice."""
         return self._options.schedule if self._decorated is self else None
@@ -335,11 +329,8 @@ class DagFunction(Definition[P, R_co]):
             for parameter in self._signature.parameters.values()
             if parameter.name not in values
         }
-        arguments, name, options = {**self._object(), **values}, self._name or name_of(self._fn), self._options
-        if self.sensitive_static and options.sensitive is not True:
-            named = tuple(each for each in parameters if is_sensitive(options, each))
-            options = replace(options, sensitive=named)
-        return built(self._fn, parameters, hints, values=arguments, name=name, options=options)
+        arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
+        return built(self._fn, parameters, hints, values=arguments, name=name, options=self._options)
 
     def _with_defaults(self, static: Mapping[str, object]) -> dict[str, object]:
         parameters = self._signature.parameters
@@ -375,6 +366,10 @@ class DagFunction(Definition[P, R_co]):
             if name not in self._signature.parameters:
                 culprit = f"static={name!r} of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "is not one of its parameters", choices(name, self._signature.parameters))
+            if is_sensitive(self._options, name):  # its value stands in the plan, as whatever the body makes of it
+                culprit = f"parameter {name!r} of DAG {short_name(self._fn)!r}"
+                remedy = "leave it out of static=, or name in sensitive= the other parameters only"
+                raise InvalidDag(culprit, "is both static and sensitive, but its value shapes the DAG", remedy)
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"

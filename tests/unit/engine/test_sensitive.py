@@ -88,7 +88,7 @@ def test_values_within_others_are_masked_and_short_ones_as_whole_words() -> None
     assert fails(part, logins=[Login("me", SECRET)], pin=12)[0] == "('***', ***, 12345)"
 
 
-@dag(sensitive=("secret", "folds"), static="folds")
+@dag(sensitive="secret", static="folds")
 def outer(url: str, secret: str, folds: int = 3) -> Any:
     return [inner(url, secret) for _ in range(folds)]
 
@@ -96,6 +96,112 @@ def outer(url: str, secret: str, folds: int = 3) -> Any:
 @dag
 def inner(url: str, password: str) -> Any:
     return when(url, then=lambda: plain(password), otherwise=lambda: plain(url))
+
+
+@task
+def send(text: str) -> str:
+    raise ValueError("cannot send " + text)
+
+
+@task(sensitive="token")
+def check(token: str) -> str:
+    return "ok"
+
+
+@task(sensitive="token")
+def sign_in(token: str = SECRET) -> str:
+    raise ValueError("cannot sign in with " + token)
+
+
+@task(sensitive="token", dynamic=True)
+def grow(token: str) -> Any:
+    return send(token)
+
+
+@task(sensitive="token", dynamic=True)
+def grow_deeper(token: str) -> Any:
+    return [regrow(f"Bearer {token}"), both(token)]
+
+
+@task(dynamic=True)
+def regrow(text: str) -> Any:
+    return send(text.upper().lower())
+
+
+@dag
+def siblings(token: str) -> Any:
+    return [check(token), send(token)]
+
+
+@dag
+def siblings_within(text: str) -> Any:
+    return [checked(text), send(text)]
+
+
+@dag
+def checked(token: str) -> Any:
+    return check(token)
+
+
+@dag
+def literal_within() -> Any:
+    return siblings(SECRET)
+
+
+@dag
+def each_of(tokens: list[str]) -> Any:
+    return [siblings(token) for token in tokens]
+
+
+@dag
+def both(text: str) -> Any:
+    return [check(text), send(text)]
+
+
+@dag
+def by_default() -> Any:
+    return sign_in()
+
+
+@dag(sensitive="token")
+def growing(token: str) -> Any:
+    return grow(token)
+
+
+@dag
+def growing_deeper(text: str) -> Any:
+    return grow_deeper(text)
+
+
+@pytest.mark.parametrize(
+    ("node", "params"),
+    [
+        (siblings, {"token": SECRET}),
+        (siblings_within, {"text": SECRET}),
+        (each_of, {"tokens": [SECRET]}),
+        (literal_within, {}),
+        (by_default, {}),
+        (sign_in, {}),
+        (growing, {"token": SECRET}),
+        (growing_deeper, {"text": SECRET}),
+    ],
+)
+def test_it_covers_defaults_and_all_that_share_a_parameter_or_are_called_with_it(
+    node: Any, params: dict[str, Any]
+) -> None:
+    _, texts, run = fails(node, **params)
+    assert SECRET not in texts + run.status()._repr_html_()
+    assert "cannot " in texts
+    assert set(run.status().params.values()) <= {"***"}
+
+
+@pytest.mark.parametrize("sensitive", ["folds", ("secret", "folds"), True])
+def test_a_static_parameter_cannot_be_sensitive(sensitive: Any) -> None:
+    def split(secret: str, folds: int) -> list[str]:
+        return [plain(secret) for _ in range(folds)]
+
+    with pytest.raises(errors.InvalidDag, match=r"'folds' of DAG .*static and sensitive"):
+        dag(sensitive=sensitive, static="folds")(split)
 
 
 @dag(sensitive=True)
@@ -111,7 +217,7 @@ def passed_on(url: str, key: str) -> Any:
 @pytest.mark.parametrize(
     ("node", "params", "shown"),
     [
-        (outer, {"url": "u", "secret": SECRET, "folds": 2}, {"folds": "***", "url": "'u'", "secret": "***"}),
+        (outer, {"url": "u", "secret": SECRET, "folds": 2}, {"folds": "2", "url": "'u'", "secret": "***"}),
         (mapped, {"secrets": [SECRET]}, {"secrets": "***"}),
         (passed_on, {"url": "u", "key": SECRET}, {"url": "'u'", "key": "***"}),
     ],
