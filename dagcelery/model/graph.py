@@ -24,7 +24,15 @@ from dagcelery.model.nodes import (
     layers,
     short_name,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, is_sensitive, tolerance, words
+from dagcelery.model.options import (
+    DagOptions,
+    TaskOptions,
+    check_sensitive,
+    checked,
+    sensitive_inputs,
+    tolerance,
+    words,
+)
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -167,7 +175,7 @@ class DAG(Frozen):
             problem = "nests lists or dicts of sources more deeply than Python can follow"
             raise InvalidDag(f"DAG {name!r}", problem, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
-        self._become(_sensitive=_sensitive_within(self))  # at once: its nodes know theirs, however deep they nest
+        self._become(_sensitive=sensitive_inputs(self))
         for rule in LIST_RULES:  # now that it is known that no node needs itself
             rule(self)
 
@@ -216,21 +224,6 @@ def not_buildable(value: object, problem: str, remedy: str, culprit: str = "") -
 # --- reading nodes ---
 
 Root: TypeAlias = tuple[str, str]
-
-
-def sensitive_inputs(node: Node) -> frozenset[str]:
-    """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read."""
-    if isinstance(node, DAG):
-        return node._sensitive
-    return frozenset(name for name in node.inputs if is_sensitive(node.options, name))
-
-
-def _sensitive_within(dag: DAG) -> frozenset[str]:
-    found = {name for name in dag.inputs if is_sensitive(dag.options, name)}
-    for node in dag.nodes.values():
-        for name in sensitive_inputs(node):
-            found.update(read.name or name for read in reads(node.inputs[name]) if isinstance(read, FromParam))
-    return frozenset(found & dag.inputs.keys())
 
 
 def fan_source(node: Node) -> Readable | None:

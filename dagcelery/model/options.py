@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.sources import Serialize, Serializer, check_serializer
+from dagcelery.model.sources import FromParam, Serialize, Serializer, Source, check_serializer, reads
 from dagcelery.text import choices, constructor_repr, shown
 
 if TYPE_CHECKING:
@@ -436,6 +436,29 @@ def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> Non
 def is_sensitive(options: TaskOptions | DagOptions, name: str) -> bool:
     """Whether a parameter is never shown."""
     return options.sensitive is True or (options.sensitive is not False and name in options.sensitive)
+
+
+class _Node(Protocol):
+    @property
+    def inputs(self) -> Mapping[str, Source]: ...
+    @property
+    def options(self) -> TaskOptions | DagOptions: ...
+
+
+def sensitive_inputs(node: _Node) -> frozenset[str]:
+    """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read.
+
+    A DAG asks when it is made, and remembers: its nodes know theirs by then, however deep they nest.
+    """
+    known: frozenset[str] | None = getattr(node, "_sensitive", None)
+    if known is not None:
+        return known
+    found = {name for name in node.inputs if is_sensitive(node.options, name)}
+    nodes: Mapping[str, Any] = getattr(node, "nodes", {})
+    for inner in nodes.values():
+        for name in sensitive_inputs(inner):
+            found.update(read.name or name for read in reads(inner.inputs[name]) if isinstance(read, FromParam))
+    return frozenset(found & node.inputs.keys())
 
 
 def check_sensitive(
