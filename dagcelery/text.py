@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import itertools
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from types import FunctionType
+from contextlib import suppress
+from enum import Enum
+from numbers import Number
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 # -- any value ----------------------------------------------------------------------------------
@@ -17,6 +21,8 @@ _MOST_CHARACTERS: Final = 200
 _MOST_ITEMS: Final = 20
 
 _MOST_LEVELS: Final = 6
+
+_MOST_VALUES: Final = 500
 
 _MOST_BITS: Final = 4000
 """Python may refuse to write longer ints, and their digits are useless."""
@@ -48,8 +54,12 @@ def word(value: object) -> str:
 
 
 def brief(value: object, most: int = _MOST_CHARACTERS) -> str:
-    """Return the repr of `value` in one line of at most so many characters, with the secrets of URLs masked."""
-    return one_line(_URL.sub(lambda url: masked(url[0]), shown(value, 4 * _MOST_CHARACTERS)), most)
+    """Return the repr of `value` in one line of at most so many characters, with the secrets of URLs masked.
+
+    It takes no longer for a large value: an object whose repr may be large, or ask a database, is named by its class.
+    """
+    text = _Brief().repr1(value, _MOST_LEVELS)[: 4 * _MOST_CHARACTERS]
+    return one_line(_URL.sub(lambda url: masked(url[0]), text), most)
 
 
 _URL: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
@@ -72,6 +82,9 @@ class _Shown(reprlib.Repr):
             return repr(x)
         return f"<{'negative ' if x < 0 else ''}int of about {digits(x):,} digits>"
 
+    def repr_bytes(self, x: bytes | bytearray, level: int) -> str:
+        return repr(x) if len(x) <= self.maxstring else f"{x[: self.maxstring]!r}..."
+
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
         if not x or level <= 0:
             return "{...}" if x else "{}"
@@ -87,6 +100,37 @@ class _Shown(reprlib.Repr):
         return text if isinstance(text, str) and len(text) <= self.maxstring else f"{text[: self.maxstring]}..."
 
 
+class _Brief(_Shown):
+    """Shows one value, of which it looks at a part whose size is bounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = _MOST_VALUES
+
+    def repr1(self, x: Any, level: int) -> str:
+        self._left -= 1
+        return super().repr1(x, level) if self._left >= 0 else "..."
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        kind = type(x)
+        if isinstance(x, _SMALL) or kind.__module__.partition(".")[0] in _SMALL_IN:
+            return super().repr_instance(x, level)
+        if _is_plain_dataclass(kind):
+            if level <= 0:
+                return f"{kind.__qualname__}(...)"
+            with suppress(Exception):  # an attribute is missing, or computed
+                names = [each.name for each in dataclasses.fields(x) if each.repr][: _MOST_ITEMS + 1]
+                parts = [f"{name}={self.repr1(getattr(x, name), level - 1)}" for name in names[:_MOST_ITEMS]]
+                return f"{kind.__qualname__}({', '.join([*parts, *['...'][: len(names) - _MOST_ITEMS]])})"
+        return f"<{kind.__qualname__}>"
+
+
+def _is_plain_dataclass(kind: Any) -> bool:
+    """Return whether the repr of a class is the one that `dataclass` wrote."""
+    code = getattr(getattr(kind.__repr__, "__wrapped__", None), "__code__", None)
+    return dataclasses.is_dataclass(kind) and code is not None and code.co_filename == "<string>"
+
+
 def type_name(value: object) -> str:
     """Return the name of the type of `value`, with its module unless it is Python's own."""
     kind = type(value)
@@ -98,9 +142,16 @@ def digits(value: int) -> int:
     return int(value.bit_length() * 0.30103) + 1
 
 
+_SMALL: Final = (Number, Enum, range, type, FunctionType, BuiltinFunctionType, type(None), type(...))
+
+_SMALL_IN: Final = frozenset({"dagcelery", "datetime", "fractions", "ipaddress", "pathlib", "uuid", "zoneinfo"})
+"""Modules whose objects have small reprs."""
+
 _OWN: Final[Mapping[type, Any]] = {
     int: _Shown.repr_int,
     str: _Shown.repr_str,
+    bytes: _Shown.repr_bytes,
+    bytearray: _Shown.repr_bytes,
     list: _Shown.repr_list,
     tuple: _Shown.repr_tuple,
     dict: _Shown.repr_dict,

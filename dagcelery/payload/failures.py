@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,15 +11,14 @@ from types import TracebackType
 from typing import Any, Final
 
 from dagcelery.errors import NodeFailed
-from dagcelery.text import HIDDEN, shown, type_name
+from dagcelery.payload.masking import masking
+from dagcelery.text import type_name
 
 TEXT_BYTES: Final = 64 * 1024
 """What a message or a traceback may take; of a longer one the beginning and the end are kept."""
 
 UNTOLD: Final = "(not shown, since its task is sensitive)"
 """The message of an error that may hold values."""
-
-_MOST_SECRETS: Final = 10_000
 
 _RESUMABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -32,14 +30,17 @@ class Masked(Exception):
 
 
 def masked(error: BaseException, values: object = None) -> Masked:
-    """Return what stands for an error, without the texts of these values in its messages; without them, without any.
+    """Return what stands for an error, without the texts of these values in its messages.
+
+    Without values, or where their texts are not all known, it has no message.
 
     Sources of frames stay: they are code, and no values.
     """
-    secrets = None if values is None else _pattern(values)
+    mask = None if values is None else masking(values)
 
     def tell(each: BaseException) -> str:
-        return UNTOLD if secrets is None else secrets.sub(HIDDEN, message(each))
+        told = None if mask is None else mask(message(each))
+        return UNTOLD if told is None else told
 
     kind = type(error)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
@@ -47,33 +48,6 @@ def masked(error: BaseException, values: object = None) -> Masked:
     texts = {"message": _shortened(tell(error)), "traceback": _shortened(_chain(error, tell))}
     stand_in.described = {"type": type_name(error), **texts}
     return stand_in
-
-
-def _pattern(values: object) -> re.Pattern[str]:
-    """Return what finds values in a text, those within others too; short ones as whole words only."""
-    texts, waiting = set[str](), [values]
-    while waiting and len(texts) < _MOST_SECRETS:
-        value = waiting.pop()
-        match value:
-            case str():
-                texts |= {value, repr(value)[1:-1]}
-            case bytes():
-                texts |= {value.decode(errors="replace"), repr(value)[2:-1]}
-            case bool() | None:
-                pass
-            case int() | float():
-                texts.add(shown(value))
-            case Mapping():
-                waiting += [*value.keys(), *value.values()]
-            case list() | tuple() | set() | frozenset():
-                waiting += value
-            case _:
-                waiting += [vars(value)] if hasattr(value, "__dict__") and not callable(value) else []
-    words = (
-        re.escape(text) if len(text) > 3 else rf"(?<!\w){re.escape(text)}(?!\w)"
-        for text in sorted(texts - {""}, key=len, reverse=True)
-    )
-    return re.compile("|".join(words) or r"(?!)")
 
 
 def _chain(error: BaseException, tell: Callable[[BaseException], str]) -> str:

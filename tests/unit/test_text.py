@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import tracemalloc
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +78,7 @@ STRANGE: Any = {
 }
 
 
-class Lines:
+class Lines(int):
     def __repr__(self) -> str:
         return "<first\n  second>"
 
@@ -93,6 +97,69 @@ def test_a_strange_value_is_shown_in_few_characters(kind: str) -> None:
 )
 def test_an_ordinary_value_is_shown_as_its_repr(value: Any) -> None:
     assert shown(value) == repr(value)
+
+
+@dataclass
+class Row:
+    at: datetime.date
+    data: Any
+    hidden: str = field(default="hush", repr=False)
+
+
+@dataclass
+class Silent:
+    token: str
+
+    def __repr__(self) -> str:
+        return "Silent()"
+
+
+class Asked:
+    def __repr__(self) -> str:
+        raise AssertionError("its database is asked")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Asked(), "<Asked>"),
+        ({"a": [Asked(), 1.5, None]}, "{'a': [<Asked>, 1.5, None]}"),
+        (Row(datetime.date(2020, 1, 2), Asked()), "Row(at=datetime.date(2020, 1, 2), data=<Asked>)"),
+        (Silent("hush"), "<Silent>"),
+        (object.__new__(Row), "<Row>"),
+        (Decimal("1.5"), "Decimal('1.5')"),
+        (bytearray(b"x"), "bytearray(b'x')"),
+    ],
+)
+def test_a_foreign_object_is_named_in_brief_and_not_asked(value: Any, expected: str) -> None:
+    assert brief(value) == expected
+
+
+@pytest.mark.parametrize("make", [bytes, bytearray, lambda size: Row(datetime.date(2020, 1, 2), [bytes(size)])])
+def test_of_a_large_value_only_the_beginning_is_looked_at(make: Any) -> None:
+    value = make(10**7)
+    tracemalloc.start()
+    texts = brief(value), *([shown(value)] if not isinstance(value, Row) else [])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(len(text) == 200 for text in texts)
+    assert peak < 10**5
+
+
+def test_of_a_wide_tree_few_values_are_looked_at() -> None:
+    calls: list[int] = []
+
+    class Leaf(int):
+        def __repr__(self) -> str:
+            calls.append(1)
+            return "leaf"
+
+    leaf = Leaf()
+    value: Any = leaf
+    for _ in range(4):
+        value = [value] * 20
+    assert len(brief(value)) == 200
+    assert len(calls) <= 500
 
 
 def test_a_word_is_shown_without_quotes_and_anything_else_as_it_is_shown() -> None:
