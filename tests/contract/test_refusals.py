@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost, Refusal
@@ -100,6 +101,54 @@ def test_what_is_ready_is_not_called_left_where_the_step_was_only_taken_by_other
     refuse(old(store, run_id), old(store, run_id).claim(focus="0/1"), NEW)
     assert old(store, run_id).ask(focus="0/1", only=True).is_left
     assert name(old(store, run_id).claim(focus="0/1")) == "0"
+
+
+def open_scopes(worker: Worker, step: int) -> None:
+    """Open a scope in each of a step's items."""
+    while claim := worker.ask(focus=f"0/{step}", only=True, ranges={f"0.{step}": 100}).claim:
+        worker.delegate(claim)
+
+
+def test_what_is_ready_behind_many_pieces_that_a_worker_refuses_is_found(store: Store) -> None:
+    topology = [body([0, 1], step(x="$xs", b=1), step()), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 700})
+    open_scopes(new(store, run_id), 0)
+    worker = old(store, run_id)
+    claim = worker.claim()
+    assert claim.scope.body == 1
+    refuse(worker, claim)
+    assert name(worker.claim()) == "1"
+    assert worker.ask().is_left
+
+
+def test_a_refusal_looks_at_few_fields_whoever_else_refused_what(redis_store: Store, raw: redis.Redis) -> None:
+    steps, others = 100, [f"worker-{number}" for number in range(6)]
+    run_id = new_run(redis_store, [body(range(steps), *(step() for _ in range(steps)))])
+    for other in others:
+        for _ in range(steps):
+            worker = Worker(redis_store, run_id, f"{other}:1")
+            refuse(worker, worker.claim())
+
+    def calls() -> int:
+        stats: dict[str, Any] = raw.info("commandstats")
+        return sum(said["calls"] for said in stats.values())
+
+    new(redis_store, run_id).claim()  # another step is first: others are asked again
+    before = calls()
+    refuse(old(redis_store, run_id), old(redis_store, run_id).claim(), *others)
+    assert calls() - before < 100
+
+
+def test_what_is_ready_between_many_pieces_that_a_worker_refuses_is_found_in_time(store: Store) -> None:
+    refused = step(x="$xs", b=1)
+    topology = [body([0, 1, 2], refused, step(x="$ys", b=2), refused), body([0], step()), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 600, "$ys": 100})
+    for number in range(3):
+        open_scopes(new(store, run_id), number)
+    worker = old(store, run_id)
+    refuse(worker, worker.claim())
+    found = next(reply.claim for _ in range(1_000) if (reply := worker.ask()).claim)
+    assert found.scope.body == 2
 
 
 @pytest.mark.parametrize(
