@@ -12,7 +12,7 @@ import redis
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost, Refusal
 
-from .moves import Worker, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
+from .moves import Worker, begun, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
 
 WHY = "lacks module 'm'"
 OLD, NEW, THIRD = "worker-old", "worker-new", "worker-third"
@@ -81,6 +81,48 @@ def test_items_of_a_range_come_back_first_and_the_worker_goes_on_with_what_it_ha
     assert progress.counts[0, 0].started == 0
     again = new(store, run_id).claim(ranges={"0.0": 4})
     assert (again.lo, again.hi, again.attempt) == (claim.lo, claim.hi, claim.attempt)
+
+
+@pytest.mark.parametrize("how", ["refused", "released", "blocked"])
+def test_what_was_only_given_back_has_not_begun(store: Store, how: str) -> None:
+    topology = [body([0], step(x="$xs", b=1)), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 2})
+    worker = old(store, run_id)
+    give_back = {
+        "refused": lambda claim: refuse(worker, claim),
+        "released": lambda claim: store.machine.release(run_id, claim, worker.owner),
+        "blocked": lambda claim: store.machine.block(run_id, claim, worker.owner, 60),
+    }[how]
+
+    def is_begun() -> list[bool]:
+        progress = store.reader.progress(run_id)
+        assert progress is not None
+        return [at in progress.counts and progress.counts[at].started > 0 for at in ((0, 0), (1, 0))]
+
+    first = worker.claim(ranges={"0.0": 1})
+    assert is_begun() == [True, False], "it is executed"
+    worker.delegate(first)
+    assert is_begun() == [True, False]
+    claim = worker.claim()
+    assert is_begun() == [True, True]
+    give_back(claim)
+    assert is_begun() == [True, False]
+
+
+def test_a_fan_out_has_begun_with_its_first_claim_whichever_ends_first(store: Store) -> None:
+    run_id, worker = begun(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
+
+    def started() -> float:
+        progress = store.reader.progress(run_id)
+        assert progress is not None
+        return progress.counts[0, 0].started
+
+    first, second = worker.claim(), worker.claim()
+    at = started()
+    worker.finish(second)
+    assert started() == at
+    worker.finish(first)
+    assert started() == at
 
 
 def test_a_refusal_that_comes_twice_or_late_gives_back_nothing_more(store: Store) -> None:

@@ -17,6 +17,12 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor)
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
+local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
+  local field = body .. '.' .. step .. ':b'
+  local first = call('HGET', key('n'), field)
+  if not first or tonumber(at) < tonumber(first) then call('HSET', key('n'), field, at) end
+end
+
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
 local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end
@@ -167,7 +173,6 @@ local function claim_next(want)
   write_claim(piece, p.body, hi, attempt, want.owner, want.message)
   count_claim(want.queue, 1)
   if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
-  if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
   return granted

@@ -13,9 +13,6 @@ local function give_back() -- the name of the step
   if scope then
     make_ready(scope, step, e.q)
     save_claim_counts()
-    if scope == '0' and req.lo >= 0 and call('HGET', key('s', '0'), step .. ':c') == '0' then
-      call('HDEL', key('n'), place(scope).body .. '.' .. step .. ':b') -- it has not begun after all
-    end
   end
   return (place(req.scope).body or '') .. '.' .. req.step
 end
