@@ -424,7 +424,7 @@ def counters(
         if name:
             claimed, (_, step, _) = claim_record(text), PieceId.parse(name.decode())
             numbers_of = steps.setdefault((claimed.body, step), {})
-            numbers_of.setdefault("b", claimed.started)
+            numbers_of["b"] = min(numbers_of.get("b", claimed.started), claimed.started)
             numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
     return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes, skipped
 

@@ -42,7 +42,6 @@ local function begin_plan(child)
   local s = key('s', child.id)
   add_queues(child.queues)
   call('HSET', s, '-2:t', math.max(req.attempt, tonumber(call('HGET', s, '-2:t') or 0)))
-  if req.lo < 0 then call('HSETNX', key('n'), parent.body .. '.' .. step .. ':b', claim.started) end
 end
 
 local body, written, done, new = tostring(req.children[1] and req.children[1].body or e.b), 0, 0, 0
@@ -70,6 +69,7 @@ for _, child in ipairs(req.children) do
   done = done + 1
 end
 if new > 0 then call('HINCRBY', key('n'), body .. ':scopes', new) end
+note_start(parent.body, step, claim.started)
 if done < #req.children or not req.last then return conclude('committed', req.from + done) end
 if req.lo >= 0 and req.hi == req.lo then
   call('HSET', key('n'), parent.body .. '.' .. step .. ':e', moment)
