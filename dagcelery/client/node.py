@@ -149,12 +149,9 @@ class _Look:
 
     def _item(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> TreeNode:
         """Say how far one item of a fan-out is, or several."""
-        told, under_way = self._told(spot), self._under_way
+        under_way = self._under_way
         is_complete = counts.done + counts.skipped >= counts.total
-        stored = self._stored(spot, step)
-        words = {index: stored.get(index, "done" if is_complete else "waiting") for index in range(spot.lo, spot.hi)}
-        if not step.outputs and not is_complete:
-            words |= {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
+        words = self._ended(spot, step, is_complete)
         words |= {index: word for index, word in inner.items() if index in words}
         for word, spots in (
             ("running", under_way.claimed),
@@ -180,16 +177,30 @@ class _Look:
         if pieces:
             piece = pieces[0]
             return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
-        last = told.get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
+        last = self._told(spot).get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
         if last is None:
             return node
         ended = last.started + last.seconds
         return replace(node, worker=worker_of(last.owner), attempt=last.attempt, started=last.started, ended=ended)
 
+    def _ended(self, spot: Spot, step: Step, is_complete: bool) -> dict[int, str]:
+        """Say of each item whether it is done, was skipped, or is still to be done.
+
+        What is stored or was told of an item may be from before it was cleared, or from an attempt that was lost.
+        """
+        items = range(spot.lo, spot.hi)
+        if step.outputs:
+            words = self._stored(spot, step)
+        else:
+            told = {} if is_complete else self._told(spot)
+            words = {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
+        if is_complete:
+            return {index: words.get(index, "done") for index in items}
+        done = self._control.store.reader.done(self._view.run_id, spot.scope, spot.step) if words else ()
+        return {index: words.get(index, "waiting") if index in done else "waiting" for index in items}
+
     def _stored(self, spot: Spot, step: Step) -> dict[int, str]:
         """Return which items have a result, or a marker in its place."""
-        if not step.outputs:
-            return {}
         blocks = self._control.store.reader.blocks(self._view.run_id, spot.scope, f"{spot.step}.0", spot.lo, spot.hi)
         return {
             index: "skipped" if values.is_skipped(block.data) else "done"

@@ -12,6 +12,7 @@ import pytest
 from dagcelery import Retry, Run, Skipped, dag, errors, task, when
 from dagcelery.client.following import events
 from dagcelery.client.node import RunNode
+from dagcelery.store.records import ROOT, Spot
 from dagcelery.testing.lending import eager_client
 
 from ..engine.worlds import World
@@ -259,3 +260,32 @@ def test_an_item_that_was_left_out_was_skipped_and_so_was_what_is_in_it() -> Non
         with pytest.raises(errors.NodeSkipped):
             node(address).result()
     assert node("careful[1]/at_least_zero").errors()[0].type_name == "ValueError"
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@dag
+def squares(xs: list[int]) -> float:
+    for x in xs:
+        note(x)
+    return total([square(x) for x in xs])
+
+
+@pytest.mark.parametrize("name", ["square", "note"])
+def test_an_item_that_was_cleared_is_not_done_though_its_result_lies_beside_that_of_another(name: str) -> None:
+    world = World()
+    run_id = world.ended(squares, xs=list(range(40)))
+    step = world.engine("reader").view(run_id).program.plan.bodies[0].steps
+    number = next(at for at, each in enumerate(step) if each.name == name)
+    world.store.machine.end(run_id, "cancelled", "")
+    assert world.store.machine.clear(run_id, [Spot(ROOT, number, 30, 31)])
+    node = nodes(world, run_id)
+    cleared = node(f"{name}[30]")
+    assert cleared.state == "stopped"
+    with pytest.raises(errors.NodeNotDone):
+        cleared.result()
+    assert [node(f"{name}[{item}]").state for item in (29, 31)] == ["done", "done"]
+    assert node(f"{name}[29:32]").status().done == 2
