@@ -260,7 +260,7 @@ class Feed:
         # The record first: what is written after it was read is on the next page at the latest.
         record = self._control.record(self._run_id)
         # What is claimed comes before, too: what ends in between is on this page, behind its start.
-        claimed = self._control.store.reader.outstanding(self._run_id).claimed if self._starts else ()
+        claimed = self._claimed() if self._starts else ()
         page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not page
         events, ended = list[RunEvent](), set[tuple[str, int, int]]()
@@ -274,6 +274,11 @@ class Feed:
         if len(page) < _PAGE:  # what runs now has been started after what is on other pages
             events += [self._started_event(spot) for spot in claimed if self._is_news(spot, ended)]
         return events
+
+    def _claimed(self) -> list[Spot]:
+        """Return what is executed: the end of what is committed is told already, on an earlier page perhaps."""
+        claimed = self._control.store.reader.outstanding(self._run_id).claimed
+        return [spot for spot in claimed if not spot.is_committed]
 
     def _is_news(self, spot: Spot, ended: Container[tuple[str, int, int]]) -> bool:
         """Return whether a piece that has not `ended` was started since the last page, and note that."""

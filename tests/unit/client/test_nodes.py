@@ -12,7 +12,7 @@ import pytest
 from dagcelery import Retry, Run, Skipped, dag, errors, task, when
 from dagcelery.client.following import events
 from dagcelery.client.node import RunNode
-from dagcelery.store.records import ROOT, Spot
+from dagcelery.store.records import ROOT, Outstanding, Spot
 from dagcelery.testing.lending import eager_client
 
 from ..engine.worlds import World
@@ -230,6 +230,15 @@ def test_each_start_is_told_once_in_front_of_its_end(seed: int) -> None:
         elif event.address and event.address not in ("one[0]", "one[1]", "one[2]", "when/then"):
             begun.remove(event.address)
     assert begun == []
+
+
+def test_no_start_is_told_of_a_claim_whose_piece_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, engine = world.submit(squares, xs=[1]), world.engine("reader")
+    claims = [Spot(ROOT, step, 0, 1, 1.0, "w:1", is_committed, 1) for step, is_committed in ((0, False), (1, True))]
+    monkeypatch.setattr(engine.store.reader, "outstanding", lambda run_id: Outstanding(claims))
+    told = [event.address for event in events(engine, run_id, "", follow=False, started=True) if event.address]
+    assert told == ["note[0]"]
 
 
 def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
