@@ -10,7 +10,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Container, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -166,11 +166,17 @@ class Failure:
     stands: bool
 
 
-def errors(control: RunControl, run_id: str) -> list[Failure]:
-    """Return every attempt that failed, as far as they are kept, repeated ones too; oldest attempts first."""
+def errors(
+    control: RunControl, run_id: str, is_wanted: Callable[[PieceId], bool] = lambda piece: True
+) -> list[Failure]:
+    """Return every attempt that failed, as far as they are kept, repeated ones too; oldest attempts first.
+
+    Only those of pieces that are wanted.
+    """
     record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
-    kept = (_attempt(view, name, stored) for name, stored in control.store.reader.failures(run_id).items())
+    stored = control.store.reader.failures(run_id)
+    kept = (_attempt(view, name, data) for name, data in stored.items() if is_wanted(PieceId.parse(name)))
     return sorted(kept, key=lambda failure: (failure.address, failure.attempt))
 
 

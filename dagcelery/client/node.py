@@ -82,9 +82,7 @@ class RunNode:
 
     def errors(self) -> list[Failure]:
         """Return its attempts that failed, and those of what it consists of, as `Run.errors` does."""
-        inside = (f"{self.address}[", f"{self.address}/")
-        failures = following.errors(self._control(), self.run_id)
-        return [each for each in failures if each.address == self.address or each.address.startswith(inside)]
+        return _Look(self._control(), self.run_id, self.address).errors()
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
@@ -277,9 +275,10 @@ class _Look:
     def _failure(self, spot: Spot) -> NodeFailed | NodeNotDone:
         """Return the first failure in this place."""
         for failed in self._under_way.failed:
-            name = PieceId(failed.scope, failed.step, failed.lo).name
-            if not self._is_within(failed, spot):
+            piece = PieceId(failed.scope, failed.step, failed.lo)
+            if not self._is_within(piece, spot):
                 continue
+            name = piece.name
             stored = self._control.store.reader.failure(self._view.run_id, name)
             if stored is not None:
                 address = addresses.failure(self._view.run_id, name)
@@ -287,9 +286,17 @@ class _Look:
                 return failures.as_error(self._view.piece_address(name), failures.decode(bytes(body)))
         return NodeNotDone(self._address, "failed", self._record.is_over)
 
-    def _is_within(self, piece: Spot, place: Spot) -> bool:
+    def errors(self) -> list[Failure]:
+        """Return the attempts that failed in this place."""
+        try:
+            spot, _ = self._found()
+        except NotThere:
+            return []
+        return following.errors(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
+
+    def _is_within(self, piece: PieceId, place: Spot) -> bool:
         """Return whether a piece belongs to a place, in a scope however deep below it."""
-        scope, step, lo = piece.scope, piece.step, piece.lo
+        scope, step, lo = piece
         try:
             while (scope, step) != place[:2] and scope != ROOT:
                 around: Scope = self._view.scope(scope)

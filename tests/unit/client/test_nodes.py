@@ -135,6 +135,27 @@ def test_what_failed_raises_its_own_failure_and_what_was_not_begun_says_so() -> 
             node(address).result()
 
 
+def test_errors_are_found_by_place_and_not_by_how_the_place_is_written() -> None:
+    world = World(workers=1)
+
+    @dag(fail_fast=False)
+    def fails(xs: list[int]) -> float:
+        return total([one(x) for x in xs])
+
+    node = nodes(world, world.ended(fails, xs=[-1, 1, -1]))
+    found = {
+        "one[0:2]": ["one[0]/double"],
+        "one[02]": ["one[2]/double"],
+        "one[1]": [],
+        "one": ["one[0]/double", "one[2]/double"],
+        "one[00]/double": ["one[0]/double"],
+        "total": [],
+    }
+    assert {address: [each.address for each in node(address).errors()] for address in found} == found
+    with pytest.raises(errors.InvalidParameters, match="does not exist"):
+        node("ones").errors()
+
+
 SEEN: list[Any] = []
 
 
