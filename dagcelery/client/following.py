@@ -21,13 +21,13 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import (
     BadSignature,
+    DagceleryError,
     InvalidParameters,
     NodeFailed,
     ResultTimeout,
     RunCancelled,
     RunNotFound,
     RunTimedOut,
-    UnknownKey,
 )
 from dagcelery.payload import addresses, failures, values
 from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope, Spot, worker_of
@@ -121,10 +121,15 @@ def outcome(
 
 
 def _timeout(control: RunControl, run_id: str, seconds: float) -> ResultTimeout:
-    """Return the error of a run that was waited for in vain, which says why; that costs one status."""
+    """Return the error of a run that was waited for in vain, which says why; that costs one status.
+
+    Raises RunNotFound.
+    """
     try:
         status = run_status(control, run_id)
-    except UnknownKey:  # a process that may not read the run may still wait for it
+    except RunNotFound:
+        raise
+    except DagceleryError:  # a process that cannot read the run may still wait for it
         return ResultTimeout(run_id, seconds)
     return ResultTimeout(run_id, seconds, str(status.state), first_reasons(status))
 
