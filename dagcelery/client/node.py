@@ -121,12 +121,14 @@ class _Look:
             return TreeNode(self._address, "stopped" if self._record.is_over else "waiting", None)
         return self._status(spot, step)
 
-    def _status(self, spot: Spot, step: Step) -> TreeNode:
+    def _status(self, spot: Spot, step: Step, *, is_told: bool = True) -> TreeNode:
+        """Say how far a place is; an item without worker and times, which cost the run's events, if not `is_told`."""
         view, reader = self._view, self._control.store.reader
         counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
         activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
         if spot.lo >= 0:
-            return self._item(spot, step, counts, activity.items)
+            node = self._item(spot, step, counts, activity.items)
+            return self._timed(node, spot) if is_told else node
         others = {word: activity.counts()[word] for word in WORDS}
         total = 1 if step.over is None else counts.total if counts.total >= 0 else None
         begun = counts.is_begun and counts.total >= 0
@@ -175,7 +177,13 @@ class _Look:
         if pieces:
             piece = pieces[0]
             return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
-        last = self._told(spot).get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
+        return node
+
+    def _timed(self, node: TreeNode, spot: Spot) -> TreeNode:
+        """Say of an item that is not being executed who has done so last, and when, as far as that is kept."""
+        if node.pieces or node.total != 1 or node.state in ("waiting", "stopped"):
+            return node
+        last = self._told(spot).get(spot.lo)
         if last is None:
             return node
         ended = last.started + last.seconds
@@ -235,7 +243,7 @@ class _Look:
         except NotThere as error:
             state = "stopped" if self._record.is_over else "waiting"
             raise NodeNotDone(self._address, state, self._record.is_over) from error
-        state = self._status(spot, step).state
+        state = self._status(spot, step, is_told=False).state
         if state == "failed":
             raise self._failure(spot)
         if state not in ("done", "skipped"):

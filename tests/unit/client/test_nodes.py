@@ -319,3 +319,14 @@ def test_an_item_that_was_cleared_is_not_done_though_its_result_lies_beside_that
         cleared.result()
     assert [node(f"{name}[{item}]").state for item in (29, 31)] == ["done", "done"]
     assert node(f"{name}[29:32]").status().done == 2
+
+
+def test_the_result_of_an_item_is_read_without_the_events_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, reader = world.ended(squares, xs=[1, 2]), world.engine("reader")
+    read: list[str] = []
+    told = reader.store.reader.events
+    monkeypatch.setattr(reader.store.reader, "events", lambda *about: read.append(about[0]) or told(*about))
+    node = RunNode(lambda: reader, run_id, "square[1]")
+    assert (node.result(), read) == (4, [])
+    assert (node.status().worker != "", read) == (True, [run_id])
