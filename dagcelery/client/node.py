@@ -129,7 +129,7 @@ class _Look:
         if spot.lo >= 0:
             node = self._item(spot, step, counts, activity.items)
             return self._timed(node, spot) if is_told else node
-        others = {word: activity.counts()[word] for word in WORDS}
+        others = activity.beside(counts)
         total = 1 if step.over is None else counts.total if counts.total >= 0 else None
         begun = counts.is_begun and counts.total >= 0
         state = self._word(total, counts.done, counts.skipped, others, begun)

@@ -441,7 +441,6 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
         cached=int(numbers.get("c", 0)),
         opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
-        untaken=int(numbers.get("k", 0)),
     )
 
 

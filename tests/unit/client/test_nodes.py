@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -230,6 +232,7 @@ def test_a_run_has_its_parameters_and_shows_them_shortened() -> None:
     assert (shown["xs"], shown["n"], len(shown["rows"]) <= 200) == ("[1, 2]", "3", True)
     assert repr(run.params) == "{" + ", ".join(f"{name!r}: {text}" for name, text in shown.items()) + "}"
     assert repr(copy.deepcopy(run.params)) == repr(run.params)
+    assert asyncio.run(run.aparams()) == run.params
     assert run.key is None
 
 
@@ -330,3 +333,15 @@ def test_the_result_of_an_item_is_read_without_the_events_of_its_run(monkeypatch
     node = RunNode(lambda: reader, run_id, "square[1]")
     assert (node.result(), read) == (4, [])
     assert (node.status().worker != "", read) == (True, [run_id])
+
+
+def test_what_is_done_does_not_run_though_its_claim_was_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, reader = world.ended(squares, xs=[1, 2]), world.engine("reader")
+    read = reader.store.reader.progress(run_id)
+    assert read is not None
+    steps = range(len(reader.view(run_id).program.plan.bodies[0].steps))
+    before = Outstanding([Spot(ROOT, step, at=read.now, owner="w:1", attempt=1) for step in steps])
+    monkeypatch.setattr(reader.store.reader, "progress", lambda run_id: replace(read, outstanding=before))
+    for address in ("square", "total"):
+        assert RunNode(lambda: reader, run_id, address).status().running == 0
