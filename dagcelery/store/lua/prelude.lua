@@ -10,7 +10,7 @@
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
 --                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
--- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
