@@ -165,7 +165,8 @@ class RunMachine(Protocol):
         `lo` is -1, else those items of a fan-out, in any scope. What is not there is passed over.
 
         The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
-        or by `resume`. Meanwhile nothing commits. False if the run is not over.
+        or by `resume`, once nothing has been heard of it for ten seconds or more. Who finds one under way has its
+        places cleared by that one, and waits. Meanwhile nothing commits. False if the run is not over.
         """
 
     def collect_garbage(self, run_id: str) -> None:
