@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from types import FunctionType
@@ -167,6 +166,7 @@ class Execution:
         self._settings = settings
         self._listener = listener
         self._contexts = Contexts()
+        self._called = _NOTHING  # the last item whose function was called
         self._limit: Limit | None = None
         self._sensitive: Any = None
         self._masked: tuple[BaseException, BaseException] | None = None
@@ -215,7 +215,9 @@ class Execution:
         """Return the failure of item `done`, the first by default, with what its task would do about it."""
         claim, view = self._claim, self._view
         index = claim.lo if done is None else done
-        if not (view.is_alone or claim.poisoned) and self._is_left_to_others(error):
+        # What an item did when it was called would be done again by every worker in turn that the item is left to.
+        may_refuse = not (view.is_alone or claim.poisoned) and self._called < index
+        if may_refuse and refusals.is_refusal(view.program, error):
             # What is done of a range is committed: the first of the rest is refused when it is claimed again.
             refused = {"error": error, "is_refused": True}
             return self._result(**({"done": index, **outputs} if index > claim.lo else refused))
@@ -236,11 +238,6 @@ class Execution:
             markers=markers,
             **outputs,
         )
-
-    def _is_left_to_others(self, error: BaseException) -> bool:
-        """Return whether this process lacks what the piece needs. What a function raised says nothing of that."""
-        frames = traceback.walk_tb(error.__traceback__)
-        return refusals.is_refusal(self._view.program, error) and all(frame.f_code is not _CALLS for frame, _ in frames)
 
     def _told(self, index: int, error: BaseException) -> bytes:
         """Notify the listener of a failure, unless it has heard of this error, and return the error as text."""
@@ -428,6 +425,8 @@ class Execution:
     def _call(self, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call a function as a piece of this context, within its time limit. Listeners take none of that time."""
         enter((self._view, self._claim, index))
+        if function is not _gathered:
+            self._called = index
         listener = self._listener
         if listener is None and not self._sensitive:
             return call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
@@ -489,7 +488,8 @@ class Execution:
         raise refusal
 
 
-_CALLS: Final = Execution._call.__code__
+_NOTHING: Final = -2
+"""No item: -1 is that of a step that runs once."""
 
 
 def _gathered(**arguments: Any) -> Any:

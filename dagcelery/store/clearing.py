@@ -5,11 +5,12 @@ itself is not done any more, nor is the item around it that the scope belongs to
 up to the root. What is to go is removed with many small scripts, each of which may be the last one; while a run is
 being cleared nothing of it commits, so what is read between two scripts stays true.
 
-A process that dies leaves the mark with the places, and the next one begins anew: what it finds of places that were
-cleared does not matter, and of all others it finds what the first one did. So each script writes what is to be there in
-the end, or removes what says that it has not been removed; no number is lowered blindly. The order matters: claims go
-first, so that nothing touches what goes next, and the names of scopes last and from within, because what belongs to
-them is found by those.
+One process clears a run at a time; who comes meanwhile adds its places to the mark, and waits until they are cleared. A
+process that dies leaves the mark with the places, and after a while the next one begins anew: what it finds of places
+that were cleared does not matter, and of all others it finds what the first one did. So each script writes what is to
+be there in the end, or removes what says that it has not been removed; no number is lowered blindly. The order matters:
+claims go first, so that nothing touches what goes next, and the names of scopes last and from within, because what
+belongs to them is found by those.
 """
 
 from __future__ import annotations
@@ -40,18 +41,21 @@ Range = tuple[int, int]
 
 
 def clear(server: StoreServer, run_id: str, places: Sequence[Spot]) -> bool:
-    """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it again."""
-    pause = 0.05
+    """Do what `RunMachine.clear` promises. Of two that clear a run at once, one does it for both."""
+    pause, is_left_to_another = 0.05, False
     while True:
         try:
-            return _Clearing(server, run_id).clear(places)
-        except _Overtaken:
+            # Once they are in the mark, places are not named again: the other may have widened them, and would see new
+            # ones for ever. The mark goes when all that was in it is cleared.
+            return _Clearing(server, run_id).clear(() if is_left_to_another else places) or is_left_to_another
+        except _AnotherClears:
+            is_left_to_another = True
             time.sleep(random.random() * pause)
             pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
 
 
-class _Overtaken(Exception):
-    """Another process has begun to clear the run."""
+class _AnotherClears(Exception):
+    """Another process clears the run, and our places with its own."""
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ def _after(entry: StepEntry, items: set[int] | None) -> list[tuple[int, set[int]
 
 
 class _Clearing:
-    """One pass over one run, from the beginning to the end."""
+    """What one process does to one run, from the beginning to the end."""
 
     def __init__(self, server: StoreServer, run_id: str) -> None:
         self._server = server
@@ -114,10 +118,22 @@ class _Clearing:
         self._survey = Survey(server.client, run_id)
 
     def clear(self, places: Sequence[Spot]) -> bool:
+        while (marked := self._begin(places)) is not None:
+            self._pass(marked)
+            if not self._act("finish", known=len(marked)).get("again"):
+                return True
+            places = ()  # others have come while it was cleared; ours are in the mark
+        return False
+
+    def _begin(self, places: Sequence[Spot]) -> list[list[Any]] | None:
+        """Mark the run, and answer all places of the mark; None if nothing can be cleared."""
+        self._survey = Survey(self._server.client, self._run_id)
         epoch = self._server.client.hget(key(self._run_id), "epoch")
-        marked = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0)).get("places")
-        if marked is None:
-            return False
+        answer = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0))
+        marked: list[list[Any]] | None = answer.get("places")
+        return marked
+
+    def _pass(self, marked: Sequence[Sequence[Any]]) -> None:
         self._tell_on()
         self._cuts = self._cut(self._widened([Spot(*place) for place in marked]))
         self._gone = _within(self._survey.scopes(), self._cuts)
@@ -130,15 +146,13 @@ class _Clearing:
             self._count_left(cut)
             self._tell(cut)
         self._portions("forget_freed", "steps", sorted(self._cuts[ROOT].whole))
-        self._act("finish")
-        return True
 
     def _act(self, act: str, **about: Any) -> dict[str, Any]:
         self._number += 1
         request = {"token": self._token, "number": self._number, "act": act} | about
         answer: dict[str, Any] = json.loads(self._server.run("clear", key(self._run_id), request)[0])
-        if answer.get("overtaken"):
-            raise _Overtaken
+        if answer.get("overtaken") or answer.get("busy"):
+            raise _AnotherClears
         return answer
 
     def _portions(self, act: str, name: str, items: Iterable[Any], size: int = _PORTION, **about: Any) -> None:

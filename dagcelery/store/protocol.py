@@ -16,7 +16,7 @@ consecutive elements of a list, stored and signed together; blocks never cross a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -165,7 +165,8 @@ class RunMachine(Protocol):
         `lo` is -1, else those items of a fan-out, in any scope. What is not there is passed over.
 
         The run is cancelled then, and `resume` lets it go on; a clearing that was cut short is ended by the next one,
-        or by `resume`. Meanwhile nothing commits. False if the run is not over.
+        or by `resume`, once nothing has been heard of it for ten seconds or more. Who finds one under way has its
+        places cleared by that one, and waits. Meanwhile nothing commits. False if the run is not over.
         """
 
     def collect_garbage(self, run_id: str) -> None:
@@ -224,6 +225,12 @@ class RunReader(Protocol):
         """How far these steps of these scopes, and CLOSE, are, by scope and step; without scopes that are not opened.
 
         Only `total` (-1: not known yet), `done`, `skipped` and times: what is outstanding is told by `outstanding`.
+        """
+
+    def done(self, run_id: str, scope: str, step: int) -> Collection[int]:
+        """The items of a fan-out that are done, or skipped; what is stored of an item does not say that it is.
+
+        Its cost grows with what is outstanding and with the number of scopes. None are done if the run is gone.
         """
 
     def claimed(self, run_id: str, piece: str) -> str:

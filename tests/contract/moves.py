@@ -74,6 +74,10 @@ def pass_time(store: Store, run_id: str, seconds: float) -> None:
         at = client.hget(key(run_id), field)
         if at is not None:
             client.hset(key(run_id), field, f"{float(at) - seconds:.6f}")
+    if (clearing := client.hget(key(run_id), "clear_at")) is not None:
+        token, number, heard, patience = clearing.split()
+        heard = f"{float(heard) - seconds:.6f}".encode()
+        client.hset(key(run_id), "clear_at", b" ".join((token, number, heard, patience)))
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:

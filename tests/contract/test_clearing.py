@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,12 +16,27 @@ from hypothesis import strategies as st
 
 from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
+from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, HOOK, ROOT, START, Block, Claim, Lost, Response, Scope, Spot, scope_id
 from dagcelery.store.redis import store_on_redis
 
 from .between import between
-from .moves import Worker, begun, body, chain, drain, hooked, new_run, results, retry, state_after, step, whole
+from .moves import (
+    Worker,
+    begun,
+    body,
+    chain,
+    drain,
+    hooked,
+    new_run,
+    pass_time,
+    results,
+    retry,
+    state_after,
+    step,
+    whole,
+)
 from .test_lost_replies import _first_portion_only
 from .test_random_failures import Troubled
 from .test_random_runs import Piece
@@ -403,6 +419,10 @@ def test_both_stores_clear_alike(redis_store: Store, seed: int) -> None:
 
 
 # -- the process that clears may die ----------------------------------------------------------------------
+LONG = 3600.0
+"""After so many seconds who clears a run is taken for dead, however often one died before."""
+
+
 class Died(Exception):
     """The process that clears is gone."""
 
@@ -433,7 +453,7 @@ class Repeating:
     """A machine that clears a run again when it has died of it."""
 
     def __init__(self, store: Store, mortal: Mortal) -> None:
-        self._machine = store.machine
+        self._store, self._machine = store, store.machine
         self._mortal = mortal
 
     def __getattr__(self, name: str) -> Any:
@@ -446,6 +466,7 @@ class Repeating:
                 return self._machine.clear(run_id, places)
             except Died:
                 self._mortal.deaths -= 1
+                pass_time(self._store, run_id, LONG)
 
 
 @given(st.integers(0, 2**32))
@@ -483,7 +504,7 @@ def test_while_it_is_cleared_nothing_commits(redis_store: Store) -> None:
     assert sorted(drain(redis_store, run_id, DIAMOND)) == ["1", "2", "3"]
 
 
-def test_a_newer_clearer_ends_an_older_one_which_does_it_again(redis_store: Store, server: Server) -> None:
+def test_who_seems_dead_is_overtaken_and_what_it_cleared_is_cleared(redis_store: Store, server: Server) -> None:
     run_id = new_run(redis_store, chain(4))
     drain(redis_store, run_id, chain(4))
     other = store_on_redis(server.url)
@@ -491,6 +512,7 @@ def test_a_newer_clearer_ends_an_older_one_which_does_it_again(redis_store: Stor
 
     def disturbed(call: Callable[[], Any], verb: str, *_: Any) -> Any:
         if verb == "clear" and next(turns, False):
+            pass_time(other, run_id, LONG)
             assert other.machine.clear(run_id, whole(1))
         return call()
 
@@ -498,6 +520,51 @@ def test_a_newer_clearer_ends_an_older_one_which_does_it_again(redis_store: Stor
     assert redis_store.machine.resume(run_id)
     assert drain(redis_store, run_id, chain(4)) == ["1", "2", "3"]
     other.close()
+
+
+def test_who_clears_a_run_is_left_alone_and_clears_what_others_add(store: Store) -> None:
+    """However long it takes: of two that went on to take over from each other none would come to an end."""
+    run_id = new_run(store, chain(4))
+    drain(store, run_id, chain(4))
+    turns, acts = iter([False, False, True]), list[str]()
+
+    def impatient(call: Callable[[], Any], *_: Any) -> Any:
+        if json.loads(call()[0]).get("busy"):
+            raise Died
+        raise AssertionError("it has taken over")
+
+    def disturbed(call: Callable[[], Any], verb: str, _: str, request: Any, *__: Any) -> Any:
+        if verb == "clear" and next(turns, False):
+            for _ in range(3):
+                with pytest.raises(Died):
+                    between(store, impatient).machine.clear(run_id, whole(1))
+            mark = store.server.client.hget(key(run_id), "clearing")
+            assert mark.count(b"[") == 1 + 2, "each place is there once"
+        acts.append(request["act"])
+        return call()
+
+    assert between(store, disturbed).machine.clear(run_id, whole(2))
+    assert acts.count("begin") == acts.count("finish") == 2
+    assert store.machine.resume(run_id)
+    assert drain(store, run_id, chain(4)) == ["1", "2", "3"]
+
+
+def test_who_waits_is_content_when_the_other_has_cleared_its_places(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = new_run(store, chain(4))
+    drain(store, run_id, chain(4))
+    _cut_short(store, run_id, 2, 3)
+    pass_time(store, run_id, -LONG)
+
+    def go_on(_: float) -> None:
+        pass_time(store, run_id, LONG)
+        assert store.machine.clear(run_id, ())
+
+    monkeypatch.setattr("dagcelery.store.clearing.time.sleep", go_on)
+    assert store.machine.clear(run_id, whole(1))
+    assert store.machine.resume(run_id)
+    assert drain(store, run_id, chain(4)) == ["1", "2", "3"]
 
 
 def _cut_short(store: Store, run_id: str, step: int, calls: int) -> None:
@@ -511,3 +578,4 @@ def _cut_short(store: Store, run_id: str, step: int, calls: int) -> None:
 
     with pytest.raises(Died):
         between(store, mortal).machine.clear(run_id, whole(step))
+    pass_time(store, run_id, LONG)

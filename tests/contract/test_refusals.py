@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, Lost, Refusal
 
-from .moves import Worker, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
+from .moves import Worker, begun, body, chain, hooked, name, new_run, pass_time, retry, state_after, step
 
 WHY = "lacks module 'm'"
 OLD, NEW, THIRD = "worker-old", "worker-new", "worker-third"
@@ -82,6 +83,48 @@ def test_items_of_a_range_come_back_first_and_the_worker_goes_on_with_what_it_ha
     assert (again.lo, again.hi, again.attempt) == (claim.lo, claim.hi, claim.attempt)
 
 
+@pytest.mark.parametrize("how", ["refused", "released", "blocked"])
+def test_what_was_only_given_back_has_not_begun(store: Store, how: str) -> None:
+    topology = [body([0], step(x="$xs", b=1)), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 2})
+    worker = old(store, run_id)
+    give_back = {
+        "refused": lambda claim: refuse(worker, claim),
+        "released": lambda claim: store.machine.release(run_id, claim, worker.owner),
+        "blocked": lambda claim: store.machine.block(run_id, claim, worker.owner, 60),
+    }[how]
+
+    def is_begun() -> list[bool]:
+        progress = store.reader.progress(run_id)
+        assert progress is not None
+        return [at in progress.counts and progress.counts[at].started > 0 for at in ((0, 0), (1, 0))]
+
+    first = worker.claim(ranges={"0.0": 1})
+    assert is_begun() == [True, False], "it is executed"
+    worker.delegate(first)
+    assert is_begun() == [True, False]
+    claim = worker.claim()
+    assert is_begun() == [True, True]
+    give_back(claim)
+    assert is_begun() == [True, False]
+
+
+def test_a_fan_out_has_begun_with_its_first_claim_whichever_ends_first(store: Store) -> None:
+    run_id, worker = begun(store, [body([0], step(x="$xs"))], lists={"$xs": 3})
+
+    def started() -> float:
+        progress = store.reader.progress(run_id)
+        assert progress is not None
+        return progress.counts[0, 0].started
+
+    first, second = worker.claim(), worker.claim()
+    at = started()
+    worker.finish(second)
+    assert started() == at
+    worker.finish(first)
+    assert started() == at
+
+
 def test_a_refusal_that_comes_twice_or_late_gives_back_nothing_more(store: Store) -> None:
     run_id = new_run(store, chain(1))
     claim = old(store, run_id).claim()
@@ -100,6 +143,54 @@ def test_what_is_ready_is_not_called_left_where_the_step_was_only_taken_by_other
     refuse(old(store, run_id), old(store, run_id).claim(focus="0/1"), NEW)
     assert old(store, run_id).ask(focus="0/1", only=True).is_left
     assert name(old(store, run_id).claim(focus="0/1")) == "0"
+
+
+def open_scopes(worker: Worker, step: int) -> None:
+    """Open a scope in each of a step's items."""
+    while claim := worker.ask(focus=f"0/{step}", only=True, ranges={f"0.{step}": 100}).claim:
+        worker.delegate(claim)
+
+
+def test_what_is_ready_behind_many_pieces_that_a_worker_refuses_is_found(store: Store) -> None:
+    topology = [body([0, 1], step(x="$xs", b=1), step()), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 700})
+    open_scopes(new(store, run_id), 0)
+    worker = old(store, run_id)
+    claim = worker.claim()
+    assert claim.scope.body == 1
+    refuse(worker, claim)
+    assert name(worker.claim()) == "1"
+    assert worker.ask().is_left
+
+
+def test_a_refusal_looks_at_few_fields_whoever_else_refused_what(redis_store: Store, raw: redis.Redis) -> None:
+    steps, others = 100, [f"worker-{number}" for number in range(6)]
+    run_id = new_run(redis_store, [body(range(steps), *(step() for _ in range(steps)))])
+    for other in others:
+        for _ in range(steps):
+            worker = Worker(redis_store, run_id, f"{other}:1")
+            refuse(worker, worker.claim())
+
+    def calls() -> int:
+        stats: dict[str, Any] = raw.info("commandstats")
+        return sum(said["calls"] for said in stats.values())
+
+    new(redis_store, run_id).claim()  # another step is first: others are asked again
+    before = calls()
+    refuse(old(redis_store, run_id), old(redis_store, run_id).claim(), *others)
+    assert calls() - before < 100
+
+
+def test_what_is_ready_between_many_pieces_that_a_worker_refuses_is_found_in_time(store: Store) -> None:
+    refused = step(x="$xs", b=1)
+    topology = [body([0, 1, 2], refused, step(x="$ys", b=2), refused), body([0], step()), body([0], step())]
+    run_id = new_run(store, topology, lists={"$xs": 600, "$ys": 100})
+    for number in range(3):
+        open_scopes(new(store, run_id), number)
+    worker = old(store, run_id)
+    refuse(worker, worker.claim())
+    found = next(reply.claim for _ in range(1_000) if (reply := worker.ask()).claim)
+    assert found.scope.body == 2
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def test_what_is_being_executed_in_a_skipped_item_ends_for_nothing(store: Store)
         other, piece = claimed(store, run_id, item, 3, ranges={"1.3": 2})
         fail(*claimed(store, run_id, item))
         assert piece.hi == 2
+        assert store.reader.outstanding(run_id).claimed == []
         if ending == "die":
             store.machine.sweep(run_id, Lost([other.owner.partition(":")[0]]), 1)
         elif ending == "release":
@@ -197,6 +198,68 @@ def test_a_large_item_is_skipped_in_portions_that_a_sweep_goes_on_with(store: St
     assert (found.counts[1, size].skipped, found.counts[2, 0].skipped) == (items, items)
     assert found.counts[1, size].running == 0
     assert store.reader.outstanding(run_id).claimed == []
+
+
+@pytest.mark.parametrize("died", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_was_opened_in_part_is_counted_once(store: Store, died: bool, closed: bool) -> None:
+    topology = [*mapped(step(x="^$ys", b=2), step(), starts=(0, 1)), body([0], step())]
+    run_id, _ = opened(store, topology, 1, **{"$ys": 300})
+    worker, claim = claimed(store, run_id, 0, ranges={"1.0": 150})
+    assert claim.hi == 150
+
+    def once(call: Any, verb: str, *_: Any) -> Any:
+        if verb == "delegate" and calls:
+            raise ConnectionError("cut off")
+        calls.append(verb)
+        return call()
+
+    calls: list[str] = []
+    worker.store = between(store, once)
+    with pytest.raises(ConnectionError):
+        worker.delegate(claim)
+    first = scope_id(run_id, claim.scope.id, 0, 0)
+    if closed:
+        other = Worker(store, run_id, "other:1")
+        other.finish(other.claim(focus=f"{first}/0", only=True))
+        closer = other.claim(focus=f"{first}/-2", only=True)
+        other.finish(closer, blocks=closing(closer))
+    if died:
+        store.machine.sweep(run_id, Lost([worker.owner.partition(":")[0]]), 1)
+    fail(*claimed(store, run_id, 0, 1))
+    assert inside_of(store, run_id, 0) == (300, int(closed), 300 - closed, 0)
+    found = store.reader.progress(run_id)
+    assert found is not None
+    assert (found.counts[2, 0].total, found.counts[2, 0].skipped) == (100, 100 - closed)
+    rest(store, run_id, topology)
+    assert state(store, run_id) == "done"
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_what_was_opened_by_two_is_counted_once(store: Store, died: bool) -> None:
+    """In portions, or by one worker after another: in the end it is as if one call had opened all."""
+    topology = [*mapped(step(x="^$ys", b=2), step(), starts=(0, 1)), body([0], step())]
+    run_id, _ = opened(store, topology, 1, **{"$ys": 300})
+    worker, claim = claimed(store, run_id, 0, ranges={"1.0": 150})
+
+    def cut(call: Any, verb: str, *_: Any) -> Any:
+        if died and verb == "delegate" and calls:
+            raise ConnectionError("died")
+        calls.append(verb)
+        return call()
+
+    calls: list[str] = []
+    worker.store = between(store, cut)
+    if died:
+        with pytest.raises(ConnectionError):
+            worker.delegate(claim)
+        store.machine.sweep(run_id, Lost([worker.owner.partition(":")[0]]), 1)
+    else:
+        worker.delegate(claim)
+    place = f"{claim.scope.id}/0"
+    open_items(Worker(store, run_id, "other:1"), place)
+    fail(*claimed(store, run_id, 0, 1))
+    assert inside_of(store, run_id, 0) == (300, 0, 300, 0)
 
 
 @pytest.mark.parametrize("inside", [False, True])

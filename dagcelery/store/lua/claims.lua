@@ -17,6 +17,12 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor)
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
+local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
+  local field = body .. '.' .. step .. ':b'
+  local first = call('HGET', key('n'), field)
+  if not first or tonumber(at) < tonumber(first) then call('HSET', key('n'), field, at) end
+end
+
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
 local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end
@@ -87,43 +93,64 @@ local function why_poisoned(piece, member) -- nil, or why a piece shall fail wit
   return why[1] or why[2] or nil
 end
 
-local function is_refused(worker, member) -- said this worker within the last minute that it lacks what the step needs?
-  local scope, step = parse(member)
-  local refusal = call('HGET', key('no'), worker .. ' ' .. (place(scope).body or '') .. '.' .. step)
-  if not refusal or now - tonumber(string.match(refusal, '^[^|]*')) > 60 then return false end
-  if not poisoned then return true end
-  local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
-  return not why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) -- to let it fail nothing is needed
+local PART = 64
+local function sample(queue) -- of a ready set in which something is refused: what comes first may hide all the rest from a worker
+  local r = key('r', queue)
+  local size = call('ZCARD', r)
+  if size <= 3 * PART then return call('ZRANGE', r, 0, -1) end
+  local members = {}
+  for _, from in ipairs({ 0, size - PART, PART + tonumber(clock[2]) % (size - 2 * PART) }) do -- the last part is another one each time
+    for _, member in ipairs(call('ZRANGE', r, from, from + PART - 1)) do members[#members + 1] = member end
+  end
+  return members
 end
 
+local function step_name(member) -- under which its refusals are
+  local scope, step = parse(member)
+  return (place(scope).body or '') .. '.' .. step
+end
+
+local function is_poisoned(member) -- the first of it that may be claimed; to let it fail nothing is needed
+  if not poisoned then return false end
+  local scope, step = parse(member)
+  local lo = string.match(call('LINDEX', key('q', scope, step), 0) or '', '^%d+')
+  return why_poisoned(piece_name(scope, step, tonumber(lo) or -1), member) ~= nil
+end
+
+local function is_recent(refusal) return refusal and now - tonumber(string.match(refusal, '^[^|]*')) <= 60 end
+
+local lacking = {} -- by step, whether the wanting worker said within the last minute that it lacks what it needs
 local is_left = false -- the wanting worker left something ready to others
 local function may_take(want, member)
-  if not refused or not is_refused(string.match(want.owner, '^[^:]*'), member) then return true end
+  if not refused then return true end
+  local name = step_name(member)
+  if lacking[name] == nil then
+    lacking[name] = is_recent(call('HGET', key('no'), string.match(want.owner, '^[^:]*') .. ' ' .. name)) or false
+  end
+  if not lacking[name] or is_poisoned(member) then return true end
   is_left = true
   return false
 end
 
-local function first_member(want, r, from, to)
-  for _, member in ipairs(call('ZRANGE', r, from, to)) do
-    if member ~= '' and may_take(want, member) then return member end
+local function first_member(want, members) -- that may be claimed
+  for _, member in ipairs(members) do
+    if member ~= '' and may_take(want, member) then
+      if not is_skipped((parse(member))) then return member end
+      call('ZREM', key('r', want.queue), member) -- while a large scope is being skipped, what is ready in it may still be there
+    end
   end
-end
-
-local function next_member(want)
-  local r = key('r', want.queue)
-  if not is_active() then
-    return hook == want.queue and call('ZSCORE', r, '0/-3') and may_take(want, '0/-3') and '0/-3'
-  end
-  if want.focus and call('ZSCORE', r, want.focus) and may_take(want, want.focus) then return want.focus end
-  return not want.only and (first_member(want, r, 0, 0) or refused and first_member(want, r, 1, 499)) or nil
 end
 
 local function next_to_claim(want)
-  for _ = 1, 100 do -- while a large scope is being skipped, what is ready in it may still be there
-    local member = next_member(want)
-    if not member or not is_skipped((parse(member))) then return member end
-    call('ZREM', key('r', want.queue), member)
+  local r = key('r', want.queue)
+  if not is_active() then
+    return hook == want.queue and call('ZSCORE', r, '0/-3') and first_member(want, { '0/-3' })
   end
+  local focus = want.focus and call('ZSCORE', r, want.focus) and first_member(want, { want.focus })
+  if focus or want.only then return focus end
+  local first = first_member(want, call('ZRANGE', r, 0, 0))
+  if first then return first end
+  return first_member(want, refused and sample(want.queue) or skips and call('ZRANGE', r, 0, 99) or {})
 end
 
 local function claim_next(want)
@@ -146,7 +173,6 @@ local function claim_next(want)
   write_claim(piece, p.body, hi, attempt, want.owner, want.message)
   count_claim(want.queue, 1)
   if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
-  if lo >= 0 or scope ~= '0' then call('HSETNX', key('n'), p.body .. '.' .. step .. ':b', moment) end -- else when it ends
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
   return granted

@@ -1,17 +1,23 @@
 -- Make places of a run as if they had never been executed, one portion a call: removals first, then what goes on from
 -- what stays done. The run is over and stays so; while R has `clearing`, nothing commits and `resume` waits. Each call
--- has a number: one that comes again, or late, changes nothing. A process that dies in between leaves `clearing`, and the
--- next one does everything again, and overtakes one that has not died. Therefore an act sets what is to be there in the
--- end, or counts only with what it removes.
--- request: token, number, act; begin {places [[scope, step, lo, hi]...], epoch}; widen {places}; claims {pieces [[piece,
+-- has a number: one that comes again, or late, changes nothing. One process clears a run: another one leaves its places
+-- to it, is told that it is `busy`, and asks again. A process that dies in between leaves `clearing`; who has not been
+-- heard of for a while is taken for dead, and the next one does everything again. Therefore an act sets what is to be
+-- there in the end, or counts only with what it removes.
+-- request: token, number, act; begin {places [[scope, step, lo, hi]...], epoch}; widen {places}, one for each that is
+--          known; finish {known}: how many places were, answers `again` if others came; claims {pieces [[piece,
 --          body, rest [[lo, hi]...]]...]}; tell_on {piece}; due {members}; failures {pieces}; steps {places [[scope, body,
 --          step]...]}; keys {names}; blocks {blocks [[name, field]...]}; scopes {ids} and reopen {ids}, inner ones first;
---          counters {fields}; left {scope, left}; forget_freed {steps}; finish; and with scope, body, of a fan-out with
+--          counters {fields}; left {scope, left}; forget_freed {steps}; and with scope, body, of a fan-out with
 --          step: take {ranges [[text, rest [[lo, hi]...]]...]}; arrivals {counts [[item, count]...]}; put {ranges};
 --          settle {done, is_late}; arrive {steps}; items {step, ranges}
+local PATIENCE, MOST_PATIENCE = 10, 600 -- seconds; doubled whenever a process is taken for dead that may only be slow
 local mark = state and call('HGET', R, 'clearing')
-local more
+local more, busy_with
 if not state then return reply({}) end
+local is_mine = mark and string.sub(mark, 1, #req.token + 1) == req.token .. ' '
+local last, at, heard, patience = string.match(call('HGET', R, 'clear_at') or '', '^(%S+) (%d+) ?(%S*) ?(%d*)$')
+patience = tonumber(patience) or PATIENCE
 
 local function places_of(text) -- a list of our own, since a decoded one may be shared
   local places = {}
@@ -19,20 +25,41 @@ local function places_of(text) -- a list of our own, since a decoded one may be 
   return places
 end
 
+local function with_places(added) -- those of the mark, and what is not among them
+  local places, has = places_of(mark), {}
+  for _, place in ipairs(places) do has[table.concat(place, '/')] = true end
+  for _, place in ipairs(added) do
+    local name = table.concat(place, '/')
+    if not has[name] then places[#places + 1] = place end
+    has[name] = true
+  end
+  return places
+end
+
 local acts = {}
 
 function acts.begin()
-  local places = places_of(mark)
-  for _, place in ipairs(req.places) do places[#places + 1] = place end
-  if #places == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then return end
-  mark = req.token .. ' ' .. cjson.encode(places)
+  local places = with_places(req.places)
+  if #places == 0 or is_active() or tonumber(call('HGET', R, 'epoch')) ~= req.epoch then
+    mark = nil
+    return
+  end
+  if mark and not is_mine then
+    if now - (tonumber(heard) or 0) < patience then busy_with = string.match(mark, '^%S+') end
+    if not busy_with then patience = math.min(MOST_PATIENCE, 2 * patience) end
+  end
+  mark = (busy_with or req.token) .. ' ' .. cjson.encode(places)
   state = 'cancelled' -- else a client might read results that are not there any more
   call('HSET', R, 'clearing', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
   call('HDEL', R, 'failed', 'hook')
   if hook then call('ZREM', key('r', hook), '0/-3') end
 end
 
-function acts.widen() call('HSET', R, 'clearing', req.token .. ' ' .. cjson.encode(req.places)) end
+function acts.widen() -- but not what others have added
+  local places = places_of(mark)
+  for i, place in ipairs(req.places) do places[i] = place end
+  call('HSET', R, 'clearing', req.token .. ' ' .. cjson.encode(places))
+end
 
 -- removing ----------------------------------------------------------------------------------------------------------
 local function push_ranges(scope, step, ranges, attempts)
@@ -148,7 +175,7 @@ local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
   if scope ~= '0' then uncount(scope, body, step, e) end -- numbers of the root scope's steps go as a whole
   raise_floor(s, step, e)
-  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k')
+  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':j')
   remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)
@@ -266,18 +293,25 @@ function acts.forget_freed() -- last: until then a process that begins anew has 
 end
 
 function acts.finish()
+  if #places_of(mark) > req.known then return end
+  mark, patience = nil, PATIENCE
   call('HDEL', R, 'clearing')
   call('HINCRBY', R, 'generation', 1)
 end
 
-local is_mine = mark and string.sub(mark, 1, #req.token + 1) == req.token .. ' '
-local last, at = string.match(call('HGET', R, 'clear_at') or '', '^(%S+) (%d+)$')
 local is_done = last == req.token and tonumber(at) >= req.number
 if not is_done then
   if req.act ~= 'begin' and not is_mine then return reply({ overtaken = true }) end
   acts[req.act]()
-  call('HSET', R, 'clear_at', req.token .. ' ' .. req.number)
+  if busy_with then return reply({ busy = true }) end
+  if mark or req.act == 'finish' then
+    call('HSET', R, 'clear_at', table.concat({ req.token, req.number, moment, patience }, ' '))
+  end
 end
 if req.act == 'tell_on' then more = call('HEXISTS', key('c'), req.piece) == 1 end
 save_claim_counts()
-return reply({ more = more, places = req.act == 'begin' and mark and places_of(mark) or nil })
+return reply({
+  more = more,
+  again = req.act == 'finish' and is_mine and mark ~= nil or nil,
+  places = req.act == 'begin' and mark and places_of(mark) or nil,
+})

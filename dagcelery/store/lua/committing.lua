@@ -79,9 +79,8 @@ local function commit_items()
 end
 
 local function note_times()
-  local n = body .. '.' .. step
-  call('HSET', key('n'), n .. ':e', moment)
-  call('HSETNX', key('n'), n .. ':b', claim and claim.started or moment)
+  call('HSET', key('n'), body .. '.' .. step .. ':e', moment)
+  note_start(body, step, claim and claim.started or moment)
 end
 
 local function conclude_claim(verdict, more) -- a claim is kept, with a cursor, while successors are being told

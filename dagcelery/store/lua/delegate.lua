@@ -42,7 +42,6 @@ local function begin_plan(child)
   local s = key('s', child.id)
   add_queues(child.queues)
   call('HSET', s, '-2:t', math.max(req.attempt, tonumber(call('HGET', s, '-2:t') or 0)))
-  if req.lo < 0 then call('HSETNX', key('n'), parent.body .. '.' .. step .. ':b', claim.started) end
 end
 
 local body, written, done, new = tostring(req.children[1] and req.children[1].body or e.b), 0, 0, 0
@@ -70,7 +69,16 @@ for _, child in ipairs(req.children) do
   done = done + 1
 end
 if new > 0 then call('HINCRBY', key('n'), body .. ':scopes', new) end
-if done < #req.children or not req.last then return conclude('committed', req.from + done) end
+note_start(parent.body, step, claim.started)
+local is_range = req.lo >= 0 and req.hi > req.lo and parent.guard ~= ''
+if done < #req.children or not req.last then
+  if is_range and new > 0 then call('HINCRBY', key('s', scope), step .. ':j', new) end
+  return conclude('committed', req.from + done)
+end
+if is_range and new < req.hi - req.lo then -- an earlier portion, or an earlier worker, has opened the others
+  local before = math.min(req.hi - req.lo - new, tonumber(call('HGET', key('s', scope), step .. ':j') or 0))
+  if before > 0 then call('HINCRBY', key('s', scope), step .. ':j', -before) end
+end
 if req.lo >= 0 and req.hi == req.lo then
   call('HSET', key('n'), parent.body .. '.' .. step .. ':e', moment)
   items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo)

@@ -10,6 +10,7 @@ local function done_once(scope, body, step, name) -- a step that runs once is do
   else
     count(body, step, 'd', 1)
     call('HSET', key('n'), n .. ':e', moment)
+    if name == piece then note_start(body, step, claim and claim.started or moment) end -- else it has opened a scope
   end
   if step ~= '-1' then
     log('done', name, body, -1, req.attempt, req.started, req.seconds)

@@ -4,13 +4,13 @@
 -- below the run's key                          | what it holds
 -- (itself)            hash                     | record: state, name, times, ttl; c:<queue> claims; p:, pt:, pc:<queue> wake_ups under way; h:, hw:<queue> sweeps;
 --                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use; skips: scopes were skipped;
---                                              | clearing: "token [places]" of the process that clears them; clear_at: the call it is at; generation: how often parts of it were cleared
+--                                              | clearing: "token [places]" of the process that clears them; clear_at: "token number when patience", the call it is at, and for how many seconds it is not taken for dead; generation: how often parts of it were cleared
 --                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- plan                hash                     | chunks of the sealed plan
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
 --                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
--- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block

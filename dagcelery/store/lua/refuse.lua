@@ -13,9 +13,6 @@ local function give_back() -- the name of the step
   if scope then
     make_ready(scope, step, e.q)
     save_claim_counts()
-    if scope == '0' and req.lo >= 0 and call('HGET', key('s', '0'), step .. ':c') == '0' then
-      call('HDEL', key('n'), place(scope).body .. '.' .. step .. ':b') -- it has not begun after all
-    end
   end
   return (place(req.scope).body or '') .. '.' .. req.step
 end
@@ -28,11 +25,29 @@ local function remember(name)
   call('HSET', R, 'refused', refused)
 end
 
-local ready = {}
-local function may_do(other) -- of what is ready, something
-  if call('HEXISTS', no, other .. ' ') == 1 then return false end
+local ready, names, is_failing, lookups = {}, {}, false, 300 -- of those each takes one by step, not by piece
+local function read_ready()
+  ready = sample(queue)
+  if ready[#ready] == '' then ready[#ready] = nil end
+  local seen = {}
   for _, member in ipairs(ready) do
-    if not is_refused(other, member) then return true end
+    if member ~= '' then
+      local name = step_name(member)
+      if not seen[name] then names[#names + 1] = name end
+      seen[name] = true
+      is_failing = is_failing or is_poisoned(member)
+    end
+  end
+end
+
+local function may_do(other) -- of what is ready, something; it is said to where that would take too long to find out
+  if call('HEXISTS', no, other .. ' ') == 1 then return false end
+  if is_failing or lookups < #names then return true end
+  lookups = lookups - #names
+  local fields = {}
+  for i, name in ipairs(names) do fields[i] = other .. ' ' .. name end
+  for _, refusal in ipairs(call('HMGET', no, unpack(fields))) do
+    if not is_recent(refusal) then return true end
   end
   return false
 end
@@ -46,8 +61,7 @@ end
 
 local name = req.attempt and give_back() or ''
 if req.why then remember(name) end
-if not held and (is_active() or hook == queue) then ready = call('ZRANGE', key('r', queue), 0, 99) end
-if ready[#ready] == '' then ready[#ready] = nil end
+if not held and (is_active() or hook == queue) then read_ready() end
 if not ready[1] then return reply({}) end
 local times = count_message()
 for _, other in ipairs(times < 16 + 2 * #req.others and req.others or {}) do

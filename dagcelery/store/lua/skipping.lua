@@ -31,10 +31,12 @@ end
 
 local function skip_items(scope, body, step, e)
   local s = key('s', scope)
-  local fields = call('HMGET', s, step, step .. ':n', step .. ':c', step .. ':d')
+  local fields = call('HMGET', s, step, step .. ':n', step .. ':c', step .. ':d', step .. ':j')
   local items, claimed = tonumber(fields[2] or 0), tonumber(fields[3] or 0)
   if fields[1] then return end
-  if items > claimed then count_skipped_items(scope, body, step, items - claimed) end
+  -- Of what was opened in part, the scopes count themselves, and so did the claim, or so does what is not claimed.
+  local uncounted = items - claimed - tonumber(fields[5] or 0)
+  if uncounted ~= 0 then count_skipped_items(scope, body, step, uncounted) end
   if items == 0 and not fields[4] then -- not known, or none: it counts as one
     count(body, step, 'n', e.br and 0 or 1)
     if not fields[2] then count(body, step, 'o', 1) end

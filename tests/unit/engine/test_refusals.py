@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -57,6 +58,50 @@ def looks_elsewhere() -> None:
 def test_what_a_function_raises_is_a_failure_whatever_it_is() -> None:
     with pytest.raises(NodeFailed, match="FunctionNotFound"):
         World().run(looks_elsewhere)
+
+
+@dataclass
+class AsParquet:
+    """A serializer that imports its library late."""
+
+    extension = "parquet"
+
+    def serialize(self, value: Any, writer: BinaryIO) -> None:
+        raise ImportError("No module named 'no_such_library'")
+
+    def deserialize(self, reader: BinaryIO) -> Any:
+        raise NotImplementedError
+
+
+paid: list[int] = []
+
+
+@task(serializer=AsParquet())
+def pay(amount: int) -> int:
+    paid.append(amount)
+    return amount
+
+
+@dag
+def pays_once(n: int) -> int:
+    return pay(n)
+
+
+@dag
+def pays_each(n: int) -> list[int]:
+    return [pay(amount) for amount in flows.numbers(n)]
+
+
+@pytest.mark.parametrize(("node", "most"), [(pays_once, 1), (pays_each, 3)])
+def test_what_was_called_is_not_left_to_others_that_would_call_it_again(node: Any, most: int) -> None:
+    paid.clear()
+    world = World(workers=2)
+    run_id = world.submit(node, n=3)
+    for _ in range(3):
+        world.settle()
+        world.post.wake_up(run_id, "celery", 2)
+    assert world.client.record(run_id).state == "failed"
+    assert 1 <= len(paid) <= most
 
 
 class Gone:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from contract.between import between
+from contract.moves import pass_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -144,13 +145,12 @@ def dying(store: Store, choice: random.Random) -> Store:
     """A store whose clearings are cut short now and then, at any script."""
     left = [3]
 
-    def around(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+    def around(call: Callable[[], Any], verb: str, key: str, *_: Any) -> Any:
         dies = verb == "clear" and left[0] > 0 and choice.random() < 0.02
         left[0] -= dies
-        if dies and choice.random() < 0.5:
-            raise Died
-        answer = call()
+        answer = None if dies and choice.random() < 0.5 else call()
         if dies:
+            pass_time(store, key.partition("{")[2].rstrip("}"), 3600.0)  # until it is taken for dead
             raise Died
         return answer
 

@@ -36,17 +36,16 @@ def dagcelery_image() -> str:
     return built.stdout.strip()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server_ports() -> dict[str, tuple[str, int]]:
     """One port on the loopback, which stays the same when the container is restarted."""
     (port,) = free_ports(1)
     return {"6379/tcp": ("127.0.0.1", port)}
 
 
-server_data = volume(scope="module")
+server_data = volume()
 
 server = container(
-    scope="module",
     image=REDIS_IMAGE,
     command=RedisContainer.command("--appendonly", "yes", "--dir", "/data"),
     ports=fxtr("server_ports"),
@@ -57,7 +56,7 @@ server = container(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def worker_environment(server: RedisContainer, quick: dict[str, str], signing_key: str) -> dict[str, str]:
     """What workers are told: addresses as they are inside the network."""
     return quick | {
@@ -72,7 +71,6 @@ def consumer_of(queue: str) -> Any:
     """A fixture that is a worker of one process which consumes a queue."""
     config = ["--config", "hasty", "worker", "-n", f"{queue}@%h", "-Q", queue]
     return container(
-        scope="module",
         image="{dagcelery_image}",
         command=[*config, "-c", "1", "-l", "INFO", "--without-mingle", "--without-gossip"],
         environment=fxtr("worker_environment"),
@@ -87,7 +85,7 @@ default_queue_worker = consumer_of("celery")
 gpu_worker = consumer_of("gpu")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def workers(
     default_queue_worker: CeleryWorkerContainer, gpu_worker: CeleryWorkerContainer
 ) -> list[CeleryWorkerContainer]:
