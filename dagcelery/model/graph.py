@@ -24,15 +24,7 @@ from dagcelery.model.nodes import (
     layers,
     short_name,
 )
-from dagcelery.model.options import (
-    DagOptions,
-    TaskOptions,
-    check_sensitive,
-    checked,
-    sensitive_inputs,
-    tolerance,
-    words,
-)
+from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, hidden_inputs, tolerance, words
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
@@ -109,7 +101,7 @@ class Task(Frozen):
     __hash__ = Frozen.__hash__
 
     def __repr__(self) -> str:
-        hidden = {name: FromParam() for name in sensitive_inputs(self)}
+        hidden = {name: FromParam() for name in hidden_inputs(self)}
         return self._shown_with(inputs={**self.inputs, **hidden})
 
 
@@ -175,7 +167,7 @@ class DAG(Frozen):
             problem = "nests lists or dicts of sources more deeply than Python can follow"
             raise InvalidDag(f"DAG {name!r}", problem, "use fewer levels") from error
         self._become(_order=layers({n: dependencies(node) for n, node in self.nodes.items()}))
-        self._become(_sensitive=sensitive_inputs(self))
+        self._become(_sensitive=hidden_inputs(self))
         for rule in LIST_RULES:  # now that it is known that no node needs itself
             rule(self)
 

@@ -445,7 +445,7 @@ class _Node(Protocol):
     def options(self) -> TaskOptions | DagOptions: ...
 
 
-def sensitive_inputs(node: _Node) -> frozenset[str]:
+def hidden_inputs(node: _Node) -> frozenset[str]:
     """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read.
 
     A DAG asks when it is made, and remembers: its nodes know theirs by then, however deep they nest.
@@ -456,7 +456,7 @@ def sensitive_inputs(node: _Node) -> frozenset[str]:
     found = {name for name in node.inputs if is_sensitive(node.options, name)}
     nodes: Mapping[str, Any] = getattr(node, "nodes", {})
     for inner in nodes.values():
-        for name in sensitive_inputs(inner):
+        for name in hidden_inputs(inner):
             found.update(read.name or name for read in reads(inner.inputs[name]) if isinstance(read, FromParam))
     return frozenset(found & node.inputs.keys())
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
 from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import alone, sensitive_inputs, tolerance
+from dagcelery.model.options import alone, hidden_inputs, tolerance
 from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
@@ -181,7 +181,7 @@ class Builder:
         """Return the inputs of a node that are never shown: those that it names, or a node in it, and those passed on
         to it that are not shown of the DAG around it. What is passed to one of them is not shown of a run either.
         """
-        own = sensitive_inputs(node) & exprs.keys()
+        own = hidden_inputs(node) & exprs.keys()
         for name in own:
             hide(exprs[name])
         if frame is None or not frame.sensitive:
