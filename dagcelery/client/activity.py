@@ -14,7 +14,7 @@ from dagcelery.client.places import address_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature
-from dagcelery.store.records import ROOT, Outstanding, Scope, Spot, worker_of
+from dagcelery.store.records import ROOT, Counts, Outstanding, Scope, Spot, worker_of
 
 SPOTS = 1_000
 """How many pieces of a kind are looked up in a run; others are only counted."""
@@ -34,6 +34,16 @@ class Activity:
     def counts(self) -> Counter[str]:
         """How many pieces and items there are of each word."""
         return Counter(self.items.values()) + Counter({word: getattr(self, word) for word in WORDS})
+
+    def beside(self, counts: Counts) -> dict[str, int]:
+        """How many there are of each word beside what is done of a step.
+
+        What was read last may know that a piece is done, of which it was read before that it runs.
+        """
+        others = {word: self.counts()[word] for word in WORDS}
+        most = counts.total if counts.total >= 0 else 1
+        others["running"] = max(0, min(others["running"], most - counts.done - counts.skipped))
+        return others
 
 
 def activities(view: RunView, spots: Outstanding, *, is_over: bool) -> Mapping[tuple[str, int], Activity]:

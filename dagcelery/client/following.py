@@ -10,7 +10,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Container, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,13 +21,13 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import (
     BadSignature,
+    DagceleryError,
     InvalidParameters,
     NodeFailed,
     ResultTimeout,
     RunCancelled,
     RunNotFound,
     RunTimedOut,
-    UnknownKey,
 )
 from dagcelery.payload import addresses, failures, values
 from dagcelery.store.records import ROOT, TERMINAL, Event, Lost, PieceId, RunState, Scope, Spot, worker_of
@@ -121,10 +121,15 @@ def outcome(
 
 
 def _timeout(control: RunControl, run_id: str, seconds: float) -> ResultTimeout:
-    """Return the error of a run that was waited for in vain, which says why; that costs one status."""
+    """Return the error of a run that was waited for in vain, which says why; that costs one status.
+
+    Raises RunNotFound.
+    """
     try:
         status = run_status(control, run_id)
-    except UnknownKey:  # a process that may not read the run may still wait for it
+    except RunNotFound:
+        raise
+    except DagceleryError:  # a process that cannot read the run may still wait for it
         return ResultTimeout(run_id, seconds)
     return ResultTimeout(run_id, seconds, str(status.state), first_reasons(status))
 
@@ -166,11 +171,17 @@ class Failure:
     stands: bool
 
 
-def errors(control: RunControl, run_id: str) -> list[Failure]:
-    """Return every attempt that failed, as far as they are kept, repeated ones too; oldest attempts first."""
+def errors(
+    control: RunControl, run_id: str, is_wanted: Callable[[PieceId], bool] = lambda piece: True
+) -> list[Failure]:
+    """Return every attempt that failed, as far as they are kept, repeated ones too; oldest attempts first.
+
+    Only those of pieces that are wanted.
+    """
     record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
-    kept = (_attempt(view, name, stored) for name, stored in control.store.reader.failures(run_id).items())
+    stored = control.store.reader.failures(run_id)
+    kept = (_attempt(view, name, data) for name, data in stored.items() if is_wanted(PieceId.parse(name)))
     return sorted(kept, key=lambda failure: (failure.address, failure.attempt))
 
 
@@ -260,7 +271,7 @@ class Feed:
         # The record first: what is written after it was read is on the next page at the latest.
         record = self._control.record(self._run_id)
         # What is claimed comes before, too: what ends in between is on this page, behind its start.
-        claimed = self._control.store.reader.outstanding(self._run_id).claimed if self._starts else ()
+        claimed = self._claimed() if self._starts else ()
         page = self._control.store.reader.events(self._run_id, self.position, _PAGE)
         self.is_over = record.is_over and not page
         events, ended = list[RunEvent](), set[tuple[str, int, int]]()
@@ -274,6 +285,11 @@ class Feed:
         if len(page) < _PAGE:  # what runs now has been started after what is on other pages
             events += [self._started_event(spot) for spot in claimed if self._is_news(spot, ended)]
         return events
+
+    def _claimed(self) -> list[Spot]:
+        """Return what is executed: the end of what is committed is told already, on an earlier page perhaps."""
+        claimed = self._control.store.reader.outstanding(self._run_id).claimed
+        return [spot for spot in claimed if not spot.is_committed]
 
     def _is_news(self, spot: Spot, ended: Container[tuple[str, int, int]]) -> bool:
         """Return whether a piece that has not `ended` was started since the last page, and note that."""

@@ -82,9 +82,7 @@ class RunNode:
 
     def errors(self) -> list[Failure]:
         """Return its attempts that failed, and those of what it consists of, as `Run.errors` does."""
-        inside = (f"{self.address}[", f"{self.address}/")
-        failures = following.errors(self._control(), self.run_id)
-        return [each for each in failures if each.address == self.address or each.address.startswith(inside)]
+        return _Look(self._control(), self.run_id, self.address).errors()
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
@@ -123,13 +121,15 @@ class _Look:
             return TreeNode(self._address, "stopped" if self._record.is_over else "waiting", None)
         return self._status(spot, step)
 
-    def _status(self, spot: Spot, step: Step) -> TreeNode:
+    def _status(self, spot: Spot, step: Step, *, is_told: bool = True) -> TreeNode:
+        """Say how far a place is; an item without worker and times, which cost the run's events, if not `is_told`."""
         view, reader = self._view, self._control.store.reader
         counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
         activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
         if spot.lo >= 0:
-            return self._item(spot, step, counts, activity.items)
-        others = {word: activity.counts()[word] for word in WORDS}
+            node = self._item(spot, step, counts, activity.items)
+            return self._timed(node, spot) if is_told else node
+        others = activity.beside(counts)
         total = 1 if step.over is None else counts.total if counts.total >= 0 else None
         begun = counts.is_begun and counts.total >= 0
         state = self._word(total, counts.done, counts.skipped, others, begun)
@@ -149,12 +149,9 @@ class _Look:
 
     def _item(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> TreeNode:
         """Say how far one item of a fan-out is, or several."""
-        told, under_way = self._told(spot), self._under_way
+        under_way = self._under_way
         is_complete = counts.done + counts.skipped >= counts.total
-        stored = self._stored(spot, step)
-        words = {index: stored.get(index, "done" if is_complete else "waiting") for index in range(spot.lo, spot.hi)}
-        if not step.outputs and not is_complete:
-            words |= {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
+        words = self._ended(spot, step, is_complete)
         words |= {index: word for index, word in inner.items() if index in words}
         for word, spots in (
             ("running", under_way.claimed),
@@ -180,16 +177,36 @@ class _Look:
         if pieces:
             piece = pieces[0]
             return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
-        last = told.get(spot.lo) if state not in ("waiting", "stopped") and len(words) == 1 else None
+        return node
+
+    def _timed(self, node: TreeNode, spot: Spot) -> TreeNode:
+        """Say of an item that is not being executed who has done so last, and when, as far as that is kept."""
+        if node.pieces or node.total != 1 or node.state in ("waiting", "stopped"):
+            return node
+        last = self._told(spot).get(spot.lo)
         if last is None:
             return node
         ended = last.started + last.seconds
         return replace(node, worker=worker_of(last.owner), attempt=last.attempt, started=last.started, ended=ended)
 
+    def _ended(self, spot: Spot, step: Step, is_complete: bool) -> dict[int, str]:
+        """Say of each item whether it is done, was skipped, or is still to be done.
+
+        What is stored or was told of an item may be from before it was cleared, or from an attempt that was lost.
+        """
+        items = range(spot.lo, spot.hi)
+        if step.outputs:
+            words = self._stored(spot, step)
+        else:
+            told = {} if is_complete else self._told(spot)
+            words = {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
+        if is_complete:
+            return {index: words.get(index, "done") for index in items}
+        done = self._control.store.reader.done(self._view.run_id, spot.scope, spot.step) if words else ()
+        return {index: words.get(index, "waiting") if index in done else "waiting" for index in items}
+
     def _stored(self, spot: Spot, step: Step) -> dict[int, str]:
         """Return which items have a result, or a marker in its place."""
-        if not step.outputs:
-            return {}
         blocks = self._control.store.reader.blocks(self._view.run_id, spot.scope, f"{spot.step}.0", spot.lo, spot.hi)
         return {
             index: "skipped" if values.is_skipped(block.data) else "done"
@@ -226,7 +243,7 @@ class _Look:
         except NotThere as error:
             state = "stopped" if self._record.is_over else "waiting"
             raise NodeNotDone(self._address, state, self._record.is_over) from error
-        state = self._status(spot, step).state
+        state = self._status(spot, step, is_told=False).state
         if state == "failed":
             raise self._failure(spot)
         if state not in ("done", "skipped"):
@@ -266,9 +283,10 @@ class _Look:
     def _failure(self, spot: Spot) -> NodeFailed | NodeNotDone:
         """Return the first failure in this place."""
         for failed in self._under_way.failed:
-            name = PieceId(failed.scope, failed.step, failed.lo).name
-            if not self._is_within(failed, spot):
+            piece = PieceId(failed.scope, failed.step, failed.lo)
+            if not self._is_within(piece, spot):
                 continue
+            name = piece.name
             stored = self._control.store.reader.failure(self._view.run_id, name)
             if stored is not None:
                 address = addresses.failure(self._view.run_id, name)
@@ -276,9 +294,17 @@ class _Look:
                 return failures.as_error(self._view.piece_address(name), failures.decode(bytes(body)))
         return NodeNotDone(self._address, "failed", self._record.is_over)
 
-    def _is_within(self, piece: Spot, place: Spot) -> bool:
+    def errors(self) -> list[Failure]:
+        """Return the attempts that failed in this place."""
+        try:
+            spot, _ = self._found()
+        except NotThere:
+            return []
+        return following.errors(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
+
+    def _is_within(self, piece: PieceId, place: Spot) -> bool:
         """Return whether a piece belongs to a place, in a scope however deep below it."""
-        scope, step, lo = piece.scope, piece.step, piece.lo
+        scope, step, lo = piece
         try:
             while (scope, step) != place[:2] and scope != ROOT:
                 around: Scope = self._view.scope(scope)

@@ -96,6 +96,10 @@ class Run(Generic[R_co]):
         self._control.record(self.id)
         return parameters(self._control.view(self.id))
 
+    async def aparams(self) -> Parameters:
+        """`params` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.params)
+
     def node(self, address: str) -> RunNode:
         """Return a node, an item of a fan-out, or a node within: ``read``, ``read[3]``, ``one_file[117]/read``.
 

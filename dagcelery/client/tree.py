@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dagcelery.client.activity import WORDS, Activity, RunningPiece, activities, alive, running_pieces
+from dagcelery.client.activity import WORDS, RunningPiece, activities, alive, running_pieces
 from dagcelery.client.status import state_of
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
@@ -153,7 +153,7 @@ class _Growth:
             self.scope(inner, f"{planned.name}[{index}]", activity.items.get(index, ""))
             for index, inner in self._entered_items(scope, step).items()
         )
-        others = self._others(activity, counts)
+        others = activity.beside(counts)
         left_out = max(0, total - len(children)) if planned.kind == "dag" and not is_branch else 0
         is_begun = counts.is_begun and total >= 0
         if is_branch or planned.over is None:  # it has no items to be told, only nodes
@@ -179,11 +179,3 @@ class _Growth:
         indexes = self._inner.get((scope, step), ())
         scopes = {index: scope_id(self._view.run_id, scope, step, index) for index in indexes}
         return {index: inner for index, inner in scopes.items() if inner in self._counts}
-
-    def _others(self, activity: Activity, counts: Counts) -> dict[str, int]:
-        """Return how many pieces and items of a step are running, failed and retrying."""
-        others = {word: activity.counts()[word] for word in WORDS}
-        # What was read last may know that a piece is done, of which it was read before that it runs.
-        most = counts.total if counts.total >= 0 else 1
-        others["running"] = max(0, min(others["running"], most - counts.done - counts.skipped))
-        return others

@@ -16,7 +16,7 @@ consecutive elements of a list, stored and signed together; blocks never cross a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -224,6 +224,12 @@ class RunReader(Protocol):
         """How far these steps of these scopes, and CLOSE, are, by scope and step; without scopes that are not opened.
 
         Only `total` (-1: not known yet), `done`, `skipped` and times: what is outstanding is told by `outstanding`.
+        """
+
+    def done(self, run_id: str, scope: str, step: int) -> Collection[int]:
+        """The items of a fan-out that are done, or skipped; what is stored of an item does not say that it is.
+
+        Its cost grows with what is outstanding and with the number of scopes. None are done if the run is gone.
         """
 
     def claimed(self, run_id: str, piece: str) -> str:

@@ -404,8 +404,6 @@ class Counts:
     skipped: int = 0
     cached: int = 0
     opened: int = 0
-    untaken: int = 0
-    """Of a branch: how many of those skipped were not taken; others were skipped with the item that they lie in."""
     owner: str = ""
     """Who has done it; this and `attempt` are said of a step that runs once, by `RunReader.within` only."""
     attempt: int = 0

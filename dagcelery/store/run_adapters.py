@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from itertools import chain, groupby, islice, starmap
@@ -45,6 +45,7 @@ from dagcelery.store.records import (
     TaskResult,
     scope_id,
 )
+from dagcelery.store.survey import ScopeSurvey, Survey
 from dagcelery.store.wire import FEW, STAGED
 
 _OTHERS = 50
@@ -166,6 +167,17 @@ class ReaderAdapter:
                     closing = {CLOSE: Counts(total=1, done=int(closed or 0), skipped=int(skipped or 0))}
                     counts.setdefault(scope, closing).update(wire.step_counts(steps, state))
         return counts
+
+    def done(self, run_id: str, scope: str, step: int) -> Set[int]:
+        # An item that moves on while it is looked for may be found in no place; in two looks that is hardly so twice.
+        return self._done(run_id, scope, step) & self._done(run_id, scope, step)
+
+    def _done(self, run_id: str, scope: str, step: int) -> Set[int]:
+        survey = Survey(self._server.client, run_id)
+        place = survey.scope(scope)
+        if place is None or step not in survey.body(place.body):
+            return set()
+        return ScopeSurvey(survey, place).done(step)
 
     def _unstaged(self, run_id: str, data: bytes) -> bytes:
         return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data

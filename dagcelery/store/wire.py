@@ -441,7 +441,6 @@ def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[i
         skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
         cached=int(numbers.get("c", 0)),
         opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
-        untaken=int(numbers.get("k", 0)),
     )
 
 
@@ -454,6 +453,7 @@ def outstanding(
     """Read what is claimed, has failed, is due or was refused."""
     records = {name: claim_record(text) for name, text in claims.items() if name}
     claimed = [_claimed(name, record) for name, record in records.items() if record.cursor != _SKIPPED]
+    claimed.sort(key=lambda spot: spot.at)
     waiting: dict[str, list[Spot]] = {"r": [], "p": [], "w": []}
     for member, at in due:
         kind, _, rest = member.decode().partition("/")
@@ -461,8 +461,6 @@ def outstanding(
         lo, hi = map(int, limits[:2]) if limits else (-1, -1)
         waiting[kind].append(Spot(scope, int(step), lo, hi, at))
     refusals = [_refusal(name.decode(), text.decode()) for name, text in refused.items()]
-    records = {name: claim_record(text) for name, text in claims.items() if name}
-    claimed = sorted((_claimed(name, record) for name, record in records.items()), key=lambda spot: spot.at)
     return Outstanding(claimed, [_spot(name, -1) for name in failed], waiting["r"], waiting["p"], refusals)
 
 

@@ -64,6 +64,18 @@ def test_one_item_is_executed_again_with_the_same_item_of_what_follows(store: St
     assert (counts(store, run_id), state_after(store, run_id)) == (before, "done")
 
 
+def test_the_items_that_are_done_are_told_while_their_fan_out_is_not(store: Store) -> None:
+    run_id, worker = begun(store, FOLLOWED, lists={"$xs": 6})
+    assert store.reader.done(run_id, ROOT, 0) == set()
+    drain(store, run_id, FOLLOWED, produce=marking(b"."), ranges={"0.0": 512, "0.1": 512})
+    assert store.machine.clear(run_id, [Spot(ROOT, 0, 2, 4)])
+    assert [store.reader.done(run_id, ROOT, step) for step in (0, 1)] == [{0, 1, 4, 5}] * 2
+    assert store.machine.resume(run_id)
+    assert worker.claim(ranges={"0.0": 512})
+    assert [store.reader.done(run_id, ROOT, step) for step in (0, 1)] == [{0, 1, 4, 5}] * 2
+    assert store.reader.done("nobody", ROOT, 0) == store.reader.done(run_id, "nowhere", 0) == set()
+
+
 def test_items_that_are_cleared_one_after_the_other_are_executed_once(store: Store) -> None:
     run_id, worker = ended(store, FOLLOWED, 6)
     for lo, hi in ((4, 6), (1, 2), (5, 6)):

@@ -94,6 +94,7 @@ def test_what_is_being_executed_in_a_skipped_item_ends_for_nothing(store: Store)
         other, piece = claimed(store, run_id, item, 3, ranges={"1.3": 2})
         fail(*claimed(store, run_id, item))
         assert piece.hi == 2
+        assert store.reader.outstanding(run_id).claimed == []
         if ending == "die":
             store.machine.sweep(run_id, Lost([other.owner.partition(":")[0]]), 1)
         elif ending == "release":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from dagcelery import Retry, Run, Skipped, dag, errors, task, when
 from dagcelery.client.following import events
 from dagcelery.client.node import RunNode
+from dagcelery.store.records import ROOT, Outstanding, Spot
 from dagcelery.testing.lending import eager_client
 
 from ..engine.worlds import World
@@ -134,6 +137,27 @@ def test_what_failed_raises_its_own_failure_and_what_was_not_begun_says_so() -> 
             node(address).result()
 
 
+def test_errors_are_found_by_place_and_not_by_how_the_place_is_written() -> None:
+    world = World(workers=1)
+
+    @dag(fail_fast=False)
+    def fails(xs: list[int]) -> float:
+        return total([one(x) for x in xs])
+
+    node = nodes(world, world.ended(fails, xs=[-1, 1, -1]))
+    found = {
+        "one[0:2]": ["one[0]/double"],
+        "one[02]": ["one[2]/double"],
+        "one[1]": [],
+        "one": ["one[0]/double", "one[2]/double"],
+        "one[00]/double": ["one[0]/double"],
+        "total": [],
+    }
+    assert {address: [each.address for each in node(address).errors()] for address in found} == found
+    with pytest.raises(errors.InvalidParameters, match="does not exist"):
+        node("ones").errors()
+
+
 SEEN: list[Any] = []
 
 
@@ -208,6 +232,7 @@ def test_a_run_has_its_parameters_and_shows_them_shortened() -> None:
     assert (shown["xs"], shown["n"], len(shown["rows"]) <= 200) == ("[1, 2]", "3", True)
     assert repr(run.params) == "{" + ", ".join(f"{name!r}: {text}" for name, text in shown.items()) + "}"
     assert repr(copy.deepcopy(run.params)) == repr(run.params)
+    assert asyncio.run(run.aparams()) == run.params
     assert run.key is None
 
 
@@ -229,6 +254,15 @@ def test_each_start_is_told_once_in_front_of_its_end(seed: int) -> None:
         elif event.address and event.address not in ("one[0]", "one[1]", "one[2]", "when/then"):
             begun.remove(event.address)
     assert begun == []
+
+
+def test_no_start_is_told_of_a_claim_whose_piece_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, engine = world.submit(squares, xs=[1]), world.engine("reader")
+    claims = [Spot(ROOT, step, 0, 1, 1.0, "w:1", is_committed, 1) for step, is_committed in ((0, False), (1, True))]
+    monkeypatch.setattr(engine.store.reader, "outstanding", lambda run_id: Outstanding(claims))
+    told = [event.address for event in events(engine, run_id, "", follow=False, started=True) if event.address]
+    assert told == ["note[0]"]
 
 
 def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
@@ -259,3 +293,55 @@ def test_an_item_that_was_left_out_was_skipped_and_so_was_what_is_in_it() -> Non
         with pytest.raises(errors.NodeSkipped):
             node(address).result()
     assert node("careful[1]/at_least_zero").errors()[0].type_name == "ValueError"
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@dag
+def squares(xs: list[int]) -> float:
+    for x in xs:
+        note(x)
+    return total([square(x) for x in xs])
+
+
+@pytest.mark.parametrize("name", ["square", "note"])
+def test_an_item_that_was_cleared_is_not_done_though_its_result_lies_beside_that_of_another(name: str) -> None:
+    world = World()
+    run_id = world.ended(squares, xs=list(range(40)))
+    step = world.engine("reader").view(run_id).program.plan.bodies[0].steps
+    number = next(at for at, each in enumerate(step) if each.name == name)
+    world.store.machine.end(run_id, "cancelled", "")
+    assert world.store.machine.clear(run_id, [Spot(ROOT, number, 30, 31)])
+    node = nodes(world, run_id)
+    cleared = node(f"{name}[30]")
+    assert cleared.state == "stopped"
+    with pytest.raises(errors.NodeNotDone):
+        cleared.result()
+    assert [node(f"{name}[{item}]").state for item in (29, 31)] == ["done", "done"]
+    assert node(f"{name}[29:32]").status().done == 2
+
+
+def test_the_result_of_an_item_is_read_without_the_events_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, reader = world.ended(squares, xs=[1, 2]), world.engine("reader")
+    read: list[str] = []
+    told = reader.store.reader.events
+    monkeypatch.setattr(reader.store.reader, "events", lambda *about: read.append(about[0]) or told(*about))
+    node = RunNode(lambda: reader, run_id, "square[1]")
+    assert (node.result(), read) == (4, [])
+    assert (node.status().worker != "", read) == (True, [run_id])
+
+
+def test_what_is_done_does_not_run_though_its_claim_was_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id, reader = world.ended(squares, xs=[1, 2]), world.engine("reader")
+    read = reader.store.reader.progress(run_id)
+    assert read is not None
+    steps = range(len(reader.view(run_id).program.plan.bodies[0].steps))
+    before = Outstanding([Spot(ROOT, step, at=read.now, owner="w:1", attempt=1) for step in steps])
+    monkeypatch.setattr(reader.store.reader, "progress", lambda run_id: replace(read, outstanding=before))
+    for address in ("square", "total"):
+        assert RunNode(lambda: reader, run_id, address).status().running == 0

@@ -84,3 +84,20 @@ def test_who_waits_in_vain_without_the_key_is_told_no_reasons() -> None:
         following.result(stranger, run_id, 0)
     with pytest.raises(errors.ResultTimeout, match=r"it is pending \(numbers: no worker listens to queue celery"):
         following.result(world.client, run_id, 0)
+
+
+@pytest.mark.parametrize("error", [errors.PlanVersionUnsupported(99, 1), errors.BadSignature("a plan", "why")])
+def test_who_waits_in_vain_is_told_so_whatever_keeps_the_reasons_from_being_read(
+    error: errors.DagceleryError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    world = World()
+    run_id = world.submit(squares, n=4)
+    monkeypatch.setattr(following, "run_status", refuse)
+    with pytest.raises(errors.ResultTimeout, match="had no result after 0 s; the run goes on"):
+        following.result(world.client, run_id, 0)
+    monkeypatch.setattr(following, "run_status", lambda *_: world.client.record("gone"))
+    with pytest.raises(errors.RunNotFound):
+        following.result(world.client, run_id, 0)
