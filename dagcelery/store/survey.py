@@ -176,7 +176,7 @@ class ScopeSurvey:
         return followed
 
     def done(self, step: int) -> Set[int]:
-        """The items of a fan-out that are done. It is asked when no claim is about to be committed."""
+        """The items of a fan-out that are done. What must be sure of it asks when no claim is about to be committed."""
         wanted, waiting = set[int](), [step]
         while waiting:
             each = waiting.pop()

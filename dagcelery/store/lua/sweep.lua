@@ -1,16 +1,17 @@
 -- Give back what dead workers had claimed, and name the queues whose ready work deserves a wake-up: one a queue, with a
 -- back-off from `wait` doubling up to 10 minutes: it begins anew when all workers that may do this have come since the
 -- last one, does not double while workers that may not take the messages, and is not waited for if another one is free.
--- Costs what is outstanding, not what the run is made of. A range comes
--- back in halves, so that a fatal item is soon alone; a piece that was alone, or runs once, is poisoned when `deaths`
--- owners have died of it, or `returns` have given it back alive: the worker that claims it lets it fail. What waited for
--- its time becomes ready. A run is abandoned, and ends as timed out while its keys are still there, if for as long as its
--- TTL nothing has happened in it, and nothing was claimed, due, held or waiting for a limit, and no live worker consumed a
--- queue of its ready work. A full server takes all of it. A sweeper that dies before this call has changed nothing; of one that dies after
--- it, and sends no wake-ups, the next one names the queues again when their back-off is over.
+-- Costs what is outstanding, not what the run is made of. A range comes back in halves, so that a fatal item is soon
+-- alone; a piece that was alone, or runs once, is poisoned when `deaths` owners have died of it, or `returns` have
+-- given it back alive: the worker that claims it lets it fail. What waited for its time becomes ready. A run is
+-- abandoned, and ends as timed out while its keys are still there, if for as long as its TTL nothing has happened in
+-- it, and nothing was claimed, due, held or waiting for a limit, and no live worker consumed a queue of its ready work.
+-- A full server takes all of it. A sweeper that dies before this call has changed nothing; of one that dies after it,
+-- and sends no wake-ups, the next one names the queues again when their back-off is over.
 -- request: dead, left [workers, or processes "worker:pid", that died, or went in good order], wait (seconds), alive
--- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}, free processes]} if claims of others, or of other messages, count as lost when
--- they are old, limited (a time limit killed the dead), fresh (back-offs begin anew where a worker lives that may do this), deaths, returns, seed (of random numbers).
+-- {worker: [when it last said so, {message: 1...} or null, {queue: since when it consumes it}, free processes]} if
+-- claims of others, or of other messages, count as lost when they are old, limited (a time limit killed the dead),
+-- fresh (back-offs begin anew where a worker lives that may do this), deaths, returns, seed (of random numbers).
 -- Answers `more` while there may be claims that it has not looked at, `lapsing` if the TTLs of the run's keys ought to
 -- be renewed, and `poisoned` [[queue, step]...].
 if not state or not is_active() and not hook and call('HLEN', key('c')) < 2 then
