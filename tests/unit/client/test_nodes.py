@@ -92,7 +92,6 @@ def test_each_place_has_the_result_that_its_function_gave_back() -> None:
         "one[2]/double-2": 8,
         "when/then": 20,
         "when/then/double": 20,
-        "both": {"key_0": 3},
         "invert[0]": 0.25,
         "grown": 14,
         "grown/double-2": 8,
@@ -111,6 +110,7 @@ def test_each_place_has_the_result_that_its_function_gave_back() -> None:
         ("when/otherwise", errors.NodeSkipped, "its branch was not taken"),
         ("when/otherwise/double", errors.NodeSkipped, "its branch was not taken"),
         ("note", errors.ValueFreed, "was never stored"),
+        ("both", errors.ValueFreed, "of its parts are stored: [0]; return all of it"),
     ],
 )
 def test_a_place_without_a_result_says_why(address: str, error: type[Exception], text: str) -> None:
