@@ -265,6 +265,20 @@ def test_no_start_is_told_of_a_claim_whose_piece_has_ended(monkeypatch: pytest.M
     assert told == ["note[0]"]
 
 
+def test_starts_are_told_of_tasks_and_not_of_items_and_branches_that_are_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    run_id, engine = world.submit(everything, n=3, xs=[4]), world.engine("reader")
+    steps = engine.view(run_id).body(ROOT).steps
+    claims = [Spot(ROOT, at, *([0, 1] if step.over else ()), at=1.0) for at, step in enumerate(steps)]
+    monkeypatch.setattr(engine.store.reader, "outstanding", lambda run_id: Outstanding(claims))
+    told = events(engine, run_id, "", follow=False, started=True)
+    expected = [step.name for step in steps if step.kind != "dag"]
+    assert {"one", "when/then", "when/otherwise"} == {step.name for step in steps} - set(expected)
+    assert [event.node for event in told if event.kind == "started"] == expected
+
+
 def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
     assert repr(Run[Any]("7").node("read[3]")) == "RunNode('7', 'read[3]')"
 
