@@ -245,7 +245,8 @@ class Feed:
     """Reads a run's events page by page, from a position on. `is_over` once the run is, and all was read.
 
     The store tells nothing of a start, which would cost every piece of every run. Where `starts` are wanted, they are
-    made of what is claimed when a page is read, and in front of an end whose start was not seen.
+    made of what is claimed when a page is read, and in front of an end whose start was not seen; of tasks only, since
+    items of a mapped DAG and branches are opened several at once, the branches that are not taken as well.
     """
 
     def __init__(self, control: RunControl, run_id: str, after: str, *, starts: bool = False) -> None:
@@ -294,7 +295,9 @@ class Feed:
     def _is_news(self, spot: Spot, ended: Container[tuple[str, int, int]]) -> bool:
         """Return whether a piece that has not `ended` was started since the last page, and note that."""
         pieces = [(spot.scope, spot.step, index) for index in range(spot.lo, max(spot.hi, spot.lo + 1))]
-        if spot.step < 0 or all(piece in ended or self._started.get(piece) == spot.attempt for piece in pieces):
+        if spot.step < 0 or not self._is_executed(self._body(spot.scope), spot.step):
+            return False
+        if all(piece in ended or self._started.get(piece) == spot.attempt for piece in pieces):
             return False
         self._started |= dict.fromkeys(pieces, spot.attempt)
         return True
@@ -308,15 +311,22 @@ class Feed:
         pieces = [(scope, step, index) for index in range(lo, max(event.hi, lo + 1))]
         ended.update(pieces)
         seen = [piece for piece in pieces if self._started.pop(piece, None) is not None]
+        return not seen and self._is_executed(event.body, step)
+
+    def _is_executed(self, body: int, step: int) -> bool:
+        """Return whether a process executes something where a step is claimed: items and branches are merely opened."""
         program = self._control.view(self._run_id).program
-        return not seen and not (program.knows(event.body) and program.step(event.body, step).kind == "dag")
+        return not (program.knows(body) and program.step(body, step).kind == "dag")
+
+    def _body(self, scope: str) -> int:
+        try:
+            return self._control.view(self._run_id).scope(scope).body
+        except BadSignature:  # it was taken back meanwhile
+            return 0
 
     def _started_event(self, spot: Spot) -> RunEvent:
         piece = PieceId(spot.scope, spot.step, spot.lo).name
-        try:
-            body = self._control.view(self._run_id).scope(spot.scope).body
-        except BadSignature:  # it was taken back meanwhile
-            body = 0
+        body = self._body(spot.scope)
         event = Event(self.position or "0-0", "started", piece, body, spot.hi, spot.attempt, spot.at, 0.0, spot.owner)
         return replace(self._run_event(event), at=spot.at)
 

@@ -15,6 +15,7 @@ from dagcelery.client import following
 from dagcelery.client.activity import WORDS, activities, alive, running_pieces
 from dagcelery.client.following import Failure
 from dagcelery.client.places import BranchNotTaken, NotThere, find_place
+from dagcelery.client.shaped import LISTED, Shaped, only_parts, path_text
 from dagcelery.client.status import state_of
 from dagcelery.client.tree import TreeNode
 from dagcelery.engine.io import Reader
@@ -35,9 +36,6 @@ from dagcelery.skipped import Skipped
 from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
 from dagcelery.text import HIDDEN, brief
 
-_LISTED: Final = 1_000
-"""Results of a fan-out that are read at once; a longer list is read as it is asked for."""
-
 _PAGE: Final = 1_000
 
 
@@ -56,10 +54,10 @@ class RunNode:
         """Return what it gave back, as it is now: of a fan-out the list of its items' results.
 
         A list of more than 1,000 is lazy: elements are read as they are asked for. Items that were left out are
-        `Skipped` in it. Where only parts of a returned value are read, these are what is stored: a dict by output.
+        `Skipped` in it.
 
         Raises NodeNotDone; NodeFailed; NodeSkipped; ValueFreed where it was freed (``keep="outputs"``), or was never
-        stored, because nothing reads it.
+        stored, because nothing reads it, or reads some of its parts only.
         """
         return _Look(self._control(), self.run_id, self.address).result()
 
@@ -263,10 +261,13 @@ class _Look:
         if not step.outputs:
             problem = "was never stored, because nothing in its DAG reads it"
             raise ValueFreed(f"the result of node {self._address}", problem, "return it from the DAG")
+        shape = self._view.program.body(step.target).returns if step.kind == "dag" else None
         whole = next((at for at, out in enumerate(step.outputs) if _is_whole(step, at)), None)
-        if whole is not None:
+        if shape is None and whole is not None:
             return self._output(spot, step, whole)
-        return {output.name: self._output(spot, step, at) for at, output in enumerate(step.outputs)}
+        if step.kind != "dag":
+            raise only_parts(self._address, [path_text(output.path) for output in step.outputs])
+        return Shaped(self._view, spot, step, self._address).value()
 
     def _output(self, spot: Spot, step: Step, at: int) -> Any:
         view, token = self._view, f"{spot.step}.{at}"
@@ -277,7 +278,7 @@ class _Look:
             items = reader.column(token, lo, hi)
             return items[0] if hi == lo + 1 else items
         over = view.list_over(spot.scope, token)
-        lazy = over is not None and view.count(spot.scope, over) > _LISTED
+        lazy = over is not None and view.count(spot.scope, over) > LISTED
         return reader.evaluate(("ref", token), lazy=lazy)
 
     def _failure(self, spot: Spot) -> NodeFailed | NodeNotDone:
@@ -344,7 +345,7 @@ def parameters(view: RunView) -> Parameters:
     """Return the parameters of a run that are stored: those that something reads, with their defaults."""
     reader, plan = Reader(view, Scope(ROOT)), view.program.plan
     stored = {
-        param.name: reader.whole(f"${param.name}") if param.whole else reader.elements(f"${param.name}", most=_LISTED)
+        param.name: reader.whole(f"${param.name}") if param.whole else reader.elements(f"${param.name}", most=LISTED)
         for param in plan.bodies[0].params
         if param.whole or param.split
     }

@@ -137,8 +137,9 @@ class Run(Generic[R_co]):
         and beyond that each range that was committed together. The newest 10,000 are kept, and an event of kind
         "missed" stands for others.
 
-        With `started`, an event of kind "started" tells that a piece is executed, half a second later at most, and
-        each end has one in front of it. It is made where events are read, and costs the run nothing.
+        With `started`, an event of kind "started" tells that a process executes a task, or items of one, half a second
+        later at most, and each end of it has one in front of it. Items of a mapped DAG and branches have none: the
+        tasks within them do. It is made where events are read, and costs the run nothing.
         """
         return following.events(self._control, self.id, after, follow=follow, started=started)
 

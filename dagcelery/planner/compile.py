@@ -50,6 +50,7 @@ from dagcelery.planner.pools import (
     readers_of_parameters,
     step_options,
 )
+from dagcelery.planner.shapes import shape_of
 from dagcelery.planner.topology import topology
 from dagcelery.signatures import promise
 from dagcelery.skipped import present
@@ -237,6 +238,7 @@ class Builder:
             outer.results[frame.name] = outputs
             outer.spans[frame.name] = (outer.spans[frame.name][0], len(body.steps))
         elif body.opener is not None:
+            body.returns = shape_of(frame)
             scope_results = {name: self.delegated(name, expr, frame, body.opener) for name, expr in outputs.items()}
             outer.results[frame.name] = {
                 name: self.resolver.of_branch(output, frame.fork) if frame.fork else ("ref", output)

@@ -142,7 +142,8 @@ class Body:
     """The steps of one scope in topological order, its parameters, and what it gives back.
 
     `outputs` are (name, expression, codec). `returns` is the shape that `result()` gives back, None
-    where outputs are given back by name. `queue_open` and `queue_close` carry the scope's own pieces.
+    where outputs are given back by name. That of a deeper body is made of what its step has, as `planner.shapes` says;
+    None where it is output "return_value". `queue_open` and `queue_close` carry the scope's own pieces.
     """
 
     params: tuple[Param, ...]

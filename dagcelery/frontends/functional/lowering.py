@@ -446,13 +446,18 @@ def _node(callee: Callee, node: LoweredNode) -> Node:
         return Task(callee.func, node.inputs, outputs, options=callee.options, after=after, over=over)
     dag = callee.dag
     given_back = {name: followed(dag.returns or Literal(None), path) for name, (path, _) in node.reads.items()}
-    return DAG(dag.nodes, node.inputs, given_back, name=dag.name, options=dag.options, after=after, over=over)
+    options, returns = dag.options, dag.returns
+    return DAG(
+        dag.nodes, node.inputs, given_back, name=dag.name, options=options, after=after, over=over, returns=returns
+    )
 
 
 def _lifted(inner: ScopeLowering, node: LoweredNode, options: DagOptions) -> DAG:
     nodes, own = _nodes(inner, options), DagOptions(serializer=options.serializer)
     with _circles_explained():
-        return DAG(nodes, node.inputs, inner.outputs, options=own, after=node.after, over=node.explicit_over)
+        only = next(iter(inner.outputs.values())) if len(inner.outputs) == 1 else None
+        over = node.explicit_over
+        return DAG(nodes, node.inputs, inner.outputs, options=own, after=node.after, over=over, returns=only)
 
 
 @contextmanager

@@ -92,7 +92,6 @@ def test_each_place_has_the_result_that_its_function_gave_back() -> None:
         "one[2]/double-2": 8,
         "when/then": 20,
         "when/then/double": 20,
-        "both": {"key_0": 3},
         "invert[0]": 0.25,
         "grown": 14,
         "grown/double-2": 8,
@@ -111,6 +110,7 @@ def test_each_place_has_the_result_that_its_function_gave_back() -> None:
         ("when/otherwise", errors.NodeSkipped, "its branch was not taken"),
         ("when/otherwise/double", errors.NodeSkipped, "its branch was not taken"),
         ("note", errors.ValueFreed, "was never stored"),
+        ("both", errors.ValueFreed, "of its parts are stored: [0]; return all of it"),
     ],
 )
 def test_a_place_without_a_result_says_why(address: str, error: type[Exception], text: str) -> None:
@@ -263,6 +263,20 @@ def test_no_start_is_told_of_a_claim_whose_piece_has_ended(monkeypatch: pytest.M
     monkeypatch.setattr(engine.store.reader, "outstanding", lambda run_id: Outstanding(claims))
     told = [event.address for event in events(engine, run_id, "", follow=False, started=True) if event.address]
     assert told == ["note[0]"]
+
+
+def test_starts_are_told_of_tasks_and_not_of_items_and_branches_that_are_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    run_id, engine = world.submit(everything, n=3, xs=[4]), world.engine("reader")
+    steps = engine.view(run_id).body(ROOT).steps
+    claims = [Spot(ROOT, at, *([0, 1] if step.over else ()), at=1.0) for at, step in enumerate(steps)]
+    monkeypatch.setattr(engine.store.reader, "outstanding", lambda run_id: Outstanding(claims))
+    told = events(engine, run_id, "", follow=False, started=True)
+    expected = [step.name for step in steps if step.kind != "dag"]
+    assert {"one", "when/then", "when/otherwise"} == {step.name for step in steps} - set(expected)
+    assert [event.node for event in told if event.kind == "started"] == expected
 
 
 def test_the_handle_of_a_run_and_of_a_node_need_no_store() -> None:
