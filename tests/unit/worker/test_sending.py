@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
+from kombu.transport.redis import Channel
 
 from dagcelery import Run, RunState, attach, dag, task
 from dagcelery.client import Client, set_default
@@ -97,6 +98,21 @@ def test_a_broker_that_is_not_there_is_called_so_without_its_password(server: Se
         client.submit(spread, {"xs": [1]})
     assert ":***@" in caught.value.url
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_connection_that_is_torn_while_a_message_is_sent_is_the_brokers(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = attached(server, server.url)
+    own = Channel._connparams
+
+    def torn(channel: Channel, **options: Any) -> Any:
+        channel.connection = None  # as another thread leaves it
+        return own(channel, **options)
+
+    monkeypatch.setattr(Channel, "_connparams", torn)
+    with pytest.raises(BrokerUnavailable, match="'NoneType' object has no attribute 'client'"):
+        client.submit(spread, {"xs": [1]})
 
 
 @pytest.mark.parametrize(
