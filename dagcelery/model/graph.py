@@ -37,6 +37,8 @@ from dagcelery.model.sources import (
     Splice,
     check_serializer,
     check_sources,
+    described,
+    named,
     own_items,
     reads,
     splices,
@@ -239,13 +241,6 @@ def fan_sources(node: Node) -> Iterator[Readable]:
                 yield named(read, name)
 
 
-def named(read: Readable, input_name: str) -> Readable:
-    """Return `read` with the name that a nameless parameter takes from its input."""
-    if isinstance(read, FromParam) and read.name is None:
-        return replace(read, name=input_name)
-    return read
-
-
 def roots(dag: DAG) -> dict[str, Root]:
     """Return for each fan-out of `dag` where its items come from: (node, output) or ("", parameter)."""
     roots_of_nodes: dict[str, Root] = {}
@@ -423,7 +418,7 @@ def items_are_aligned(dag: DAG) -> None:
     for name, node in dag.nodes.items():
         by_root = {root(source, roots_of_nodes): source for source in fan_sources(node)}
         if len(by_root) > 1:
-            first, second = [_called(source) for source in list(by_root.values())[:2]]
+            first, second = [described(source) for source in list(by_root.values())[:2]]
             raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
 
 
@@ -436,7 +431,7 @@ def splices_are_aligned(dag: DAG) -> None:
             raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
         for other, read in by_root.items():
             if other != own:
-                problem = f"takes items of {_called(read)} while it goes through {_called(splice.over)}"
+                problem = f"takes items of {described(read)} while it goes through {described(splice.over)}"
                 raise InvalidDag(place, problem, _NEST)
 
 
@@ -542,12 +537,6 @@ def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
         inputs = f"input{plural} {listed(task.inputs)}" if task.inputs else "no inputs"
         remedy = f"give inputs that fit its signature {parameters}"
         raise InvalidDagType(f"{title} with {inputs}", f"cannot be called: {error}", remedy) from None
-
-
-def _called(read: Readable) -> str:
-    if isinstance(read, FromParam):
-        return f"parameter {shown(read.name)}"
-    return f"output {shown(read.output)} of node {shown(read.node)}"
 
 
 def _given_back(dag: DAG) -> Iterator[tuple[str, Source]]:

@@ -19,7 +19,7 @@ nested. What holds between nodes is checked by their graph.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, runtime_checkable
 from typing import Literal as OneOf
 
@@ -376,3 +376,17 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
     if isinstance(part, Each):
         return (FromParam, FromNodeOutput)
     return (FromParam, FromNodeOutput, Each) if isinstance(part, Part) else SOURCES
+
+
+def named(read: Readable, input_name: str) -> Readable:
+    """Return `read` with the name that a nameless parameter takes from its input."""
+    if isinstance(read, FromParam) and read.name is None:
+        return replace(read, name=input_name)
+    return read
+
+
+def described(read: Readable) -> str:
+    """Return what errors call a readable source: ``output 'x' of node 'f'``."""
+    if isinstance(read, FromParam):
+        return f"parameter {shown(read.name)}"
+    return f"output {shown(read.output)} of node {shown(read.node)}"
