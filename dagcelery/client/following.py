@@ -148,15 +148,22 @@ def _returned(view: RunView) -> Any:
 
 
 def _failure(control: RunControl, run_id: str) -> NodeFailed:
-    """Return the error that failed a run, verified; no class is imported because stored data names it."""
-    record, stored = control.record(run_id), control.store.reader.failures(run_id)
-    if record.failed not in stored:
-        raise RunNotFound(run_id)
-    address = addresses.failure(run_id, record.failed)
-    _, body = values.open_bytes(control.keyring, address, stored[record.failed])
-    view = control.view(run_id)
+    """Return the error that failed a run."""
+    record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
-    return failures.as_error(view.piece_address(record.failed), failures.decode(bytes(body)))
+    error = node_failed(view, record.failed)
+    if error is None:
+        raise RunNotFound(run_id)
+    return error
+
+
+def node_failed(view: RunView, piece: str) -> NodeFailed | None:
+    """Return the error of a piece that has finally failed, verified; no class is imported because data names it."""
+    stored = view.store.reader.failure(view.run_id, piece)
+    if stored is None:
+        return None
+    _, body = values.open_bytes(view.keyring, addresses.failure(view.run_id, piece), stored)
+    return failures.as_error(view.piece_address(piece), failures.decode(bytes(body)))
 
 
 @dataclass(frozen=True, slots=True)

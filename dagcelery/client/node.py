@@ -30,7 +30,7 @@ from dagcelery.errors import (
     RunNotFound,
     ValueFreed,
 )
-from dagcelery.payload import addresses, failures, values
+from dagcelery.payload import values
 from dagcelery.planner.plan import Step
 from dagcelery.skipped import Skipped
 from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
@@ -287,12 +287,9 @@ class _Look:
             piece = PieceId(failed.scope, failed.step, failed.lo)
             if not self._is_within(piece, spot):
                 continue
-            name = piece.name
-            stored = self._control.store.reader.failure(self._view.run_id, name)
-            if stored is not None:
-                address = addresses.failure(self._view.run_id, name)
-                _, body = values.open_bytes(self._view.keyring, address, stored)
-                return failures.as_error(self._view.piece_address(name), failures.decode(bytes(body)))
+            error = following.node_failed(self._view, piece.name)
+            if error is not None:
+                return error
         return NodeNotDone(self._address, "failed", self._record.is_over)
 
     def errors(self) -> list[Failure]:
