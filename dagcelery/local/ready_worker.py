@@ -68,7 +68,7 @@ def end_child(child: Any, pid: int, exit_code: int | None, error: Exception | No
 
 
 def end(exit_code: int) -> None:
-    """End this process as the interpreter does, but leave its objects to the system, which takes longer to free them."""
+    """End this process as the interpreter does, but leave its objects to the system: to free them takes longer."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
