@@ -79,11 +79,11 @@ local function reissue(piece, claim, died)
     local portion = announce_rest(scope, step, claim.cursor)
     if portion then
       more = true
-      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
+      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
     end
-    return drop_claim(piece, e.q)
+    return drop_claim(piece, claim, e.q)
   end
-  drop_claim(piece, e.q)
+  drop_claim(piece, claim, e.q)
   if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
   local overran = died and req.limited and e.tl
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
