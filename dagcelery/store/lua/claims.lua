@@ -231,11 +231,20 @@ local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and byte
   return blocks, size
 end
 
-local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
-  local origin, plain = resolve(scope, token)
-  local o = key('o', origin)
-  if not few and call('HSTRLEN', o, plain) > limit then return false, 0 end
-  local bytes = call('HGET', o, plain)
+local function few_values(scope, tokens) -- all at once, if all are of this scope
+  for _, token in ipairs(tokens) do
+    if string.byte(token) == 94 then return nil end
+  end
+  return tokens[1] and call('HMGET', key('o', scope), unpack(tokens))
+end
+
+local function value_of(scope, token, limit, bytes) -- bytes and their size; false if there are none, or more than `limit`
+  if bytes == nil then
+    local origin, plain = resolve(scope, token)
+    local o = key('o', origin)
+    if call('HSTRLEN', o, plain) > limit then return false, 0 end
+    bytes = call('HGET', o, plain)
+  end
   if not bytes or #bytes > limit or string.byte(bytes) == STAGED then return false, 0 end
   return bytes, #bytes
 end
@@ -246,8 +255,9 @@ local function inputs(g) -- what travels along with a claim: token names, small 
   if not text or g[8] then return nil end
   if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
+  local few = #tokens[1] <= 4 and few_values(g[1], tokens[1])
   for i, token in ipairs(tokens[1]) do
-    values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
+    values[i], size = value_of(g[1], token, left, few and few[i])
     left = left - size
   end
   for i, token in ipairs(g[4] > g[3] and tokens[2] or {}) do
@@ -272,92 +282,106 @@ local function write_payloads(scope, attempt, about, at)
 end
 
 -- what is due ------------------------------------------------------------------------------------------------------
-local function poison(piece, why)
-  call('HSET', key('z'), piece, why)
-  keep(key('z'))
-  poisoned = '1'
-  call('HSET', R, 'poisoned', poisoned)
-end
-
-if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
-local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
-  local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
-  return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
-end
-
-local function retry_later(scope, body, step, lo, hi, attempts, seconds)
-  local member = table.concat({ 'r', scope, step, lo, hi, attempts }, '/')
-  schedule(member, now + seconds)
-  if lo >= 0 and place(scope).guard ~= '' then
-    call('RPUSH', key('l', scope), member)
-    keep(key('l', scope))
+local timing_verbs
+local function timing() -- made when it is asked for: most calls need none of it, and each function that Lua makes takes time
+  if timing_verbs then return timing_verbs end
+  local function poison(piece, why)
+    call('HSET', key('z'), piece, why)
+    keep(key('z'))
+    poisoned = '1'
+    call('HSET', R, 'poisoned', poisoned)
   end
-  call('HINCRBY', R, 'waiting', 1)
-  count(body, step, 'w', 1)
-end
 
-local function forget_retry(body, step)
-  call('HINCRBY', R, 'waiting', -1)
-  count(body, step, 'w', -1)
-end
+  if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
+  local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
+    local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
+    return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
+  end
 
-local function retry_now(scope, body, step, lo, hi, attempts, member)
-  forget_retry(body, step)
-  if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
-  if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
-  make_ready_and_report(scope, body, step, entry(body, step).q)
-end
-
-local function unblock(scope, step) -- what waited for others of its kind may try again
-  call('HINCRBY', R, 'waiting', -1)
-  local body = place(scope).body
-  local e = entry(body, step)
-  if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
-  make_ready_and_report(scope, body, step, e.q)
-end
-
-local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
-  local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
-  local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
-  if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
-  if now < since + e.sw then return schedule('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
-  if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
-end
-
-local function run_due()
-  local d = key('d')
-  for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
-    call('ZREM', d, member)
-    local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
-    local body, skipped = place(scope).body, is_skipped(scope)
-    if kind == 'r' and skipped then
-      forget_retry(body, step)
-    elseif kind == 'r' then
-      retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
-    elseif kind == 'p' then
-      unblock(scope, step)
-    else
-      check_start(scope, body, step)
+  local function retry_later(scope, body, step, lo, hi, attempts, seconds)
+    local member = table.concat({ 'r', scope, step, lo, hi, attempts }, '/')
+    schedule(member, now + seconds)
+    if lo >= 0 and place(scope).guard ~= '' then
+      call('RPUSH', key('l', scope), member)
+      keep(key('l', scope))
     end
+    call('HINCRBY', R, 'waiting', 1)
+    count(body, step, 'w', 1)
   end
-  due = tonumber(call('ZRANGE', d, 0, 0, 'WITHSCORES')[2])
-  if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
-end
 
-local function is_any_live() -- is anything claimed that the run waits for?
-  if not skips then return call('HLEN', key('c')) > 1 end
-  for _, piece in ipairs(call('HKEYS', key('c'))) do
-    if piece ~= '' and read_claim(piece).cursor ~= SKIPPED then return true end
+  local function forget_retry(body, step)
+    call('HINCRBY', R, 'waiting', -1)
+    count(body, step, 'w', -1)
   end
-  return false
-end
 
-local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
-  if is_any_live() or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
-  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
-    if call('ZCARD', key('r', queue)) > 1 then return end
+  local function retry_now(scope, body, step, lo, hi, attempts, member)
+    forget_retry(body, step)
+    if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
+    if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
+    make_ready_and_report(scope, body, step, entry(body, step).q)
   end
-  end_run('failed', call('HGET', R, 'failed'))
+
+  local function unblock(scope, step) -- what waited for others of its kind may try again
+    call('HINCRBY', R, 'waiting', -1)
+    local body = place(scope).body
+    local e = entry(body, step)
+    if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
+    make_ready_and_report(scope, body, step, e.q)
+  end
+
+  local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
+    local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
+    local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
+    if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
+    if now < since + e.sw then return schedule('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
+    if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
+  end
+
+  local function run_due()
+    local d = key('d')
+    for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
+      call('ZREM', d, member)
+      local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
+      local body, skipped = place(scope).body, is_skipped(scope)
+      if kind == 'r' and skipped then
+        forget_retry(body, step)
+      elseif kind == 'r' then
+        retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
+      elseif kind == 'p' then
+        unblock(scope, step)
+      else
+        check_start(scope, body, step)
+      end
+    end
+    due = tonumber(call('ZRANGE', d, 0, 0, 'WITHSCORES')[2])
+    if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
+  end
+
+  local function is_any_live() -- is anything claimed that the run waits for?
+    if not skips then return call('HLEN', key('c')) > 1 end
+    for _, piece in ipairs(call('HKEYS', key('c'))) do
+      if piece ~= '' and read_claim(piece).cursor ~= SKIPPED then return true end
+    end
+    return false
+  end
+
+  local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
+    if is_any_live() or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
+    for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
+      if call('ZCARD', key('r', queue)) > 1 then return end
+    end
+    end_run('failed', call('HGET', R, 'failed'))
+  end
+  timing_verbs = {
+    poison = poison,
+    wait_before_next = wait_before_next,
+    retry_later = retry_later,
+    forget_retry = forget_retry,
+    unblock = unblock,
+    run_due = run_due,
+    end_if_quiet = end_if_quiet,
+  }
+  return timing_verbs
 end
 
 -- wake-ups ----------------------------------------------------------------------------------------------------------
@@ -420,7 +444,7 @@ local skipped_item -- that is skipped because a piece failed
 
 local function hand_out(want, head) -- claim what is wanted; say what is left, and whether others shall come for it
   if is_active() or hook then head.claims = claim_next(want) end
-  if broken and is_active() then end_if_quiet() end
+  if broken and is_active() then timing().end_if_quiet() end
   head.left = is_left and not head.claims and not held or nil
   head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
   if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
@@ -435,11 +459,11 @@ end
 
 local function conclude(verdicts, more)
   local head = { states = verdicts, more = more }
-  if due and now >= due and is_active() then run_due() end
+  if due and now >= due and is_active() then timing().run_due() end
   if req.want and not more then
     hand_out(req.want, head)
   elseif broken and is_active() and not more then
-    end_if_quiet()
+    timing().end_if_quiet()
   end
   if #completed > 0 then head.completed = completed end
   head.retry, head.lasted, head.skipped = retry_seconds, lasted, skipped_item

@@ -82,7 +82,7 @@ function acts.tell_on() -- for a worker that has committed, and not yet told all
   local scope, step = parse(req.piece)
   local claim, body = read_claim(req.piece), place(scope).body
   if not (claim and claim.cursor) then return end
-  local portion = announce_rest(scope, step, claim.cursor)
+  local portion = skipping().announce_rest(scope, step, claim.cursor)
   if not portion then return drop_claim(req.piece, claim, entry(body, step).q) end
   write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
 end

@@ -21,9 +21,9 @@ local function retried()
   local tries = call('HINCRBY', key('y'), name .. ':x', 1)
   keep(key('y'))
   if not (is_active() and said.retry and e.r and tries < e.r.max_attempts) then return false end
-  retry_seconds = wait_before_next(e.r, tries)
+  retry_seconds = timing().wait_before_next(e.r, tries)
   if lo >= 0 then call('HINCRBY', s, step .. ':c', done - behind) end
-  retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, c.attempt, retry_seconds)
+  timing().retry_later(scope, body, step, lo >= 0 and done or -1, lo >= 0 and behind or -1, c.attempt, retry_seconds)
   if call('HLEN', key('f')) < 1000 then write_failure(name .. '@' .. c.attempt) end
   log_piece('retried', name, c, done + 1)
   return true
@@ -61,7 +61,7 @@ local function skip_around(top) -- the piece lies in the item
   if lo >= 0 and hi > lo then call('HINCRBY', s, step .. ':c', -1) end
   skipped_item = p.parent .. '/' .. p.step .. '/' .. p.index
   log_piece('skipped', skipped_item, { body = place(p.parent).body, attempt = c.attempt, said = said }, p.index + 1)
-  return skip_scope(top, c.attempt, piece)
+  return skipping().skip_scope(top, c.attempt, piece)
 end
 
 local function scope_to_skip() -- of the nearest item around the piece that may be skipped
@@ -94,7 +94,7 @@ if cursor == SKIPPED then
   drop_claim(piece, c.claim, e.q)
   return conclude({ 'stale' })
 end
-if cursor then return conclude_claim('skipped', announce_rest(scope, step, cursor)) end
+if cursor then return conclude_claim('skipped', skipping().announce_rest(scope, step, cursor)) end
 if step == '-3' then -- what is called at the end cannot change it
   call('HDEL', R, 'hook')
   hook = false

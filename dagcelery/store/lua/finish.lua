@@ -53,7 +53,7 @@ local function commit(p, at) -- its verdict; and the cursor to go on at, if it i
     drop_claim(c.piece, c.claim, c.e.q)
     return 'stale'
   end
-  if cursor then more = announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
+  if cursor then more = skipping().announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
   settle(c, more)
   return 'committed', more
 end
