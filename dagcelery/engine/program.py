@@ -305,7 +305,7 @@ class Program:
         return f"{body - number}.{function.partition('.')[2]}" if function else ""
 
     def following(self, body: int, step: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return the step that may be executed right behind this one, and the values that it reads; None if none may."""
+        """Return the step that may be executed right behind this one, and what it reads; None if none may."""
         return following(*self._homes[body], step) if step >= 0 else None
 
     def _place(self, body: int) -> str:

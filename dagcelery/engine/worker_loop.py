@@ -135,6 +135,7 @@ class WorkerLoop:
         self._fanouts: list[ReadyStep] = []
         self._is_over = False
         self._lock = threading.Lock()
+        view.meet_first()
 
     def work(self, focus: str) -> None:
         """Claim, execute, finish; again until nothing is ready or the time is over."""

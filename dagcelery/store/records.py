@@ -69,8 +69,8 @@ class StepEntry:
     is_branch: bool = False
     """It enters its body once or not at all."""
     function: str = ""
-    """The function whose calls may come in a batch with others, by the run's first body of the plan and its place there;
-    "" for what is claimed alone."""
+    """The function whose calls may come in a batch, by the first body of its plan and its place there; "" for what is
+    claimed alone."""
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
@@ -312,9 +312,9 @@ class Child:
 class Response:
     """The answer to every verb of a worker: states, never commands.
 
-    `states` has one for each piece, "committed", "retried" or "skipped" (a failure that is not final), "stale" (another attempt has taken
-    over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's state, or "gone";
-    `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted queue; `claims` are
+    `states` has one for each piece, "committed", "retried" or "skipped" (a failure that is not final), "stale" (another
+    attempt has taken over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's
+    state, or "gone"; `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted queue; `claims` are
     the new claims, several if they are a batch; `wake_ups` is how many messages the queue deserves, None where that was
     not worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
     because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration

@@ -442,6 +442,14 @@ end
 local retry_seconds -- until the piece that failed is tried again
 local skipped_item -- that is skipped because a piece failed
 
+local function may_take_long(want, granted) -- for all that the worker knows; what calls no function does not
+  local body, step = tostring(granted[7][4]), tostring(granted[2])
+  local e = entry(body, step)
+  if granted[2] < 0 or e.b then return false end
+  if e.x ~= '' then return not (want.ranges or {})[body .. '.' .. step] end
+  return not (e.f and (want.short or {})[e.f])
+end
+
 local function hand_out(want, head) -- claim what is wanted; say what is left, and whether others shall come for it
   if is_active() or hook then head.claims = claim_next(want) end
   if broken and is_active() then timing().end_if_quiet() end
@@ -451,8 +459,7 @@ local function hand_out(want, head) -- claim what is wanted; say what is left, a
     local under_way = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
     if under_way > 0 then call('HSET', R, 'p:' .. want.queue, under_way - 1) end
   end
-  local is_long = head.claims and share_of_batch(want, head.claims[1]) >= 1
-  if head.ready > 0 and not held and is_active() and (want.tells or is_long) then
+  if head.ready > 0 and not held and is_active() and (want.tells or head.claims and may_take_long(want, head.claims[1])) then
     head.wake_ups = wake_ups(want.queue, want.slots)
   end
 end
