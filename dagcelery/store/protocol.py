@@ -93,7 +93,7 @@ class RunMachine(Protocol):
         """Let a run that was held go on, answers what may start; or hold it, because of what `still` says in a word."""
 
     def claim(self, run_id: str, request: ClaimRequest) -> Response:
-        """Claim a ready piece with its inputs, or a batch of short ones; the same `request.token` gets the same again."""
+        """Claim a ready piece with its inputs, or a batch of short ones; again with the same token: the same."""
 
     def finish(
         self,

@@ -185,12 +185,12 @@ end
 local function claim_more(want, claims)
   local size, left = call('ZCARD', key('r', want.queue)), 1 - share_of_batch(want, claims[1])
   local most = math.min(BATCH, math.ceil(size / (2 * want.slots)))
-  if left <= 0 or most < 2 or refused or skips or poisoned then return end
+  if left <= 0.000001 or most < 2 or refused or skips or poisoned then return end
   for _, member in ipairs(call('ZRANGE', key('r', want.queue), 0, most - 2)) do
     local scope, step = parse(member)
     local e = scope and entry(place(scope).body, step)
     local calls = e and e.f and e.x == '' and want.short[e.f]
-    if not calls or left < 1 / calls then return end
+    if not calls or left < 1 / calls - 0.000001 then return end
     if call('HEXISTS', key('s', scope), step .. ':t') == 1 then return end
     left = left - 1 / calls
     claims[#claims + 1] = claim_member(want, member, true)
