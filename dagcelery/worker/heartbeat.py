@@ -41,6 +41,7 @@ from dagcelery.worker.app import (
     search_here,
     shapes_log_of,
 )
+from dagcelery.worker.consumer import lasting
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
@@ -212,6 +213,7 @@ class Prepared(bootsteps.StartStopStep):
                 f"a worker with the pool '{pool}'",
                 "start it with --pool prefork, threads or solo; others are not supported",
             )
+        worker.consumer_cls = lasting(symbol_by_name(worker.consumer_cls))
         os.environ[WORKER_ID] = _new_id(worker.hostname)
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
