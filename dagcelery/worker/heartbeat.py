@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery, bootsteps, signals
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
@@ -260,6 +260,8 @@ class Reported(Request):
         cause = getattr(error, "exc", error)
         if isinstance(cause, WorkerLostError):
             self._give_back(limited=HARD_SIGNAL in str(cause))
+        elif isinstance(cause, Terminated):  # by somebody's order, which revoked the message too
+            self._give_back(limited=False, was_ordered=True)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -268,11 +270,12 @@ class Reported(Request):
             self._give_back(limited=False)
         return super().on_timeout(soft, timeout)
 
-    def _give_back(self, *, limited: bool) -> None:
+    def _give_back(self, *, limited: bool, was_ordered: bool = False) -> None:
         app_context, run_id = app_context_of(self.task.app), self.kwargs.get("run", "")
         process = [f"{os.environ.get(WORKER_ID)}:{self.worker_pid}"]
         # A worker that is being stopped ends its children; they died of nothing that they did.
-        lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
+        was_ordered = was_ordered or (is_worker_stopping() and not limited)
+        lost = Lost(left=process) if was_ordered else Lost(process, limited=limited)
         try:
             look_after(app_context, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone
