@@ -37,11 +37,11 @@ def lasting(consumer: type[Any]) -> type[Any]:
 
         def loop(self, *arguments: Any) -> None:
             """Consume until the worker stops or the connection is lost."""
-            # The death of a child that was noticed just before the loss is not complete: its place in the pool has to
-            # go, since nothing can watch it.
-            self.pool.maintain_pool()
             consume = asynloop if self.hub else synloop
             try:
+                # The death of a child that was noticed just before the loss is not complete: its place in the pool has
+                # to go, since nothing can watch it.
+                self.pool.maintain_pool()
                 consume(*arguments)
             except AttributeError as error:
                 if not is_torn(error):
