@@ -71,7 +71,8 @@ def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
     for _, expr in step.arguments:
         for token, reading in tokens(expr):
             source = step_of(token) if reading == "each" else None
-            needs.note_read(token)
+            if reading != "over":  # lengths of lists are kept anyway
+                needs.note_read(token)
             if source is None:
                 needs.add(token)
             elif body.steps[source].over is not None:
@@ -80,12 +81,10 @@ def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
         for token in outer[step.target]:
             needs.add(token)
             needs.note_read(token)
-    if step.over is not None:
-        needs.note_read(step.over)
-        # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
-        # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
-        if not needs.items or needs.steps or step.over[0] == "^":
-            needs.add(step.over)
+    # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
+    # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
+    if step.over is not None and (not needs.items or needs.steps or step.over[0] == "^"):
+        needs.add(step.over)
     return needs
 
 

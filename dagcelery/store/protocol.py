@@ -291,6 +291,11 @@ class Fleet(Protocol):
         `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
         """
 
+    def used_up(self) -> tuple[int, int] | None:
+        """How many bytes the server holds, and how many it may hold, where it refuses what takes more; None while there
+        is room, and where this user may not ask.
+        """
+
     def retire(self, worker_id: str) -> None:
         """Say that the worker `worker_id` has left in good order."""
 
