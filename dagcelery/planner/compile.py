@@ -18,9 +18,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
-from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import alone, hidden_inputs, tolerance
+from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source, hidden_inputs
+from dagcelery.model.names import is_name
+from dagcelery.model.nodes import FromReturnValue, TaskOutput
+from dagcelery.model.options import alone, tolerance
 from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (

@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from dagcelery.model.graph import DAG
 from dagcelery.model.nodes import TaskOutput
 from dagcelery.model.options import POLICIES, DagOptions, TaskOptions, least_success
-from dagcelery.model.sources import FromParam, Serialize, Serializer, Source, walk
+from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.sources import FromParam, Source, walk
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key
 
