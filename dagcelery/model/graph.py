@@ -227,6 +227,11 @@ def root(source: Readable, roots_before: Mapping[str, Root]) -> Root:
     return roots_before.get(source.node, (source.node, source.output))
 
 
+def readings(node: Node) -> Iterable[tuple[str | None, Readable]]:
+    """Return all that a node reads, each with the name of its input; without one where that is `over`."""
+    return node._readings.reads
+
+
 def dependencies(node: Node) -> set[str]:
     """Return the names of the siblings that `node` waits for: those it reads, and those it comes after."""
     return {read.node for _, read in node._readings.reads if isinstance(read, FromNodeOutput)}.union(node.after)

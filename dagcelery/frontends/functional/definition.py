@@ -160,9 +160,10 @@ class Definition(Generic[P, R_co]):
 
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
-        if self._annotations is None:
-            self._annotations = hints(self._fn)
-        return self._annotations
+        own = self._decorated  # of whose function its variants are, too
+        if own._annotations is None:
+            own._annotations = hints(own._fn)
+        return own._annotations
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return the DAG or decorated function to run, and its parameters by name."""

@@ -137,7 +137,7 @@ class ScopeLowering:
             call = self.body.calls[number]
             node.inputs = {name: self.source(value, node.context) for name, value in call.arguments.items()}
             node.over = self._over(node)
-            node.after = self._upstream(leaves(call.after))
+            node.after = () if isinstance(call.after, Literal) else self._upstream(leaves(call.after))
         for key, scope in self.inner.items():
             scope.place()
             node = self.nodes_of_inner[key]
