@@ -154,7 +154,7 @@ def test_celery_redis_and_lupa_are_loaded_late() -> None:
     assert not loaded & {"celery", "kombu", "lupa", "redis"}
 
 
-MOST_MODULES_TO_DECORATE = 16
+MOST_MODULES_TO_DECORATE = 14
 
 
 def test_decorating_loads_little() -> None:
