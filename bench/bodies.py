@@ -93,7 +93,7 @@ def slowdown(ms: float, took: Took) -> float:
 def metg(measured: Sequence[tuple[float, float]]) -> float:
     """Return the shortest body, in seconds, that still makes half of the time useful, between those measured.
 
-    Where all do, it is the cost of a node beside the shortest one, as which it is at most.
+    Where none was measured on the other side of one half, it is what a node costs beside the shortest body.
     """
     for (longer, better), (shorter, worse) in pairwise(measured):
         if better >= 0.5 > worse:
