@@ -22,7 +22,7 @@ from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRef
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import key, stage_value_key
 from dagcelery.store.lua import sha1_of, source
-from dagcelery.store.protocol import AsyncListen, Listen, Store
+from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
@@ -128,6 +128,10 @@ class RedisServer:
         with _our_errors(self.shown_url):
             return self._scripts.run(verb, key, request, *payloads)
 
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        with _our_errors(self.shown_url):
+            return self._scripts.run_together(calls)
+
     def ping(self) -> None:
         _ping(self.client)
 
@@ -192,24 +196,59 @@ class Scripts:
         except redis.exceptions.NoScriptError:
             return self._call("EVAL", source(verb), 1, key, _encode(request), *payloads)
 
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run verbs one after the other, in one pipeline.
+
+        A server that forgot its scripts is given all of them, in their order, before the calls are repeated: so it does
+        none of them while it lacks one that comes before.
+        """
+        commands = [("EVALSHA", sha1_of(verb), 1, at, _encode(request), *rest) for verb, at, request, *rest in calls]
+        answers = self._send(commands)
+        if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
+            for verb in dict.fromkeys(verb for verb, *_ in calls):
+                self._call("SCRIPT", "LOAD", source(verb))
+            answers = self._send(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     def close(self) -> None:
         """Close the connections of all threads; a later call opens a new one."""
         for connection in list(self._all):
             connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _call(self, *command: Any) -> Any:
+        (answer,) = self._send([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands together; answers may be errors."""
         mine = self._mine
         if getattr(mine, "pid", None) != os.getpid():
             self._open()
         connection: Any = mine.connection
-        packed = connection.pack_command(*command)
+        packed = [part for command in commands for part in connection.pack_command(*command)]
 
-        def call() -> Any:
-            connection.send_packed_command(packed, check_health=False)
-            return connection.read_response()
+        def answer() -> Any:
+            try:
+                return connection.read_response()
+            except redis.exceptions.ResponseError as error:
+                return error
+
+        def call() -> list[Any]:
+            try:
+                connection.send_packed_command(packed, check_health=False)
+            except _REFUSALS:
+                raise
+            except redis.exceptions.ResponseError as error:  # at connecting: a server that has no such database
+                raise redis.exceptions.ConnectionError(str(error)) from error
+            return [answer() for _ in commands]
 
         try:
-            return mine.retry.call_with_retry(call, lambda _: connection.disconnect())
+            return cast("list[Any]", mine.retry.call_with_retry(call, lambda _: connection.disconnect()))
         except redis.exceptions.ResponseError:
             raise
         except BaseException:

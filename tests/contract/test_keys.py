@@ -130,7 +130,7 @@ def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: Store, raw: redis
     worker.fail(worker.claim())
     redis_store.machine.expire(run_id, 50)
     names = [name for name in raw.scan_iter() if run_id.encode() in name or b"key:" in name]
-    assert all(40 < raw.ttl(name) <= 50 for name in names)
+    assert all(40 < raw.ttl(name) <= 50 for name in names if not name.endswith(b":w"))
     redis_store.machine.resume(run_id)
     assert all(raw.ttl(name) > 990 for name in names if raw.exists(name))
 

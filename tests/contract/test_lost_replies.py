@@ -56,7 +56,7 @@ def deaf(proxy: Proxy) -> Iterator[Store]:
 def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_store: Store) -> None:
     lose = proxy.swallow
     run = NewRun("r", "r", b"p", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
-    lose(b'"tokens"')
+    lose(b'"parts"')
     assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
     lose()

@@ -10,7 +10,7 @@ _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "skipping", "committing")),
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
     **dict.fromkeys(("claim", "delegate", "release", "refuse", "resume", "block", "unblock"), ("prelude", "claims")),
-    **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "enroll", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 
