@@ -230,7 +230,7 @@ class Scripts:
         if getattr(mine, "pid", None) != os.getpid():
             self._open()
         connection: Any = mine.connection
-        packed = [part for command in commands for part in connection.pack_command(*command)]
+        packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
 
         def answer() -> Any:
             try:
