@@ -148,6 +148,7 @@ class WorkerLoop:
             ranges=self._ranges(),
             message=self._message,
             arrived=arrived,
+            keep_seconds=engine.settings.result_ttl_seconds,
         )
 
     def _ranges(self) -> dict[str, int]:
@@ -254,7 +255,7 @@ class WorkerLoop:
             self._is_over = True
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
-                self._engine.ended(self._run, called, response.run, response.lasted)
+                self._engine.ended(self._run, called, response.run, response.lasted, is_settled=response.is_settled)
         elif elsewhere:
             self._start(elsewhere)
         if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:

@@ -29,10 +29,13 @@ def look_at(run_id: str, delay_seconds: float) -> Call:
     return "look", ACTIVE, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
 
 
-def enrolling(run_id: str, name: str) -> list[Call]:
-    """Return the calls that list a run, among all and among those of its DAG."""
-    request = {"run": run_id, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
-    return [("enroll", names, request) for names in (runs_key(), runs_key(name))]
+def enroll(run_id: str, name: str) -> Call:
+    """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
+
+    Who creates it has a minute for that, since a look that finds no run forgets it.
+    """
+    lists = [runs_key(), runs_key(name)]
+    return "enroll", ACTIVE, {"run": run_id, "delay": 60, "lists": lists, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
 
 
 def _moment(server: StoreServer) -> float:

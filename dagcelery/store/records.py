@@ -174,6 +174,8 @@ class ClaimRequest:
     ranges: Mapping[str, int] = field(default_factory=dict)
     message: str = ""
     arrived: bool = False
+    keep_seconds: int = 0
+    """How long a run is kept that this call ends; 0: it is said later, by `RunMachine.expire`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ class Response:
     the new claim; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
     because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration
     in seconds of a run that this call has ended; `is_left` says that nothing was claimed because the worker has refused
-    all that is ready on the queue.
+    all that is ready on the queue; `is_settled` that nothing is left for `expire` to do.
     """
 
     state: str
@@ -321,6 +323,7 @@ class Response:
     lasted: float | None = None
     is_left: bool = False
     skipped: str = ""
+    is_settled: bool = False
 
 
 class RunState(StrEnum):

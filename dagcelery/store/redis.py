@@ -123,6 +123,8 @@ class RedisServer:
         self._options = {"retry": retry()} | timeouts | options
         self.client: Any = _client_of(url, **self._options)
         self._scripts = Scripts(self.client)
+        # A blocking read lasts longer than the socket timeout that suits all other calls.
+        self._waiting: Any = _client_of(url, **self._blocking_options())
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         with _our_errors(self.shown_url):
@@ -138,22 +140,19 @@ class RedisServer:
     def close(self) -> None:
         self._scripts.close()
         self.client.close()
+        self._waiting.close()
 
     @contextmanager
     def listening(self, run_id: str) -> Iterator[Listen]:
-        # A client of its own: a blocking read lasts longer than the socket timeout that suits all other calls.
-        with redis.Redis.from_url(self.url, **self._blocking_options()) as client:
+        def listen(timeout_seconds: float, after: str | None = None) -> str:
+            asking, answer = _wait(run_id, timeout_seconds, after), None
+            try:
+                while True:
+                    answer = asking.send(answer)(self._waiting)
+            except StopIteration as over:
+                return str(over.value)
 
-            def listen(timeout_seconds: float, after: str | None = None) -> str:
-                asking, answer = _wait(run_id, timeout_seconds, after), None
-                with _our_errors(self.shown_url):
-                    try:
-                        while True:
-                            answer = asking.send(answer)(client)
-                    except StopIteration as over:
-                        return str(over.value)
-
-            yield listen
+        yield listen
 
     @asynccontextmanager
     async def alistening(self, run_id: str) -> AsyncIterator[AsyncListen]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound, StoreFull
 from dagcelery.store import clearing, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enrolling, look_at
+from dagcelery.store.fleet import FleetAdapter, enroll, look_at
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key, topology_key
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
 from dagcelery.store.records import (
@@ -54,6 +54,8 @@ _OTHERS = 50
 _WHY_CHARACTERS = 500
 _MOST_OUTSTANDING = 1_000
 _PORTION = 100
+_FEW_VALUES = 2
+"""Values that a command may read at once, as each takes half a megabyte at most."""
 
 
 class ReaderAdapter:
@@ -83,6 +85,8 @@ class ReaderAdapter:
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
+        if len(tokens) <= _FEW_VALUES and not any(token.startswith("^") for token in tokens):
+            values = self._server.client.hmget(key(run_id, "o", scope), *tokens) if tokens else []
         while len(values) < len(tokens):
             request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
             values += self._run("values", run_id, request)
@@ -213,8 +217,8 @@ class MachineAdapter:
         parts = self._stager.new_run(run)
         about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
         payloads = [data for _, fields in parts for _, data in fields]
-        calls = [look_at(run.id, 60), *enrolling(run.id, run.name), ("create", key(run.id), about, *payloads)]
-        *_, answer, _ = self._server.run_together([*calls, look_at(run.id, 0)])
+        create = ("create", key(run.id), about, *payloads)
+        _, answer, _ = self._server.run_together([enroll(run.id, run.name), create, look_at(run.id, 0)])
         return wire.response(answer)
 
     def admit(self, run_id: str, still: str = "") -> Response:
@@ -444,7 +448,7 @@ class Stager:
                 data = self._apart(run.id, f"x:{ROOT}:{token}@0", data, run.ttl_seconds)
             return token, data
 
-        root, *bodies = map(wire.topology_fields, run.topology)
+        root, *bodies = map(wire.laid_out, run.topology)
         yield f"o:{ROOT}", chain(root, wire.plan_fields(run.plan), starmap(field, run.values.items()))
         for number, body in enumerate(bodies, 1):
             yield f"g:{number}", body

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeVar
 
+from dagcelery.bounded import put
 from dagcelery.store.records import (
     CHUNK_BYTES,
     CLOSE,
@@ -76,6 +77,11 @@ _UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.
 _FIELDS: Final = {letter: name for name, letter in LETTERS.items()}
 
 
+_laid_out: dict[int, tuple[Mapping[int, StepEntry], list[tuple[str, bytes]]]] = {}
+
+_KEPT_BODIES, _KEPT_STEPS = 128, 100
+
+
 # -- requests ------------------------------------------------------------------------------------
 def piece(claim: Claim) -> dict[str, Any]:
     """Name the piece and the attempt that a worker speaks of."""
@@ -123,6 +129,8 @@ def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
         about["ranges"] = dict(request.ranges)
     if request.arrived:
         about["arrived"] = True
+    if request.keep_seconds:
+        about["keep"] = request.keep_seconds
     return about
 
 
@@ -148,6 +156,17 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
     if request is not None:
         about["want"] = claim_request(request)
     return about
+
+
+def laid_out(body: Mapping[int, StepEntry]) -> Iterable[tuple[str, bytes]]:
+    """Return `topology_fields` of a body; those of a small one are laid out once for all runs of a plan."""
+    kept = _laid_out.get(id(body))
+    if kept is None or kept[0] is not body:
+        fields = topology_fields(body)
+        if len(body) > _KEPT_STEPS:
+            return fields
+        kept = put(_laid_out, id(body), (body, list(fields)), _KEPT_BODIES)
+    return kept[1]
 
 
 def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
@@ -271,6 +290,7 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
         head.get("lasted"),
         bool(head.get("left")),
         head.get("skipped", ""),
+        bool(head.get("settled")),
     )
 
 

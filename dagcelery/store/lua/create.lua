@@ -1,6 +1,6 @@
 -- Remember a run: its record, what is small of its plan, topology and parameters, and what may start. What is large was
 -- staged before, so a run exists with all that it needs or not at all. This call comes in one pipeline with those that list
--- the run: `look` goes before it, so that a sweep finds every run that exists, and again behind it, so that the first one
+-- the run: `enroll` goes before it, so that a sweep finds every run that exists, and `look` behind it, so that the first sweep
 -- comes soon. A client that dies before it leaves entries of lists, which go with the first look, and staged parts, which
 -- expire; one that dies after it a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
 -- request: name, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,

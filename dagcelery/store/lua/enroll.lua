@@ -1,10 +1,15 @@
--- List a run among those of a list, as new, unless it is there; of very many the oldest are listed no longer. Runs without a
--- prelude: KEYS[1] belongs to no run. A client that dies after this call, and creates no run, leaves an entry that the first
--- reader removes.
--- request: run, most, ttl
+-- List a run that is about to be created: among those that must be looked at, from some seconds on, and as new, unless it is
+-- there, in lists of which the oldest runs go when there are very many. Runs without a prelude: KEYS[1] and the lists belong
+-- to no run. A client that dies after this call, and creates no run, leaves entries that the first readers remove.
+-- request: run, delay, lists, most, ttl
 local req, call = cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
-call('ZADD', KEYS[1], 'NX', string.format('%d.%06d', clock[1], clock[2]), req.run)
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+call('ZADD', KEYS[1], now + req.delay, req.run)
 call('EXPIRE', KEYS[1], req.ttl)
-call('ZREMRANGEBYRANK', KEYS[1], 0, -req.most - 1)
+for _, name in ipairs(req.lists) do
+  call('ZADD', name, 'NX', now, req.run)
+  call('EXPIRE', name, req.ttl)
+  call('ZREMRANGEBYRANK', name, 0, -req.most - 1)
+end
 return req.run

@@ -164,7 +164,30 @@ local function make_ready_and_report(scope, body, step, queue)
   report_ready(scope, body, step, queue)
 end
 
+local function compact_events() -- a short stream takes 4 KB until it is copied; a long one would take too long
+  local e, copy = key('e'), key('e', 'copy')
+  if call('XLEN', e) <= 100 and call('COPY', e, copy) == 1 then call('RENAME', copy, e) end
+end
+
+-- Let what every run has live for `span` seconds from now on, and let a run that is done, of which nothing is ready or
+-- claimed any more, go without what it needs no more. Answers whether that is all: no registry, no reservation.
+local function settle(span)
+  local names = ready_keys()
+  if state == 'done' and not hook and call('HLEN', key('c')) < 2 then
+    call('UNLINK', key('c'), unpack(names))
+    compact_events()
+    names = {}
+  end
+  for _, kind in ipairs({ 'n', 'e', 's:0', 'o:0', 'c' }) do names[#names + 1] = key(kind) end
+  for _, name in ipairs(names) do call('EXPIRE', name, span) end
+  call('EXPIRE', key('t'), is_active() and span or math.min(ANSWERS_LAST, span))
+  if call('EXISTS', key('k')) == 1 then return false end
+  call('EXPIRE', R, span)
+  return call('HEXISTS', R, 'reservation') == 0
+end
+
 local function reply(fields) -- what a verb of a run answers: a header as JSON
+  if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
   fields.run = state or 'gone'
   if #opened > 0 then fields.opened = opened end
   return { cjson.encode(fields) }
