@@ -11,6 +11,7 @@ import json
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from dagcelery import bounded, objects
@@ -33,6 +34,8 @@ from dagcelery.errors import (
     RunNotFound,
     SerializationError,
     StoreFull,
+    StoreRefused,
+    StoreUnavailable,
 )
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
@@ -281,8 +284,9 @@ def start(control: RunControl, run: NewRun, key: str | None, if_failed: IfFailed
     try:
         reply = control.store.machine.create(run)
         winner = run.id if key is None else _reserve(control, run, replaces_failed=if_failed == "new")
-    except StoreFull:
-        control.delete(run.id)  # parts of it may have found room
+    except (StoreFull, StoreRefused):
+        with suppress(StoreUnavailable):
+            control.delete(run.id)  # parts of it may have found room
         raise
     if key is not None:
         return _start_first(control, run, winner, key, if_failed)
