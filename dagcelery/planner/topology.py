@@ -121,6 +121,7 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             item_inputs=list(needs[index].item_inputs),
             reads=sorted(needs[index].read) if readers else (),
             is_returned=index in returned,
+            function=_batched(step),
             **policies[id(step.options)],
         )
         for index, step in enumerate(body.steps)
@@ -132,6 +133,11 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
     return table
 
 
+def _batched(step: Step) -> str:
+    is_alone = step.kind != "task" or step.over is not None or (step.options and not _ALONE.isdisjoint(step.options))
+    return "" if is_alone else f"0.{step.target}"
+
+
 def _policies(options: Mapping[str, Any]) -> dict[str, Any]:
     policies: dict[str, Any] = {
         "hard_limit": options.get("timeout", {}).get("hard"),
@@ -139,8 +145,6 @@ def _policies(options: Mapping[str, Any]) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and not _ALONE.intersection(options):
-        policies["function"] = f"0.{step.target}"
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
