@@ -17,12 +17,6 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor)
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
-local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
-  local field = body .. '.' .. step .. ':b'
-  local first = call('HGET', key('n'), field)
-  if not first or tonumber(at) < tonumber(first) then call('HSET', key('n'), field, at) end
-end
-
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
 local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end

@@ -78,10 +78,10 @@ local function commit_items()
   return items_done(scope, body, step, lo, done, items)
 end
 
-local function note_times()
-  call('HSET', key('n'), body .. '.' .. step .. ':e', moment)
-  note_start(body, step, claim and claim.started or moment)
-end
+local function note_begin() note_start(body, step, claim and claim.started or moment) end
+
+-- Workers' clocks differ: what this call tells of has ended now, and began as much earlier as it took.
+local function began_at(started) return string.format('%.6f', now - (req.started + req.seconds - started)) end
 
 local function conclude_claim(verdict, more) -- a claim is kept, with a cursor, while successors are being told
   if more then

@@ -88,7 +88,8 @@ if step == '-3' then -- what is called at the end cannot change it
   return conclude_claim('committed')
 end
 at = store_outputs()
-note_times()
+note_begin()
+note_end(body, step)
 if poisoned then call('HDEL', key('z'), name) end
 if lo >= 0 then commit_items() else call('HDEL', s, step .. ':l') end -- a worker whose piece failed takes nothing back
 if retried() then return conclude_claim('retried') end

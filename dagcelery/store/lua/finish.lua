@@ -3,16 +3,13 @@
 -- with a cursor, until the last one, so a sweep can go on where a dead worker stopped.
 -- request: see committing.lua
 local function done_once(scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
-  local n = body .. '.' .. step
-  call('HSET', key('s', scope), step, 'd|' .. req.attempt .. '|' .. req.started .. '|' .. req.seconds .. '|' .. req.owner)
-  if scope == '0' and name == piece then
-    call('HSET', key('n'), n .. ':d', 1, n .. ':e', moment, n .. ':b', claim and claim.started or moment)
-  else
-    count(body, step, 'd', 1)
-    call('HSET', key('n'), n .. ':e', moment)
-    if name == piece then note_start(body, step, claim and claim.started or moment) end -- else it has opened a scope
-  end
+  call('HSET', key('s', scope), step, 'd|' .. req.attempt .. '|' .. began_at(req.started) .. '|' .. req.seconds .. '|' .. req.owner)
   if step ~= '-1' then
+    if scope ~= '0' then -- of the root scope this is counted where it is read
+      count(body, step, 'd', 1)
+      note_end(body, step)
+      if name == piece then note_begin() end -- else it has opened a scope
+    end
     log('done', name, body, -1, req.attempt, req.started, req.seconds)
     step_done(scope, body)
   end
@@ -24,7 +21,6 @@ local function commit_close()
   local outer, name = place(p.parent).body, p.parent .. '/' .. p.step
   call('HSET', s, 'closed', 1)
   if p.index < 0 then return done_once(p.parent, outer, p.step, name) end
-  call('HSET', key('n'), outer .. '.' .. p.step .. ':e', moment)
   log('done', name .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
   local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
   return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
@@ -33,7 +29,7 @@ end
 local function commit()
   store_outputs()
   if lo >= 0 then
-    note_times()
+    note_begin()
     return commit_items()
   end
   if step == '-2' then return commit_close() end
