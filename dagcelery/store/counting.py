@@ -143,7 +143,7 @@ class _Look:
             fields = [field for each in several for field in each]
 
             def reads(pipeline: Any, fields: list[str] = fields) -> Any:
-                return pipeline.xrevrange(key(self._run_id, "e"), count=1).hmget(name, fields)
+                return pipeline.xrevrange(key(self._run_id, "e"), count=1).hmget(name, *fields)
 
             (last, *_), values = together(self._client, reads)
             self._take((field.encode(), value) for field, value in zip(fields, values, strict=True) if value)
