@@ -75,6 +75,8 @@ class RunView:
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
+        self.functions: dict[str, str] = {}
+        self._has_met = False
         self.generation = self._epoch = 0
 
     def enter(self, generation: int) -> None:
@@ -97,8 +99,23 @@ class RunView:
             self._record, self._recorded = self.store.reader.record(self.run_id), time.monotonic()
         return self._record.deadline or None if self._record else None
 
+    def meet_first(self) -> None:
+        """Remember what stands first in the plan: how long its functions take may be known of other runs."""
+        if not self._has_met:
+            self._has_met = True
+            for number, body in enumerate(self.program.plan.bodies[:_FANOUTS]):
+                for step in range(min(len(body.steps), _FANOUTS)):
+                    self.meet(number, step)
+
     def meet(self, body: int, step: int) -> None:
-        """Remember a fan-out: by which function its durations are kept, and how many items one claim may take."""
+        """Remember a fan-out: by which function its durations are kept, and how many items one claim may take; or the
+        function of a step whose calls may come in a batch.
+        """
+        if self.program.step(body, step).over is None:
+            function = self.program.batched(body, step)
+            if function and function not in self.functions:
+                bounded.put(self.functions, function, self.program.clock_key(body, step), _FANOUTS)
+            return
         name = f"{body}.{step}"
         fan_out = self.fanouts.pop(name, None)
         if fan_out is None:

@@ -14,8 +14,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -40,10 +43,15 @@ from dagcelery.store.fleet import other_consumers
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
 
+T = TypeVar("T")
+
 _KEPT = 20
 
-RANGE_TARGET_SECONDS = 0.05
-"""How long one claim of a fan-out should take."""
+RANGE_TARGET_SECONDS, BATCH_SECONDS = 0.05, 0.005
+"""How long one claim of a fan-out should take, and a batch of short pieces: no one is to wait for that."""
+
+MOST_BEHIND = 32
+"""Steps of a straight run that are executed one right behind the other before all are committed."""
 
 
 class Durations:
@@ -64,12 +72,12 @@ class Durations:
         samples = self._samples.get(function)
         return max(samples) if samples else None
 
-    def range_size(self, function: str, most: int) -> int:
-        """Return how many items fit into one claim; one while nothing is known."""
+    def range_size(self, function: str, most: int, seconds: float = RANGE_TARGET_SECONDS) -> int:
+        """Return how many calls fit into one claim of so many seconds; one while nothing is known."""
         longest = self.longest(function)
         if longest is None:
             return 1
-        return max(1, min(most, int(RANGE_TARGET_SECONDS / max(longest, 1e-6))))
+        return max(1, min(most, int(seconds / max(longest, 1e-6))))
 
 
 log = quiet_logger(__name__)
@@ -85,6 +93,25 @@ _FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
 
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
+
+
+class Batch:
+    """What was claimed together and not begun: the thread that watches takes it back where one piece overruns."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self._waiting = deque(claims)
+
+    def next(self) -> Claim | None:
+        """Take the next piece; None if there is none."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def rest(self) -> Iterator[Claim]:
+        """Take all that have not begun."""
+        while (claim := self.next()) is not None:
+            yield claim
 
 
 class WorkerLoop:
@@ -103,27 +130,29 @@ class WorkerLoop:
         self._owner = engine.owner
         self._until = time.perf_counter() + engine.settings.slice_seconds
         self._told_at = time.perf_counter()
+        self._is_told = False
         self._ready = 0
         self._fanouts: list[ReadyStep] = []
         self._is_over = False
         self._lock = threading.Lock()
+        view.meet_first()
 
     def work(self, focus: str) -> None:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
-        claim = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
-        while claim is not None:
+        claims = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
+        while claims:
             more = time.perf_counter() < self._until
-            claim = self._claimed(self._advance(claim, self._request(focus) if more else None))
+            claims = self._claimed(self._advance(claims, partial(self._request, focus) if more else _nothing))
             if not more:  # the message's time is over: hand on what is ready
                 self._tell(is_leaving=True)
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
         for step in steps:
-            claim = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
-            if claim is None:
+            claims = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
+            if not claims:
                 return
-            self._claimed(self._advance(claim, None))
+            self._claimed(self._advance(claims, _nothing))
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -134,10 +163,10 @@ class WorkerLoop:
             if not claim.poisoned:
                 self._store.machine.release(self._run, claim, self._owner)
                 return
-            self._claimed(self._advance(claim, None))
+            self._claimed(self._advance([claim], _nothing))
 
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
-        engine = self._engine
+        engine, view = self._engine, self._view
         return ClaimRequest(
             queue=self._queue,
             owner=self._owner,
@@ -145,62 +174,97 @@ class WorkerLoop:
             focus=focus,
             only=only,
             slots=engine.sender.slots(self._queue),
-            ranges=self._ranges(),
+            ranges=self._sizes((name, key, most, RANGE_TARGET_SECONDS) for name, (key, most) in _now(view.fanouts)),
+            short={} if only else self._sizes((name, key, 1000, BATCH_SECONDS) for name, key in _now(view.functions)),
             message=self._message,
             arrived=arrived,
+            tells=bool(self._ready) and self._is_due(),
         )
 
-    def _ranges(self) -> dict[str, int]:
-        """Return how many items to claim at once of the fan-outs that this process has met."""
-        sizes = {}
-        for name, (clock_key, most) in list(self._view.fanouts.items()):  # other threads meet more
-            size = self._engine.durations.range_size(clock_key, most)
-            if size > 1:
-                sizes[name] = size
-        return sizes
+    def _sizes(self, known: Iterable[tuple[str, str, int, float]]) -> dict[str, int]:
+        """Return how many items to claim at once of the fan-outs that this process has met, or calls of functions."""
+        sizes = {name: self._engine.durations.range_size(key, most, seconds) for name, key, most, seconds in known}
+        return {name: size for name, size in sizes.items() if size > 1}
 
-    def _advance(self, claim: Claim, request: ClaimRequest | None) -> Response:
-        engine, view = self._engine, self._view
-        is_known = view.program.knows(claim.scope.body) or self._find_plan(claim)
-        quota = view.program.quota(claim.scope.body, claim.step) if is_known and not claim.poisoned else None
-        if quota is not None and not engine.quotas.take(quota, view, claim, self._queue, self._owner):
-            return self._store.machine.claim(self._run, request) if request else Response("none", "running")
-        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
-        longest = engine.durations.longest(clock_key)
-        if self._ready and (longest is None or longest >= engine.settings.handoff_seconds):
-            self._tell()
-        if claim.lo >= 0 and is_known:
-            view.meet(claim.scope.body, claim.step)
-        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
-        execution = Execution(view, claim, engine.settings, engine.listener if is_heard else None)
-        if self._ready:
-            with engine.watch.over(self._tell):
-                result = execution.run()
+    def _is_due(self) -> bool:
+        """Return whether others were told of ready work the hand-off time ago."""
+        return time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds
+
+    # -- executing --------------------------------------------------------------------------------
+    def _advance(self, claims: Sequence[Claim], request: Request) -> Response:
+        """Execute what was claimed, commit it, and claim what is requested then."""
+        engine, view, first = self._engine, self._view, claims[0]
+        is_known = view.program.knows(first.scope.body) or self._find_plan(first)
+        quota = view.program.quota(first.scope.body, first.step) if is_known and not first.poisoned else None
+        if quota is not None and not engine.quotas.take(quota, view, first, self._queue, self._owner):
+            return self._claim_instead(request())
+        batch = Batch(claims)
+        if len(claims) > 1 or (self._ready and not self._is_told):
+            with engine.watch.over(partial(self._hand_on, batch)):
+                executed = self._execute_all(batch, is_followed=request is not _nothing)
         else:
-            result = execution.run()
-        if not result.is_refused:
-            engine.durations.add(clock_key, seconds_each(claim, result))
-        response = self._commit(claim, result, request)
+            executed = self._execute_all(batch, is_followed=request is not _nothing)
+        response = self._commit_all(executed, request)
         if quota is not None:
-            engine.quotas.give(quota, view, claim, self._owner)
-        if result.is_refused:
-            return response
-        self._tell_of(claim, result, response)
-        if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
-            with self._losing_messages():
-                engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
-        if view.program.frees:
+            engine.quotas.give(quota, view, first, self._owner)
+        if view.program.frees and not executed[-1][1].is_refused:
             engine.free(view)
         return response
 
-    def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
-        """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
-        program = self._view.program
-        if program.has_hooks and program.knows(claim.scope.body):
-            tell_apart(call_task_hooks, self._view, claim, result, response.state)
-        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
-        if result.error is not None and not is_kept:
-            failures.release(result.error)
+    def _execute_all(self, batch: Batch, *, is_followed: bool) -> list[tuple[Claim, TaskResult]]:
+        """Execute a batch, and behind each piece the steps that only wait for it, as long as all is known to be short.
+
+        What follows needs no claim, since before the commit no other worker can have it. If the time of a batch is
+        over, what has not begun is given back.
+        """
+        executed: list[tuple[Claim, TaskResult]] = []
+        until = time.perf_counter() + BATCH_SECONDS
+        while (claim := batch.next()) is not None:
+            executed.append((claim, self._execute(claim)))
+            if is_followed:
+                executed += self._execute_behind(*executed[-1], until)
+            if time.perf_counter() > until + BATCH_SECONDS:
+                self._give_back(batch)
+        return executed
+
+    def _execute_behind(self, claim: Claim, result: TaskResult, until: float) -> Iterator[tuple[Claim, TaskResult]]:
+        known = dict(claim.values)
+        for _ in range(MOST_BEHIND):
+            is_plain = claim.lo < 0 and claim.attempt == 1 and not claim.poisoned and self._view.generation == 0
+            is_done = result.failure is None and result.children is None and not (result.lists or result.is_refused)
+            if not (is_plain and is_done and self._view.program.knows(claim.scope.body)):
+                return
+            known |= result.values
+            following = self._follow(claim, known, until)
+            if following is None:
+                return
+            claim, result = following, self._execute(following)
+            yield claim, result
+
+    def _follow(self, claim: Claim, known: Mapping[str, bytes | None], until: float) -> Claim | None:
+        """Return the piece to execute right behind another one, with what it reads; None if it is to be claimed."""
+        program, body = self._view.program, claim.scope.body
+        following = program.following(body, claim.step)
+        if following is None:
+            return None
+        step, tokens = following
+        longest = self._engine.durations.longest(program.clock_key(body, step))
+        values = {token: known[token] for token in tokens if known.get(token) is not None}
+        if longest is None or time.perf_counter() + longest > until or len(values) < len(set(tokens)):
+            return None
+        return Claim(claim.scope, step, -1, -1, 1, -1, values, follows=True)
+
+    def _execute(self, claim: Claim) -> TaskResult:
+        engine, view = self._engine, self._view
+        is_known = view.program.knows(claim.scope.body) or self._find_plan(claim)
+        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
+        if claim.step >= 0 and is_known:
+            view.meet(claim.scope.body, claim.step)
+        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
+        result = Execution(view, claim, engine.settings, engine.listener if is_heard else None).run()
+        if not result.is_refused:
+            engine.durations.add(clock_key, seconds_each(claim, result))
+        return result
 
     def _find_plan(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
@@ -212,21 +276,62 @@ class WorkerLoop:
             return False
         return True
 
-    def _commit(self, claim: Claim, result: TaskResult, request: ClaimRequest | None) -> Response:
-        """Tell the store what came of a piece. An outage is waited out as long as others would: the work is done.
+    def _give_back(self, batch: Batch) -> bool:
+        """Give back what has not begun of a batch; return whether there was something."""
+        claims = list(batch.rest())
+        for claim in claims:
+            self._store.machine.release(self._run, claim, self._owner)
+        return bool(claims)
 
-        A full store is waited for until it has room: it hears that this worker lives, so no other executes the piece.
+    # -- committing -------------------------------------------------------------------------------
+    def _commit_all(self, executed: Sequence[tuple[Claim, TaskResult]], request: Request) -> Response:
+        """Commit what was executed, in as few calls as possible; the last one claims."""
+        portions = list(_portions(executed))
+        for portion in portions[:-1]:
+            self._claimed(self._committed(portion, None))
+        return self._committed(portions[-1], request())
+
+    def _committed(self, portion: Sequence[tuple[Claim, TaskResult]], request: ClaimRequest | None) -> Response:
+        response = self._commit(portion, request)
+        if portion[0][1].is_refused:
+            return response
+        for number, ((claim, result), state) in enumerate(zip(portion, response.states, strict=True), 1):
+            completed = response.completed if number == len(portion) else ()
+            self._tell_of(claim, result, replace(response, states=(state,), completed=completed))
+        if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
+            with self._losing_messages():
+                self._engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
+        return response
+
+    def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
+        """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
+        program = self._view.program
+        if program.has_hooks and program.knows(claim.scope.body):
+            tell_apart(call_task_hooks, self._view, claim, result, response.state)
+        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
+        if result.error is not None and not is_kept:
+            failures.release(result.error)
+
+    def _claim_instead(self, request: ClaimRequest | None) -> Response:
+        """Claim another piece than the one that is not to be executed here."""
+        return self._store.machine.claim(self._run, request) if request else Response(("none",), "running")
+
+    def _commit(self, portion: Sequence[tuple[Claim, TaskResult]], request: ClaimRequest | None) -> Response:
+        """Tell the store what came of pieces. An outage is waited out as long as others would: the work is done.
+
+        A full store is waited for until it has room: it hears that this worker lives, so no other executes the pieces.
         """
-        machine, token = self._store.machine, request.token if request else self._engine.token()
+        (claim, result), token = portion[0], request.token if request else self._engine.token()
         until, told_at = time.monotonic() + self._engine.settings.dead_seconds, -math.inf
+        machine = self._store.machine
         while True:
             try:
                 if result.is_refused:
                     self._engine.refuse(self._run, self._queue, result.error, self._view, claim)
-                    return machine.claim(self._run, request) if request else Response("none", "running")
+                    return self._claim_instead(request)
                 if result.children is not None:
                     return machine.delegate(self._run, claim, result.children, self._owner, token, request)
-                return machine.finish(self._run, claim, result, self._owner, token, request)
+                return machine.finish(self._run, portion, self._owner, token, request)
             except StoreFull as error:
                 if claim.poisoned:  # nothing was done for it, and a sweeper has other runs to look after
                     raise
@@ -239,7 +344,7 @@ class WorkerLoop:
                     raise
                 time.sleep(_OUTAGE_SECONDS)
 
-    def _claimed(self, response: Response) -> Claim | None:
+    def _claimed(self, response: Response) -> Sequence[Claim]:
         """Take note of what a response says; pass on what belongs to other queues, and what is due on this one."""
         self._ready = response.ready
         elsewhere = []
@@ -257,13 +362,16 @@ class WorkerLoop:
                 self._engine.ended(self._run, called, response.run, response.lasted)
         elif elsewhere:
             self._start(elsewhere)
-        if self._ready and time.perf_counter() - self._told_at >= self._engine.settings.handoff_seconds:
-            self._tell()
+        self._is_told = response.wake_ups is not None
+        if response.wake_ups is not None:
+            self._told_at = time.perf_counter()
+            with self._lock, self._losing_messages():
+                self._send(response.wake_ups)
         if response.is_left:
             self._engine.refuse(self._run, self._queue)
         if response.claim is not None and response.claim.generation != self._view.generation:
             self._view.enter(response.claim.generation)
-        return response.claim
+        return response.claims
 
     # -- telling others ---------------------------------------------------------------------------
     def _tell(self, *, is_leaving: bool = False) -> None:
@@ -272,14 +380,21 @@ class WorkerLoop:
             self._told_at = time.perf_counter()
             with self._losing_messages():
                 slots = self._engine.sender.slots(self._queue)
-                count = self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving)
-                if not count:
-                    return
-                fanouts, self._fanouts = self._fanouts, []
-                if fanouts:
-                    self._start(fanouts)
-                else:
-                    self._engine.sender.wake_up(self._run, self._queue, count)
+                self._send(self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving))
+
+    def _hand_on(self, batch: Batch) -> None:
+        """Let others have what waits behind a piece that takes longer than expected."""
+        if self._give_back(batch) or self._ready:
+            self._tell()
+
+    def _send(self, wake_ups: int) -> None:
+        if not wake_ups:
+            return
+        fanouts, self._fanouts = self._fanouts, []
+        if fanouts:
+            self._start(fanouts)
+        else:
+            self._engine.sender.wake_up(self._run, self._queue, wake_ups)
 
     def _start(self, opened: Sequence[ReadyStep]) -> None:
         with self._losing_messages():
@@ -287,6 +402,33 @@ class WorkerLoop:
 
     def _losing_messages(self) -> AbstractContextManager[None]:
         return losing_messages(self._run)
+
+
+Request = Callable[[], ClaimRequest | None]
+"""Makes the request for what to claim next, when all else is done: what it says is true then."""
+
+
+def _nothing() -> None:
+    """Request nothing."""
+
+
+def _now(known: Mapping[str, T]) -> Iterable[tuple[str, T]]:
+    return list(known.items())  # other threads meet more
+
+
+def _portions(executed: Sequence[tuple[Claim, TaskResult]]) -> Iterator[list[tuple[Claim, TaskResult]]]:
+    """Yield what is committed together: what failed, was refused or has children is told alone."""
+    portion: list[tuple[Claim, TaskResult]] = []
+    for claim, result in executed:
+        if result.failure is not None or result.is_refused or result.children is not None:
+            if portion:
+                yield portion
+            yield [(claim, result)]
+            portion = []
+        else:
+            portion.append((claim, result))
+    if portion:
+        yield portion
 
 
 @contextmanager

@@ -190,6 +190,8 @@ def step_options(options: TaskOptions, pool: FunctionPool, *, is_mapped: bool) -
         chosen["cache"] = _as_json(replace(options.cache, key=None)) | key
     if is_mapped:
         chosen |= item_options(options)
+    if options.taints:
+        chosen["tainted"] = True
     chosen["hooks"] = _hooks(hooks, pool, options.by_value)
     return {name: value for name, value in chosen.items() if value is not None}
 

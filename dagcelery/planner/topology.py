@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
-from dagcelery.store.records import CLOSE, START, StepEntry, Topology
+from dagcelery.store.records import CLOSE, START, SUCCESSORS, StepEntry, Topology
 
 MOST_INPUTS: Final = 16
+
+_ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
+"""Options of a step that is never claimed in a batch: others shall not wait for it, nor it for others."""
 
 
 def topology(plan: Plan) -> Topology:
@@ -146,6 +149,8 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
+    if step.kind == "task" and step.over is None and not _ALONE.intersection(options):
+        policies["function"] = f"0.{step.target}"
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
@@ -243,6 +248,30 @@ def straight_run(plan: Plan, body: int, step: int, *, groups: int, steps: int) -
             result.append([following])
         count += 1
     return result
+
+
+def following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
+    """Return the step that may be executed right behind this one, and the values that it reads; None if none may.
+
+    It is this step's only successor, on the same queue, waits for nothing else, and reads nothing but whole values.
+    """
+    key = f"following {number}"
+    known = cast("dict[int, tuple[int, tuple[str, ...]] | None]", plan.memo.setdefault(key, {}))
+    if step not in known:
+        known[step] = _following(plan, number, step)
+    return known[step]
+
+
+def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
+    table = topology(plan)[number]
+    other = _only_successor(table, table[step])
+    if other is None or not table[other].function or table[other].queue != table[step].queue:
+        return None
+    read = [pair for _, expr in plan.bodies[number].steps[other].arguments for pair in tokens(expr)]
+    here = [token for token, _ in read if token[0] != "^"]
+    if any(reading != "whole" for _, reading in read) or not all(_is_plain(each, plan, number, {}) for each in here):
+        return None
+    return (other, tuple(token for token, _ in read)) if len(table[other].successors) <= SUCCESSORS else None
 
 
 def _only_successor(table: Mapping[int, StepEntry], entry: StepEntry) -> int | None:

@@ -93,12 +93,20 @@ class RunMachine(Protocol):
         """Let a run that was held go on, answers what may start; or hold it, because of what `still` says in a word."""
 
     def claim(self, run_id: str, request: ClaimRequest) -> Response:
-        """Claim one ready piece with its inputs; the same `request.token` gets the same claim again."""
+        """Claim a ready piece with its inputs, or a batch of short ones; again with the same token: the same."""
 
     def finish(
-        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
+        self,
+        run_id: str,
+        executed: Sequence[tuple[Claim, TaskResult]],
+        owner: str,
+        token: str,
+        request: ClaimRequest | None,
     ) -> Response:
-        """Commit a piece once, tell its successors, and claim the next piece in the same call."""
+        """Commit pieces, each once, tell their successors, and claim what comes next in the same call.
+
+        A piece that failed comes alone, and so does one with more than 500 successors.
+        """
 
     def delegate(
         self, run_id: str, claim: Claim, children: Sequence[Child], owner: str, token: str, request: ClaimRequest | None

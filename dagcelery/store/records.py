@@ -68,6 +68,9 @@ class StepEntry:
     min_success: float | None = None
     is_branch: bool = False
     """It enters its body once or not at all."""
+    function: str = ""
+    """The function whose calls may come in a batch, by the first body of its plan and its place there; "" for what is
+    claimed alone."""
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
@@ -162,7 +165,9 @@ class ClaimRequest:
     `owner` names the process that holds the claim, "worker id:pid"; up to the colon it names the worker, which a sweep
     may find dead. An owner makes one call at a time (threads add to the pid what tells them apart), since only its last
     call's answer is kept. `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how
-    many items of a fan-out the worker wants at once, `slots` how many processes share the queue.
+    many items of a fan-out the worker wants at once, `slots` how many processes share the queue. `short` says how many
+    calls of a function, as `StepEntry` names it, fit into a batch: where it is said, a batch may be granted. `tells`
+    asks how many messages the queue deserves, which is also answered where what is granted may take long.
     """
 
     queue: str
@@ -174,6 +179,8 @@ class ClaimRequest:
     ranges: Mapping[str, int] = field(default_factory=dict)
     message: str = ""
     arrived: bool = False
+    short: Mapping[str, int] = field(default_factory=dict)
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,9 @@ class Claim:
     """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
+
+    follows: bool = False
+    """It was executed right behind the only step that it waits for, and is claimed when both are committed."""
 
     @property
     def piece(self) -> str:
@@ -302,25 +312,37 @@ class Child:
 class Response:
     """The answer to every verb of a worker: states, never commands.
 
-    `state` is "committed", "retried" or "skipped" (a failure that is not final), "stale" (another attempt has taken
-    over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's state, or "gone";
-    `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted queue; `claim` is
-    the new claim; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
-    because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration
-    in seconds of a run that this call has ended; `is_left` says that nothing was claimed because the worker has refused
-    all that is ready on the queue.
+    `states` has one for each piece, "committed", "retried" or "skipped" (a failure that is not final), "stale" (another
+    attempt has taken over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's
+    state, or "gone"; `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted
+    queue; `claims` are the new claims, several if they are a batch; `wake_ups` is how many messages the queue deserves,
+    None where that was not worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the
+    item that was skipped because the piece failed; `completed` are the fan-outs whose last items this call has done;
+    `lasted` is the duration in seconds of a run that this call has ended; `is_left` says that nothing was claimed
+    because the worker has refused all that is ready on the queue.
     """
 
-    state: str
+    states: Sequence[str]
     run: str
     opened: Sequence[ReadyStep] = ()
     ready: int = 0
-    claim: Claim | None = None
+    claims: Sequence[Claim] = ()
     retry_seconds: float | None = None
     completed: Sequence[Completed] = ()
     lasted: float | None = None
     is_left: bool = False
     skipped: str = ""
+    wake_ups: int | None = None
+
+    @property
+    def state(self) -> str:
+        """What became of the only piece, or of the first one."""
+        return self.states[0]
+
+    @property
+    def claim(self) -> Claim | None:
+        """The only claim, or the first one of a batch."""
+        return self.claims[0] if self.claims else None
 
 
 class RunState(StrEnum):

@@ -198,13 +198,22 @@ class MachineAdapter:
         return self._call("claim", run_id, about)
 
     def finish(
-        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
+        self,
+        run_id: str,
+        executed: Sequence[tuple[Claim, TaskResult]],
+        owner: str,
+        token: str,
+        request: ClaimRequest | None,
     ) -> Response:
-        about = wire.result(claim, result, owner, token, request)
-        payloads = self._stage_outputs(run_id, claim, result, about)
-        verb = "finish"
+        verb, payloads, pieces = "finish", list[bytes](), list[dict[str, Any]]()
+        about: dict[str, Any] = {"owner": owner, "token": token, "pieces": pieces}
+        if request is not None:
+            about["want"] = wire.claim_request(request)
+        for claim, result in executed:
+            pieces.append(said := wire.result(claim, result))
+            payloads += self._stage_outputs(run_id, claim, result, said)
         if result.failure is not None:
-            verb = "fail"
+            verb, about["seed"] = "fail", wire.seed()
             payloads += [*(b.data for blocks in result.markers.values() for b in blocks), result.failure]
         ready, completed = list[ReadyStep](), list[Completed]()
         while True:

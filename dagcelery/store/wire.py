@@ -61,6 +61,7 @@ LETTERS: Final = {
     "start_within": "sw",
     "min_success": "ms",
     "is_branch": "br",
+    "function": "f",
     "reads": "rd",
     "is_returned": "rt",
     "keeps_outputs_only": "kp",
@@ -122,8 +123,12 @@ def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
         about["only"] = True
     if request.ranges:
         about["ranges"] = dict(request.ranges)
+    if request.short:
+        about["short"] = dict(request.short)
     if request.arrived:
         about["arrived"] = True
+    if request.tells:
+        about["tells"] = True
     return about
 
 
@@ -132,11 +137,12 @@ def block_names(blocks: Iterable[Block]) -> list[tuple[str, int, int, int]]:
     return [(block.token, block.lo, block.hi, block.attempt) for block in blocks]
 
 
-def result(claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None) -> dict[str, Any]:
+def result(claim: Claim, result: TaskResult) -> dict[str, Any]:
     """Say what came of a piece, but for the bytes; leave out what is empty."""
     about = piece(claim)
-    about["owner"], about["token"] = owner, token
     about["started"], about["seconds"] = result.started, result.seconds
+    if claim.follows:
+        about["follows"] = True
     if claim.lo >= 0:
         about["done"] = result.done
     if result.lists:
@@ -144,10 +150,8 @@ def result(claim: Claim, result: TaskResult, owner: str, token: str, request: Cl
     if result.cached:
         about["cached"] = result.cached
     if result.failure is not None:
-        about["failed"], about["retry"], about["seed"] = True, result.retryable, seed()
+        about["failed"], about["retry"] = True, result.retryable
         about["markers"] = [(scope, block_names(blocks)) for scope, blocks in result.markers.items()]
-    if request is not None:
-        about["want"] = claim_request(request)
     return about
 
 
@@ -256,17 +260,19 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
     """Read a verb's answer."""
     if head is None:
         head = header(answer)
+    rows, generation = head.get("claims") or (), head.get("generation", 0)
     return Response(
-        head.get("state", "none"),
+        head.get("states") or ("none",),
         head.get("run", "gone"),
         opened(head),
         head.get("ready", 0),
-        _claim(head["claim"], answer[1:], head.get("generation", 0)) if "claim" in head else None,
+        [_claim(row, answer[3 * at + 1 : 3 * at + 4], generation) for at, row in enumerate(rows)],
         head.get("retry"),
         completed(head),
         head.get("lasted"),
         bool(head.get("left")),
         head.get("skipped", ""),
+        head.get("wake_ups"),
     )
 
 
@@ -400,7 +406,7 @@ def scope(name: str, text: bytes) -> Scope:
 
 def claim_record(text: bytes) -> ClaimRecord:
     """Read an outstanding claim, which lua/claims.lua writes."""
-    hi, attempt, owner, message, started, cursor, body = text.decode().split("|")
+    hi, attempt, owner, message, started, cursor, body, *_ = text.decode().split("|")
     return ClaimRecord(int(hi), int(attempt), owner, message, float(started), cursor, int(body))
 
 

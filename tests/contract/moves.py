@@ -162,7 +162,7 @@ class Worker:
     def finish(self, claim: Claim, want: ClaimRequest | None = None, *, token: str = "", **outcome: Any) -> Response:
         said = {"started": time.time(), "seconds": 0.001, "done": claim.hi} | outcome
         token = token or (want.token if want else f"{self.owner}/{next(numbers)}")
-        return self.store.machine.finish(self.run_id, claim, TaskResult(**said), self.owner, token, want)
+        return self.store.machine.finish(self.run_id, [(claim, TaskResult(**said))], self.owner, token, want)
 
     def fail(
         self, claim: Claim, want: ClaimRequest | None = None, *, at: int | None = None, **outcome: Any

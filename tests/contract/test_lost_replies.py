@@ -178,9 +178,9 @@ def test_a_sweep_goes_on_where_a_dead_worker_stopped_telling(redis_store: Store)
 
 def _first_portion_only(store: Store, run_id: str, attempt: int, token: str) -> None:
     """Commit step 0 as `worker-a:1` and die before the second portion of its successors."""
-    request = {"owner": "worker-a:1", "token": token, "scope": "0", "step": 0, "lo": -1, "hi": -1, "attempt": attempt}
-    request |= {"done": -1, "tokens": [], "lists": {}, "blocks": [], "failed": False, "started": 1.0, "seconds": 1.0}
-    store.server.run("finish", key(run_id), request | {"from": 0})
+    piece = {"scope": "0", "step": 0, "lo": -1, "hi": -1, "attempt": attempt, "started": 1.0, "seconds": 1.0}
+    request = {"owner": "worker-a:1", "token": token, "pieces": [piece], "from": 0}
+    store.server.run("finish", key(run_id), request)
 
 
 def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: Store) -> None:

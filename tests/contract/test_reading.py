@@ -121,7 +121,7 @@ def test_an_ended_run_grants_nothing_and_keeps_its_state(store: Store) -> None:
     claim = worker.claim()
     assert store.machine.end(run_id, "cancelled", "enough").run == "cancelled"
     assert worker.nothing()
-    reply = store.machine.finish(run_id, claim, TaskResult(failure=b"late"), worker.owner, "t", worker.want())
+    reply = store.machine.finish(run_id, [(claim, TaskResult(failure=b"late"))], worker.owner, "t", worker.want())
     assert (reply.state, reply.run, reply.claim) == ("committed", "cancelled", None)
     record = store.reader.record(run_id)
     assert (record.state, record.reason, record.failed) == ("cancelled", "enough", "")

@@ -9,7 +9,8 @@ from importlib.resources import files
 _PARTS = {
     **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "skipping", "committing")),
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
-    **dict.fromkeys(("claim", "delegate", "release", "refuse", "resume", "block", "unblock"), ("prelude", "claims")),
+    **dict.fromkeys(("claim", "delegate", "release", "refuse", "resume"), ("prelude", "claims")),
+    **dict.fromkeys(("block", "unblock", "wake_ups"), ("prelude", "claims")),
     **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
@@ -17,8 +18,15 @@ _PARTS = {
 
 @cache
 def source(verb: str) -> str:
-    """Return the script of a verb."""
-    return "".join((files(__name__) / f"{part}.lua").read_text() for part in (*_PARTS.get(verb, ("prelude",)), verb))
+    """Return the script of a verb.
+
+    Each part stands within a function that the part before it calls: there, what it uses of those before is found at
+    once, while within one function Lua looks for each such name among all others, each time that a script is run.
+    """
+    *parts, text = ((files(__name__) / f"{part}.lua").read_text() for part in (*_PARTS.get(verb, ("prelude",)), verb))
+    for part in reversed(parts):
+        text = f"{part}return (function()\n{text}end)()\n"
+    return text
 
 
 @cache

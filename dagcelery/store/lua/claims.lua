@@ -8,20 +8,21 @@ end
 local function read_claim(piece)
   local text = call('HGET', key('c'), piece)
   if not text then return nil end
-  local hi, attempt, owner, message, started, cursor = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|')
-  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil }
+  local hi, attempt, owner, message, started, cursor, mate = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|%d*(|?)')
+  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil, is_mate = mate == '|' }
 end
 
-local function write_claim(piece, body, hi, attempt, owner, message, cursor)
-  local record = { hi, attempt, owner, message, moment, cursor or '', body }
+local function write_claim(piece, body, hi, attempt, owner, message, cursor, is_mate)
+  local record = { hi, attempt, owner, message, moment, cursor or '', body, is_mate and '' or nil }
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
+local BATCH = 32 -- pieces that one call claims
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
-local function is_owner(claim) return claim and claim.attempt == req.attempt and claim.owner == req.owner end
+local function is_owner(claim, attempt) return claim and claim.attempt == attempt and claim.owner == req.owner end
 
-local busy = {} -- by queue, how many claims more there are than before this call
+local busy = {} -- by queue, how many claims more there are than before this call; of a batch the first one counts
 local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
 local function save_claim_counts()
   for queue, by in pairs(busy) do
@@ -29,9 +30,9 @@ local function save_claim_counts()
   end
 end
 
-local function drop_claim(piece, queue)
+local function drop_claim(piece, claim, queue)
   call('HDEL', key('c'), piece)
-  count_claim(queue, -1)
+  if not claim.is_mate then count_claim(queue, -1) end
 end
 
 local function push_unrun(scope, step, lo, hi, attempts) -- items that were claimed and not called come first again
@@ -44,10 +45,10 @@ local function return_claim() -- gives the piece of the request back unrun: scop
   local scope, step = req.scope, tostring(req.step)
   local piece = piece_name(scope, step, req.lo)
   local claim = state and read_claim(piece)
-  if not is_owner(claim) then return nil end
+  if not is_owner(claim, req.attempt) then return nil end
   local e = entry(place(scope).body, step)
   if claim.cursor then
-    drop_claim(piece, e.q)
+    drop_claim(piece, claim, e.q)
     save_claim_counts()
     return nil
   end
@@ -56,7 +57,7 @@ local function return_claim() -- gives the piece of the request back unrun: scop
   else
     call('HINCRBY', key('s', scope), step .. ':t', -1)
   end
-  drop_claim(piece, e.q)
+  drop_claim(piece, claim, e.q)
   return scope, step, e
 end
 
@@ -147,13 +148,7 @@ local function next_to_claim(want)
   return first_member(want, refused and sample(want.queue) or skips and call('ZRANGE', r, 0, 99) or {})
 end
 
-local function claim_next(want)
-  local member = next_to_claim(want)
-  if not member or (held and is_active()) then return nil end
-  if state == 'pending' then
-    state = 'running'
-    call('HSET', R, 'state', state, 'started', moment)
-  end
+local function claim_member(want, member, is_mate)
   local scope, step = parse(member)
   local p, s = place(scope), key('s', scope)
   local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
@@ -164,12 +159,48 @@ local function claim_next(want)
     call('ZREM', key('r', want.queue), member)
   end
   local piece = piece_name(scope, step, lo)
-  write_claim(piece, p.body, hi, attempt, want.owner, want.message)
-  count_claim(want.queue, 1)
+  write_claim(piece, p.body, hi, attempt, want.owner, want.message, nil, is_mate)
+  if not is_mate then count_claim(want.queue, 1) end
   if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
   return granted
+end
+
+-- A batch: what runs once and is known to be short, as many as are ready for each process twice, and as take no longer than
+-- the hand-off time together. `want.short` says of a function how many of its calls that are. What was lost before is
+-- claimed alone: it may be what ended its process, and others shall not be lost with it.
+local function share_of_batch(want, granted)
+  local e = entry(tostring(granted[7][4]), tostring(granted[2]))
+  local calls = e.f and granted[5] == 1 and not granted[8] and (want.short or {})[e.f]
+  return calls and 1 / calls or 1
+end
+
+local function claim_more(want, claims)
+  local size, left = call('ZCARD', key('r', want.queue)), 1 - share_of_batch(want, claims[1])
+  local most = math.min(BATCH, math.ceil(size / (2 * want.slots)))
+  if left <= 0.000001 or most < 2 or refused or skips or poisoned then return end
+  for _, member in ipairs(call('ZRANGE', key('r', want.queue), 0, most - 2)) do
+    local scope, step = parse(member)
+    local e = scope and entry(place(scope).body, step)
+    local calls = e and e.f and e.x == '' and want.short[e.f]
+    if not calls or left < 1 / calls - 0.000001 then return end
+    if call('HEXISTS', key('s', scope), step .. ':t') == 1 then return end
+    left = left - 1 / calls
+    claims[#claims + 1] = claim_member(want, member, true)
+  end
+end
+
+local function claim_next(want) -- nil, or what is claimed
+  local member = next_to_claim(want)
+  if not member or (held and is_active()) then return nil end
+  if state == 'pending' then
+    state = 'running'
+    call('HSET', R, 'state', state, 'started', moment)
+  end
+  local claims = { claim_member(want, member) }
+  if want.short then claim_more(want, claims) end
+  return claims
 end
 
 -- inputs ------------------------------------------------------------------------------------------------------------
@@ -194,11 +225,20 @@ local function blocks_of(scope, token, lo, hi, limit) -- pairs of field and byte
   return blocks, size
 end
 
-local function value_of(scope, token, limit, few) -- bytes and their size; false if there are none, or more than `limit`
-  local origin, plain = resolve(scope, token)
-  local o = key('o', origin)
-  if not few and call('HSTRLEN', o, plain) > limit then return false, 0 end
-  local bytes = call('HGET', o, plain)
+local function few_values(scope, tokens) -- all at once, if all are of this scope
+  for _, token in ipairs(tokens) do
+    if string.byte(token) == 94 then return nil end
+  end
+  return tokens[1] and call('HMGET', key('o', scope), unpack(tokens))
+end
+
+local function value_of(scope, token, limit, bytes) -- bytes and their size; false if there are none, or more than `limit`
+  if bytes == nil then
+    local origin, plain = resolve(scope, token)
+    local o = key('o', origin)
+    if call('HSTRLEN', o, plain) > limit then return false, 0 end
+    bytes = call('HGET', o, plain)
+  end
   if not bytes or #bytes > limit or string.byte(bytes) == STAGED then return false, 0 end
   return bytes, #bytes
 end
@@ -209,8 +249,9 @@ local function inputs(g) -- what travels along with a claim: token names, small 
   if not text or g[8] then return nil end
   if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
+  local few = #tokens[1] <= 4 and few_values(g[1], tokens[1])
   for i, token in ipairs(tokens[1]) do
-    values[i], size = value_of(g[1], token, left, #tokens[1] <= 4)
+    values[i], size = value_of(g[1], token, left, few and few[i])
     left = left - size
   end
   for i, token in ipairs(g[4] > g[3] and tokens[2] or {}) do
@@ -235,99 +276,150 @@ local function write_payloads(scope, attempt, about, at)
 end
 
 -- what is due ------------------------------------------------------------------------------------------------------
-local function poison(piece, why)
-  call('HSET', key('z'), piece, why)
-  keep(key('z'))
-  poisoned = '1'
-  call('HSET', R, 'poisoned', poisoned)
-end
-
-if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
-local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
-  local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
-  return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
-end
-
-local function retry_later(scope, body, step, lo, hi, attempts, seconds)
-  local member = table.concat({ 'r', scope, step, lo, hi, attempts }, '/')
-  schedule(member, now + seconds)
-  if lo >= 0 and place(scope).guard ~= '' then
-    call('RPUSH', key('l', scope), member)
-    keep(key('l', scope))
+local timing_verbs
+local function timing() -- made when it is asked for: most calls need none of it, and each function that Lua makes takes time
+  if timing_verbs then return timing_verbs end
+  local function poison(piece, why)
+    call('HSET', key('z'), piece, why)
+    keep(key('z'))
+    poisoned = '1'
+    call('HSET', R, 'poisoned', poisoned)
   end
-  call('HINCRBY', R, 'waiting', 1)
-  count(body, step, 'w', 1)
-end
 
-local function forget_retry(body, step)
-  call('HINCRBY', R, 'waiting', -1)
-  count(body, step, 'w', -1)
-end
+  if req.seed then math.randomseed(req.seed) end -- else each script would draw the same numbers
+  local function wait_before_next(policy, tries) -- seconds; varied, if the policy says so, lest what failed together comes back together
+    local seconds = policy.base > 0 and math.min(policy.maximum, policy.base * policy.factor ^ (tries - 1)) or 0
+    return policy.jitter and seconds * (0.5 + math.random() / 2) or seconds
+  end
 
-local function retry_now(scope, body, step, lo, hi, attempts, member)
-  forget_retry(body, step)
-  if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
-  if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
-  make_ready_and_report(scope, body, step, entry(body, step).q)
-end
-
-local function unblock(scope, step) -- what waited for others of its kind may try again
-  call('HINCRBY', R, 'waiting', -1)
-  local body = place(scope).body
-  local e = entry(body, step)
-  if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
-  make_ready_and_report(scope, body, step, e.q)
-end
-
-local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
-  local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
-  local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
-  if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
-  if now < since + e.sw then return schedule('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
-  if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
-end
-
-local function run_due()
-  local d = key('d')
-  for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
-    call('ZREM', d, member)
-    local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
-    local body, skipped = place(scope).body, is_skipped(scope)
-    if kind == 'r' and skipped then
-      forget_retry(body, step)
-    elseif kind == 'r' then
-      retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
-    elseif kind == 'p' then
-      unblock(scope, step)
-    else
-      check_start(scope, body, step)
+  local function retry_later(scope, body, step, lo, hi, attempts, seconds)
+    local member = table.concat({ 'r', scope, step, lo, hi, attempts }, '/')
+    schedule(member, now + seconds)
+    if lo >= 0 and place(scope).guard ~= '' then
+      call('RPUSH', key('l', scope), member)
+      keep(key('l', scope))
     end
+    call('HINCRBY', R, 'waiting', 1)
+    count(body, step, 'w', 1)
   end
-  due = tonumber(call('ZRANGE', d, 0, 0, 'WITHSCORES')[2])
-  if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
+
+  local function forget_retry(body, step)
+    call('HINCRBY', R, 'waiting', -1)
+    count(body, step, 'w', -1)
+  end
+
+  local function retry_now(scope, body, step, lo, hi, attempts, member)
+    forget_retry(body, step)
+    if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
+    if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
+    make_ready_and_report(scope, body, step, entry(body, step).q)
+  end
+
+  local function unblock(scope, step) -- what waited for others of its kind may try again
+    call('HINCRBY', R, 'waiting', -1)
+    local body = place(scope).body
+    local e = entry(body, step)
+    if e.x ~= '' and call('EXISTS', key('q', scope, step)) == 0 then return end
+    make_ready_and_report(scope, body, step, e.q)
+  end
+
+  local function check_start(scope, body, step) -- has it not begun for as long as its task allows?
+    local e, begun = entry(body, step), call('HMGET', key('s', scope), step .. ':t', step .. ':c', step .. ':v')
+    local member, since = scope .. '/' .. step, held and now or tonumber(call('HGET', R, 'since') or 0)
+    if tonumber(begun[1] or 0) > tonumber(begun[3] or 0) or tonumber(begun[2] or 0) > 0 then return end
+    if now < since + e.sw then return schedule('w/' .. member, since + e.sw) end -- it could not begin while the run was held or over
+    if call('ZSCORE', key('r', e.q), member) then poison(member, 'start_within') end
+  end
+
+  local function run_due()
+    local d = key('d')
+    for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
+      call('ZREM', d, member)
+      local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
+      local body, skipped = place(scope).body, is_skipped(scope)
+      if kind == 'r' and skipped then
+        forget_retry(body, step)
+      elseif kind == 'r' then
+        retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
+      elseif kind == 'p' then
+        unblock(scope, step)
+      else
+        check_start(scope, body, step)
+      end
+    end
+    due = tonumber(call('ZRANGE', d, 0, 0, 'WITHSCORES')[2])
+    if due then call('HSET', R, 'due', string.format('%.6f', due)) else call('HDEL', R, 'due') end
+  end
+
+  local function is_any_live() -- is anything claimed that the run waits for?
+    if not skips then return call('HLEN', key('c')) > 1 end
+    for _, piece in ipairs(call('HKEYS', key('c'))) do
+      if piece ~= '' and read_claim(piece).cursor ~= SKIPPED then return true end
+    end
+    return false
+  end
+
+  local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
+    if is_any_live() or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
+    for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
+      if call('ZCARD', key('r', queue)) > 1 then return end
+    end
+    end_run('failed', call('HGET', R, 'failed'))
+  end
+  timing_verbs = {
+    poison = poison,
+    wait_before_next = wait_before_next,
+    retry_later = retry_later,
+    forget_retry = forget_retry,
+    unblock = unblock,
+    run_due = run_due,
+    end_if_quiet = end_if_quiet,
+  }
+  return timing_verbs
 end
 
-local function is_any_live() -- is anything claimed that the run waits for?
-  if not skips then return call('HLEN', key('c')) > 1 end
-  for _, piece in ipairs(call('HKEYS', key('c'))) do
-    if piece ~= '' and read_claim(piece).cursor ~= SKIPPED then return true end
-  end
-  return false
-end
+-- wake-ups ----------------------------------------------------------------------------------------------------------
+-- How many messages a queue deserves: as many as there are ready pieces, less what the processes of that queue already do or
+-- were told of; they count as under way. Wake-ups that have not arrived after a second count as lost: so are those of a
+-- worker that dies before it sends them, and one that comes to a worker which refuses this. So a worker that leaves a run
+-- of which something was refused sends one in any case.
+local function wake_ups(queue, slots, is_leaving)
+  local numbers = call('HMGET', R, 'c:' .. queue, 'p:' .. queue, 'pt:' .. queue)
+  local claims, pending, at = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0), tonumber(numbers[3] or 0)
+  if now - at > 1 then pending = 0 end
+  local free, pieces = slots - claims - pending - (busy[queue] or 0), 0
 
-local function end_if_quiet() -- a run that outlives failures ends when nothing can be done any more
-  if is_any_live() or tonumber(call('HGET', R, 'waiting') or 0) > 0 then return end
-  for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do
-    if call('ZCARD', key('r', queue)) > 1 then return end
+  local function waiting(member) -- pieces of a ready step: items of a fan-out that may be claimed, or the step itself
+    local items, scope, step = 0, parse(member)
+    if not scope then return 0 end
+    for _, range in ipairs(call('LRANGE', key('q', scope, step), 0, free - 1)) do
+      local lo, hi = string.match(range, '^(%d+):(%d+):')
+      items = items + math.max(1, hi - lo)
+    end
+    return math.max(1, items)
   end
-  end_run('failed', call('HGET', R, 'failed'))
+
+  for _, member in ipairs(free > 0 and call('ZRANGE', key('r', queue), 0, free - 1) or {}) do
+    if pieces < free then pieces = pieces + waiting(member) end
+  end
+  local number = math.max(0, math.min(free, pieces))
+  if refused then number = math.min(1, number) end -- not all of those processes may do this
+  if refused and is_leaving and call('ZCARD', key('r', queue)) > 1 then
+    number = 1
+    call('HDEL', R, 're:' .. queue)
+  end
+  if number > 0 then call('HSET', R, 'p:' .. queue, pending + number, 'pt:' .. queue, moment) end
+  return number
 end
 
 -- answers -----------------------------------------------------------------------------------------------------------
-local function answer(text, granted)
-  if not granted then return { text } end
-  local names, values, lists = inputs(granted)
-  return { text, names, values, lists }
+local function answer(text, claims)
+  local parts = { text }
+  for i, granted in ipairs(claims or {}) do
+    local names, values, lists = inputs(granted)
+    parts[3 * i - 1], parts[3 * i], parts[3 * i + 1] = names or false, values or false, lists or false
+  end
+  return parts
 end
 
 -- A call that is repeated, because its reply was lost, gets the answer that it got. A verb that works in portions is
@@ -338,30 +430,47 @@ local function repeated()
   local text = string.sub(last, #req.token + 2)
   local head = cjson.decode(text)
   if head.more and head.more == (req.from or 0) then return nil end
-  return answer(text, head.claim)
+  return answer(text, head.claims)
 end
 
 local retry_seconds -- until the piece that failed is tried again
 local skipped_item -- that is skipped because a piece failed
-local function conclude(verdict, more)
-  local head = { state = verdict, more = more }
-  local want = req.want
-  if due and now >= due and is_active() then run_due() end
-  if want and not more and (is_active() or hook) then head.claim = claim_next(want) end
-  if broken and is_active() and not more then end_if_quiet() end
-  if want and not more then
-    head.left = is_left and not head.claim and not held or nil
-    head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
-    if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
-      local wake_ups = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
-      if wake_ups > 0 then call('HSET', R, 'p:' .. want.queue, wake_ups - 1) end
-    end
+
+local function may_take_long(want, granted) -- for all that the worker knows; what calls no function does not
+  local body, step = tostring(granted[7][4]), tostring(granted[2])
+  local e = entry(body, step)
+  if granted[2] < 0 or e.b then return false end
+  if e.x ~= '' then return not (want.ranges or {})[body .. '.' .. step] end
+  return not (e.f and (want.short or {})[e.f])
+end
+
+local function hand_out(want, head) -- claim what is wanted; say what is left, and whether others shall come for it
+  if is_active() or hook then head.claims = claim_next(want) end
+  if broken and is_active() then timing().end_if_quiet() end
+  head.left = is_left and not head.claims and not held or nil
+  head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
+  if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
+    local under_way = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)
+    if under_way > 0 then call('HSET', R, 'p:' .. want.queue, under_way - 1) end
+  end
+  if head.ready > 0 and not held and is_active() and (want.tells or head.claims and may_take_long(want, head.claims[1])) then
+    head.wake_ups = wake_ups(want.queue, want.slots)
+  end
+end
+
+local function conclude(verdicts, more)
+  local head = { states = verdicts, more = more }
+  if due and now >= due and is_active() then timing().run_due() end
+  if req.want and not more then
+    hand_out(req.want, head)
+  elseif broken and is_active() and not more then
+    timing().end_if_quiet()
   end
   if #completed > 0 then head.completed = completed end
   head.retry, head.lasted, head.skipped = retry_seconds, lasted, skipped_item
-  if generation and head.claim then head.generation = tonumber(generation) end
+  if generation and head.claims then head.generation = tonumber(generation) end
   save_claim_counts()
   local text = reply(head)[1]
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
-  return answer(text, head.claim)
+  return answer(text, head.claims)
 end

@@ -71,7 +71,7 @@ function acts.claims()
     local scope, step, lo = parse(claimed[1])
     local claim = read_claim(claimed[1])
     if claim then
-      drop_claim(claimed[1], entry(claimed[2], step).q)
+      drop_claim(claimed[1], claim, entry(claimed[2], step).q)
       if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
       push_ranges(scope, step, claimed[3], claim.attempt)
     end
@@ -82,9 +82,9 @@ function acts.tell_on() -- for a worker that has committed, and not yet told all
   local scope, step = parse(req.piece)
   local claim, body = read_claim(req.piece), place(scope).body
   if not (claim and claim.cursor) then return end
-  local portion = announce_rest(scope, step, claim.cursor)
-  if not portion then return drop_claim(req.piece, entry(body, step).q) end
-  write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
+  local portion = skipping().announce_rest(scope, step, claim.cursor)
+  if not portion then return drop_claim(req.piece, claim, entry(body, step).q) end
+  write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
 end
 
 function acts.due()

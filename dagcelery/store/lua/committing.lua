@@ -1,41 +1,63 @@
--- Comes behind the prelude and the claims in `finish` and `fail`: which call may commit, and what a commit writes.
--- request: owner, token, scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
---          failed, cached, started, seconds, from, want; what is empty may be left out. ARGV 2..: values of tokens, then blocks
-if not state then return reply({ state = 'stale' }) end
+-- Comes behind the prelude, the claims and the skipping in `finish` and `fail`: which call may commit a piece, and what a
+-- commit writes.
+-- request: owner, token, pieces [{scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
+--          failed, cached, started, seconds, follows}...], from, want; what is empty may be left out.
+-- ARGV 2..: for each piece the values of its tokens, then its blocks
+if not state then return reply({ states = { 'stale' } }) end
 local again = repeated()
 if again then return again end
-local scope, step, lo, hi, done = req.scope, tostring(req.step), req.lo, req.hi, req.done
-local piece, body = piece_name(scope, step, lo), place(scope).body
--- Steps are being cleared: of what commits meanwhile it would not be known whether its successors were told of it.
-if not is_active() and call('HEXISTS', R, 'clearing') == 1 or not body then return conclude('stale') end
-local claim, s, e = read_claim(piece), key('s', scope), entry(body, step)
-if not done or done < lo then done = hi end
+
+local function read_piece(p) -- as it was said, with what is known of it here
+  local scope, step = p.scope, tostring(p.step)
+  local piece, body = piece_name(scope, step, p.lo), place(scope).body
+  local c = { said = p, scope = scope, step = step, lo = p.lo, hi = p.hi, attempt = p.attempt, piece = piece, body = body, s = key('s', scope) }
+  c.done = (not p.done or p.done < p.lo) and p.hi or p.done
+  if body then c.claim, c.e = read_claim(piece), entry(body, step) end
+  return c
+end
 
 -- A worker that was taken for dead, and comes back before its piece is claimed again, may still commit.
-local function reclaimed()
+local function reclaimed(c)
+  local lo, hi, scope, step = c.lo, c.hi, c.scope, c.step
   if lo < 0 then
-    local lost = call('HMGET', s, step .. ':t', step .. ':l')
-    if tonumber(lost[1]) ~= req.attempt or lost[2] ~= req.owner then return false end
-    if call('ZREM', key('r', e.q), scope .. '/' .. step) == 0 then return false end
+    local lost = call('HMGET', c.s, step .. ':t', step .. ':l')
+    if tonumber(lost[1]) ~= c.attempt or lost[2] ~= req.owner then return false end
+    if call('ZREM', key('r', c.e.q), scope .. '/' .. step) == 0 then return false end
   else
     local q, middle = key('q', scope, step), math.ceil((lo + hi) / 2)
     if hi - lo < 2 then middle = hi end
-    local first = range_text(lo, middle, req.attempt, req.owner)
-    local second = middle < hi and range_text(middle, hi, req.attempt, req.owner)
+    local first = range_text(lo, middle, c.attempt, req.owner)
+    local second = middle < hi and range_text(middle, hi, c.attempt, req.owner)
     if call('LREM', q, 1, first) == 0 then return false end
     if second and call('LREM', q, 1, second) == 0 then
-      push_range(scope, step, lo, middle, req.attempt, req.owner)
+      push_range(scope, step, lo, middle, c.attempt, req.owner)
       return false
     end
-    call('HINCRBY', s, step .. ':c', hi - lo)
-    if call('EXISTS', q) == 0 then call('ZREM', key('r', e.q), scope .. '/' .. step) end
+    call('HINCRBY', c.s, step .. ':c', hi - lo)
+    if call('EXISTS', q) == 0 then call('ZREM', key('r', c.e.q), scope .. '/' .. step) end
   end
-  count_claim(e.q, 1)
+  count_claim(c.e.q, 1)
+  return true
+end
+
+-- A step that follows the only one which it waits for, in the same call, was executed without a claim: it was not ready
+-- before, so no other worker can have had it. It is claimed here, as its first attempt, if that is so.
+local function claimed_behind(c)
+  if poisoned or not is_active() or call('ZREM', key('r', c.e.q), c.scope .. '/' .. c.step) == 0 then return false end
+  if call('HINCRBY', c.s, c.step .. ':t', 1) ~= c.attempt then
+    call('HINCRBY', c.s, c.step .. ':t', -1)
+    make_ready(c.scope, c.step, c.e.q)
+    return false
+  end
+  for i = #opened, 1, -1 do -- nobody needs to come for it
+    if opened[i][1] == c.scope and opened[i][2] == tonumber(c.body) and opened[i][3] == tonumber(c.step) then table.remove(opened, i) end
+  end
+  count_claim(c.e.q, 1)
   return true
 end
 
 -- A worker that reports back is alive; do not count its pause as a death.
-local function uncount_death()
+local function uncount_death(piece)
   local owners = call('HGET', key('y'), piece .. ':d')
   if owners then -- each with a comma behind it
     local at, upto = string.find(',' .. owners, ',' .. req.owner .. ',', 1, true)
@@ -43,53 +65,56 @@ local function uncount_death()
   end
 end
 
-if not claim then
-  uncount_death()
-  if is_skipped(scope) or not reclaimed() then return conclude('stale') end
-  if poisoned then call('HDEL', key('z'), piece) end
-elseif not is_owner(claim) then
-  uncount_death()
-  return conclude('stale')
+local function may_commit(c)
+  -- Steps are being cleared: of what commits meanwhile it would not be known whether its successors were told of it.
+  if not c.body or not is_active() and call('HEXISTS', R, 'clearing') == 1 then return false end
+  if is_owner(c.claim, c.attempt) then return true end
+  if c.said.follows then return not c.claim and claimed_behind(c) end
+  uncount_death(c.piece)
+  if c.claim or is_skipped(c.scope) or not reclaimed(c) then return false end
+  if poisoned then call('HDEL', key('z'), c.piece) end
+  return true
 end
 
-local function store_outputs() -- answers the place in ARGV of the last of their bytes
-  local home, attempt = scope, lo >= 0 and '0' or req.attempt
-  if step == '-2' then home, attempt = place(scope).parent, '0' end
-  write_lengths(scope, req.lists or {}, req.attempt)
-  if req.cached then count(body, step, 'c', req.cached) end
-  return write_payloads(home, attempt, req, 1)
+local function write_outputs(c, at) -- their bytes follow place `at` of ARGV
+  local home, attempt = c.scope, c.lo >= 0 and '0' or c.attempt
+  if c.step == '-2' then home, attempt = place(c.scope).parent, '0' end
+  if c.said.lists then write_lengths(c.scope, c.said.lists, c.attempt) end
+  if c.said.cached then count(c.body, c.step, 'c', c.said.cached) end
+  write_payloads(home, attempt, c.said, at)
 end
 
-local function give_back(from, to, attempts)
-  if to <= from then return end
-  push_unrun(scope, step, from, to, attempts)
-  make_ready(scope, step, e.q)
-end
+local function log_piece(kind, name, c, hi, seconds) log(kind, name, c.body, hi, c.attempt, c.said.started, seconds or c.said.seconds) end
 
-local function commit_items()
-  give_back(done + (req.failed and 1 or 0), hi, req.attempt - 1)
-  if done == lo and (hi > lo or req.failed) then return nil end
-  local items = tonumber(call('HGET', s, step .. ':n'))
+local function commit_items(c)
+  local lo, hi, done, scope, step = c.lo, c.hi, c.done, c.scope, c.step
+  local behind = done + (c.said.failed and 1 or 0)
+  if behind < hi then
+    push_unrun(scope, step, behind, hi, c.attempt - 1)
+    make_ready(scope, step, c.e.q)
+  end
+  if done == lo and (hi > lo or c.said.failed) then return nil end
+  local items = tonumber(call('HGET', c.s, step .. ':n'))
   if items <= 1000 then
-    for i = lo, done - 1 do log('done', scope .. '/' .. step .. '/' .. i, body, i + 1, req.attempt, req.started, req.seconds / (done - lo)) end
+    for i = lo, done - 1 do log_piece('done', scope .. '/' .. step .. '/' .. i, c, i + 1, c.said.seconds / (done - lo)) end
   else
-    log('done', piece, body, done, req.attempt, req.started, req.seconds)
+    log_piece('done', c.piece, c, done)
   end
-  return items_done(scope, body, step, lo, done, items)
+  return items_done(scope, c.body, step, lo, done, items)
 end
 
-local function note_begin() note_start(body, step, claim and claim.started or moment) end
+-- Workers' clocks differ: the last piece of a call ended now, and all began as much earlier as their worker's clock says.
+local latest = req.pieces[#req.pieces]
+local function began_at(started) return string.format('%.6f', now - (latest.started + latest.seconds - started)) end
+local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or began_at(c.said.started)) end
 
--- Workers' clocks differ: what this call tells of has ended now, and began as much earlier as it took.
-local function began_at(started) return string.format('%.6f', now - (req.started + req.seconds - started)) end
-
-local function conclude_claim(verdict, more) -- a claim is kept, with a cursor, while successors are being told
+local function settle(c, more) -- a claim is kept, with a cursor, while successors are being told
   if more then
-    write_claim(piece, body, hi, req.attempt, req.owner, claim and claim.message or '', more)
+    local claim = c.claim or { message = '' }
+    write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.is_mate)
+  elseif c.claim then
+    drop_claim(c.piece, c.claim, c.e.q)
   else
-    drop_claim(piece, e.q)
+    count_claim(c.e.q, -1)
   end
-  return conclude(verdict, more)
 end
-
-if claim and claim.cursor == SKIPPED then return conclude_claim('stale') end

@@ -6,19 +6,19 @@
 --          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...].
 -- ARGV 2..: for each child its values, then its blocks. Answers in `more` how many children it has opened so far, if
 -- more are to come.
-if not state then return reply({ state = 'stale' }) end
+if not state then return reply({ states = { 'stale' } }) end
 local again = repeated()
 if again then return again end
 local scope, step = req.scope, tostring(req.step)
 local piece, parent = piece_name(scope, step, req.lo), place(scope)
-if not parent.body then return conclude('stale') end -- the scope was taken back
+if not parent.body then return conclude({ 'stale' }) end -- the scope was taken back
 -- Parts of the run are being cleared: a scope that opens meanwhile might be overlooked.
-if not is_active() and call('HEXISTS', R, 'clearing') == 1 then return conclude('stale') end
+if not is_active() and call('HEXISTS', R, 'clearing') == 1 then return conclude({ 'stale' }) end
 local claim, e = read_claim(piece), entry(parent.body, step)
-if not is_owner(claim) then return conclude('stale') end
+if not is_owner(claim, req.attempt) then return conclude({ 'stale' }) end
 if claim.cursor then -- it was skipped with its scope
-  drop_claim(piece, e.q)
-  return conclude('stale')
+  drop_claim(piece, claim, e.q)
+  return conclude({ 'stale' })
 end
 
 local function add_queues(queues) -- those of a child plan, as far as the run had no step on them yet
@@ -73,7 +73,7 @@ note_start(parent.body, step, claim.started)
 local is_range = req.lo >= 0 and req.hi > req.lo and parent.guard ~= ''
 if done < #req.children or not req.last then
   if is_range and new > 0 then call('HINCRBY', key('s', scope), step .. ':j', new) end
-  return conclude('committed', req.from + done)
+  return conclude({ 'committed' }, req.from + done)
 end
 if is_range and new < req.hi - req.lo then -- an earlier portion, or an earlier worker, has opened the others
   local before = math.min(req.hi - req.lo - new, tonumber(call('HGET', key('s', scope), step .. ':j') or 0))
@@ -82,5 +82,5 @@ end
 if req.lo >= 0 and req.hi == req.lo then
   items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo)
 end
-drop_claim(piece, e.q)
-return conclude('committed')
+drop_claim(piece, claim, e.q)
+return conclude({ 'committed' })

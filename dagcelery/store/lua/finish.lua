@@ -1,45 +1,63 @@
--- Commit a piece once: outputs, state, arrivals at its successors; then claim the next piece. A worker that dies before
+-- Commit pieces, each once: outputs, state, arrivals at its successors; then claim the next ones. A worker that dies before
 -- this call has done nothing; after it, everything. More than 500 successors are announced in portions: the claim stays,
--- with a cursor, until the last one, so a sweep can go on where a dead worker stopped.
+-- with a cursor, until the last one, so a sweep can go on where a dead worker stopped. Such a piece comes alone.
 -- request: see committing.lua
-local function done_once(scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
-  call('HSET', key('s', scope), step, 'd|' .. req.attempt .. '|' .. began_at(req.started) .. '|' .. req.seconds .. '|' .. req.owner)
+local function done_once(c, scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
+  local said = c.said
+  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. began_at(said.started) .. '|' .. said.seconds .. '|' .. req.owner)
   if step ~= '-1' then
     if scope ~= '0' then -- of the root scope this is counted where it is read
       count(body, step, 'd', 1)
       note_end(body, step)
-      if name == piece then note_begin() end -- else it has opened a scope
+      if name == c.piece then note_begin(c) end -- else it has opened a scope
     end
-    log('done', name, body, -1, req.attempt, req.started, req.seconds)
+    log_piece('done', name, { body = body, attempt = c.attempt, said = said }, -1)
     step_done(scope, body)
   end
   return announce(scope, body, step, 0)
 end
 
-local function commit_close()
-  local p = place(scope)
+local function commit_close(c)
+  local p = place(c.scope)
   local outer, name = place(p.parent).body, p.parent .. '/' .. p.step
-  call('HSET', s, 'closed', 1)
-  if p.index < 0 then return done_once(p.parent, outer, p.step, name) end
-  log('done', name .. '/' .. p.index, outer, p.index + 1, req.attempt, req.started, req.seconds)
+  call('HSET', c.s, 'closed', 1)
+  if p.index < 0 then return done_once(c, p.parent, outer, p.step, name) end
+  log_piece('done', name .. '/' .. p.index, { body = outer, attempt = c.attempt, said = c.said }, p.index + 1)
   local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
   return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
 end
 
-local function commit()
-  store_outputs()
-  if lo >= 0 then
-    note_begin()
-    return commit_items()
+local function commit_new(c, at) -- nil, or the cursor to go on at
+  write_outputs(c, at)
+  if c.lo >= 0 then
+    note_begin(c)
+    return commit_items(c)
   end
-  if step == '-2' then return commit_close() end
-  if step == '-3' then
+  if c.step == '-2' then return commit_close(c) end
+  if c.step == '-3' then
     call('HDEL', R, 'hook')
     hook = false
     return nil
   end
-  return done_once(scope, body, step, piece)
+  return done_once(c, c.scope, c.body, c.step, c.piece)
 end
 
-if claim and claim.cursor then return conclude_claim('committed', announce_rest(scope, step, claim.cursor)) end
-return conclude_claim('committed', commit())
+local function commit(p, at) -- its verdict; and the cursor to go on at, if it is not done with that
+  local c = read_piece(p)
+  if not may_commit(c) then return 'stale' end
+  local cursor, more = c.claim and c.claim.cursor, nil
+  if cursor == SKIPPED then
+    drop_claim(c.piece, c.claim, c.e.q)
+    return 'stale'
+  end
+  if cursor then more = skipping().announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
+  settle(c, more)
+  return 'committed', more
+end
+
+local verdicts, more, at = {}, nil, 1
+for i, p in ipairs(req.pieces) do
+  verdicts[i], more = commit(p, at)
+  at = at + #(p.tokens or {}) + #(p.blocks or {})
+end
+return conclude(verdicts, more)

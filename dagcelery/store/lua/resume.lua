@@ -46,7 +46,8 @@ local function clear_end()
   if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
   if hook then call('ZREM', key('r', hook), '0/-3') end
   call('HDEL', key('s', '0'), '-3:l')
-  if call('HEXISTS', key('c'), '0/-3') == 1 then drop_claim('0/-3', hook) end -- of the last end: the next has its own
+  local called = read_claim('0/-3')
+  if called then drop_claim('0/-3', called, hook) end -- of the last end: the next has its own
   for _, queue in ipairs(cjson.decode(call('HGET', R, 'queues'))) do call('HDEL', R, 'h:' .. queue, 'hw:' .. queue, 're:' .. queue) end
 end
 

@@ -41,7 +41,7 @@ local function is_tried_again(scope, body, step, e, lo, claim, piece) -- after a
   local tries = call('HINCRBY', key('y'), piece .. ':x', 1)
   keep(key('y'))
   if tries >= e.r.max_attempts then return false end
-  retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, wait_before_next(e.r, tries))
+  timing().retry_later(scope, body, step, lo, lo >= 0 and claim.hi or -1, claim.attempt, timing().wait_before_next(e.r, tries))
   log('retried', piece, body, lo + 1, claim.attempt, claim.started, now - tonumber(claim.started))
   return true
 end
@@ -51,13 +51,13 @@ local function count_death(piece, owner)
   call('HSET', key('y'), piece .. ':d', owners)
   keep(key('y'))
   local _, deaths = string.gsub(owners, ',', '')
-  if deaths >= (req.deaths or math.huge) then poison(piece, 'died') end
+  if deaths >= (req.deaths or math.huge) then timing().poison(piece, 'died') end
 end
 
 local function count_return(piece) -- no worker died, but a piece that is given back again and again may never be done
   local returns = call('HINCRBY', key('y'), piece .. ':g', 1)
   keep(key('y'))
-  if returns >= (req.returns or math.huge) then poison(piece, 'returned') end
+  if returns >= (req.returns or math.huge) then timing().poison(piece, 'returned') end
 end
 
 local function ready_again(scope, step, e, lo, claim)
@@ -76,19 +76,19 @@ local function reissue(piece, claim, died)
   local body = place(scope).body
   local e = entry(body, step)
   if claim.cursor then -- committed, and died while telling its successors: tell the next portion for it
-    local portion = announce_rest(scope, step, claim.cursor)
+    local portion = skipping().announce_rest(scope, step, claim.cursor)
     if portion then
       more = true
-      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion)
+      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
     end
-    return drop_claim(piece, e.q)
+    return drop_claim(piece, claim, e.q)
   end
-  drop_claim(piece, e.q)
+  drop_claim(piece, claim, e.q)
   if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
   local overran = died and req.limited and e.tl
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
   if overran then
-    poison(piece, 'timeout')
+    timing().poison(piece, 'timeout')
   elseif claim.hi - lo < 2 then
     if died then count_death(piece, claim.owner) else count_return(piece) end
   end
@@ -206,7 +206,7 @@ local function due_wake_ups()
 end
 
 if #req.dead > 0 or #req.left > 0 or req.alive then reissue_lost() end
-if due and now >= due and is_active() then run_due() end
+if due and now >= due and is_active() then timing().run_due() end
 if refused then read_refusals() end
 save_claim_counts()
 local deadline = is_active() and call('HGET', R, 'deadline')
@@ -219,7 +219,7 @@ elseif is_active() then
   if why then
     end_run('timed_out', why)
   elseif broken and not more then
-    end_if_quiet()
+    timing().end_if_quiet()
   end
 end
 local wake_ups = (is_active() and not held or hook) and due_wake_ups() or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamage
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import ACTIVE, key
-from dagcelery.store.records import Claim, ClaimRequest, Lost, Response, TaskResult
+from dagcelery.store.records import Claim, Lost, Response, TaskResult
 from dagcelery.store.run_adapters import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
 
@@ -175,14 +175,13 @@ class Deadly(MachineAdapter):
 
     before = after = 0
 
-    def finish(
-        self, run_id: str, claim: Claim, result: TaskResult, owner: str, token: str, request: ClaimRequest | None
-    ) -> Response:
-        if self.before and list(result.blocks):
+    def finish(self, run_id: str, executed: Sequence[tuple[Claim, TaskResult]], *rest: Any) -> Response:
+        has_blocks = any(list(result.blocks) for _, result in executed)
+        if self.before and has_blocks:
             self.before -= 1
             raise SystemExit
-        response = super().finish(run_id, claim, result, owner, token, request)
-        if self.after and list(result.blocks):
+        response = super().finish(run_id, executed, *rest)
+        if self.after and has_blocks:
             self.after -= 1
             raise SystemExit
         return response

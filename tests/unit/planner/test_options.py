@@ -77,7 +77,7 @@ def start(dag: DAG, body: int = 0) -> Mapping[str, Any]:
     return {name: getattr(said, name) for name in names if getattr(said, name) != getattr(default, name)}
 
 
-@pytest.mark.parametrize("options", [TaskOptions(), TaskOptions(taints=("gpu",), by_value=("m",), min_success=1)])
+@pytest.mark.parametrize("options", [TaskOptions(), TaskOptions(by_value=("m",), min_success=1)])
 def test_options_that_were_not_set_are_left_out(options: TaskOptions) -> None:
     planned = plan(mapped(options))
     assert the_step(mapped(options)).options == planned.options == {}
