@@ -14,7 +14,8 @@ from dagcelery.client.activity import SPOTS
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature
-from dagcelery.planner.topology import topology
+from dagcelery.planner.plan import Plan
+from dagcelery.planner.topology import needed
 from dagcelery.store.fleet import live_consumers
 from dagcelery.store.records import Progress, Refusal, Spot
 
@@ -71,7 +72,7 @@ Refusals = Mapping[tuple[str, Place | None], Mapping[str, tuple[int, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Blockers:
-    """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
+    """What decides whether waiting nodes may go on: nodes that they need, workers of a queue, limits, and retries.
 
     `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`; `refusals` are
     the other ones that lack something. `limits` has max_concurrent and the number of running pieces where a node is
@@ -91,11 +92,13 @@ class Blockers:
     attempts: Mapping[Place, int] = field(default_factory=dict)
     scopes: Mapping[int, int] = field(default_factory=dict)
     inside: Mapping[Place, Sequence[int]] = field(default_factory=dict)
+    stuck: dict[str, str] = field(default_factory=dict, init=False, compare=False)
+    """What was found out of queues, for all places of which nothing is refused."""
 
 
 def waits(node: Node) -> bool:
     """Whether something of a node is neither done nor being done."""
-    return bool(node.retrying) or node.waiting is None or node.waiting > 0
+    return bool(node.retrying or (waiting := node.waiting) is None or waiting > 0)
 
 
 def reason(place: Place, nodes: Mapping[Place, Node], blockers: Blockers) -> Reason:
@@ -165,6 +168,14 @@ def _refusing(place: Place, queue: str, blockers: Blockers) -> Mapping[str, tupl
 
 def _stuck(place: Place, queue: str, blockers: Blockers) -> str:
     """Say why no worker that lives can execute what is at a place, "" if one can."""
+    if (queue, place) in blockers.refusals:
+        return _found_stuck(place, queue, blockers)
+    if queue not in blockers.stuck:
+        blockers.stuck[queue] = _found_stuck(place, queue, blockers)
+    return blockers.stuck[queue]
+
+
+def _found_stuck(place: Place, queue: str, blockers: Blockers) -> str:
     if _slots(place, queue, blockers) > 0:
         return ""
     unfit = _unfit(place, queue, blockers)
@@ -235,31 +246,34 @@ def no_room(control: RunControl, progress: Progress) -> str:
     return f"the store is full ({used} of {most} maxmemory): results wait for room"
 
 
-def find_blockers(control: RunControl, view: RunView, progress: Progress, bodies: Iterable[int]) -> Blockers:
-    """Find out what decides whether nodes of these bodies may go on."""
-    whole: dict[Place, list[Place]] = {}
-    by_item: dict[Place, list[Place]] = {}
+def find_blockers(
+    control: RunControl, view: RunView, progress: Progress, bodies: Iterable[int], waiting: Iterable[Place]
+) -> Blockers:
+    """Find out what decides whether these nodes of these bodies may go on."""
     parents: dict[int, Place] = {}
-    attempts: dict[Place, int] = {}
     inside: dict[Place, list[int]] = {}
+    homes: dict[int, tuple[Plan, int]] = {}
     for body in sorted(bodies):
-        plan, number = view.program.home(body) or (view.program.plan, body)
-        for step, entry in topology(plan)[number].items():
-            if step < 0:  # START and CLOSE
-                continue
-            place = (body, step)
-            for successor in entry.successors:
-                whole.setdefault((body, successor), []).append(place)
-            for successor in entry.item_successors:
-                by_item.setdefault((body, successor), []).append(place)
-            if entry.body > 0:
-                parents.setdefault(body - number + entry.body, place)
-                inside[place] = [body - number + entry.body]
-            if entry.retry:
-                attempts[place] = entry.retry["max_attempts"]
+        homes[body] = plan, number = view.program.home(body) or (view.program.plan, body)
+        for step, planned in enumerate(plan.bodies[number].steps):
+            if planned.kind == "dag":
+                parents.setdefault(body - number + planned.target, (body, step))
+                inside[body, step] = [body - number + planned.target]
         if number == 0 and (maker := view.scope_of(body) if body else None):
             scope = view.scope(maker)
             inside.setdefault((view.scope(scope.parent).body, scope.step), []).append(body)
+    whole: dict[Place, list[Place]] = {}
+    by_item: dict[Place, list[Place]] = {}
+    attempts: dict[Place, int] = {}
+    for body, step in waiting:
+        plan, number = homes[body]
+        steps, items = needed(plan, number, step)
+        if steps:
+            whole[body, step] = [(body, other) for other in steps]
+        if items:
+            by_item[body, step] = [(body, other) for other in items]
+        if retry := plan.bodies[number].steps[step].options.get("retry"):
+            attempts[body, step] = retry["max_attempts"]
     outstanding = progress.outstanding
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

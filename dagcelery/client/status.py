@@ -10,9 +10,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.client.activity import MOST_SHOWN, RunningPiece, activities, alive, running_pieces
 from dagcelery.client.reasons import OVER, Place, find_blockers, no_room, reason, waits
@@ -53,7 +53,8 @@ def state_of(
     return "retrying" if retrying else "running" if running else "waiting"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+# Not frozen, since there may be many thousands: to make a frozen one takes three times as long.
+@dataclass(slots=True, repr=False, unsafe_hash=True)
 class NodeStatus:
     """How far a node is. `total` counts its pieces, of a node in a mapped DAG (``train[*]/fit``) those of all items;
     None until it is known, and it does not change then. A node that a running task called has the address of that
@@ -109,9 +110,16 @@ class NodeStatus:
     @property
     def state(self) -> str:
         """One word for the node: failed, retrying, running, skipped, done, waiting or stopped; see `state_of`."""
-        others = {"running": self.running, "retrying": self.retrying, "failed": self.failed}
-        is_begun = self.started is not None and (self.total != 0 or self.ended is not None)
-        return state_of(self.total, self.done, self.skipped, **others, is_begun=is_begun, is_over=self.is_over)
+        return state_of(
+            self.total,
+            self.done,
+            self.skipped,
+            running=self.running,
+            retrying=self.retrying,
+            failed=self.failed,
+            is_begun=self.started is not None and (self.total != 0 or self.ended is not None),
+            is_over=self.is_over,
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -198,6 +206,10 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
+_NONE: Final = Counts()
+_QUIET: Final = Counter[str]()
+
+
 def run_status(control: RunControl, run_id: str) -> RunStatus:
     """Return how far every node is, in O(nodes).
 
@@ -211,7 +223,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     spots = alive(control, progress.outstanding, progress.now)
     nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
     for place, running in _running(view, spots).items():
-        nodes[place] = replace(nodes[place], pieces=running)
+        nodes[place].pieces = running
+    _explain(control, view, progress, nodes)
     started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
@@ -222,7 +235,7 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         ended,
         view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
-        tuple(_explained(control, view, progress, nodes)),
+        tuple(nodes.values()),
         why="" if record.is_over else _held(control, view, record.held) or no_room(control, progress),
         deadline=record.deadline or None,
         epoch=record.epoch,
@@ -272,9 +285,11 @@ def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[s
     for number, prefix, skips in _all_prefixes(view, progress):
         of_body = scopes.get(number, 1)
         for index, step in enumerate(view.program.body(number).steps):
-            place, counts = (number, index), progress.counts.get((number, index), Counts(total=0))
-            node = _node_status(prefix, step, counts, going_on.get(place, Counter()), skips, of_body)
-            nodes[place] = node = _timed(node, counts, record, is_branch="branch" in step.options)
+            place = number, index
+            counts = progress.counts.get(place, _NONE)
+            node = _node_status(prefix, step, counts, going_on.get(place, _QUIET), skips, of_body)
+            nodes[place] = node
+            _time(node, counts, record, is_branch="branch" in step.options)
             if step.kind == "dag":
                 scopes[step.target] = node.total
     return nodes
@@ -318,7 +333,7 @@ def _node_status(
     )
 
 
-def _timed(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> NodeStatus:
+def _time(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> None:
     """Add a node's times, and whether its run is over: nothing is tried again then."""
     # Closing a branch that was not taken has a time too, but begins nothing.
     is_untouched = is_branch and not (node.done or node.running or node.retrying or node.failed)
@@ -329,9 +344,11 @@ def _timed(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bo
         ended = counts.ended or record.ended or None
     elif started is not None and record.is_over and not node.running:
         ended = record.ended
-    paused = record.paused(started, ended) if started and ended else 0.0
-    retrying = 0 if record.is_over else node.retrying
-    return replace(node, retrying=retrying, started=started, ended=ended, paused=paused, is_over=record.is_over)
+    node.started, node.ended, node.is_over = started, ended, record.is_over
+    if started and ended and record.pauses:
+        node.paused = record.paused(started, ended)
+    if record.is_over:
+        node.retrying = 0
 
 
 def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:
@@ -367,20 +384,20 @@ def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
 
 
 # -- why it waits ---------------------------------------------------------------------------------
-def _explained(
-    control: RunControl, view: RunView, progress: Progress, nodes: Mapping[Place, NodeStatus]
-) -> Iterator[NodeStatus]:
-    """Yield the nodes with the reason why each of them waits; in a run that is over, what may still commit."""
+def _explain(control: RunControl, view: RunView, progress: Progress, nodes: Mapping[Place, NodeStatus]) -> None:
+    """Say of each node why it waits; in a run that is over, what may still commit."""
     if progress.record.is_over:
         for node in nodes.values():
-            yield replace(node, why="still running, and may commit") if node.running else node
-    elif progress.record.held or not any(waits(node) for node in nodes.values()):
-        yield from nodes.values()
-    else:
-        blockers = find_blockers(control, view, progress, {body for body, _ in nodes})
-        for place, node in nodes.items():
-            why, is_stuck = reason(place, nodes, blockers) if waits(node) else ("", False)
-            yield replace(node, why=why, is_stuck=is_stuck, due=blockers.due.get(place))
+            node.why = "still running, and may commit" if node.running else ""
+        return
+    waiting = () if progress.record.held else [place for place, node in nodes.items() if waits(node)]
+    if not waiting:
+        return
+    blockers = find_blockers(control, view, progress, {body for body, _ in nodes}, waiting)
+    for place in waiting:
+        nodes[place].why, nodes[place].is_stuck = reason(place, nodes, blockers)
+    for place in blockers.due.keys() & nodes.keys():
+        nodes[place].due = blockers.due[place]
 
 
 # -- as text -------------------------------------------------------------------------------------

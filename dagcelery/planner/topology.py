@@ -7,7 +7,7 @@ Two shapes in a plan can be sent as Celery canvas: fan-outs with one join, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -55,21 +55,39 @@ class _Needs:
         return step
 
 
+def needed(plan: Plan, number: int, step: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return which steps of a body a step waits for, and for the items of which ones; cheaper than the topology."""
+    known = plan.memo.setdefault("needed", {})
+    if (number, step) not in known:
+        body = plan.bodies[number]
+        needs = _needs(body.steps[step], body, _outer(plan))
+        known[number, step] = sorted(needs.steps), sorted(needs.items)
+    return cast("tuple[Sequence[int], Sequence[int]]", known[number, step])
+
+
+def _outer(plan: Plan) -> dict[int, set[str]]:
+    """Return which tokens of the bodies around it each nested body reads, with one ``^`` less."""
+    if "outer" not in plan.memo:
+        outer = dict[int, set[str]]()
+        for number in reversed(range(1, len(plan.bodies))):  # a body has a greater number than the one around it
+            body = plan.bodies[number]
+            outer[number] = _handed_up(body).union(*(_needs(step, body, outer).outer for step in body.steps))
+        plan.memo["outer"] = outer
+    return cast("dict[int, set[str]]", plan.memo["outer"])
+
+
+def _handed_up(body: Body) -> set[str]:
+    return {token[1:] for expr in _results(body) for token, _ in tokens(expr) if token[0] == "^"}
+
+
 def _topology(plan: Plan) -> Topology:
     around = {
         step.target: number for number, body in enumerate(plan.bodies) for step in body.steps if step.kind == "dag"
     }
-    outer: dict[int, set[str]] = {}
-    tables = list[Mapping[int, StepEntry]]()
-    # A body has a greater index than the one around it.
-    for number in reversed(range(len(plan.bodies))):
-        body = plan.bodies[number]
-        needs = [_needs(step, body, outer) for step in body.steps]
-        handed_up = {token[1:] for expr in _results(body) for token, _ in tokens(expr) if token[0] == "^"}
-        outer[number] = handed_up.union(*(each.outer for each in needs))
-        tables.append(_table(plan, number, needs, around))
-    tables.reverse()
-    return tables
+    return [
+        _table(plan, number, [_needs(step, body, _outer(plan)) for step in body.steps], around)
+        for number, body in enumerate(plan.bodies)
+    ]
 
 
 def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:

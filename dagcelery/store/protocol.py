@@ -230,8 +230,8 @@ class RunReader(Protocol):
     def failure(self, run_id: str, piece: str) -> bytes | None:
         """The sealed failure of one piece, or None."""
 
-    def progress(self, run_id: str) -> Progress | None:
-        """Counts by step, or None if the run does not exist."""
+    def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
+        """Counts by step, or None if the run does not exist. Without counts, unless they are to be `counted`."""
 
     def outstanding(self, run_id: str) -> Outstanding:
         """What is claimed, has failed, waits for its time or was refused."""
