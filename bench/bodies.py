@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import math
 import multiprocessing
 import time
@@ -24,34 +26,41 @@ PROCESSES = 2
 def overhead(ground: Ground) -> Iterator[Row]:
     """Measure a chain of sleeping bodies on one worker process: what it computes for a link, whatever its length.
 
-    A processor that has slept computes more slowly for a while; the same work in a bare process shows by how much.
+    Links are claimed alone, so that all lengths take the same path; short ones in batches are a row of their own. A
+    processor that has slept computes more slowly for a while, since its caches are cold: a bare process that sleeps as
+    long before it asks the same server, signs and encodes shows by how much, and so much is not the worker's.
     """
     lengths = LENGTHS_MS[::3] if ground.quick else LENGTHS_MS
     rounds, links = (1, 30) if ground.quick else (2, 50)
-    bare = {ms: bare_work(ms / 1000, links) for ms in lengths}
-    with cluster(workers=1, app="bench.loads") as here:
+    with cluster(workers=1, taints="gpu", app="bench.loads") as here:
         one = ground.on(here)
-        ours = alternating(rounds, *[partial(computed, one, ms / 1000, links) for ms in lengths])
-    for ms, each in zip(lengths, ours, strict=True):
-        name = f"a worker's CPU beside a body of {ms} ms"
-        yield Row(name, each * 1e6, "us a node", "<= 1.3 x" if ms else "", "0 ms", ours[0] * 1e6)
-        if ms:
-            yield Row(f"a bare process's, after {ms} ms of sleep", bare[ms] * 1e6, "us", "", "0 ms", bare[0] * 1e6)
+        measures = [partial(computed, one, ms / 1000, links, alone=True) for ms in lengths]
+        measures += [partial(bare_work, one, ms / 1000, links) for ms in lengths]
+        figures = [each * 1e6 for each in alternating(rounds, *measures, partial(computed, one, 0.0, 300, alone=False))]
+    ours, bare, shared = figures[: len(lengths)], figures[len(lengths) : -1], figures[-1]
+    yield Row("a worker's CPU beside a body of 0 ms, in batches", shared, "us a node", "", "alone", ours[0])
+    for ms, mine, theirs in list(zip(lengths, ours, bare, strict=True))[1:]:
+        slowed = ours[0] * theirs / bare[0]
+        beside = "0 ms, slowed like a bare process"
+        yield Row(f"a worker's CPU beside a body of {ms} ms", mine, "us a node", "<= 1.3 x", beside, slowed)
+        yield Row(f"a bare process's, after {ms} ms of sleep", theirs, "us", "", "0 ms", bare[0])
 
 
-def computed(one: Ground, seconds: float, links: int) -> float:
+def computed(one: Ground, seconds: float, links: int, *, alone: bool) -> float:
     """Return how long a worker process computes for one link of a chain."""
-    run = one.submit(one.loads.naps_in_a_row, length=links, seconds=seconds, skipped=SKIPPED)
-    first, last = run.result(timeout=TIMEOUT_SECONDS)
+    chain = {"length": links, "seconds": seconds, "skipped": SKIPPED, "alone": alone}
+    first, last = one.submit(one.loads.naps_in_a_row, **chain).result(timeout=TIMEOUT_SECONDS)
     return float(last - first) / links
 
 
-def bare_work(seconds: float, times: int) -> float:
-    """Return how long this process computes for a piece of work of about 0.3 ms, each after a sleep."""
+def bare_work(one: Ground, seconds: float, times: int) -> float:
+    """Return how long this process computes for what no worker could do without, each time after a sleep."""
     started = time.process_time()
     for _ in range(times):
         time.sleep(seconds)
-        sum(map(hash, [str(number) for number in range(1_500)]))
+        text = json.dumps({"values": [seconds] * 10})
+        signed = hmac.digest(b"key", text.encode(), "sha256").hex() + text
+        json.loads(one.server.echo(signed)[64:])
     return (time.process_time() - started) / times
 
 

@@ -133,12 +133,16 @@ def stencil(width: int, steps: int, x: int, seconds: float = 0.0) -> int:
     return total([*row])
 
 
-@dag(static=("length", "seconds", "skipped"))
-def naps_in_a_row(length: int, seconds: float, skipped: int) -> list[float]:
-    """A chain, of which so many links are skipped in what is counted: a worker learns from them how long one takes."""
+@dag(static=("length", "seconds", "skipped", "alone"))
+def naps_in_a_row(length: int, seconds: float, skipped: int, alone: bool) -> list[float]:
+    """A chain, of which so many links are skipped in what is counted: a worker learns from them how long one takes.
+
+    What has a taint is claimed `alone`, not in a batch with others.
+    """
     clocks: list[float] = []
-    for link in range(skipped + length + 1):
-        clocks = nap(clocks, seconds, link == skipped)
+    link = nap.options(taint="gpu") if alone else nap
+    for number in range(skipped + length + 1):
+        clocks = link(clocks, seconds, number == skipped)
     return clocks
 
 

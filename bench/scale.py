@@ -24,6 +24,7 @@ from bench.floor import floor
 from bench.ground import Ground
 from bench.rows import WIDTH, Row, table
 from dagcelery.client import plan_of
+from dagcelery.engine.worker_loop import BATCH_SECONDS, RANGE_TARGET_SECONDS
 from dagcelery.local import Server
 from dagcelery.planner.plan import DEFAULT_QUEUE, Plan
 from dagcelery.planner.topology import topology
@@ -33,8 +34,8 @@ from dagcelery.store.records import CELL, TERMINAL, Block, Claim, ClaimRequest, 
 from dagcelery.store.redis import store_on_redis
 
 RESULT = b"x" * 56
-RANGE_ITEMS = 50
-"""Items of a fan-out that a worker claims at once, as it would if each took a millisecond."""
+BODY_SECONDS = 0.001
+"""How long bodies are said to take, so that claims are as large as they would be; nobody waits for them."""
 STANDSTILL_SECONDS = 30.0
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -50,9 +51,12 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph that runs are made of: its topology, what its steps store, and how many nodes and items it has."""
+    """A graph that runs are made of: its topology, the functions whose calls may come in a batch, what its steps store,
+    and how many nodes and items it has.
+    """
 
     topology: Topology
+    functions: frozenset[str]
     outputs: Mapping[int, Outputs]
     params: tuple[str, ...]
     items: int
@@ -65,7 +69,9 @@ class Graph:
         outputs = {number: _outputs(number, step.outputs, step.over is not None) for number, step in enumerate(steps)}
         size = sum(items if step.is_fan_out else 1 for step in outputs.values())
         params = tuple(f"${param.name}" for param in plan.bodies[0].params if param.whole)
-        return cls(topology(plan), outputs, params, items, size)
+        table = topology(plan)
+        functions = frozenset(entry.function for entry in table[0].values() if entry.function)
+        return cls(table, functions, outputs, params, items, size)
 
 
 def _outputs(number: int, outputs: Sequence[Any], is_fan_out: bool) -> Outputs:
@@ -77,7 +83,7 @@ def _outputs(number: int, outputs: Sequence[Any], is_fan_out: bool) -> Outputs:
 def result_of(graph: Graph, claim: Claim) -> TaskResult:
     """Return what a piece could have given."""
     outputs = graph.outputs.get(claim.step)
-    about: dict[str, Any] = {"started": time.time(), "seconds": 1e-5, "done": claim.hi}
+    about: dict[str, Any] = {"started": time.time(), "seconds": BODY_SECONDS, "done": claim.hi}
     if outputs is None:
         return TaskResult(**about)
     if outputs.is_fan_out:
@@ -120,7 +126,8 @@ class Simulated:
         self._calls = itertools.count(1)
         self._slots = slots
         self._number = 0
-        self._claims: list[Claim] = []
+        self._ready = 0
+        self._claims: Sequence[Claim] = ()
         self._until = self._told_at = 0.0
 
     @property
@@ -134,34 +141,35 @@ class Simulated:
 
     def arrive(self, number: int) -> None:
         """Take a message about a run."""
-        self._number, self._told_at = number, time.perf_counter()
+        self._number, self._ready, self._told_at = number, 0, time.perf_counter()
         self._until = self._told_at + self._settings.slice_seconds
         self._take(self._store.machine.claim(self._run, self._request(arrived=True)))
 
     def step(self) -> None:
-        """Finish what is claimed, and claim the next as long as the message lasts."""
-        graph, [claim] = self._runs[self._number][1], self._claims
+        """Finish what is claimed, and claim more as long as the message lasts."""
+        graph = self._runs[self._number][1]
+        executed = [(claim, result_of(graph, claim)) for claim in self._claims]
         request = self._request() if time.perf_counter() < self._until else None
         token = request.token if request else self._token()
-        result = result_of(graph, claim)
-        response = self._store.machine.finish(self._run, claim, result, self._owner, token, request)
-        if claim.step in graph.outputs:
-            at = self._process * len(self._runs) + self._number
-            self._shared.done[at] += claim.hi - claim.lo if claim.lo >= 0 else 1
+        response = self._store.machine.finish(self._run, executed, self._owner, token, request)
+        at = self._process * len(self._runs) + self._number
+        for claim in self._claims:
+            if claim.step in graph.outputs:
+                self._shared.done[at] += claim.hi - claim.lo if claim.lo >= 0 else 1
         self._take(response)
         if request is None:
-            self._tell(is_leaving=True)
+            slots = self._slots
+            self._send(self._store.machine.wake_ups(self._run, DEFAULT_QUEUE, slots, is_leaving=True))
 
     def _take(self, response: Response) -> None:
-        self._claims = [] if response.claim is None else [response.claim]
+        self._claims, self._ready = response.claims, response.ready
         if response.run in TERMINAL:
             self._shared.ended[self._number] = 1
-        elif response.ready and time.perf_counter() - self._told_at >= self._settings.handoff_seconds:
-            self._tell()
+        if response.wake_ups is not None:
+            self._told_at = time.perf_counter()
+            self._send(response.wake_ups)
 
-    def _tell(self, *, is_leaving: bool = False) -> None:
-        self._told_at = time.perf_counter()
-        wake_ups = self._store.machine.wake_ups(self._run, DEFAULT_QUEUE, self._slots, is_leaving=is_leaving)
+    def _send(self, wake_ups: int) -> None:
         self._shared.sent[self._process] += wake_ups
         for _ in range(wake_ups):
             self._shared.messages.put(self._number)
@@ -171,15 +179,18 @@ class Simulated:
 
     def _request(self, *, arrived: bool = False) -> ClaimRequest:
         graph = self._runs[self._number][1]
-        ranges = {f"0.{step}": RANGE_ITEMS for step, outputs in graph.outputs.items() if outputs.is_fan_out}
+        ranges, batch = int(RANGE_TARGET_SECONDS / BODY_SECONDS), int(BATCH_SECONDS / BODY_SECONDS)
+        is_due = time.perf_counter() - self._told_at >= self._settings.handoff_seconds
         return ClaimRequest(
             queue=DEFAULT_QUEUE,
             owner=self._owner,
             token=self._token(),
             slots=self._slots,
-            ranges=ranges,
+            ranges={f"0.{step}": ranges for step, outputs in graph.outputs.items() if outputs.is_fan_out},
+            short=dict.fromkeys(graph.functions, batch),
             message=f"m-{self._owner}",
             arrived=arrived,
+            tells=self._ready > 0 and is_due,
         )
 
 
