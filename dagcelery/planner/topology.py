@@ -108,8 +108,8 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             items_after[source].append(index)
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
-    by_id = {id(step.options): step.options for step in body.steps}  # many steps have the very same
-    policies = {key: _policies(options) for key, options in by_id.items()}
+    alike = {_kind(step): step for step in body.steps}
+    policies = {kind: _policies(step) for kind, step in alike.items()}
     table = {
         index: StepEntry(
             queue=step.queue,
@@ -123,7 +123,7 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             item_inputs=list(needs[index].item_inputs),
             reads=sorted(needs[index].read) if readers else (),
             is_returned=index in returned,
-            **policies[id(step.options)],
+            **policies[_kind(step)],
         )
         for index, step in enumerate(body.steps)
     }
@@ -134,7 +134,13 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
     return table
 
 
-def _policies(options: Mapping[str, Any]) -> dict[str, Any]:
+def _kind(step: Step) -> tuple[object, ...]:
+    """Return what the policies of a step depend on; many steps have the very same options."""
+    return step.kind, step.over is None, step.target, id(step.options)
+
+
+def _policies(step: Step) -> dict[str, Any]:
+    options = step.options
     policies: dict[str, Any] = {
         "hard_limit": options.get("timeout", {}).get("hard"),
         "start_within": options.get("start_within"),
