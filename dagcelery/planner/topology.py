@@ -124,8 +124,8 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             items_after[source].append(index)
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
-    by_id = {id(step.options): step.options for step in body.steps}  # many steps have the very same
-    policies = {key: _policies(options) for key, options in by_id.items()}
+    alike = {_kind(step): step for step in body.steps}
+    policies = {kind: _policies(step) for kind, step in alike.items()}
     table = {
         index: StepEntry(
             queue=step.queue,
@@ -139,8 +139,7 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             item_inputs=list(needs[index].item_inputs),
             reads=sorted(needs[index].read) if readers else (),
             is_returned=index in returned,
-            function=_batched(step),
-            **policies[id(step.options)],
+            **policies[_kind(step)],
         )
         for index, step in enumerate(body.steps)
     }
@@ -151,18 +150,21 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
     return table
 
 
-def _batched(step: Step) -> str:
-    is_alone = step.kind != "task" or step.over is not None or (step.options and not _ALONE.isdisjoint(step.options))
-    return "" if is_alone else f"0.{step.target}"
+def _kind(step: Step) -> tuple[object, ...]:
+    """Return what the policies of a step depend on; many steps have the very same options."""
+    return step.kind, step.over is None, step.target, id(step.options)
 
 
-def _policies(options: Mapping[str, Any]) -> dict[str, Any]:
+def _policies(step: Step) -> dict[str, Any]:
+    options = step.options
     policies: dict[str, Any] = {
         "hard_limit": options.get("timeout", {}).get("hard"),
         "start_within": options.get("start_within"),
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
+    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
+        policies["function"] = f"0.{step.target}"
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
