@@ -20,6 +20,7 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.payload import addresses, failures, values
+from dagcelery.planner.encoding import without_collector
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.store.records import Counts, Outstanding, Progress, RunRecord, RunState
 from dagcelery.text import one_line
@@ -206,6 +207,7 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
+_MANY: Final = 1_000
 _NONE: Final = Counts()
 _QUIET: Final = Counter[str]()
 
@@ -221,10 +223,11 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view, record = control.view(run_id), progress.record
     view.look(record.epoch)
     spots = alive(control, progress.outstanding, progress.now)
-    nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
-    for place, running in _running(view, spots).items():
-        nodes[place].pieces = running
-    _explain(control, view, progress, nodes)
+    with without_collector(is_large=len(view.program.plan.bodies[0].steps) > _MANY):
+        nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
+        for place, running in _running(view, spots).items():
+            nodes[place].pieces = running
+        _explain(control, view, progress, nodes)
     started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
