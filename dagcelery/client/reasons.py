@@ -96,6 +96,8 @@ class Blockers:
 
 def waits(node: Node) -> bool:
     """Whether something of a node is neither done nor being done."""
+    if node.done == node.total:
+        return False
     return bool(node.retrying or (waiting := node.waiting) is None or waiting > 0)
 
 

@@ -390,11 +390,7 @@ def _explain(control: RunControl, view: RunView, progress: Progress, nodes: Mapp
         for node in nodes.values():
             node.why = "still running, and may commit" if node.running else ""
         return
-    waiting = (
-        ()
-        if progress.record.held
-        else [place for place, node in nodes.items() if node.done != node.total and waits(node)]
-    )
+    waiting = () if progress.record.held else [place for place, node in nodes.items() if waits(node)]
     if not waiting:
         return
     blockers = find_blockers(control, view, progress, {body for body, _ in nodes}, waiting)
