@@ -98,6 +98,8 @@ class Blockers:
 
 def waits(node: Node) -> bool:
     """Whether something of a node is neither done nor being done."""
+    if node.done == node.total:
+        return False
     return bool(node.retrying or (waiting := node.waiting) is None or waiting > 0)
 
 
@@ -120,6 +122,8 @@ def _needed(place: Place, nodes: Mapping[Place, Node], blockers: Blockers) -> st
     """Name what has to be done before more of a node may begin, or may end if all of it has begun; "" for nothing."""
     node, seen = nodes[place], _seen(nodes[place])
     missing = [nodes[other] for other in blockers.whole.get(place, ()) if nodes[other].state not in OVER]
+    if missing and place[0] not in blockers.parents:
+        return _named(missing)
     sources = [nodes[other] for other in blockers.by_item.get(place, ())]
     missing += [other for other in sources if other.state not in OVER and other.done + other.skipped <= seen]
     if missing and not _ready(place, nodes, blockers):
@@ -229,6 +233,8 @@ def of_other_keys(workers: Sequence[Worker], key: str, whose: str) -> str:
 
 
 def _named(nodes: Sequence[Node]) -> str:
+    if len(nodes) == 1 and nodes[0].state != "failed":
+        return nodes[0].name
     names = [f"{node.name} (failed)" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
     more = [f"{len(nodes) - _NAMED} more"] if len(nodes) > _NAMED else []
     *first, last = [*names, *more]

@@ -20,6 +20,7 @@ from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.payload import addresses, failures, values
+from dagcelery.planner.encoding import without_collector
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.store.records import Counts, Outstanding, Progress, RunRecord, RunState
 from dagcelery.text import one_line
@@ -105,7 +106,8 @@ class NodeStatus:
     def _rest(self) -> int | None:
         if self.total is None:
             return None
-        return max(0, self.total - self.done - self.running - self.failed - self.retrying - self.skipped)
+        rest = self.total - self.done - self.running - self.failed - self.retrying - self.skipped
+        return rest if rest > 0 else 0
 
     @property
     def state(self) -> str:
@@ -206,6 +208,7 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
+_MANY: Final = 1_000
 _NONE: Final = Counts()
 _QUIET: Final = Counter[str]()
 
@@ -221,10 +224,11 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view, record = control.view(run_id), progress.record
     view.look(record.epoch)
     spots = alive(control, progress.outstanding, progress.now)
-    nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
-    for place, running in _running(view, spots).items():
-        nodes[place].pieces = running
-    _explain(control, view, progress, nodes)
+    with without_collector(is_large=len(view.program.plan.bodies[0].steps) > _MANY):
+        nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
+        for place, running in _running(view, spots).items():
+            nodes[place].pieces = running
+        _explain(control, view, progress, nodes)
     started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
@@ -281,6 +285,7 @@ def _running(view: RunView, spots: Outstanding) -> Mapping[Place, tuple[RunningP
 def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[str]]) -> dict[Place, NodeStatus]:
     """Return how far each node is, without reasons."""
     record, nodes = progress.record, dict[Place, NodeStatus]()
+    is_over = record.is_over  # in which nothing is tried again
     scopes: dict[int, int | None] = {}  # how many each body has in the end, with those that are left out
     for number, prefix, skips in _all_prefixes(view, progress):
         of_body = scopes.get(number, 1)
@@ -289,7 +294,11 @@ def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[s
             counts = progress.counts.get(place, _NONE)
             node = _node_status(prefix, step, counts, going_on.get(place, _QUIET), skips, of_body)
             nodes[place] = node
-            _time(node, counts, record, is_branch="branch" in step.options)
+            node.is_over = is_over
+            if counts.started:
+                _time(node, counts, record, is_branch="branch" in step.options)
+            if is_over:
+                node.retrying = 0
             if step.kind == "dag":
                 scopes[step.target] = node.total
     return nodes
@@ -312,43 +321,34 @@ def _node_status(
 
     It has a piece in each of the `scopes`. The length of a fan-out is known once it is in all of them.
     """
-    is_branch = "branch" in step.options
+    is_fan_out = step.over is not None and "branch" not in step.options
     total = scopes
-    if step.over is not None and not is_branch:
+    if is_fan_out:
         total = counts.total + skips if scopes == counts.opened + skips else None
-    # The store's own numbers of what has failed and retries have no bound; of a DAG's items it does not count these.
-    return NodeStatus(
-        prefix + step.name,
-        step.queue,
-        step.over is not None and not is_branch,
-        total,
-        counts.done,
-        going_on["running"],
-        max(counts.failed, going_on["failed"]),
-        None,
-        None,
-        retrying=max(counts.retrying, going_on["retrying"]),
-        skipped=counts.skipped + skips,
-        cached=counts.cached,
-    )
+    name, skipped = prefix + step.name, counts.skipped + skips
+    status = NodeStatus(name, step.queue, is_fan_out, total, counts.done, 0, counts.failed, None, None)
+    status.retrying, status.skipped, status.cached = counts.retrying, skipped, counts.cached
+    if going_on:
+        status.running = going_on["running"]
+        # The store's own numbers of failures and retries have no bound; of a DAG's items it does not count these.
+        status.failed = max(counts.failed, going_on["failed"])
+        status.retrying = max(counts.retrying, going_on["retrying"])
+    return status
 
 
 def _time(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> None:
-    """Add a node's times, and whether its run is over: nothing is tried again then."""
-    # Closing a branch that was not taken has a time too, but begins nothing.
-    is_untouched = is_branch and not (node.done or node.running or node.retrying or node.failed)
-    started = None if is_untouched else counts.started or None
-    is_settled = node.total is not None and node.done + node.skipped + node.failed >= node.total and not node.running
-    ended = None
-    if started is not None and is_settled:
-        ended = counts.ended or record.ended or None
-    elif started is not None and record.is_over and not node.running:
-        ended = record.ended
-    node.started, node.ended, node.is_over = started, ended, record.is_over
-    if started and ended and record.pauses:
-        node.paused = record.paused(started, ended)
-    if record.is_over:
-        node.retrying = 0
+    """Add the times of a node that has begun."""
+    if is_branch and not (node.done or node.running or node.retrying or node.failed):
+        return  # closing a branch that was not taken has a time too, but begins nothing
+    node.started = counts.started
+    if node.running:
+        return
+    if node.total is not None and node.done + node.skipped + node.failed >= node.total:
+        node.ended = counts.ended or record.ended or None
+    elif node.is_over:
+        node.ended = record.ended
+    if node.ended and record.pauses:
+        node.paused = record.paused(node.started, node.ended)
 
 
 def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:

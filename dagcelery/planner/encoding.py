@@ -61,7 +61,7 @@ def decode_plan(data: bytes | memoryview) -> Plan:
     Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over.
     """
     try:
-        with _without_collector(len(data)):
+        with without_collector(is_large=len(data) > _LARGE_BYTES):
             return _plan(json.loads(bytes(data)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         problem = f"was not written by dagcelery: {type(error).__name__}: {error}"
@@ -93,9 +93,9 @@ def _plan(data: Any) -> Plan:
 
 
 @contextlib.contextmanager
-def _without_collector(size: int) -> Iterator[None]:
-    # A million new objects, none of them garbage, are looked through again and again: four fifths of the time.
-    pause = size > _LARGE_BYTES and gc.isenabled()
+def without_collector(*, is_large: bool) -> Iterator[None]:
+    """Make many objects of which none is garbage: they are looked through again and again, for most of the time."""
+    pause = is_large and gc.isenabled()
     if pause:
         gc.disable()
     try:
