@@ -459,7 +459,7 @@ def counters(
 ) -> tuple[dict[tuple[int, int], Counts], dict[int, int], dict[int, int]]:
     """Read counters: by (body, step); how many scopes each body has, and how many of them were skipped."""
     steps: dict[tuple[int, int], dict[str, float]] = {}
-    scopes: dict[int, int] = {}
+    scopes = {0: 1}
     skipped: dict[int, int] = {}
     for name, value in numbers.items():
         place, _, what = name.decode().partition(":")
