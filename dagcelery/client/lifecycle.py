@@ -302,8 +302,10 @@ def _start_first(control: RunControl, run: NewRun, winner: str, key: str, if_fai
 
     A process that dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
     """
-    if winner != run.id:
-        control.delete(run.id)
+    if winner == run.id:  # or another has admitted it meanwhile, and it gets a message more
+        _send(control, winner, lambda run_id: _admit(control, run_id))
+        return winner
+    control.delete(run.id)
     record = control.store.reader.record(winner)
     if record is not None and record.fingerprint and run.fingerprint not in ("", record.fingerprint):
         raise KeyReused(key, winner, run.name)

@@ -39,10 +39,8 @@ end
 local at = 1
 for _, part in ipairs(req.parts) do at = write(R .. ':' .. part[1], part[2], at) end
 write_lengths('0', req.lists, 0)
-call('HSET', key('n'), '', '', '0:scopes', 1)
 revive()
 log('created', '', '0', -1, 0, moment, 0)
 begin_scope('0', '0')
-keep(key('n'))
 keep(key('e'))
 return reply({})

@@ -27,7 +27,7 @@
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end, for those that wait for it: some seconds, since they ask for the state first
 -- r:, c, t and n have an entry '' (last in r:): what is never empty keeps its TTL. A run that is done has no more use for c, t
--- and r:, see expire.lua; who takes it up again calls `revive`.
+-- and r:, nor for n if nothing is counted there: see `settle`; who takes it up again calls `revive`.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -73,11 +73,11 @@ local function ready_keys() -- the ready sets of all queues
   return names
 end
 
-local function revive() -- make again what a run needs that goes on, if it is not there any more
-  call('HSET', key('c'), '', '')
-  call('HSET', key('t'), '', '')
-  call('EXPIRE', key('c'), ttl)
-  call('EXPIRE', key('t'), ttl)
+local function revive() -- make what a run needs that goes on, and is not there any more, or not yet
+  for _, kind in ipairs({ 'c', 't', 'n' }) do
+    call('HSET', key(kind), '', '')
+    call('EXPIRE', key(kind), ttl)
+  end
   for _, name in ipairs(ready_keys()) do
     call('ZADD', name, '+inf', '')
     call('EXPIRE', name, ttl)
@@ -199,6 +199,7 @@ local function settle(span)
   local names = ready_keys()
   if state == 'done' and not hook and call('HLEN', key('c')) < 2 then
     call('UNLINK', key('c'), unpack(names))
+    if call('HLEN', key('n')) < 2 then call('UNLINK', key('n')) end
     compact_events()
     names = {}
   end

@@ -45,6 +45,7 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(
     assert HERE.encode() in plan
     raw.hset(key(run_id, "o", "0"), "plan:0", plan.replace(HERE.encode(), b"antigravity"))
     world.client._views.clear()
+    world.client._programs_of.clear()
     world.settle()
     assert "antigravity:echo was named by unsigned data" in caplog.text
     store.machine.end(run_id, "cancelled", "enough")
