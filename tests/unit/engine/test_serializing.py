@@ -113,9 +113,9 @@ def test_many_elements_of_a_list_are_serialized_at_once(monkeypatch: pytest.Monk
 
     @dag
     def summed(n: int) -> int:
-        return flows.total([flows.increment(x) for x in flows.numbers(n)])
+        return flows.total([flows.square(x) for x in flows.numbers(n)])
 
-    assert invoke(summed, {"n": 1_000}) == 500_500
+    assert invoke(summed, {"n": 1_000}) == sum(x * x for x in range(1_000))
     assert len(dumped) <= 2  # the parameter and the sum
 
 
