@@ -76,7 +76,7 @@ def test_the_hard_limit_stands_behind_the_soft_one() -> None:
 
 @pytest.mark.parametrize(
     ("soft", "hard", "expected"),
-    [(0.01, None, SoftTimeLimitExceeded), (None, 0.01, HardLimit), (0.01, 0.02, SoftTimeLimitExceeded)],
+    [(0.01, None, SoftTimeLimitExceeded), (None, 0.01, HardLimit), (0.01, 60, SoftTimeLimitExceeded)],
 )
 def test_either_side_may_stand_alone(soft: float | None, hard: float | None, expected: type[Exception]) -> None:
     run_in(CeleryProcess())
