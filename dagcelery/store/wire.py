@@ -415,16 +415,9 @@ def record(run_id: str, fields: Mapping[bytes, bytes]) -> RunRecord | None:
 
 def event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     """Read one entry of a run's stream."""
+    kind, piece, body, hi, attempt, started, seconds, owner = fields[b"v"].decode().split("|", 7)
     return Event(
-        id=entry_id.decode(),
-        kind=fields[b"k"].decode(),
-        piece=fields[b"p"].decode(),
-        body=int(fields[b"b"]),
-        hi=int(float(fields[b"h"])),
-        attempt=int(float(fields[b"a"])),
-        started=float(fields[b"s"]),
-        seconds=float(fields[b"d"]),
-        owner=fields.get(b"w", b"").decode(),
+        entry_id.decode(), kind, piece, int(body), int(hi), int(attempt), float(started), float(seconds), owner
     )
 
 
