@@ -85,6 +85,6 @@ def imports(ground: Ground) -> Iterator[Row]:
 
 
 def seconds_of(statement: str) -> float:
-    """Return the seconds that a statement takes in a fresh interpreter."""
-    code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+    """Return the seconds that a fresh interpreter computes for a statement."""
+    code = f"import time; t = time.process_time(); {statement}; print(time.process_time() - t)"
     return float(subprocess.check_output([sys.executable, "-c", code]))

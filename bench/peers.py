@@ -40,15 +40,16 @@ def rows(ground: Ground) -> Iterator[Row]:
         nodes, node, params = graphs[name]
         return ground.seconds(node, times=2, **params) / nodes * 1e6
 
-    found = {peer: asked(peer) if importlib.util.find_spec(module) else {} for peer, module in MODULES.items()}
-    for peer, figures in found.items():
-        goals = GOALS.get(peer, {})
+    missing = list[str]()
+    for peer, module in MODULES.items():
+        figures, goals = asked(peer) if importlib.util.find_spec(module) else {}, GOALS.get(peer, {})
+        if not figures:
+            missing.append(peer)
         for name, theirs in figures.items():
             if name == METG:
                 yield Row(f"{METG} of a stencil", ours_metg(ground) * 1e3, "ms", goals[name], peer, theirs)
             else:
                 yield Row(name, ours(name), "us a node", goals.get(name, ""), peer, theirs)
-    missing = [peer for peer, figures in found.items() if not figures]
     if missing:
         yield Row(CHAIN, ours(CHAIN), "us a node", beside=", ".join(missing))
 

@@ -310,7 +310,7 @@ def measured(*, workers: int, processes: int, runs: int, quick: bool) -> Iterato
         for name, graph in graphs(quick).items():
             about = f"{runs} x {name}, {workers} simulated workers"
             found = simulate(server.url, graph, runs=runs, workers=workers, processes=processes)
-            lowest = floor(client, 1) * 1e6
+            lowest = min(floor(client, 1) for _ in range(2)) * 1e6
             each = found.server_seconds / found.nodes * 1e6
             goal = "" if graph.items else "<= 2 x"
             yield Row(about, found.nodes / found.seconds, "nodes/s")

@@ -7,25 +7,47 @@ from typing import Any
 import pytest
 import redis
 
-from bench import loads
 from bench.floor import floor
 from bench.scale import Graph, simulate
+from dagcelery import dag, task
 from dagcelery.client import plan_of
 from dagcelery.local import Server
 from dagcelery.planner.plan import DEFAULT_QUEUE
 
 
-@pytest.mark.parametrize(
-    ("dag", "items", "nodes"),
-    [(loads.stencil.__dag__(width=4, steps=3), 0, 13), (loads.map_reduce.__dag__(), 300, 302)],
-    ids=["stencil", "map"],
-)
+@task
+def numbers(n: int) -> list[int]:
+    return list(range(n))
+
+
+@task
+def increment(x: int) -> int:
+    return x + 1
+
+
+@task
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@dag
+def mapped(n: int) -> int:
+    return total([increment(x) for x in numbers(n)])
+
+
+@dag
+def two_rows(x: int) -> int:
+    first = [increment(x) for _ in range(5)]
+    return total([total([first[i - 1], first[i]]) for i in range(5)])
+
+
+@pytest.mark.parametrize(("graph", "items", "nodes"), [(two_rows, 0, 11), (mapped, 300, 302)], ids=["rows", "map"])
 def test_all_nodes_of_several_runs_are_done_by_simulated_workers(
-    server: Server, dag: Any, items: int, nodes: int
+    server: Server, graph: Any, items: int, nodes: int
 ) -> None:
-    graph = Graph.of(plan_of(dag, queue=DEFAULT_QUEUE), items)
-    figures = simulate(server.url, graph, runs=2, workers=3, processes=1)
-    assert (graph.size, figures.nodes) == (nodes, 2 * nodes)
+    simulated = Graph.of(plan_of(graph, queue=DEFAULT_QUEUE), items)
+    figures = simulate(server.url, simulated, runs=2, workers=3, processes=1)
+    assert (simulated.size, figures.nodes) == (nodes, 2 * nodes)
     assert figures.messages >= 2
     with redis.Redis.from_url(server.url) as client:
         assert list(client.scan_iter(match="dagcelery:{scale-*")) == []
