@@ -181,6 +181,7 @@ class WorkerLoop:
             message=self._message,
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),
+            keep_seconds=engine.settings.result_ttl_seconds,
         )
 
     def _sizes(self, known: Iterable[tuple[str, str, int, float]]) -> dict[str, int]:
@@ -361,7 +362,7 @@ class WorkerLoop:
             self._is_over = True
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
-                self._engine.ended(self._run, called, response.run, response.lasted)
+                self._engine.ended(self._run, called, response.run, response.lasted, is_settled=response.is_settled)
         elif elsewhere:
             self._start(elsewhere)
         self._is_told = response.wake_ups is not None

@@ -54,6 +54,10 @@ class AsyncListen(Protocol):
     async def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
 
 
+Call = tuple[Any, ...]
+"""A call of a script: verb, key, request, and payloads, as `StoreServer.run` takes them."""
+
+
 class StoreServer(Protocol):
     """What runs the scripts: a Redis or Valkey, or the host in this process."""
 
@@ -66,6 +70,9 @@ class StoreServer(Protocol):
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts one after the other with one round trip, not as one; raise the first error of them at the end."""
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless it answers."""

@@ -129,6 +129,12 @@ class Canvas:
             signatures += [self.message(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
         return signatures
 
+    def lone(self, opened: Sequence[ReadyStep]) -> str | None:
+        """Return the queue of the message that is enough for these steps; None where they become more than that."""
+        if len(opened) != 1 or opened[0].items > 0 or (opened[0].step >= 0 and len(self._straight(opened[0])) > 1):
+            return None
+        return opened[0].queue
+
     def message(self, queue: str, focus: str = "") -> Signature:
         """Make one message: there is ready work of this run on `queue`, first of all `focus`."""
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})

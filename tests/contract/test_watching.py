@@ -145,7 +145,7 @@ def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
 def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
     redis_store: Store, raw: redis.Redis
 ) -> None:
-    enroll(redis_store.server, "never-created", "a")
+    redis_store.server.run_together([enroll("never-created", "a")])
     assert [run.record for run in redis_store.fleet.runs("", math.inf, 10)] == [None]
     raw.zadd(RUNS, {"never-created": 1.0})
     assert redis_store.fleet.runs("", math.inf, 10)[0].record is None
