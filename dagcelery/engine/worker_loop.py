@@ -20,6 +20,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from dagcelery import bounded
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
 from dagcelery.engine.interrupts import (
@@ -45,7 +46,8 @@ from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId
 
 T = TypeVar("T")
 
-_KEPT = 20
+_KEPT, _KEPT_FUNCTIONS = 20, 1_000
+"""Samples of a function, and functions: those that travel by value are others in each version."""
 
 RANGE_TARGET_SECONDS, BATCH_SECONDS = 0.05, 0.005
 """How long one claim of a fan-out should take, and a batch of short pieces: no one is to wait for that."""
@@ -68,7 +70,7 @@ class Durations:
         """Remember that one call took `seconds`."""
         samples = self._samples.get(function)
         if samples is None:
-            samples = self._samples[function] = deque(maxlen=_KEPT)
+            samples = bounded.put(self._samples, function, deque(maxlen=_KEPT), _KEPT_FUNCTIONS)
         samples.append(seconds)
 
     def longest(self, function: str) -> float | None:

@@ -117,7 +117,7 @@ def _parts(obj: Any, depth: int) -> Iterator[str]:
         yield getattr(obj, "__qualname__", type(obj).__qualname__)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _parts_of_code(code: types.CodeType) -> tuple[str, ...]:
     return tuple(_code_parts(code))
 

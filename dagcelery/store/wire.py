@@ -349,7 +349,7 @@ def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
     return Claim(place, step, lo, hi, attempt, items, values, lists, poisoned[0] if poisoned else "", generation)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1_000)
 def _names(text: bytes) -> tuple[list[str], list[str]]:
     tokens, lists = json.loads(text)
     return tokens, lists
