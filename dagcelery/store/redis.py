@@ -135,6 +135,10 @@ class RedisServer:
         with _our_errors(self.shown_url):
             return self._scripts.run_together(calls)
 
+    def command(self, name: str, *arguments: Any) -> Any:
+        with _our_errors(self.shown_url):
+            return self._scripts.command(name, *arguments)
+
     def ping(self) -> None:
         _ping(self.client)
 
@@ -209,9 +213,9 @@ class Scripts:
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run a verb on the run at `key`. A server that forgot its scripts (restart, flush) is given them again."""
         try:
-            return self._call("EVALSHA", sha1_of(verb), 1, key, _encode(request), *payloads)
+            return self.command("EVALSHA", sha1_of(verb), 1, key, _encode(request), *payloads)
         except redis.exceptions.NoScriptError:
-            return self._call("EVAL", source(verb), 1, key, _encode(request), *payloads)
+            return self.command("EVAL", source(verb), 1, key, _encode(request), *payloads)
 
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
         """Run verbs one after the other, in one pipeline.
@@ -223,7 +227,7 @@ class Scripts:
         answers = self._send(commands)
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
             for verb in dict.fromkeys(verb for verb, *_ in calls):
-                self._call("SCRIPT", "LOAD", source(verb))
+                self.command("SCRIPT", "LOAD", source(verb))
             answers = self._send(commands)
         for answer in answers:
             if isinstance(answer, Exception):
@@ -235,7 +239,8 @@ class Scripts:
         for connection in list(self._all):
             connection.disconnect()  # type: ignore[no-untyped-call]
 
-    def _call(self, *command: Any) -> Any:
+    def command(self, *command: Any) -> Any:
+        """Send one command; an error is raised."""
         (answer,) = self._send([command])
         if isinstance(answer, Exception):
             raise answer

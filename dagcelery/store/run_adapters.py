@@ -68,7 +68,7 @@ class ReaderAdapter:
         return wire.record(run_id, self._server.client.hgetall(key(run_id)))
 
     def plan(self, run_id: str) -> bytes | None:
-        return wire.plan(self._server.client, topology_key(run_id, 0))
+        return wire.plan(self._server.command, topology_key(run_id, 0))
 
     def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
         return wire.child_plans(self._server.client, [topology_key(run_id, body) for body in bodies])
@@ -86,7 +86,7 @@ class ReaderAdapter:
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
         if len(tokens) <= _FEW_VALUES and not any(token.startswith("^") for token in tokens):
-            values = self._server.client.hmget(key(run_id, "o", scope), *tokens) if tokens else []
+            values = self._server.command("HMGET", key(run_id, "o", scope), *tokens) if tokens else []
         while len(values) < len(tokens):
             request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
             values += self._run("values", run_id, request)

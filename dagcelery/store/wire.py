@@ -374,11 +374,11 @@ def plan_fields(plan: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"plan:{number}", data
 
 
-def plan(client: Any, name: str) -> bytes | None:
+def plan(command: Callable[..., Any], name: str) -> bytes | None:
     """Read the plan of a run; a chunk that is not full is the last one."""
     found = list[bytes]()
     while not found or len(found[-1]) == CHUNK_BYTES:
-        found.append(client.hget(name, f"plan:{len(found)}") or b"")
+        found.append(command("HGET", name, f"plan:{len(found)}") or b"")
     return b"".join(found) or None
 
 

@@ -471,7 +471,7 @@ local function conclude(verdicts, more)
   if generation and head.claims then head.generation = tonumber(generation) end
   save_claim_counts()
   local text = reply(head)[1]
-  call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
-  if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) end
+  local is_new = call('HSET', key('t'), req.owner, req.token .. ' ' .. text) == 1
+  if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) elseif is_new then keep(key('t')) end
   return answer(text, head.claims)
 end

@@ -39,8 +39,10 @@ end
 local at = 1
 for _, part in ipairs(req.parts) do at = write(R .. ':' .. part[1], part[2], at) end
 write_lengths('0', req.lists, 0)
-revive()
+local ready = {}
+for i, queue in ipairs(req.queues) do ready[i] = key('r', queue) end
+revive(ready)
 log('created', '', '0', -1, 0, moment, 0)
+call('EXPIRE', key('e'), ttl)
 begin_scope('0', '0')
-keep(key('e'))
 return reply({})

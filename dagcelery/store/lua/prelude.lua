@@ -26,7 +26,7 @@
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end, for those that wait for it: some seconds, since they ask for the state first
--- r:, c, t and n have an entry '' (last in r:): what is never empty keeps its TTL. A run that is done has no more use for c, t
+-- r:, c and n have an entry '' (last in r:): what is never empty keeps its TTL. A run that is done has no more use for c, t
 -- and r:, nor for n if nothing is counted there: see `settle`; who takes it up again calls `revive`.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
@@ -73,12 +73,13 @@ local function ready_keys() -- the ready sets of all queues
   return names
 end
 
-local function revive() -- make what a run needs that goes on, and is not there any more, or not yet
-  for _, kind in ipairs({ 'c', 't', 'n' }) do
+local function revive(ready) -- make what a run needs that goes on, and is not there any more, or not yet
+  for _, kind in ipairs({ 'c', 'n' }) do
     call('HSET', key(kind), '', '')
     call('EXPIRE', key(kind), ttl)
   end
-  for _, name in ipairs(ready_keys()) do
+  call('EXPIRE', key('t'), ttl)
+  for _, name in ipairs(ready) do
     call('ZADD', name, '+inf', '')
     call('EXPIRE', name, ttl)
   end
