@@ -127,9 +127,9 @@ class _Look:
 
     def _take_row(self, step: str, row: bytes, moment: Moment) -> None:
         """Take what lua/counts.lua says of a step."""
-        began, is_once, seconds = row.partition(b"|")
+        began, is_once, ended = row.partition(b"|")
         if is_once:
-            self._once[step] = float(began), float(began) + float(seconds)
+            self._once[step] = float(began), float(ended)
         else:
             self._numbers[step]["d"] = int(row)
         self._moments[step] = moment

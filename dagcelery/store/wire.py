@@ -501,8 +501,8 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
             is_begun = int(items) > 0 or done is not None
             yield step, Counts(total=int(items), done=int(done or 0) - left_out, skipped=left_out, is_begun=is_begun)
         elif once is not None:
-            _, attempt, started, seconds, owner = once.decode().split("|", 4)
-            ended = float(started) + float(seconds)
-            yield step, Counts(1, done=1, started=float(started), ended=ended, owner=owner, attempt=int(float(attempt)))
+            _, attempt, started, ended, owner = once.decode().split("|", 4)
+            counts = Counts(1, done=1, started=float(started), ended=float(ended), owner=owner)
+            yield step, counts._replace(attempt=int(float(attempt)))
         else:
             yield step, Counts(total=-1)

@@ -9,7 +9,7 @@ import pytest
 from dagcelery.store import counting
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import Progress
+from dagcelery.store.records import Progress, TaskResult
 
 from .moves import begun, body, chain, drain, new_run, state_after, step
 
@@ -84,10 +84,16 @@ def test_a_step_that_runs_once_leaves_no_counters(store: Store) -> None:
     assert times == sorted(times)
 
 
-def test_the_times_of_a_step_are_by_the_clock_of_the_store(store: Store) -> None:
-    run_id, worker = begun(store, chain(1))
-    worker.finish(worker.claim(), started=1_000.0, seconds=0.0)
+def test_times_are_by_the_clock_of_the_store_and_as_far_apart_as_the_worker_says(store: Store) -> None:
+    run_id, worker = begun(store, [body([0, 1], step(), step())])
+    first, last = (TaskResult(started=1_000.0, seconds=0.25), TaskResult(started=1_002.0, seconds=0.5))
+    executed = [(worker.claim(), first), (worker.claim(), last)]
+    store.machine.finish(run_id, executed, worker.owner, "token", None)
     progress = store.reader.progress(run_id)
     assert progress is not None
-    assert progress.record.started <= progress.counts[0, 0].started <= progress.now
-    assert store.reader.within(run_id, {"0": [0]})["0"][0].started == pytest.approx(progress.counts[0, 0].started)
+    times = [(each.started, each.ended) for each in (progress.counts[0, 0], progress.counts[0, 1])]
+    end = progress.record.ended
+    assert times[0] == pytest.approx((end - 2.5, end - 2.25), abs=1e-5)
+    assert times[1] == (pytest.approx(end - 0.5, abs=1e-5), end)
+    within = store.reader.within(run_id, {"0": [0, 1]})["0"]
+    assert [(within[at].started, within[at].ended) for at in (0, 1)] == times

@@ -105,8 +105,8 @@ end
 
 -- Workers' clocks differ: the last piece of a call ended now, and all began as much earlier as their worker's clock says.
 local latest = req.pieces[#req.pieces]
-local function began_at(started) return string.format('%.6f', now - (latest.started + latest.seconds - started)) end
-local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or began_at(c.said.started)) end
+local function by_our_clock(at) return string.format('%.6f', now - (latest.started + latest.seconds - at)) end
+local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or by_our_clock(c.said.started)) end
 
 local function end_claim(c, more) -- a claim is kept, with a cursor, while successors are being told
   if more then

@@ -1,4 +1,4 @@
--- Read how far steps [from, upto) of the root scope are, at one moment: a line for each, "began|seconds" of one that runs
+-- Read how far steps [from, upto) of the root scope are, at one moment: a line for each, "began|ended" of one that runs
 -- once and is done, how many items of a fan-out are done, else nothing; with the last event, and the last act of clearing.
 -- request: from, upto
 local s, n, steps, rows = key('s', '0'), key('n'), {}, {}

@@ -4,7 +4,8 @@
 -- request: see committing.lua
 local function done_once(c, scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
   local said = c.said
-  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. began_at(said.started) .. '|' .. said.seconds .. '|' .. req.owner)
+  local began, ended = by_our_clock(said.started), by_our_clock(said.started + said.seconds)
+  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. began .. '|' .. ended .. '|' .. req.owner)
   if step ~= '-1' then
     if scope ~= '0' then -- of the root scope this is counted where it is read
       count(body, step, 'd', 1)
