@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from dagcelery import collector
 from dagcelery.errors import InvalidDag
 from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source, hidden_inputs, readings
 from dagcelery.model.names import is_name
@@ -85,7 +86,8 @@ def plan(
     if top.options.serializer is not None:
         serializer = codec_spec(top.options.serializer)
     try:
-        return Builder(serializer, queue, max_nodes, describe).build(top)
+        with collector.paused():
+            return Builder(serializer, queue, max_nodes, describe).build(top)
     except RecursionError as error:
         problem = "nests DAGs or lists more deeply than Python can follow"
         raise InvalidDag(f"DAG {top.name!r}", problem, "use fewer levels") from error

@@ -7,12 +7,11 @@ another version are refused.
 from __future__ import annotations
 
 import base64
-import contextlib
-import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+from dagcelery import collector
 from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
 from dagcelery.objects import is_routine
 from dagcelery.payload import functions
@@ -31,7 +30,6 @@ from dagcelery.planner.plan import (
     walk,
 )
 
-_LARGE_BYTES = 1024 * 1024
 _PICKLED: Final = ("live", "blob")
 _PLAIN: Final = frozenset({"lit", "ref", "each"})
 _LEAVES: Final = _PLAIN | {"blob"}
@@ -61,7 +59,7 @@ def decode_plan(data: bytes | memoryview) -> Plan:
     Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over.
     """
     try:
-        with without_collector(is_large=len(data) > _LARGE_BYTES):
+        with collector.paused():
             return _plan(json.loads(bytes(data)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         problem = f"was not written by dagcelery: {type(error).__name__}: {error}"
@@ -90,19 +88,6 @@ def _plan(data: Any) -> Plan:
         codecs=tuple(data["codecs"]),
         options=data["options"],
     )
-
-
-@contextlib.contextmanager
-def without_collector(*, is_large: bool) -> Iterator[None]:
-    """Make many objects of which none is garbage: they are looked through again and again, for most of the time."""
-    pause = is_large and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if pause:
-            gc.enable()
 
 
 def _refuse_pickles(plan: Plan) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from dagcelery import collector
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, SUCCESSORS, StepEntry, Topology
 
@@ -23,7 +24,8 @@ _ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent
 def topology(plan: Plan) -> Topology:
     """Return the topology of `plan`, worked out once and shared, so that it must not be changed."""
     if "topology" not in plan.memo:
-        plan.memo["topology"] = _topology(plan)
+        with collector.paused():
+            plan.memo["topology"] = _topology(plan)
     return cast(Topology, plan.memo["topology"])
 
 

@@ -13,12 +13,14 @@ from .source import PACKAGE, Module, modules, third_party
 
 # The ground floor, which every room may import.
 GROUND_FLOOR = {
-    *("bounded", "error_records", "errors", "importing", "objects", "signatures", "skipped", "text", "tracebacks"),
+    *("bounded", "collector", "error_records", "errors", "importing", "objects", "signatures", "skipped", "text"),
+    "tracebacks",
 }
 # A dot narrows the permission to one module of a room.
 LAW: dict[str, set[str]] = {
     "errors": {"text"},
     "bounded": set(),
+    "collector": set(),
     "error_records": set(),
     "importing": {"text"},
     "objects": set(),

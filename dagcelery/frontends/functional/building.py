@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from math import prod
 from typing import Any, Final, NamedTuple, TypeVar, overload
 
+from dagcelery import collector
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional.lowering import lowered, lowered_value
 from dagcelery.frontends.functional.outputs import Output, Recorder, current
@@ -63,7 +64,8 @@ def built(
     general = samples.general()
     if not general.calls:
         raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
-    return lowered(general, parameters, name=name, options=options)
+    with collector.paused():
+        return lowered(general, parameters, name=name, options=options)
 
 
 class _Branch(NamedTuple):

@@ -283,7 +283,8 @@ def between(one: Source, other: Source) -> str | None:
     if isinstance(one, Literal) and isinstance(other, Literal):
         return None if same(one.value, other.value) else f"{shown(one.value)} instead of {shown(other.value)}"
     inner, others = list(within(one)), list(within(other))
-    if len(inner) != len(others) or not same(_keys(one), _keys(other)):
+    is_other = isinstance(one, DictOf) and isinstance(other, DictOf) and not same(_keys(one), _keys(other))
+    if is_other or len(inner) != len(others):
         return "another number of values"
     if not inner:
         return None if one == other else "the value of another node or element"
@@ -300,8 +301,8 @@ def is_same_callee(one: Callee, other: Callee) -> bool:
     return one == other
 
 
-def _keys(source: Source) -> list[object]:
-    return [key for key, _ in source.pairs] if isinstance(source, DictOf) else []
+def _keys(source: DictOf) -> list[object]:
+    return [key for key, _ in source.pairs]
 
 
 def _source_text(source: Source) -> str:

@@ -94,6 +94,7 @@ class ValueTable(dict[Hashable, int]):
         self._objects: dict[int, tuple[object, int]] = {}
         self._others: list[tuple[object, int]] = []
         self._same_callees: dict[tuple[int, ...], tuple[Callee, int]] = {}
+        self._callees_by_id: dict[int, tuple[Callee, int]] = {}
         self._callees: list[tuple[Callee, int]] = []
 
     def __missing__(self, key: Hashable) -> int:
@@ -115,10 +116,13 @@ class ValueTable(dict[Hashable, int]):
 
     def callee(self, callee: Callee) -> int:
         """Return the number of what is called, with its options."""
-        parts = tuple(map(id, vars(callee).values()))
-        if parts not in self._same_callees:
-            self._same_callees[parts] = callee, self._number_like(callee, self._callees, is_same_callee)
-        return self._same_callees[parts][1]
+        known = self._callees_by_id.get(id(callee))
+        if known is None:
+            parts = tuple(map(id, vars(callee).values()))
+            if parts not in self._same_callees:
+                self._same_callees[parts] = callee, self._number_like(callee, self._callees, is_same_callee)
+            known = self._callees_by_id[id(callee)] = callee, self._same_callees[parts][1]
+        return known[1]
 
     def _object(self, value: object) -> int:
         if id(value) in self._objects:

@@ -352,13 +352,14 @@ class Trace:
         self.table = table
         self.free_variables = free_variables
         self.calls: list[Call] = []
-        self.place = "the body"
+        self.place, self.home = "the body", ""
         self.lengths: dict[Ref, int] = {}
         self.positions: dict[Ref, Position] = {}
         self.refused: InvalidDag | None = None
         self.thread = threading.get_ident()
         self._outputs: dict[Ref, Output] = {}
         self._active: list[tuple[object, Element]] = []
+        self._loops: list[Context] | None = None  # their contexts, once a call asked for them
         self.numbers = ValueNumbers(self.calls, table)
         self._numbers_of_first = ValueNumbers(self.calls, table, is_first=True)
         self._position_of: dict[int, Position] = {}
@@ -367,7 +368,6 @@ class Trace:
         self._met: dict[frozenset[Ref], set[Element]] = {}
         self._outer: Recorder | None = None
         self._argument = ""
-        self.home = ""
         self._defined: list[tuple[int, object]] = []
 
     def __enter__(self) -> Trace:
@@ -568,6 +568,7 @@ class Trace:
 
     def _leave(self, loop: object) -> None:
         # What was begun within an element ends with it, even if zip() still holds the inner iterator.
+        self._loops = None
         for depth, (active, _) in enumerate(self._active):
             if active is loop:
                 del self._active[depth:]
@@ -576,10 +577,11 @@ class Trace:
     def _context(self, sources: Iterable[Source]) -> Context:
         if not self.tells_elements_apart or not self.lengths:  # nothing was iterated yet
             return ()
-        self._check_loops()
-        loops = [within_element(element, self.calls) for _, element in self._active]
+        if self._loops is None:
+            self._check_loops()
+            self._loops = [within_element(element, self.calls) for _, element in self._active]
         values = [context_in(source, self) for source in sources if not isinstance(source, Literal)]
-        return joined([*loops, *values], self) if loops or values else ()
+        return joined([*self._loops, *values], self)
 
     def _check_loops(self) -> None:
         current: dict[Ref, Element] = {}

@@ -165,7 +165,7 @@ def test_an_encoded_object_is_a_pickle() -> None:
     assert pickle.loads(base64.b64decode(blob)) is Colour.RED
 
 
-def test_a_large_plan_is_decoded_without_the_collector_which_then_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_decoded_without_the_collector_which_then_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     collector_runs = list[bool]()
 
     def observed(told: object) -> object:
@@ -176,7 +176,5 @@ def test_a_large_plan_is_decoded_without_the_collector_which_then_runs_again(mon
     planned = plan(map_reduce())
     monkeypatch.setattr(encoding, "_plan", observed)
     assert decode_plan(encode_plan(planned)) == planned
-    monkeypatch.setattr(encoding, "_LARGE_BYTES", 0)  # a plan that is large takes long in a process that holds much
-    assert decode_plan(encode_plan(planned)) == planned
-    assert collector_runs == [True, False]
+    assert collector_runs == [False]
     assert gc.isenabled()
