@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any, Final
 
+from dagcelery import collector
 from dagcelery.client.activity import MOST_SHOWN, RunningPiece, activities, alive, running_pieces
 from dagcelery.client.reasons import OVER, Place, find_blockers, no_room, reason, waits
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.payload import addresses, failures, values
-from dagcelery.planner.encoding import without_collector
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.store.records import Counts, Outstanding, Progress, RunRecord, RunState
 from dagcelery.text import one_line
@@ -224,7 +224,7 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view, record = control.view(run_id), progress.record
     view.look(record.epoch)
     spots = alive(control, progress.outstanding, progress.now)
-    with without_collector(is_large=len(view.program.plan.bodies[0].steps) > _MANY):
+    with collector.paused():
         nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
         for place, running in _running(view, spots).items():
             nodes[place].pieces = running
