@@ -145,7 +145,7 @@ def test_a_run_that_is_done_soon_has_few_keys_and_can_be_taken_up_again(checked:
     def below() -> dict[str, int]:
         return {name.decode().rpartition("}")[2]: raw.ttl(name) for name in raw.scan_iter(f"*{run_id}*")}
 
-    assert sorted(below()) == ["", ":e", ":n", ":o:0", ":s:0", ":t", ":w"]
+    assert sorted(below()) == ["", ":e", ":o:0", ":s:0", ":t", ":w"]
     assert {name for name, seconds in below().items() if seconds <= 60} == {":t", ":w"}
     assert raw.memory_usage(key(run_id, "e")) < 1000
     raw.delete(key(run_id, "t"), key(run_id, "w"))  # as time does
@@ -157,6 +157,13 @@ def test_a_run_that_is_done_soon_has_few_keys_and_can_be_taken_up_again(checked:
     assert min(below().values()) > 1000
     drain(checked, run_id, chain(1))
     assert state_after(checked, run_id) == "done"
+
+
+def test_what_the_last_call_counts_lives_for_a_time_too(redis_store: Store, raw: redis.Redis) -> None:
+    run_id, worker = begun(redis_store, chain(1))
+    worker.finish(worker.claim(), worker.want(keep_seconds=1000), cached=1)
+    check_keys(raw)
+    assert raw.hget(key(run_id, "n"), "0.0:c") == b"1"
 
 
 def test_a_run_that_failed_keeps_what_it_goes_on_with(redis_store: Store, raw: redis.Redis) -> None:

@@ -213,8 +213,8 @@ local function settle(span)
 end
 
 local function reply(fields) -- what a verb of a run answers: a header as JSON
-  if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
   save_counts()
+  if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
   fields.run = state or 'gone'
   if #opened > 0 then fields.opened = opened end
   return { cjson.encode(fields) }
