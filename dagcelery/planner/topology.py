@@ -7,7 +7,7 @@ Two shapes in a plan can be sent as Celery canvas: fan-outs with one join, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -57,28 +57,46 @@ class _Needs:
         return step
 
 
+def needed(plan: Plan, number: int, step: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return which steps of a body a step waits for, and for the items of which ones; cheaper than the topology."""
+    known = plan.memo.setdefault("needed", {})
+    if (number, step) not in known:
+        body = plan.bodies[number]
+        needs = _needs(body.steps[step], body, _outer(plan))
+        known[number, step] = sorted(needs.steps), sorted(needs.items)
+    return cast("tuple[Sequence[int], Sequence[int]]", known[number, step])
+
+
+def _outer(plan: Plan) -> dict[int, set[str]]:
+    """Return which tokens of the bodies around it each nested body reads, with one ``^`` less."""
+    if "outer" not in plan.memo:
+        outer = dict[int, set[str]]()
+        for number in reversed(range(1, len(plan.bodies))):  # a body has a greater number than the one around it
+            body = plan.bodies[number]
+            outer[number] = _handed_up(body).union(*(_needs(step, body, outer).outer for step in body.steps))
+        plan.memo["outer"] = outer
+    return cast("dict[int, set[str]]", plan.memo["outer"])
+
+
+def _handed_up(body: Body) -> set[str]:
+    return {token[1:] for expr in _results(body) for token, _ in tokens(expr) if token[0] == "^"}
+
+
 def _topology(plan: Plan) -> Topology:
     around = {
         step.target: number for number, body in enumerate(plan.bodies) for step in body.steps if step.kind == "dag"
     }
-    outer: dict[int, set[str]] = {}
-    tables = list[Mapping[int, StepEntry]]()
-    # A body has a greater index than the one around it.
-    for number in reversed(range(len(plan.bodies))):
-        body = plan.bodies[number]
-        needs = [_needs(step, body, outer) for step in body.steps]
-        handed_up = {token[1:] for expr in _results(body) for token, _ in tokens(expr) if token[0] == "^"}
-        outer[number] = handed_up.union(*(each.outer for each in needs))
-        tables.append(_table(plan, number, needs, around))
-    tables.reverse()
-    return tables
+    return [
+        _table(plan, number, [_needs(step, body, _outer(plan)) for step in body.steps], around)
+        for number, body in enumerate(plan.bodies)
+    ]
 
 
 def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
     needs = _Needs(steps=set(step.after))
     for _, expr in step.arguments:
         for token, reading in tokens(expr):
-            source = needs.note_read(token)
+            source = step_of(token) if reading == "over" else needs.note_read(token)  # lengths of lists are kept anyway
             if reading == "whole":
                 needs.inputs[token] = None
             elif reading == "each":
@@ -90,12 +108,10 @@ def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
     if step.kind == "dag":
         for token in outer[step.target]:
             needs.add(token, needs.note_read(token))
-    if step.over is not None:
-        source = needs.note_read(step.over)
-        # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
-        # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
-        if not needs.items or needs.steps or step.over[0] == "^":
-            needs.add(step.over, source)
+    # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
+    # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
+    if step.over is not None and (not needs.items or needs.steps or step.over[0] == "^"):
+        needs.add(step.over, step_of(step.over))
     return needs
 
 
@@ -149,7 +165,7 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and not _ALONE.intersection(options):
+    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
         policies["function"] = f"0.{step.target}"
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}

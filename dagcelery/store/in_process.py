@@ -16,7 +16,7 @@ from typing import Any
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.keys import key
 from dagcelery.store.lua import source
-from dagcelery.store.protocol import AsyncListen, Listen, Store
+from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
 from dagcelery.store.run_adapters import assemble
 
@@ -131,6 +131,9 @@ class LocalServer:
             host.changed.notify_all()
         return answer
 
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        return [self.run(*call) for call in calls]
+
     def command(self, name: str, *arguments: Any) -> Any:
         """Send one command to the database."""
         with self.entered() as host:
@@ -221,6 +224,10 @@ class LocalClient:
 
     def xadd(self, name: str, fields: Mapping[str, str]) -> Any:
         return self._server.command("XADD", name, "*", *(each for pair in fields.items() for each in pair))
+
+    def xrevrange(self, name: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        entries = self._server.command("XREVRANGE", name, "+", "-", "COUNT", count)
+        return [(entry, dict(_pairs(fields))) for entry, fields in entries]
 
     def xrange(self, name: str, min: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         entries = self._server.command("XRANGE", name, min, "+", "COUNT", count)

@@ -17,12 +17,6 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor, is_
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
-local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
-  local field = body .. '.' .. step .. ':b'
-  local first = call('HGET', key('n'), field)
-  if not first or tonumber(at) < tonumber(first) then call('HSET', key('n'), field, at) end
-end
-
 local BATCH = 32 -- pieces that one call claims
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
@@ -253,7 +247,7 @@ local function inputs(g) -- what travels along with a claim: token names, small 
   local body, step = tostring(g[7][4]), tostring(g[2])
   local text, left, size = entry(body, step).i, INLINE, 0
   if not text or g[8] then return nil end
-  if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
+  if text == 1 then text = call('HGET', topology_key(body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
   local few = #tokens[1] <= 4 and few_values(g[1], tokens[1])
   for i, token in ipairs(tokens[1]) do
@@ -478,5 +472,6 @@ local function conclude(verdicts, more)
   save_claim_counts()
   local text = reply(head)[1]
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
+  if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) end
   return answer(text, head.claims)
 end
