@@ -208,7 +208,6 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
-_MANY: Final = 1_000
 _NONE: Final = Counts()
 _QUIET: Final = Counter[str]()
 
