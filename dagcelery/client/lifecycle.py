@@ -39,7 +39,7 @@ from dagcelery.errors import (
 )
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.graph import is_buildable, not_buildable
+from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.model.options import IfFailed
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, fingerprints, functions, values

@@ -95,7 +95,7 @@ class _Look:
 
     def __init__(self, control: RunControl, run_id: str, address: str) -> None:
         self._control = control
-        progress = control.store.reader.progress(run_id)
+        progress = control.store.reader.progress(run_id, counted=False)
         if progress is None:
             raise RunNotFound(run_id)
         self._record, self._view = progress.record, control.view(run_id)

@@ -14,7 +14,8 @@ from dagcelery.client.activity import SPOTS
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature
-from dagcelery.planner.topology import topology
+from dagcelery.planner.plan import Plan
+from dagcelery.planner.topology import needed
 from dagcelery.store.fleet import live_consumers
 from dagcelery.store.records import Progress, Refusal, Spot
 
@@ -27,6 +28,8 @@ Worker = Mapping[str, Any]
 OVER = frozenset({"done", "skipped"})
 
 _NAMED = 3
+
+_MOMENT_SECONDS = 1.0
 
 
 class Node(Protocol):
@@ -69,7 +72,7 @@ Refusals = Mapping[tuple[str, Place | None], Mapping[str, tuple[int, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Blockers:
-    """What decides whether a node may go on: nodes that it needs, workers of its queue, limits, and retries.
+    """What decides whether waiting nodes may go on: nodes that they need, workers of a queue, limits, and retries.
 
     `strangers` are the workers of each queue that lack the signing key of this run, whose id is `key`; `refusals` are
     the other ones that lack something. `limits` has max_concurrent and the number of running pieces where a node is
@@ -89,11 +92,15 @@ class Blockers:
     attempts: Mapping[Place, int] = field(default_factory=dict)
     scopes: Mapping[int, int] = field(default_factory=dict)
     inside: Mapping[Place, Sequence[int]] = field(default_factory=dict)
+    stuck: dict[str, str] = field(default_factory=dict, init=False, compare=False)
+    """What was found out of queues, for all places of which nothing is refused."""
 
 
 def waits(node: Node) -> bool:
     """Whether something of a node is neither done nor being done."""
-    return bool(node.retrying) or node.waiting is None or node.waiting > 0
+    if node.done == node.total:
+        return False
+    return bool(node.retrying or (waiting := node.waiting) is None or waiting > 0)
 
 
 def reason(place: Place, nodes: Mapping[Place, Node], blockers: Blockers) -> Reason:
@@ -115,6 +122,8 @@ def _needed(place: Place, nodes: Mapping[Place, Node], blockers: Blockers) -> st
     """Name what has to be done before more of a node may begin, or may end if all of it has begun; "" for nothing."""
     node, seen = nodes[place], _seen(nodes[place])
     missing = [nodes[other] for other in blockers.whole.get(place, ()) if nodes[other].state not in OVER]
+    if missing and place[0] not in blockers.parents:
+        return _named(missing)
     sources = [nodes[other] for other in blockers.by_item.get(place, ())]
     missing += [other for other in sources if other.state not in OVER and other.done + other.skipped <= seen]
     if missing and not _ready(place, nodes, blockers):
@@ -163,6 +172,14 @@ def _refusing(place: Place, queue: str, blockers: Blockers) -> Mapping[str, tupl
 
 def _stuck(place: Place, queue: str, blockers: Blockers) -> str:
     """Say why no worker that lives can execute what is at a place, "" if one can."""
+    if (queue, place) in blockers.refusals:
+        return _found_stuck(place, queue, blockers)
+    if queue not in blockers.stuck:
+        blockers.stuck[queue] = _found_stuck(place, queue, blockers)
+    return blockers.stuck[queue]
+
+
+def _found_stuck(place: Place, queue: str, blockers: Blockers) -> str:
     if _slots(place, queue, blockers) > 0:
         return ""
     unfit = _unfit(place, queue, blockers)
@@ -216,37 +233,53 @@ def of_other_keys(workers: Sequence[Worker], key: str, whose: str) -> str:
 
 
 def _named(nodes: Sequence[Node]) -> str:
+    if len(nodes) == 1 and nodes[0].state != "failed":
+        return nodes[0].name
     names = [f"{node.name} (failed)" if node.state == "failed" else node.name for node in nodes[:_NAMED]]
     more = [f"{len(nodes) - _NAMED} more"] if len(nodes) > _NAMED else []
     *first, last = [*names, *more]
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def find_blockers(control: RunControl, view: RunView, progress: Progress, bodies: Iterable[int]) -> Blockers:
-    """Find out what decides whether nodes of these bodies may go on."""
-    whole: dict[Place, list[Place]] = {}
-    by_item: dict[Place, list[Place]] = {}
+def no_room(control: RunControl, progress: Progress) -> str:
+    """Say that nothing goes on because the store is full; "" if it is not, or something was claimed a moment ago."""
+    if any(progress.now - spot.at < _MOMENT_SECONDS for spot in progress.outstanding.claimed):
+        return ""
+    used_up = control.store.fleet.used_up()
+    if used_up is None:
+        return ""
+    used, most = (f"{size / 1e6:,.1f} MB" for size in used_up)
+    return f"the store is full ({used} of {most} maxmemory): results wait for room"
+
+
+def find_blockers(
+    control: RunControl, view: RunView, progress: Progress, bodies: Iterable[int], waiting: Iterable[Place]
+) -> Blockers:
+    """Find out what decides whether these nodes of these bodies may go on."""
     parents: dict[int, Place] = {}
-    attempts: dict[Place, int] = {}
     inside: dict[Place, list[int]] = {}
+    homes: dict[int, tuple[Plan, int]] = {}
     for body in sorted(bodies):
-        plan, number = view.program.home(body) or (view.program.plan, body)
-        for step, entry in topology(plan)[number].items():
-            if step < 0:  # START and CLOSE
-                continue
-            place = (body, step)
-            for successor in entry.successors:
-                whole.setdefault((body, successor), []).append(place)
-            for successor in entry.item_successors:
-                by_item.setdefault((body, successor), []).append(place)
-            if entry.body > 0:
-                parents.setdefault(body - number + entry.body, place)
-                inside[place] = [body - number + entry.body]
-            if entry.retry:
-                attempts[place] = entry.retry["max_attempts"]
+        homes[body] = plan, number = view.program.home(body) or (view.program.plan, body)
+        for step, planned in enumerate(plan.bodies[number].steps):
+            if planned.kind == "dag":
+                parents.setdefault(body - number + planned.target, (body, step))
+                inside[body, step] = [body - number + planned.target]
         if number == 0 and (maker := view.scope_of(body) if body else None):
             scope = view.scope(maker)
             inside.setdefault((view.scope(scope.parent).body, scope.step), []).append(body)
+    whole: dict[Place, list[Place]] = {}
+    by_item: dict[Place, list[Place]] = {}
+    attempts: dict[Place, int] = {}
+    for body, step in waiting:
+        plan, number = homes[body]
+        steps, items = needed(plan, number, step)
+        if steps:
+            whole[body, step] = [(body, other) for other in steps]
+        if items:
+            by_item[body, step] = [(body, other) for other in items]
+        if retry := plan.bodies[number].steps[step].options.get("retry"):
+            attempts[body, step] = retry["max_attempts"]
     outstanding = progress.outstanding
     due: dict[Place, float] = {}
     for place, at in _placed(view, outstanding.retrying):

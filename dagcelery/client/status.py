@@ -10,16 +10,17 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from dagcelery.client.activity import MOST_SHOWN, RunningPiece, activities, alive, running_pieces
-from dagcelery.client.reasons import OVER, Place, find_blockers, reason, waits
+from dagcelery.client.reasons import OVER, Place, find_blockers, no_room, reason, waits
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
 from dagcelery.payload import addresses, failures, values
+from dagcelery.planner.encoding import without_collector
 from dagcelery.planner.plan import Plan, Step
 from dagcelery.store.records import Counts, Outstanding, Progress, RunRecord, RunState
 from dagcelery.text import one_line
@@ -53,7 +54,8 @@ def state_of(
     return "retrying" if retrying else "running" if running else "waiting"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+# Not frozen, since there may be many thousands: to make a frozen one takes three times as long.
+@dataclass(slots=True, repr=False, unsafe_hash=True)
 class NodeStatus:
     """How far a node is. `total` counts its pieces, of a node in a mapped DAG (``train[*]/fit``) those of all items;
     None until it is known, and it does not change then. A node that a running task called has the address of that
@@ -104,14 +106,22 @@ class NodeStatus:
     def _rest(self) -> int | None:
         if self.total is None:
             return None
-        return max(0, self.total - self.done - self.running - self.failed - self.retrying - self.skipped)
+        rest = self.total - self.done - self.running - self.failed - self.retrying - self.skipped
+        return rest if rest > 0 else 0
 
     @property
     def state(self) -> str:
         """One word for the node: failed, retrying, running, skipped, done, waiting or stopped; see `state_of`."""
-        others = {"running": self.running, "retrying": self.retrying, "failed": self.failed}
-        is_begun = self.started is not None and (self.total != 0 or self.ended is not None)
-        return state_of(self.total, self.done, self.skipped, **others, is_begun=is_begun, is_over=self.is_over)
+        return state_of(
+            self.total,
+            self.done,
+            self.skipped,
+            running=self.running,
+            retrying=self.retrying,
+            failed=self.failed,
+            is_begun=self.started is not None and (self.total != 0 or self.ended is not None),
+            is_over=self.is_over,
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -136,9 +146,9 @@ class RunStatus:
     of its error; `reason` is what else ended it.
 
     `key` is that of `submit(..., key=)`, and `params` are the parameters as texts of one line, shortened and with
-    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, `deadline` when it will be
-    ended if it is not over by then (None: never),
-    and `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
+    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, or why
+    nothing goes on: the store is full. `deadline` is when it will be ended if it is not over by then (None: never), and
+    `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
     seconds.
     """
 
@@ -198,6 +208,11 @@ def _seconds(started: float | None, ended: float | None, paused: float) -> float
 
 
 # -- how far every node is ------------------------------------------------------------------------
+_MANY: Final = 1_000
+_NONE: Final = Counts()
+_QUIET: Final = Counter[str]()
+
+
 def run_status(control: RunControl, run_id: str) -> RunStatus:
     """Return how far every node is, in O(nodes).
 
@@ -209,9 +224,11 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
     view, record = control.view(run_id), progress.record
     view.look(record.epoch)
     spots = alive(control, progress.outstanding, progress.now)
-    nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
-    for place, running in _running(view, spots).items():
-        nodes[place] = replace(nodes[place], pieces=running)
+    with without_collector(is_large=len(view.program.plan.bodies[0].steps) > _MANY):
+        nodes = _nodes(view, progress, _going_on(view, spots, is_over=record.is_over))
+        for place, running in _running(view, spots).items():
+            nodes[place].pieces = running
+        _explain(control, view, progress, nodes)
     started, ended = record.started or None, record.ended or None
     return RunStatus(
         record.id,
@@ -222,8 +239,8 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         ended,
         view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
-        tuple(_explained(control, view, progress, nodes)),
-        why="" if record.is_over else _held(control, view, record.held),
+        tuple(nodes.values()),
+        why="" if record.is_over else _held(control, view, record.held) or no_room(control, progress),
         deadline=record.deadline or None,
         epoch=record.epoch,
         error=_error(control, record) if record.failed else "",
@@ -268,13 +285,20 @@ def _running(view: RunView, spots: Outstanding) -> Mapping[Place, tuple[RunningP
 def _nodes(view: RunView, progress: Progress, going_on: Mapping[Place, Counter[str]]) -> dict[Place, NodeStatus]:
     """Return how far each node is, without reasons."""
     record, nodes = progress.record, dict[Place, NodeStatus]()
+    is_over = record.is_over  # in which nothing is tried again
     scopes: dict[int, int | None] = {}  # how many each body has in the end, with those that are left out
     for number, prefix, skips in _all_prefixes(view, progress):
         of_body = scopes.get(number, 1)
         for index, step in enumerate(view.program.body(number).steps):
-            place, counts = (number, index), progress.counts.get((number, index), Counts(total=0))
-            node = _node_status(prefix, step, counts, going_on.get(place, Counter()), skips, of_body)
-            nodes[place] = node = _timed(node, counts, record, is_branch="branch" in step.options)
+            place = number, index
+            counts = progress.counts.get(place, _NONE)
+            node = _node_status(prefix, step, counts, going_on.get(place, _QUIET), skips, of_body)
+            nodes[place] = node
+            node.is_over = is_over
+            if counts.started:
+                _time(node, counts, record, is_branch="branch" in step.options)
+            if is_over:
+                node.retrying = 0
             if step.kind == "dag":
                 scopes[step.target] = node.total
     return nodes
@@ -297,41 +321,34 @@ def _node_status(
 
     It has a piece in each of the `scopes`. The length of a fan-out is known once it is in all of them.
     """
-    is_branch = "branch" in step.options
+    is_fan_out = step.over is not None and "branch" not in step.options
     total = scopes
-    if step.over is not None and not is_branch:
+    if is_fan_out:
         total = counts.total + skips if scopes == counts.opened + skips else None
-    # The store's own numbers of what has failed and retries have no bound; of a DAG's items it does not count these.
-    return NodeStatus(
-        prefix + step.name,
-        step.queue,
-        step.over is not None and not is_branch,
-        total,
-        counts.done,
-        going_on["running"],
-        max(counts.failed, going_on["failed"]),
-        None,
-        None,
-        retrying=max(counts.retrying, going_on["retrying"]),
-        skipped=counts.skipped + skips,
-        cached=counts.cached,
-    )
+    name, skipped = prefix + step.name, counts.skipped + skips
+    status = NodeStatus(name, step.queue, is_fan_out, total, counts.done, 0, counts.failed, None, None)
+    status.retrying, status.skipped, status.cached = counts.retrying, skipped, counts.cached
+    if going_on:
+        status.running = going_on["running"]
+        # The store's own numbers of failures and retries have no bound; of a DAG's items it does not count these.
+        status.failed = max(counts.failed, going_on["failed"])
+        status.retrying = max(counts.retrying, going_on["retrying"])
+    return status
 
 
-def _timed(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> NodeStatus:
-    """Add a node's times, and whether its run is over: nothing is tried again then."""
-    # Closing a branch that was not taken has a time too, but begins nothing.
-    is_untouched = is_branch and not (node.done or node.running or node.retrying or node.failed)
-    started = None if is_untouched else counts.started or None
-    is_settled = node.total is not None and node.done + node.skipped + node.failed >= node.total and not node.running
-    ended = None
-    if started is not None and is_settled:
-        ended = counts.ended or record.ended or None
-    elif started is not None and record.is_over and not node.running:
-        ended = record.ended
-    paused = record.paused(started, ended) if started and ended else 0.0
-    retrying = 0 if record.is_over else node.retrying
-    return replace(node, retrying=retrying, started=started, ended=ended, paused=paused, is_over=record.is_over)
+def _time(node: NodeStatus, counts: Counts, record: RunRecord, *, is_branch: bool) -> None:
+    """Add the times of a node that has begun."""
+    if is_branch and not (node.done or node.running or node.retrying or node.failed):
+        return  # closing a branch that was not taken has a time too, but begins nothing
+    node.started = counts.started
+    if node.running:
+        return
+    if node.total is not None and node.done + node.skipped + node.failed >= node.total:
+        node.ended = counts.ended or record.ended or None
+    elif node.is_over:
+        node.ended = record.ended
+    if node.ended and record.pauses:
+        node.paused = record.paused(node.started, node.ended)
 
 
 def _all_prefixes(view: RunView, progress: Progress) -> Iterator[tuple[int, str, int]]:
@@ -367,20 +384,20 @@ def _skips(plan: Plan, progress: Progress, first: int) -> dict[int, int]:
 
 
 # -- why it waits ---------------------------------------------------------------------------------
-def _explained(
-    control: RunControl, view: RunView, progress: Progress, nodes: Mapping[Place, NodeStatus]
-) -> Iterator[NodeStatus]:
-    """Yield the nodes with the reason why each of them waits; in a run that is over, what may still commit."""
+def _explain(control: RunControl, view: RunView, progress: Progress, nodes: Mapping[Place, NodeStatus]) -> None:
+    """Say of each node why it waits; in a run that is over, what may still commit."""
     if progress.record.is_over:
         for node in nodes.values():
-            yield replace(node, why="still running, and may commit") if node.running else node
-    elif progress.record.held or not any(waits(node) for node in nodes.values()):
-        yield from nodes.values()
-    else:
-        blockers = find_blockers(control, view, progress, {body for body, _ in nodes})
-        for place, node in nodes.items():
-            why, is_stuck = reason(place, nodes, blockers) if waits(node) else ("", False)
-            yield replace(node, why=why, is_stuck=is_stuck, due=blockers.due.get(place))
+            node.why = "still running, and may commit" if node.running else ""
+        return
+    waiting = () if progress.record.held else [place for place, node in nodes.items() if waits(node)]
+    if not waiting:
+        return
+    blockers = find_blockers(control, view, progress, {body for body, _ in nodes}, waiting)
+    for place in waiting:
+        nodes[place].why, nodes[place].is_stuck = reason(place, nodes, blockers)
+    for place in blockers.due.keys() & nodes.keys():
+        nodes[place].due = blockers.due[place]
 
 
 # -- as text -------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def tree(control: RunControl, run_id: str, items: int, most: int) -> TreeNode:
 
     Raises RunNotFound.
     """
-    progress, view = control.store.reader.progress(run_id), control.view(run_id)
+    progress, view = control.store.reader.progress(run_id, counted=False), control.view(run_id)
     if progress is None:
         raise RunNotFound(run_id)
     view.look(progress.record.epoch)
@@ -146,7 +146,7 @@ class _Growth:
         planned = self._view.program.body(self._bodies[scope]).steps[step]
         is_branch = "branch" in planned.options
         if is_branch and not counts.total:  # as in the status a branch that was not taken is one piece left out
-            counts = replace(counts, total=1, skipped=1, is_begun=False)
+            counts = counts._replace(total=1, skipped=1, is_begun=False)
         total = counts.total if planned.over is not None else 1
         activity = self._activity[scope, step]
         children = tuple(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dagcelery.errors import StoreRefused
 from dagcelery.store import wire
 from dagcelery.store.keys import ACTIVE, SPILLED, WORKERS, key, limit_key, runs_key
 from dagcelery.store.protocol import Call, Fleet, ResultCache, StoreServer
@@ -100,6 +101,18 @@ class FleetAdapter:
         now = _moment(self._server)
         words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
+
+    # -- the server -------------------------------------------------------------------------------
+    def used_up(self) -> tuple[int, int] | None:
+        if self._server.is_in_process:
+            return None
+        try:
+            told = self._server.client.info("memory")
+        except StoreRefused:
+            return None
+        used, most = (int(told.get(name, 0)) for name in ("used_memory", "maxmemory"))
+        is_refusing = told.get("maxmemory_policy") == "noeviction" and 0 < most <= used
+        return (used, most) if is_refusing else None
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:

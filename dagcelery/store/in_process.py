@@ -225,6 +225,10 @@ class LocalClient:
     def xadd(self, name: str, fields: Mapping[str, str]) -> Any:
         return self._server.command("XADD", name, "*", *(each for pair in fields.items() for each in pair))
 
+    def xrevrange(self, name: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        entries = self._server.command("XREVRANGE", name, "+", "-", "COUNT", count)
+        return [(entry, dict(_pairs(fields))) for entry, fields in entries]
+
     def xrange(self, name: str, min: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         entries = self._server.command("XRANGE", name, min, "+", "COUNT", count)
         return [(entry, dict(_pairs(fields))) for entry, fields in entries]

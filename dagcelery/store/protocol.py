@@ -230,8 +230,8 @@ class RunReader(Protocol):
     def failure(self, run_id: str, piece: str) -> bytes | None:
         """The sealed failure of one piece, or None."""
 
-    def progress(self, run_id: str) -> Progress | None:
-        """Counts by step, or None if the run does not exist."""
+    def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
+        """Counts by step, or None if the run does not exist. Without counts, unless they are to be `counted`."""
 
     def outstanding(self, run_id: str) -> Outstanding:
         """What is claimed, has failed, waits for its time or was refused."""
@@ -296,6 +296,11 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` is alive, serves `queues` with `slots` processes and works on `messages`.
 
         `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
+        """
+
+    def used_up(self) -> tuple[int, int] | None:
+        """How many bytes the server holds, and how many it may hold, where it refuses what takes more; None while there
+        is room, and where this user may not ask.
         """
 
     def retire(self, worker_id: str) -> None:

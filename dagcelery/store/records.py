@@ -411,8 +411,7 @@ class RunRecord:
         return self.is_over and self.state != "done"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """How far the pieces of one step are, over all scopes of its body. Times as in `RunRecord`.
 
     `running` counts claims: of the items of a range one is executed at a time. `opened` counts the scopes in which the

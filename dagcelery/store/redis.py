@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -159,7 +160,7 @@ class RedisServer:
         options = self._blocking_options() | {
             "retry": redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
         }
-        async with redis.asyncio.Redis.from_url(self.url, **options) as client:
+        async with _closing(redis.asyncio.Redis.from_url(self.url, **options)) as client:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
                 asking, answer = _wait(run_id, timeout_seconds, after), None
@@ -174,6 +175,23 @@ class RedisServer:
 
     def _blocking_options(self) -> dict[str, Any]:
         return self._options | {"socket_timeout": 2 * _BLOCK_SECONDS}
+
+
+_being_closed: set[asyncio.Task[None]] = set()
+
+
+@asynccontextmanager
+async def _closing(client: redis.asyncio.Redis) -> AsyncIterator[redis.asyncio.Redis]:
+    """Close a client at the end, in a task of its own: a web server whose client went away may cancel again and again,
+    at each `await`, and redis-py closes nothing if it is cancelled meanwhile.
+    """
+    try:
+        yield client
+    finally:
+        closing = asyncio.create_task(client.aclose())
+        _being_closed.add(closing)  # a loop does not keep its tasks
+        closing.add_done_callback(_being_closed.discard)
+        await asyncio.shield(closing)
 
 
 class Scripts:

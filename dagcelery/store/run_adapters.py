@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from itertools import chain, groupby, islice, starmap
 from typing import Any
 
-from dagcelery.errors import RunNotFound, StoreFull
-from dagcelery.store import clearing, garbage, wire
+from dagcelery.errors import RunNotFound
+from dagcelery.store import clearing, counting, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enroll, look_at
 from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key, topology_key
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
@@ -52,7 +53,6 @@ _OTHERS = 50
 """Workers that a refusal asks the store about."""
 
 _WHY_CHARACTERS = 500
-_MOST_OUTSTANDING = 1_000
 _PORTION = 100
 _FEW_VALUES = 2
 """Values that a command may read at once, as each takes half a megabyte at most."""
@@ -106,22 +106,8 @@ class ReaderAdapter:
         found: bytes | None = self._server.client.hget(key(run_id, "f"), piece)
         return found
 
-    def progress(self, run_id: str) -> Progress | None:
-        def reads(pipeline: Any) -> Any:
-            return _read_outstanding(pipeline.time().hgetall(key(run_id)).hgetall(key(run_id, "n")), run_id)
-
-        (seconds, micros), fields, numbers, *outstanding = self._together(reads)
-        record = wire.record(run_id, fields)
-        if record is None:
-            return None
-        queues = json.loads(fields[b"queues"])
-        sizes = self._server.client.pipeline(transaction=False)
-        for queue in queues:
-            sizes.zcard(key(run_id, "r", queue))
-        ready = {queue: max(0, size - 1) for queue, size in zip(queues, sizes.execute(), strict=True)}
-        counts, scopes, skipped = wire.counters(numbers, outstanding[0])
-        now = seconds + micros / 1e6
-        return Progress(record, counts, scopes, ready, wire.outstanding(*outstanding), skipped, now)
+    def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
+        return counting.progress(self._server, run_id, counted=counted)
 
     def claimed(self, run_id: str, piece: str) -> str:
         record = self._server.client.hget(key(run_id, "c"), piece)
@@ -149,15 +135,8 @@ class ReaderAdapter:
         return self._server.alistening(run_id)
 
     def outstanding(self, run_id: str) -> Outstanding:
-        return wire.outstanding(*self._together(lambda pipeline: _read_outstanding(pipeline, run_id)))
-
-    def _together(self, reads: Callable[[Any], Any]) -> list[Any]:
-        """Read several things of one moment; of moments that follow each other, where a full Redis takes no MULTI."""
-        try:
-            answers = reads(self._server.client.pipeline(transaction=True)).execute()
-        except StoreFull:
-            answers = reads(self._server.client.pipeline(transaction=False)).execute()
-        return list(answers)
+        reads = partial(counting.read_outstanding, run_id=run_id)
+        return wire.outstanding(*counting.together(self._server.client, reads))
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
         counts: dict[str, dict[int, Counts]] = {}
@@ -193,13 +172,6 @@ class ReaderAdapter:
 
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any]) -> Any:
         return self._server.run(verb, key(run_id), request)
-
-
-def _read_outstanding(pipeline: Any, run_id: str) -> Any:
-    """Ask for what `wire.outstanding` reads."""
-    pipeline.hgetall(key(run_id, "c")).zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1)
-    pipeline.zrange(key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
-    return pipeline.hgetall(key(run_id, "no"))
 
 
 class MachineAdapter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -454,46 +454,6 @@ def claim_record(text: bytes) -> ClaimRecord:
     return ClaimRecord(int(hi), int(attempt), owner, message, float(started), cursor, int(body))
 
 
-def counters(
-    numbers: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
-) -> tuple[dict[tuple[int, int], Counts], dict[int, int], dict[int, int]]:
-    """Read counters: by (body, step); how many scopes each body has, and how many of them were skipped."""
-    steps: dict[tuple[int, int], dict[str, float]] = {}
-    scopes = {0: 1}
-    skipped: dict[int, int] = {}
-    for name, value in numbers.items():
-        place, _, what = name.decode().partition(":")
-        if what == "scopes":
-            scopes[int(place)] = int(value)
-        elif what == "skipped":
-            skipped[int(place)] = int(value)
-        elif what:
-            body, step = map(int, place.split("."))
-            steps.setdefault((body, step), {})[what] = float(value)
-    for name, text in claims.items():
-        if name:
-            claimed, (_, step, _) = claim_record(text), PieceId.parse(name.decode())
-            numbers_of = steps.setdefault((claimed.body, step), {})
-            numbers_of["b"] = min(numbers_of.get("b", claimed.started), claimed.started)
-            numbers_of["r"] = numbers_of.get("r", 0) + (not claimed.cursor)
-    return {at: _counts(each, at, scopes) for at, each in steps.items() if at[1] >= 0}, scopes, skipped
-
-
-def _counts(numbers: Mapping[str, float], at: tuple[int, int], scopes: Mapping[int, int]) -> Counts:
-    return Counts(
-        total=int(numbers.get("n", scopes.get(at[0], 1))),
-        running=int(numbers.get("r", 0)),
-        done=int(numbers.get("d", 0)),
-        failed=int(numbers.get("f", 0)),
-        started=numbers.get("b", 0.0),
-        ended=numbers.get("e", 0.0),
-        retrying=max(0, int(numbers.get("w", 0))),
-        skipped=int(numbers.get("k", 0)) + int(numbers.get("l", 0)),
-        cached=int(numbers.get("c", 0)),
-        opened=int(numbers.get("o", at[0] == 0 and "n" in numbers)),
-    )
-
-
 def outstanding(
     claims: Mapping[bytes, bytes],
     failed: Iterable[bytes],
@@ -550,7 +510,6 @@ def step_counts(steps: Iterable[int], state: Sequence[bytes | None]) -> Iterator
         elif once is not None:
             _, attempt, started, seconds, owner = once.decode().split("|", 4)
             ended = float(started) + float(seconds)
-            counts = Counts(total=1, done=1, started=float(started), ended=ended, owner=owner)
-            yield step, replace(counts, attempt=int(float(attempt)))
+            yield step, Counts(1, done=1, started=float(started), ended=ended, owner=owner, attempt=int(float(attempt)))
         else:
             yield step, Counts(total=-1)

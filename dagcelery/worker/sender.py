@@ -40,7 +40,7 @@ def sending_errors(app: Celery) -> Iterator[None]:
 def cause_of(app: Celery, error: Exception) -> BrokerUnavailable | NotSent:
     """Return what an error at sending, or connecting, stands for."""
     url = shown_broker(app)
-    if isinstance(error, _of_brokers(app)) or _is_torn(error):
+    if isinstance(error, _of_brokers(app)) or is_torn(error):
         return BrokerUnavailable(str(error), url)
     return NotSent(f"{type(error).__name__}: {error}", _remedy(app, error, url))
 
@@ -61,8 +61,8 @@ def _of_brokers(app: Celery) -> tuple[type[BaseException], ...]:
     return (OperationalError, OSError, *errors)
 
 
-def _is_torn(error: Exception) -> bool:
-    """Whether kombu met a connection that it had closed meanwhile: when a broker goes, its channels lose theirs."""
+def is_torn(error: Exception) -> bool:
+    """Return whether kombu met a connection that it had closed: when a broker goes, its channels lose theirs."""
     raised = traceback.extract_tb(error.__traceback__)[-1:]
     is_of_transport = bool(raised) and "/kombu/transport/" in raised[0].filename.replace("\\", "/")
     return is_of_transport and isinstance(error, AttributeError) and error.obj is None

@@ -17,12 +17,6 @@ local function write_claim(piece, body, hi, attempt, owner, message, cursor, is_
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
-local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
-  local field = body .. '.' .. step .. ':b'
-  local first = call('HGET', key('n'), field)
-  if not first or tonumber(at) < tonumber(first) then call('HSET', key('n'), field, at) end
-end
-
 local BATCH = 32 -- pieces that one call claims
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 

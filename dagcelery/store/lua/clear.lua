@@ -137,9 +137,12 @@ local function remove_outputs(scope, step) -- how many there are is not known he
   until removed == 0
 end
 
-local function cap_cached(body, step) -- which of them came from the cache is not known: not more than are done
+local function cap_cached(scope, body, step) -- which of them came from the cache is not known: not more than are done
+  save_counts()
   local numbers = call('HMGET', key('n'), body .. '.' .. step .. ':c', body .. '.' .. step .. ':d')
-  local done = math.max(0, tonumber(numbers[2] or 0))
+  local done = tonumber(numbers[2] or 0)
+  if scope == '0' then done = done + tonumber(call('HGET', key('s', scope), step .. ':d') or 0) end
+  done = math.max(0, done)
   if tonumber(numbers[1] or 0) > done then call('HSET', key('n'), body .. '.' .. step .. ':c', done) end
 end
 
@@ -161,7 +164,7 @@ local function uncount(scope, body, step, e) -- take back what a step of one sco
   elseif string.sub(state, 1, 2) == 'd|' and step ~= '-1' then
     count(body, step, 'd', -1)
   end
-  cap_cached(body, step)
+  cap_cached(scope, body, step)
 end
 
 -- Attempts go on from where they were (`v` is where): they are what tells a late piece, and what it stages, from others.
@@ -234,9 +237,9 @@ function acts.reopen() -- what a scope is the result of is not done, and runs ag
     local outer = place(p.parent).body
     call('HDEL', key('s', scope), 'closed')
     if p.index < 0 then
-      if call('HDEL', key('s', p.parent), p.step) == 1 then count(outer, p.step, 'd', -1) end
+      if call('HDEL', key('s', p.parent), p.step) == 1 and p.parent ~= '0' then count(outer, p.step, 'd', -1) end
       remove_outputs(p.parent, p.step)
-      cap_cached(outer, p.step)
+      cap_cached(p.parent, outer, p.step)
     end
   end
 end
@@ -269,8 +272,8 @@ function acts.settle() -- a fan-out of which some items go on, and others stay
   if by ~= 0 then
     call('HINCRBY', s, step .. ':d', by)
     call('HINCRBY', s, step .. ':c', by)
-    count(body, step, 'd', by)
-    cap_cached(body, step)
+    if req.scope ~= '0' then count(body, step, 'd', by) end
+    cap_cached(req.scope, body, step)
   end
   if call('EXISTS', key('q', req.scope, step)) == 1 then
     make_ready(req.scope, step, e.q)

@@ -103,12 +103,12 @@ local function commit_items(c)
   return items_done(scope, c.body, step, lo, done, items)
 end
 
-local function note_times(c)
-  call('HSET', key('n'), c.body .. '.' .. c.step .. ':e', moment)
-  note_start(c.body, c.step, c.claim and c.claim.started or moment)
-end
+-- Workers' clocks differ: the last piece of a call ended now, and all began as much earlier as their worker's clock says.
+local latest = req.pieces[#req.pieces]
+local function began_at(started) return string.format('%.6f', now - (latest.started + latest.seconds - started)) end
+local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or began_at(c.said.started)) end
 
-local function settle(c, more) -- a claim is kept, with a cursor, while successors are being told
+local function end_claim(c, more) -- a claim is kept, with a cursor, while successors are being told
   if more then
     local claim = c.claim or { message = '' }
     write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.is_mate)

@@ -80,7 +80,6 @@ if is_range and new < req.hi - req.lo then -- an earlier portion, or an earlier 
   if before > 0 then call('HINCRBY', key('s', scope), step .. ':j', -before) end
 end
 if req.lo >= 0 and req.hi == req.lo then
-  call('HSET', key('n'), parent.body .. '.' .. step .. ':e', moment)
   items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo)
 end
 drop_claim(piece, claim, e.q)

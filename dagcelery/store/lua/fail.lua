@@ -86,7 +86,7 @@ local function record_failure()
 end
 
 local function conclude_claim(verdict, more)
-  settle(c, more)
+  end_claim(c, more)
   return conclude({ verdict }, more)
 end
 
@@ -101,7 +101,8 @@ if step == '-3' then -- what is called at the end cannot change it
   return conclude_claim('committed')
 end
 write_outputs(c, 1)
-note_times(c)
+note_begin(c)
+note_end(c.body, step)
 if poisoned then call('HDEL', key('z'), name) end
 if lo >= 0 then commit_items(c) else call('HDEL', s, step .. ':l') end -- a worker whose piece failed takes nothing back
 if retried() then return conclude_claim('retried') end

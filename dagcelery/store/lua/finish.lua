@@ -3,16 +3,14 @@
 -- with a cursor, until the last one, so a sweep can go on where a dead worker stopped. Such a piece comes alone.
 -- request: see committing.lua
 local function done_once(c, scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
-  local n, said = body .. '.' .. step, c.said
-  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. said.started .. '|' .. said.seconds .. '|' .. req.owner)
-  if scope == '0' and name == c.piece then
-    call('HSET', key('n'), n .. ':d', 1, n .. ':e', moment, n .. ':b', c.claim and c.claim.started or moment)
-  else
-    count(body, step, 'd', 1)
-    call('HSET', key('n'), n .. ':e', moment)
-    if name == c.piece then note_start(body, step, c.claim and c.claim.started or moment) end -- else it has opened a scope
-  end
+  local said = c.said
+  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. began_at(said.started) .. '|' .. said.seconds .. '|' .. req.owner)
   if step ~= '-1' then
+    if scope ~= '0' then -- of the root scope this is counted where it is read
+      count(body, step, 'd', 1)
+      note_end(body, step)
+      if name == c.piece then note_begin(c) end -- else it has opened a scope
+    end
     log_piece('done', name, { body = body, attempt = c.attempt, said = said }, -1)
     step_done(scope, body)
   end
@@ -24,7 +22,6 @@ local function commit_close(c)
   local outer, name = place(p.parent).body, p.parent .. '/' .. p.step
   call('HSET', c.s, 'closed', 1)
   if p.index < 0 then return done_once(c, p.parent, outer, p.step, name) end
-  call('HSET', key('n'), outer .. '.' .. p.step .. ':e', moment)
   log_piece('done', name .. '/' .. p.index, { body = outer, attempt = c.attempt, said = c.said }, p.index + 1)
   local items = tonumber(call('HGET', key('s', p.parent), p.step .. ':n'))
   return items_done(p.parent, outer, p.step, p.index, p.index + 1, items)
@@ -33,7 +30,7 @@ end
 local function commit_new(c, at) -- nil, or the cursor to go on at
   write_outputs(c, at)
   if c.lo >= 0 then
-    note_times(c)
+    note_begin(c)
     return commit_items(c)
   end
   if c.step == '-2' then return commit_close(c) end
@@ -54,7 +51,7 @@ local function commit(p, at) -- its verdict; and the cursor to go on at, if it i
     return 'stale'
   end
   if cursor then more = skipping().announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
-  settle(c, more)
+  end_claim(c, more)
   return 'committed', more
 end
 

@@ -19,7 +19,8 @@
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
 -- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
--- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped"
+-- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped";
+--                                              | of the root's steps not what is in s:0, which a reader counts: nothing of one that runs once and is done, and d is only by how much less are done than s:0 says, since so many were skipped
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of keys that not every run has
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
@@ -88,7 +89,30 @@ local function parse(name) -- of a piece or a step; `lo` is -1 if it runs once
   return scope, step, tonumber(lo) or -1
 end
 
-local function count(body, step, what, by) call('HINCRBY', key('n'), body .. '.' .. step .. ':' .. what, by) end
+-- What the status counts is added up, and written with the answer: once a script and place, however much it is about.
+local counted, begun, over = {}, {}, {}
+local function count(body, step, what, by)
+  local field = body .. '.' .. step .. ':' .. what
+  counted[field] = (counted[field] or 0) + by
+end
+
+local function note_start(body, step, at) -- when a piece ends, or opens scopes: what was given back unrun has not begun
+  local field = body .. '.' .. step .. ':b'
+  begun[field] = math.min(tonumber(at), begun[field] or math.huge)
+end
+
+local function note_end(body, step) over[body .. '.' .. step .. ':e'] = moment end
+
+local function save_counts()
+  local n = key('n')
+  for field, by in pairs(counted) do call('HINCRBY', n, field, by) end
+  for field, at in pairs(begun) do
+    local first = tonumber(call('HGET', n, field))
+    if not first or at < first then call('HSET', n, field, string.format('%.6f', at)) end
+  end
+  for field, at in pairs(over) do call('HSET', n, field, at) end
+  counted, begun, over = {}, {}, {}
+end
 
 -- scopes ------------------------------------------------------------------------------------------------------------
 -- `guard` is the nearest scope, it or one around it, of an item that may be skipped; '' if there is none.
@@ -189,6 +213,7 @@ end
 
 local function reply(fields) -- what a verb of a run answers: a header as JSON
   if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
+  save_counts()
   fields.run = state or 'gone'
   if #opened > 0 then fields.opened = opened end
   return { cjson.encode(fields) }
@@ -319,9 +344,11 @@ end
 
 local function items_done(scope, body, step, lo, hi, items, skipped) -- nil, or the portion of successors to announce next
   local s = key('s', scope)
-  count(body, step, 'd', hi - lo - (skipped or 0))
+  if scope ~= '0' then count(body, step, 'd', hi - lo - (skipped or 0)) elseif skipped then count(body, step, 'd', -skipped) end
   for _, successor in ipairs(entry(body, step).se or {}) do arrive_items(scope, body, tostring(successor), lo, hi) end
-  if call('HINCRBY', s, step .. ':d', hi - lo) < items then return nil end
+  local is_complete = call('HINCRBY', s, step .. ':d', hi - lo) >= items
+  if is_complete or broken then note_end(body, step) end -- with failures among them nobody says which was the last one
+  if not is_complete then return nil end
   completed[#completed + 1] = { scope, tonumber(body), tonumber(step), items, tonumber(call('HGET', s, step .. ':k') or 0) }
   step_done(scope, body)
   return announce(scope, body, step, 0)

@@ -356,6 +356,6 @@ def test_what_is_done_does_not_run_though_its_claim_was_read_before(monkeypatch:
     assert read is not None
     steps = range(len(reader.view(run_id).program.plan.bodies[0].steps))
     before = Outstanding([Spot(ROOT, step, at=read.now, owner="w:1", attempt=1) for step in steps])
-    monkeypatch.setattr(reader.store.reader, "progress", lambda run_id: replace(read, outstanding=before))
+    monkeypatch.setattr(reader.store.reader, "progress", lambda run_id, **_: replace(read, outstanding=before))
     for address in ("square", "total"):
         assert RunNode(lambda: reader, run_id, address).status().running == 0
