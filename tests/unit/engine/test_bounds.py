@@ -90,6 +90,6 @@ def test_a_process_that_works_through_ever_new_runs_does_not_grow() -> None:
         after = deque(counted(world, range(100, 100 + runs)), maxlen=3)
     finally:
         gc.unfreeze()
-    # Large plans and small ones take the places of each other: the least of these moments is no more than the most of those.
+    # Large and small plans take the places of each other: the least of these moments is no more than the most of those.
     grown = (after[0] & after[1] & after[2]) - (before[0] | before[1] | before[2])
     assert {kind: by for kind, by in grown.items() if by >= runs} == {}
