@@ -35,8 +35,8 @@ def enroll(run_id: str, name: str) -> Call:
 
     Who creates it has a minute for that, since a look that finds no run forgets it.
     """
-    lists = [runs_key(), runs_key(name)]
-    return "enroll", ACTIVE, {"run": run_id, "delay": 60, "lists": lists, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
+    request = {"run": run_id, "delay": 60, "lists": [runs_key(), runs_key(name)], "most": _LISTED_RUNS}
+    return "enroll", ACTIVE, request | {"ttl": _TTL_SECONDS, "around": key(" ").split(" ")}
 
 
 def _moment(server: StoreServer) -> float:

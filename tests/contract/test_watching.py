@@ -174,3 +174,15 @@ def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
     raw.zadd(RUNS, {"never-created": 1.0})
     assert redis_store.fleet.runs("", math.inf, 10)[0].record is None
     assert redis_store.fleet.runs("", math.inf, 10) == []
+
+
+def test_what_has_expired_is_listed_no_longer_once_others_are_listed(redis_store: Store, raw: redis.Redis) -> None:
+    alive = new_run(redis_store, chain(1), name="a")
+    redis_store.server.run_together([enroll(f"gone-{number}", "a") for number in range(8)])
+    lists = raw.keys(RUNS + "*")
+    for name in lists:
+        for run_id in raw.zrange(name, 0, -1):
+            raw.zincrby(name, -3600, run_id)
+    for _ in range(200):
+        redis_store.server.run_together([enroll("written-just-now", "a")])
+    assert [raw.zrange(name, 0, -1) for name in lists] == [[alive.encode(), b"written-just-now"]] * 2
