@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers
 
-.PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench chaos up down clean
+.PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
@@ -13,7 +13,8 @@ help:
 	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, and with broker and store apart"
 	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
-	@echo "make bench    measure, side by side with plain Celery"
+	@echo "make bench    measure, side by side with plain Celery and with what it costs at least"
+	@echo "make bench-peers  measure, side by side with Ray, Dask and DBOS"
 	@echo "make chaos    prove that runs end correctly whatever dies: N=1000 runs with faults, SEED= to replay"
 	@echo "make up       run Redis, workers and Flower in containers, with the secrets that README.md, Deploy, names"
 	@echo "make down     stop them; Redis keeps its data"
@@ -49,6 +50,9 @@ test-tls test-two-servers: LEFT_OUT := --ignore-glob='*/test_durability_*' --ign
 bench: .venv/bench
 	$(BIN)/python -m bench
 
+bench-peers: .venv/bench-peers
+	$(BIN)/python -m bench --only peers --json bench-peers.json
+
 chaos: .venv/local
 	$(BIN)/python -m chaos --runs $(or $(N),100) $(if $(SEED),--seed $(SEED))
 
@@ -58,8 +62,8 @@ up:
 down:
 	docker compose down
 
-# One file for each set of extras that is installed: .venv/local, .venv/dev, .venv/bench.
-.venv/local .venv/dev .venv/bench: .venv/%: pyproject.toml
+# One file for each set of extras that is installed: .venv/local, .venv/dev, and so on.
+.venv/local .venv/dev .venv/bench .venv/bench-peers: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

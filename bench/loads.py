@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 
+from bench.ground import spin
 from dagcelery import attach, dag, task
 from dagcelery.settings import Settings
 
@@ -52,8 +53,8 @@ def cell(a: int, b: int, c: int) -> int:
 
 
 @task
-def busy_cell(a: int, b: int, c: int) -> int:
-    spin(0.001)
+def busy_cell(a: int, b: int, c: int, seconds: float) -> int:
+    spin(seconds)
     return (a + b + c) % 1000
 
 
@@ -63,10 +64,19 @@ def busy_increment(x: int) -> int:
     return x + 1
 
 
-def spin(seconds: float) -> None:
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        pass
+@task
+def nap(clocks: list[float], seconds: float, begins: bool) -> list[float]:
+    """Sleep, and tell how long this process has computed: at the link where that begins to count, and now."""
+    time.sleep(seconds)
+    now = time.process_time()
+    return [now if begins or not clocks else clocks[0], now]
+
+
+@task
+def stage(seconds: float, after: list[float]) -> float:
+    """A node of a workflow, which needs others."""
+    time.sleep(seconds)
+    return seconds
 
 
 @task
@@ -114,13 +124,35 @@ def independent(width: int, x: int) -> int:
     return total([increment.options(name=f"node-{i}")(x) for i in range(width)])
 
 
-@dag(static=("width", "steps", "busy"))
-def stencil(width: int, steps: int, x: int, busy: bool = False) -> int:
-    node = busy_cell if busy else cell
+@dag(static=("width", "steps", "seconds"))
+def stencil(width: int, steps: int, x: int, seconds: float = 0.0) -> int:
     row = [increment(x) for _ in range(width)]
     for _ in range(steps - 1):
-        row = [node(row[max(0, i - 1)], row[i], row[min(width - 1, i + 1)]) for i in range(width)]
+        around = [(row[max(0, i - 1)], row[i], row[min(width - 1, i + 1)]) for i in range(width)]
+        row = [busy_cell(*three, seconds) if seconds else cell(*three) for three in around]
     return total([*row])
+
+
+@dag(static=("length", "seconds", "skipped", "alone"))
+def naps_in_a_row(length: int, seconds: float, skipped: int, alone: bool) -> list[float]:
+    """A chain, of which so many links are skipped in what is counted: a worker learns from them how long one takes.
+
+    What has a taint is claimed `alone`, not in a batch with others.
+    """
+    clocks: list[float] = []
+    link = nap.options(taint="gpu") if alone else nap
+    for number in range(skipped + length + 1):
+        clocks = link(clocks, seconds, number == skipped)
+    return clocks
+
+
+@dag(static=("nodes",))
+def workflow(nodes: tuple[tuple[float, tuple[int, ...]], ...]) -> int:
+    """A graph of bodies that take so long and need others, which stand before them."""
+    made: list[Any] = []
+    for seconds, needs in nodes:
+        made.append(stage(seconds, [made[other] for other in needs]))
+    return count(made)
 
 
 @dag(static=("branches",))
@@ -149,6 +181,11 @@ def one_node() -> float:
 @app.task
 def plain_increment(x: int) -> int:
     return x + 1
+
+
+@app.task
+def plain_started_at() -> float:
+    return time.time()
 
 
 @app.task

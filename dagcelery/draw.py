@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from dagcelery.model import DAG, FromNodeOutput, FromParam, Node, Source, Splice, Task, fan_source
-from dagcelery.model.nodes import is_name
+from dagcelery.model.names import is_name
 from dagcelery.model.sources import Choice, Each, parts
 
 Style: TypeAlias = Literal["whole", "each", "after", "if", "if not"]

@@ -52,20 +52,13 @@ pickle, copy and result backends that rebuild ``cls(*args)``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import TypeVar, dataclass_transform
 
-_E = TypeVar("_E")
-
-
-@dataclass_transform(eq_default=False, field_specifiers=(field,))
-def _record(cls: type[_E]) -> type[_E]:
-    """Make a dataclass of an error that is compared and shown as exceptions are."""
-    return dataclass(eq=False, repr=False)(cls)
+from dagcelery.error_records import Record as _Record
+from dagcelery.error_records import record, unasked
 
 
-@_record
-class DagceleryError(Exception):
+@record
+class DagceleryError(_Record):
     """The base of all errors of this package: the culprit, what is wrong with it, and what would be right."""
 
     culprit: str
@@ -73,7 +66,7 @@ class DagceleryError(Exception):
     remedy: str = ""
 
     def __post_init__(self) -> None:
-        self.args = tuple(getattr(self, each.name) for each in fields(self) if each.init)
+        self.args = tuple(getattr(self, name) for name in self._fields)
         self.culprit, self.problem, self.remedy = self._parts()
 
     def _parts(self) -> tuple[str, str, str]:
@@ -85,13 +78,13 @@ class DagceleryError(Exception):
         return ": ".join(filter(None, (self.culprit.rstrip(". "), "; ".join(parts))))
 
 
-@_record
+@record
 class _OfFacts(DagceleryError):
     """An error whose constructor takes facts, and not its three parts; it overrides `_parts`."""
 
-    culprit: str = field(init=False)
-    problem: str = field(init=False)
-    remedy: str = field(init=False)
+    culprit: str = unasked()
+    problem: str = unasked()
+    remedy: str = unasked()
 
 
 class InvalidDag(DagceleryError, ValueError):
@@ -102,7 +95,7 @@ class InvalidDagType(InvalidDag, TypeError):
     """A part of a DAG has a type that is not allowed there."""
 
 
-@_record
+@record
 class CyclicDependency(_OfFacts, InvalidDag):
     """Nodes depend on each other in a cycle; ``nodes`` are their names in that order, each once."""
 
@@ -120,7 +113,7 @@ class CyclicDependency(_OfFacts, InvalidDag):
         )
 
 
-@_record
+@record
 class InvalidConfig(_OfFacts, InvalidDag):
     """A configuration cannot be made into a workflow; `line` counts from 1; None without a file."""
 
@@ -139,7 +132,7 @@ class InvalidParameters(DagceleryError, ValueError):
     """The parameters given to a run do not fit its DAG."""
 
 
-@_record
+@record
 class KeyReused(_OfFacts, InvalidParameters):
     """A key belongs to the run `run_id`, which was submitted with other parameters."""
 
@@ -163,14 +156,14 @@ class InvalidLocation(DagceleryError, OSError):
     """A file or folder cannot be read or written where it should be; nothing was left half-written."""
 
 
-@_record
+@record
 class NotConfigured(DagceleryError):
     """Something needs a setting, a package or a program that is missing."""
 
-    problem: str = field(init=False, default="")
+    problem: str = unasked()
 
 
-@_record
+@record
 class FunctionNotAllowed(_OfFacts, NotConfigured):
     """Unsigned data names a module outside the allow-list; the module was not imported."""
 
@@ -187,7 +180,7 @@ class FunctionNotAllowed(_OfFacts, NotConfigured):
         )
 
 
-@_record
+@record
 class NodeFailed(_OfFacts):
     """A node of a run raised an exception; ``address`` says which, ``traceback`` is the remote one as text.
 
@@ -213,7 +206,7 @@ class NodeFailed(_OfFacts):
         return f"{self.culprit}: {self.message}" if self.message else self.culprit
 
 
-@_record
+@record
 class NodeNotDone(_OfFacts):
     """A node, or an item of one, has no result yet; `state` says how far it is, `is_over` that its run has ended."""
 
@@ -230,7 +223,7 @@ class NodeSkipped(DagceleryError):
     """A node, or an item of one, has no result and will not have one, because it was left out."""
 
 
-@_record
+@record
 class PieceDied(_OfFacts):
     """The processes that ran a piece died, as often as DAGCELERY_MAX_DEATHS allows.
 
@@ -255,7 +248,7 @@ class PieceDied(_OfFacts):
         )
 
 
-@_record
+@record
 class TimeLimitExceeded(_OfFacts, TimeoutError):
     """A piece ran longer than its task's hard time limit, and was ended."""
 
@@ -265,7 +258,7 @@ class TimeLimitExceeded(_OfFacts, TimeoutError):
         return "", f"it ran longer than its time limit of {self.seconds:g} s", "raise timeout=, or make the task faster"
 
 
-@_record
+@record
 class NotStarted(_OfFacts):
     """A piece was not started within its task's `start_within`; `lacking` is what a worker refused it for."""
 
@@ -290,7 +283,7 @@ class NotStarted(_OfFacts):
 _START_AGAIN = "to execute a node again, name it: retry_from('read[3]'), or dagcelery resume --from 'read[3]'"
 
 
-@_record
+@record
 class NotResumable(_OfFacts):
     """A run cannot be resumed in the state that it is in."""
 
@@ -304,7 +297,7 @@ class NotResumable(_OfFacts):
         return culprit, "it continues by itself", "cancel it first, or wait until it ends"
 
 
-@_record
+@record
 class RunCancelled(_OfFacts):
     """A run was cancelled before it was done."""
 
@@ -315,7 +308,7 @@ class RunCancelled(_OfFacts):
         return f"run {self.run_id} was cancelled", self.reason, ""
 
 
-@_record
+@record
 class RunTimedOut(_OfFacts):
     """A run passed its deadline, or its data was about to expire, before it was done."""
 
@@ -326,7 +319,7 @@ class RunTimedOut(_OfFacts):
         return f"run {self.run_id} timed out", self.reason, ""
 
 
-@_record
+@record
 class ResultTimeout(_OfFacts, TimeoutError):
     """A run had no result within the time-out, and goes on; it was in this `state`, and not over for this `reason`."""
 
@@ -342,7 +335,7 @@ class ResultTimeout(_OfFacts, TimeoutError):
         return "", problem, "the run goes on: ask again, wait longer, or cancel it"
 
 
-@_record
+@record
 class RunNotFound(_OfFacts, LookupError):
     """The store has no run with this id."""
 
@@ -356,7 +349,7 @@ class RunNotFound(_OfFacts, LookupError):
         )
 
 
-@_record
+@record
 class NotKept(_OfFacts, KeyError):
     """A stage reads a value that no stage of its run has written, or that was deleted."""
 
@@ -368,7 +361,7 @@ class NotKept(_OfFacts, KeyError):
         return "", problem, "write it in an earlier stage"
 
 
-@_record
+@record
 class BadSignature(_OfFacts):
     """Stored bytes cannot be trusted, so they were not decoded; ``address`` says which."""
 
@@ -383,7 +376,7 @@ class UnknownKey(BadSignature):
     """Stored bytes were sealed with a key that this process does not have; one that has it can read them."""
 
 
-@_record
+@record
 class CodeMismatch(_OfFacts):
     """A function's code is not the code that the run was planned with.
 
@@ -418,7 +411,7 @@ class CodeUnknown(CodeMismatch):
         )
 
 
-@_record
+@record
 class FunctionNotFound(_OfFacts):
     """A function that a plan names is not where the plan says."""
 
@@ -451,11 +444,11 @@ class ValueFreed(DeserializationError):
     """A value was removed, because its DAG keeps nothing but its outputs."""
 
 
-@_record
+@record
 class LimitExceeded(_OfFacts):
     """Something is larger than ``setting``, an environment variable, allows."""
 
-    culprit: str = field()
+    culprit: str
     amount: int
     limit: int
     unit: str
@@ -472,12 +465,12 @@ class LimitExceeded(_OfFacts):
         return f"{self.culprit} {self.problem}; {self.remedy}"
 
 
-@_record
+@record
 class PayloadTooLarge(LimitExceeded):
     """A value has more bytes than may be stored; ``amount`` may be a lower bound, where counting stopped."""
 
-    unit: str = field(init=False, default="bytes")
-    setting: str = field(init=False, default="DAGCELERY_MAX_PAYLOAD_BYTES")
+    unit: str = unasked(default="bytes")
+    setting: str = unasked(default="DAGCELERY_MAX_PAYLOAD_BYTES")
 
     def _parts(self) -> tuple[str, str, str]:
         return (
@@ -488,7 +481,7 @@ class PayloadTooLarge(LimitExceeded):
         )
 
 
-@_record
+@record
 class StoreUnavailable(_OfFacts):
     """The store does not answer; ``url`` has its password hidden."""
 
@@ -526,7 +519,7 @@ class StoreFull(StoreRefused):
         )
 
 
-@_record
+@record
 class SpillUnavailable(_OfFacts):
     """Files of large values cannot be written, read or removed, as ``verb`` says; ``url`` has its password hidden."""
 
@@ -542,7 +535,7 @@ class SpillUnavailable(_OfFacts):
         )
 
 
-@_record
+@record
 class BrokerUnavailable(_OfFacts):
     """The broker does not take messages; ``url`` has its password hidden."""
 
@@ -557,7 +550,7 @@ class BrokerUnavailable(_OfFacts):
         )
 
 
-@_record
+@record
 class NotSent(_OfFacts):
     """A message could not be sent, and the broker is not to blame; ``reason`` names the original error."""
 
@@ -568,7 +561,7 @@ class NotSent(_OfFacts):
         return "a message cannot be sent", self.reason, self.advice
 
 
-@_record
+@record
 class PlanVersionUnsupported(_OfFacts):
     """A plan has a version that this process cannot read."""
 

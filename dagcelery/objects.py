@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
+from dagcelery.signatures import cell_contents, is_named
+
 T = TypeVar("T")
 
 ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)})
@@ -338,27 +340,9 @@ class _IdentityPickler(CanonicalPickler):
         return digest
 
 
-def cell_contents(cell: types.CellType) -> list[Any]:
-    """Return the value of a free variable as the only element of a list, which is empty before it has one."""
-    try:
-        return [cell.cell_contents]
-    except ValueError:
-        return []
-
-
 def is_routine(obj: object) -> bool:
     """Return whether an object is a function or a method; since Python 3.14 `inspect` includes partials."""
     return inspect.isroutine(obj) and not isinstance(obj, functools.partial)
-
-
-def is_named(func: Any) -> bool:
-    """Return whether a function or class can be found under its name in its module, as pickle would do."""
-    named: Any = sys.modules.get(getattr(func, "__module__", None) or "")
-    for name in getattr(func, "__qualname__", "").split("."):
-        if named is None:
-            return False
-        named = getattr(named, name, None)
-    return named is func
 
 
 def _is_named_wrapper(obj: Any) -> bool:

@@ -13,14 +13,12 @@ import inspect
 import sys
 import threading
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from operator import is_
-from types import FunctionType, GenericAlias, MethodType
+from types import CellType, FunctionType, GenericAlias, MethodType
 from typing import Annotated, Any, Final, ForwardRef, Literal, get_args, get_origin
 from weakref import WeakKeyDictionary
-
-from dagcelery.objects import cell_contents
 
 _LENIENT: Final[dict[str, Any]] = {}
 
@@ -38,7 +36,43 @@ _parsing = threading.Lock()
 _LAYERS: Final = 20
 """Objects that have any attribute one asks for would be unwrapped for ever."""
 
-_signatures: WeakKeyDictionary[FunctionType, tuple[list[object], inspect.Signature]] = WeakKeyDictionary()
+
+class Binding:
+    """Binds arguments to the names in a signature, as its `bind` does at ten times the cost, where no doubt is left."""
+
+    __slots__ = ("_known", "_names", "_positional", "_required", "rest", "signature")
+
+    def __init__(self, signature: inspect.Signature) -> None:
+        single = [each for each in signature.parameters.values() if each.kind not in _STARRED]
+        self.signature = signature
+        kinds = {each.kind: each.name for each in signature.parameters.values()}
+        self.rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
+        self._positional = [each.name for each in single if each.kind is not each.KEYWORD_ONLY]
+        self._names = [each.name for each in single if each.kind is not each.POSITIONAL_ONLY]
+        self._known = frozenset(self._names)
+        self._required = frozenset(each.name for each in single if each.default is each.empty)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Binding, (self.signature,)
+
+    def fits(self, names: Set[str]) -> bool:
+        """Whether a call with arguments of these names is sure to fit."""
+        return self._required <= names <= self._known
+
+    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments by the names of parameters, in their order. Raises TypeError."""
+        arguments = dict(zip(self._positional, args, strict=False))
+        if kwargs and self._known.issuperset(kwargs) and arguments.keys().isdisjoint(kwargs):
+            given = {**arguments, **kwargs}
+            arguments = {name: given[name] for name in self._names if name in given}
+        if len(arguments) == len(args) + len(kwargs) and self._required <= arguments.keys():
+            return arguments
+        return self.signature.bind(*args, **kwargs).arguments
+
+
+_STARRED: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_bindings: WeakKeyDictionary[FunctionType, tuple[list[object], Binding]] = WeakKeyDictionary()
 """Signatures, each with what it was read from, which may be replaced."""
 
 _calls_within: WeakKeyDictionary[FunctionType, ast.Call | None] = WeakKeyDictionary()
@@ -49,15 +83,23 @@ def signature(func: Callable[..., Any]) -> inspect.Signature | None:
 
     `inspect.signature` reads the innermost of wrapped functions, even where a wrapper takes other arguments.
     """
+    bound = binding(func)
+    return None if bound is None else bound.signature
+
+
+def binding(func: Callable[..., Any]) -> Binding | None:
+    """Return what binds arguments as `func` does, by its `signature`."""
     if not isinstance(func, FunctionType):
-        return _read(func)
-    stamp, cached = list(_stamp(func)), _signatures.get(func)
+        read = _read(func)
+        return None if read is None else Binding(read)
+    stamp, cached = list(_stamp(func)), _bindings.get(func)
     if cached is not None and len(cached[0]) == len(stamp) and all(map(is_, cached[0], stamp)):
         return cached[1]
     read = _read(func)
-    if read is not None:
-        _signatures[func] = stamp, read
-    return read
+    if read is None:
+        return None
+    _bindings[func] = stamp, Binding(read)
+    return _bindings[func][1]
 
 
 def _stamp(func: object) -> Iterator[object]:
@@ -243,8 +285,22 @@ def _with(signature: inspect.Signature | None) -> Callable[..., Any]:
     return stand_in
 
 
-_read_before: WeakKeyDictionary[FunctionType, tuple[dict[str, object], dict[str, object]]] = WeakKeyDictionary()
-"""Annotations as written, and evaluated: dynamic tasks make nodes of the same functions again and again."""
+class _Annotations:
+    """Annotations as written, and evaluated; and what these say, once it was asked for."""
+
+    __slots__ = ("lazy", "promise", "read", "written")
+
+    def __init__(self, written: dict[str, object], read: dict[str, object]) -> None:
+        self.written, self.read = written, read
+        self.lazy = frozenset(name for name, hint in read.items() if name != "return" and _is_lazy(hint))
+        result = read.get("return")
+        self.promise: Literal["iterable", "list"] | None = "list" if is_list(result) else None
+        if _is_lazy(result):
+            self.promise = "iterable"
+
+
+_read_before: WeakKeyDictionary[FunctionType, _Annotations] = WeakKeyDictionary()
+"""Many nodes are made of the same functions."""
 
 _QUOTES: Final = 3
 """A name may stand for a text that is an annotation again, such as itself."""
@@ -278,25 +334,26 @@ def hints(func: Callable[..., Any]) -> dict[str, object]:
     `typing.get_type_hints` is not used, because one name imported under TYPE_CHECKING makes it raise for all. Here
     it is `Unread`, and the rest is read.
     """
-    return _hints(_plain(func))
+    return dict(_annotations(_plain(func)).read)
 
 
 def fields(cls: type) -> dict[str, object]:
     """Return the annotations of what stands in a class, by name."""
-    return _hints(cls)
+    return _annotations(cls).read
 
 
-def _hints(func: Callable[..., Any]) -> dict[str, object]:
+def _annotations(func: Callable[..., Any]) -> _Annotations:
     written, is_complete = _written(func)
     cached = _read_before.get(func) if isinstance(func, FunctionType) else None
-    if cached is not None and cached[0] == written:
-        return dict(cached[1])
+    if cached is not None and cached.written == written:
+        return cached
     scope = _Scope(_author(func, written))
     evaluated = {name: _evaluated(hint, scope) for name, hint in written.items()}
     read = {name: hint for name, hint in evaluated.items() if hint is not None and not isinstance(hint, Unread)}
+    annotations = _Annotations(dict(written), read)
     if isinstance(func, FunctionType) and is_complete and not scope.missed:  # else a name may still be defined
-        _read_before[func] = dict(written), read
-    return dict(read)
+        _read_before[func] = annotations
+    return annotations
 
 
 def bare(hint: object) -> object:
@@ -306,17 +363,17 @@ def bare(hint: object) -> object:
 
 def lazy_parameters(func: Callable[..., Any], names: Iterable[str]) -> frozenset[str]:
     """Return those of `names` that `func` declares only to iterate: they need not be made a list for it."""
-    annotations = hints(func)
-    rest = annotations.get(_keywords(func) or "")
-    return frozenset(name for name in names if _is_lazy(annotations.get(name, rest)))
+    annotations = _annotations(_plain(func))
+    if not annotations.lazy:
+        return annotations.lazy
+    rest = _keywords(func)
+    taken = names if rest in annotations.lazy else annotations.lazy.intersection(names)
+    return frozenset(name for name in taken if name in annotations.lazy or name not in annotations.read)
 
 
 def promise(func: Callable[..., Any]) -> Literal["iterable", "list"] | None:
     """Return which of the two `func` declares to return: a list, or just something to be iterated; None for others."""
-    hint = bare(hints(func).get("return"))
-    if _is_lazy(hint):
-        return "iterable"
-    return "list" if (get_origin(hint) or hint) is list else None
+    return _annotations(_plain(func)).promise
 
 
 def _plain(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -393,9 +450,8 @@ def _is_hashable(hint: object) -> bool:
 
 
 def _keywords(func: Callable[..., Any]) -> str | None:
-    read = signature(func)
-    kinds = {p.kind: p.name for p in read.parameters.values()} if read else {}
-    return kinds.get(inspect.Parameter.VAR_KEYWORD)
+    bound = binding(func)
+    return None if bound is None else bound.rest
 
 
 def _evaluated(hint: object, scope: _Scope) -> object:
@@ -480,3 +536,21 @@ def _all_fields(cls: Any) -> dict[str, object]:
     for base in reversed(cls.__mro__):
         hints |= fields(base)
     return hints
+
+
+def cell_contents(cell: CellType) -> list[Any]:
+    """Return the value of a free variable as the only element of a list, which is empty before it has one."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
+
+
+def is_named(func: Any) -> bool:
+    """Return whether a function or class can be found under its name in its module, as pickle would do."""
+    named: Any = sys.modules.get(getattr(func, "__module__", None) or "")
+    for name in getattr(func, "__qualname__", "").split("."):
+        if named is None:
+            return False
+        named = getattr(named, name, None)
+    return named is func

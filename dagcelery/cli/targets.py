@@ -18,7 +18,7 @@ from dagcelery import client
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.graph import not_buildable
+from dagcelery.model.buildable import not_buildable
 from dagcelery.model.options import IfFailed
 from dagcelery.planner.plan import DEFAULT_QUEUE
 from dagcelery.settings import Settings

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from dagcelery import bounded, objects
@@ -33,10 +34,12 @@ from dagcelery.errors import (
     RunNotFound,
     SerializationError,
     StoreFull,
+    StoreRefused,
+    StoreUnavailable,
 )
 from dagcelery.importing import Unimportable, import_named
 from dagcelery.model import DAG, Buildable, Task
-from dagcelery.model.graph import is_buildable, not_buildable
+from dagcelery.model.buildable import is_buildable, not_buildable
 from dagcelery.model.options import IfFailed
 from dagcelery.objects import portable_identity
 from dagcelery.payload import addresses, fingerprints, functions, values
@@ -281,8 +284,9 @@ def start(control: RunControl, run: NewRun, key: str | None, if_failed: IfFailed
     try:
         reply = control.store.machine.create(run)
         winner = run.id if key is None else _reserve(control, run, replaces_failed=if_failed == "new")
-    except StoreFull:
-        control.delete(run.id)  # parts of it may have found room
+    except (StoreFull, StoreRefused):
+        with suppress(StoreUnavailable):
+            control.delete(run.id)  # parts of it may have found room
         raise
     if key is not None:
         return _start_first(control, run, winner, key, if_failed)
@@ -298,8 +302,10 @@ def _start_first(control: RunControl, run: NewRun, winner: str, key: str, if_fai
 
     A process that dies before the run is admitted leaves it to the next submitter, or to a sweep, which ends it.
     """
-    if winner != run.id:
-        control.delete(run.id)
+    if winner == run.id:  # or another has admitted it meanwhile, and it gets a message more
+        _send(control, winner, lambda run_id: _admit(control, run_id))
+        return winner
+    control.delete(run.id)
     record = control.store.reader.record(winner)
     if record is not None and record.fingerprint and run.fingerprint not in ("", record.fingerprint):
         raise KeyReused(key, winner, run.name)

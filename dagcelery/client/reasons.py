@@ -29,6 +29,8 @@ OVER = frozenset({"done", "skipped"})
 
 _NAMED = 3
 
+_MOMENT_SECONDS = 1.0
+
 
 class Node(Protocol):
     """What is known of a node, as `status.NodeStatus` has it."""
@@ -237,6 +239,17 @@ def _named(nodes: Sequence[Node]) -> str:
     more = [f"{len(nodes) - _NAMED} more"] if len(nodes) > _NAMED else []
     *first, last = [*names, *more]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def no_room(control: RunControl, progress: Progress) -> str:
+    """Say that nothing goes on because the store is full; "" if it is not, or something was claimed a moment ago."""
+    if any(progress.now - spot.at < _MOMENT_SECONDS for spot in progress.outstanding.claimed):
+        return ""
+    used_up = control.store.fleet.used_up()
+    if used_up is None:
+        return ""
+    used, most = (f"{size / 1e6:,.1f} MB" for size in used_up)
+    return f"the store is full ({used} of {most} maxmemory): results wait for room"
 
 
 def find_blockers(

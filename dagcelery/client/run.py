@@ -349,7 +349,6 @@ class Client:
                 raise local_run.first.error
             return Run(local_run.run_id, client=self, _local=local_run)
         control = self.control
-        control.store.ping()
         dag = dag_of(node)  # once: it may have to be read for that
         plan = plan_of(dag, queue=self.settings.queue or app.conf.task_default_queue, settings=self.settings)
         seconds = deadline_of(dag) if deadline is None else deadline

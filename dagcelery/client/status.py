@@ -15,7 +15,7 @@ from html import escape
 from typing import Any, Final
 
 from dagcelery.client.activity import MOST_SHOWN, RunningPiece, activities, alive, running_pieces
-from dagcelery.client.reasons import OVER, Place, find_blockers, reason, waits
+from dagcelery.client.reasons import OVER, Place, find_blockers, no_room, reason, waits
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
 from dagcelery.errors import BadSignature, RunNotFound
@@ -146,9 +146,9 @@ class RunStatus:
     of its error; `reason` is what else ended it.
 
     `key` is that of `submit(..., key=)`, and `params` are the parameters as texts of one line, shortened and with
-    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, `deadline` when it will be
-    ended if it is not over by then (None: never),
-    and `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
+    secrets masked; `Run.params` has the values. `why` says why none of it may start yet, or why
+    nothing goes on: the store is full. `deadline` is when it will be ended if it is not over by then (None: never), and
+    `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
     seconds.
     """
 
@@ -240,7 +240,7 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         view.piece_address(record.failed) if record.failed else "",
         "" if record.failed else record.reason,
         tuple(nodes.values()),
-        why="" if record.is_over else _held(control, view, record.held),
+        why="" if record.is_over else _held(control, view, record.held) or no_room(control, progress),
         deadline=record.deadline or None,
         epoch=record.epoch,
         error=_error(control, record) if record.failed else "",

@@ -108,11 +108,11 @@ MOST_MEMORY: Final = 0.9
 MOST_KEYS: Final = 10_000
 
 RIGHTS: Final = (
-    "ping select client|setinfo time del unlink exists expire pexpire pttl get set setex mget incr hdel hexists "
-    "hget hgetall hincrby hkeys hlen hmget hscan hset hsetnx hstrlen hvals brpop lindex llen lpop lpush lrange lrem "
-    "lset rpush sadd sismember smembers srem sscan zadd zcard zcount zrange zrangebyscore zrem zremrangebyrank zscan "
-    "zscore xadd xrange xread xrevrange publish subscribe psubscribe unsubscribe punsubscribe eval evalsha "
-    "script|load script|exists multi exec watch unwatch"
+    "ping select client|setinfo time del unlink exists copy rename expire pexpire pttl get set setex mget incr "
+    "hdel hexists hget hgetall hincrby hkeys hlen hmget hscan hset hsetnx hstrlen hvals brpop lindex llen lpop "
+    "lpush lrange lrem lset rpush sadd sismember smembers srem sscan zadd zcard zcount zrange zrangebyscore zrem "
+    "zremrangebyrank zscan zscore xadd xlen xrange xread xrevrange publish subscribe psubscribe unsubscribe "
+    "punsubscribe eval evalsha script|load script|exists multi exec watch unwatch"
 )
 """The commands that worker_config/redis.conf allows to dagcelery's user."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import GEN_CREATED, getgeneratorstate
-from itertools import repeat
+from itertools import pairwise, repeat
 from types import GeneratorType
 from typing import Any, Final
 
@@ -154,8 +154,10 @@ class Reader:
 
     def _overlay(self, scope: str, token: str, lo: int, hi: int, blocks: Sequence[Block]) -> list[Any]:
         """Decode blocks and lay those of later attempts over those of earlier ones."""
-        if len(blocks) == 1 and blocks[0].lo == lo and blocks[0].hi == hi:
-            return self._open(scope, token, blocks[0])
+        first, last = blocks[0].lo if blocks else hi, blocks[-1].hi if blocks else lo
+        if first <= lo and hi <= last and all(block.hi == following.lo for block, following in pairwise(blocks)):
+            items = [item for block in blocks for item in self._open(scope, token, block)]
+            return items if len(items) == hi - lo else items[lo - first : hi - first]
         laid: list[Any] = [_ABSENT] * (hi - lo)
         for block in sorted(blocks, key=lambda b: b.attempt):
             items = self._open(scope, token, block)
@@ -253,6 +255,10 @@ class Rows:
             yield self.item(-1)
         elif not names:
             yield from ({} for _ in range(self._lo, self._hi))
+        elif len(names) == 1:  # most fan-outs; it takes a third of the time
+            [(name, expr)] = self._step.arguments
+            for value in self._column(name, expr):
+                yield {name: value}
         else:
             columns = [self._column(name, expr) for name, expr in self._step.arguments]
             for row in zip(*columns, strict=False):
@@ -414,8 +420,8 @@ class Writer:
 
     def split(self, sealed: Sealed, token: str, codec: Codec, value: Any, culprit: str) -> None:
         """Seal the elements of an iterable in blocks, and its length beside them; a skipped value has none."""
-        try:
-            elements = iter(() if type(value) is Skipped else value)
+        try:  # a list is taken as it is, since many of its elements are serialized at once
+            elements = () if type(value) is Skipped else value if type(value) in (list, tuple) else iter(value)
         except TypeError:
             raise SerializationError(
                 culprit,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -122,6 +123,9 @@ log = quiet_logger(__name__)
 
 _KEPT_RUNS = 64
 
+_KNOWN_RUNS = 1_000
+"""Runs whose programs are known as long as other runs have the same ones: their plans are not read again."""
+
 _FREE_SECONDS = 0.5
 
 
@@ -156,6 +160,8 @@ class RunControl:
         self._on_end = on_end
         self._views: dict[str, RunView] = {}
         self._programs: dict[str, Program] = {}
+        self._adopted: dict[int, Program] = {}
+        self._programs_of: dict[str, tuple[weakref.ref[Program], str]] = {}
         self._free_after: dict[str, float] = {}
         self._said: dict[str, str] = {}
 
@@ -169,7 +175,10 @@ class RunControl:
     def adopt(self, run_id: str, plan: Plan, *, is_alone: bool = False) -> RunView:
         """Use a plan that this process made itself, functions and all; `is_alone` if no other will see the run."""
         sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
-        return self._keep(run_id, Program(plan, self.keyring, None), sealed_by, is_alone=is_alone)
+        program = self._adopted.get(id(plan))
+        if program is None or program.plan is not plan or is_alone:  # a run in this process looks at its functions anew
+            program = bounded.put(self._adopted, id(plan), Program(plan, self.keyring, None), _KEPT_RUNS)
+        return self._keep(run_id, program, sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
         """Return a run with its verified plan.
@@ -178,13 +187,17 @@ class RunControl:
         """
         view = self._views.get(run_id)
         if view is None:
-            view = self._keep(run_id, *self._program(run_id))
+            found, sealed_by = self._programs_of.get(run_id, (None, ""))
+            program = found() if found else None
+            view = self._keep(run_id, *((program, sealed_by) if program else self._program(run_id)))
         return view
 
     def _keep(self, run_id: str, program: Program, sealed_by: str = "", *, is_alone: bool = False) -> RunView:
         folder = self.spill.folder(run_id, partial(self.store.fleet.spills, run_id)) if self.spill is not None else None
         view = RunView(self.store, self.keyring, program, run_id, self.limits, folder, is_alone=is_alone)
         view.sealed_by = sealed_by
+        if not is_alone:
+            bounded.put(self._programs_of, run_id, (weakref.ref(program), sealed_by), _KNOWN_RUNS)
         return bounded.put(self._views, run_id, view, _KEPT_RUNS)
 
     def _program(self, run_id: str) -> tuple[Program, str]:
@@ -202,14 +215,24 @@ class RunControl:
             bounded.put(self._programs, digest, program, _KEPT_RUNS)
         return program, values.key_of(stored)
 
-    def ended(self, run_id: str, opened: Sequence[ReadyStep], state: str = "", lasted: float | None = None) -> None:
+    def ended(
+        self,
+        run_id: str,
+        opened: Sequence[ReadyStep],
+        state: str = "",
+        lasted: float | None = None,
+        *,
+        is_settled: bool = False,
+    ) -> None:
         """Do what is due at a run's end: send for its hooks, let its keys expire, start runs that waited for it.
 
-        Only the process that has ended it knows how long it `lasted`, and tells `on_end`.
+        Only the process that has ended it knows how long it `lasted`, and tells `on_end`. If it `is_settled`, the store
+        has seen to its keys.
         """
         if lasted is not None:
             self.tell_end(run_id, state, lasted)
-        self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
+        if not is_settled:
+            self.store.machine.expire(run_id, self.settings.result_ttl_seconds)
         view = self.find_view(run_id)
         if view is not None:
             self.free(view, is_over=True)

@@ -54,6 +54,10 @@ MOST_BEHIND = 32
 """Steps of a straight run that are executed one right behind the other before all are committed."""
 
 
+def _fitting(each: float | None, seconds: float, most: int) -> int:
+    return 1 if each is None else max(1, min(most, int(seconds / max(each, 1e-6))))
+
+
 class Durations:
     """Seconds by function; safe to share between threads, because a lost sample does no harm."""
 
@@ -72,12 +76,21 @@ class Durations:
         samples = self._samples.get(function)
         return max(samples) if samples else None
 
-    def range_size(self, function: str, most: int, seconds: float = RANGE_TARGET_SECONDS) -> int:
-        """Return how many calls fit into one claim of so many seconds; one while nothing is known."""
-        longest = self.longest(function)
-        if longest is None:
-            return 1
-        return max(1, min(most, int(seconds / max(longest, 1e-6))))
+    def usual(self, function: str) -> float | None:
+        """Return what nine of ten of the last calls did not exceed, or None if there was none.
+
+        What is given back when it overruns may be guessed so: one stall of the machine says little of the next call.
+        """
+        samples = self._samples.get(function)
+        return sorted(samples)[(9 * len(samples) - 1) // 10] if samples else None
+
+    def range_size(self, function: str, most: int) -> int:
+        """Return how many items fit into one claim; one while nothing is known."""
+        return _fitting(self.longest(function), RANGE_TARGET_SECONDS, most)
+
+    def batch_size(self, function: str) -> int:
+        """Return how many calls fit into one batch; one while nothing is known."""
+        return _fitting(self.usual(function), BATCH_SECONDS, 1000)
 
 
 log = quiet_logger(__name__)
@@ -96,7 +109,7 @@ _WAKE_UP_SECONDS = 10.0
 
 
 class Batch:
-    """What was claimed together and not begun: the thread that watches takes it back where one piece overruns."""
+    """What was claimed with the piece in hand and has not begun: the watch's thread gives it back if one overruns."""
 
     def __init__(self, claims: Sequence[Claim]) -> None:
         self._waiting = deque(claims)
@@ -166,7 +179,7 @@ class WorkerLoop:
             self._claimed(self._advance([claim], _nothing))
 
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
-        engine, view = self._engine, self._view
+        engine, view, known = self._engine, self._view, self._engine.durations
         return ClaimRequest(
             queue=self._queue,
             owner=self._owner,
@@ -174,17 +187,13 @@ class WorkerLoop:
             focus=focus,
             only=only,
             slots=engine.sender.slots(self._queue),
-            ranges=self._sizes((name, key, most, RANGE_TARGET_SECONDS) for name, (key, most) in _now(view.fanouts)),
-            short={} if only else self._sizes((name, key, 1000, BATCH_SECONDS) for name, key in _now(view.functions)),
+            ranges=_several((name, known.range_size(key, most)) for name, (key, most) in _now(view.fanouts)),
+            short={} if only else _several((name, known.batch_size(key)) for name, key in _now(view.functions)),
             message=self._message,
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),
+            keep_seconds=engine.settings.result_ttl_seconds,
         )
-
-    def _sizes(self, known: Iterable[tuple[str, str, int, float]]) -> dict[str, int]:
-        """Return how many items to claim at once of the fan-outs that this process has met, or calls of functions."""
-        sizes = {name: self._engine.durations.range_size(key, most, seconds) for name, key, most, seconds in known}
-        return {name: size for name, size in sizes.items() if size > 1}
 
     def _is_due(self) -> bool:
         """Return whether others were told of ready work the hand-off time ago."""
@@ -198,12 +207,12 @@ class WorkerLoop:
         quota = view.program.quota(first.scope.body, first.step) if is_known and not first.poisoned else None
         if quota is not None and not engine.quotas.take(quota, view, first, self._queue, self._owner):
             return self._claim_instead(request())
-        batch = Batch(claims)
+        batch = Batch(claims[1:])
         if len(claims) > 1 or (self._ready and not self._is_told):
             with engine.watch.over(partial(self._hand_on, batch)):
-                executed = self._execute_all(batch, is_followed=request is not _nothing)
+                executed = self._execute_all(first, batch, is_followed=request is not _nothing)
         else:
-            executed = self._execute_all(batch, is_followed=request is not _nothing)
+            executed = self._execute_all(first, batch, is_followed=request is not _nothing)
         response = self._commit_all(executed, request)
         if quota is not None:
             engine.quotas.give(quota, view, first, self._owner)
@@ -211,20 +220,22 @@ class WorkerLoop:
             engine.free(view)
         return response
 
-    def _execute_all(self, batch: Batch, *, is_followed: bool) -> list[tuple[Claim, TaskResult]]:
-        """Execute a batch, and behind each piece the steps that only wait for it, as long as all is known to be short.
+    def _execute_all(self, first: Claim, batch: Batch, *, is_followed: bool) -> list[tuple[Claim, TaskResult]]:
+        """Execute a piece, then its batch, and behind each of them the steps that wait for it alone, if they are short.
 
         What follows needs no claim, since before the commit no other worker can have it. If the time of a batch is
         over, what has not begun is given back.
         """
         executed: list[tuple[Claim, TaskResult]] = []
+        claim: Claim | None = first
         until = time.perf_counter() + BATCH_SECONDS
-        while (claim := batch.next()) is not None:
+        while claim is not None:
             executed.append((claim, self._execute(claim)))
             if is_followed:
                 executed += self._execute_behind(*executed[-1], until)
             if time.perf_counter() > until + BATCH_SECONDS:
                 self._give_back(batch)
+            claim = batch.next()
         return executed
 
     def _execute_behind(self, claim: Claim, result: TaskResult, until: float) -> Iterator[tuple[Claim, TaskResult]]:
@@ -248,9 +259,9 @@ class WorkerLoop:
         if following is None:
             return None
         step, tokens = following
-        longest = self._engine.durations.longest(program.clock_key(body, step))
+        seconds = self._engine.durations.usual(program.clock_key(body, step))
         values = {token: known[token] for token in tokens if known.get(token) is not None}
-        if longest is None or time.perf_counter() + longest > until or len(values) < len(set(tokens)):
+        if seconds is None or time.perf_counter() + seconds > until or len(values) < len(set(tokens)):
             return None
         return Claim(claim.scope, step, -1, -1, 1, -1, values, follows=True)
 
@@ -359,7 +370,7 @@ class WorkerLoop:
             self._is_over = True
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
-                self._engine.ended(self._run, called, response.run, response.lasted)
+                self._engine.ended(self._run, called, response.run, response.lasted, is_settled=response.is_settled)
         elif elsewhere:
             self._start(elsewhere)
         self._is_told = response.wake_ups is not None
@@ -410,6 +421,11 @@ Request = Callable[[], ClaimRequest | None]
 
 def _nothing() -> None:
     """Request nothing."""
+
+
+def _several(sizes: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return what is more than one; a worker claims one if it says nothing."""
+    return {name: size for name, size in sizes if size > 1}
 
 
 def _now(known: Mapping[str, T]) -> Iterable[tuple[str, T]]:

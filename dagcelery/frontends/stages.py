@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, cast
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidLocation, NotConfigured
 from dagcelery.model.graph import DAG, Task
-from dagcelery.model.nodes import UniqueNames, short_name, valid
+from dagcelery.model.names import UniqueNames, short_name, valid
 from dagcelery.model.sources import Literal as Value
 from dagcelery.text import listed, shown
 

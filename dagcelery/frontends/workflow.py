@@ -15,7 +15,7 @@ from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.outputs import nothing_traced
 from dagcelery.model.graph import DAG
-from dagcelery.model.sources import Serializer
+from dagcelery.model.serializers import Serializer
 
 if TYPE_CHECKING:
     from dagcelery.client import Run

@@ -7,45 +7,40 @@ rule needs to look deeper.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.nodes import (
-    NAME_RULE,
-    OUTPUTS,
-    Frozen,
-    FrozenMapping,
-    TaskOutput,
-    is_in,
-    is_name,
-    layers,
-    short_name,
+from dagcelery.model.names import NAME_RULE, is_in, is_name, short_name
+from dagcelery.model.nodes import OUTPUTS, Frozen, FrozenMapping, TaskOutput, layers
+from dagcelery.model.options import (
+    DagOptions,
+    TaskOptions,
+    check_sensitive,
+    checked,
+    is_sensitive,
+    tolerance,
+    with_lazy,
+    words,
 )
-from dagcelery.model.options import DagOptions, TaskOptions, check_sensitive, checked, hidden_inputs, tolerance, words
+from dagcelery.model.readings import Readings, readings_of_inputs, readings_of_outputs
+from dagcelery.model.serializers import check_serializer
 from dagcelery.model.sources import (
     EMPTY,
     READABLE,
-    Choice,
     Each,
     FromNodeOutput,
     FromParam,
     Readable,
     Source,
     Splice,
-    check_serializer,
     check_sources,
     described,
-    named,
     own_items,
-    reads,
-    splices,
-    walk,
 )
 from dagcelery.objects import same
-from dagcelery.signatures import lazy_parameters, signature
+from dagcelery.signatures import binding, lazy_parameters, signature
 from dagcelery.text import choices, constructor_arguments, listed, shown
 from dagcelery.tracebacks import shortened
 
@@ -66,6 +61,7 @@ class Task(Frozen):
     options: TaskOptions
     after: tuple[str, ...]
     over: Readable | None
+    _readings: Readings
 
     @shortened
     def __init__(
@@ -88,10 +84,13 @@ class Task(Frozen):
             outputs=FrozenMapping(outputs or {}, "outputs of a task"),
             runtime_options=FrozenMapping(runtime_options or {}, "runtime options of a task"),
             partition_by_input=partition_by_input,
-            options=replace(options, lazy=options.lazy | lazy_parameters(func, inputs)),
+            options=with_lazy(options, lazy_parameters(func, inputs)),
             after=words("after", after),
             over=over,
         )
+        for rule in SOURCE_RULES:
+            rule(self)
+        self._become(_readings=readings_of_inputs(inputs, partition_by_input, over))
         for rule in TASK_RULES:
             rule(self)
 
@@ -130,6 +129,8 @@ class DAG(Frozen):
     over: Readable | None
     returns: Source | None
     only_if: tuple[str, bool] | None
+    _readings: Readings
+    _given_back: Readings
     _order: list[set[str]]
     _sensitive: frozenset[str]
 
@@ -163,6 +164,12 @@ class DAG(Frozen):
             only_if=only_if,
         )
         try:
+            for rule in NODE_RULES:
+                rule(self)
+            self._become(
+                _readings=readings_of_inputs(self.inputs, partition_by_input, over),
+                _given_back=readings_of_outputs(self.outputs, returns),
+            )
             for rule in PART_RULES:
                 rule(self)
         except RecursionError as error:
@@ -188,33 +195,6 @@ class DAG(Frozen):
 
 Node: TypeAlias = Task | DAG
 
-P = ParamSpec("P")
-
-R_co = TypeVar("R_co", covariant=True)
-
-
-@runtime_checkable
-class Buildable(Protocol[P, R_co]):
-    """A callable that keeps its signature and knows the DAG that it stands for, whatever frontend made it."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    def __dag__(self) -> DAG: ...
-
-
-def is_buildable(value: object) -> bool:
-    """Whether `value` is a decorated function, and not its class."""
-    return isinstance(value, Buildable) and not isinstance(value, type)
-
-
-def not_buildable(value: object, problem: str, remedy: str, culprit: str = "") -> InvalidDagType:
-    """Return the error for a value that is not a decorated function; there may be one beneath another decorator."""
-    if is_buildable(inspect.unwrap(value, stop=is_buildable) if callable(value) else value):
-        problem = "is not what @task or @dag made of it any more, since another decorator stands above"
-        remedy = "put @task or @dag on top of its other decorators: the decorated function is what it runs"
-    return InvalidDagType(culprit or shown(value), problem, remedy)
-
-
 # --- reading nodes ---
 
 Root: TypeAlias = tuple[str, str]
@@ -225,20 +205,8 @@ def fan_source(node: Node) -> Readable | None:
 
     It may be the output of a fan-out: then `node` runs once per item of whatever that one runs over.
     """
-    return next(fan_sources(node), None)
-
-
-def fan_sources(node: Node) -> Iterator[Readable]:
-    """Yield every source that `node` takes by item; all of them must have the same items."""
-    if node.over is not None:
-        yield node.over
-    for name, source in node.inputs.items():
-        if name == node.partition_by_input and not isinstance(source, Each):
-            if isinstance(source, FromParam | FromNodeOutput):
-                yield named(source, name)
-        else:
-            for read in own_items(source):
-                yield named(read, name)
+    items = node._readings.items  # all of them must have the same items
+    return items[0] if items else None
 
 
 def roots(dag: DAG) -> dict[str, Root]:
@@ -259,11 +227,29 @@ def root(source: Readable, roots_before: Mapping[str, Root]) -> Root:
     return roots_before.get(source.node, (source.node, source.output))
 
 
+def readings(node: Node) -> Iterable[tuple[str | None, Readable]]:
+    """Return all that a node reads, each with the name of its input; without one where that is `over`."""
+    return node._readings.reads
+
+
 def dependencies(node: Node) -> set[str]:
     """Return the names of the siblings that `node` waits for: those it reads, and those it comes after."""
-    sources = [*node.inputs.values(), *([] if node.over is None else [node.over])]
-    read = {each.node for source in sources for each in reads(source) if isinstance(each, FromNodeOutput)}
-    return read | set(node.after)
+    return {read.node for _, read in node._readings.reads if isinstance(read, FromNodeOutput)}.union(node.after)
+
+
+def hidden_inputs(node: Node) -> frozenset[str]:
+    """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read.
+
+    A DAG asks when it is made, and remembers: its nodes know theirs by then, however deep they nest.
+    """
+    if isinstance(node, DAG) and "_sensitive" in node.__dict__:
+        return node._sensitive
+    found = {name for name in node.inputs if is_sensitive(node.options, name)} if node.options.sensitive else set[str]()
+    for inner in node.nodes.values() if isinstance(node, DAG) else ():
+        if hidden := hidden_inputs(inner):
+            of_params = [(name, read) for name, read in inner._readings.reads if isinstance(read, FromParam)]
+            found.update(read.name or "" for name, read in of_params if name in hidden)
+    return frozenset(found & node.inputs.keys())
 
 
 # --- a task alone ---
@@ -279,32 +265,35 @@ def names_are_valid(node: Node) -> None:
         for name in names:
             if not is_name(name):
                 raise InvalidDag(f"{kind} {shown(name)} of {_title(node)}", "is not a valid name", _VALID_NAME)
-    takes = signature(node.func) if isinstance(node, Task) else None
-    check_sensitive(_title(node), node.options, node.inputs, takes)
+    if node.options.sensitive:
+        takes = signature(node.func) if isinstance(node, Task) else None
+        check_sensitive(_title(node), node.options, node.inputs, takes)
 
 
 def inputs_are_sources(node: Node) -> None:
     for name, source in node.inputs.items():
-        check_sources(f"input {shown(name)} of {_title(node)}", source)
+        check_sources(source, partial(_title_of_input, name, node))
     if node.over is not None and not isinstance(node.over, FromParam | FromNodeOutput):
         raise InvalidDagType(f"over={shown(node.over)} of {_title(node)}", "is not a list", f"give {READABLE}")
 
 
 def task_outputs_are_supported(task: Task) -> None:
     for name, output in task.outputs.items():
-        culprit = f"output {shown(name)} of {_title(task)}"
         if not isinstance(output, OUTPUTS):
             remedy = f"use one of {listed([kind.__name__ for kind in OUTPUTS], 'or')}"
-            raise InvalidDagType(culprit, f"is of type {type(output).__name__!r}", remedy)
+            problem = f"is of type {type(output).__name__!r}"
+            raise InvalidDagType(f"output {shown(name)} of {_title(task)}", problem, remedy)
         check_serializer(output.serializer)
-        if not all(isinstance(step, str | int) for _, step in output.steps):
-            raise InvalidDagType(culprit, f"reads {shown(output)}", "name a key or a property")
+        for _, step in output.steps:
+            if not isinstance(step, str | int):
+                culprit = f"output {shown(name)} of {_title(task)}"
+                raise InvalidDagType(culprit, f"reads {shown(output)}", "name a key or a property")
 
 
 def inputs_fit_the_function(task: Task) -> None:
-    _check_call(_title(task), task.func, task)
+    _check_call("", task.func, task)
     if task.options.cache is not None and callable(task.options.cache.key):
-        _check_call(f"the cache key of {_title(task)}", task.options.cache.key, task)
+        _check_call("the cache key of ", task.options.cache.key, task)
 
 
 def split_input_exists(node: Node) -> None:
@@ -358,24 +347,26 @@ def nodes_are_nodes(dag: DAG) -> None:
 
 
 def outputs_are_sources(dag: DAG) -> None:
-    for place, source in _given_back(dag):
-        check_sources(place, source)
+    returns = {} if dag.returns is None else {None: dag.returns}
+    for name, source in (*dag.outputs.items(), *returns.items()):
+        check_sources(source, partial(_title_of_output, name, dag))
         if any(own_items(source)):
-            raise InvalidDag(place, "takes one element, but a DAG gives back whole lists", "leave Each out")
+            problem = "takes one element, but a DAG gives back whole lists"
+            raise InvalidDag(_title_of_output(name, dag), problem, "leave Each out")
 
 
 def reads_exist(dag: DAG) -> None:
-    for place, read in _reads_in(dag):
+    for node, name, read in _reads_in(dag):
         if isinstance(read, FromParam):
             if not is_in(read.name, dag.inputs) and read.default_value is EMPTY:
                 problem = f"reads parameter {shown(read.name)}, which this DAG does not have"
-                raise InvalidDag(place, problem, choices(read.name, dag.inputs))
+                raise InvalidDag(_place(dag, node, name), problem, choices(read.name, dag.inputs))
         elif not is_in(read.node, dag.nodes):
             problem = f"reads node {shown(read.node)}, which this DAG does not have"
-            raise InvalidDag(place, problem, choices(read.node, dag.nodes))
+            raise InvalidDag(_place(dag, node, name), problem, choices(read.node, dag.nodes))
         elif not is_in(read.output, dag.nodes[read.node].outputs):
             problem = f"reads output {shown(read.output)}, which node {shown(read.node)} does not have"
-            raise InvalidDag(place, problem, choices(read.output, dag.nodes[read.node].outputs))
+            raise InvalidDag(_place(dag, node, name), problem, choices(read.output, dag.nodes[read.node].outputs))
 
 
 def upstreams_exist(dag: DAG) -> None:
@@ -387,7 +378,7 @@ def upstreams_exist(dag: DAG) -> None:
 
 
 def serializers_agree(dag: DAG) -> None:
-    for place, read in _reads_in(dag):
+    for node, name, read in _reads_in(dag):
         if read.serializer is None:
             continue
         if isinstance(read, FromNodeOutput):
@@ -397,35 +388,38 @@ def serializers_agree(dag: DAG) -> None:
         serializer = getattr(written, "serializer", None)
         if serializer != read.serializer:
             raise InvalidDag(
-                place,
+                _place(dag, node, name),
                 f"reads with {shown(read.serializer)} a value written with {serializer or 'the default serializer'!r}",
                 "name the same serializer at both ends, or leave it out where it is read",
             )
 
 
 def lists_are_kept_by_element(dag: DAG) -> None:
-    for place, read in _iterated(dag):
+    taken = [(name, None, read) for name, node in dag.nodes.items() for read in node._readings.items]
+    for node, name, read in (*taken, *((node, name, splice.over) for node, name, splice in _splices(dag))):
         if isinstance(read, FromNodeOutput) and not _is_split(dag.nodes[read.node], read.output):
             raise InvalidDag(
-                place,
+                f"node {shown(node)}" if node is not None and name is None else _place(dag, node, name),
                 f"iterates output {shown(read.output)} of node {shown(read.node)}, which is not partitioned",
                 "declare that output with is_partitioned=True",
             )
 
 
 def items_are_aligned(dag: DAG) -> None:
-    roots_of_nodes = roots(dag)
-    for name, node in dag.nodes.items():
-        by_root = {root(source, roots_of_nodes): source for source in fan_sources(node)}
+    several = {name: node._readings.items for name, node in dag.nodes.items() if len(node._readings.items) > 1}
+    roots_of_nodes = roots(dag) if several else {}
+    for name, items in several.items():
+        by_root = {root(source, roots_of_nodes): source for source in items}
         if len(by_root) > 1:
             first, second = [described(source) for source in list(by_root.values())[:2]]
             raise InvalidDag(f"node {shown(name)}", f"takes items of {first} and of {second} at once", _NEST)
 
 
 def splices_are_aligned(dag: DAG) -> None:
-    roots_of_nodes = roots(dag)
-    for place, splice in _splices(dag):
-        own = root(splice.over, roots_of_nodes)
+    splices = list(_splices(dag))
+    roots_of_nodes = roots(dag) if splices else {}
+    for node, name, splice in splices:
+        own, place = root(splice.over, roots_of_nodes), _place(dag, node, name)
         by_root = {root(read, roots_of_nodes): read for read in own_items(splice.template)}
         if not by_root:
             raise InvalidDag(place, "repeats one element for all items", "use Each in the template")
@@ -470,24 +464,28 @@ def items_that_may_fail_exist(dag: DAG) -> None:
 
 
 def choices_have_conditions(dag: DAG) -> None:
-    for source in [*dag.outputs.values(), *(each for node in dag.nodes.values() for each in node.inputs.values())]:
-        for part in walk(source):
-            if isinstance(part, Choice) and not isinstance(part.condition, FromParam | FromNodeOutput):
-                culprit = f"condition={shown(part.condition)} of a Choice"
+    for readings in (dag._given_back, *(node._readings for node in dag.nodes.values())):
+        for choice in readings.choices:
+            if not isinstance(choice.condition, FromParam | FromNodeOutput):
+                culprit = f"condition={shown(choice.condition)} of a Choice"
                 raise InvalidDagType(culprit, "is not a value that a run makes", f"give {READABLE}")
 
 
-TASK_RULES: tuple[Callable[[Task], None], ...] = (
+SOURCE_RULES: tuple[Callable[[Task], None], ...] = (
     function_is_callable,
     names_are_valid,
     inputs_are_sources,
+)
+"""After these it can be told what a task reads."""
+
+TASK_RULES: tuple[Callable[[Task], None], ...] = (
     task_outputs_are_supported,
     inputs_fit_the_function,
     split_input_exists,
     fan_outs_keep_whole_results,
 )
 
-PART_RULES: tuple[Callable[[DAG], None], ...] = (
+NODE_RULES: tuple[Callable[[DAG], None], ...] = (
     dag_name_is_text,
     there_are_nodes,
     node_names_are_valid,
@@ -496,6 +494,10 @@ PART_RULES: tuple[Callable[[DAG], None], ...] = (
     inputs_are_sources,
     split_input_exists,
     outputs_are_sources,
+)
+"""After these it can be told what a DAG reads and gives back."""
+
+PART_RULES: tuple[Callable[[DAG], None], ...] = (
     reads_exist,
     upstreams_exist,
     serializers_agree,
@@ -527,61 +529,52 @@ def _title(node: Node) -> str:
     return f"DAG {shown(name)}" if name else "this DAG"
 
 
-def _check_call(title: str, func: Callable[..., object], task: Task) -> None:
-    parameters = signature(func)
+def _title_of_input(name: str, node: Node) -> str:
+    return f"input {shown(name)} of {_title(node)}"
+
+
+def _title_of_output(name: str | None, dag: DAG) -> str:
+    return f"the returned value of {_title(dag)}" if name is None else f"output {shown(name)} of {_title(dag)}"
+
+
+def _check_call(what: str, func: Callable[..., object], task: Task) -> None:
+    takes = binding(func)
+    if takes is None or takes.fits(task.inputs.keys()):
+        return
+    parameters = takes.signature
     try:
-        if parameters is not None:
-            parameters.bind(**dict.fromkeys(task.inputs))
+        parameters.bind(**dict.fromkeys(task.inputs))
     except TypeError as error:
         plural = "" if len(task.inputs) == 1 else "s"
         inputs = f"input{plural} {listed(task.inputs)}" if task.inputs else "no inputs"
         remedy = f"give inputs that fit its signature {parameters}"
-        raise InvalidDagType(f"{title} with {inputs}", f"cannot be called: {error}", remedy) from None
+        raise InvalidDagType(f"{what}{_title(task)} with {inputs}", f"cannot be called: {error}", remedy) from None
 
 
-def _given_back(dag: DAG) -> Iterator[tuple[str, Source]]:
-    for name, source in dag.outputs.items():
-        yield f"output {shown(name)} of {_title(dag)}", source
-    if dag.returns is not None:
-        yield f"the returned value of {_title(dag)}", dag.returns
+# Places are a node, None for what the DAG itself gives back, and an input or an output, None for `over` and what the
+# DAG returns. They become text only where a rule is broken.
 
 
-def _place(input_name: str, node_name: str) -> str:
-    return f"Error validating input {input_name!r} of node {node_name!r}"
+def _place(dag: DAG, node: str | None, name: str | None) -> str:
+    if node is None:
+        return _title_of_output(name, dag)
+    return f"over= of node {shown(node)}" if name is None else f"Error validating input {name!r} of node {node!r}"
 
 
-def _reads_of(name: str, node: Node) -> Iterator[tuple[str, Readable]]:
-    for input_name, source in node.inputs.items():
-        for read in reads(source):
-            yield _place(input_name, name), named(read, input_name)
-    if node.over is not None:
-        yield f"over= of node {shown(name)}", node.over
+def _reads_in(dag: DAG) -> Iterator[tuple[str | None, str | None, Readable]]:
+    for node, each in dag.nodes.items():
+        for name, read in each._readings.reads:
+            yield node, name, read
+    for name, read in dag._given_back.reads:
+        yield None, name, read
 
 
-def _reads_in(dag: DAG) -> Iterator[tuple[str, Readable]]:
-    for name, node in dag.nodes.items():
-        yield from _reads_of(name, node)
-    for place, source in _given_back(dag):
-        for read in reads(source):
-            yield place, read
-
-
-def _iterated(dag: DAG) -> Iterator[tuple[str, Readable]]:
-    for name, node in dag.nodes.items():
-        for read in fan_sources(node):
-            yield f"node {shown(name)}", read
-    for place, splice in _splices(dag):
-        yield place, splice.over
-
-
-def _splices(dag: DAG) -> Iterator[tuple[str, Splice]]:
-    for name, node in dag.nodes.items():
-        for input_name, source in node.inputs.items():
-            for splice in splices(source):
-                yield _place(input_name, name), splice
-    for place, source in _given_back(dag):
-        for splice in splices(source):
-            yield place, splice
+def _splices(dag: DAG) -> Iterator[tuple[str | None, str | None, Splice]]:
+    for node, each in dag.nodes.items():
+        for name, splice in each._readings.splices:
+            yield node, name, splice
+    for name, splice in dag._given_back.splices:
+        yield None, name, splice
 
 
 def _is_split(node: Node, output: str) -> bool:

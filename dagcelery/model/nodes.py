@@ -1,46 +1,15 @@
-"""What nodes are made of: names, outputs, frozen values, and the order that follows from which needs which."""
+"""What nodes are made of: outputs, frozen values, and the order that follows from which needs which."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType
-from dagcelery.model.sources import Path, PathStep, Serialize, Serializer
-from dagcelery.signatures import Unread, hint_at
+from dagcelery.errors import CyclicDependency, InvalidDagType
+from dagcelery.model.serializers import Serializer
+from dagcelery.model.sources import PathStep
 from dagcelery.text import constructor_repr, shown
-
-# Addresses such as train[3]/fit[0] and module:qualname are made of the characters that no name may have.
-NAME: Final = re.compile(r"\w[\w-]{0,63}")
-
-LONGEST: Final = 64
-
-NAME_RULE: Final = (
-    "up to 64 letters, digits, '_' and '-', not beginning with '-' ([ ] / . : mean something in addresses)"
-)
-
-
-def is_name(name: object) -> bool:
-    """Whether something is fit to name a node, an input or an output."""
-    if not isinstance(name, str):
-        return False
-    if NAME.fullmatch(name):
-        return True
-    return len(name) <= LONGEST and name[:1] not in ("", "-") and all(map(may_be_in_a_name, name))
-
-
-def may_be_in_a_name(char: str) -> bool:
-    """Whether a name may hold `char`: all that Python's own names may hold, such as the vowel signs of Hindi and Thai,
-    which `re` does not take for letters.
-    """
-    return char == "-" or NAME.match(char) is not None or f"_{char}".isidentifier()
-
-
-def is_in(name: object, names: Container[str]) -> bool:
-    """Whether something is a str, and one of `names`."""
-    return isinstance(name, str) and name in names
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,28 +75,6 @@ TaskOutput: TypeAlias = FromReturnValue | FromKey | FromProperty | FromPath
 OUTPUTS: Final = (FromReturnValue, FromKey, FromProperty, FromPath)
 
 
-def serializer_of(hint: object) -> Serializer | Serialize | None:
-    """Return the serializer within ``Annotated[T, AsParquet()]``."""
-    if get_origin(hint) is not Annotated:
-        return None
-    return next(filter(_is_serializer, get_args(hint)[1:]), None)
-
-
-def serializer_at(option: Serializer | Serialize | None, hint: object, path: Path) -> Serializer | None:
-    """Return the serializer for what lies at `path` of a returned value: the nearest one that was named."""
-    nearest = serializer_of(hint_at(hint, path)) if path else None
-    if isinstance(nearest, Serializer):
-        return nearest
-    named = option or serializer_of(hint)
-    if isinstance(named, Serialize):
-        return named.at(path)
-    return named
-
-
-def _is_serializer(metadata: object) -> bool:
-    return not isinstance(metadata, type | Unread) and isinstance(metadata, Serializer | Serialize)
-
-
 K = TypeVar("K")
 
 V_co = TypeVar("V_co", covariant=True)
@@ -152,6 +99,24 @@ class FrozenMapping(Mapping[K, V_co]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # `Mapping` makes what follows of the three above, in Python; but rules and plans go through many of these.
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
+    def __eq__(self, other: object) -> bool:
+        return self._items == (other._items if isinstance(other, FrozenMapping) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def keys(self) -> KeysView[K]:
+        return self._items.keys()
+
+    def values(self) -> ValuesView[V_co]:
+        return self._items.values()
+
+    def items(self) -> ItemsView[K, V_co]:
+        return self._items.items()
 
     def __setitem__(self, key: object, value: object) -> NoReturn:
         self._refuse()
@@ -232,48 +197,3 @@ def _circle(stuck: Mapping[str, set[str]]) -> list[str]:
         if following in path:
             return path[path.index(following) :]
         path.append(following)
-
-
-class UniqueNames:
-    """The names that are given within one DAG; `taken` ones are not given again."""
-
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken: dict[str, int] = {}
-        for name in taken:
-            self.fix(name)
-
-    def fix(self, name: str) -> str:
-        """Give exactly `name`."""
-        if name in self._taken:
-            remedy = f"name another one, or leave the name out: it would become '{name}-2'"
-            raise InvalidDag(f"node name {shown(name)}", "is given twice in one DAG", remedy)
-        self._taken[name] = 1
-        return name
-
-    def give(self, base: str) -> str:
-        """Give `base` the first time, then ``base-2``, ``base-3``."""
-        name, number = base, self._taken.get(base, 0)
-        while name in self._taken:
-            number += 1
-            name = f"{base[: LONGEST - 8]}-{number}"
-        self._taken[base] = max(number, 1)
-        self._taken.setdefault(name, 1)
-        return name
-
-
-def output_name(path: Iterable[PathStep]) -> str:
-    """Return what to call the output at `path`: return_value, key_a, property_b, key_a_property_b."""
-    return valid("_".join(f"{kind}_{name}" for kind, name in path) or "return_value")
-
-
-def valid(name: object) -> str:
-    """Return `name` with what no name may have replaced by underscores."""
-    text = str(name) if not isinstance(name, int) else shown(name)
-    if is_name(text):
-        return text
-    return "".join(char if may_be_in_a_name(char) else "_" for char in text).lstrip("-")[:LONGEST] or "_"
-
-
-def short_name(fn: Callable[..., Any]) -> str:
-    """Return the name of a function, as its nodes have it."""
-    return getattr(fn, "__name__", type(fn).__name__).strip("<>")

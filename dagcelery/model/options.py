@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.sources import FromParam, Serialize, Serializer, Source, check_serializer, reads
+from dagcelery.model.serializers import Serialize, Serializer, check_serializer
 from dagcelery.text import choices, constructor_repr, shown
 
 if TYPE_CHECKING:
@@ -400,11 +401,20 @@ def changed(options: Options, keywords: Mapping[str, Any]) -> Options:
     """Return options with those of the keywords that are options, None is not; the very same if there are none."""
     if "taint" in keywords:
         keywords = {**keywords, "taints": words("taint", keywords["taint"]) or None}
-    changes = {each.name: keywords[each.name] for each in fields(options) if keywords.get(each.name) is not None}
+    changes = {name: value for name, value in keywords.items() if value is not None and hasattr(options, name)}
     for answers in _EXCLUSIVE:
         if changes.keys() & answers:
             changes = {**answers, **changes}
     return replace(options, **changes) if changes else options
+
+
+def with_lazy(options: TaskOptions, names: frozenset[str]) -> TaskOptions:
+    """Return options with these lazy parameters as well; the very same if there is none that is new."""
+    if names <= options.lazy:
+        return options
+    changed = copy(options)  # not `replace`, which would check all of them again, at each node
+    object.__setattr__(changed, "lazy", options.lazy | names)
+    return changed
 
 
 def least_success(options: TaskOptions | DagOptions) -> float:
@@ -436,29 +446,6 @@ def check_keywords(keywords: Mapping[str, object], kind: Any, taker: str) -> Non
 def is_sensitive(options: TaskOptions | DagOptions, name: str) -> bool:
     """Whether a parameter is never shown."""
     return options.sensitive is True or (options.sensitive is not False and name in options.sensitive)
-
-
-class _Node(Protocol):
-    @property
-    def inputs(self) -> Mapping[str, Source]: ...
-    @property
-    def options(self) -> TaskOptions | DagOptions: ...
-
-
-def hidden_inputs(node: _Node) -> frozenset[str]:
-    """Return the inputs of a node that are never shown: of a DAG also those that sensitive ones of its nodes read.
-
-    A DAG asks when it is made, and remembers: its nodes know theirs by then, however deep they nest.
-    """
-    known: frozenset[str] | None = getattr(node, "_sensitive", None)
-    if known is not None:
-        return known
-    found = {name for name in node.inputs if is_sensitive(node.options, name)}
-    nodes: Mapping[str, Any] = getattr(node, "nodes", {})
-    for inner in nodes.values():
-        for name in hidden_inputs(inner):
-            found.update(read.name or name for read in reads(inner.inputs[name]) if isinstance(read, FromParam))
-    return frozenset(found & node.inputs.keys())
 
 
 def check_sensitive(
@@ -541,6 +528,8 @@ def _check_hooks(**hooks: object) -> None:
 
 def words(field: str, value: object) -> tuple[str, ...]:
     """Return one word or several as a tuple; anything else is refused in the name of its `field`."""
+    if type(value) is tuple and not value:
+        return ()
     if not isinstance(value, Iterable):
         raise InvalidDagType(f"{field}={shown(value)}", "is neither a word nor several", "give words")
     several = (value,) if isinstance(value, str) else tuple(value)
@@ -554,4 +543,10 @@ def checked(options: Options | None, kind: type[Options]) -> Options:
     """Return options, the default ones instead of None; refuse anything of another kind."""
     if options is not None and not isinstance(options, kind):
         raise InvalidDagType(f"options={shown(options)}", f"is not a {kind.__name__}", f"give {kind.__name__}(...)")
-    return options or kind()
+    if options is None:
+        options = _defaults.get(kind) or _defaults.setdefault(kind, kind())
+    return options
+
+
+_defaults: Final[dict[Any, Any]] = {}
+"""The options that nodes have to which none are given."""

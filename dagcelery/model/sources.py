@@ -10,20 +10,19 @@ for the same item, so that no piece waits for the other items. `Splice(template,
 `ListOf` and puts one element per item of `over` there, each made from `template`. Read plainly, without
 `Each`, a fan-out's output is the ordered list of its items' results.
 
-A serializer says how a value becomes bytes on its way; a task may have one for each part of its returned value.
-
 What holds for one source by itself, whatever it lies in, is checked here: how it is made, and how deeply its value is
 nested. What holds between nodes is checked by their graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 from typing import Literal as OneOf
 
 from dagcelery.errors import InvalidDag, InvalidDagType
+from dagcelery.model.serializers import Serializer, check_serializer
 from dagcelery.objects import same
 from dagcelery.text import constructor_repr, listed, shown
 
@@ -52,67 +51,6 @@ PathStep: TypeAlias = "tuple[OneOf['key', 'property'], str | int]"
 
 Path: TypeAlias = "tuple[PathStep, ...]"
 """Where something lies within a value."""
-
-
-@runtime_checkable
-class Serializer(Protocol):
-    """A class that carries values; `None` in place of one means the default of the DAG."""
-
-    @property
-    def extension(self) -> str:
-        """The ending of the names of files that it writes, without a dot."""
-
-    def serialize(self, value: Any, writer: BinaryIO) -> None:
-        """Write `value` to `writer`, and leave `writer` open."""
-
-    def deserialize(self, reader: BinaryIO) -> Any:
-        """Return the value whose bytes `reader` gives."""
-
-
-class Serialize:
-    """Serializers for a task's returned value: `root` for the whole, keywords for its keys or properties."""
-
-    def __init__(self, root: Serializer | None = None, **sub: Serializer) -> None:
-        self._root = root
-        self._sub = sub
-
-    @property
-    def root(self) -> Serializer | None:
-        """The serializer of the whole value, and of the keys that have none of their own."""
-        return self._root
-
-    def __iter__(self) -> Iterator[Serializer | None]:
-        """Yield every serializer in it."""
-        return iter((self._root, *self._sub.values()))
-
-    def at(self, path: Sequence[tuple[str, str | int]]) -> Serializer | None:
-        """Return the serializer of what lies at `path` in the value."""
-        # One that is named for out["a"] says nothing about what lies within that, out["a"]["b"].
-        return (self._sub.get(str(path[0][1])) if len(path) == 1 else None) or self._root
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Serialize) and (self._root, self._sub) == (other._root, other._sub)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._sub))
-
-    def __repr__(self) -> str:
-        named = {"root": self._root, **self._sub}
-        return f"Serialize({', '.join(f'{name}={value!r}' for name, value in named.items())})"
-
-
-def check_serializer(serializer: object) -> None:
-    """Refuse a value that could not serialize, above all a class in the place of its instance."""
-    if isinstance(serializer, Serialize):
-        for part in serializer:
-            check_serializer(part)
-        return
-    if isinstance(serializer, type) or not isinstance(serializer, Serializer | None):
-        raise InvalidDag(
-            f"serializer={shown(serializer)}",
-            "is not a serializer",
-            "give an object with extension, serialize(value, writer) and deserialize(reader): AsPickle()",
-        )
 
 
 class Source:
@@ -347,11 +285,14 @@ def _at(keys: list[Any]) -> str:
 READABLE = "FromParam(...) or FromNodeOutput(...)"
 
 
-def check_sources(place: str, source: object) -> None:
+def check_sources(source: object, named: Callable[[], str]) -> None:
     """Check that `source` is a source, made of parts that it may have.
 
-    Raises InvalidDag, which names `place`.
+    Raises InvalidDag, in which it is called as it is `named`.
     """
+    if _is_plain(source):
+        return
+    place = named()
     if not isinstance(source, SOURCES):
         raise InvalidDagType(
             place,
@@ -372,6 +313,17 @@ def check_sources(place: str, source: object) -> None:
                 raise InvalidDagType(f"{place}: {kind}", problem, "put values into Literal(...)")
 
 
+def _is_plain(source: object) -> bool:
+    """Whether there is nothing in a source that could be wrong by itself, as in most."""
+    if type(source) is Each:
+        source = source.source
+    elif type(source) is Literal:
+        return type(source.value) not in _CONTAINERS
+    if type(source) is FromNodeOutput:
+        return source.serializer is None
+    return type(source) is FromParam and source.serializer is None and type(source.default_value) not in _CONTAINERS
+
+
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
     if isinstance(part, Each):
         return (FromParam, FromNodeOutput)
@@ -381,7 +333,7 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
 def named(read: Readable, input_name: str) -> Readable:
     """Return `read` with the name that a nameless parameter takes from its input."""
     if isinstance(read, FromParam) and read.name is None:
-        return replace(read, name=input_name)
+        return FromParam(input_name, read.serializer, read.default_value)
     return read
 
 

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from dagcelery.objects import ATOMS, PROTOCOL, CanonicalPickler, cell_contents, is_named, is_routine
+from dagcelery.objects import ATOMS, PROTOCOL, CanonicalPickler, is_routine
 from dagcelery.payload.lazy import LazyList
+from dagcelery.signatures import cell_contents, is_named
 
 _PYTHON: Final = f"{sys.version_info.major}{sys.version_info.minor}.2"
 """What hashes are compared within: bytecode differs from version to version. The last number counts ours."""

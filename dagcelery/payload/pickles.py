@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, Final
 from weakref import WeakSet
 
-from dagcelery.objects import cell_contents
+from dagcelery.signatures import cell_contents
 
 SCRIPTS: Final = frozenset({"__main__", "__mp_main__"})
 

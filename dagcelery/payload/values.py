@@ -334,7 +334,12 @@ class SplitList:
 
 
 def _block_by_block(codec: Codec, values: Sequence[Any], spool: _Spool) -> bool:
-    """Serialize 256 elements at a time, five times faster than one by one; give up at a block over 64 KB."""
+    """Serialize 256 elements at a time, five times faster than one by one; give up at a block over 64 KB.
+
+    Where the first element alone is large nothing is begun: 256 such at once might not fit into memory.
+    """
+    if values and len(codec.dump_many(values[:1], spool.culprit)) > BLOCK_BYTES // 16:
+        return False
     for lo in range(0, len(values), LARGEST_BLOCK):
         chunk = values[lo : lo + LARGEST_BLOCK]
         body = codec.dump_many(chunk, spool.culprit, lo)

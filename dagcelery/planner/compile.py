@@ -18,10 +18,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dagcelery.errors import InvalidDag
-from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source
-from dagcelery.model.nodes import FromReturnValue, TaskOutput, is_name
-from dagcelery.model.options import alone, hidden_inputs, tolerance
-from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source, reads
+from dagcelery.model.graph import DAG, Node, Task, dependencies, fan_source, hidden_inputs, readings
+from dagcelery.model.names import is_name
+from dagcelery.model.nodes import FromReturnValue, TaskOutput
+from dagcelery.model.options import TaskOptions, alone, tolerance
+from dagcelery.model.sources import EMPTY, Each, FromNodeOutput, FromParam, Literal, Open, Source
 from dagcelery.payload import functions
 from dagcelery.planner.ir import (
     BodyIR,
@@ -133,6 +134,7 @@ class Builder:
         self.codecs = CodecPool(serializer, describe)
         self.functions = FunctionPool(describe)
         self.resolver = Resolver(self.codecs)
+        self.options: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self.bodies: list[BodyIR] = []
         self.todo: deque[Callable[[], None]] = deque()
         self.queue = queue
@@ -182,16 +184,15 @@ class Builder:
         """Return the inputs of a node that are never shown: those that it names, or a node in it, and those passed on
         to it that are not shown of the DAG around it. What is passed to one of them is not shown of a run either.
         """
-        own = hidden_inputs(node) & exprs.keys()
+        own = hidden_inputs(node) & exprs.keys() if isinstance(node, DAG) or node.options.sensitive else frozenset()
         for name in own:
             hide(exprs[name])
         if frame is None or not frame.sensitive:
             return own
         passed = {
             name
-            for name in exprs
-            for read in reads(node.inputs[name])
-            if isinstance(read, FromParam) and (read.name or name) in frame.sensitive
+            for name, read in readings(node)
+            if name is not None and isinstance(read, FromParam) and read.name in frame.sensitive
         }
         return own | passed
 
@@ -260,7 +261,7 @@ class Builder:
             queue=queue_for(options.taints, options.queue, default=self.queue),
             after=after,
             lazy=options.lazy,
-            options=step_options(options, self.functions, is_mapped=fan_source(task) is not None),
+            options=self.options_of_step(options, is_mapped=fan_source(task) is not None),
         )
         if options.driver is not None:
             step.options = {
@@ -276,7 +277,7 @@ class Builder:
         self.fan_out(step, frame, name, task)
         append(step)
         for key, expr in exprs.items():
-            check_aligned(f"input {key!r} of node {step.name!r}", expr, step.root)
+            check_aligned(step, key, expr)
             step.add_argument(key, expr)
         results: dict[str, Expr] = {}
         for key, output in task.outputs.items():
@@ -292,6 +293,13 @@ class Builder:
             is_iterable = is_declared_iterable(task.func, output)
             results[key] = ("ref", StepResult(step, key, output.steps, codec, is_iterable, by_element))
         frame.results[name] = results
+
+    def options_of_step(self, options: TaskOptions, *, is_mapped: bool) -> Mapping[str, Any]:
+        """Return what `step_options` does, once for all nodes that have the very same options."""
+        key = id(options), is_mapped  # the DAG that is planned holds them
+        if key not in self.options:
+            self.options[key] = step_options(options, self.functions, is_mapped=is_mapped)
+        return self.options[key]
 
     def open_flat(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once, whose nodes become steps of this same body."""
@@ -340,7 +348,7 @@ class Builder:
         body = self.new_body(step)
         step.target = body.number
         for key, expr in exprs.items():
-            check_aligned(f"input {key!r} of node {step.name!r}", expr, step.root)
+            check_aligned(step, key, expr)
             if not is_shared(expr):
                 codec = self.resolver.codec(expr, frame.codec)
                 exprs[key] = ("ref", BodyParameter(body, key, codec, value=expr))

@@ -33,7 +33,8 @@ from dagcelery.planner.plan import (
 
 _LARGE_BYTES = 1024 * 1024
 _PICKLED: Final = ("live", "blob")
-_LEAVES: Final = frozenset({"lit", "blob", "ref", "each"})
+_PLAIN: Final = frozenset({"lit", "ref", "each"})
+_LEAVES: Final = _PLAIN | {"blob"}
 _PICKLING: Final = {"pickle": "AsPickle", "dill": "AsDill"}
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
@@ -122,9 +123,9 @@ def _refuse_pickles(plan: Plan) -> None:
     for culprit, expr in _expressions(plan):
         for part in walk(expr):
             if part[0] in _PICKLED:
-                kind = type(part[1]).__name__ if part[0] == "live" else "pickle"
+                kind, called = type(part[1]).__name__ if part[0] == "live" else "pickle", " ".join(culprit)
                 raise NotConfigured(
-                    f"{culprit} is a literal of type {kind}, which needs pickle, which only signed plans may use",
+                    f"{called} is a literal of type {kind}, which needs pickle, which only signed plans may use",
                     f"{REMEDY}, or pass values that JSON can say",
                 )
 
@@ -138,19 +139,23 @@ def _holds_live(plan: Plan) -> bool:
     return any(part[0] == "live" for _, expr in _expressions(plan) for part in walk(expr))
 
 
-def _expressions(plan: Plan) -> Iterator[tuple[str, Expr]]:
-    """Yield the expressions of a plan, each with its name in an error."""
+def _expressions(plan: Plan) -> Iterator[tuple[tuple[str, str], Expr]]:
+    """Yield those expressions of a plan that may hold a literal that JSON cannot say, each with words for an error.
+
+    That is, no mere tokens and literals in JSON, as most are.
+    """
     for body in plan.bodies:
         for step in body.steps:
             for name, expr in step.arguments:
-                yield f"argument {name!r} of {step.name}", expr
+                if expr[0] not in _PLAIN:
+                    yield (f"argument {name!r} of", step.name), expr
         for name, expr, _ in body.outputs:
-            yield f"output {name!r} of {plan.name}", expr
+            yield (f"output {name!r} of", plan.name), expr
         for param in body.params:
             if param.default is not None:
-                yield f"the default of parameter {param.name!r}", param.default
+                yield ("the default of parameter", repr(param.name)), param.default
         if body.returns is not None:
-            yield f"the result of {plan.name}", body.returns
+            yield ("the result of", plan.name), body.returns
 
 
 def _body_row(body: Body) -> list[Any]:
@@ -242,6 +247,8 @@ def _optional(data: Sequence[Any] | None) -> Expr | None:
 
 def _expr_data(expr: Expr) -> Expr:
     # Tuples are arrays in JSON already: only live objects have to be replaced.
+    if expr[0] in _PLAIN:
+        return expr
     return ("blob", _pickle(expr[1])) if expr[0] == "live" else rebuilt(expr, _expr_data)
 
 

@@ -253,6 +253,9 @@ class BodyParameter:
 def lower(expr: Expr, body: BodyIR, reader: StepIR | None) -> Expr:
     """Return `expr` as `reader`, a step of `body` or its end, has to read it."""
 
+    if expr[0] == "lit":
+        return expr
+
     def token(part: Expr) -> Expr:
         if part[0] == "ref":
             return ("ref", part[1].whole(body, reader))
@@ -260,7 +263,7 @@ def lower(expr: Expr, body: BodyIR, reader: StepIR | None) -> Expr:
             return ("each", part[1].split(body, reader))
         return ("splice", part[1], part[2].split(body, reader))
 
-    return substituted(expr, token)
+    return token(expr) if expr[0] in ("ref", "each") else substituted(expr, token)
 
 
 def _levels_up(body: BodyIR, reader: StepIR | None, home: BodyIR, index: int | None) -> int:
@@ -282,13 +285,15 @@ def is_shared(expr: Expr) -> bool:
     return expr[0] == "ref" or is_constant(expr)
 
 
-def check_aligned(place: str, expr: Expr, root: Value | None) -> None:
-    """Raise InvalidDag if `expr` is taken by item of another list than `root`, its step's own."""
+def check_aligned(step: StepIR, name: str, expr: Expr) -> None:
+    """Raise InvalidDag if an input is taken by item of another list than the step's own."""
+    if expr[0] in ("lit", "ref"):
+        return
     for value, reading in values(expr):
-        if reading == "each" and value.root is not root:
+        if reading == "each" and value.root is not step.root:
             raise InvalidDag(
-                place,
-                f"takes items of {_called(value.root)} while its node goes through {_called(root)}",
+                f"input {name!r} of node {step.name!r}",
+                f"takes items of {_called(value.root)} while its node goes through {_called(step.root)}",
                 "give a node one list, and put the other into a nested DAG that runs once per item",
             )
 

@@ -12,10 +12,11 @@ from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from dagcelery.model.graph import DAG
+from dagcelery.model.graph import DAG, readings
 from dagcelery.model.nodes import TaskOutput
 from dagcelery.model.options import POLICIES, DagOptions, TaskOptions, least_success
-from dagcelery.model.sources import FromParam, Serialize, Serializer, Source, walk
+from dagcelery.model.serializers import Serialize, Serializer
+from dagcelery.model.sources import FromParam
 from dagcelery.payload import functions, models
 from dagcelery.planner.plan import FunctionSpec, codec_key
 
@@ -158,27 +159,24 @@ def readers_of_parameters(dag: DAG, limit: int) -> dict[str, list[Reading]]:
 
     No more than `limit` nodes are looked at: a DAG that has more cannot be planned.
     """
-    readings: dict[str, dict[tuple[int, str], Reading]] = {}
+    found: dict[str, dict[tuple[int, str], Reading]] = {}
     count = 0
     todo: list[tuple[DAG, Mapping[str, set[str]]]] = [(dag, {name: {name} for name in dag.inputs})]
     while todo and count <= limit:
         inner, bindings = todo.pop()
         count += len(inner.nodes)
         for node in inner.nodes.values():
-            parameters = {key: _parameters(key, source, bindings) for key, source in node.inputs.items()}
+            parameters: dict[str, set[str]] = {}
+            for key, read in readings(node):
+                if key is not None and isinstance(read, FromParam) and read.name is not None and read.name in bindings:
+                    parameters.setdefault(key, set()).update(bindings[read.name])
             if isinstance(node, DAG):
                 todo.append((node, parameters))
                 continue
             for key, names in parameters.items():
                 for name in sorted(names):
-                    readings.setdefault(name, {})[id(node.func), key] = (node.func, key, node.options.by_value)
-    return {name: list(of_name.values()) for name, of_name in readings.items()}
-
-
-def _parameters(key: str, source: Source, bindings: Mapping[str, set[str]]) -> set[str]:
-    """Return the parameters of the outermost DAG that a source reads."""
-    read = [part.name or key for part in walk(source) if isinstance(part, FromParam)]
-    return {name for inner in read for name in bindings.get(inner, ())}
+                    found.setdefault(name, {})[id(node.func), key] = (node.func, key, node.options.by_value)
+    return {name: list(of_name.values()) for name, of_name in found.items()}
 
 
 def step_options(options: TaskOptions, pool: FunctionPool, *, is_mapped: bool) -> dict[str, Any]:

@@ -29,24 +29,30 @@ def topology(plan: Plan) -> Topology:
 
 @dataclass(slots=True)
 class _Needs:
-    """What a step needs: whole steps, items of fan-outs, and, with one ``^`` less, outer tokens; `read` are steps."""
+    """What a step needs: whole steps, items of fan-outs, and, with one ``^`` less, outer tokens; `read` are steps.
+
+    `inputs` are the tokens that it reads whole, `item_inputs` those that it reads by item, in their order.
+    """
 
     steps: set[int] = field(default_factory=set)
     items: set[int] = field(default_factory=set)
     outer: set[str] = field(default_factory=set)
     read: set[int] = field(default_factory=set)
+    inputs: dict[str, None] = field(default_factory=dict)
+    item_inputs: dict[str, None] = field(default_factory=dict)
 
-    def add(self, token: str) -> None:
-        step = step_of(token)
-        if token[0] == "^":
-            self.outer.add(token[1:])
-        elif step is not None:
+    def add(self, token: str, step: int | None) -> None:
+        if step is not None:
             self.steps.add(step)
+        elif token[0] == "^":
+            self.outer.add(token[1:])
 
-    def note_read(self, token: str) -> None:
+    def note_read(self, token: str) -> int | None:
+        """Note and return the step of a token, if it is one of this scope."""
         step = step_of(token)
         if step is not None:
             self.read.add(step)
+        return step
 
 
 def needed(plan: Plan, number: int, step: int) -> tuple[Sequence[int], Sequence[int]]:
@@ -88,22 +94,22 @@ def _needs(step: Step, body: Body, outer: dict[int, set[str]]) -> _Needs:
     needs = _Needs(steps=set(step.after))
     for _, expr in step.arguments:
         for token, reading in tokens(expr):
-            source = step_of(token) if reading == "each" else None
-            needs.note_read(token)
-            if source is None:
-                needs.add(token)
+            source = step_of(token) if reading == "over" else needs.note_read(token)  # lengths of lists are kept anyway
+            if reading == "whole":
+                needs.inputs[token] = None
+            elif reading == "each":
+                needs.item_inputs[token] = None
+            if source is None or reading != "each":
+                needs.add(token, source)
             elif body.steps[source].over is not None:
                 needs.items.add(source)
     if step.kind == "dag":
         for token in outer[step.target]:
-            needs.add(token)
-            needs.note_read(token)
-    if step.over is not None:
-        needs.note_read(step.over)
-        # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
-        # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
-        if not needs.items or needs.steps or step.over[0] == "^":
-            needs.add(step.over)
+            needs.add(token, needs.note_read(token))
+    # A step that needs items of a fan-out, and nothing else, learns with the first of them that the list which the
+    # fan-out counts is there; one that needs other steps too might be opened by those before there is a list.
+    if step.over is not None and (not needs.items or needs.steps or step.over[0] == "^"):
+        needs.add(step.over, step_of(step.over))
     return needs
 
 
@@ -118,6 +124,8 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             items_after[source].append(index)
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
+    alike = {_kind(step): step for step in body.steps}
+    policies = {kind: _policies(step) for kind, step in alike.items()}
     table = {
         index: StepEntry(
             queue=step.queue,
@@ -127,18 +135,24 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
             item_waits=len(needs[index].items),
             successors=after[index],
             item_successors=items_after[index],
-            inputs=_whole((expr for _, expr in step.arguments), plan, number, around),
-            item_inputs=_by_item(step),
+            inputs=_plain(needs[index].inputs, plan, number, around),
+            item_inputs=list(needs[index].item_inputs),
             reads=sorted(needs[index].read) if readers else (),
             is_returned=index in returned,
-            **_policies(step),
+            **policies[_kind(step)],
         )
         for index, step in enumerate(body.steps)
     }
     first = [index for index, each in enumerate(needs) if not each.steps and not each.items]
     table[START] = StepEntry(body.queue_open, successors=first, **(_of_run(plan) if number == 0 else {}))
-    table[CLOSE] = StepEntry(body.queue_close, inputs=_whole(_results(body), plan, number, around))
+    given_back = [token for expr in _results(body) for token, reading in tokens(expr) if reading == "whole"]
+    table[CLOSE] = StepEntry(body.queue_close, inputs=_plain(dict.fromkeys(given_back), plan, number, around))
     return table
+
+
+def _kind(step: Step) -> tuple[object, ...]:
+    """Return what the policies of a step depend on; many steps have the very same options."""
+    return step.kind, step.over is None, step.target, id(step.options)
 
 
 def _policies(step: Step) -> dict[str, Any]:
@@ -149,7 +163,7 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and not _ALONE.intersection(options):
+    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
         policies["function"] = f"0.{step.target}"
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
@@ -180,15 +194,15 @@ def _results(body: Body) -> Iterator[Expr]:
         yield body.returns
 
 
-def _whole(exprs: Iterable[Expr], plan: Plan, number: int, around: dict[int, int]) -> list[str]:
-    inputs: dict[str, None] = {}
-    for expr in exprs:
-        for token, reading in tokens(expr):
-            if reading == "whole" and _is_plain(token, plan, number, around):
-                inputs[token] = None
-                if len(inputs) > MOST_INPUTS:
-                    return []
-    return list(inputs)
+def _plain(read: Iterable[str], plan: Plan, number: int, around: dict[int, int]) -> list[str]:
+    """Return those of some tokens that are values of steps that run once, or parameters; none if they are many."""
+    inputs: list[str] = []
+    for token in read:
+        if _is_plain(token, plan, number, around):
+            inputs.append(token)
+            if len(inputs) > MOST_INPUTS:
+                return []
+    return inputs
 
 
 def _is_plain(token: str, plan: Plan, number: int, around: dict[int, int]) -> bool:
@@ -197,11 +211,6 @@ def _is_plain(token: str, plan: Plan, number: int, around: dict[int, int]) -> bo
         number = around[number]
     step = step_of(name)
     return step is None or plan.bodies[number].steps[step].over is None
-
-
-def _by_item(step: Step) -> list[str]:
-    read = (pair for _, expr in step.arguments for pair in tokens(expr))
-    return list(dict.fromkeys(token for token, reading in read if reading == "each"))
 
 
 def join_of(plan: Plan, body: int, step: int) -> int | None:

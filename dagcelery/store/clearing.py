@@ -85,7 +85,8 @@ class _Cut:
             else:
                 self.items[step] |= items
             waiting += _after(entry, items)
-            waiting += [(other, None) for other in entry.reads if other in freed]  # it has to be made again as well
+            # What it reads has to be made again as well if it was freed: by item, the same items.
+            waiting += [(at, items if _reads_items(entries[at], step) else None) for at in entry.reads if at in freed]
         self.items = {step: items for step, items in self.items.items() if items and step not in self.whole}
 
     def _items(self, at: Spot) -> set[int] | None:
@@ -105,6 +106,11 @@ class _Cut:
 
 def _after(entry: StepEntry, items: set[int] | None) -> list[tuple[int, set[int] | None]]:
     return [*((step, None) for step in entry.successors), *((step, items) for step in entry.item_successors)]
+
+
+def _reads_items(entry: StepEntry, reader: int) -> bool:
+    """Return whether a step reads from another one nothing but the same item."""
+    return reader in entry.item_successors and reader not in entry.successors
 
 
 class _Clearing:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dagcelery.errors import StoreFull
 from dagcelery.store import wire
-from dagcelery.store.keys import key
+from dagcelery.store.keys import key, topology_key
 from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import START, Counts, Event, PieceId, Progress
 
@@ -86,7 +86,7 @@ class _Look:
         def reads(pipeline: Any) -> Any:
             pipeline.time().hgetall(key(self._run_id)).xrevrange(key(self._run_id, "e"), count=1)
             if counted:
-                pipeline.hget(key(self._run_id, "g", 0), START)
+                pipeline.hget(topology_key(self._run_id, 0), START)
                 pipeline.hmget(key(self._run_id, "n"), "") if is_large else pipeline.hgetall(key(self._run_id, "n"))
             return read_outstanding(pipeline, self._run_id)
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dagcelery.errors import StoreRefused
 from dagcelery.store import wire
 from dagcelery.store.keys import ACTIVE, SPILLED, WORKERS, key, limit_key, runs_key
-from dagcelery.store.protocol import Fleet, ResultCache, StoreServer
+from dagcelery.store.protocol import Call, Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
 _TTL_SECONDS = 30 * 86400
@@ -24,14 +25,18 @@ def look(server: StoreServer, request: Mapping[str, Any], among: str = ACTIVE) -
     return names
 
 
-def enroll(server: StoreServer, run_id: str, name: str) -> None:
-    """List a run, among all and among those of its DAG; of very many the oldest are listed no longer."""
-    moment = _moment(server)
-    pipeline = server.client.pipeline(transaction=False)
-    for names in (runs_key(), runs_key(name)):
-        pipeline.zadd(names, {run_id: moment}, nx=True).expire(names, _TTL_SECONDS)
-        pipeline.zremrangebyrank(names, 0, -_LISTED_RUNS - 1)
-    pipeline.execute()
+def look_at(run_id: str, delay_seconds: float) -> Call:
+    """Return the call by which a run is an active one, and due to be looked at after some seconds."""
+    return "look", ACTIVE, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
+
+
+def enroll(run_id: str, name: str) -> Call:
+    """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
+
+    Who creates it has a minute for that, since a look that finds no run forgets it.
+    """
+    lists = [runs_key(), runs_key(name)]
+    return "enroll", ACTIVE, {"run": run_id, "delay": 60, "lists": lists, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
 
 
 def _moment(server: StoreServer) -> float:
@@ -96,6 +101,18 @@ class FleetAdapter:
         now = _moment(self._server)
         words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
+
+    # -- the server -------------------------------------------------------------------------------
+    def used_up(self) -> tuple[int, int] | None:
+        if self._server.is_in_process:
+            return None
+        try:
+            told = self._server.client.info("memory")
+        except StoreRefused:
+            return None
+        used, most = (int(told.get(name, 0)) for name in ("used_memory", "maxmemory"))
+        is_refusing = told.get("maxmemory_policy") == "noeviction" and 0 < most <= used
+        return (used, most) if is_refusing else None
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:

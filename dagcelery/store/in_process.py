@@ -16,7 +16,7 @@ from typing import Any
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.keys import key
 from dagcelery.store.lua import source
-from dagcelery.store.protocol import AsyncListen, Listen, Store
+from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
 from dagcelery.store.run_adapters import assemble
 
@@ -130,6 +130,9 @@ class LocalServer:
             answer = host.plain(host.run(self._database, verb, key, request, payloads))
             host.changed.notify_all()
         return answer
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        return [self.run(*call) for call in calls]
 
     def command(self, name: str, *arguments: Any) -> Any:
         """Send one command to the database."""

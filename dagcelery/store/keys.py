@@ -16,6 +16,11 @@ def key(run_id: str, *parts: object) -> str:
     return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
 
 
+def topology_key(run_id: str, body: int) -> str:
+    """Spell the name of the key that holds the topology of a body; that of the run's first body is with its values."""
+    return key(run_id, *(("g", body) if body else ("o", "0")))
+
+
 def runs_key(name: str = "") -> str:
     """Spell the name of the key that lists all runs, or those of one DAG."""
     return RUNS + (":" + _hashed(name) if name else "")

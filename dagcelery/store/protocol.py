@@ -54,6 +54,10 @@ class AsyncListen(Protocol):
     async def __call__(self, timeout_seconds: float, after: str | None = None) -> str: ...
 
 
+Call = tuple[Any, ...]
+"""A call of a script: verb, key, request, and payloads, as `StoreServer.run` takes them."""
+
+
 class StoreServer(Protocol):
     """What runs the scripts: a Redis or Valkey, or the host in this process."""
 
@@ -66,6 +70,9 @@ class StoreServer(Protocol):
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         """Run the script of a verb on a key."""
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts one after the other with one round trip, not as one; raise the first error of them at the end."""
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless it answers."""
@@ -289,6 +296,11 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` is alive, serves `queues` with `slots` processes and works on `messages`.
 
         `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
+        """
+
+    def used_up(self) -> tuple[int, int] | None:
+        """How many bytes the server holds, and how many it may hold, where it refuses what takes more; None while there
+        is room, and where this user may not ask.
         """
 
     def retire(self, worker_id: str) -> None:

@@ -181,6 +181,8 @@ class ClaimRequest:
     arrived: bool = False
     short: Mapping[str, int] = field(default_factory=dict)
     tells: bool = False
+    keep_seconds: int = 0
+    """How long a run is kept that this call ends; 0: it is said later, by `RunMachine.expire`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +321,7 @@ class Response:
     None where that was not worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the
     item that was skipped because the piece failed; `completed` are the fan-outs whose last items this call has done;
     `lasted` is the duration in seconds of a run that this call has ended; `is_left` says that nothing was claimed
-    because the worker has refused all that is ready on the queue.
+    because the worker has refused all that is ready on the queue; `is_settled` that nothing is left for `expire` to do.
     """
 
     states: Sequence[str]
@@ -333,6 +335,7 @@ class Response:
     is_left: bool = False
     skipped: str = ""
     wake_ups: int | None = None
+    is_settled: bool = False
 
     @property
     def state(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRef
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import key, stage_value_key
 from dagcelery.store.lua import sha1_of, source
-from dagcelery.store.protocol import AsyncListen, Listen, Store
+from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
@@ -123,10 +124,16 @@ class RedisServer:
         self._options = {"retry": retry()} | timeouts | options
         self.client: Any = _client_of(url, **self._options)
         self._scripts = Scripts(self.client)
+        # A blocking read lasts longer than the socket timeout that suits all other calls.
+        self._waiting: Any = _client_of(url, **self._blocking_options())
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         with _our_errors(self.shown_url):
             return self._scripts.run(verb, key, request, *payloads)
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        with _our_errors(self.shown_url):
+            return self._scripts.run_together(calls)
 
     def ping(self) -> None:
         _ping(self.client)
@@ -134,29 +141,26 @@ class RedisServer:
     def close(self) -> None:
         self._scripts.close()
         self.client.close()
+        self._waiting.close()
 
     @contextmanager
     def listening(self, run_id: str) -> Iterator[Listen]:
-        # A client of its own: a blocking read lasts longer than the socket timeout that suits all other calls.
-        with redis.Redis.from_url(self.url, **self._blocking_options()) as client:
+        def listen(timeout_seconds: float, after: str | None = None) -> str:
+            asking, answer = _wait(run_id, timeout_seconds, after), None
+            try:
+                while True:
+                    answer = asking.send(answer)(self._waiting)
+            except StopIteration as over:
+                return str(over.value)
 
-            def listen(timeout_seconds: float, after: str | None = None) -> str:
-                asking, answer = _wait(run_id, timeout_seconds, after), None
-                with _our_errors(self.shown_url):
-                    try:
-                        while True:
-                            answer = asking.send(answer)(client)
-                    except StopIteration as over:
-                        return str(over.value)
-
-            yield listen
+        yield listen
 
     @asynccontextmanager
     async def alistening(self, run_id: str) -> AsyncIterator[AsyncListen]:
         options = self._blocking_options() | {
             "retry": redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
         }
-        async with redis.asyncio.Redis.from_url(self.url, **options) as client:
+        async with _closing(redis.asyncio.Redis.from_url(self.url, **options)) as client:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
                 asking, answer = _wait(run_id, timeout_seconds, after), None
@@ -171,6 +175,23 @@ class RedisServer:
 
     def _blocking_options(self) -> dict[str, Any]:
         return self._options | {"socket_timeout": 2 * _BLOCK_SECONDS}
+
+
+_being_closed: set[asyncio.Task[None]] = set()
+
+
+@asynccontextmanager
+async def _closing(client: redis.asyncio.Redis) -> AsyncIterator[redis.asyncio.Redis]:
+    """Close a client at the end, in a task of its own: a web server whose client went away may cancel again and again,
+    at each `await`, and redis-py closes nothing if it is cancelled meanwhile.
+    """
+    try:
+        yield client
+    finally:
+        closing = asyncio.create_task(client.aclose())
+        _being_closed.add(closing)  # a loop does not keep its tasks
+        closing.add_done_callback(_being_closed.discard)
+        await asyncio.shield(closing)
 
 
 class Scripts:
@@ -192,24 +213,59 @@ class Scripts:
         except redis.exceptions.NoScriptError:
             return self._call("EVAL", source(verb), 1, key, _encode(request), *payloads)
 
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run verbs one after the other, in one pipeline.
+
+        A server that forgot its scripts is given all of them, in their order, before the calls are repeated: so it does
+        none of them while it lacks one that comes before.
+        """
+        commands = [("EVALSHA", sha1_of(verb), 1, at, _encode(request), *rest) for verb, at, request, *rest in calls]
+        answers = self._send(commands)
+        if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
+            for verb in dict.fromkeys(verb for verb, *_ in calls):
+                self._call("SCRIPT", "LOAD", source(verb))
+            answers = self._send(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     def close(self) -> None:
         """Close the connections of all threads; a later call opens a new one."""
         for connection in list(self._all):
             connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _call(self, *command: Any) -> Any:
+        (answer,) = self._send([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands together; answers may be errors."""
         mine = self._mine
         if getattr(mine, "pid", None) != os.getpid():
             self._open()
         connection: Any = mine.connection
-        packed = connection.pack_command(*command)
+        packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
 
-        def call() -> Any:
-            connection.send_packed_command(packed, check_health=False)
-            return connection.read_response()
+        def answer() -> Any:
+            try:
+                return connection.read_response()
+            except redis.exceptions.ResponseError as error:
+                return error
+
+        def call() -> list[Any]:
+            try:
+                connection.send_packed_command(packed, check_health=False)
+            except _REFUSALS:
+                raise
+            except redis.exceptions.ResponseError as error:  # at connecting: a server that has no such database
+                raise redis.exceptions.ConnectionError(str(error)) from error
+            return [answer() for _ in commands]
 
         try:
-            return mine.retry.call_with_retry(call, lambda _: connection.disconnect())
+            return cast("list[Any]", mine.retry.call_with_retry(call, lambda _: connection.disconnect()))
         except redis.exceptions.ResponseError:
             raise
         except BaseException:

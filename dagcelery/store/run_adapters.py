@@ -17,8 +17,8 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enroll, look
-from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key
+from dagcelery.store.fleet import FleetAdapter, enroll, look_at
+from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key, topology_key
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
 from dagcelery.store.records import (
     CELL,
@@ -47,13 +47,15 @@ from dagcelery.store.records import (
     scope_id,
 )
 from dagcelery.store.survey import ScopeSurvey, Survey
-from dagcelery.store.wire import FEW, STAGED
+from dagcelery.store.wire import STAGED
 
 _OTHERS = 50
 """Workers that a refusal asks the store about."""
 
 _WHY_CHARACTERS = 500
 _PORTION = 100
+_FEW_VALUES = 2
+"""Values that a command may read at once, as each takes half a megabyte at most."""
 
 
 class ReaderAdapter:
@@ -66,10 +68,10 @@ class ReaderAdapter:
         return wire.record(run_id, self._server.client.hgetall(key(run_id)))
 
     def plan(self, run_id: str) -> bytes | None:
-        return self._chunks(run_id, "plan") or None
+        return wire.plan(self._server.client, topology_key(run_id, 0))
 
     def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
-        return wire.child_plans(self._server.client, [key(run_id, "g", body) for body in bodies])
+        return wire.child_plans(self._server.client, [topology_key(run_id, body) for body in bodies])
 
     def scope(self, run_id: str, scope: str) -> Scope | None:
         if scope == ROOT:
@@ -83,6 +85,8 @@ class ReaderAdapter:
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
+        if len(tokens) <= _FEW_VALUES and not any(token.startswith("^") for token in tokens):
+            values = self._server.client.hmget(key(run_id, "o", scope), *tokens) if tokens else []
         while len(values) < len(tokens):
             request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
             values += self._run("values", run_id, request)
@@ -182,13 +186,12 @@ class MachineAdapter:
         return str(self._server.run("reserve", reservation_key(reservation), request).decode())
 
     def create(self, run: NewRun) -> Response:
-        values = {} if self._server.client.exists(key(run.id)) else self._stager.new_run(run)
-        # Before, so that the sweep misses no run; again after, since a look in between found no run.
-        look(self._server, {"run": run.id, "delay": 60})
-        enroll(self._server, run.id, run.name)
-        response = self._call("create", run.id, wire.new_run(run, list(values)), *values.values())
-        look(self._server, {"run": run.id, "delay": 0})
-        return response
+        parts = self._stager.new_run(run)
+        about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
+        payloads = [data for _, fields in parts for _, data in fields]
+        create = ("create", key(run.id), about, *payloads)
+        _, answer, _ = self._server.run_together([enroll(run.id, run.name), create, look_at(run.id, 0)])
+        return wire.response(answer)
 
     def admit(self, run_id: str, still: str = "") -> Response:
         return self._call("admit", run_id, {"still": still or None})
@@ -341,7 +344,7 @@ class MachineAdapter:
 
     def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
-        look(self._server, {"run": run_id, "delay": 60})
+        self._server.run(*look_at(run_id, 60))
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
             if answer.get("clearing"):
@@ -350,7 +353,7 @@ class MachineAdapter:
                 break
         if answer.get("resumed"):
             self.expire(run_id, 0)
-        look(self._server, {"run": run_id, "delay": 0})
+        self._server.run(*look_at(run_id, 0))
         return bool(answer.get("resumed"))
 
     def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
@@ -364,18 +367,17 @@ class MachineAdapter:
 
     def expire(self, run_id: str, ttl_seconds: int) -> None:
         """0 seconds: as long as at first. The record comes last, which says that it was done."""
-        client = self._server.client
-        first, reservation = client.hmget(key(run_id), "ttl", "reservation")
-        ttl = ttl_seconds or int(first or 0)
-        for names in self._registered(run_id):
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.expire(name, ttl)
-            pipeline.execute()
-        if reservation and client.get(reserved := reservation_key(reservation.decode())) == run_id.encode():
+        answer = json.loads(self._run("expire", run_id, {"ttl": ttl_seconds})[0])
+        client, ttl = self._server.client, answer.get("ttl", 0)
+        reserved = reservation_key(answer["reservation"]) if "reservation" in answer else ""
+        if reserved and client.get(reserved) == run_id.encode():
             client.expire(reserved, ttl)
-        client.expire(key(run_id, "k"), ttl)
-        client.expire(key(run_id), ttl)
+        if answer.get("more"):
+            for names in (*self._registered(run_id), [key(run_id, "k"), key(run_id)]):
+                pipeline = client.pipeline(transaction=False)
+                for name in names:
+                    pipeline.expire(name, ttl)
+                pipeline.execute()
 
     def delete(self, run_id: str) -> None:
         client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
@@ -406,26 +408,36 @@ class Stager:
     def __init__(self, run: Callable[..., Any]) -> None:
         self._run = run
 
-    def new_run(self, run: NewRun) -> dict[str, bytes]:
-        """Stage all that is large of a new run; return the values that are small."""
-        self.blocks(run.id, ROOT, 0, run.blocks, run.ttl_seconds)
-        self._fields(run.id, "plan", _chunks(run.plan), run.ttl_seconds)
-        for number, body in enumerate(run.topology):
-            self._fields(run.id, f"g:{number}", wire.topology_fields(body), run.ttl_seconds)
-        if len(run.values) <= FEW and sum(map(len, run.values.values())) <= CHUNK_BYTES:
-            return dict(run.values)
+    def new_run(self, run: NewRun) -> list[tuple[str, list[tuple[str, bytes]]]]:
+        """Stage what is large of a new run; return the rest, fields by key, which one script can write."""
+        first, left, fields_left = list[tuple[str, list[tuple[str, bytes]]]](), CHUNK_BYTES, wire.FIELDS_A_SCRIPT
+        for name, fields in self._parts(run):
+            for portion in wire.bounded(fields):
+                size = sum(len(data) for _, data in portion)
+                if size <= left and len(portion) <= fields_left:
+                    left, fields_left = left - size, fields_left - len(portion)
+                    first.append((name, portion))
+                else:
+                    self._stage(run.id, name, portion, run.ttl_seconds)
+        return first
+
+    def _parts(self, run: NewRun) -> Iterator[tuple[str, Iterable[tuple[str, bytes]]]]:
+        """What a new run consists of, but for its record: fields by key."""
 
         def field(token: str, data: bytes) -> tuple[str, bytes]:
             if len(data) > CHUNK_BYTES:
                 data = self._apart(run.id, f"x:{ROOT}:{token}@0", data, run.ttl_seconds)
             return token, data
 
-        self._fields(run.id, f"o:{ROOT}", starmap(field, run.values.items()), run.ttl_seconds)
-        return {}
+        root, *bodies = map(wire.laid_out, run.topology)
+        yield f"o:{ROOT}", chain(root, wire.plan_fields(run.plan), starmap(field, run.values.items()))
+        for number, body in enumerate(bodies, 1):
+            yield f"g:{number}", body
+        yield from self._cells(run.id, ROOT, 0, run.blocks, run.ttl_seconds)
 
     def child_plan(self, run_id: str, scope: str, child: ChildPlan) -> None:
         """Stage a plan that a piece made, under a number of its own: it is read once its scope is opened."""
-        parts = [(f"plan:{number}", data) for number, data in _chunks(child.plan)]
+        parts = list(wire.plan_fields(child.plan))
         about = [("of", f"{scope}/{len(parts)}".encode())]
         for number, body in enumerate(child.topology):
             plan = (*about, *parts) if number == 0 else ()
@@ -442,7 +454,12 @@ class Stager:
 
     def blocks(self, run_id: str, scope: str, attempt: int, blocks: Iterable[Block], ttl: int | None = None) -> None:
         """Stage blocks of lists, under the key of the attempt that made them."""
+        for name, fields in self._cells(run_id, scope, attempt, blocks, ttl):
+            self._fields(run_id, name, fields, ttl)
 
+    def _cells(
+        self, run_id: str, scope: str, attempt: int, blocks: Iterable[Block], ttl: int | None
+    ) -> Iterator[tuple[str, Iterable[tuple[str, bytes]]]]:
         def field(block: Block) -> tuple[str, bytes]:
             data = block.data
             if len(data) > CHUNK_BYTES:
@@ -450,22 +467,19 @@ class Stager:
             return f"{block.lo}:{block.hi}:{block.attempt}", data
 
         for (token, cell), group in groupby(blocks, lambda b: (b.token, b.lo // CELL)):
-            self._fields(run_id, f"b:{scope}:{token}@{attempt}:{cell}", map(field, group), ttl)
+            yield f"b:{scope}:{token}@{attempt}:{cell}", map(field, group)
 
     def _apart(self, run_id: str, name: str, data: bytes, ttl: int | None = None) -> bytes:
-        self._fields(run_id, name, _chunks(data), ttl)
+        self._fields(run_id, name, wire.chunks(data), ttl)
         return STAGED + name.encode()
 
     def _fields(self, run_id: str, name: str, fields: Iterable[tuple[str, bytes]], ttl: int | None = None) -> None:
         for portion in wire.bounded(fields):
-            request = {"key": name, "fields": [field for field, _ in portion], "ttl": ttl}
-            self._run("stage", run_id, request, *(data for _, data in portion))
+            self._stage(run_id, name, portion, ttl)
 
-
-def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Cut bytes into numbered fields."""
-    for number, at in enumerate(range(0, len(data), CHUNK_BYTES)):
-        yield str(number), data[at : at + CHUNK_BYTES]
+    def _stage(self, run_id: str, name: str, fields: Sequence[tuple[str, bytes]], ttl: int | None) -> None:
+        request = {"key": name, "fields": [field for field, _ in fields], "ttl": ttl}
+        self._run("stage", run_id, request, *(data for _, data in fields))
 
 
 def assemble(server: StoreServer, cache: ResultCache) -> Store:

@@ -7,14 +7,15 @@ claimed, is to be tried again, has failed for good, or has a scope that is open.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.keys import key
-from dagcelery.store.records import ROOT, START, SUCCESSORS, PieceId, Scope, Spot, StepEntry
+from dagcelery.store.keys import key, topology_key
+from dagcelery.store.records import CLOSE, ROOT, START, SUCCESSORS, PieceId, Scope, Spot, StepEntry
 
 _PORTION = 500
 
@@ -34,8 +35,23 @@ class Survey:
     def body(self, body: int) -> dict[int, StepEntry]:
         """The topology of a body by step, START and CLOSE among them."""
         if body not in self._bodies:
-            self._bodies[body] = wire.topology_of(dict(self.fields("g", body)))
+            self._bodies[body] = wire.topology_of(self._topology(topology_key(self._run_id, body)))
         return self._bodies[body]
+
+    def _topology(self, name: str) -> dict[str, bytes]:
+        """The fields of a body's topology that say what follows what: beside it there may be values, and a plan."""
+        first = self._client.hmget(name, str(START), str(CLOSE))
+        steps = range(json.loads(first[0])["c"] if first[0] else 0)
+        found = self._read(name, map(str, steps)) | dict(zip(map(str, (START, CLOSE)), first, strict=True))
+        found = {step: text for step, text in found.items() if text is not None}
+        more = [f"{step}:{number}" for step, text in found.items() for number in wire.portions_apart(text)]
+        return found | self._read(name, more)
+
+    def _read(self, name: str, fields: Iterable[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for portion in wire.portions(fields, _PORTION):
+            found |= zip(portion, self._client.hmget(name, *portion), strict=True)
+        return found
 
     def fields(self, *parts: object) -> Iterator[tuple[str, bytes]]:
         """The fields of one of the run's hashes."""

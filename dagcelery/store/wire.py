@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TypeVar
 
+from dagcelery.bounded import put
 from dagcelery.store.records import (
     CHUNK_BYTES,
     CLOSE,
@@ -41,7 +42,7 @@ T = TypeVar("T")
 _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
-_FIELDS_A_SCRIPT = 500
+FIELDS_A_SCRIPT = 500
 _SKIPPED = "x"
 """The cursor of a claim whose piece was skipped with its scope."""
 _PLANS_A_READ = 50
@@ -77,6 +78,11 @@ _UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.
 _FIELDS: Final = {letter: name for name, letter in LETTERS.items()}
 
 
+_laid_out: dict[int, tuple[Mapping[int, StepEntry], list[tuple[str, bytes]]]] = {}
+
+_KEPT_BODIES, _KEPT_STEPS = 128, 100
+
+
 # -- requests ------------------------------------------------------------------------------------
 def piece(claim: Claim) -> dict[str, Any]:
     """Name the piece and the attempt that a worker speaks of."""
@@ -89,8 +95,8 @@ def piece(claim: Claim) -> dict[str, Any]:
     }
 
 
-def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
-    """Say what the record says of a run at first; `tokens` names the values whose bytes come along."""
+def new_run(run: NewRun) -> dict[str, Any]:
+    """Say what the record says of a run at first."""
     start, close = run.topology[0][START], run.topology[0][CLOSE]
     options = {
         "outlives": None if start.fail_fast else 1,
@@ -104,7 +110,6 @@ def new_run(run: NewRun, tokens: list[str]) -> dict[str, Any]:
         "name": run.name,
         "ttl": run.ttl_seconds,
         "queues": sorted({entry.queue for body in run.topology for entry in body.values()}),
-        "tokens": tokens,
         "lists": dict(run.lists),
         "deadline": run.deadline_seconds,
         "bodies": len(run.topology),
@@ -129,6 +134,8 @@ def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
         about["arrived"] = True
     if request.tells:
         about["tells"] = True
+    if request.keep_seconds:
+        about["keep"] = request.keep_seconds
     return about
 
 
@@ -155,6 +162,17 @@ def result(claim: Claim, result: TaskResult) -> dict[str, Any]:
     return about
 
 
+def laid_out(body: Mapping[int, StepEntry]) -> Iterable[tuple[str, bytes]]:
+    """Return `topology_fields` of a body; those of a small one are laid out once for all runs of a plan."""
+    kept = _laid_out.get(id(body))
+    if kept is None or kept[0] is not body:
+        fields = topology_fields(body)
+        if len(body) > _KEPT_STEPS:
+            return fields
+        kept = put(_laid_out, id(body), (body, list(fields)), _KEPT_BODIES)
+    return kept[1]
+
+
 def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
     """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
 
@@ -173,7 +191,7 @@ def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]
         if len(entry.successors) <= _FEW:
             small["s"], announced = entry.successors, []
         count = len(entry.inputs) + len(entry.item_inputs)
-        if 0 < count <= _FIELDS_A_SCRIPT:
+        if 0 < count <= FIELDS_A_SCRIPT:
             inputs = _text([entry.inputs, entry.item_inputs])
             small["i"] = inputs.decode() if count <= _FEW else 1
             if count > _FEW:
@@ -185,14 +203,19 @@ def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]
             yield f"{step}:{number}", _text(portion)
 
 
+def portions_apart(entry: bytes) -> range:
+    """Number the portions of a step's successors that are not in its entry."""
+    kept = json.loads(entry)
+    return range(kept.get("more", 0) + 1 if "s" not in kept else 0)
+
+
 def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
     """Return a body's topology as `topology_fields` laid it out, but for the steps' inputs."""
     entries = {}
     for name, text in texts.items():
         if name.lstrip("-").isdigit():
             kept = json.loads(text)
-            numbers = range(kept.get("more", 0) + 1) if "s" not in kept else ()
-            successors = kept.get("s") or [s for number in numbers for s in json.loads(texts[f"{name}:{number}"])]
+            successors = kept.get("s") or [s for n in portions_apart(text) for s in json.loads(texts[f"{name}:{n}"])]
             options = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
             entries[int(name)] = StepEntry(**options, successors=successors)
     return entries
@@ -236,7 +259,7 @@ def bounded(fields: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, byt
     portion: list[tuple[str, bytes]] = []
     size = 0
     for field, data in fields:
-        if portion and (size + len(data) > CHUNK_BYTES or len(portion) >= _FIELDS_A_SCRIPT):
+        if portion and (size + len(data) > CHUNK_BYTES or len(portion) >= FIELDS_A_SCRIPT):
             yield portion
             portion, size = [], 0
         portion.append((field, data))
@@ -273,6 +296,7 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
         bool(head.get("left")),
         head.get("skipped", ""),
         head.get("wake_ups"),
+        bool(head.get("settled")),
     )
 
 
@@ -336,6 +360,26 @@ def blocks(token: str, pairs: list[bytes]) -> Iterator[Block]:
     for field, data in zip(pairs[::2], pairs[1::2], strict=True):
         lo, hi, attempt = field.split(b":")
         yield Block(token, int(lo), int(hi), int(attempt), data)
+
+
+def chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Cut bytes into numbered fields."""
+    for number, at in enumerate(range(0, len(data), CHUNK_BYTES)):
+        yield str(number), data[at : at + CHUNK_BYTES]
+
+
+def plan_fields(plan: bytes) -> Iterator[tuple[str, bytes]]:
+    """Cut a sealed plan into fields beside the topology of its first body."""
+    for number, data in chunks(plan):
+        yield f"plan:{number}", data
+
+
+def plan(client: Any, name: str) -> bytes | None:
+    """Read the plan of a run; a chunk that is not full is the last one."""
+    found = list[bytes]()
+    while not found or len(found[-1]) == CHUNK_BYTES:
+        found.append(client.hget(name, f"plan:{len(found)}") or b"")
+    return b"".join(found) or None
 
 
 def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | None]:

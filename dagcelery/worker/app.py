@@ -274,9 +274,18 @@ class CelerySender:
         """Send the canvas that these steps become."""
         priority = self._app_context.later_priority if is_new else None
         canvas = sender.Canvas(self._app_context.app, view.run_id, view.program.home, self.slots, priority)
-        for signature in canvas.build(opened):
-            with sending_errors(self._app_context.app):
-                _let_go(signature.apply_async())
+        with sending_errors(self._app_context.app):
+            if queue := canvas.lone(opened):
+                self._send_one(view.run_id, queue, priority)
+            else:
+                for signature in canvas.build(opened):
+                    _let_go(signature.apply_async())
+
+    def _send_one(self, run_id: str, queue: str, priority: int | None) -> None:
+        """Send one plain message as its signature would, which would take a third more time."""
+        options = {} if priority is None else {"priority": priority}
+        work: Any = self._app_context.app.tasks[sender.WORK]
+        work.apply_async(kwargs={"run": run_id, "queue": queue}, queue=queue, **options).backend = None
 
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain messages."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery, bootsteps, signals
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
@@ -41,6 +41,7 @@ from dagcelery.worker.app import (
     search_here,
     shapes_log_of,
 )
+from dagcelery.worker.consumer import lasting
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
 
@@ -212,6 +213,7 @@ class Prepared(bootsteps.StartStopStep):
                 f"a worker with the pool '{pool}'",
                 "start it with --pool prefork, threads or solo; others are not supported",
             )
+        worker.consumer_cls = lasting(symbol_by_name(worker.consumer_cls))
         os.environ[WORKER_ID] = _new_id(worker.hostname)
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
@@ -258,6 +260,8 @@ class Reported(Request):
         cause = getattr(error, "exc", error)
         if isinstance(cause, WorkerLostError):
             self._give_back(limited=HARD_SIGNAL in str(cause))
+        elif isinstance(cause, Terminated):  # by somebody's order, which revoked the message too
+            self._give_back(limited=False, was_ordered=True)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -266,11 +270,12 @@ class Reported(Request):
             self._give_back(limited=False)
         return super().on_timeout(soft, timeout)
 
-    def _give_back(self, *, limited: bool) -> None:
+    def _give_back(self, *, limited: bool, was_ordered: bool = False) -> None:
         app_context, run_id = app_context_of(self.task.app), self.kwargs.get("run", "")
         process = [f"{os.environ.get(WORKER_ID)}:{self.worker_pid}"]
         # A worker that is being stopped ends its children; they died of nothing that they did.
-        lost = Lost(left=process) if is_worker_stopping() and not limited else Lost(process, limited=limited)
+        was_ordered = was_ordered or (is_worker_stopping() and not limited)
+        lost = Lost(left=process) if was_ordered else Lost(process, limited=limited)
         try:
             look_after(app_context, run_id, lost)
         except Exception as error:  # of the store or the broker; a sweep finds what is left undone

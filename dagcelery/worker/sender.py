@@ -40,7 +40,7 @@ def sending_errors(app: Celery) -> Iterator[None]:
 def cause_of(app: Celery, error: Exception) -> BrokerUnavailable | NotSent:
     """Return what an error at sending, or connecting, stands for."""
     url = shown_broker(app)
-    if isinstance(error, _of_brokers(app)) or _is_torn(error):
+    if isinstance(error, _of_brokers(app)) or is_torn(error):
         return BrokerUnavailable(str(error), url)
     return NotSent(f"{type(error).__name__}: {error}", _remedy(app, error, url))
 
@@ -61,8 +61,8 @@ def _of_brokers(app: Celery) -> tuple[type[BaseException], ...]:
     return (OperationalError, OSError, *errors)
 
 
-def _is_torn(error: Exception) -> bool:
-    """Whether kombu met a connection that it had closed meanwhile: when a broker goes, its channels lose theirs."""
+def is_torn(error: Exception) -> bool:
+    """Return whether kombu met a connection that it had closed: when a broker goes, its channels lose theirs."""
     raised = traceback.extract_tb(error.__traceback__)[-1:]
     is_of_transport = bool(raised) and "/kombu/transport/" in raised[0].filename.replace("\\", "/")
     return is_of_transport and isinstance(error, AttributeError) and error.obj is None
@@ -128,6 +128,12 @@ class Canvas:
         for queue, count in singles.items():
             signatures += [self.message(queue) for _ in range(min(count, max(1, self._slots(queue)), MOST_HEADERS))]
         return signatures
+
+    def lone(self, opened: Sequence[ReadyStep]) -> str | None:
+        """Return the queue of the message that is enough for these steps; None where they become more than that."""
+        if len(opened) != 1 or opened[0].items > 0 or (opened[0].step >= 0 and len(self._straight(opened[0])) > 1):
+            return None
+        return opened[0].queue
 
     def message(self, queue: str, focus: str = "") -> Signature:
         """Make one message: there is ready work of this run on `queue`, first of all `focus`."""

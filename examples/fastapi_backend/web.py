@@ -113,5 +113,6 @@ async def watched(
 async def events(found: Annotated[tuple[Run[float], str], Depends(watched)]) -> AsyncIterator[ServerSentEvent]:
     """Send events until the run is over, as server-sent events."""
     run, after = found
-    async for event in run.aevents(after):
-        yield ServerSentEvent(data=event.to_dict(), event=event.kind, id=event.position)
+    async with aclosing(run.aevents(after)) as told:
+        async for event in told:
+            yield ServerSentEvent(data=event.to_dict(), event=event.kind, id=event.position)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dagcelery.store.protocol import Store, StoreServer
+from dagcelery.store.protocol import Call, Store, StoreServer
 from dagcelery.store.run_adapters import assemble
 
 Around = Callable[..., Any]
@@ -26,6 +26,9 @@ class Between:
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         call = partial(self._server.run, verb, key, request, *payloads)
         return self._around(call, verb, key, request, *payloads)
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        return [self.run(*call) for call in calls]
 
 
 def between(store: Store, around: Around) -> Store:

@@ -16,6 +16,7 @@ from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 
+OF_EVERY_RUN = (b"k", b"c", b"t", b"n", b"e", b"w", b"s:0", b"o:0")
 OF_NO_RUN = (b"dagcelery:workers", b"dagcelery:active", b"dagcelery:spilled")
 
 
@@ -70,5 +71,5 @@ def check_keys(raw: redis.Redis) -> None:
         found = re.fullmatch(rb"(dagcelery:\{[^}]+\})(?::(.+))?", name, re.DOTALL)
         assert found, f"{name.decode()} is outside of its run"
         run, below = found.groups()
-        if below and below != b"k":
+        if below and below not in OF_EVERY_RUN and not below.startswith(b"r:"):
             assert raw.sismember((run + b":k").decode(), below.decode()), f"{name.decode()} is not in the registry"

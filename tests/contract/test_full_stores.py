@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import redis
 
 from dagcelery.errors import StoreFull
+from dagcelery.local.server import Server
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
+from dagcelery.store.redis import store_on_redis
 
 from .moves import Worker, begun, body, chain, hooked, new_run, state_after, step
 
@@ -50,6 +53,19 @@ def test_what_takes_room_is_refused_as_a_whole_and_done_when_there_is_some(
     assert everything(raw) == before
     fill(0)
     assert worker.finish(single).state == "committed"
+
+
+def test_a_full_store_says_so_to_whom_may_ask(
+    server: Server, redis_store: Store, raw: redis.Redis, fill: Callable[[int], object]
+) -> None:
+    assert redis_store.fleet.used_up() is None
+    fill(1)
+    used, most = redis_store.fleet.used_up() or (0, 0)
+    assert used > most == 1
+    raw.acl_setuser("curious", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
+    with closing(store_on_redis(server.url.replace("redis://:", "redis://curious:"))) as store:
+        assert store.fleet.used_up() is None
+    raw.acl_deluser("curious")
 
 
 def test_a_run_can_be_ended_and_deleted_in_a_full_store(

@@ -79,6 +79,9 @@ COMMANDS = st.one_of(
     command("XADD", NAMES, "MAXLEN", "~", "10000", "*", TEXTS, TEXTS),
     command("XRANGE", NAMES, "-", "+", "COUNT", st.integers(1, 4)),
     command("XREVRANGE", NAMES, "+", "-", "COUNT", "1"),
+    command("XLEN", NAMES),
+    command("COPY", NAMES, NAMES),
+    command("RENAME", NAMES, NAMES),
 )
 
 
@@ -90,7 +93,7 @@ def answered(name: str, answer: Any) -> Any:
         return sorted(answer)
     if name == "HGETALL":
         return dict(zip(answer[::2], answer[1::2], strict=True))
-    if name in ("SET", "LSET"):
+    if name in ("SET", "LSET", "RENAME"):
         return b"OK" in answer
     if name == "XADD":
         return None

@@ -12,7 +12,8 @@ import redis
 
 from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import CLOSE, Block, Claim, Lost, NewRun
+from dagcelery.store.records import CLOSE, Block, Claim, Lost, NewRun, Spot
+from dagcelery.store.run_adapters import MachineAdapter
 
 from .between import between
 from .conftest import check_keys
@@ -130,9 +131,44 @@ def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: Store, raw: redis
     worker.fail(worker.claim())
     redis_store.machine.expire(run_id, 50)
     names = [name for name in raw.scan_iter() if run_id.encode() in name or b"key:" in name]
-    assert all(40 < raw.ttl(name) <= 50 for name in names)
+    assert all(40 < raw.ttl(name) <= 50 for name in names if not name.endswith(b":w"))
     redis_store.machine.resume(run_id)
     assert all(raw.ttl(name) > 990 for name in names if raw.exists(name))
+
+
+def test_a_run_that_is_done_soon_has_few_keys_and_can_be_taken_up_again(checked: Store, raw: redis.Redis) -> None:
+    run_id, worker = begun(checked, chain(1))
+    claim = worker.claim()
+    reply = worker.finish(claim, worker.want(keep_seconds=1000), values={"0.0": b"v"})
+    assert (reply.run, reply.is_settled) == ("done", True)
+
+    def below() -> dict[str, int]:
+        return {name.decode().rpartition("}")[2]: raw.ttl(name) for name in raw.scan_iter(f"*{run_id}*")}
+
+    assert sorted(below()) == ["", ":e", ":n", ":o:0", ":s:0", ":t", ":w"]
+    assert {name for name, seconds in below().items() if seconds <= 60} == {":t", ":w"}
+    assert raw.memory_usage(key(run_id, "e")) < 1000
+    raw.delete(key(run_id, "t"), key(run_id, "w"))  # as time does
+    assert worker.finish(claim, worker.want(), values={"0.0": b"w"}).state == "stale"
+    assert below()[":t"] <= 60
+    assert checked.machine.clear(run_id, [Spot("0", 0)])
+    assert checked.machine.resume(run_id)
+    raw.delete(key(run_id, "w"))
+    assert min(below().values()) > 1000
+    drain(checked, run_id, chain(1))
+    assert state_after(checked, run_id) == "done"
+
+
+def test_a_run_that_failed_keeps_what_it_goes_on_with(redis_store: Store, raw: redis.Redis) -> None:
+    run_id, worker = begun(redis_store, chain(2))
+    worker.fail(worker.claim())
+    redis_store.machine.expire(run_id, 1000)
+    raw.delete(key(run_id, "t"))
+    assert raw.zcard(key(run_id, "r", "cpu")) == raw.hlen(key(run_id, "c")) == 1
+    assert redis_store.machine.resume(run_id)
+    check_keys(raw)
+    drain(redis_store, run_id, chain(2))
+    assert state_after(redis_store, run_id) == "done"
 
 
 def test_a_run_that_lost_its_key_to_another_leaves_it_alone(redis_store: Store, raw: redis.Redis) -> None:
@@ -237,3 +273,38 @@ def test_a_run_is_known_as_active_before_it_exists(redis_store: Store, raw: redi
 
     between(redis_store, around).machine.create(NewRun("early", "early", b"p", entries(chain(1))))
     assert known == [True]
+
+
+@pytest.mark.parametrize("lost", ["enroll", "create", "look"])
+def test_a_client_that_dies_amid_creating_leaves_nothing_that_is_not_looked_at(
+    lost: str, redis_store: Store, raw: redis.Redis
+) -> None:
+    class Died(Exception):
+        pass
+
+    def around(call: Callable[[], Any], verb: str, *_: Any) -> Any:
+        if verb == lost:
+            raise Died
+        return call()
+
+    with pytest.raises(Died):
+        between(redis_store, around).machine.create(NewRun("early", "early", b"p", entries(chain(1))))
+    check_keys(raw)
+    is_there = redis_store.reader.record("early") is not None
+    assert (is_there, raw.zscore("dagcelery:active", "early") is not None) == (lost == "look", lost != "enroll")
+    if lost != "enroll":
+        raw.zincrby("dagcelery:active", -60, "early")  # its minute is over
+    assert list(redis_store.fleet.due(10, 0)) == (["early"] if is_there else [])
+
+
+def test_a_small_run_is_created_with_one_round_trip(redis_store: Store) -> None:
+    asked: list[str] = []
+
+    class Seen:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(redis_store.server, name)
+
+    server: Any = Seen()
+    MachineAdapter(server).create(NewRun("small", "small", b"p", entries(ALL), values={"$big": b"b"}, lists={"$xs": 0}))
+    assert asked == ["run_together"]

@@ -56,7 +56,7 @@ def deaf(proxy: Proxy) -> Iterator[Store]:
 def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_store: Store) -> None:
     lose = proxy.swallow
     run = NewRun("r", "r", b"p", entries(TOPOLOGY), lists={"$xs": 8}, blocks=elements("$xs", [b"x"] * 8))
-    lose(b'"tokens"')
+    lose(b'"parts"')
     assert deaf.machine.create(run).run == "pending"
     worker = Worker(deaf, "r")
     lose()
@@ -93,6 +93,15 @@ def test_each_verbs_lost_reply_is_made_up_for(deaf: Store, proxy: Proxy, redis_s
     lose()
     assert deaf.machine.end("r", "cancelled", "late").run == "done"
     deaf.machine.delete("r")
+
+
+def test_the_last_calls_lost_reply_is_made_up_for_although_the_run_is_settled(deaf: Store, proxy: Proxy) -> None:
+    _, worker = begun(deaf, chain(1))
+    claim = worker.claim()
+    proxy.swallow()
+    reply = worker.finish(claim, worker.want(keep_seconds=1000))
+    assert (proxy.swallowed, reply.state, reply.run, reply.is_settled) == (1, "committed", "done", True)
+    assert reply.lasted is not None
 
 
 def test_a_failure_whose_reply_was_lost_is_counted_once(deaf: Store, proxy: Proxy) -> None:
@@ -203,7 +212,10 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
 
 
 def test_a_server_that_forgot_its_scripts_is_given_them_again(redis_store: Store, raw: redis.Redis) -> None:
+    begun(redis_store, chain(1))
+    raw.script_flush()
     run_id, worker = begun(redis_store, chain(2))
+    assert raw.zscore("dagcelery:active", run_id) is not None
     raw.script_flush()
     claim = worker.claim()
     raw.script_flush()

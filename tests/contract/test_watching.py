@@ -56,6 +56,30 @@ def test_an_abandoned_listener_on_an_event_loop_ends(store: Store) -> None:
     assert asyncio.run(abandoned())
 
 
+def test_a_listener_that_is_cancelled_at_each_step_leaves_no_connection(redis_store: Store, raw: redis.Redis) -> None:
+    run_id, listened = new_run(redis_store, chain(1)), asyncio.Event()
+
+    async def all_gone() -> None:
+        while any(each["cmd"] in ("hget", "xread") for each in raw.client_list()):
+            await asyncio.sleep(0.01)
+
+    async def listening() -> None:
+        async with redis_store.reader.alistening(run_id) as listen:
+            await listen(0.01)
+            listened.set()
+            await asyncio.Event().wait()
+
+    async def abandoned() -> None:
+        task = asyncio.create_task(listening())
+        await listened.wait()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait_for(all_gone(), 5)
+
+    asyncio.run(abandoned())
+
+
 def test_events_that_are_not_kept_any_more_are_said_to_be_missed(redis_store: Store, raw: redis.Redis) -> None:
     run_id, worker = begun(redis_store, chain(4))
     for _ in range(4):
@@ -145,7 +169,7 @@ def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
 def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
     redis_store: Store, raw: redis.Redis
 ) -> None:
-    enroll(redis_store.server, "never-created", "a")
+    redis_store.server.run_together([enroll("never-created", "a")])
     assert [run.record for run in redis_store.fleet.runs("", math.inf, 10)] == [None]
     raw.zadd(RUNS, {"never-created": 1.0})
     assert redis_store.fleet.runs("", math.inf, 10)[0].record is None

@@ -94,6 +94,14 @@ def test_parts_that_are_not_known_are_left_out() -> None:
     assert str(errors.InvalidDag("the DAG has no nodes")) == "the DAG has no nodes"
 
 
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1, 2, 3, 4), {}), ((1,), {"culprit": 1}), ((1,), {"more": 1})]
+)
+def test_an_error_takes_each_of_its_parts_once(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="InvalidDag takes culprit, problem, remedy"):
+        errors.InvalidDag(*args, **kwargs)  # type: ignore[arg-type]
+
+
 def test_a_wrong_type_in_a_dag_is_also_a_type_error() -> None:
     assert issubclass(errors.InvalidDagType, TypeError)
     assert issubclass(errors.InvalidDagType, errors.InvalidDag)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.source_code import FunctionNode
-from dagcelery.objects import cell_contents
+from dagcelery.signatures import cell_contents
 
 
 @dataclass(frozen=True)

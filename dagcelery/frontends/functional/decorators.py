@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, U
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
-from dagcelery.model.graph import DAG, Buildable, Task, is_buildable, not_buildable
-from dagcelery.model.nodes import FromReturnValue, serializer_at, serializer_of, short_name, valid
+from dagcelery.model.names import short_name, valid
 from dagcelery.model.options import (
     DagKeywords,
     DagOptions,
@@ -22,7 +21,6 @@ from dagcelery.model.options import (
     TaskKeywords,
     TaskOptions,
     TaskUse,
-    alone,
     changed,
     check_keywords,
     check_sensitive,
@@ -31,16 +29,18 @@ from dagcelery.model.options import (
     tolerance,
     words,
 )
-from dagcelery.model.sources import EMPTY, FromNodeOutput, FromParam, Literal, Path, Serializer, Source
-from dagcelery.objects import identity
 from dagcelery.text import choices, constructor_arguments, shown
 from dagcelery.tracebacks import shortened
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from dagcelery.frontends.functional.recorded import CalledTask
     from dagcelery.frontends.functional.snapshot import Dags
+    from dagcelery.model.buildable import Buildable
+    from dagcelery.model.graph import DAG
     from dagcelery.model.schedules import Schedule
+    from dagcelery.model.sources import Path
 
 
 P = ParamSpec("P")
@@ -83,6 +83,9 @@ def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
 
 class TaskFunction(Definition[P, R_co]):
     """A task that looks like its function, to callers and to type checkers."""
+
+    _callee: CalledTask | None = None
+    """What was recorded of it last, the same for its next call: a variant may have other options."""
 
     def __init__(
         self, fn: Callable[P, R_co], options: TaskOptions, outputs: int | None = None, aliases: str | Iterable[str] = ()
@@ -155,9 +158,13 @@ class TaskFunction(Definition[P, R_co]):
     def _recorded(self, trace: Recorder, arguments: Mapping[str, object]) -> object:
         from dagcelery.frontends.functional.recorded import CalledTask, Ref, Result  # so that decorating is cheap
 
-        returns = self._hints().get("return")
-        callee = CalledTask(self._node_name, self._name is not None, self._fn, self._options, returns, self._outputs)
-        return trace.output(Ref(Result(trace.record(callee, arguments, self._checked_upstream()))))
+        name, is_fixed, callee = self._node_name, self._name is not None, self._callee
+        is_last = callee is not None and (callee.name, callee.name_is_fixed) == (name, is_fixed)
+        if callee is None or not is_last or callee.options is not self._options:
+            returns = self._hints().get("return")
+            callee = self._callee = CalledTask(name, is_fixed, self._fn, self._options, returns, self._outputs)
+        upstream = self._checked_upstream() if self._upstream else ()
+        return trace.output(Ref(Result(trace.record(callee, arguments, upstream))))
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         _, params = super()._prepared(args, kwargs)
@@ -174,33 +181,14 @@ class TaskFunction(Definition[P, R_co]):
         if not self._bound:
             self._refresh()
 
-        from dagcelery.frontends.functional.snapshot import remembered  # only for tasks that run by themselves
+        from dagcelery.frontends.functional.declared import dag_of_task  # only for tasks that run by themselves
+        from dagcelery.frontends.functional.snapshot import remembered
 
         def make() -> DAG:
-            return self._made_alone(sorted(names))
+            return dag_of_task(self, self._node_name, self._options, self._named(), sorted(names))
 
         # A DAG depends on the names, and on the defaults, which are parameters of it.
         return remembered(self._dags, names, self._defaults, make) or make()
-
-    def _made_alone(self, names: list[str]) -> DAG:
-        hints, parameters = self._hints(), self._signature.parameters
-        own, rest = self._named(), next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), "")
-        inputs = {
-            each: _parameter(parameters[each], hints.get(each)) if each in own else _parameter(None, hints.get(rest))
-            for each in names
-        }
-        held: dict[str, Source] = {each: Literal(value) for each, value in self._object().items()}
-        output = FromReturnValue(serializer_at(self._options.serializer, hints.get("return"), ()))
-        arguments = {**held, **{each: FromParam(each) for each in names}}
-        node = Task(self._fn, arguments, {"return_value": output}, options=alone(self._options))
-        result = FromNodeOutput(self._node_name, "return_value")
-        return DAG({self._node_name: node}, inputs, {"return_value": result}, name=name_of(self._fn), returns=result)
-
-
-def _parameter(parameter: inspect.Parameter | None, hint: object) -> FromParam:
-    default = EMPTY if parameter is None or parameter.default is parameter.empty else parameter.default
-    serializer = serializer_of(hint)
-    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
 
 
 class DagFunction(Definition[P, R_co]):
@@ -250,6 +238,7 @@ class DagFunction(Definition[P, R_co]):
         """Return the DAG; for each combination of values of static parameters it is read once, while that is right."""
         from dagcelery.frontends.functional.building import recursion_refused  # here, so that decorating is cheap
         from dagcelery.frontends.functional.snapshot import key_of, read_anew, remembered
+        from dagcelery.objects import identity
 
         if not self._bound:
             self._refresh()
@@ -290,6 +279,7 @@ class DagFunction(Definition[P, R_co]):
         )
 
     def _recorded(self, trace: Recorder, arguments: dict[str, Any]) -> object:
+        from dagcelery.frontends.functional.declared import defaults_of, returns_nothing
         from dagcelery.frontends.functional.recorded import CalledDag, Ref, Result, rebuilt
 
         self._check_use()
@@ -297,7 +287,7 @@ class DagFunction(Definition[P, R_co]):
         inner = self.__dag__(**static)
         for name in self._object():
             del arguments[name]
-        arguments = {**_defaults(inner), **arguments}
+        arguments = {**defaults_of(inner), **arguments}
         name = self._node_name or valid(short_name(self._fn))
         callee = CalledDag(name, self._node_name is not None, inner, self._hints().get("return"))
         call = trace.record(callee, arguments, self._checked_upstream())
@@ -305,7 +295,7 @@ class DagFunction(Definition[P, R_co]):
         def leaf(path: Path) -> Output:
             return trace.output(Ref(Result(call, path)))
 
-        if trace.is_dynamic or inner.returns in (None, Literal(None)):
+        if trace.is_dynamic or inner.returns is None or returns_nothing(inner):
             return leaf(())  # the end, for others to come after, of a DAG that returns nothing
         if tolerance(inner.options):
             return leaf(())  # where an item is skipped, its value is, and not each part of it
@@ -322,13 +312,10 @@ class DagFunction(Definition[P, R_co]):
 
     def _built(self, values: Mapping[str, object]) -> DAG:
         from dagcelery.frontends.functional.building import built
+        from dagcelery.frontends.functional.declared import parameters_of
 
         hints = self._hints()
-        parameters = {
-            parameter.name: _parameter(parameter, hints.get(parameter.name))
-            for parameter in self._signature.parameters.values()
-            if parameter.name not in values
-        }
+        parameters = parameters_of(self._signature, hints, values)
         arguments, name = {**self._object(), **values}, self._name or name_of(self._fn)
         return built(self._fn, parameters, hints, values=arguments, name=name, options=self._options)
 
@@ -374,11 +361,6 @@ class DagFunction(Definition[P, R_co]):
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 culprit = f"parameter '**{parameter.name}' of DAG {short_name(self._fn)!r}"
                 raise InvalidDag(culprit, "has no names, but a DAG declares its parameters", "name each of them")
-
-
-def _defaults(dag: DAG) -> dict[str, object]:
-    sources = {name: source for name, source in dag.inputs.items() if isinstance(source, FromParam)}
-    return {name: each.default_value for name, each in sources.items() if each.default_value is not EMPTY}
 
 
 R = TypeVar("R")
@@ -450,6 +432,8 @@ def build(fn: Buildable[..., Any], /, **static: object) -> DAG:
     """Return the DAG of a decorated function; `static` are values of its static parameters."""
     if isinstance(fn, DagFunction):
         return fn.__dag__(**static)
+    from dagcelery.model.buildable import is_buildable, not_buildable  # here, so that decorating is cheap
+
     if not is_buildable(fn):
         raise not_buildable(fn, "is not a decorated function", "decorate it with @dag or @task")
     if static:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import is_
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from dagcelery.errors import InvalidDag, InvalidDagType, InvalidParameters
 from dagcelery.frontends.functional.outputs import Output, Recorder, check_values, current, flat, nothing_traced
-from dagcelery.model.graph import DAG
-from dagcelery.model.nodes import short_name
-from dagcelery.objects import is_named
-from dagcelery.signatures import hints, says, signature
+from dagcelery.model.names import short_name
+from dagcelery.signatures import Binding, hints, is_named, says, signature
 from dagcelery.text import choices, shown
 from dagcelery.tracebacks import Shortened, shortened
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dagcelery.client import Run
+    from dagcelery.model.graph import DAG
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -44,14 +43,14 @@ class Definition(Generic[P, R_co]):
     def __init__(self, fn: Callable[P, R_co]) -> None:
         self._binds = _BINDS.get(type(fn), "instance")
         fn = fn.__func__ if isinstance(fn, staticmethod | classmethod) else fn
-        self._signature, self._defaults = _checked_signature(fn), _defaults_of(fn)
+        self._binding, self._defaults = Binding(_checked_signature(fn)), _defaults_of(fn)
         functools.update_wrapper(cast(Any, self), fn, updated=())
         self._fn = fn
         self._bound: tuple[object, ...] = ()
         self._upstream: tuple[object, ...] = ()
         self._decorated: Definition[..., Any] = self
         self._annotations: dict[str, object] | None = None
-        self._rest: inspect.Signature | None = None
+        self._rest: Binding | None = None
         # Attributes of the function can be read here too, unless this class has one of the same name.
         self.__dict__ = {**_own_attributes(self, fn), **self.__dict__}
         if not isinstance(fn, FunctionType) or hasattr(fn, "__wrapped__"):
@@ -141,7 +140,12 @@ class Definition(Generic[P, R_co]):
         """Look at the defaults again, which may have been changed; DAGs that were made of others are dropped."""
         defaults = _defaults_of(self._fn)
         if len(defaults) != len(self._defaults) or not all(map(is_, defaults, self._defaults)):
-            self.__dict__.update(_signature=_checked_signature(self._fn), _defaults=defaults, _rest=None, _dags={})
+            binding = Binding(_checked_signature(self._fn))
+            self.__dict__.update(_binding=binding, _defaults=defaults, _rest=None, _dags={})
+
+    @property
+    def _signature(self) -> inspect.Signature:
+        return self._binding.signature
 
     @property
     def _is_coroutine(self) -> object:
@@ -156,9 +160,10 @@ class Definition(Generic[P, R_co]):
 
     def _hints(self) -> dict[str, object]:
         """Return the annotations by name; not earlier than needed, since they may name what comes later."""
-        if self._annotations is None:
-            self._annotations = hints(self._fn)
-        return self._annotations
+        own = self._decorated  # of whose function its variants are, too
+        if own._annotations is None:
+            own._annotations = hints(own._fn)
+        return own._annotations
 
     def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return the DAG or decorated function to run, and its parameters by name."""
@@ -175,11 +180,11 @@ class Definition(Generic[P, R_co]):
 
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments by parameter name, keyword ones of ``**kwargs`` among them."""
-        bound = self._signature.bind(*args, **kwargs)
-        rest = next((p.name for p in self._signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-        arguments = dict(bound.arguments)
-        extra = arguments.pop(rest, {}) if rest else {}
-        return {**arguments, **extra}
+        arguments = self._binding.arguments(args, kwargs)
+        rest = self._binding.rest
+        if rest in arguments:
+            arguments.update(arguments.pop(rest))
+        return arguments
 
     def _called_with(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call in a DAG's body, those of a method's object among them."""
@@ -190,7 +195,7 @@ class Definition(Generic[P, R_co]):
         except TypeError as error:
             culprit = f"the call of {short_name(self._fn)!r}"
             raise InvalidDagType(culprit, str(error), f"call it as {self._signature}{_hint(self._fn)}") from None
-        return {**self._object(), **arguments}
+        return {**self._object(), **arguments} if self._bound else arguments
 
     def _called_plainly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call the function, as is right wherever no graph is made; but not with values of one."""
@@ -204,7 +209,7 @@ class Definition(Generic[P, R_co]):
         held = self._bound if stand_in is None else (stand_in(self._bound[0]),)
         return dict(zip(self._decorated._signature.parameters, held, strict=False))
 
-    def _checked_upstream(self) -> list[object]:
+    def _checked_upstream(self) -> Sequence[object]:
         for upstream in self._upstream:
             if not all(isinstance(each, Output) for each in flat(upstream)):
                 raise InvalidDag(
@@ -212,7 +217,7 @@ class Definition(Generic[P, R_co]):
                     "is not the output of a node",
                     "give what a task or a DAG returned in this body, or a list of that",
                 )
-        return list(self._upstream)
+        return self._upstream
 
     def _changed(self, **changes: Any) -> Self:
         variant = object.__new__(type(self))
@@ -233,15 +238,14 @@ class Definition(Generic[P, R_co]):
     def _bound_to(self, instance: object) -> Any:
         # The object may change from one build to the next, so its DAGs are not kept.
         self._refresh()
-        bound = self._changed(_bound=(instance,), _dags={})
-        bound._signature = bound.__dict__["__signature__"] = self._unbound_rest()
-        return bound
+        rest = self._unbound_rest()
+        return self._changed(_bound=(instance,), _dags={}, _binding=rest, __signature__=rest.signature)
 
-    def _unbound_rest(self) -> inspect.Signature:
-        """Return the signature without the object; a running task asks for it at each call of a method."""
+    def _unbound_rest(self) -> Binding:
+        """Return what binds without the object; a running task asks for it at each call of a method."""
         if self._rest is None:
             names = list(self._signature.parameters.values())[1:]
-            self._rest = self._signature.replace(parameters=names)
+            self._rest = Binding(self._signature.replace(parameters=names))
         return self._rest
 
 
@@ -255,6 +259,8 @@ def layers_of(fn: object) -> list[FunctionType]:
 
 
 def _defaults_of(fn: object) -> list[object]:
+    if type(fn) is FunctionType and fn.__kwdefaults__ is None and not fn.__dict__:  # as most are, at each call
+        return [fn.__defaults__]
     defaults: list[object] = []
     for layer in layers_of(fn):
         named = layer.__kwdefaults__ or {}
@@ -309,7 +315,7 @@ def _is_importable(definition: Definition[..., Any]) -> bool:
 
 
 # DAGs are built again, and what a definition is a variant of is pickled beside it.
-_UNPICKLED = frozenset({"_dags", "_decorated", "_defaults", "_is_coroutine_mark"})
+_UNPICKLED = frozenset({"_dags", "_decorated", "_defaults", "_is_coroutine_mark", "_callee"})
 
 
 def _restored(base: Definition[..., Any] | type[Definition[..., Any]], state: dict[str, Any]) -> Definition[..., Any]:

@@ -22,8 +22,10 @@ from dagcelery.frontends.functional.recorded import Call, CalledTask, Ref, Resul
 from dagcelery.frontends.functional.sample_runs import SampleLengths, ValueTable
 from dagcelery.frontends.functional.trace import Trace
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import FromReturnValue, UniqueNames, serializer_at
-from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, Serializer, SetOf, Source, TupleOf
+from dagcelery.model.names import UniqueNames
+from dagcelery.model.nodes import FromReturnValue
+from dagcelery.model.serializers import Serializer, serializer_at
+from dagcelery.model.sources import DictOf, FromNodeOutput, ListOf, Literal, Open, SetOf, Source, TupleOf
 from dagcelery.objects import identity
 
 _NO_SAMPLES: Final = SampleLengths("real values", 1)

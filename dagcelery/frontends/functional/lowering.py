@@ -32,20 +32,10 @@ from dagcelery.frontends.functional.recorded import (
 )
 from dagcelery.frontends.functional.trace import NESTED
 from dagcelery.model.graph import DAG, Node, Task
-from dagcelery.model.nodes import (
-    LONGEST,
-    FromKey,
-    FromPath,
-    FromProperty,
-    FromReturnValue,
-    TaskOutput,
-    UniqueNames,
-    output_name,
-    serializer_at,
-    serializer_of,
-    valid,
-)
+from dagcelery.model.names import LONGEST, UniqueNames, output_name, valid
+from dagcelery.model.nodes import FromKey, FromPath, FromProperty, FromReturnValue, TaskOutput
 from dagcelery.model.options import DagOptions, tolerance
+from dagcelery.model.serializers import Serializer, serializer_at, serializer_of
 from dagcelery.model.sources import (
     DictOf,
     Each,
@@ -56,7 +46,6 @@ from dagcelery.model.sources import (
     Part,
     Path,
     Readable,
-    Serializer,
     Source,
     Splice,
     own_items,
@@ -130,12 +119,14 @@ class ScopeLowering:
         own, grouped = self._divided(members)
         names = self._names(own, grouped)
         self.own = {number: LoweredNode(names[number], number, body.calls[number].context) for number in own}
+        self._own_by_name = {node.name: node for node in self.own.values()}
         self.inner = {key: ScopeLowering(body, grouped[key], key[:-1], key, self) for key in grouped}
         self.nodes_of_inner = {key: LoweredNode(names[key], min(grouped[key]), key[:-1]) for key in grouped}
         self.inner_of = {number: key for key, numbers in grouped.items() for number in numbers}
         self.params: dict[str, Source] = {}
         self.outputs: dict[str, Source] = {}
         self.wanted: dict[str, Serializer] = {}
+        self._wishes: dict[int, Mapping[str, Serializer]] = {}
         self._from_outer: dict[object, FromParam] = {}
         self._param_names, self._output_names = UniqueNames(), UniqueNames()
         self._waits: dict[Ref, None] = {}
@@ -146,7 +137,7 @@ class ScopeLowering:
             call = self.body.calls[number]
             node.inputs = {name: self.source(value, node.context) for name, value in call.arguments.items()}
             node.over = self._over(node)
-            node.after = self._upstream(leaves(call.after))
+            node.after = () if isinstance(call.after, Literal) else self._upstream(leaves(call.after))
         for key, scope in self.inner.items():
             scope.place()
             node = self.nodes_of_inner[key]
@@ -356,7 +347,16 @@ class ScopeLowering:
             scope.want_serializers()
             self._want(self.nodes_of_inner[key], scope.wanted)
         for number, node in self.own.items():
-            self._want(node, wishes_of(self.body.calls[number].callee))
+            if wishes := self._wishes_of(self.body.calls[number].callee):
+                self._want(node, wishes)
+
+    def _wishes_of(self, callee: Callee) -> Mapping[str, Serializer]:
+        """Return what `wishes_of` does, once for all calls of one function."""
+        if not isinstance(callee, CalledTask):
+            return wishes_of(callee)
+        if id(callee.func) not in self._wishes:
+            self._wishes[id(callee.func)] = wishes_of(callee)
+        return self._wishes[id(callee.func)]
 
     def _want(self, reader: LoweredNode, wishes: Mapping[str, Serializer]) -> None:
         for name in [name for name in reader.inputs if name in wishes]:
@@ -365,7 +365,8 @@ class ScopeLowering:
             if isinstance(read, FromParam):
                 self.wanted.setdefault(read.name or "", serializer)
             elif isinstance(read, FromNodeOutput):
-                for writer in [node for node in self.own.values() if node.name == read.node]:
+                writer = self._own_by_name.get(read.node)
+                if writer is not None:
                     writer.wanted.setdefault(read.output, serializer)
                     if self._is_written_otherwise(writer, read.output, serializer, by_item=source is not read):
                         # The rule that serializers agree will name both.

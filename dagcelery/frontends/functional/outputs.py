@@ -13,12 +13,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from dagcelery.errors import InvalidDag, InvalidDagType
-from dagcelery.model.sources import Path, Source
-from dagcelery.objects import Searching
 from dagcelery.text import shown
 
 if TYPE_CHECKING:  # what is recorded is made in a body, and decorating is cheap without it
     from dagcelery.frontends.functional.recorded import Call, Callee, Ref
+    from dagcelery.model.sources import Path, Source
 
 
 class HiddenAttribute(InvalidDag, AttributeError):
@@ -109,6 +108,8 @@ class Output:
         return self
 
     def __deepcopy__(self, memo: object) -> Output:
+        from dagcelery.objects import Searching  # who copies has imported it
+
         if isinstance(memo, Searching):
             memo.culprit = self
         return self

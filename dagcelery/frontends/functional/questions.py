@@ -32,7 +32,7 @@ from dagcelery.frontends.functional.abstract_values import (
 from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.functional.interpreter import GivenUp, Interpreter
 from dagcelery.frontends.functional.source_code import function_node, questions
-from dagcelery.model.nodes import short_name
+from dagcelery.model.names import short_name
 
 
 def check_questions(body: Callable[..., Any], outputs: Collection[str], values: Mapping[str, object]) -> None:

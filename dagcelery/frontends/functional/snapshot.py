@@ -24,7 +24,8 @@ from dagcelery import bounded
 from dagcelery.frontends.functional.definition import Definition, layers_of
 from dagcelery.frontends.functional.source_code import reads
 from dagcelery.model.graph import DAG
-from dagcelery.objects import ATOMS, cell_contents, identity
+from dagcelery.objects import ATOMS, identity
+from dagcelery.signatures import cell_contents
 
 _ATOMS: Final = ATOMS | {range}
 _MOST: Final = 1_000

@@ -49,10 +49,10 @@ from dagcelery.frontends.functional.recorded import (
     within_element,
 )
 from dagcelery.frontends.functional.sample_runs import Position, SampleLengths, ValueNumbers, ValueTable
-from dagcelery.model.nodes import UniqueNames, valid
+from dagcelery.model.names import UniqueNames, valid
 from dagcelery.model.sources import MOST_LEVELS, DictOf, ListOf, Literal, SetOf, Source, TupleOf, depth_fault
-from dagcelery.objects import cell_contents
-from dagcelery.signatures import arity
+from dagcelery.objects import ATOMS
+from dagcelery.signatures import arity, cell_contents
 from dagcelery.text import shown
 
 CONDITION: Final = "condition"
@@ -177,19 +177,22 @@ class _TooDeep(Exception):
 
 
 def _source(value: object, trace: Trace, levels: int) -> Source:
+    kind: type = type(value)
     if isinstance(value, Output):
         return _ref(value, trace)
     if levels < 0:
         raise _TooDeep
-    if type(value) is list or isinstance(value, Iterator | ValuesView | KeysView | ItemsView):
+    if kind in ATOMS:
+        return Literal(value)
+    if kind is list or isinstance(value, Iterator | ValuesView | KeysView | ItemsView):
         return _list(value, trace, levels)
-    if type(value) is tuple:
-        items = _sources(value, trace, levels)
+    if kind is tuple:
+        items = _sources(cast(tuple[object, ...], value), trace, levels)
         return _literal(items, tuple) or TupleOf(items)
-    if type(value) in (set, frozenset):
-        return _set(value, trace, levels)  # type: ignore[arg-type]
-    if type(value) is dict:
-        return _dict(value, trace, levels)
+    if kind in (set, frozenset):
+        return _set(cast(set[object], value), trace, levels)
+    if kind is dict:
+        return _dict(cast(dict[Any, object], value), trace, levels)
     return Literal(trace.copy_of(value))
 
 
@@ -308,7 +311,7 @@ def _dict(values: Mapping[Any, object], trace: Trace, levels: int) -> Source:
 
 
 def _with_runs(items: tuple[Source, ...], trace: Trace) -> tuple[Source, ...]:
-    if not trace.tells_elements_apart:
+    if not trace.tells_elements_apart or not trace.lengths:
         return items
     contexts = [context_in(item, trace) for item in items]
     result: list[Source] = []
@@ -376,9 +379,10 @@ class Trace:
 
     def output(self, ref: Ref) -> Output:
         """Return the one output for `ref`, so that equal outputs are identical and sets hold them once."""
-        if ref not in self._outputs:
-            self._outputs[ref] = Output(self, ref)
-        return self._outputs[ref]
+        output = self._outputs.get(ref)
+        if output is None:
+            output = self._outputs[ref] = Output(self, ref)
+        return output
 
     def record(self, callee: Callee, arguments: Mapping[str, object], upstream: object) -> int:
         """Note a call and return its number, for a `Result` to name."""
@@ -445,7 +449,7 @@ class Trace:
         self.place = "the returned value"
         self.table.copies.outdate()
         source = self.source_of(value)
-        if self.tells_elements_apart and context_in(source, self):
+        if self.tells_elements_apart and self.lengths and context_in(source, self):
             raise InvalidDag(
                 f"{self.place} with {self.title(next(leaves(source)))}",
                 "belongs to one element of a list",
@@ -570,7 +574,7 @@ class Trace:
                 return
 
     def _context(self, sources: Iterable[Source]) -> Context:
-        if not self.tells_elements_apart:
+        if not self.tells_elements_apart or not self.lengths:  # nothing was iterated yet
             return ()
         self._check_loops()
         loops = [within_element(element, self.calls) for _, element in self._active]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from dagcelery.errors import InvalidConfig, InvalidDag, NotConfigured
-from dagcelery.model.nodes import NAME_RULE, is_name
+from dagcelery.model.names import NAME_RULE, is_name
 from dagcelery.text import choices
 
 if TYPE_CHECKING:

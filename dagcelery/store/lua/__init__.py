@@ -11,7 +11,7 @@ _PARTS = {
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
     **dict.fromkeys(("claim", "delegate", "release", "refuse", "resume"), ("prelude", "claims")),
     **dict.fromkeys(("block", "unblock", "wake_ups"), ("prelude", "claims")),
-    **dict.fromkeys(("look", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "enroll", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 

@@ -1,7 +1,8 @@
 -- Keep results of a task for other runs; the last one that is kept under a name counts. KEYS[1], the names of a task's
 -- results by when they expire, belongs to no run; the results are beside it. Runs without a prelude. A worker that dies
 -- before this call has kept nothing; one that calls again keeps the same again.
--- request: names, chunks (names of keys that are there already, which large results are in), ttl in ms. ARGV 2..: results
+-- request: names, chunks (names of keys that are there already, which large results are in), ttl in ms. ARGV 2..:
+--          results
 local req, call = cjson.decode(ARGV[1]), redis.call
 local names, clock = KEYS[1], call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

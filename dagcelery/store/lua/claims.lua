@@ -247,7 +247,7 @@ local function inputs(g) -- what travels along with a claim: token names, small 
   local body, step = tostring(g[7][4]), tostring(g[2])
   local text, left, size = entry(body, step).i, INLINE, 0
   if not text or g[8] then return nil end
-  if text == 1 then text = call('HGET', key('g', body), step .. ':i') end
+  if text == 1 then text = call('HGET', topology_key(body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
   local few = #tokens[1] <= 4 and few_values(g[1], tokens[1])
   for i, token in ipairs(tokens[1]) do
@@ -472,5 +472,6 @@ local function conclude(verdicts, more)
   save_claim_counts()
   local text = reply(head)[1]
   call('HSET', key('t'), req.owner, req.token .. ' ' .. text)
+  if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) end
   return answer(text, head.claims)
 end

@@ -48,6 +48,7 @@ function acts.begin()
     if now - (tonumber(heard) or 0) < patience then busy_with = string.match(mark, '^%S+') end
     if not busy_with then patience = math.min(MOST_PATIENCE, 2 * patience) end
   end
+  revive()
   mark = (busy_with or req.token) .. ' ' .. cjson.encode(places)
   state = 'cancelled' -- else a client might read results that are not there any more
   call('HSET', R, 'clearing', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')

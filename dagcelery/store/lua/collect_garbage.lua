@@ -1,6 +1,6 @@
 -- Remove payloads that no step reads any more; again, nothing changes. Nothing is freed of a run that is being cleared,
--- or was since it was looked at: what it had done may have to be done again. A worker that dies in between leaves the step
--- marked, and the next one looks for its keys again.
+-- or was since it was looked at: what it had done may have to be done again. A worker that dies in between leaves the
+-- step marked, and the next one looks for its keys again.
 -- request: generation (in which it was looked at), steps (of the root scope, whose values go), names (of keys that go)
 if not state or call('HEXISTS', R, 'clearing') == 1 or tonumber(generation or 0) ~= req.generation then
   return reply({ stale = true })

@@ -108,7 +108,7 @@ local latest = req.pieces[#req.pieces]
 local function by_our_clock(at) return string.format('%.6f', now - (latest.started + latest.seconds - at)) end
 local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or by_our_clock(c.said.started)) end
 
-local function settle(c, more) -- a claim is kept, with a cursor, while successors are being told
+local function end_claim(c, more) -- a claim is kept, with a cursor, while successors are being told
   if more then
     local claim = c.claim or { message = '' }
     write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.is_mate)

@@ -86,7 +86,7 @@ local function record_failure()
 end
 
 local function conclude_claim(verdict, more)
-  settle(c, more)
+  end_claim(c, more)
   return conclude({ verdict }, more)
 end
 

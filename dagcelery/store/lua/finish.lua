@@ -52,7 +52,7 @@ local function commit(p, at) -- its verdict; and the cursor to go on at, if it i
     return 'stale'
   end
   if cursor then more = skipping().announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
-  settle(c, more)
+  end_claim(c, more)
   return 'committed', more
 end
 

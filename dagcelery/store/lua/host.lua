@@ -103,6 +103,23 @@ function C.UNLINK(...)
   end
   return result
 end
+local function copied(value, deep)
+  if type(value) ~= 'table' then return value end
+  local copy = {}
+  for name, each in pairs(value) do copy[name] = deep and copied(each) or each end
+  return copy
+end
+function C.COPY(name, other)
+  if name == other then error('ERR source and destination objects are the same', 0) end
+  if read(name) == none or read(other) ~= none then return 0 end
+  db[other] = copied(read(name), true)
+  return 1
+end
+function C.RENAME(name, other)
+  if read(name) == none then error('ERR no such key', 0) end
+  db[other], db[name] = db[name], nil
+  return { ok = 'OK' }
+end
 function C.GET(name) return read(name, 'string').s or false end
 function C.MGET(...)
   local result = { ... }
@@ -351,6 +368,10 @@ function C.XRANGE(name, from, _, _, count) -- an id, or -, + COUNT count
     if entry[1] > time or entry[1] == time and entry[2] >= place then result[#result + 1] = shown(entry) end
   end
   return result
+end
+function C.XLEN(name)
+  local o = read(name, 'stream')
+  return o.last - o.first + 1
 end
 function C.XREVRANGE(name) -- + - COUNT 1
   local o = read(name, 'stream')

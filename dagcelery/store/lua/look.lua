@@ -1,6 +1,6 @@
 -- Name active runs, or runs with files, that were not looked at for `wait` seconds, and mark them as looked at; or,
--- given a run, mark it as one of them from now on. Runs without a prelude: KEYS[1] belongs to no run. Times are scores, by
--- the store's clock. Runs that a sweeper was given before it died are due again after `wait`.
+-- given a run, mark it as one of them from now on. Runs without a prelude: KEYS[1] belongs to no run. Times are scores,
+-- by the store's clock. Runs that a sweeper was given before it died are due again after `wait`.
 -- request: run, delay (seconds until it needs a look), or wait, limit; ttl
 local req, call = cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')

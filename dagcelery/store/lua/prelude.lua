@@ -7,11 +7,10 @@
 --                                              | clearing: "token [places]" of the process that clears them; clear_at: "token number when patience", the call it is at, and for how many seconds it is not taken for dead; generation: how often parts of it were cleared
 --                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
--- plan                hash                     | chunks of the sealed plan
--- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a
---                                              | child plan's first body also the sealed plan in chunks, plan:<k>, and `of`: "scope/chunks"
+-- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a plan's
+--                                              | first body also the sealed plan in chunks, plan:<k>, and of a child plan's `of`: "scope/chunks"
 -- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
--- o:<scope>           hash                     | whole values by token
+-- o:<scope>           hash                     | whole values by token; in that of the root also what g:0 would hold: a small run costs few keys
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
 -- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts", of lost ones ":owner"
@@ -22,12 +21,13 @@
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped";
 --                                              | of the root's steps not what is in s:0, which a reader counts: nothing of one that runs once and is done, and d is only by how much less are done than s:0 says, since so many were skipped
--- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of all keys
+-- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of keys that not every run has
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
--- e, w                streams                  | events of pieces; the run's end
--- r:, c, t and n have an entry '' (last in r:), and so have o: of the root: what is never empty keeps its TTL.
+-- e, w                streams                  | events of pieces; the run's end, for those that wait for it: some seconds, since they ask for the state first
+-- r:, c, t and n have an entry '' (last in r:): what is never empty keeps its TTL. A run that is done has no more use for c, t
+-- and r:, nor for n if nothing is counted there: see `settle`; who takes it up again calls `revive`.
 local R, req, call = KEYS[1], cjson.decode(ARGV[1]), redis.call
 local clock = call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -49,13 +49,38 @@ local function begin_with_removal() call('HDEL', R, '') end
 
 local function is_active() return state == 'running' or state == 'pending' end
 
+local function topology_key(body) return body == '0' and key('o', '0') or key('g', body) end
+
+-- What every run has is in no registry: besides these the ready sets, which the record names.
+local EVERY = { c = true, t = true, n = true, e = true, w = true, ['s:0'] = true, ['o:0'] = true }
+
 local function keep(name) -- called after a write: a key that is new, or was emptied and made again, gets its TTL
   if call('PTTL', name) < 0 then
     call('EXPIRE', name, ttl)
-    local registry = key('k')
-    if call('SADD', registry, string.sub(name, #R + 2)) == 1 and call('PTTL', registry) < 0 then
+    local below, registry = string.sub(name, #R + 2), key('k')
+    if EVERY[below] or string.sub(below, 1, 2) == 'r:' then return end
+    if call('SADD', registry, below) == 1 and call('PTTL', registry) < 0 then
       call('EXPIRE', registry, ttl)
     end
+  end
+end
+
+local ANSWERS_LAST = 60 -- seconds that t is kept when a run is over: who repeats a call does so within moments
+
+local function ready_keys() -- the ready sets of all queues
+  local names = {}
+  for i, queue in ipairs(cjson.decode(call('HGET', R, 'queues') or '[]')) do names[i] = key('r', queue) end
+  return names
+end
+
+local function revive() -- make what a run needs that goes on, and is not there any more, or not yet
+  for _, kind in ipairs({ 'c', 't', 'n' }) do
+    call('HSET', key(kind), '', '')
+    call('EXPIRE', key(kind), ttl)
+  end
+  for _, name in ipairs(ready_keys()) do
+    call('ZADD', name, '+inf', '')
+    call('EXPIRE', name, ttl)
   end
 end
 
@@ -117,7 +142,7 @@ local function entry(body, step)
   local name = body .. '.' .. step
   local e = entries[name]
   if not e then
-    e = step == '-3' and { q = hook or call('HGET', R, 'hooks') } or cjson.decode(call('HGET', key('g', body), step))
+    e = step == '-3' and { q = hook or call('HGET', R, 'hooks') } or cjson.decode(call('HGET', topology_key(body), step))
     entries[name] = e
   end
   return e
@@ -125,7 +150,7 @@ end
 
 local function successors(body, step, from) -- portion `from` of them; a few are in the entry itself
   local e = entry(body, step)
-  return from == 0 and e.s or cjson.decode(call('HGET', key('g', body), step .. ':' .. from))
+  return from == 0 and e.s or cjson.decode(call('HGET', topology_key(body), step .. ':' .. from))
 end
 
 local function write_lengths(scope, lists, attempt)
@@ -163,7 +188,31 @@ local function make_ready_and_report(scope, body, step, queue)
   report_ready(scope, body, step, queue)
 end
 
+local function compact_events() -- a short stream takes 4 KB until it is copied; a long one would take too long
+  local e, copy = key('e'), key('e', 'copy')
+  if call('XLEN', e) <= 100 and call('COPY', e, copy) == 1 then call('RENAME', copy, e) end
+end
+
+-- Let what every run has live for `span` seconds from now on, and let a run that is done, of which nothing is ready or
+-- claimed any more, go without what it needs no more. Answers whether that is all: no registry, no reservation.
+local function settle(span)
+  local names = ready_keys()
+  if state == 'done' and not hook and call('HLEN', key('c')) < 2 then
+    call('UNLINK', key('c'), unpack(names))
+    if call('HLEN', key('n')) < 2 then call('UNLINK', key('n')) end
+    compact_events()
+    names = {}
+  end
+  for _, kind in ipairs({ 'n', 'e', 's:0', 'o:0', 'c' }) do names[#names + 1] = key(kind) end
+  for _, name in ipairs(names) do call('EXPIRE', name, span) end
+  call('EXPIRE', key('t'), is_active() and span or math.min(ANSWERS_LAST, span))
+  if call('EXISTS', key('k')) == 1 then return false end
+  call('EXPIRE', R, span)
+  return call('HEXISTS', R, 'reservation') == 0
+end
+
 local function reply(fields) -- what a verb of a run answers: a header as JSON
+  if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
   save_counts()
   fields.run = state or 'gone'
   if #opened > 0 then fields.opened = opened end
@@ -253,7 +302,7 @@ local function end_run(final, reason)
     lasted = lasted - math.max(0, tonumber(to) - math.max(first, tonumber(from)))
   end
   call('XADD', key('w'), '*', 'state', final)
-  keep(key('w'))
+  call('EXPIRE', key('w'), 10)
   log(final, '', '0', -1, 0, moment, 0)
   hook = call('HGET', R, 'hooks')
   if hook then

@@ -55,6 +55,7 @@ local span = req.deadline ~= cjson.null and req.deadline or tonumber(call('HGET'
 note_pause()
 clear_end()
 if span > 0 then call('HSET', R, 'deadline', string.format('%.6f', now + span), 'span', span) end
+revive()
 state = 'running'
 call('HSET', R, 'state', state, 'resumed', req.token, 'since', moment)
 call('HSETNX', R, 'started', moment)

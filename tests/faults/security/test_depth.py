@@ -102,8 +102,8 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
     depth: int, client: Client, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = client.submit(echo, {"x": 1})
-    stored = raw.hget(key(run.id, "plan"), "0")
-    raw.hset(key(run.id, "plan"), "0", stored[: stored.index(b"{")] + body_of(depth))
+    stored = raw.hget(key(run.id, "o", "0"), "plan:0")
+    raw.hset(key(run.id, "o", "0"), "plan:0", stored[: stored.index(b"{")] + body_of(depth))
     client.app_context.engine._views.clear()
     client.app_context.engine.work(run.id, "celery")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -16,7 +16,7 @@ from dagcelery.cli import runs, targets
 from dagcelery.cli.runs import table
 from dagcelery.frontends.yaml import load
 from dagcelery.local import Cluster
-from dagcelery.model.nodes import is_name
+from dagcelery.model.names import is_name
 
 SECONDS = 60.0
 Cli = Callable[..., str]

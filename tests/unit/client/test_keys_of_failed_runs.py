@@ -144,6 +144,7 @@ def test_a_submission_that_a_full_store_refuses_midway_leaves_nothing_behind(
 
             with monkeypatch.context() as patched:
                 patched.setattr(RedisServer, "run", run)
+                patched.setattr(RedisServer, "run_together", lambda self, calls: [self.run(*call) for call in calls])
                 with pytest.raises(StoreFull):
                     client.submit(squares, {"n": 1}, key="k")
             assert list(raw.scan_iter("dagcelery:{*")) == []

@@ -151,6 +151,31 @@ def test_what_is_taken_back_takes_back_what_was_freed(world: World) -> None:
     assert called == {"texts": 1, "doubled": 3, "joined": 1, "length": 1}
 
 
+@dag(keep="outputs")
+def keeping_lists(n: int) -> dict[str, Any]:
+    xs = texts(n)
+    return {"xs": xs, "lengths": [length(y) for y in [doubled(x) for x in xs]]}
+
+
+@dag(keep="outputs")
+def keeping_items(n: int) -> dict[str, Any]:
+    ys = [doubled(x) for x in texts(n)]
+    return {"ys": ys, "lengths": [length(y) for y in ys]}
+
+
+@pytest.mark.parametrize(
+    ("node", "again"), [(keeping_lists, {"doubled": 1, "length": 1}), (keeping_items, {"length": 1})]
+)
+def test_of_what_was_freed_only_what_is_read_is_made_again(world: World, node: Any, again: dict[str, int]) -> None:
+    run_id = world.ended(node, n=3)
+    for _ in range(2):
+        called.clear()
+        lifecycle.retry_from(world.client, run_id, "length[1]", None, allow_code_change=False)
+        world.settle()
+        assert world.result(run_id)["lengths"] == [24_000] * 3
+        assert called == again
+
+
 @pytest.mark.parametrize(("node", "is_lean"), [(wasteful, False), (lean, True), (lean_with_scopes, True)])
 def test_what_the_server_holds_in_the_end_is_little(store: Store, raw: redis.Redis, node: Any, is_lean: bool) -> None:
     world = World(store)

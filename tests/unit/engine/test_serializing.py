@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from dagcelery import dag, invoke, task
+from dagcelery.payload.codecs import JsonCodec
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CHUNK_BYTES
 
@@ -101,6 +102,21 @@ def test_many_small_items_may_take_more_together_than_one_value_may(monkeypatch:
         return count([fifty(x) for x in flows.numbers(n)])
 
     assert invoke(each, {"n": 500}) == 25_000
+
+
+def test_many_elements_of_a_list_are_serialized_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    dumped: list[Any] = []
+    dump = JsonCodec.dump
+    monkeypatch.setattr(
+        JsonCodec, "dump", lambda codec, value, *rest: (dumped.append(value), dump(codec, value, *rest))[1]
+    )
+
+    @dag
+    def summed(n: int) -> int:
+        return flows.total([flows.square(x) for x in flows.numbers(n)])
+
+    assert invoke(summed, {"n": 1_000}) == sum(x * x for x in range(1_000))
+    assert len(dumped) <= 2  # the parameter and the sum
 
 
 def test_a_reader_of_one_large_item_does_not_read_its_neighbours(redis_world: World, raw: redis.Redis) -> None:

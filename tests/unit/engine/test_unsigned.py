@@ -41,10 +41,11 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(
 ) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
-    plan = raw.hget(key(run_id, "plan"), "0")
+    plan = raw.hget(key(run_id, "o", "0"), "plan:0")
     assert HERE.encode() in plan
-    raw.hset(key(run_id, "plan"), "0", plan.replace(HERE.encode(), b"antigravity"))
+    raw.hset(key(run_id, "o", "0"), "plan:0", plan.replace(HERE.encode(), b"antigravity"))
     world.client._views.clear()
+    world.client._programs_of.clear()
     world.settle()
     assert "antigravity:echo was named by unsigned data" in caplog.text
     store.machine.end(run_id, "cancelled", "enough")
@@ -81,9 +82,9 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
 ) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
-    plan = raw.hget(key(run_id, "plan"), "0")
+    plan = raw.hget(key(run_id, "o", "0"), "plan:0")
     assert plan.count(b'"kind":"json"') == 1
-    raw.hset(key(run_id, "plan"), "0", plan.replace(b'"kind":"json"', b'"kind":"pickle"'))
+    raw.hset(key(run_id, "o", "0"), "plan:0", plan.replace(b'"kind":"json"', b'"kind":"pickle"'))
     world.settle()
     assert "refused" in caplog.text
     assert world.client.record(run_id).state == "pending"

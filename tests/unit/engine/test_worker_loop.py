@@ -103,7 +103,7 @@ def known_as(worker: Engine, world: World, run_id: str, step: str, seconds: floa
 def test_before_a_piece_others_are_told_of_what_is_ready_unless_it_is_known_to_be_short(
     seconds: float | None, handoff: float, is_told: bool
 ) -> None:
-    world = World(workers=1, slots=4, handoff_seconds=handoff)
+    world = World(workers=1, slots=4, handoff_seconds=handoff, slice_seconds=LONG)
     told: list[int] = []
     hold["now"] = lambda: told.append(len(world.post.sent))
     run_id = world.submit(held_map, xs=list(range(100)))

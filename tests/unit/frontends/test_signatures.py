@@ -16,7 +16,7 @@ import pytest
 import dagcelery
 from dagcelery import AsPickle, build, dag, task
 from dagcelery.errors import InvalidDag, InvalidParameters
-from dagcelery.signatures import parsed
+from dagcelery.signatures import Binding, parsed
 
 
 def timed(fn: Callable[..., Any]) -> Any:
@@ -422,3 +422,24 @@ def test_threads_read_sources_side_by_side() -> None:
     with ThreadPoolExecutor(8) as threads:
         trees = list(threads.map(lambda _: parsed(source), range(24)))
     assert {len(tree.body) for tree in trees} == {1}
+
+
+def bound(bind: Callable[..., Any], args: tuple[int, ...], kwargs: dict[str, int]) -> list[Any] | None:
+    try:
+        return list(bind(args, kwargs).items())
+    except TypeError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a, b=1", "a, *, b", "a=1, *, b=2", "a, /, b", "a, /, **rest", "a, *args, b=1, **rest", "**rest"]
+)
+def test_arguments_are_bound_as_inspect_binds_them(text: str) -> None:
+    signature = inspect.signature(eval(f"lambda {text}: None"))
+    binding = Binding(signature)
+    for args in ((), (1,), (1, 2), (1, 2, 3)):
+        for names in ((), ("a",), ("b",), ("b", "a"), ("x",), ("rest", "a")):
+            given = args, dict.fromkeys(names, 4)
+            expected = bound(lambda args, kwargs: signature.bind(*args, **kwargs).arguments, *given)
+            assert bound(binding.arguments, *given) == expected
+            assert args or expected is not None or not binding.fits(given[1].keys())

@@ -22,7 +22,7 @@ from dagcelery.model import (
     TupleOf,
 )
 from dagcelery.planner.compile import plan
-from dagcelery.planner.ir import BodyIR, BodyParameter, check_aligned
+from dagcelery.planner.ir import BodyIR, BodyParameter, StepIR, check_aligned
 from dagcelery.planner.plan import StoredOutput
 
 from .graphs import (
@@ -224,8 +224,8 @@ def test_who_goes_through_a_fan_outs_results_unread_comes_after_it() -> None:
 def test_an_expression_that_is_not_aligned_is_refused_by_the_planner_too() -> None:
     body = BodyIR(0, deque())
     xs, ys = BodyParameter(body, "xs", 0), BodyParameter(body, "ys", 0)
-    with pytest.raises(InvalidDag, match=r"parameter 'xs'.*parameter 'ys'"):
-        check_aligned("input 'x'", ("list", (("each", xs),)), ys)
+    with pytest.raises(InvalidDag, match=r"input 'x' of node 'f'.*parameter 'xs'.*parameter 'ys'"):
+        check_aligned(StepIR(body, "f", "task", root=ys), "x", ("list", (("each", xs),)))
     with pytest.raises(InvalidDag, match="goes through no list"):
-        check_aligned("input 'x'", ("each", xs), None)
-    check_aligned("input 'x'", ("each", xs), xs)
+        check_aligned(StepIR(body, "f", "task"), "x", ("each", xs))
+    check_aligned(StepIR(body, "f", "task", root=xs), "x", ("each", xs))

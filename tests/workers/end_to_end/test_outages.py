@@ -15,7 +15,7 @@ from hardships import traces
 
 from dagcelery import Run, RunState
 from dagcelery.client import Client
-from dagcelery.errors import BrokerUnavailable, RunCancelled, StoreFull, StoreUnavailable
+from dagcelery.errors import BrokerUnavailable, ResultTimeout, RunCancelled, StoreFull, StoreUnavailable
 from dagcelery.local import Cluster, Server
 from dagcelery.settings import Settings
 
@@ -115,6 +115,8 @@ def test_in_a_full_store_workers_wait_and_users_make_room(tmp_path: Path, hard: 
             until = is_heard() + 2 * hard.client.settings.dead_seconds
             eventually(lambda: is_heard() > until)
             assert node(run, "held").done == 0
+            with pytest.raises(ResultTimeout, match=r"the store is full \(.* MB of 0.0 MB maxmemory\): results wait"):
+                run.result(timeout=0.01)
         finally:
             raw.config_set("maxmemory", 0)
     assert run.result(SECONDS) == list(range(6))

@@ -251,6 +251,15 @@ def test_what_reads_nothing_that_changes_is_read_once() -> None:
     assert build(d, n=(True,)) is not build(d)
 
 
+@pytest.mark.parametrize(
+    ("returned", "times"), [("tell(x)", 1), ("[tell(x), tell(1)]", 1), ("[tell(y) for y in x]", 5)]
+)
+def test_a_body_that_goes_through_no_list_is_run_once(returned: str, times: int) -> None:
+    notebook = Notebook(TELL, "read = []", f"@dag\ndef d(x):\n    read.append(1)\n    return {returned}")
+    build(notebook.names["d"])
+    assert len(notebook.names["read"]) == times
+
+
 def test_an_inner_body_that_cannot_be_told_is_read_only_twice_for_all_runs_of_outer_ones() -> None:
     notebook = Notebook(TELL, "read = []\nimport logging\nlog = logging.getLogger('a')")
     notebook.run("@dag\ndef a(x):\n    log.debug(read.append(1))\n    return [tell(y) for y in x]")

@@ -1,0 +1,191 @@
+"""Short steps are executed together, and nobody can tell from what comes of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dagcelery import Retry, current, dag, task
+from dagcelery.engine import worker_loop
+from dagcelery.errors import NodeFailed
+from dagcelery.planner.compile import plan
+from dagcelery.planner.topology import following, topology
+
+from .worlds import World
+
+LONG = 1e6
+now: dict[str, Callable[[int], Any]] = {}
+"""What the tasks below do with their argument; each test says it."""
+
+
+@task
+def act(x: int) -> int:
+    now["act"](x)
+    return x + 1
+
+
+@dag
+def beside() -> list[int]:
+    return [act(0), act(1), act(2), act(3), act(4), act(5), act(6), act(7)]
+
+
+@dag
+def straight(x: int) -> int:
+    for _ in range(5):
+        x = act(x)
+    return x
+
+
+def knowing(**options: Any) -> tuple[World, list[list[str]]]:
+    """A worker that takes all functions for short, and which pieces each commit of its world has."""
+    world = World(**{"workers": 1, "slots": 1, "slice_seconds": LONG, "handoff_seconds": LONG} | options)
+    world.workers[0].durations.usual = lambda function: 1e-6  # type: ignore[method-assign]
+    calls: list[list[str]] = []
+    finish = world.store.machine.finish
+
+    def told(run_id: str, executed: Any, *rest: Any) -> Any:
+        calls.append([claim.piece for claim, _ in executed])
+        return finish(run_id, executed, *rest)
+
+    world.store.machine.finish = told  # type: ignore[method-assign]
+    return world, calls
+
+
+@pytest.fixture(autouse=True)
+def a_slow_machine_is_as_good_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_loop, "BATCH_SECONDS", LONG)
+    now["act"] = lambda x: None
+
+
+def test_steps_side_by_side_share_a_call_and_half_of_them_is_left_to_others() -> None:
+    world, calls = knowing()
+    assert world.run(beside) == list(range(1, 9))
+    assert calls[:2] == [["0/0", "0/1", "0/2", "0/3"], ["0/4", "0/5"]]
+
+
+def test_each_piece_of_a_batch_knows_its_own_place() -> None:
+    world, _ = knowing()
+    places = []
+    now["act"] = lambda x: places.append((current().address, current().attempt))
+    world.run(beside)
+    assert places == [("act" if n == 0 else f"act-{n + 1}", 1) for n in range(8)]
+
+
+def test_one_that_fails_in_a_batch_leaves_the_others_theirs_and_has_its_own_attempts() -> None:
+    attempts: list[tuple[int, int]] = []
+
+    def fail(x: int) -> None:
+        attempts.append((x, current().attempt))
+        if x == 1 and current().attempt == 1:
+            raise ValueError("once")
+
+    now["act"] = fail
+    world, calls = knowing()
+
+    @dag
+    def again() -> list[int]:
+        each = act.options(retry=Retry(2, wait=0))
+        return [each(0), each(1), each(2), each(3), each(4), each(5)]
+
+    assert world.run(again) == [1, 2, 3, 4, 5, 6]
+    assert calls[:3] == [["0/0"], ["0/1"], ["0/2"]]
+    assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1)]
+
+
+def test_what_waits_behind_a_piece_that_overruns_is_given_to_others() -> None:
+    world, calls = knowing(handoff_seconds=0.001, slots=2)
+    other, given = world.engine("other"), threading.Event()
+    release = world.store.machine.release
+
+    def told(*piece: Any) -> None:
+        release(*piece)
+        given.set()
+
+    def overrun(x: int) -> None:
+        if x == 0 and not calls:
+            assert given.wait(10)
+            world.deliver(world.post.waiting.pop(), other)
+            assert [claim for call in calls for claim in call] == [f"0/{n}" for n in range(1, 8)]
+
+    now["act"] = overrun
+    world.store.machine.release = told  # type: ignore[method-assign]
+    assert world.run(beside) == list(range(1, 9))
+
+
+def test_a_straight_run_is_one_call_with_an_event_for_each_step() -> None:
+    world, calls = knowing()
+    run_id = world.ended(straight, x=1)
+    assert world.result(run_id) == 6
+    assert calls == [[f"0/{n}" for n in range(5)]]
+    assert world.committed(run_id) == calls[0]
+
+
+def test_a_straight_run_ends_at_the_step_that_fails() -> None:
+    def fail(x: int) -> None:
+        if x == 3:
+            raise ValueError("three")
+
+    now["act"] = fail
+    world, calls = knowing()
+    run_id = world.ended(straight, x=1)
+    assert calls == [["0/0", "0/1"], ["0/2"]]
+    with pytest.raises(NodeFailed, match="three"):
+        world.result(run_id)
+
+
+def test_what_a_step_changes_later_is_not_what_the_one_behind_it_reads() -> None:
+    kept: list[list[int]] = []
+
+    def grown(xs: list[int]) -> list[int]:
+        for each in kept:
+            each.append(-1)
+        kept.append(xs)
+        return xs
+
+    grow = task(grown)
+
+    @dag
+    def growing(xs: list[int]) -> list[int]:
+        return grow(grow(grow(xs)))
+
+    world, calls = knowing()
+    assert world.run(growing, xs=[1]) == [1]
+    assert len(calls[0]) == 3
+
+
+# -- which steps may ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "options",
+    [{"taint": "gpu"}, {"timeout": 5}, {"max_concurrent": 1}, {"start_within": 9}],
+    ids=lambda options: next(iter(options)),
+)
+def test_tainted_and_limited_steps_are_never_held_behind_others(options: dict[str, Any]) -> None:
+    @dag
+    def two(x: int) -> int:
+        return act.options(**options)(act(x))
+
+    planned = plan(two.__dag__())
+    assert [topology(planned)[0][step].function for step in (0, 1)] == ["0.0", ""]
+    assert following(planned, 0, 0) is None
+
+
+def test_a_step_that_needs_two_or_reads_a_list_by_item_is_not_executed_right_behind_one() -> None:
+    @task
+    def joined(xs: list[int]) -> int:
+        return sum(xs)
+
+    @dag
+    def mixed(xs: list[int]) -> int:
+        return joined([act(x) for x in xs])
+
+    @dag
+    def forked(x: int) -> list[int]:
+        first = act(x)
+        return [act(first), act(first)]
+
+    for each in (mixed, forked):
+        planned = plan(each.__dag__())
+        assert all(following(planned, 0, step) is None for step in range(len(planned.bodies[0].steps)))
