@@ -194,7 +194,8 @@ class _Look:
                 numbers["r"] = numbers.get("r", 0) + (not claimed.cursor)
         counts: dict[Place, Counts] = {}
         once = self._once
-        scopes = {0: 1} | {int(at): int(each["scopes"]) for at, each in self._numbers.items() if "scopes" in each}
+        entered = {int(at): int(each["scopes"]) for at, each in self._numbers.items() if "scopes" in each}
+        scopes = {0: 1} | entered
         skipped = {int(at): int(each["skipped"]) for at, each in self._numbers.items() if "skipped" in each}
         for about, numbers in self._numbers.items():
             body, _, number = about.partition(".")
