@@ -212,7 +212,8 @@ def check(store: Store, seed: int) -> None:
         failing = {a for a in AGAIN if any(way == "raise" and is_below(a, at) for at, way in WRONG.items())}
         assert set(AGAIN.values()) <= {1}
         more = set(AGAIN) - expected - failing
-        assert set(AGAIN) >= expected - failing
+        is_whole = world.client.record(run_id).state == "done"  # else some wait for what fails
+        assert not is_whole or set(AGAIN) >= expected - failing
         assert not more or may_begin_anew, "what was freed is made again, and what was skipped with its item"
         before = after
     if world.client.record(run_id).state != "done":
