@@ -14,6 +14,7 @@ import redis
 
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.store.keys import key
+from dagcelery.store.wire import event
 from dagcelery.worker.app import is_redis
 
 from .surroundings import CHOSEN, SURROUNDINGS
@@ -111,7 +112,8 @@ class Site:
                 assert found, f"{run_id} never told of {kind} {piece}"
                 for number, fields in found[0][1]:
                     last = number
-                    if fields[b"k"].decode() == kind and fields[b"p"].decode().startswith(piece):
+                    happened = event(number, fields)
+                    if happened.kind == kind and happened.piece.startswith(piece):
                         return
 
 
