@@ -24,7 +24,7 @@ from bench.floor import floor
 from bench.ground import Ground
 from bench.rows import WIDTH, Row, table
 from dagcelery.client import plan_of
-from dagcelery.engine.worker_loop import BATCH_SECONDS, RANGE_TARGET_SECONDS
+from dagcelery.engine.durations import BATCH_SECONDS, RANGE_TARGET_SECONDS
 from dagcelery.local import Server
 from dagcelery.planner.plan import DEFAULT_QUEUE, Plan
 from dagcelery.planner.topology import topology

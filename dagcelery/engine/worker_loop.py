@@ -13,14 +13,14 @@ import math
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dagcelery import bounded
+from dagcelery.engine.batches import MOST_BEHIND, Batch, Executed, portions, without_result
+from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
 from dagcelery.engine.interrupts import (
@@ -42,58 +42,18 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.settings import Settings
 from dagcelery.store.fleet import other_consumers
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, TERMINAL, Claim, ClaimRequest, PieceId, ReadyStep, Response, TaskResult
+from dagcelery.store.records import (
+    HOOK,
+    TERMINAL,
+    Claim,
+    ClaimRequest,
+    PieceId,
+    ReadyStep,
+    Response,
+    TaskResult,
+)
 
 T = TypeVar("T")
-
-_KEPT, _KEPT_FUNCTIONS = 20, 1_000
-"""Samples of a function, and functions: those that travel by value are others in each version."""
-
-RANGE_TARGET_SECONDS, BATCH_SECONDS = 0.05, 0.005
-"""How long one claim of a fan-out should take, and a batch of short pieces: no one is to wait for that."""
-
-MOST_BEHIND = 32
-"""Steps of a straight run that are executed one right behind the other before all are committed."""
-
-
-def _fitting(each: float | None, seconds: float, most: int) -> int:
-    return 1 if each is None else max(1, min(most, int(seconds / max(each, 1e-6))))
-
-
-class Durations:
-    """Seconds by function; safe to share between threads, because a lost sample does no harm."""
-
-    def __init__(self) -> None:
-        self._samples: dict[str, deque[float]] = {}
-
-    def add(self, function: str, seconds: float) -> None:
-        """Remember that one call took `seconds`."""
-        samples = self._samples.get(function)
-        if samples is None:
-            samples = bounded.put(self._samples, function, deque(maxlen=_KEPT), _KEPT_FUNCTIONS)
-        samples.append(seconds)
-
-    def longest(self, function: str) -> float | None:
-        """Return the longest of the last calls, or None if there was none."""
-        samples = self._samples.get(function)
-        return max(samples) if samples else None
-
-    def usual(self, function: str) -> float | None:
-        """Return what nine of ten of the last calls did not exceed, or None if there was none.
-
-        What is given back when it overruns may be guessed so: one stall of the machine says little of the next call.
-        """
-        samples = self._samples.get(function)
-        return sorted(samples)[(9 * len(samples) - 1) // 10] if samples else None
-
-    def range_size(self, function: str, most: int) -> int:
-        """Return how many items fit into one claim; one while nothing is known."""
-        return _fitting(self.longest(function), RANGE_TARGET_SECONDS, most)
-
-    def batch_size(self, function: str) -> int:
-        """Return how many calls fit into one batch; one while nothing is known."""
-        return _fitting(self.usual(function), BATCH_SECONDS, 1000)
-
 
 log = quiet_logger(__name__)
 
@@ -108,25 +68,6 @@ _FULL_SECONDS, _FULL_PAUSE_SECONDS = 60.0, 1.0
 
 _WAKE_UP_SECONDS = 10.0
 """A message waits no longer for a retry: it would lie in some worker's memory. What is due later a sweep finds."""
-
-
-class Batch:
-    """What was claimed with the piece in hand and has not begun: the watch's thread gives it back if one overruns."""
-
-    def __init__(self, claims: Sequence[Claim]) -> None:
-        self._waiting = deque(claims)
-
-    def next(self) -> Claim | None:
-        """Take the next piece; None if there is none."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
-
-    def rest(self) -> Iterator[Claim]:
-        """Take all that have not begun."""
-        while (claim := self.next()) is not None:
-            yield claim
 
 
 class WorkerLoop:
@@ -209,12 +150,24 @@ class WorkerLoop:
         quota = view.program.quota(first.scope.body, first.step) if is_known and not first.poisoned else None
         if quota is not None and not engine.quotas.take(quota, view, first, self._queue, self._owner):
             return self._claim_instead(request())
-        batch = Batch(claims[1:])
-        if len(claims) > 1 or (self._ready and not self._is_told):
-            with engine.watch.over(partial(self._hand_on, batch)):
-                executed = self._execute_all(first, batch, is_followed=request is not _nothing)
-        else:
-            executed = self._execute_all(first, batch, is_followed=request is not _nothing)
+        batch, error = Batch(claims), None
+        with ExitStack() as watched:
+            if len(claims) > 1 or (self._ready and not self._is_told):
+                watched.enter_context(engine.watch.over(partial(self._hand_on, batch)))
+            try:
+                self._execute_all(batch, watched, is_followed=request is not _nothing)
+            except StoreUnavailable as outage:  # the store was asked for what a piece reads
+                error = outage
+        with batch.lock:
+            executed = batch.executed
+        for portion, response in batch.told:
+            self._tell_of_all(portion, response)
+        if error is not None:
+            if executed:  # as the work is done, this waits for the store to come back
+                self._claimed(self._commit_all(executed, _nothing))
+            with batch.lock:
+                self._give_back(batch)
+            raise error
         response = self._commit_all(executed, request)
         if quota is not None:
             engine.quotas.give(quota, view, first, self._owner)
@@ -222,37 +175,37 @@ class WorkerLoop:
             engine.free(view)
         return response
 
-    def _execute_all(self, first: Claim, batch: Batch, *, is_followed: bool) -> list[tuple[Claim, TaskResult]]:
-        """Execute a piece, then its batch, and behind each of them the steps that wait for it alone, if they are short.
+    def _execute_all(self, batch: Batch, watched: ExitStack, *, is_followed: bool) -> None:
+        """Execute a batch, and behind each piece the steps that wait for it alone, if they are short.
 
         What follows needs no claim, since before the commit no other worker can have it. If the time of a batch is
         over, what has not begun is given back.
         """
-        executed: list[tuple[Claim, TaskResult]] = []
-        claim: Claim | None = first
         until = time.perf_counter() + BATCH_SECONDS
-        while claim is not None:
-            executed.append((claim, self._execute(claim)))
+        while (claim := batch.begin()) is not None:
+            executed = batch.end(self._execute(claim))
             if is_followed:
-                executed += self._execute_behind(*executed[-1], until)
+                self._execute_behind(batch, executed, until, watched)
             if time.perf_counter() > until + BATCH_SECONDS:
-                self._give_back(batch)
-            claim = batch.next()
-        return executed
+                with batch.lock:
+                    self._give_back(batch)
 
-    def _execute_behind(self, claim: Claim, result: TaskResult, until: float) -> Iterator[tuple[Claim, TaskResult]]:
-        known = dict(claim.values)
-        for _ in range(MOST_BEHIND):
+    def _execute_behind(self, batch: Batch, executed: Executed, until: float, watched: ExitStack) -> None:
+        known = dict(executed[0].values)
+        for number in range(MOST_BEHIND):
+            claim, result = executed
             is_plain = claim.lo < 0 and claim.attempt == 1 and not claim.poisoned and self._view.generation == 0
             is_done = result.failure is None and result.children is None and not (result.lists or result.is_refused)
-            if not (is_plain and is_done and self._view.program.knows(claim.scope.body)):
+            if not (is_plain and is_done and self._view.program.knows(claim.scope.body)) or batch.told:
                 return
             known |= result.values
             following = self._follow(claim, known, until)
             if following is None:
                 return
-            claim, result = following, self._execute(following)
-            yield claim, result
+            if number == 0:
+                watched.enter_context(self._engine.watch.over(partial(self._hand_on, batch)))
+            batch.begin(following)
+            executed = batch.end(self._execute(following))
 
     def _follow(self, claim: Claim, known: Mapping[str, bytes | None], until: float) -> Claim | None:
         """Return the piece to execute right behind another one, with what it reads; None if it is to be claimed."""
@@ -290,31 +243,74 @@ class WorkerLoop:
         return True
 
     def _give_back(self, batch: Batch) -> bool:
-        """Give back what has not begun of a batch; return whether there was something."""
-        claims = list(batch.rest())
-        for claim in claims:
-            self._store.machine.release(self._run, claim, self._owner)
-        return bool(claims)
+        """Give back what has not begun of a batch; return whether there was something. Its lock is held.
+
+        What cannot be given back now is executed here.
+        """
+        given = False
+        try:
+            while batch.waiting:
+                self._store.machine.release(self._run, batch.waiting[-1], self._owner)
+                batch.waiting.pop()
+                given = True
+        except (StoreUnavailable, StoreFull):
+            log.info("run %s: what waits here cannot be given back now", self._run, extra={"action": "kept"})
+        return given
 
     # -- committing -------------------------------------------------------------------------------
-    def _commit_all(self, executed: Sequence[tuple[Claim, TaskResult]], request: Request) -> Response:
-        """Commit what was executed, in as few calls as possible; the last one claims."""
-        portions = list(_portions(executed))
-        for portion in portions[:-1]:
-            self._claimed(self._committed(portion, None))
-        return self._committed(portions[-1], request())
+    def _commit_all(
+        self, executed: Sequence[Executed], request: Request, told: list[tuple[list[Executed], Response]] | None = None
+    ) -> Response:
+        """Commit what was executed, in as few calls as possible; the last one claims.
 
-    def _committed(self, portion: Sequence[tuple[Claim, TaskResult]], request: ClaimRequest | None) -> Response:
+        What was executed behind a piece is committed with it, or is claimed by the call that commits the piece: else
+        another worker might have it in between. Hooks and listeners hear of it, or it is noted who has to be `told`.
+        """
+        parts = list(portions(executed))
+        if parts[0][0][0].follows:
+            parts[0][0] = without_result(parts[0][0])
+        for portion, behind in itertools.pairwise(parts):
+            following = behind[0][0] if behind[0][0].follows else None
+            want = self._request(following.piece, only=True) if following else None
+            response = self._committed(portion, want, told)
+            claims = self._claimed(response)
+            if following:
+                claim = self._owned(claims, response, following)
+                behind[0] = without_result(behind[0]) if claim.follows else (claim, behind[0][1])
+        return self._committed(parts[-1], request(), told)
+
+    def _owned(self, claims: Sequence[Claim], response: Response, following: Claim) -> Claim:
+        """Return the claim of a piece that was executed without one, or the old one: if what it has read was not kept,
+        or another worker has it.
+        """
+        for claim in claims:
+            if response.states[-1] == "committed" and claim.attempt == following.attempt and not claim.poisoned:
+                return claim
+            self._store.machine.release(self._run, claim, self._owner)
+        return following
+
+    def _committed(
+        self,
+        portion: list[Executed],
+        request: ClaimRequest | None,
+        told: list[tuple[list[Executed], Response]] | None,
+    ) -> Response:
         response = self._commit(portion, request)
         if portion[0][1].is_refused:
             return response
-        for number, ((claim, result), state) in enumerate(zip(portion, response.states, strict=True), 1):
-            completed = response.completed if number == len(portion) else ()
-            self._tell_of(claim, result, replace(response, states=(state,), completed=completed))
+        if told is None:
+            self._tell_of_all(portion, response)
+        else:
+            told.append((portion, response))
         if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
                 self._engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
         return response
+
+    def _tell_of_all(self, portion: Sequence[Executed], response: Response) -> None:
+        for number, ((claim, result), state) in enumerate(zip(portion, response.states, strict=True), 1):
+            completed = response.completed if number == len(portion) else ()
+            self._tell_of(claim, result, replace(response, states=(state,), completed=completed))
 
     def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
         """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
@@ -329,7 +325,7 @@ class WorkerLoop:
         """Claim another piece than the one that is not to be executed here."""
         return self._store.machine.claim(self._run, request) if request else Response(("none",), "running")
 
-    def _commit(self, portion: Sequence[tuple[Claim, TaskResult]], request: ClaimRequest | None) -> Response:
+    def _commit(self, portion: Sequence[Executed], request: ClaimRequest | None) -> Response:
         """Tell the store what came of pieces. An outage is waited out as long as others would: the work is done.
 
         A full store is waited for until it has room: it hears that this worker lives, so no other executes the pieces.
@@ -396,8 +392,19 @@ class WorkerLoop:
                 self._send(self._store.machine.wake_ups(self._run, self._queue, slots, is_leaving=is_leaving))
 
     def _hand_on(self, batch: Batch) -> None:
-        """Let others have what waits behind a piece that takes longer than expected."""
-        if self._give_back(batch) or self._ready:
+        """While a piece takes longer than expected, let others have what waits, and what the executed ones opened."""
+        with batch.lock:
+            if batch.in_hand is None:
+                return  # it has ended after all
+            is_news, following = self._give_back(batch), batch.in_hand
+            if batch.executed:
+                want = partial(self._request, following.piece, only=True) if following.follows else _nothing
+                executed, batch.executed, is_news = batch.executed, [], True
+                response = self._commit_all(executed, want, batch.told)
+                claims = self._claimed(response)
+                if following.follows:
+                    batch.in_hand = self._owned(claims, response, following)
+        if is_news or self._ready:
             self._tell()
 
     def _send(self, wake_ups: int) -> None:
@@ -432,21 +439,6 @@ def _several(sizes: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _now(known: Mapping[str, T]) -> Iterable[tuple[str, T]]:
     return list(known.items())  # other threads meet more
-
-
-def _portions(executed: Sequence[tuple[Claim, TaskResult]]) -> Iterator[list[tuple[Claim, TaskResult]]]:
-    """Yield what is committed together: what failed, was refused or has children is told alone."""
-    portion: list[tuple[Claim, TaskResult]] = []
-    for claim, result in executed:
-        if result.failure is not None or result.is_refused or result.children is not None:
-            if portion:
-                yield portion
-            yield [(claim, result)]
-            portion = []
-        else:
-            portion.append((claim, result))
-    if portion:
-        yield portion
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from typing import Any, Final, cast
 
 from dagcelery import collector
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
-from dagcelery.store.records import CLOSE, START, SUCCESSORS, StepEntry, Topology
+from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
-MOST_INPUTS: Final = 16
+MOST_INPUTS, MOST_BEHIND = 16, 16
+"""Values that travel with a claim; successors of a step that comes in a batch with others."""
 
 _ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
 """Options of a step that is never claimed in a batch: others shall not wait for it, nor it for others."""
@@ -282,7 +283,7 @@ def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]
     here = [token for token, _ in read if token[0] != "^"]
     if any(reading != "whole" for _, reading in read) or not all(_is_plain(each, plan, number, {}) for each in here):
         return None
-    return (other, tuple(token for token, _ in read)) if len(table[other].successors) <= SUCCESSORS else None
+    return (other, tuple(token for token, _ in read)) if len(table[other].successors) <= MOST_BEHIND else None
 
 
 def _only_successor(table: Mapping[int, StepEntry], entry: StepEntry) -> int | None:

@@ -168,12 +168,48 @@ def test_a_step_that_was_tried_before_is_not_committed_as_its_first_attempt(stor
     assert (reply.states, [claim.attempt for claim in reply.claims]) == (["stale"], [2])
 
 
-def test_a_step_that_fails_right_behind_another_has_spent_its_first_attempt(store: Store) -> None:
+def test_behind_a_step_that_another_worker_has_committed_nothing_is_committed(store: Store) -> None:
+    run_id, worker = begun(store, straight(3))
+    claim = worker.claim()
+    store.machine.sweep(run_id, Lost(["worker-a"]), 10)
+    other = Worker(store, run_id, "worker-b:1")
+    other.finish(other.claim())
+    assert commit(worker, behind(claim, 2), queue="none").states == ["stale"] * 3
+    assert other.claim().attempt == 1
+
+
+def test_the_call_that_commits_a_piece_claims_what_was_executed_behind_it_and_failed(store: Store) -> None:
     run_id, worker = begun(store, straight(2, r=retry(2)))
     first, second = behind(worker.claim(), 1)
-    assert commit(worker, [first], queue="none").states == ["committed"]
-    assert worker.fail(second, retryable=True).state == "retried"
+    assert worker.fail(second).state == "stale"
+    reply = commit(worker, [first], focus=second.piece, only=True)
+    assert [(claim.piece, claim.attempt) for claim in reply.claims] == [("0/1", 1)]
+    assert worker.fail(reply.claims[0], retryable=True).state == "retried"
     store.machine.sweep(run_id, Lost([]), 10)
     again = worker.claim()
     assert again.attempt == 2
     assert worker.fail(again, retryable=True).run == "failed"
+
+
+@pytest.mark.parametrize("wide_one", [0, 1])
+def test_a_step_with_many_successors_comes_alone(store: Store, wide_one: int) -> None:
+    beside = [step(f="0.0", s=range(4, 24) if number == wide_one else []) for number in range(4)]
+    _, worker = begun(store, [body(range(4), *beside, *(step(1) for _ in range(20)))])
+    assert [name(claim) for claim in worker.ask(slots=1, short=SHORT).claims] == ["0"]
+
+
+def test_each_piece_of_a_run_that_is_gone_is_stale(store: Store) -> None:
+    run_id, worker = begun(store, wide(8))
+    claims = list(worker.ask(short=SHORT).claims)
+    store.machine.delete(run_id)
+    assert commit(worker, claims).states == ["stale"] * 4
+
+
+def test_a_death_counts_for_no_piece_that_was_claimed_with_others_or_may_have_had_some_behind_it(store: Store) -> None:
+    run_id, worker = begun(store, wide(4))
+    assert len(worker.ask(short=SHORT).claims) == 2
+    store.machine.sweep(run_id, Lost(["worker-a"]), 10, deaths=1)
+    first = Worker(store, run_id, "worker-b:1").ask(short=SHORT).claims
+    assert [(claim.step, claim.poisoned) for claim in first] == [(0, "")]
+    store.machine.sweep(run_id, Lost(["worker-b"]), 10, deaths=1)
+    assert Worker(store, run_id, "worker-c:1").claim().poisoned == "died"

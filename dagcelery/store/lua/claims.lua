@@ -8,12 +8,13 @@ end
 local function read_claim(piece)
   local text = call('HGET', key('c'), piece)
   if not text then return nil end
-  local hi, attempt, owner, message, started, cursor, mate = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|%d*(|?)')
-  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil, is_mate = mate == '|' }
+  local hi, attempt, owner, message, started, cursor, company = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|%d*|?(.*)$')
+  return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil, company = company ~= '' and company or nil }
 end
 
-local function write_claim(piece, body, hi, attempt, owner, message, cursor, is_mate)
-  local record = { hi, attempt, owner, message, moment, cursor or '', body, is_mate and '' or nil }
+local MATE, FIRST = 'm', 'f' -- the company of a claim: it was claimed behind others, or others may be executed behind it
+local function write_claim(piece, body, hi, attempt, owner, message, cursor, company)
+  local record = { hi, attempt, owner, message, moment, cursor or '', body, company }
   call('HSET', key('c'), piece, table.concat(record, '|'))
 end
 
@@ -32,7 +33,7 @@ end
 
 local function drop_claim(piece, claim, queue)
   call('HDEL', key('c'), piece)
-  if not claim.is_mate then count_claim(queue, -1) end
+  if claim.company ~= MATE then count_claim(queue, -1) end
 end
 
 local function push_unrun(scope, step, lo, hi, attempts) -- items that were claimed and not called come first again
@@ -148,7 +149,11 @@ local function next_to_claim(want)
   return first_member(want, refused and sample(want.queue) or skips and call('ZRANGE', r, 0, 99) or {})
 end
 
-local function claim_member(want, member, is_mate)
+local function calls_in_batch(want, e) -- how many calls of its function a batch may have, nil if none
+  return e.f and e.s and e.x == '' and want.short and want.short[e.f]
+end
+
+local function claim_member(want, member, company)
   local scope, step = parse(member)
   local p, s = place(scope), key('s', scope)
   local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
@@ -159,8 +164,9 @@ local function claim_member(want, member, is_mate)
     call('ZREM', key('r', want.queue), member)
   end
   local piece = piece_name(scope, step, lo)
-  write_claim(piece, p.body, hi, attempt, want.owner, want.message, nil, is_mate)
-  if not is_mate then count_claim(want.queue, 1) end
+  company = company or attempt == 1 and calls_in_batch(want, e) and FIRST or nil
+  write_claim(piece, p.body, hi, attempt, want.owner, want.message, nil, company)
+  if company ~= MATE then count_claim(want.queue, 1) end
   if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
   local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
   if poisoned then granted[8] = why_poisoned(piece, member) end
@@ -169,25 +175,20 @@ end
 
 -- A batch: what runs once and is known to be short, as many as are ready for each process twice, and as take no longer than
 -- the hand-off time together. `want.short` says of a function how many of its calls that are. What was lost before is
--- claimed alone: it may be what ended its process, and others shall not be lost with it.
-local function share_of_batch(want, granted)
-  local e = entry(tostring(granted[7][4]), tostring(granted[2]))
-  local calls = e.f and granted[5] == 1 and not granted[8] and (want.short or {})[e.f]
-  return calls and 1 / calls or 1
-end
-
+-- claimed alone: it may be what ended its process, and others shall not be lost with it. So is what has many successors.
 local function claim_more(want, claims)
-  local size, left = call('ZCARD', key('r', want.queue)), 1 - share_of_batch(want, claims[1])
-  local most = math.min(BATCH, math.ceil(size / (2 * want.slots)))
-  if left <= 0.000001 or most < 2 or refused or skips or poisoned then return end
+  local first = claims[1]
+  local calls = first[5] == 1 and not first[8] and calls_in_batch(want, entry(tostring(first[7][4]), tostring(first[2])))
+  local most = math.min(BATCH, math.ceil(call('ZCARD', key('r', want.queue)) / (2 * want.slots)))
+  if not calls or most < 2 or refused or skips or poisoned then return end
+  local left = 1 - 1 / calls
   for _, member in ipairs(call('ZRANGE', key('r', want.queue), 0, most - 2)) do
     local scope, step = parse(member)
-    local e = scope and entry(place(scope).body, step)
-    local calls = e and e.f and e.x == '' and want.short[e.f]
+    calls = scope and calls_in_batch(want, entry(place(scope).body, step))
     if not calls or left < 1 / calls - 0.000001 then return end
     if call('HEXISTS', key('s', scope), step .. ':t') == 1 then return end
     left = left - 1 / calls
-    claims[#claims + 1] = claim_member(want, member, true)
+    claims[#claims + 1] = claim_member(want, member, MATE)
   end
 end
 
@@ -243,9 +244,9 @@ local function value_of(scope, token, limit, bytes) -- bytes and their size; fal
   return bytes, #bytes
 end
 
-local function inputs(g) -- what travels along with a claim: token names, small whole values, small blocks; false: read it apart
+local function inputs(g, left) -- what travels along with a claim: token names, small whole values, small blocks; false: read it apart
   local body, step = tostring(g[7][4]), tostring(g[2])
-  local text, left, size = entry(body, step).i, INLINE, 0
+  local text, size = entry(body, step).i, 0
   if not text or g[8] then return nil end
   if text == 1 then text = call('HGET', topology_key(body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
@@ -416,7 +417,7 @@ end
 local function answer(text, claims)
   local parts = { text }
   for i, granted in ipairs(claims or {}) do
-    local names, values, lists = inputs(granted)
+    local names, values, lists = inputs(granted, INLINE / #claims)
     parts[3 * i - 1], parts[3 * i], parts[3 * i + 1] = names or false, values or false, lists or false
   end
   return parts

@@ -85,7 +85,7 @@ function acts.tell_on() -- for a worker that has committed, and not yet told all
   if not (claim and claim.cursor) then return end
   local portion = skipping().announce_rest(scope, step, claim.cursor)
   if not portion then return drop_claim(req.piece, claim, entry(body, step).q) end
-  write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
+  write_claim(req.piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.company)
 end
 
 function acts.due()

@@ -3,7 +3,11 @@
 -- request: owner, token, pieces [{scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
 --          failed, cached, started, seconds, follows}...], from, want; what is empty may be left out.
 -- ARGV 2..: for each piece the values of its tokens, then its blocks
-if not state then return reply({ states = { 'stale' } }) end
+if not state then
+  local verdicts = {}
+  for i = 1, #req.pieces do verdicts[i] = 'stale' end
+  return reply({ states = verdicts })
+end
 local again = repeated()
 if again then return again end
 
@@ -111,7 +115,7 @@ local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.star
 local function end_claim(c, more) -- a claim is kept, with a cursor, while successors are being told
   if more then
     local claim = c.claim or { message = '' }
-    write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.is_mate)
+    write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.company)
   elseif c.claim then
     drop_claim(c.piece, c.claim, c.e.q)
   else

@@ -58,7 +58,11 @@ end
 
 local verdicts, more, at = {}, nil, 1
 for i, p in ipairs(req.pieces) do
-  verdicts[i], more = commit(p, at)
+  if p.follows and verdicts[i - 1] ~= 'committed' then -- what it has read was not kept
+    verdicts[i] = 'stale'
+  else
+    verdicts[i], more = commit(p, at)
+  end
   at = at + #(p.tokens or {}) + #(p.blocks or {})
 end
 return conclude(verdicts, more)

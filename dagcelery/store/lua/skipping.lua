@@ -69,7 +69,7 @@ local function skipping()
         skip_items(scope, body, step, entry(body, step))
       end
     end
-    local record = { claim.hi, claim.attempt, claim.owner, claim.message, claim.started, SKIPPED, body, claim.is_mate and '' or nil }
+    local record = { claim.hi, claim.attempt, claim.owner, claim.message, claim.started, SKIPPED, body, claim.company }
     call('HSET', key('c'), piece, table.concat(record, '|'))
   end
 

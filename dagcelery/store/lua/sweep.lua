@@ -79,7 +79,7 @@ local function reissue(piece, claim, died)
     local portion = skipping().announce_rest(scope, step, claim.cursor)
     if portion then
       more = true
-      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.is_mate)
+      return write_claim(piece, body, claim.hi, claim.attempt, claim.owner, claim.message, portion, claim.company)
     end
     return drop_claim(piece, claim, e.q)
   end
@@ -89,7 +89,7 @@ local function reissue(piece, claim, died)
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
   if overran then
     timing().poison(piece, 'timeout')
-  elseif claim.hi - lo < 2 then
+  elseif claim.hi - lo < 2 and not claim.company then -- else others may have ended the process; it comes back alone
     if died then count_death(piece, claim.owner) else count_return(piece) end
   end
   ready_again(scope, step, e, lo, claim)
@@ -181,6 +181,8 @@ local function next_wake_up(queue, seen) -- when it is due, and how long the one
   if since and (since > last or req.fresh) then return 0, req.wait end
   local refused_at = since and seen[3] and tonumber(string.match(seen[3], '%S+$')) or 0
   if refused_at > last then return is_free and 0 or last + req.wait, req.wait end
+  -- Nobody works on it, and one is free that may: what was sent has come to nothing.
+  if is_free and tonumber(call('HGET', R, 'c:' .. queue) or 0) <= 0 then return last + req.wait, req.wait end
   return at, math.min(600, waited * 2)
 end
 

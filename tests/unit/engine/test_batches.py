@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 
 from dagcelery import Retry, current, dag, task
 from dagcelery.engine import worker_loop
-from dagcelery.errors import NodeFailed
+from dagcelery.engine.hooks import Listener
+from dagcelery.engine.run_view import RunView
+from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.planner.compile import plan
 from dagcelery.planner.topology import following, topology
+from dagcelery.store.records import Claim, Lost, Response, TaskResult
 
 from .worlds import World
 
 LONG = 1e6
-now: dict[str, Callable[[int], Any]] = {}
+now: dict[str, Callable[[Any], Any]] = {}
 """What the tasks below do with their argument; each test says it."""
 
 
@@ -39,10 +43,21 @@ def straight(x: int) -> int:
     return x
 
 
+@task
+def made(x: str) -> str:
+    return now["made"](x)
+
+
+@dag
+def twice_made(x: str) -> str:
+    return made(made(x))
+
+
 def knowing(**options: Any) -> tuple[World, list[list[str]]]:
     """A worker that takes all functions for short, and which pieces each commit of its world has."""
     world = World(**{"workers": 1, "slots": 1, "slice_seconds": LONG, "handoff_seconds": LONG} | options)
-    world.workers[0].durations.usual = lambda function: 1e-6  # type: ignore[method-assign]
+    for worker in world.workers:
+        worker.durations.usual = lambda function: 1e-6  # type: ignore[method-assign]
     calls: list[list[str]] = []
     finish = world.store.machine.finish
 
@@ -154,6 +169,100 @@ def test_what_a_step_changes_later_is_not_what_the_one_behind_it_reads() -> None
     world, calls = knowing()
     assert world.run(growing, xs=[1]) == [1]
     assert len(calls[0]) == 3
+
+
+def test_what_is_done_does_not_wait_for_a_piece_that_overruns_behind_it() -> None:
+    told: list[tuple[str, str]] = []
+
+    class Heard(Listener):
+        def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+            told.append((claim.piece, response.state))
+            return False
+
+    world, calls = knowing(handoff_seconds=0.001, slots=2, listener=Heard())
+    committed = threading.Event()
+    finish = world.store.machine.finish
+
+    def noted(*arguments: Any) -> Any:
+        response = finish(*arguments)
+        committed.set()
+        return response
+
+    now["act"] = lambda x: x != 3 or committed.wait(10)
+    world.store.machine.finish = noted  # type: ignore[method-assign]
+    run_id = world.ended(straight, x=1)
+    assert world.result(run_id) == 6
+    assert calls[0] == ["0/0", "0/1"]
+    assert sorted(told) == [(f"0/{n}", "committed") for n in range(5)]
+    assert {event.attempt for event in world.events(run_id) if event.kind == "done" and event.piece} == {1}
+
+
+def test_a_step_that_fails_behind_another_is_not_called_by_others_in_between() -> None:
+    attempts: list[int] = []
+
+    def fail(x: int) -> None:
+        if x == 2:
+            attempts.append(current().attempt)
+            raise ValueError("two")
+
+    now["act"] = fail
+    world, _ = knowing(workers=2)
+    finish = world.store.machine.finish
+
+    def others_come(*arguments: Any) -> Any:
+        response = finish(*arguments)
+        world.post.wake_up(arguments[0], "celery", 1)
+        world.deliver(world.post.waiting.pop(), world.workers[1])
+        return response
+
+    world.store.machine.finish = others_come  # type: ignore[method-assign]
+    run_id = world.ended(straight, x=1)
+    assert attempts == [1]
+    with pytest.raises(NodeFailed, match="two"):
+        world.result(run_id)
+
+
+@pytest.mark.parametrize("size", [1_000, 600_000])
+def test_a_late_worker_does_not_touch_what_was_committed_meanwhile(size: int) -> None:
+    """It was taken for dead with a step in hand that follows one which another worker has done anew by then."""
+    world, _ = knowing(workers=2)
+    calls = itertools.count()
+
+    def make(x: str) -> str:
+        number = next(calls)
+        if number == 1:
+            world.store.machine.sweep(run_id, Lost(["worker0"]), 10)
+            world.post.wake_up(run_id, "celery", 1)
+            world.deliver(world.post.waiting.pop(), world.workers[1])
+        return str(number) * size
+
+    now["made"] = make
+    run_id = world.submit(twice_made, x="")
+    world.settle()
+    assert world.result(run_id) == "3" * size
+
+
+def test_an_outage_in_a_batch_costs_nothing_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, calls = knowing()
+    called: list[int] = []
+    now["act"] = called.append
+    read, out = worker_loop.Execution.run, iter([False, False, True])
+
+    def run(self: Any) -> TaskResult:
+        if next(out, False):
+            raise StoreUnavailable("away", "memory")
+        return read(self)
+
+    monkeypatch.setattr(worker_loop.Execution, "run", run)
+    run_id = world.submit(beside)
+    with pytest.raises(StoreUnavailable):
+        world.settle()
+    assert (calls, called) == ([["0/0", "0/1"]], [0, 1])
+    world.store.machine.sweep(run_id, Lost(["worker0"]), 10)
+    world.post.wake_up(run_id, "celery", 1)
+    world.settle()
+    assert world.result(run_id) == list(range(1, 9))
+    assert called == list(range(8))
 
 
 # -- which steps may ------------------------------------------------------------------------------

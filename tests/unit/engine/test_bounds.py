@@ -12,7 +12,7 @@ import pytest
 
 from dagcelery import dag, task
 from dagcelery.client import lifecycle
-from dagcelery.engine import execute, run_control, worker_loop
+from dagcelery.engine import durations, execute, run_control
 from dagcelery.errors import NodeFailed
 from dagcelery.frontends.functional import dynamic
 from dagcelery.payload import fingerprints, functions
@@ -29,7 +29,7 @@ def _few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is full after a few runs tells in a few more whether it is bounded."""
     monkeypatch.setattr(run_control, "_KEPT_RUNS", FEW)
     monkeypatch.setattr(run_control, "_KNOWN_RUNS", FEW)
-    monkeypatch.setattr(worker_loop, "_KEPT_FUNCTIONS", FEW)
+    monkeypatch.setattr(durations, "_KEPT_FUNCTIONS", FEW)
     monkeypatch.setattr(execute, "_KEPT_SHAPES", FEW)
     monkeypatch.setattr(dynamic, "_MOST_SHAPES", FEW)
     monkeypatch.setattr(lifecycle, "_KEPT_PLANS", FEW)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagcelery.client.status import NodeStatus
-from dagcelery.engine.worker_loop import Durations
+from dagcelery.engine.durations import Durations
 from dagcelery.store.records import RunState
 from dagcelery.worker.app import for_celery, for_redis, is_redis, secured
 
