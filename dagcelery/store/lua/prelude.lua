@@ -17,7 +17,7 @@
 -- a:<scope>:<step>    hash                     | arrivals by item, where an item waits for more than one fan-out
 -- i, l, m:<scope>     lists                    | in an item that may be skipped: scopes opened right in it, its retries in d; scopes that are being skipped with it
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
--- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body"
+-- c                   hash                     | outstanding claims: piece -> "hi|attempt|owner|message|started|cursor|body", of one that has company "|f" or "|m": see claims
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped";
 --                                              | of the root's steps not what is in s:0, which a reader counts: nothing of one that runs once and is done, and d is only by how much less are done than s:0 says, since so many were skipped
