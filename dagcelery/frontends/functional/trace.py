@@ -288,8 +288,7 @@ def _set(values: Collection[object], trace: Trace, levels: int) -> Source:
 
 
 def _place(item: Source) -> str:
-    # Sets have no order of their own, but two traces of one body must give equal graphs. Numbers of calls differ
-    # from one to the other; which of two is smaller does not.
+    # Two traces must give equal graphs. Numbers of calls differ between them; which of two is smaller does not.
     return re.sub(r"\d+", lambda number: number[0].zfill(9), _text(item))
 
 
