@@ -8,31 +8,12 @@ import pytest
 import redis
 
 from bench.floor import floor
+from bench.loads import increment, map_reduce, total
 from bench.scale import Graph, simulate
-from dagcelery import dag, task
+from dagcelery import dag
 from dagcelery.client import plan_of
 from dagcelery.local import Server
 from dagcelery.planner.plan import DEFAULT_QUEUE
-
-
-@task
-def numbers(n: int) -> list[int]:
-    return list(range(n))
-
-
-@task
-def increment(x: int) -> int:
-    return x + 1
-
-
-@task
-def total(xs: list[int]) -> int:
-    return sum(xs)
-
-
-@dag
-def mapped(n: int) -> int:
-    return total([increment(x) for x in numbers(n)])
 
 
 @dag
@@ -41,7 +22,7 @@ def two_rows(x: int) -> int:
     return total([total([first[i - 1], first[i]]) for i in range(5)])
 
 
-@pytest.mark.parametrize(("graph", "items", "nodes"), [(two_rows, 0, 11), (mapped, 300, 302)], ids=["rows", "map"])
+@pytest.mark.parametrize(("graph", "items", "nodes"), [(two_rows, 0, 11), (map_reduce, 300, 302)], ids=["rows", "map"])
 def test_all_nodes_of_several_runs_are_done_by_simulated_workers(
     server: Server, graph: Any, items: int, nodes: int
 ) -> None:
