@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dagcelery.store.records import CHUNK_BYTES, Claim, Response, TaskResult
+from dagcelery.store.wire import FEW
 
 Executed = tuple[Claim, TaskResult]
 
@@ -61,7 +62,7 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
     for each in executed:
         claim, result = each
         size = sum(map(len, result.values.values()))
-        is_staged = bool(result.lists) or len(result.values) > MOST_BEHIND
+        is_staged = bool(result.lists) or len(result.values) > FEW
         is_alone = not is_plain([each]) or (claim.follows and is_staged)
         if portion and (is_alone or size > left or not is_plain(portion)):
             yield portion

@@ -159,7 +159,7 @@ class WorkerLoop:
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
-            executed = batch.executed
+            executed, batch.in_hand = batch.executed, None  # the watch's thread has come too late from now on
         for portion, response in batch.told:
             self._tell_of_all(portion, response)
         if error is not None:
@@ -216,7 +216,7 @@ class WorkerLoop:
         step, tokens = following
         seconds = self._engine.durations.usual(program.clock_key(body, step))
         values = {token: known[token] for token in tokens if known.get(token) is not None}
-        if seconds is None or time.perf_counter() + seconds > until or len(values) < len(set(tokens)):
+        if seconds is None or time.perf_counter() + seconds > until or len(values) < len(tokens):
             return None
         return Claim(claim.scope, step, -1, -1, 1, -1, values, follows=True)
 
