@@ -22,7 +22,7 @@ from dagcelery.payload.fingerprints import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step, codec_key
 from dagcelery.planner.topology import following, topology
-from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, StepEntry, Topology
+from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
 
@@ -78,13 +78,10 @@ def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any
 
 def topology_from(topology: Topology, body: int) -> Topology:
     """Return a plan's topology where its bodies are numbered from `body` on."""
-
-    def moved(entry: StepEntry) -> StepEntry:
-        if entry.body >= 0:
-            return replace(entry, body=entry.body + body)
-        return replace(entry, function=f"{body}.{entry.function.partition('.')[2]}") if entry.function else entry
-
-    return [{step: moved(entry) for step, entry in steps.items()} for steps in topology]
+    return [
+        {step: replace(entry, body=entry.body + body) if entry.body >= 0 else entry for step, entry in steps.items()}
+        for steps in topology
+    ]
 
 
 def identity(spec: FunctionSpec) -> tuple[object, ...]:
@@ -301,8 +298,8 @@ class Program:
     def batched(self, body: int, step: int) -> str:
         """Return the name, in the run's topology, of the function whose calls may come in a batch; "" if none may."""
         plan, number = self._homes[body]
-        function = topology(plan)[number][step].function if step >= 0 else ""
-        return f"{body - number}.{function.partition('.')[2]}" if function else ""
+        function = topology(plan)[number][step].function if step >= 0 else -1
+        return f"{body - number}.{function}" if function >= 0 else ""
 
     def following(self, body: int, step: int) -> tuple[int, tuple[str, ...]] | None:
         """Return the step that may be executed right behind this one, and what it reads; None if none may."""

@@ -15,7 +15,7 @@ from dagcelery import collector
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
-MOST_INPUTS, MOST_BEHIND = 16, 16
+MOST_INPUTS, MOST_SUCCESSORS = 16, 16
 """Values that travel with a claim; successors of a step that comes in a batch with others."""
 
 _ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
@@ -167,7 +167,7 @@ def _policies(step: Step) -> dict[str, Any]:
         "is_branch": "branch" in options,
     }
     if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
-        policies["function"] = f"0.{step.target}"
+        policies["function"] = step.target
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
@@ -277,13 +277,15 @@ def following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]]
 def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
     table = topology(plan)[number]
     other = _only_successor(table, table[step])
-    if other is None or not table[other].function or table[other].queue != table[step].queue:
+    if other is None or table[other].function < 0 or table[other].queue != table[step].queue:
+        return None
+    if len(table[other].successors) > MOST_SUCCESSORS:
         return None
     read = [pair for _, expr in plan.bodies[number].steps[other].arguments for pair in tokens(expr)]
     here = [token for token, _ in read if token[0] != "^"]
     if any(reading != "whole" for _, reading in read) or not all(_is_plain(each, plan, number, {}) for each in here):
         return None
-    return (other, tuple(token for token, _ in read)) if len(table[other].successors) <= MOST_BEHIND else None
+    return other, tuple(dict.fromkeys(token for token, _ in read))
 
 
 def _only_successor(table: Mapping[int, StepEntry], entry: StepEntry) -> int | None:

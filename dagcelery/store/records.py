@@ -68,9 +68,8 @@ class StepEntry:
     min_success: float | None = None
     is_branch: bool = False
     """It enters its body once or not at all."""
-    function: str = ""
-    """The function whose calls may come in a batch, by the first body of its plan and its place there; "" for what is
-    claimed alone."""
+    function: int = -1
+    """The function, by its place in the plan, whose calls may come in a batch; -1 for what is claimed alone."""
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
