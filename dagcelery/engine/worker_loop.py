@@ -33,12 +33,14 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
+from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.fleet import other_consumers
 from dagcelery.store.protocol import Store
@@ -506,6 +508,12 @@ class Engine(RunControl):
         if view is not None:
             with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message, (*steps, then)).work_on(steps)
+
+    def _program(self, run_id: str) -> tuple[Program, str]:
+        """Read all of a plan at once: what is wrong with it is found before anything is claimed."""
+        program, sealed_by = super()._program(run_id)
+        topology(program.plan)
+        return program, sealed_by
 
     def _readable(self, run_id: str, queue: str) -> RunView | None:
         """Return a run's view; None if the run is gone, or, left to other workers, if it cannot be read here."""
