@@ -18,9 +18,12 @@ log = logging.getLogger(__name__)
 OF_CHILDREN = (
     *("claim", "finish", "delegate", "number", "child_plans", "wake_ups"),
     *("values", "blocks", "plan", "workers", "send"),
+    *("batched_piece", "portion"),
 )
 OF_MAINS = ("heartbeat", "workers", "due", "sweep", "send")
 """Calls at which processes of a pool and main processes of workers are made to die, before and after."""
+ONLY_AFTER = "portion"
+"""What is committed after one is the next one."""
 
 OUTSIDE = (
     "child killed",
@@ -47,7 +50,8 @@ SKEWS = (0.0, 5.0, -5.0, 3600.0, -86400.0)
 def orders(names: Sequence[str], place: Place) -> list[Order]:
     """An order for each moment of each call."""
     moments: tuple[Moment, ...] = ("before", "after")
-    return [Order(moment, name, place=place) for name in names for moment in moments]
+    chosen = [(moment, name) for name in names for moment in moments if (moment, name) != ("before", ONLY_AFTER)]
+    return [Order(moment, name, place=place) for moment, name in chosen]
 
 
 def kinds() -> set[str]:
