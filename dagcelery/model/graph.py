@@ -561,20 +561,18 @@ def _place(dag: DAG, node: str | None, name: str | None) -> str:
     return f"over= of node {shown(node)}" if name is None else f"Error validating input {name!r} of node {node!r}"
 
 
-def _reads_in(dag: DAG) -> Iterator[tuple[str | None, str | None, Readable]]:
+def _readings(dag: DAG) -> Iterator[tuple[str | None, Readings]]:
     for node, each in dag.nodes.items():
-        for name, read in each._readings.reads:
-            yield node, name, read
-    for name, read in dag._given_back.reads:
-        yield None, name, read
+        yield node, each._readings
+    yield None, dag._given_back
+
+
+def _reads_in(dag: DAG) -> Iterator[tuple[str | None, str | None, Readable]]:
+    return ((node, name, read) for node, found in _readings(dag) for name, read in found.reads)
 
 
 def _splices(dag: DAG) -> Iterator[tuple[str | None, str | None, Splice]]:
-    for node, each in dag.nodes.items():
-        for name, splice in each._readings.splices:
-            yield node, name, splice
-    for name, splice in dag._given_back.splices:
-        yield None, name, splice
+    return ((node, name, splice) for node, found in _readings(dag) for name, splice in found.splices)
 
 
 def _is_split(node: Node, output: str) -> bool:

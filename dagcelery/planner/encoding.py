@@ -53,6 +53,7 @@ def encode_plan(plan: Plan, *, signed: bool = True) -> bytes:
         data: bytes = plan.memo["encoded"]
         return data
     data = _encoded(plan)
+    plan.memo["size"] = len(data)
     if not _holds_live(plan):  # such as functions by value, with all that they hold
         plan.memo["encoded"] = data
     return data
@@ -64,7 +65,9 @@ def decode_plan(data: bytes | memoryview) -> Plan:
     Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over. A step
     raises the latter if what is wrong is its arguments.
     """
-    return _read(lambda: _plan(bytes(data)))
+    plan = _read(lambda: _plan(bytes(data)))
+    plan.memo["size"] = len(data)
+    return plan
 
 
 def _read(read: Callable[[], T]) -> T:

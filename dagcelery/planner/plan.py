@@ -49,7 +49,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -189,10 +189,23 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes as it is stored, once it was encoded or decoded; some ten times as many in memory."""
+        return int(self.memo.get("size", 0))
+
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Plans that a process remembers in one place are no larger together, as they are stored."""
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
 
 _SEQUENCES: Final = frozenset({"list", "tuple", "set"})
+
+
+def size_of(plans: Iterable[Plan]) -> int:
+    """Return how many bytes some plans take together, each once."""
+    return sum({id(plan): plan.size for plan in plans}.values())
 
 
 def parts(expr: Expr) -> Iterator[Expr]:
