@@ -57,7 +57,7 @@ def orders(names: Sequence[str], place: Place) -> list[Order]:
 def kinds() -> set[str]:
     """All kinds of faults that a full storm must have brought."""
     found = orders(OF_CHILDREN, "child") + orders(OF_MAINS, "main")
-    return {*OUTSIDE, *(f"death {order.moment} {order.operation}" for order in found)}
+    return {*OUTSIDE, *(order.kind for order in found)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +151,17 @@ class Storm:
             self._faulty.kill_child()
         else:
             order = self._next(self._of_children, OF_CHILDREN, choice, "child")
-            self._faulty.order_death(replace(order, count=choice.choice([1, 2, 5])))
+            has_happened = order.kind in self._faulty.counts()
+            self._faulty.order_death(replace(order, count=choice.choice([1, 2, 5] if has_happened else [1])))
 
     def _next(self, waiting: list[Order], names: Sequence[str], choice: random.Random, place: Place) -> Order:
-        """Each order in turn, in an order of chance; take back what no process followed by the next round."""
+        """Each order in turn, in an order of chance, but what is rare first; take back what no process followed by the
+        next round.
+        """
         if not waiting:
             self._faulty.ledger.withdraw(place)
             waiting += orders(names, place)
             choice.shuffle(waiting)
+            counts = self._faulty.counts()
+            waiting.sort(key=lambda order: counts.get(order.kind, 0), reverse=True)
         return waiting.pop()

@@ -57,6 +57,11 @@ class Order:
     def __str__(self) -> str:
         return f"{self.moment}-{self.operation}-{self.count}-{self.place}"
 
+    @property
+    def kind(self) -> str:
+        """The fault that it is when it was followed, as `FaultyCluster.counts` names it."""
+        return f"death {self.moment} {self.operation}"
+
     @classmethod
     def parse(cls, text: str) -> Order:
         """Read ``before:finish:3``, with ``:main`` behind it for a main process."""
