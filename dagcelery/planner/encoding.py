@@ -39,6 +39,7 @@ _PICKLED: Final = ("live", "blob")
 _PLAIN: Final = frozenset({"lit", "ref", "each"})
 _LEAVES: Final = _PLAIN | {"blob"}
 _PICKLING: Final = {"pickle": "AsPickle", "dill": "AsDill"}
+_text: Final = json.JSONEncoder(separators=(",", ":")).encode
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
 
@@ -91,7 +92,7 @@ def _encoded(plan: Plan) -> bytes:
         "options": plan.options,
     }
     lines = [data, *([_argument_rows(step) for step in body.steps] for body in plan.bodies)]
-    return "\n".join([json.dumps(line, separators=(",", ":")) for line in lines]).encode()
+    return "\n".join([_text(line) for line in lines]).encode()
 
 
 def _plan(text: bytes) -> Plan:
@@ -213,7 +214,7 @@ class _Forms:
         number = self._known.get(key)
         if number is None:
             row = _form_row(step)
-            number = self._known[key] = self._numbers.setdefault(json.dumps(row), len(self.rows))
+            number = self._known[key] = self._numbers.setdefault(_text(row), len(self.rows))
             if number == len(self.rows):
                 self.rows.append(row)
         return number
