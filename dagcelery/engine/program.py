@@ -295,8 +295,8 @@ class Program:
         spec = self.function_specs[named.target]
         return f"{spec.module}:{spec.qualname}:{spec.hash}"
 
-    def batched(self, body: int, step: int) -> str:
-        """Return the name, in the run's topology, of the function whose calls may come in a batch; "" if none may."""
+    def called(self, body: int, step: int) -> str:
+        """Return the name, in the run's topology, of the function that a step calls once; "" for any other step."""
         plan, number = self._homes[body]
         function = topology(plan)[number][step].function if step >= 0 else -1
         return f"{body - number}.{function}" if function >= 0 else ""

@@ -109,10 +109,10 @@ class RunView:
 
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take; or the
-        function of a step whose calls may come in a batch.
+        function of a step that runs once.
         """
         if self.program.step(body, step).over is None:
-            function = self.program.batched(body, step)
+            function = self.program.called(body, step)
             if function and function not in self.functions:
                 bounded.put(self.functions, function, self.program.clock_key(body, step), _FANOUTS)
             return

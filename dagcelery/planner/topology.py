@@ -166,8 +166,8 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
-        policies["function"] = step.target
+    if step.kind == "task" and step.over is None:
+        policies["function"], policies["is_alone"] = step.target, not _ALONE.isdisjoint(options)
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
@@ -277,7 +277,7 @@ def following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]]
 def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
     table = topology(plan)[number]
     other = _only_successor(table, table[step])
-    if other is None or table[other].function < 0 or table[other].queue != table[step].queue:
+    if other is None or table[other].function < 0 or table[other].is_alone or table[other].queue != table[step].queue:
         return None
     if len(table[other].successors) > MOST_SUCCESSORS:
         return None

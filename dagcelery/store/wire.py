@@ -63,6 +63,7 @@ LETTERS: Final = {
     "min_success": "ms",
     "is_branch": "br",
     "function": "f",
+    "is_alone": "al",
     "reads": "rd",
     "is_returned": "rt",
     "keeps_outputs_only": "kp",

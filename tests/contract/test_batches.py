@@ -60,12 +60,21 @@ def test_a_batch_takes_what_fits_into_its_time_and_leaves_as_much_to_each_proces
     assert len(worker.ask(slots=slots, short={"0.0": calls}).claims) == size
 
 
-@pytest.mark.parametrize("policies", [{"f": -1}, {"f": 1}])
+@pytest.mark.parametrize("policies", [{"f": -1}, {"f": 1}, {"al": True}])
 def test_a_step_whose_function_may_not_come_in_a_batch_or_is_not_known_to_be_short_comes_alone(
     store: Store, policies: dict[str, int]
 ) -> None:
     _, worker = begun(store, wide(8, **policies))
     assert len(worker.ask(short=SHORT).claims) == 1
+
+
+@pytest.mark.parametrize("policies", [{"al": True}, {"tl": 9.0}, {}], ids=["alone", "limited", "batched"])
+@pytest.mark.parametrize(("short", "wake_ups"), [({}, 3), ({"0.0": 1}, None)], ids=["unknown", "short"])
+def test_others_are_told_of_what_waits_behind_a_function_that_is_not_known_to_be_short(
+    store: Store, policies: dict[str, Any], short: dict[str, int], wake_ups: int | None
+) -> None:
+    _, worker = begun(store, wide(8, **policies))
+    assert worker.ask(slots=4, short=short).wake_ups == wake_ups
 
 
 def test_each_piece_of_a_batch_has_its_own_end_and_the_step_behind_starts_after_the_last(store: Store) -> None:
