@@ -292,14 +292,12 @@ class Program:
         named = self.step(body, step)
         if named.kind != "task":
             return f"{named.kind} {self._place(body)}.{step}"
-        spec = self.function_specs[named.target]
-        return f"{spec.module}:{spec.qualname}:{spec.hash}"
+        return self.function_specs[named.target].short_name
 
     def called(self, body: int, step: int) -> str:
-        """Return the name, in the run's topology, of the function that a step calls once; "" for any other step."""
+        """Return the name, in the topology, of the function that a step calls once; "" for any other step."""
         plan, number = self._homes[body]
-        function = topology(plan)[number][step].function if step >= 0 else -1
-        return f"{body - number}.{function}" if function >= 0 else ""
+        return topology(plan)[number][step].function if step >= 0 else ""
 
     def following(self, body: int, step: int) -> tuple[int, tuple[str, ...]] | None:
         """Return the step that may be executed right behind this one, and what it reads; None if none may."""

@@ -75,7 +75,7 @@ class RunView:
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
-        self.functions: dict[str, str] = {}
+        self.functions: dict[str, None] = {}
         self._has_met = False
         self.generation = self._epoch = 0
 
@@ -114,7 +114,7 @@ class RunView:
         if self.program.step(body, step).over is None:
             function = self.program.called(body, step)
             if function and function not in self.functions:
-                bounded.put(self.functions, function, self.program.clock_key(body, step), _FANOUTS)
+                bounded.put(self.functions, function, None, _FANOUTS)
             return
         name = f"{body}.{step}"
         fan_out = self.fanouts.pop(name, None)

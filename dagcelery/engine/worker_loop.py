@@ -131,7 +131,7 @@ class WorkerLoop:
             only=only,
             slots=engine.sender.slots(self._queue),
             ranges=_several((name, known.range_size(key, most)) for name, (key, most) in _now(view.fanouts)),
-            short={} if only else _several((name, known.batch_size(key)) for name, key in _now(view.functions)),
+            short={} if only else {name: size for name in list(view.functions) if (size := known.batch_size(name))},
             message=self._message,
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),

@@ -47,10 +47,13 @@ taints may run tasks that have no others: with gpu and ssd it consumes the defau
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from dagcelery.objects import identity
@@ -78,6 +81,17 @@ class FunctionSpec:
     python: str = ""
     live: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     by_value: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def short_name(self) -> str:
+        """What the function is called where its durations are meant: the same in all plans, so that a graph that grows
+        does not make it another one each time."""
+        return _short_name(self.module, self.qualname, self.hash)
+
+
+@lru_cache(maxsize=1_000)
+def _short_name(*parts: str) -> str:
+    return base64.b32encode(hashlib.blake2b(":".join(parts).encode(), digest_size=5).digest()).decode().lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,8 @@ class StepEntry:
     min_success: float | None = None
     is_branch: bool = False
     """It enters its body once or not at all."""
-    function: int = -1
-    """The function of a task that runs once, by its place in the plan; -1 for other steps."""
+    function: str = ""
+    """The function of a task that runs once, by the name under which workers know how long it takes."""
     is_alone: bool = False
     """It is never claimed in a batch."""
     reads: Sequence[int] = ()
