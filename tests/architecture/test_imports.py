@@ -63,6 +63,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
     "dill": {"payload/formats/dill"},
+    "fastavro": {"payload/formats/avro"},
     "msgpack": {"payload/formats/message_pack"},
     "pyarrow": {"payload/formats/arrow"},
     "pandas": {"payload/formats/arrow"},
