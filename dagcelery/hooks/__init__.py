@@ -41,14 +41,16 @@ def _check_address(address: object) -> None:
 
 
 def _is_one(address: str) -> bool:
-    from email.policy import SMTP  # here, since only mails need it
+    from email.errors import NonASCIILocalPartDefect  # here, since only mails need it
+    from email.policy import SMTP
 
     try:
         header = SMTP.header_factory("to", address)
     except (ValueError, LookupError):  # Python's parser raises both
         return False
     (one, *others) = header.addresses or (None,)
-    return bool(one is not None and not others and one.username and one.domain and not header.defects)
+    is_sound = all(isinstance(defect, NonASCIILocalPartDefect) for defect in header.defects)
+    return bool(one is not None and not others and one.username and one.domain and is_sound)
 
 
 def send_mail(notice: Notice, *, to: list[str], sender: str = "") -> None:

@@ -9,6 +9,8 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,7 @@ def test_texts_of_errors_and_names_cannot_add_headers_or_end_the_mail(mailbox: M
     hostile = Notice("r\r\nBcc: a@b", "d\nX: y", "failed", "n\r\nX: y", "E: \ud800\r\n\r\nX: y", key="k\nX: y")
     sent = letter(hostile, [OPS], "me@example.com", "")
     assert {name.lower() for name in sent} & {"bcc", "x"} == set()
+    assert "\\ud800" in message_from_bytes(bytes(sent), policy=default)["Subject"]
 
 
 def test_success_is_told_too(mailbox: Mailbox) -> None:
@@ -215,6 +218,12 @@ def test_a_server_that_is_down_is_left_alone_for_a_while(
     clock[0] += smtp.PAUSE_SECONDS
     smtp.send(there, mailbox.url, "r")
     assert len(mailbox.messages) == 1
+
+
+def test_addresses_may_have_letters_of_any_script(mailbox: Mailbox) -> None:
+    (to,) = mail("jörg@exämple.com").keywords["to"]  # type: ignore[attr-defined]
+    smtp.send(letter(Notice("r", "d", "failed"), [to], "me@example.com", ""), mailbox.url, "r")
+    assert mailbox.envelopes[0].rcpt_tos == ["jörg@exämple.com"]
 
 
 def test_who_is_refused_is_named_and_others_get_the_mail(mailbox: Mailbox, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from dagcelery.errors import NotConfigured
+from dagcelery.hooks import mail
 from dagcelery.model import (
     DAG,
     Cache,
@@ -181,6 +182,11 @@ def test_a_partial_of_a_named_function_is_a_hook_with_arguments_and_needs_no_key
     opaque = partial(told, channels=object())
     with pytest.raises(NotConfigured, match=r"partial\(told\) has to travel by value"):
         encode_plan(plan(once(TaskOptions(on_success=opaque))), signed=False)
+
+
+def test_the_code_of_our_own_hooks_is_not_compared_so_that_runs_outlive_an_upgrade() -> None:
+    _, hook = plan(once(TaskOptions(on_failure=mail("ops@example.com")))).functions
+    assert (hook.module, hook.qualname, hook.hash) == ("dagcelery.hooks", "send_mail", "")
 
 
 def test_a_hook_that_nobody_can_import_travels_by_value_and_needs_a_key() -> None:
