@@ -87,7 +87,7 @@ def test_texts_of_errors_and_names_cannot_add_headers_or_end_the_mail(mailbox: M
     hostile = Notice("r\r\nBcc: a@b", "d\nX: y", "failed", "n\r\nX: y", "E: \ud800\r\n\r\nX: y", key="k\nX: y")
     sent = letter(hostile, [OPS], "me@example.com", "")
     assert {name.lower() for name in sent} & {"bcc", "x"} == set()
-    assert "\\ud800" in message_from_bytes(bytes(sent), policy=default)["Subject"]
+    assert "\\ud800" in message_from_bytes(bytes(sent), policy=default).get_content()
 
 
 def test_success_is_told_too(mailbox: Mailbox) -> None:
