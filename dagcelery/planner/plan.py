@@ -133,11 +133,11 @@ class Step:
 
     `options` has the POLICIES of `TaskOptions` that the task set, as mappings of their fields: errors are
     "module:qualname", and "key_function" of a cache is the index of a function. It may also have "min_success" (a share
-    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to indexes of functions),
-    "tainted" (True, if its queue is that of its taints), "sensitive" (the arguments that are never shown, or True, if
-    no message of an error is shown either), and "dynamic", if it may return a graph (a mapping of "driver", the index
-    of the function that calls the task's own, and of the "queue" and the "codec" of such tasks of the graph as name
-    none).
+    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to the index of a function and
+    its keyword arguments), "tainted" (True, if its queue is that of its taints), "sensitive" (the arguments that are
+    never shown, or True, if no message of an error is shown either), and "dynamic", if it may return a graph (a mapping
+    of "driver", the index of the function that calls the task's own, and of the "queue" and the "codec" of such tasks
+    of the graph as name none).
     """
 
     name: str
@@ -177,7 +177,8 @@ class Plan:
     itself under "live" in the process that planned, its pickle under "pickle" elsewhere.
 
     `options` has, where the DAG said so, "fail_fast" (False), "max_active_runs", "keep" ("outputs"), "sensitive" (the
-    parameters that are never shown) and "hooks" (a mapping from "success", "failure" to indexes of functions).
+    parameters that are never shown) and "hooks" (a mapping from "success", "failure" to the index of a function and its
+    keyword arguments).
     """
 
     name: str
