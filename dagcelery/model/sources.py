@@ -28,7 +28,14 @@ from dagcelery.text import constructor_repr, listed, shown
 
 
 class Empty:
-    """The type of `EMPTY`, which says "no default": None may be one."""
+    """The type of `EMPTY`, of which there is one, and which says "no default": None may be one."""
+
+    _only: Empty | None = None
+
+    def __new__(cls) -> Empty:
+        if cls._only is None:
+            cls._only = object.__new__(cls)
+        return cls._only
 
     def __repr__(self) -> str:
         return "EMPTY"
@@ -64,8 +71,8 @@ class FromParam(Source):
     """A parameter of the DAG around the node; without a name it is called like the input."""
 
     name: str | None = None
-    serializer: Serializer | None = None
     default_value: object = EMPTY
+    serializer: Serializer | None = None
 
     __repr__ = constructor_repr
 
@@ -333,7 +340,7 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
 def named(read: Readable, input_name: str) -> Readable:
     """Return `read` with the name that a nameless parameter takes from its input."""
     if isinstance(read, FromParam) and read.name is None:
-        return FromParam(input_name, read.serializer, read.default_value)
+        return FromParam(input_name, read.default_value, read.serializer)
     return read
 
 

@@ -23,6 +23,7 @@ from dagcelery.payload.formats.arrow import AsArrow, AsParquet
 from dagcelery.payload.formats.csv import AsCSV
 from dagcelery.payload.formats.dill import AsDill
 from dagcelery.payload.formats.message_pack import AsMessagePack
+from dagcelery.payload.formats.plain_json import AsPlainJSON
 from dagcelery.payload.models import AsModels, Classes
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.strict_json import Unreadable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 OF_KIND: Final[Mapping[str, type[Any]]] = {
-    kind.kind: kind for kind in (AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet)
+    kind.kind: kind for kind in (AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet, AsPlainJSON)
 }
 
 UNSAFE: Final = frozenset({AsDill.kind})
