@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
-from dagcelery import model
 from dagcelery.compat.dagger import old_paths, translation
 from dagcelery.compat.dagger.dag import DAG as BuiltDAG
 from dagcelery.compat.dagger.old_texts import BrokenRule, WrongType
-from dagcelery.compat.dagger.serializer import DefaultSerializer
+from dagcelery.compat.dagger.serializer import DefaultSerializer, Serialize
 from dagcelery.errors import InvalidDag, InvalidDagType
 from dagcelery.frontends.functional import DagFunction, TaskFunction
 from dagcelery.frontends.functional import build as build_natively
@@ -26,17 +25,6 @@ R = TypeVar("R")
 
 # By the id of a task's function, which is kept so that its id stays its own, or by the name of a DAG.
 _decorated: dict[int | str, tuple[object, translation.Decorated]] = {}
-
-
-class Serialize(model.Serialize):
-    """Serializers for a task's returned value: `root` for the whole, keywords for its keys or properties."""
-
-    def __init__(self, root: Serializer = DefaultSerializer, **sub: Serializer) -> None:
-        super().__init__(root, **sub)
-
-    def sub_output(self, output_name: str) -> Serializer | None:
-        """Return the serializer that a key or a property has of its own."""
-        return self._sub.get(output_name)
 
 
 NodeOutputSerializer = Serialize

@@ -74,8 +74,10 @@ def _check_calls_within(group: Node, dag: DAG) -> None:
             around = _of_element(read, group)
             if around is not None:
                 source = dag.nodes[around.node] if isinstance(around, FromNodeOutput) else None
-                twice = source is not None and fan_source(source) is not None
-                raise BrokenRule(title, PARTITIONED_TWICE if twice else _OVER_A_PARTITION)
+                if source is None or fan_source(source) is None:
+                    raise BrokenRule(title, _OVER_A_PARTITION)
+                if source.over is None:  # else it takes no element, and py-dagger does not see that it is in a loop
+                    raise BrokenRule(title, PARTITIONED_TWICE)
         if len(items.keys() | from_outer) > 1:
             raise BrokenRule(title, _partitioned_by_several({*items, *from_outer}))
 

@@ -48,10 +48,10 @@ class WrongLocation(_Worded, InvalidLocation):
 
 
 class CyclicDependencyError(CyclicDependency):
-    """Nodes depend on each other in a cycle."""
+    """Nodes depend on each other in a cycle; py-dagger tells those too that need what is in it."""
 
-    def __str__(self) -> str:
-        return f"There is a cyclic dependency between the following nodes: {set(self.nodes)}"
+    def _parts(self) -> tuple[str, str, str]:
+        return "", f"There is a cyclic dependency between the following nodes: {set(self.nodes)}", ""
 
 
 def check_name(kind: str, kinds: str, name: str, regex: str = NAME) -> None:

@@ -6,6 +6,7 @@ import pickle
 from json import JSONDecoder, JSONEncoder
 from typing import Any, BinaryIO, ClassVar, Final, TypeAlias
 
+from dagcelery import model
 from dagcelery.compat.dagger import old_paths
 from dagcelery.errors import DeserializationError, SerializationError
 from dagcelery.model import Serializer
@@ -110,5 +111,17 @@ class AsPickle:
 
 
 DefaultSerializer: Final = AsJSON()
+
+
+class Serialize(model.Serialize):
+    """Serializers for a task's returned value: `root` for the whole, keywords for its keys or properties."""
+
+    def __init__(self, root: Serializer = DefaultSerializer, **sub: Serializer) -> None:
+        super().__init__(root, **sub)
+
+    def sub_output(self, output_name: str) -> Serializer | None:
+        """Return the serializer that a key or a property has of its own."""
+        return self._sub.get(output_name)
+
 
 old_paths.register(__name__)

@@ -17,7 +17,8 @@ from dagcelery.compat.dagger.dag import DAG
 from dagcelery.compat.dagger.input import FromNodeOutput, FromParam
 from dagcelery.compat.dagger.serializer import DefaultSerializer
 from dagcelery.compat.dagger.task import Task
-from dagcelery.model import Node, Serializer, Source, TaskOutput
+from dagcelery.model import Node, Source, TaskOutput
+from dagcelery.model.sources import parts
 from dagcelery.objects import same
 
 
@@ -40,13 +41,13 @@ class _Scope(NamedTuple):
     nodes: dict[str, Node]
     find: Find
 
-    def serializer(self, read: object) -> Serializer:
-        """Return the one that its value was written with."""
+    def serializer(self, read: object) -> Any:
+        """Return the one that its value was written with; None where that is put together from several."""
         if isinstance(read, model.FromNodeOutput):
             written: object = self.nodes[self.names[read.node]].outputs[read.output]
         else:
             written = self.inputs.get(getattr(read, "name", None) or "")
-        return getattr(written, "serializer", None) or DefaultSerializer
+        return DefaultSerializer if written is None else getattr(written, "serializer", None)
 
 
 def translated(native: model.DAG, find: Find) -> DAG:
@@ -103,15 +104,12 @@ def _names(natively: Iterable[str]) -> dict[str, str]:
     calls: dict[str, list[str]] = {}
     for name in natively:
         calls.setdefault(name.partition("-")[0], []).append(name)
-    named = {
-        name: base.replace("_", "-") + (f"-{at}" if len(same_base) > 1 else "")
-        for base, same_base in calls.items()
-        for at, name in enumerate(same_base, 1)
-    }
+    counted = ((base, at, name, len(names)) for base, names in calls.items() for at, name in enumerate(names, 1))
+    named = {name: base.replace("_", "-") + (f"-{at}" if count > 1 else "") for base, at, name, count in counted}
     return {name: named[name] for name in natively}
 
 
-def _input(name: str, source: Source, scope: _Scope, defaults: Mapping[str, object]) -> Source:
+def _input(name: str, source: Source, scope: _Scope, defaults: Mapping[str, object]) -> Any:
     if not isinstance(source, model.Literal):
         return _source(source, scope)
     kind = "default" if name in defaults and same(defaults[name], source.value) else "hardcoded"
@@ -145,8 +143,7 @@ def _source(source: Any, scope: _Scope) -> Any:
         case model.DictOf():
             return model.DictOf(tuple([(key, _source(value, scope)) for key, value in source.pairs]))
         case model.Choice():
-            parts = (source.condition, source.then, source.otherwise)
-            return model.Choice(*[_source(part, scope) for part in parts])
+            return model.Choice(*[_source(part, scope) for part in parts(source)])
         case model.Splice():
             return model.Splice(_source(source.template, scope), _source(source.over, scope))
         case _:

@@ -84,8 +84,8 @@ def invoke_dag(dag: DAG, params: NodeParams, output_path: str) -> NodeOutputs:
         except (ValueError, TypeError, SerializationError) as error:
             raise beyond.retold(error, f"Error when invoking node '{name}'. {error}") from error
         done[name] = PartitionedOutput(executions) if node.partition_by_input else executions[0]
-    outputs: dict[str, Any] = {name: (source.node, source.output) for name, source in dag.outputs.items()}  # type: ignore[attr-defined]
-    return {name: done[node][output] for name, (node, output) in outputs.items()}  # type: ignore[index]
+    sources: dict[str, Any] = dict(dag.outputs)
+    return {name: done[source.node][source.output] for name, source in sources.items()}  # type: ignore[index]
 
 
 def _arguments_by_partition(
@@ -95,16 +95,12 @@ def _arguments_by_partition(
     whole = {
         name: _argument(name, source, params, done)
         for name, source in node.inputs.items()
-        if name != split and not _is_left_to_default(name, source, params)
+        if name != split and not (isinstance(source, FromParam) and (source.name or name) not in params)
     }
     if split is None:
         yield whole
     else:
         yield from ({split: part, **whole} for part in _argument(split, node.inputs[split], params, done))
-
-
-def _is_left_to_default(name: str, source: Any, params: NodeParams) -> bool:
-    return isinstance(source, FromParam) and (source.name or name) not in params
 
 
 def _argument(name: str, source: Any, params: NodeParams, done: Mapping[str, NodeExecutions]) -> Any:

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from dagcelery.client.files import PARTITIONS as PARTITION_MANIFEST_FILENAME
+from dagcelery.client.files import PARTITIONS
 from dagcelery.compat.dagger.old_texts import WrongParameters
 from dagcelery.compat.dagger.runtime.execution import NodeOutput, load
 from dagcelery.model import DAG, Node, Serializer
+
+PARTITION_MANIFEST_FILENAME: Final = PARTITIONS
 
 
 class NodeWithParent(NamedTuple):
