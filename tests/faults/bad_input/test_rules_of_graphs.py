@@ -116,7 +116,10 @@ REFUSED = {
         "the same serializer at both ends",
     ),
     "14 another serializer than the parameter's": Bad(
-        lambda: DAG({"a": node(one, x=FromParam("x", serializer=PICKLE))}, PARAM), "'x' of node 'a'", "AsPickle()", "at both ends"
+        lambda: DAG({"a": node(one, x=FromParam("x", serializer=PICKLE))}, PARAM),
+        "'x' of node 'a'",
+        "AsPickle()",
+        "at both ends",
     ),
     "14 a serializer that is none": Bad(
         lambda: Task(nothing, {}, {"o": FromReturnValue("json")}), "serializer='json'", "not a serializer", "AsPickle()"

@@ -7,7 +7,6 @@ files lie in a folder of its own, ``nodes/<node>/<item>``.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from dagcelery.client import OutputFile
 from dagcelery.compat.dagger.input import validate_and_clean_parameters
 from dagcelery.compat.dagger.runtime import beyond
+from dagcelery.engine.attempts import finished
 from dagcelery.errors import SerializationError
 from dagcelery.model import DAG, FromParam, Node, Serializer, Task
 
@@ -56,7 +56,7 @@ def invoke_task(task: Task, params: NodeParams, output_path: str) -> NodeOutputs
     """
     returned = task.func(**validate_and_clean_parameters(task.inputs, params))
     if inspect.iscoroutine(returned):
-        returned = asyncio.run(returned)
+        returned = finished(returned)
     outputs: dict[str, NodeOutput] = {}
     for name, output in task.outputs.items():
         try:
@@ -74,7 +74,7 @@ def invoke_dag(dag: DAG, params: NodeParams, output_path: str) -> NodeOutputs:
     """
     params = validate_and_clean_parameters(dag.inputs, params)
     done: dict[str, NodeExecutions] = {}
-    for name in (name for group in dag.node_execution_order for name in sorted(group)):
+    for name in (name for group in dag.node_execution_order for name in dag.nodes if name in group):
         node, executions = dag.nodes[name], list[NodeOutputs]()
         try:
             for at, arguments in enumerate(_arguments_by_partition(node, params, done)):
