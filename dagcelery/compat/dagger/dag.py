@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -110,11 +111,14 @@ def topological_sort(node_dependencies: Mapping[N, Iterable[N]]) -> list[set[N]]
 
 
 def validate_parameters(inputs: Mapping[str, Source], params: Mapping[str, Any]) -> None:
-    """Refuse parameters if one is missing.
+    """Refuse parameters if one is missing, and warn of those that are not necessary.
 
     Raises InvalidParameters, which is a ValueError.
     """
     validate_and_clean_parameters(inputs, params)
+    if superfluous := sorted(params.keys() - inputs.keys()):
+        told = f"The following parameters were supplied to this DAG, but are not necessary: {superfluous}"
+        warnings.warn(told, stacklevel=2)
 
 
 old_paths.register(__name__)
