@@ -10,6 +10,7 @@ from typing import Any
 
 from dagcelery import client
 from dagcelery.client import OutputFile, ReturnDeserializedOutputs, StoreSerializedOutputsInPath
+from dagcelery.client import PartitionedOutput as Parts
 from dagcelery.compat.dagger import dsl, old_paths
 from dagcelery.compat.dagger.input import validate_and_clean_parameters
 from dagcelery.compat.dagger.runtime import beyond
@@ -68,7 +69,8 @@ def invoke(
         warnings.warn(f"These parameters are ignored, since the node does not use them: {superfluous}", stacklevel=2)
     clean = validate_and_clean_parameters(node.inputs, params)
     if not beyond.is_plain(node):
-        return beyond.invoke(node, clean, outputs or ReturnDeserializedOutputs())
+        values = beyond.invoke(node, clean, outputs or ReturnDeserializedOutputs())
+        return {name: PartitionedOutput(value) if isinstance(value, Parts) else value for name, value in values.items()}
     if isinstance(outputs, StoreSerializedOutputsInPath):
         return invoke_node(node, clean, os.fspath(outputs.path))
     with tempfile.TemporaryDirectory() as folder:
