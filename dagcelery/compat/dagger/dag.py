@@ -53,18 +53,15 @@ class DAG(model.DAG):
         partition_by_input: str | None = None,
         **new: Any,
     ) -> None:
-        dag_rules.check(nodes, inputs or {}, outputs or {}, partition_by_input)
+        nodes = FrozenMapping(nodes, f"You may not mutate the nodes of a DAG {_UNCHANGED}")
+        inputs = FrozenMapping(inputs or {}, f"You may not mutate the inputs of a DAG {_UNCHANGED}")
+        dag_rules.check(nodes, inputs, outputs or {}, partition_by_input)
         topological_sort({name: dependencies(node) for name, node in nodes.items() if isinstance(node, Node)})
         written = {name: _as_written(source, nodes) for name, source in (outputs or {}).items()}
         new.setdefault("options", DagOptions(serializer=DefaultSerializer))
         super().__init__(nodes, inputs, written, runtime_options, partition_by_input, **new)
-        parts = {"nodes": self.nodes, "inputs": self.inputs, "outputs": self.outputs}
-        self._become(
-            **{
-                kind: FrozenMapping(part, f"You may not mutate the {kind} of a DAG {_UNCHANGED}")
-                for kind, part in parts.items()
-            }
-        )
+        frozen = FrozenMapping(self.outputs, f"You may not mutate the outputs of a DAG {_UNCHANGED}")
+        self._become(nodes=nodes, inputs=inputs, outputs=frozen)
 
     def __eq__(self, other: object) -> bool:
         """Whether another DAG is the same, as far as py-dagger tells."""

@@ -14,7 +14,7 @@ _MODULES: Final = {
     "input": "empty_default_value from_node_output from_param protocol validators",
     "output": "from_key from_property from_return_value protocol validators",
     "runtime.cli": "cli invoke_with_locations locations:runtime.locations nested_nodes:runtime.locations",
-    "runtime.local": "dag:runtime.execution invoke output:runtime.execution task:runtime.execution types",
+    "runtime.local": "dag:runtime.execution invoke output:runtime.outputs task:runtime.execution types:runtime.outputs",
     "serializer": "as_json as_pickle errors protocol",
     "task": "task",
 }

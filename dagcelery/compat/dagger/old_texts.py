@@ -59,7 +59,7 @@ def check_name(kind: str, kinds: str, name: str, regex: str = NAME) -> None:
 
     Raises BrokenRule, which is a ValueError.
     """
-    if not re.match(regex, name):
+    if not isinstance(name, str) or not re.match(regex, name):
         text = f"'{name}' is not a valid name for {kind}. {kinds} must comply with the regex {regex}"
         raise BrokenRule("", text)
 

@@ -45,14 +45,13 @@ class Task(model.Task):
         **new: Any,
     ) -> None:
         title = f"task {getattr(func, '__name__', func)!r}"
-        _check_parts(title, inputs or {}, outputs or {})
-        _check_call(title, func, inputs or {})
-        _check_partitions(title, inputs or {}, outputs or {}, partition_by_input)
+        inputs = FrozenMapping(inputs or {}, f"You may not mutate the inputs of a task. {_UNCHANGED}")
+        outputs = FrozenMapping(outputs or {}, f"You may not mutate the outputs of a task. {_UNCHANGED}")
+        _check_parts(title, inputs, outputs)
+        _check_call(title, func, inputs)
+        _check_partitions(title, inputs, outputs, partition_by_input)
         super().__init__(func, inputs, outputs, runtime_options, partition_by_input, **new)
-        self._become(
-            inputs=FrozenMapping(self.inputs, f"You may not mutate the inputs of a task. {_UNCHANGED}"),
-            outputs=FrozenMapping(self.outputs, f"You may not mutate the outputs of a task. {_UNCHANGED}"),
-        )
+        self._become(inputs=inputs, outputs=outputs)
 
     def __eq__(self, other: object) -> bool:
         """Whether another task is the same, as far as py-dagger tells."""

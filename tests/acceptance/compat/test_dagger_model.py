@@ -6,7 +6,7 @@ import enum
 import importlib
 import json
 from collections import Counter, defaultdict, namedtuple
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from typing import Any
 
 import pytest
@@ -224,6 +224,30 @@ def test_a_serializer_leaves_its_file_open() -> None:
     AsJSON().serialize([1], file)
     file.write(b"!")
     assert file.getvalue() == b"[1]!"
+
+
+class AsText:
+    """A serializer that closes the file that it writes to, as some libraries do."""
+
+    extension = "txt"
+
+    def serialize(self, value: str, writer: Any) -> None:
+        with TextIOWrapper(writer) as text:
+            text.write(value)
+
+    def deserialize(self, reader: Any) -> str:
+        return str(reader.read().decode())
+
+
+@pytest.mark.parametrize("size", [0, 10, 3 * 1024 * 1024], ids=["empty", "small", "large"])
+def test_values_of_any_size_survive_a_serializer_that_closes_its_file(size: int) -> None:
+    text = AsText()
+    nodes = {
+        "a": Task(lambda: ["x" * size] * 2, {}, {"o": FromReturnValue(text, is_partitioned=True)}),
+        "b": Task(lambda x: len(x), {"x": FromNodeOutput("a", "o", text)}, RETURNED, partition_by_input="x"),
+        "c": Task(lambda sizes: sizes, {"sizes": FromNodeOutput("b", "return_value")}, RETURNED),
+    }
+    assert invoke(DAG(nodes, {}, {"o": FromNodeOutput("c", "return_value")})) == {"o": [size, size]}
 
 
 def test_an_encoder_and_a_decoder_of_the_user_are_used() -> None:

@@ -9,46 +9,36 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
-from dagcelery.client import OutputFile
 from dagcelery.compat.dagger.input import validate_and_clean_parameters
 from dagcelery.compat.dagger.runtime import beyond
+from dagcelery.compat.dagger.runtime.outputs import (
+    NodeExecutions,
+    NodeOutput,
+    NodeOutputs,
+    NodeParams,
+    PartitionedOutput,
+    dump,
+    loaded,
+)
 from dagcelery.engine.attempts import finished
 from dagcelery.errors import SerializationError
 from dagcelery.model import DAG, FromParam, Node, Serializer, Task
 
-T = TypeVar("T")
+Keep: TypeAlias = Callable[[str, Any, Serializer], Any]
+"""Keeps a value that has a place for a file, and returns where it is."""
 
 
-class PartitionedOutput(Generic[T]):
-    """An output of several parts, in order; it may be gone through more than once."""
-
-    def __init__(self, iterable: Iterable[T]) -> None:
-        self._parts = list(iterable)
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._parts)
-
-    def __repr__(self) -> str:
-        return repr(self._parts)
-
-
-NodeOutput: TypeAlias = OutputFile | PartitionedOutput[OutputFile]
-NodeOutputs: TypeAlias = Mapping[str, NodeOutput]
-NodeExecutions: TypeAlias = NodeOutputs | PartitionedOutput[NodeOutputs]
-NodeParams: TypeAlias = Mapping[str, Any]
-
-
-def invoke_node(node: Node, params: NodeParams, output_path: str) -> NodeOutputs:
-    """Run a node, with its outputs in a folder."""
+def invoke_node(node: Node, params: NodeParams, output_path: str, keep: Keep = dump) -> NodeOutputs:
+    """Run a node, with its outputs in a folder, or as `keep` keeps them."""
     if isinstance(node, DAG):
-        return invoke_dag(node, params, output_path)
-    return invoke_task(node, params, output_path)
+        return invoke_dag(node, params, output_path, keep)
+    return invoke_task(node, params, output_path, keep)
 
 
-def invoke_task(task: Task, params: NodeParams, output_path: str) -> NodeOutputs:
+def invoke_task(task: Task, params: NodeParams, output_path: str, keep: Keep = dump) -> NodeOutputs:
     """Run a task, with each output in a file of its name, or in a folder with a file for each part.
 
     Raises InvalidParameters, what the task raises, SerializationError, and TypeError or ValueError where the returned
@@ -60,14 +50,14 @@ def invoke_task(task: Task, params: NodeParams, output_path: str) -> NodeOutputs
     outputs: dict[str, NodeOutput] = {}
     for name, output in task.outputs.items():
         try:
-            outputs[name] = _dumped(os.path.join(output_path, name), name, output, returned)
+            outputs[name] = _kept(os.path.join(output_path, name), name, output, returned, keep)
         except (TypeError, ValueError, SerializationError) as error:
             told = f"We encountered the following error while attempting to serialize the results of this task: {error}"
             raise beyond.retold(error, told) from error
     return outputs
 
 
-def invoke_dag(dag: DAG, params: NodeParams, output_path: str) -> NodeOutputs:
+def invoke_dag(dag: DAG, params: NodeParams, output_path: str, keep: Keep = dump) -> NodeOutputs:
     """Run a DAG, node by node in their order, and return the outputs that it gives back.
 
     Raises what `invoke_task` raises, with the names of the nodes before it.
@@ -79,8 +69,9 @@ def invoke_dag(dag: DAG, params: NodeParams, output_path: str) -> NodeOutputs:
         try:
             for at, arguments in enumerate(_arguments_by_partition(node, params, done)):
                 folder = os.path.join(output_path, "nodes", name, str(at))
-                os.makedirs(folder)
-                executions.append(invoke_node(node, arguments, folder))
+                if keep is dump:
+                    os.makedirs(folder)
+                executions.append(invoke_node(node, arguments, folder, keep))
         except (ValueError, TypeError, SerializationError) as error:
             raise beyond.retold(error, f"Error when invoking node '{name}'. {error}") from error
         done[name] = PartitionedOutput(executions) if node.partition_by_input else executions[0]
@@ -108,43 +99,20 @@ def _argument(name: str, source: Any, params: NodeParams, done: Mapping[str, Nod
         return params[source.name or name]
     executions = done[source.node]
     if isinstance(executions, PartitionedOutput):
-        return [_loaded(each[source.output]) for each in executions]
-    return _loaded(executions[source.output])
+        return [loaded(each[source.output]) for each in executions]
+    return loaded(executions[source.output])
 
 
-def _loaded(output: NodeOutput) -> Any:
-    if isinstance(output, PartitionedOutput):
-        return [load(*part) for part in output]
-    return load(*output)
-
-
-def load(filename: str, serializer: Serializer) -> Any:
-    """Return the value in a file."""
-    with open(filename, "rb") as reader:
-        return serializer.deserialize(reader)
-
-
-def dump(filename: str, value: Any, serializer: Serializer) -> OutputFile:
-    """Write a value to a file."""
-    with open(filename, "wb") as writer:
-        serializer.serialize(value, writer)
-    return OutputFile(filename, serializer)
-
-
-def deserialized_outputs(node_outputs: NodeOutputs) -> dict[str, Any]:
-    """Return the values of outputs."""
-    return {name: _loaded(output) for name, output in node_outputs.items()}
-
-
-def _dumped(filename: str, name: str, output: Any, returned: Any) -> NodeOutput:
+def _kept(filename: str, name: str, output: Any, returned: Any, keep: Keep) -> Any:
     value, serializer = output.from_function_return_value(returned), output.serializer
     if not output.is_partitioned:
-        return dump(filename, value, serializer)
+        return keep(filename, value, serializer)
     if not isinstance(value, Iterable):
         raise TypeError(
             f"Output '{name}' was declared as a partitioned output, but the return value was not an iterable (instead, "
             f"it was of type '{type(value).__name__}'). Partitioned outputs should be iterables of values (e.g. lists "
             "or sets). Each value in the iterable must be serializable with the serializer defined in the output."
         )
-    os.mkdir(filename)
-    return PartitionedOutput(dump(os.path.join(filename, str(at)), part, serializer) for at, part in enumerate(value))
+    if keep is dump:
+        os.mkdir(filename)
+    return PartitionedOutput(keep(os.path.join(filename, str(at)), part, serializer) for at, part in enumerate(value))

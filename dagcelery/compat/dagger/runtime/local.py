@@ -14,7 +14,8 @@ from dagcelery.client import PartitionedOutput as Parts
 from dagcelery.compat.dagger import dsl, old_paths
 from dagcelery.compat.dagger.input import validate_and_clean_parameters
 from dagcelery.compat.dagger.runtime import beyond
-from dagcelery.compat.dagger.runtime.execution import (
+from dagcelery.compat.dagger.runtime.execution import invoke_dag, invoke_node, invoke_task
+from dagcelery.compat.dagger.runtime.outputs import (
     NodeExecutions,
     NodeOutput,
     NodeOutputs,
@@ -22,9 +23,7 @@ from dagcelery.compat.dagger.runtime.execution import (
     PartitionedOutput,
     deserialized_outputs,
     dump,
-    invoke_dag,
-    invoke_node,
-    invoke_task,
+    held,
     load,
 )
 from dagcelery.errors import InvalidParameters
@@ -74,7 +73,7 @@ def invoke(
     if isinstance(outputs, StoreSerializedOutputsInPath):
         return invoke_node(node, clean, os.fspath(outputs.path))
     with tempfile.TemporaryDirectory() as folder:
-        return deserialized_outputs(invoke_node(node, clean, folder))
+        return deserialized_outputs(invoke_node(node, clean, folder, held))
 
 
 def built(node: Node | Buildable[..., Any]) -> Node:

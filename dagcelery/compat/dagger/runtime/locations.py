@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from dagcelery.client.files import PARTITIONS
 from dagcelery.compat.dagger.old_texts import WrongParameters
-from dagcelery.compat.dagger.runtime.execution import NodeOutput, load
+from dagcelery.compat.dagger.runtime.outputs import NodeOutput, load
 from dagcelery.model import DAG, Node, Serializer
 
 PARTITION_MANIFEST_FILENAME: Final = PARTITIONS
