@@ -337,7 +337,7 @@ def there_are_nodes(dag: DAG) -> None:
 def node_names_are_valid(dag: DAG) -> None:
     for name in dag.nodes:
         if not is_name(name):
-            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _VALID_NAME)
+            raise InvalidDag(f"node {shown(name)} of {_title(dag)}", "is not a valid name for a node", _VALID_NAME)
 
 
 def nodes_are_nodes(dag: DAG) -> None:
