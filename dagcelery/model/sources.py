@@ -247,6 +247,7 @@ def check_source(place: str, part: Source | Splice) -> None:
     """
     if isinstance(part, FromParam | FromNodeOutput):
         check_serializer(part.serializer)
+        _check_default(place, part)
     value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
     if fault := depth_fault(value):
         raise InvalidDag(place, *fault)
@@ -254,6 +255,18 @@ def check_source(place: str, part: Source | Splice) -> None:
     if not isinstance(items, tuple):
         kind = type(part).__name__
         raise InvalidDagType(f"{place}: {kind}", f"is made of {shown(items)}, not a tuple", f"write {kind}((..., ...))")
+
+
+def _check_default(place: str, part: Readable) -> None:
+    """Refuse a serializer in the place of a default, where it stood once: nobody means one as a value."""
+    default = getattr(part, "default_value", None)
+    if _is_serializer(default):
+        remedy = f"name it: serializer={shown(default)}"
+        raise InvalidDagType(place, f"has the serializer {shown(default)} as its default value", remedy)
+
+
+def _is_serializer(value: object) -> bool:
+    return hasattr(type(value), "deserialize") and isinstance(value, Serializer)
 
 
 def depth_fault(value: object) -> tuple[str, str] | None:
@@ -328,7 +341,9 @@ def _is_plain(source: object) -> bool:
         return type(source.value) not in _CONTAINERS
     if type(source) is FromNodeOutput:
         return source.serializer is None
-    return type(source) is FromParam and source.serializer is None and type(source.default_value) not in _CONTAINERS
+    if type(source) is not FromParam or source.serializer is not None:
+        return False
+    return type(source.default_value) not in _CONTAINERS and not _is_serializer(source.default_value)
 
 
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:

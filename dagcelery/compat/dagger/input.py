@@ -38,6 +38,9 @@ class FromParam(model.FromParam):
     def __init__(
         self, name: str | None = None, default_value: object = EMPTY, serializer: Serializer = DefaultSerializer
     ) -> None:
+        # In versions without defaults the serializer came second.
+        if isinstance(default_value, Serializer) and serializer is DefaultSerializer:
+            serializer, default_value = default_value, EMPTY
         super().__init__(name, default_value, serializer)
 
     def has_default_value(self) -> bool:

@@ -121,6 +121,11 @@ def test_the_second_argument_of_a_parameter_is_its_default() -> None:
     assert not FromParam("n", EmptyDefaultValue()).has_default_value()
 
 
+def test_a_serializer_in_the_second_place_is_one_as_in_versions_without_defaults() -> None:
+    assert FromParam("n", AsPickle()) == FromParam("n", serializer=AsPickle())
+    assert not FromParam("n", AsPickle()).has_default_value()
+
+
 def test_what_names_no_serializer_has_the_default() -> None:
     parts = (FromParam(), FromNodeOutput("a", "b"), FromReturnValue(), FromKey("a"), FromProperty("a"), dsl.Serialize())
     assert all(getattr(part, "serializer", None) or part.root == DefaultSerializer for part in parts)  # type: ignore[union-attr]

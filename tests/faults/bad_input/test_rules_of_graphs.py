@@ -121,6 +121,12 @@ REFUSED = {
         "AsPickle()",
         "at both ends",
     ),
+    "14 a serializer in the place of a default": Bad(
+        lambda: node(one, x=FromParam("x", PICKLE)),
+        "'x' of task 'one'",
+        "as its default value",
+        "serializer=AsPickle()",
+    ),
     "14 a serializer that is none": Bad(
         lambda: Task(nothing, {}, {"o": FromReturnValue("json")}), "serializer='json'", "not a serializer", "AsPickle()"
     ),
