@@ -331,13 +331,13 @@ def dag_name_is_text(dag: DAG) -> None:
 
 def there_are_nodes(dag: DAG) -> None:
     if not dag.nodes:
-        raise InvalidDag(_title(dag), "has no node", "A DAG needs to contain at least one node")
+        raise InvalidDag(_title(dag), "has no node", NO_NODES)
 
 
 def node_names_are_valid(dag: DAG) -> None:
     for name in dag.nodes:
         if not is_name(name):
-            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _VALID_NAME)
+            raise InvalidDag(f"node {shown(name)} of {_title(dag)}", "is not a valid name for a node", _VALID_NAME)
 
 
 def nodes_are_nodes(dag: DAG) -> None:
@@ -515,6 +515,8 @@ LIST_RULES: tuple[Callable[[DAG], None], ...] = (
 
 
 # --- parts of rules ---
+
+NO_NODES: Final = "A DAG needs to contain at least one node"
 
 _VALID_NAME: Final = f"use {NAME_RULE}"
 
