@@ -218,8 +218,8 @@ class Claim:
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
 
-    follows: bool = False
-    """It was executed right behind the only step that it waits for, and is claimed when both are committed."""
+    follows: frozenset[str] = frozenset()
+    """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 
     @property
     def piece(self) -> str:

@@ -30,7 +30,11 @@ def straight(length: int, **policies: Any) -> list[Body]:
 
 def behind(claim: Claim, steps: int) -> list[Claim]:
     """A claim, and what is executed right behind it without one."""
-    return [claim, *(Claim(claim.scope, claim.step + n, -1, -1, 1, -1, follows=True) for n in range(1, steps + 1))]
+    last = frozenset({"the one before"})
+    return [
+        claim,
+        *(Claim(claim.scope, claim.step + n, -1, -1, 1, -1, follows=last) for n in range(1, steps + 1)),
+    ]
 
 
 def commit(worker: Worker, claims: list[Claim], token: str = "", **options: Any) -> Response:
