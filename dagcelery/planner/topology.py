@@ -15,8 +15,9 @@ from dagcelery import collector
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
-MOST_INPUTS, MOST_SUCCESSORS = 16, 16
-"""Values that travel with a claim; successors of a step that comes in a batch with others."""
+MOST_INPUTS, MOST_SUCCESSORS, MOST_NEEDED = 16, 16, 16
+"""Values that travel with a claim; successors of a step that comes in a batch with others; how many steps one may need
+to be executed right behind them."""
 
 _ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
 """Options of a step that is never claimed in a batch: others shall not wait for it, nor it for others."""
@@ -289,9 +290,18 @@ def followers(plan: Plan, number: int, step: int) -> Sequence[Follower]:
 
 
 def _follower(plan: Plan, number: int, step: int) -> Follower | None:
+    known = cast("dict[int, Follower | None]", plan.memo.setdefault(f"follower {number}", {}))
+    if step not in known:
+        known[step] = _as_follower(plan, number, step)
+    return known[step]
+
+
+def _as_follower(plan: Plan, number: int, step: int) -> Follower | None:
     table = topology(plan)[number]
     entry = table[step]
     if entry.function < 0 or entry.over or entry.item_waits or len(entry.successors) > MOST_SUCCESSORS:
+        return None
+    if entry.waits > MOST_NEEDED:
         return None
     read = [pair for _, expr in plan.bodies[number].steps[step].arguments for pair in tokens(expr)]
     here = [token for token, _ in read if token[0] != "^"]

@@ -73,8 +73,8 @@ LETTERS: Final = {
 
 A step is read by each script that commits, opens or claims it, so that its entry has to be small: few successors are in
 it as ``s``, and as ``w`` how many steps each waits for, else ``more`` counts the portions that follow the first one.
-Inputs are in it as ``i``, a text or 1 for one apart. START also has ``c``, the number of steps. Nothing else spells these
-letters but the scripts.
+Inputs are in it as ``i``, a text or 1 for one apart. START also has ``c``, the number of steps. Nothing else spells
+these letters but the scripts.
 """
 _ALWAYS: Final = {"queue", "over", "waits", "item_waits"}
 _UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.name in LETTERS.keys() - _ALWAYS}

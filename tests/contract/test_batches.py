@@ -55,7 +55,7 @@ def granted(reply: Response) -> list[str]:
 
 @pytest.mark.parametrize(
     ("width", "slots", "calls", "size"),
-    [(40, 1, 20, 20), (40, 4, 20, 5), (40, 1, 3, 3), (3, 1, 20, 2), (200, 1, 99, 32)],
+    [(40, 1, 20, 20), (40, 4, 20, 5), (40, 1, 3, 3), (3, 1, 20, 2), (200, 1, 99, 32), (8, 4, 900, 8), (40, 2, 900, 20)],
 )
 def test_a_batch_takes_what_fits_into_its_time_and_leaves_as_much_to_each_process(
     store: Store, width: int, slots: int, calls: int, size: int
@@ -122,8 +122,9 @@ def test_what_has_not_begun_of_a_batch_goes_back_and_costs_no_attempt(store: Sto
     first, rest = worker.ask(short=SHORT).claims
     store.machine.release(run_id, rest, worker.owner)
     assert store.machine.wake_ups(run_id, "cpu", 2) == 1
+    again = Worker(store, run_id, "worker-b:1").ask(short=SHORT).claims
+    assert [(claim.step, claim.attempt) for claim in again] == [(1, 1), (2, 1)]
     assert commit(worker, [first, rest]).states == ["committed", "stale"]
-    assert Worker(store, run_id, "worker-b:1").claim().attempt == 1
 
 
 def test_one_that_is_stale_does_not_keep_the_others_of_its_batch_from_their_end(store: Store) -> None:

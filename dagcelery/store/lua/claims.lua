@@ -215,21 +215,22 @@ end
 
 -- A batch: what runs once and is known to be short. It takes as many as are ready for each process twice, and as take no
 -- longer than half the hand-off time together; of what takes a tenth of that, which is less than a call to the store, as many
--- as are ready for each process. `want.short` says of a function how many of its calls fit. What was lost before is claimed
+-- as are ready for each process, and a few in any case: others would have to come for them. `want.short` says of a function how many of its calls fit. What was lost before is claimed
 -- alone: it may be what ended its process, and others shall not be lost with it. So is what has many successors.
-local TINY = 0.1
+local TINY, FEW = 0.1, 8
 local function claim_more(want, claims)
   local first = claims[1]
   local calls = first[5] == 1 and not first[8] and calls_in_batch(want, entry(tostring(first[7][4]), tostring(first[2])))
   if not calls or refused or skips or poisoned then return end
-  local each = call('ZCARD', key('r', want.queue)) / want.slots
-  local most, few = math.min(BATCH, math.ceil(each)), math.ceil(each / 2)
+  local ready = call('ZCARD', key('r', want.queue))
+  local each = ready / want.slots
+  local most, few = math.min(BATCH, math.max(math.ceil(each), math.min(ready, FEW))), math.ceil(each / 2)
   if most < 2 then return end
   local found, taken, number = candidates(want.queue, most - 1), 1 / calls, 0
   for i, f in ipairs(found) do
     calls = calls_in_batch(want, entry(f.place.body, f.step))
     taken = taken + (calls and 1 / calls or 1)
-    if taken > (i < few and 1 or TINY) + 0.000001 or f.others.begun[f.at] then break end
+    if taken > (i < few and 1 or TINY) + 0.000001 or tonumber(f.others.begun[f.at] or 0) > 0 then break end
     number = i
   end
   if number == 0 then return end

@@ -89,8 +89,10 @@ def a_slow_machine_is_as_good_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
     now["act"] = lambda x: None
 
 
-def test_steps_side_by_side_share_a_call_and_as_many_are_left_to_others() -> None:
-    world, calls = knowing(slots=2)
+def test_steps_side_by_side_share_a_call_and_half_of_them_is_left_to_others() -> None:
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 8  # type: ignore[method-assign]
     assert world.run(beside) == list(range(1, 9))
     assert calls[:2] == [["0/0", "0/1", "0/2", "0/3"], ["0/4", "0/5"]]
 
@@ -318,7 +320,9 @@ def test_a_step_is_executed_right_behind_those_that_it_needs_once_all_are_in_the
 
 
 def test_what_needs_a_step_of_another_call_is_left_to_whoever_claims_it() -> None:
-    world, calls = knowing(slots=2)
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 8  # type: ignore[method-assign]
     run_id = world.ended(rows, x=1)
     assert world.result(run_id) == 12
     assert calls[0] == ["0/0", "0/1", "0/4"]
