@@ -129,7 +129,7 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
     alike = {_kind(step): step for step in body.steps}
-    policies = {kind: _policies(step) for kind, step in alike.items()}
+    policies = {kind: _policies(step, plan) for kind, step in alike.items()}
     table = {
         index: StepEntry(
             queue=step.queue,
@@ -159,7 +159,7 @@ def _kind(step: Step) -> tuple[object, ...]:
     return step.kind, step.over is None, step.target, id(step.options)
 
 
-def _policies(step: Step) -> dict[str, Any]:
+def _policies(step: Step, plan: Plan) -> dict[str, Any]:
     options = step.options
     policies: dict[str, Any] = {
         "hard_limit": options.get("timeout", {}).get("hard"),
@@ -167,8 +167,9 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
-        policies["function"] = step.target
+    if step.kind == "task" and step.over is None:
+        policies["function"] = plan.functions[step.target].short_name
+        policies["is_alone"] = not _ALONE.isdisjoint(options)
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
@@ -299,9 +300,9 @@ def _follower(plan: Plan, number: int, step: int) -> Follower | None:
 def _as_follower(plan: Plan, number: int, step: int) -> Follower | None:
     table = topology(plan)[number]
     entry = table[step]
-    if entry.function < 0 or entry.over or entry.item_waits or len(entry.successors) > MOST_SUCCESSORS:
+    if not entry.function or entry.is_alone or entry.over or entry.item_waits:
         return None
-    if entry.waits > MOST_NEEDED:
+    if len(entry.successors) > MOST_SUCCESSORS or entry.waits > MOST_NEEDED:
         return None
     read = [pair for _, expr in plan.bodies[number].steps[step].arguments for pair in tokens(expr)]
     here = [token for token, _ in read if token[0] != "^"]
