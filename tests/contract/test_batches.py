@@ -227,3 +227,21 @@ def test_a_death_counts_for_no_piece_that_was_claimed_with_others_or_may_have_ha
     assert [(claim.step, claim.poisoned) for claim in first] == [(0, "")]
     store.machine.sweep(run_id, Lost(["worker-b"]), 10, deaths=1)
     assert Worker(store, run_id, "worker-c:1").claim().poisoned == "died"
+
+
+def test_what_follows_two_is_committed_with_both(store: Store) -> None:
+    run_id, worker = begun(store, wide(2))
+    claims = [worker.claim(), worker.claim()]
+    reply = commit(worker, [*claims, behind(claims[1], 1)[1]])
+    assert (reply.states, reply.run, reply.opened) == (["committed"] * 3, "done", [])
+    assert [event.piece for event in done(store, run_id)] == ["0/0", "0/1", "0/2"]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_follows_two_is_not_committed_if_one_of_them_was_overtaken(store: Store, late: int) -> None:
+    run_id, worker = begun(store, wide(2))
+    claims = [worker.claim(), worker.claim()]
+    worker.finish(claims[late])
+    reply = commit(worker, [*claims, behind(claims[1], 1)[1]])
+    assert (reply.states[late], reply.states[1 - late], reply.states[2]) == ("stale", "committed", "stale")
+    assert granted(reply) == ["2"]
