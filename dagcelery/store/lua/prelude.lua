@@ -387,12 +387,12 @@ local function announce(scope, body, step, from)
 end
 
 local function let_in(queue, steps) -- a step that was claimed meanwhile is not there any more
-  local added = {}
+  local added, is_wanted = {}, req.want and req.want.queue == queue -- who claims there sees what is ready
   for _, each in ipairs(steps) do
     if each.step then
       added[#added + 1] = rank(each.scope, each.step)
       added[#added + 1] = each.scope .. '/' .. each.step
-      report_ready(each.scope, each.body, each.step, queue)
+      if not is_wanted then report_ready(each.scope, each.body, each.step, queue) end
     end
   end
   for from = 1, #added, 400 do call('ZADD', key('r', queue), unpack(added, from, math.min(from + 399, #added))) end
