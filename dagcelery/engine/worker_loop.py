@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dagcelery.engine.batches import MOST_BEHIND, Batch, Executed, portions, without_result
+from dagcelery.engine.batches import Batch, Behind, Executed, in_one_call, portions, without_result
 from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -176,49 +176,27 @@ class WorkerLoop:
         return response
 
     def _execute_all(self, batch: Batch, watched: ExitStack, *, is_followed: bool) -> None:
-        """Execute a batch, and behind each piece the steps that wait for it alone, if they are short.
+        """Execute a batch, and right behind it the short steps that wait for pieces of it alone.
 
-        What follows needs no claim, since before the commit no other worker can have it. If the time of a batch is
-        over, what has not begun is given back.
+        If the time of a batch is over, what has not begun is given back.
         """
-        until = time.perf_counter() + BATCH_SECONDS
+        behind = Behind(self._view.program, self._engine.durations.usual)
+        until = time.perf_counter() + 2 * BATCH_SECONDS
         while (claim := batch.begin()) is not None:
-            executed = batch.end(self._execute(claim))
-            if is_followed:
-                self._execute_behind(batch, executed, until, watched)
-            if time.perf_counter() > until + BATCH_SECONDS:
+            behind.note(batch.end(self._execute(claim)))
+            if time.perf_counter() > until:
                 with batch.lock:
                     self._give_back(batch)
-
-    def _execute_behind(self, batch: Batch, executed: Executed, until: float, watched: ExitStack) -> None:
-        known = dict(executed[0].values)
-        for number in range(MOST_BEHIND):
-            claim, result = executed
-            is_plain = claim.lo < 0 and claim.attempt == 1 and not claim.poisoned and self._view.generation == 0
-            is_done = result.failure is None and result.children is None and not (result.lists or result.is_refused)
-            if not (is_plain and is_done and self._view.program.knows(claim.scope.body)) or batch.told:
-                return
-            known |= result.values
-            following = self._follow(claim, known, until)
+        is_watched = False
+        while is_followed and not batch.told and self._view.generation == 0:
+            following = behind.following()
             if following is None:
                 return
-            if number == 0:
+            if not is_watched:
                 watched.enter_context(self._engine.watch.over(partial(self._hand_on, batch)))
+                is_watched = True
             batch.begin(following)
-            executed = batch.end(self._execute(following))
-
-    def _follow(self, claim: Claim, known: Mapping[str, bytes | None], until: float) -> Claim | None:
-        """Return the piece to execute right behind another one, with what it reads; None if it is to be claimed."""
-        program, body = self._view.program, claim.scope.body
-        following = program.following(body, claim.step)
-        if following is None:
-            return None
-        step, tokens = following
-        seconds = self._engine.durations.usual(program.clock_key(body, step))
-        values = {token: known[token] for token in tokens if known.get(token) is not None}
-        if seconds is None or time.perf_counter() + seconds > until or len(values) < len(tokens):
-            return None
-        return Claim(claim.scope, step, -1, -1, 1, -1, values, follows=True)
+            behind.note(batch.end(self._execute(following)))
 
     def _execute(self, claim: Claim) -> TaskResult:
         engine, view = self._engine, self._view
@@ -266,7 +244,7 @@ class WorkerLoop:
         What was executed behind a piece is committed with it, or is claimed by the call that commits the piece: else
         another worker might have it in between.
         """
-        parts = list(portions(batch.executed))
+        parts = list(in_one_call(portions(batch.executed)))
         if parts[0][0][0].follows:
             parts[0][0] = without_result(parts[0][0])
         for portion, behind in itertools.pairwise(parts):
