@@ -202,6 +202,9 @@ _CHILDREN_SECONDS = 1.0
 class Prepared(bootsteps.StartStopStep):
     """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
 
+    requires = ("celery.worker.components:Pool",)
+    """So that it stops just before the pool does: Celery orders steps that say nothing by chance."""
+
     POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
 
     def __init__(self, worker: Any, **options: Any) -> None:
