@@ -33,7 +33,13 @@ def main() -> None:
     ready, name, *arguments = sys.argv[1:]
 
     def report(sender: Any, **_: object) -> None:
-        shutdown, sender.shutdown = sender.shutdown, lambda: (unblock(sender.connection), shutdown())
+        shut_down = sender.shutdown
+
+        def unblock_first() -> None:
+            unblock(sender.connection)
+            shut_down()
+
+        sender.shutdown = unblock_first
         os.write(int(ready), b"+")
         os.close(int(ready))
 

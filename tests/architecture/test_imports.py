@@ -68,7 +68,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pandas": {"payload/formats/arrow"},
     "click": {"cli"},
     "rich": {"cli"},
-    "yaml": {"frontends/yaml"},
+    "yaml": {"frontends/yaml", "compat/dagmate"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
     "watchfiles": {"cli/workers"},
