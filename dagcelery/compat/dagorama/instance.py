@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from dagcelery import client
@@ -18,10 +18,7 @@ from dagcelery.errors import InvalidParameters
 from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.outputs import current, nothing_traced
-from dagcelery.frontends.workflow import found
-
-if TYPE_CHECKING:
-    from dagcelery.compat.dagorama.definition import DAGDefinition
+from dagcelery.frontends.workflow import Workflow, found
 
 __all__ = ["DAGInstance", "drive_node", "places_of", "promise_of"]
 
@@ -32,9 +29,9 @@ class DAGInstance:
     """A definition in one run. It has all that the definition has; its decorated methods make nodes."""
 
     instance_id: UUID
-    definition: DAGDefinition
+    definition: Workflow
 
-    def __init__(self, instance_id: UUID, definition: DAGDefinition) -> None:
+    def __init__(self, instance_id: UUID, definition: Workflow) -> None:
         self.instance_id = instance_id
         self.definition = definition
 
