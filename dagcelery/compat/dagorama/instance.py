@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MethodType
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 from dagcelery import client
 from dagcelery.compat.dagorama.inspection import find_promises
 from dagcelery.compat.dagorama.models.arguments import DAGArguments
 from dagcelery.compat.dagorama.models.promise import DAGPromise
 from dagcelery.compat.dagorama.queues import Place, announce, function_to_name
-from dagcelery.engine.pieces import current as current_piece
-from dagcelery.errors import InvalidParameters
+from dagcelery.engine.pieces import executing_view
+from dagcelery.errors import InvalidParameters, StoreUnavailable
 from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.functional.dynamic import drive
 from dagcelery.frontends.functional.outputs import current, nothing_traced
@@ -23,6 +25,8 @@ from dagcelery.frontends.workflow import Workflow, found
 __all__ = ["DAGInstance", "drive_node", "places_of", "promise_of"]
 
 _OWN = ("instance_id", "definition")
+
+_announced = WeakSet[type]()
 
 
 class DAGInstance:
@@ -101,6 +105,12 @@ def check_no_promises(arguments: object) -> None:
 
 def drive_node(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a method with the instance as its object; calls of other methods in it make a graph."""
-    own = next(iter(inspect.signature(method).parameters))
-    instance = DAGInstance(UUID(current_piece().run_id), found(arguments[own]))  # type: ignore[arg-type]
+    view, own = executing_view(), next(iter(inspect.signature(method).parameters))
+    assert view is not None, "drivers are called by the engine"
+    definition: Any = found(arguments[own])
+    if type(definition) not in _announced:  # what was submitted in another way than by a call
+        with suppress(StoreUnavailable):
+            announce(places_of(type(definition)), view.store)
+            _announced.add(type(definition))
+    instance = DAGInstance(UUID(view.run_id), definition)
     return drive(method, {name: found(value) for name, value in arguments.items()} | {own: instance})

@@ -48,7 +48,8 @@ class Launched:
         if before is None or pieces.claimed or pieces.retrying or pieces.blocked:
             return before is not None
         # Nothing became ready if nothing was finished in between.
-        is_ready = any(count and queue in self._consumed for queue, count in before.ready.items())
+        served = self._consumed.union(self._queues())
+        is_ready = any(count and queue in served for queue, count in before.ready.items())
         return is_ready or store.reader.progress(run_id) != before
 
 

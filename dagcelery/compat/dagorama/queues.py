@@ -8,6 +8,7 @@ a definition.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ from dagcelery.client import default_client
 from dagcelery.errors import InvalidParameters
 from dagcelery.local.cluster import tolerated_queues
 from dagcelery.model.options import words
+from dagcelery.store.protocol import Store
 
 __all__ = ["PLACES", "Place", "announce", "known", "place_of", "served"]
 
@@ -35,8 +37,9 @@ PLACES: Final[dict[Place, None]] = {}
 
 
 def function_to_name(func: Callable[..., Any]) -> str:
-    """Return ``module:qualname``."""
-    return f"{func.__module__}:{func.__qualname__}"
+    """Return ``module:qualname``, with the name by which other programs import what ``python -m module`` runs."""
+    spec = getattr(sys.modules.get(func.__module__), "__spec__", None)
+    return f"{spec.name if spec is not None else func.__module__}:{func.__qualname__}"
 
 
 def place_of(func: Callable[..., Any], queue_name: str | None, taint_name: str | None) -> Place:
@@ -47,11 +50,13 @@ def place_of(func: Callable[..., Any], queue_name: str | None, taint_name: str |
     return place
 
 
-def announce(places: Iterable[Place]) -> None:
-    """Let workers of other programs know these places."""
-    client = default_client()
-    if client.app_context.settings.store_url and not client.app_context.app.conf.task_always_eager:
-        client.store.fleet.announce([json.dumps(astuple(place)) for place in places])
+def announce(places: Iterable[Place], store: Store | None = None) -> None:
+    """Let workers of other programs know these places; by default in the store of the client."""
+    context = default_client().app_context if store is None else None
+    if context is not None and (not context.settings.store_url or context.app.conf.task_always_eager):
+        return
+    where = store or default_client().store
+    where.fleet.announce([json.dumps(astuple(place)) for place in places])
 
 
 def known() -> list[Place]:
