@@ -20,6 +20,8 @@ __all__ = ["Launched", "launched"]
 
 _LOOK_SECONDS: Final = 1.0
 _STANDARD_ERROR: Final = 2
+_MODULES: Final = ("dagcelery.compat.dagorama.definition",)
+"""What every child needs is imported before they are forked."""
 
 Queues = Callable[[], list[str]]
 
@@ -65,7 +67,7 @@ def launched(processes: int, queues: Queues) -> Iterator[Launched]:
         "DAGCELERY_CODE_MISMATCH": "error",
     }
     level = logging.getLevelName(get_log_level())
-    options = WorkerOptions(environment=environment, log=_STANDARD_ERROR, log_level=level)
+    options = WorkerOptions(environment=environment, modules=_MODULES, log=_STANDARD_ERROR, log_level=level)
     name = f"dagorama-{uuid.uuid4().hex[:8]}"
     with Guard() as guard:
         with starting(guard, options, name, processes, first, READY_SECONDS) as process:
