@@ -38,6 +38,16 @@ class Worker:
             else:
                 time.sleep(_GLANCE_SECONDS)
 
+    @property
+    def pid(self) -> int:
+        """The id of the process that it is a child of."""
+        return self._launched.process.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """That of the process, once it has ended."""
+        return self._launched.process.exit_code
+
     def is_alive(self) -> bool:
         """Whether it runs."""
         return not self._is_terminated and self._launched.process.is_alive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -13,7 +13,7 @@ from dagcelery.compat.pydags.execution import Progress, run_all
 from dagcelery.compat.pydags.serialization import CloudPickleSerializer
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType, NodeFailed
 from dagcelery.frontends import stages
-from dagcelery.model import Task
+from dagcelery.model import Literal, Task
 from dagcelery.text import shown
 
 __all__ = ["DAGException", "DAGVerificationException", "InvalidStageTypeException", "Pipeline", "StageException"]
@@ -94,12 +94,27 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
                 graph.nodes[name]["stage_wrapper"].run()
 
         before = {name: [first for first, then in graph.edges if then == name] for name in graph.nodes}
-        failure: BaseException | None = None
-        try:
-            # As one piece of one run, so that stages without a Redis find each other's values beside it.
-            client.invoke(Task(lambda: run_all(before, run, num_cores or 0)))
-        except NodeFailed as error:
-            failure = error.__cause__ or error
-        if failure is not None:
-            raise failure
+        in_one_piece(lambda: run_all(before, run, num_cores or 0))
         progress.end()
+
+
+_called: dict[int, Callable[[], None]] = {}
+"""What runs now, by number: a task that holds stages would be compared with all the data in them."""
+
+
+def in_one_piece(run: Callable[[], None]) -> None:
+    """Call a function as one piece of a run, so that stages without a Redis find each other's values beside it."""
+    failure: BaseException | None = None
+    _called[id(run)] = run
+    try:
+        client.invoke(Task(_call, {"number": Literal(id(run))}))
+    except NodeFailed as error:
+        failure = error.__cause__ or error
+    finally:
+        del _called[id(run)]
+    if failure is not None:
+        raise failure
+
+
+def _call(number: int) -> None:
+    _called[number]()
