@@ -70,7 +70,7 @@ class Graph:
         size = sum(items if step.is_fan_out else 1 for step in outputs.values())
         params = tuple(f"${param.name}" for param in plan.bodies[0].params if param.whole)
         table = topology(plan)
-        functions = frozenset(f"0.{entry.function}" for entry in table[0].values() if entry.function >= 0)
+        functions = frozenset(entry.function for entry in table[0].values() if entry.function and not entry.is_alone)
         return cls(table, functions, outputs, params, items, size)
 
 

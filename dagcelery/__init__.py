@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dagcelery.payload.codecs import AsPickle as AsPickle
     from dagcelery.payload.formats.arrow import AsArrow as AsArrow
     from dagcelery.payload.formats.arrow import AsParquet as AsParquet
+    from dagcelery.payload.formats.avro import AsAvro as AsAvro
     from dagcelery.payload.formats.csv import AsCSV as AsCSV
     from dagcelery.payload.formats.dill import AsDill as AsDill
     from dagcelery.payload.formats.message_pack import AsMessagePack as AsMessagePack
@@ -85,6 +86,7 @@ _HOMES = {
     "model.schedules": "Schedule",
     "payload.codecs": "AsJSON AsPickle",
     "payload.formats.arrow": "AsArrow AsParquet",
+    "payload.formats.avro": "AsAvro",
     "payload.formats.csv": "AsCSV",
     "payload.formats.dill": "AsDill",
     "payload.formats.message_pack": "AsMessagePack",

@@ -78,6 +78,30 @@ def _broker_url(value: object) -> Flaw:
     return next(filter(None, flaws), None)
 
 
+def _smtp_url(value: object) -> Flaw:
+    remedy = "write smtps://user:password@host, smtp+starttls://user:password@host or smtp://host"
+    try:
+        parts = urlsplit(str(value))
+        is_server = parts.scheme in ("smtp", "smtps", "smtp+starttls") and parts.hostname and parts.port != 0
+    except ValueError:  # the port, or brackets
+        is_server = False
+    if value == "" or (isinstance(value, str) and is_server and not (parts.path.strip("/") or parts.query)):
+        return None
+    return "is not the address of an SMTP server", f"{remedy}, with @ / : and % in a password as %40 %2F %3A %25"
+
+
+def _address(value: object) -> Flaw:
+    if value == "" or (isinstance(value, str) and value.isprintable() and re.fullmatch(r"[^@]+@[^@]+", value)):
+        return None
+    return f"is {shown(value)}", "write an address such as dags@example.com"
+
+
+def _page_url(value: object) -> Flaw:
+    if value == "" or (isinstance(value, str) and value.isprintable() and re.match(r"https?://[^/]", value)):
+        return None
+    return f"is {shown(value)}", "write one such as https://dags.example.com/runs/{run}"
+
+
 def _folder_url(value: object) -> Flaw:
     remedy = "write one such as file:///var/dagcelery or s3://bucket/folder"
     if not isinstance(value, str):
@@ -169,6 +193,15 @@ class Settings:
     workflows: tuple[str, ...] = _setting(
         (), _paths, "YAML files, or glob patterns, whose workflows beat submits when they are due"
     )
+    smtp_url: str = _setting(
+        "",
+        _smtp_url,
+        "the server through which workers send [mails](#mails): `smtps://user:password@host:465` (TLS), "
+        "`smtp+starttls://user:password@host:587` or `smtp://host:25` (neither)",
+        is_secret=True,
+    )
+    smtp_from: str = _setting("", _address, "the sender of these mails; empty: the user in `DAGCELERY_SMTP_URL`")
+    run_url: str = _setting("", _page_url, "a page that mails link to, with `{run}` for the id of the run")
     code_mismatch: Literal["ignore", "warn", "error"] = _setting(
         "warn",
         _one_of("ignore", "warn", "error"),

@@ -279,6 +279,9 @@ def _repr(value: object) -> str:
     """Return the repr of an argument; a function is named, without its address in memory."""
     if isinstance(value, FunctionType):
         return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, functools.partial):
+        given = [*map(_repr, value.args), *(f"{name}={_repr(each)}" for name, each in value.keywords.items())]
+        return f"partial({', '.join([_repr(value.func), *given])})"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{name!r}: {_repr(inner)}' for name, inner in value.items())}}}"
     return repr(value)

@@ -159,11 +159,8 @@ def _failure(control: RunControl, run_id: str) -> NodeFailed:
 
 def node_failed(view: RunView, piece: str) -> NodeFailed | None:
     """Return the error of a piece that has finally failed, verified; no class is imported because data names it."""
-    stored = view.store.reader.failure(view.run_id, piece)
-    if stored is None:
-        return None
-    _, body = values.open_bytes(view.keyring, addresses.failure(view.run_id, piece), stored)
-    return failures.as_error(view.piece_address(piece), failures.decode(bytes(body)))
+    described = view.failure(piece)
+    return None if described is None else failures.as_error(view.piece_address(piece), described)
 
 
 @dataclass(frozen=True, slots=True)

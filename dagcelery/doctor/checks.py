@@ -16,6 +16,7 @@ from dagcelery.client.reasons import Worker, holds, lacking, of_other_keys
 from dagcelery.client.status import run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
+from dagcelery.hooks.smtp import MailServer, NotDelivered, greet
 from dagcelery.store.records import TERMINAL
 from dagcelery.worker.app import COMMAND, AppContext, has_user, is_redis
 
@@ -91,6 +92,29 @@ def check_prefetch(context: CheckContext) -> Iterator[Finding]:
     if multiplier != 1 and not context.app.conf.get("worker_disable_prefetch"):
         what = f"worker_prefetch_multiplier is {multiplier}: a busy worker holds work that a free one could do"
         yield Finding("prefetch", Severity.WARNING, what, "start workers with --prefetch-multiplier 1")
+
+
+def check_mail(context: CheckContext) -> Iterator[Finding]:
+    """Check that mails can be sent without giving a password away, where a server for them is set."""
+    if not context.settings.smtp_url:
+        return
+    server = MailServer.of(context.settings.smtp_url)
+    if not context.settings.smtp_from and "@" not in server.user:
+        what = "mails have no sender but for those that name one, and are not sent"
+        yield Finding("mail", Severity.WARNING, what, "set DAGCELERY_SMTP_FROM")
+    if server.password and server.scheme == "smtp" and not server.is_here:
+        what = f"the password of {server.user} goes to the SMTP server {server} as plain text"
+        remedy = "write smtp+starttls:// or smtps:// in DAGCELERY_SMTP_URL"
+        yield Finding("mail", Severity.WARNING, what, remedy)
+
+
+def check_mail_server(context: CheckContext) -> Iterator[Finding]:
+    """Check that the server for mails, if one is set, lets this machine in."""
+    if context.settings.smtp_url:
+        try:
+            greet(context.settings.smtp_url)
+        except NotDelivered as error:
+            yield Finding("mail", Severity.WARNING, f"mails cannot be sent: {error.problem}", error.remedy)
 
 
 OLDEST: Final = (6, 2)
@@ -388,6 +412,7 @@ OF_SETTINGS: Final[tuple[Check, ...]] = (
     check_visibility,
     check_full_broker,
     check_prefetch,
+    check_mail,
 )
 
 OF_SERVERS: Final[tuple[Check, ...]] = (
@@ -406,6 +431,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *OF_SERVERS,
     check_rights,
     check_keys,
+    check_mail_server,
     check_consumer_timeout,
     check_queues,
     check_worker_keys,

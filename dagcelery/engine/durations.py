@@ -48,5 +48,6 @@ class Durations:
         return _fitting(self.longest(function), RANGE_TARGET_SECONDS, most)
 
     def batch_size(self, function: str) -> int:
-        """Return how many calls fit into one batch; one while nothing is known."""
-        return _fitting(self.usual(function), BATCH_SECONDS, 1000)
+        """Return how many calls fit into one batch; none while nothing is known."""
+        usual = self.usual(function)
+        return 0 if usual is None or usual > BATCH_SECONDS else _fitting(usual, BATCH_SECONDS, 1000)

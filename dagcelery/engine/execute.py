@@ -191,7 +191,7 @@ class Execution:
             if claim.step == START:
                 return TaskResult(started=self._started)
             if claim.step == HOOK:
-                call_dag_hook(self._view)
+                call_dag_hook(self._view, self._settings)
                 return TaskResult(started=self._started)
             return self._close() if claim.step == CLOSE else self._step()
         except BaseException as error:

@@ -6,14 +6,17 @@ gone afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from dagcelery.engine.interrupts import tell_apart
 from dagcelery.engine.run_view import RunView
+from dagcelery.errors import BadSignature, StoreUnavailable
 from dagcelery.payload import failures
-from dagcelery.store.records import CLOSE, Claim, Response, TaskResult
+from dagcelery.settings import Settings
+from dagcelery.store.records import CLOSE, Claim, Response, RunRecord, TaskResult
 
 
 class Listener:
@@ -53,7 +56,8 @@ class Notice:
     """The argument of a hook: `state` is the run's, or of a piece "done", "failed" or "retried".
 
     `address` is the piece's, or of a failed run that of the node which failed it; `error` is its type and message, as
-    text. `epoch` counts from 1 and rises when a run is resumed.
+    text, or why a run was cancelled, and `traceback` where it was raised. `epoch` counts from 1 and rises when a run is
+    resumed. `key` is what the run was submitted with, and `params` are its parameters as people are shown them.
     """
 
     run_id: str
@@ -63,9 +67,20 @@ class Notice:
     error: str = ""
     attempt: int = 0
     epoch: int = 1
+    traceback: str = ""
+    key: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
-def call_dag_hook(view: RunView) -> None:
+_settings: Final[ContextVar[Settings]] = ContextVar("dagcelery_hook_settings")
+
+
+def settings_here() -> Settings:
+    """Return the settings of the process that calls a hook; outside of a hook, those of the environment."""
+    return _settings.get(None) or Settings.from_environment()
+
+
+def call_dag_hook(view: RunView, settings: Settings) -> None:
     """Call the function that a DAG names for its end."""
     record = view.store.reader.record(view.run_id)
     if record is None:
@@ -75,11 +90,20 @@ def call_dag_hook(view: RunView) -> None:
     if hook is None:
         return
     address = view.piece_address(record.failed) if record.failed else ""
-    error = "" if record.failed else record.reason
-    _call(hook, Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch))
+    error, traceback = _failure(view, record.failed) if record.failed else (record.reason, "")
+    notice = Notice(view.run_id, record.name, record.state, address, error, epoch=record.epoch, traceback=traceback)
+    _call(hook, _with_record(notice, record), settings)
 
 
-def call_task_hooks(view: RunView, claim: Claim, result: TaskResult, state: str) -> None:
+def _failure(view: RunView, piece: str) -> tuple[str, str]:
+    try:
+        described = view.failure(piece)
+    except BadSignature as refused:
+        return f"its error cannot be shown: {refused.reason}", ""
+    return _told(described) if described else ("", "")
+
+
+def call_task_hooks(view: RunView, claim: Claim, result: TaskResult, state: str, settings: Settings) -> None:
     """Call the functions that a task names for its pieces that were committed, have failed, or are tried again.
 
     It happens in the process that ran the pieces, after the store knows; a process that dies in between calls nothing.
@@ -96,12 +120,12 @@ def call_task_hooks(view: RunView, claim: Claim, result: TaskResult, state: str)
     if hook is not None:
         succeeded = range(claim.lo, result.done) if claim.lo >= 0 else [] if result.error else [-1]
         for index in succeeded:
-            _call(hook, _of_piece(view, claim, index, "done"))
+            _call(hook, _of_piece(view, claim, index, "done"), settings)
     if result.error is not None:
         state = "retried" if state == "retried" else "failed"
         hook = view.program.hook(options, "retry" if state == "retried" else "failure")
         if hook is not None:
-            _call(hook, _of_piece(view, claim, result.done if claim.lo >= 0 else -1, state, result.error))
+            _call(hook, _of_piece(view, claim, result.done if claim.lo >= 0 else -1, state, result.error), settings)
 
 
 def _closed(view: RunView, claim: Claim) -> Claim:
@@ -115,11 +139,29 @@ def _closed(view: RunView, claim: Claim) -> Claim:
 
 
 def _of_piece(view: RunView, claim: Claim, index: int, state: str, error: BaseException | None = None) -> Notice:
+    message, traceback = ("", "") if error is None else _told(failures.describe(error))
     address = view.address(claim.scope, claim.step, index)
-    message = "" if error is None else f"{type(error).__qualname__}: {failures.message(error)}"
-    return Notice(view.run_id, view.program.plan.name, state, address, message, claim.attempt)
+    notice = Notice(view.run_id, view.program.plan.name, state, address, message, claim.attempt, traceback=traceback)
+    try:
+        record = view.record()
+    except StoreUnavailable:  # what there is to say is more important
+        record = None
+    return notice if record is None else _with_record(notice, record)
 
 
-def _call(hook: Callable[..., Any], notice: Notice) -> None:
+def _told(described: Mapping[str, str]) -> tuple[str, str]:
+    """Return type and message of an error, and its traceback."""
+    return f"{described['type']}: {described['message']}".removesuffix(": "), described["traceback"]
+
+
+def _with_record(notice: Notice, record: RunRecord) -> Notice:
+    return replace(notice, epoch=record.epoch, key=record.key, params=record.shown)
+
+
+def _call(hook: Callable[..., Any], notice: Notice, settings: Settings) -> None:
     about = {"action": "hook_failed", "run": notice.run_id}
-    tell_apart(hook, notice, culprit=f"a hook of run {notice.run_id} ({notice.state})", about=about)
+    before = _settings.set(settings)
+    try:
+        tell_apart(hook, notice, culprit=f"a hook of run {notice.run_id} ({notice.state})", about=about)
+    finally:
+        _settings.reset(before)

@@ -29,7 +29,8 @@ log = quiet_logger(__name__)
 DRIVERS = ("dagcelery.frontends.functional.dynamic", "dagcelery.frontends.workflow")
 """Modules whose functions may call dynamic tasks in a run that is not signed."""
 
-_OWN_TASKS = frozenset({("dagcelery.skipped", "present")})
+_OWN_FUNCTIONS = frozenset({("dagcelery.skipped", "present"), ("dagcelery.hooks", "send_mail")})
+"""Functions of this library that runs may call which are not signed, whatever modules they may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,10 @@ def _step(step: Step, numbers: Numbering) -> Step:
 
 def _options(options: Mapping[str, Any], numbers: Numbering) -> Mapping[str, Any]:
     if "hooks" in options:
-        options = {**options, "hooks": {event: numbers.functions[at] for event, at in options["hooks"].items()}}
+        options = {
+            **options,
+            "hooks": {event: [numbers.functions[at], given] for event, (at, given) in options["hooks"].items()},
+        }
     if "dynamic" in options:
         dynamic = options["dynamic"]
         dynamic = dynamic | {"driver": numbers.functions[dynamic["driver"]], "codec": numbers.codecs[dynamic["codec"]]}
@@ -227,7 +231,7 @@ class Program:
 
     def _loaded(self, spec: FunctionSpec) -> Callable[..., Any]:
         try:
-            imports = (spec.module,) if (spec.module, spec.qualname) in _OWN_TASKS else self._imports
+            imports = (spec.module,) if (spec.module, spec.qualname) in _OWN_FUNCTIONS else self._imports
             return functions.load(spec, imports=imports, keyring=self._keyring)
         except DagceleryError:
             raise
@@ -277,8 +281,11 @@ class Program:
 
     def hook(self, options: Mapping[str, Any], event: str) -> Callable[..., Any] | None:
         """Return the function to call at an event, or None."""
-        number = options.get("hooks", {}).get(event)
-        return None if number is None else self.function(number)
+        named = options.get("hooks", {}).get(event)
+        if named is None:
+            return None
+        number, given = named
+        return partial(self.function(number), **given) if given else self.function(number)
 
     def literal(self, text: str) -> Any:
         """Return a literal that was pickled into the plan, loaded anew at each call."""
@@ -292,14 +299,12 @@ class Program:
         named = self.step(body, step)
         if named.kind != "task":
             return f"{named.kind} {self._place(body)}.{step}"
-        spec = self.function_specs[named.target]
-        return f"{spec.module}:{spec.qualname}:{spec.hash}"
+        return self.function_specs[named.target].short_name
 
-    def batched(self, body: int, step: int) -> str:
-        """Return the name, in the run's topology, of the function whose calls may come in a batch; "" if none may."""
+    def called(self, body: int, step: int) -> str:
+        """Return the name, in the topology, of the function that a step calls once; "" for any other step."""
         plan, number = self._homes[body]
-        function = topology(plan)[number][step].function if step >= 0 else -1
-        return f"{body - number}.{function}" if function >= 0 else ""
+        return topology(plan)[number][step].function if step >= 0 else ""
 
     def following(self, body: int, step: int) -> tuple[int, tuple[str, ...]] | None:
         """Return the step that may be executed right behind this one, and what it reads; None if none may."""

@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dagcelery import bounded
 from dagcelery.engine.program import Program
 from dagcelery.errors import BadSignature, DagceleryError, DeserializationError, ValueFreed
-from dagcelery.payload import addresses, values
+from dagcelery.payload import addresses, failures, values
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Folder
@@ -75,7 +75,7 @@ class RunView:
         self._record: RunRecord | None = None
         self._recorded = 0.0
         self.fanouts: dict[str, tuple[str, int]] = {}
-        self.functions: dict[str, str] = {}
+        self.functions: dict[str, None] = {}
         self._has_met = False
         self.generation = self._epoch = 0
 
@@ -87,7 +87,7 @@ class RunView:
     def look(self, epoch: int) -> None:
         """Begin to view the run in this epoch: records of an earlier one may have been cleared since."""
         if epoch != self._epoch:
-            self._epoch = epoch
+            self._epoch, self._record = epoch, None
             self.enter(self.generation)
 
     def deadline(self) -> float | None:
@@ -95,9 +95,14 @@ class RunView:
 
         A resumed run has another one: what is known is asked for again now and then.
         """
+        record = self.record()
+        return record.deadline or None if record else None
+
+    def record(self) -> RunRecord | None:
+        """Return the run's record, which was read a short time ago; None if the run is gone."""
         if self._record is None or time.monotonic() - self._recorded > _RECORD_SECONDS:
             self._record, self._recorded = self.store.reader.record(self.run_id), time.monotonic()
-        return self._record.deadline or None if self._record else None
+        return self._record
 
     def meet_first(self) -> None:
         """Remember what stands first in the plan: how long its functions take may be known of other runs."""
@@ -109,12 +114,12 @@ class RunView:
 
     def meet(self, body: int, step: int) -> None:
         """Remember a fan-out: by which function its durations are kept, and how many items one claim may take; or the
-        function of a step whose calls may come in a batch.
+        function of a step that runs once.
         """
         if self.program.step(body, step).over is None:
-            function = self.program.batched(body, step)
+            function = self.program.called(body, step)
             if function and function not in self.functions:
-                bounded.put(self.functions, function, self.program.clock_key(body, step), _FANOUTS)
+                bounded.put(self.functions, function, None, _FANOUTS)
             return
         name = f"{body}.{step}"
         fan_out = self.fanouts.pop(name, None)
@@ -286,6 +291,14 @@ class RunView:
         """Return a piece's address as people read it, from its name in the store."""
         scope, step, index = PieceId.parse(piece)
         return self.address(self.scope(scope), step, index)
+
+    def failure(self, piece: str) -> dict[str, Any] | None:
+        """Return the error of a piece that has finally failed, as text, verified; None if it has not failed."""
+        stored = self.store.reader.failure(self.run_id, piece)
+        if stored is None:
+            return None
+        _, body = values.open_bytes(self.keyring, addresses.failure(self.run_id, piece), stored)
+        return failures.decode(body)
 
     def count(self, scope: str, token: str) -> int:
         """Return the signed length of a split list that `token` names in `scope`."""

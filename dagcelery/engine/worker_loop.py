@@ -131,7 +131,7 @@ class WorkerLoop:
             only=only,
             slots=engine.sender.slots(self._queue),
             ranges=_several((name, known.range_size(key, most)) for name, (key, most) in _now(view.fanouts)),
-            short={} if only else _several((name, known.batch_size(key)) for name, key in _now(view.functions)),
+            short={} if only else {name: size for name in list(view.functions) if (size := known.batch_size(name))},
             message=self._message,
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),
@@ -316,7 +316,7 @@ class WorkerLoop:
         """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
         program = self._view.program
         if program.has_hooks and program.knows(claim.scope.body):
-            tell_apart(call_task_hooks, self._view, claim, result, response.state)
+            tell_apart(call_task_hooks, self._view, claim, result, response.state, self._engine.settings)
         is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
         if result.error is not None and not is_kept:
             failures.release(result.error)

@@ -20,6 +20,7 @@ from dagcelery.payload import functions, models, pickles, strict_json
 from dagcelery.payload.addresses import Culprit, named
 from dagcelery.payload.formats import VALUE
 from dagcelery.payload.formats.arrow import AsArrow, AsParquet
+from dagcelery.payload.formats.avro import AsAvro
 from dagcelery.payload.formats.csv import AsCSV
 from dagcelery.payload.formats.dill import AsDill
 from dagcelery.payload.formats.message_pack import AsMessagePack
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 OF_KIND: Final[Mapping[str, type[Any]]] = {
-    kind.kind: kind for kind in (AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet)
+    kind.kind: kind for kind in (AsArrow, AsAvro, AsCSV, AsDill, AsMessagePack, AsParquet)
 }
 
 UNSAFE: Final = frozenset({AsDill.kind})

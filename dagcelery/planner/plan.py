@@ -47,10 +47,13 @@ taints may run tasks that have no others: with gpu and ssd it consumes the defau
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from dagcelery.objects import identity
@@ -78,6 +81,17 @@ class FunctionSpec:
     python: str = ""
     live: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     by_value: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def short_name(self) -> str:
+        """What the function is called where its durations are meant: the same in all plans, so that a graph that grows
+        does not make it another one each time."""
+        return _short_name(self.module, self.qualname, self.hash)
+
+
+@lru_cache(maxsize=1_000)
+def _short_name(*parts: str) -> str:
+    return base64.b32encode(hashlib.blake2b(":".join(parts).encode(), digest_size=5).digest()).decode().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +133,11 @@ class Step:
 
     `options` has the POLICIES of `TaskOptions` that the task set, as mappings of their fields: errors are
     "module:qualname", and "key_function" of a cache is the index of a function. It may also have "min_success" (a share
-    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to indexes of functions),
-    "tainted" (True, if its queue is that of its taints), "sensitive" (the arguments that are never shown, or True, if
-    no message of an error is shown either), and "dynamic", if it may return a graph (a mapping of "driver", the index
-    of the function that calls the task's own, and of the "queue" and the "codec" of such tasks of the graph as name
-    none).
+    below 1, of a fan-out only), "hooks" (a mapping from "success", "failure", "retry" to the index of a function and
+    its keyword arguments), "tainted" (True, if its queue is that of its taints), "sensitive" (the arguments that are
+    never shown, or True, if no message of an error is shown either), and "dynamic", if it may return a graph (a mapping
+    of "driver", the index of the function that calls the task's own, and of the "queue" and the "codec" of such tasks
+    of the graph as name none).
     """
 
     name: str
@@ -163,7 +177,8 @@ class Plan:
     itself under "live" in the process that planned, its pickle under "pickle" elsewhere.
 
     `options` has, where the DAG said so, "fail_fast" (False), "max_active_runs", "keep" ("outputs"), "sensitive" (the
-    parameters that are never shown) and "hooks" (a mapping from "success", "failure" to indexes of functions).
+    parameters that are never shown) and "hooks" (a mapping from "success", "failure" to the index of a function and its
+    keyword arguments).
     """
 
     name: str

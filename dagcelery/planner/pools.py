@@ -1,14 +1,15 @@
 """Functions, serializers and options stand in a plan once each, and steps refer to them by number.
 
 Errors are named as ``"module:qualname"`` and matched against the names of an error's classes, so that no worker
-has to import them. Hooks are numbers of functions of the plan.
+has to import them. A hook is the number of a function of the plan, and the keyword arguments that it has besides what
+it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -18,10 +19,13 @@ from dagcelery.model.options import POLICIES, DagOptions, TaskOptions, least_suc
 from dagcelery.model.serializers import Serialize, Serializer
 from dagcelery.model.sources import FromParam
 from dagcelery.payload import functions, models
-from dagcelery.planner.plan import FunctionSpec, codec_key
+from dagcelery.planner.plan import FunctionSpec, codec_key, literal
 
 GENERAL: Final = frozenset({"json", "models", "pickle", "dill", "msgpack"})
 """Codecs that take a list of any values that they take."""
+OWN_HOOKS: Final = "dagcelery.hooks"
+"""The module of hooks that are part of this library."""
+
 # These are equal if they call the same; of other callables only the very object is the same.
 _COMPARABLE: Final = (FunctionType, MethodType, BuiltinFunctionType)
 
@@ -50,12 +54,27 @@ class FunctionPool:
             self.specs.append(FunctionSpec(**self._describe(func, by_value=by_value)))
         return self._numbers[key]
 
-    def number_of_driver(self, driver: Callable[..., Any]) -> int:
-        """Return the number of a dynamic task's driver, a function of this library, whose code is not compared."""
-        if driver not in self._numbers:
-            self._numbers[driver] = len(self.specs)
-            self.specs.append(replace(FunctionSpec(**self._describe(driver, by_value=())), hash=""))
-        return self._numbers[driver]
+    def number_of_ours(self, func: Callable[..., Any]) -> int:
+        """Return the number of a function of this library, such as a task's driver, whose code is not compared."""
+        if func not in self._numbers:
+            self._numbers[func] = len(self.specs)
+            self.specs.append(replace(FunctionSpec(**self._describe(func, by_value=())), hash=""))
+        return self._numbers[func]
+
+    def hook(self, hook: Callable[..., Any], by_value: tuple[str, ...]) -> list[Any]:
+        """Return a hook's number and its keyword arguments: those of a partial of a named function, if they are data.
+
+        Any other partial travels by value, as a whole.
+        """
+        func: Callable[..., Any] = hook
+        given: Mapping[str, Any] = {}
+        if isinstance(hook, partial) and not hook.args and self._are_data(hook, by_value):
+            func, given = hook.func, hook.keywords
+        is_ours = getattr(func, "__module__", None) == OWN_HOOKS
+        return [self.number_of_ours(func) if is_ours else self.number(func, by_value), given]
+
+    def _are_data(self, hook: partial[Any], by_value: tuple[str, ...]) -> bool:
+        return literal(hook.keywords)[0] == "lit" and bool(self._describe(hook.func, by_value=by_value)["module"])
 
 
 class CodecPool:
@@ -202,7 +221,7 @@ def item_options(options: TaskOptions | DagOptions) -> dict[str, Any]:
 
 def dynamic_options(driver: Callable[..., object], pool: FunctionPool, queue: str, codec: int) -> dict[str, Any]:
     """Return the option by which workers plan a graph that a task returns, whose tasks have this queue and codec."""
-    return {"dynamic": {"driver": pool.number_of_driver(driver), "queue": queue, "codec": codec}}
+    return {"dynamic": {"driver": pool.number_of_ours(driver), "queue": queue, "codec": codec}}
 
 
 def plan_options(options: DagOptions, pool: FunctionPool) -> dict[str, Any]:
@@ -238,5 +257,5 @@ def _name(kind: type[BaseException]) -> str:
 
 def _hooks(
     named: dict[str, Callable[..., object] | None], pool: FunctionPool, by_value: tuple[str, ...]
-) -> dict[str, int] | None:
-    return {name: pool.number(hook, by_value) for name, hook in named.items() if hook is not None} or None
+) -> dict[str, list[Any]] | None:
+    return {name: pool.hook(hook, by_value) for name, hook in named.items() if hook is not None} or None

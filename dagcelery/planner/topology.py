@@ -128,7 +128,7 @@ def _table(plan: Plan, number: int, needs: list[_Needs], around: dict[int, int])
     readers = _keeps_outputs(plan) and number == 0
     returned = _returned(body) if readers else ()
     alike = {_kind(step): step for step in body.steps}
-    policies = {kind: _policies(step) for kind, step in alike.items()}
+    policies = {kind: _policies(step, plan) for kind, step in alike.items()}
     table = {
         index: StepEntry(
             queue=step.queue,
@@ -158,7 +158,7 @@ def _kind(step: Step) -> tuple[object, ...]:
     return step.kind, step.over is None, step.target, id(step.options)
 
 
-def _policies(step: Step) -> dict[str, Any]:
+def _policies(step: Step, plan: Plan) -> dict[str, Any]:
     options = step.options
     policies: dict[str, Any] = {
         "hard_limit": options.get("timeout", {}).get("hard"),
@@ -166,8 +166,9 @@ def _policies(step: Step) -> dict[str, Any]:
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
     }
-    if step.kind == "task" and step.over is None and _ALONE.isdisjoint(options):
-        policies["function"] = step.target
+    if step.kind == "task" and step.over is None:
+        policies["function"] = plan.functions[step.target].short_name
+        policies["is_alone"] = not _ALONE.isdisjoint(options)
     if retry := options.get("retry"):
         attempts = {"max_attempts": retry["max_attempts"], "time_limit": is_time_limit_retried(retry)}
         policies["retry"] = retry["wait"] | attempts
@@ -277,7 +278,7 @@ def following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]]
 def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
     table = topology(plan)[number]
     other = _only_successor(table, table[step])
-    if other is None or table[other].function < 0 or table[other].queue != table[step].queue:
+    if other is None or not table[other].function or table[other].is_alone or table[other].queue != table[step].queue:
         return None
     if len(table[other].successors) > MOST_SUCCESSORS:
         return None

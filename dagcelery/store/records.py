@@ -68,8 +68,10 @@ class StepEntry:
     min_success: float | None = None
     is_branch: bool = False
     """It enters its body once or not at all."""
-    function: int = -1
-    """The function, by its place in the plan, whose calls may come in a batch; -1 for what is claimed alone."""
+    function: str = ""
+    """The function of a task that runs once, by the name under which workers know how long it takes."""
+    is_alone: bool = False
+    """It is never claimed in a batch."""
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False

@@ -441,7 +441,7 @@ class Stager:
         about = [("of", f"{scope}/{len(parts)}".encode())]
         for number, body in enumerate(child.topology):
             plan = (*about, *parts) if number == 0 else ()
-            self._fields(run_id, f"g:{child.body + number}", chain(wire.topology_fields(body, child.body), plan))
+            self._fields(run_id, f"g:{child.body + number}", chain(wire.topology_fields(body), plan))
 
     def values(self, run_id: str, scope: str, attempt: int | str, values: Mapping[str, bytes]) -> dict[str, bytes]:
         """Stage the values that are too large; return what the commit shall store for all."""

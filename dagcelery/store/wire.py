@@ -63,6 +63,7 @@ LETTERS: Final = {
     "min_success": "ms",
     "is_branch": "br",
     "function": "f",
+    "is_alone": "al",
     "reads": "rd",
     "is_returned": "rt",
     "keeps_outputs_only": "kp",
@@ -173,10 +174,8 @@ def laid_out(body: Mapping[int, StepEntry]) -> Iterable[tuple[str, bytes]]:
     return kept[1]
 
 
-def topology_fields(body: Mapping[int, StepEntry], first: int = 0) -> Iterator[tuple[str, bytes]]:
+def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]]:
     """Lay out a body's topology so that an arrival reads a small entry, however wide the step is.
-
-    A function has its place in its plan, and the number of the plan's `first` body, which makes it the run's own.
 
     More than a few successors are kept in portions of their own; so are inputs, unless there are so many that no claim
     can carry them.
@@ -186,7 +185,7 @@ def topology_fields(body: Mapping[int, StepEntry], first: int = 0) -> Iterator[t
         small = {LETTERS[name]: getattr(entry, name) for name in _ALWAYS}
         for name, unsaid in _UNSAID.items():
             if (value := getattr(entry, name)) not in (unsaid, []):
-                small[LETTERS[name]] = f"{first}.{value}" if name == "function" else value
+                small[LETTERS[name]] = value
         announced = list(portions(entry.successors, SUCCESSORS))
         if len(announced) > 1:
             small["more"] = len(announced) - 1
@@ -219,8 +218,6 @@ def topology_of(texts: Mapping[str, bytes]) -> dict[int, StepEntry]:
             kept = json.loads(text)
             successors = kept.get("s") or [s for n in portions_apart(text) for s in json.loads(texts[f"{name}:{n}"])]
             options = {_FIELDS[letter]: value for letter, value in kept.items() if letter in _FIELDS}
-            if "function" in options:
-                options["function"] = int(options["function"].partition(".")[2])
             entries[int(name)] = StepEntry(**options, successors=successors)
     return entries
 

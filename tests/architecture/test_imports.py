@@ -37,16 +37,18 @@ LAW: dict[str, set[str]] = {
     "planner": {"model", "payload.functions", "payload.models", "store.records"},
     # Not model, not frontends: a worker needs the plan, not the graph.
     "engine": {"planner", "payload", "store", "settings"},
+    "hooks": {"engine"},
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
-    "doctor": {"client.reasons", "client.status", "worker", "settings", "store"},
+    "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
 # needs for that late; beat looks for what has a schedule, in files too, and submits it.
 WIDER: dict[str, set[str]] = {
     "frontends/stages": {"draw", "local"},
+    "frontends/yaml": {"hooks"},
     "worker/beat": {"client", "model", "frontends.yaml"},
 }
 LATE = ["frontends/stages"]
@@ -63,6 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
     "dill": {"payload/formats/dill"},
+    "fastavro": {"payload/formats/avro"},
     "msgpack": {"payload/formats/message_pack"},
     "pyarrow": {"payload/formats/arrow"},
     "pandas": {"payload/formats/arrow"},
@@ -88,7 +91,7 @@ def is_within(name: str, allowed: set[str]) -> bool:
 def imports_of_higher_rooms(module: Module) -> list[str]:
     if module.room in ABOVE_ALL:
         return []
-    wider = WIDER.get(module.name, set())
+    wider = WIDER.get(module.name.removesuffix("/__init__"), set())
     allowed = LAW[module.room] | GROUND_FLOOR | {module.room} | wider
     ours = [name.partition(".")[2] for name in module.imports() if name.startswith("dagcelery.")]
     return [f"{module.name} imports {name}" for name in ours if not is_within(name, allowed)]

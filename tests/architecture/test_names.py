@@ -23,7 +23,7 @@ PUBLIC = {
     "watched": ["runs", "aruns", "RunSummary", "RunEvent", "RunStatus", "NodeStatus", "TreeNode"],
     "durable": ["Cache", "Retry", "Timeout", "Wait", "exponential", "static"],
     "serialized": ["AsJSON", "AsPickle", "Serialize", "Serializer"],
-    "tabled": ["AsArrow", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"],
+    "tabled": ["AsArrow", "AsAvro", "AsCSV", "AsDill", "AsMessagePack", "AsParquet"],
 }
 
 

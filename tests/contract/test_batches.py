@@ -11,20 +11,20 @@ from dagcelery.store.records import Claim, Event, Lost, Response, TaskResult
 
 from .moves import Body, Worker, begun, body, name, retry, step
 
-SHORT = {"0.0": 20}
+SHORT = {"f": 20}
 """A function of which twenty calls fit into a batch."""
 
 
 def wide(width: int, **policies: Any) -> list[Body]:
     """Steps side by side, and one that waits for all of them."""
-    beside = [step(s=[width], **{"f": 0} | policies) for _ in range(width)]
+    beside = [step(s=[width], **{"f": "f"} | policies) for _ in range(width)]
     return [body(range(width), *beside, step(width))]
 
 
 def straight(length: int, **policies: Any) -> list[Body]:
     """Steps one behind the other."""
     last = length - 1
-    steps = [step(min(i, 1), [i + 1] if i < last else [], f=0, **policies) for i in range(length)]
+    steps = [step(min(i, 1), [i + 1] if i < last else [], f="f", **policies) for i in range(length)]
     return [body([0], *steps)]
 
 
@@ -57,15 +57,24 @@ def test_a_batch_takes_what_fits_into_its_time_and_leaves_as_much_to_each_proces
     store: Store, width: int, slots: int, calls: int, size: int
 ) -> None:
     _, worker = begun(store, wide(width))
-    assert len(worker.ask(slots=slots, short={"0.0": calls}).claims) == size
+    assert len(worker.ask(slots=slots, short={"f": calls}).claims) == size
 
 
-@pytest.mark.parametrize("policies", [{"f": -1}, {"f": 1}])
+@pytest.mark.parametrize("policies", [{"f": ""}, {"f": "g"}, {"al": True}])
 def test_a_step_whose_function_may_not_come_in_a_batch_or_is_not_known_to_be_short_comes_alone(
-    store: Store, policies: dict[str, int]
+    store: Store, policies: dict[str, Any]
 ) -> None:
     _, worker = begun(store, wide(8, **policies))
     assert len(worker.ask(short=SHORT).claims) == 1
+
+
+@pytest.mark.parametrize("policies", [{"al": True}, {"tl": 9.0}, {}], ids=["alone", "limited", "batched"])
+@pytest.mark.parametrize(("short", "wake_ups"), [({}, 3), ({"f": 1}, None)], ids=["unknown", "short"])
+def test_others_are_told_of_what_waits_behind_a_function_that_is_not_known_to_be_short(
+    store: Store, policies: dict[str, Any], short: dict[str, int], wake_ups: int | None
+) -> None:
+    _, worker = begun(store, wide(8, **policies))
+    assert worker.ask(slots=4, short=short).wake_ups == wake_ups
 
 
 def test_each_piece_of_a_batch_has_its_own_end_and_the_step_behind_starts_after_the_last(store: Store) -> None:
@@ -193,7 +202,7 @@ def test_the_call_that_commits_a_piece_claims_what_was_executed_behind_it_and_fa
 
 @pytest.mark.parametrize("wide_one", [0, 1])
 def test_a_step_with_many_successors_comes_alone(store: Store, wide_one: int) -> None:
-    beside = [step(f=0, s=range(4, 24) if number == wide_one else []) for number in range(4)]
+    beside = [step(f="f", s=range(4, 24) if number == wide_one else []) for number in range(4)]
     _, worker = begun(store, [body(range(4), *beside, *(step(1) for _ in range(20)))])
     assert [name(claim) for claim in worker.ask(slots=1, short=SHORT).claims] == ["0"]
 

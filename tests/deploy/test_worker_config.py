@@ -107,7 +107,7 @@ def test_units_are_hardened_and_their_secrets_stand_elsewhere(unit: Path) -> Non
 def test_the_environment_of_units_has_no_secret_and_says_who_may_read_it() -> None:
     text = (CONFIG / "systemd" / "dagcelery.env").read_text()
     assert "install -D -m 0600" in text
-    assert re.findall(r"^\w+=(.*)$", text, re.M) == [""] * 4
+    assert re.findall(r"^\w+=(.*)$", text, re.M) == [""] * 6
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")

@@ -23,6 +23,9 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "serializer": "pickle",
         "queue": "work",
         "spill_url": "file:///var/dagcelery",
+        "smtp_url": "smtps://me:secret@mail",
+        "smtp_from": "dags@example.com",
+        "run_url": "https://dags.example.com/{run}",
         "code_mismatch": "error",
         "log_level": "debug",
     }
@@ -65,3 +68,24 @@ def test_a_bad_argument_is_refused_by_its_own_name() -> None:
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="max_itmes"):
         Settings.from_environment({}, max_itmes=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("smtp_url", "mail.example.com"),
+        ("smtp_url", "http://mail.example.com"),
+        ("smtp_url", "smtp://"),
+        ("smtp_url", "smtp://user:pass/word@host"),
+        ("smtp_url", "smtps://host:port"),
+        ("smtp_url", "smtp://host?tls=1"),
+        ("smtp_from", "nobody"),
+        ("smtp_from", "a@b\nBcc: c@d"),
+        ("run_url", "dags.example.com/{run}"),
+    ],
+)
+def test_settings_of_mails_are_checked_and_passwords_not_told(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"DAGCELERY_{name.upper()}") as refused:
+        Settings.from_environment({f"DAGCELERY_{name.upper()}": value})
+    assert "pass/" not in str(refused.value)
+    assert "secret" not in repr(Settings(smtp_url="smtp://me:secret@host"))

@@ -21,15 +21,18 @@ from typing import Any, Final
 from dagcelery.errors import InvalidDag
 from dagcelery.frontends.functional import TaskFunction
 from dagcelery.frontends.yaml.document import Counter, Entry, Location, entry_of, located, read
+from dagcelery.hooks import mail
 from dagcelery.importing import Unimportable, import_module, importing
 from dagcelery.model.graph import DAG, Task
 from dagcelery.model.nodes import FromPath, FromReturnValue, TaskOutput
-from dagcelery.model.options import DagOptions, TaskOptions
+from dagcelery.model.options import DagOptions, Hook, TaskOptions
 from dagcelery.model.schedules import Schedule, cron_fault, timezone_fault
 from dagcelery.model.sources import DictOf, FromNodeOutput
 from dagcelery.text import choices
 
 __all__ = ["ConfiguredWorkflow", "load"]
+
+HOOKS: Final = ("on_success", "on_failure")
 
 WHOLE: Final = "result"
 """The name of the returned value of a step that names no outputs."""
@@ -88,6 +91,7 @@ class Outline:
     project: str
     name: str
     schedule: Schedule | None
+    hooks: Mapping[str, Hook]
     steps: Mapping[str, ConfiguredStep]
     location: Location
 
@@ -104,12 +108,12 @@ def outlines(top: Entry) -> list[Outline]:
     dialect = _dialect(workflows)
     by_name: dict[str, Outline] = {}
     for entry in workflows:
-        fields = entry.fields(("name", "steps"), ("schedule", "timezone"))
+        fields = entry.fields(("name", "steps"), ("schedule", "timezone", *HOOKS))
         name = fields["name"].name()
         _check_unique(fields["name"], "workflow", by_name)
         schedule = _schedule(fields.get("schedule"), fields.get("timezone"))
         steps = _steps(fields["steps"], dialect, f"{project}.{name}")
-        by_name[name] = Outline(project, name, schedule, steps, entry.location)
+        by_name[name] = Outline(project, name, schedule, _hooks(fields), steps, entry.location)
     return list(by_name.values())
 
 
@@ -125,6 +129,20 @@ def _schedule(cron: Entry | None, timezone: Entry | None) -> Schedule | None:
     if zone is not None and (fault := timezone_fault(zone.text())):
         zone.refuse(f"{zone.value!r} {fault[0]}", fault[1])
     return Schedule(cron.text(), zone.text() if zone else None)
+
+
+def _hooks(fields: Mapping[str, Entry]) -> dict[str, Hook]:
+    """Return what is called when a workflow has ended: a mail is sent to an address, or to several."""
+    found: dict[str, Hook] = {}
+    for name in HOOKS:
+        if name in fields and fields[name].value is not None:
+            entry = fields[name].fields(("mail",))["mail"]
+            several = isinstance(entry.value, tuple)
+            try:
+                found[name] = mail([each.text() for each in entry.items("addresses")] if several else entry.text())
+            except InvalidDag as error:
+                raise located(entry.location, error) from error
+    return found
 
 
 def _dialect(workflows: tuple[Entry, ...]) -> Dialect:
@@ -327,7 +345,10 @@ def _workflow(outline: Outline, roots: Sequence[Path]) -> ConfiguredWorkflow:
     ]
     returns = DictOf(tuple(by_step))
     try:
-        options = DagOptions(schedule=outline.schedule)
+        hooks = outline.hooks
+        options = DagOptions(
+            schedule=outline.schedule, on_success=hooks.get("on_success"), on_failure=hooks.get("on_failure")
+        )
         dag = DAG(nodes, name=f"{outline.project}:{outline.name}", returns=returns, options=options)
     except InvalidDag as error:
         raise located(outline.location, error) from error

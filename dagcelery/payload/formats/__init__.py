@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from dagcelery.errors import DagceleryError, DeserializationError, SerializationError
 from dagcelery.payload.lazy import LazyList
@@ -22,7 +23,7 @@ from dagcelery.text import short, type_name
 VALUE: Final = "the value"
 _NOTHING: Final[Mapping[str, str]] = {}
 _LISTS: Final = frozenset({list, tuple, LazyList})
-_EXACT: Final = frozenset({str, int, bool, bytes, type(None), datetime.date, datetime.timedelta})
+_EXACT: Final = frozenset({str, int, bool, bytes, type(None), datetime.date, datetime.timedelta, UUID})
 """Types whose equal values are the same; 1.0 and NaN, Decimal("1.0") and times in zones need a closer look."""
 
 

@@ -150,7 +150,7 @@ local function next_to_claim(want)
 end
 
 local function calls_in_batch(want, e) -- how many calls of its function a batch may have, nil if none
-  return e.f and e.s and e.x == '' and want.short and want.short[e.f]
+  return e.f and not e.al and e.s and e.x == '' and want.short and want.short[e.f]
 end
 
 local function claim_member(want, member, company)

@@ -10,6 +10,7 @@ from dagcelery import AsPickle, Skipped, Workflow, invoke, present, register_def
 from dagcelery.client import Run, submit
 from dagcelery.frontends.functional import DagFunction, TaskFunction, build, dag, task
 from dagcelery.frontends.functional.building import when
+from dagcelery.hooks import mail
 from dagcelery.model import (
     DAG,
     Buildable,
@@ -66,7 +67,14 @@ def download(url: str) -> bytes:
     return url.encode()
 
 
-@dag(fail_fast=False, max_active_runs=1, on_success=notify, on_failure=notify, keep="outputs", deadline=60)
+@dag(
+    fail_fast=False,
+    max_active_runs=1,
+    on_success=notify,
+    on_failure=mail(to="ops@example.com"),
+    keep="outputs",
+    deadline=60,
+)
 def downloads(urls: list[str]) -> list[bytes]:
     return [
         download.options(timeout=5, cache=Cache(60, key="one for all"), on_item_failure="skip")(url) for url in urls

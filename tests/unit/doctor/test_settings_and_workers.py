@@ -19,6 +19,7 @@ from dagcelery.client import Client, set_default
 from dagcelery.doctor import CHECKS, CheckContext, checks, run_checks
 from dagcelery.local import Cluster, Server, cluster
 from dagcelery.settings import Settings
+from unit.hooks.mailbox import Mailbox
 
 from .conftest import Check, Make, found
 
@@ -48,6 +49,36 @@ def test_a_key_that_signs_nothing_or_can_be_guessed(
     assert [(severity, text.partition(",")[0]) for severity, text in told] == (
         [] if expected is None else [(expected[0], expected[1].partition(",")[0])]
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "sender", "told"),
+    [
+        ("", "", []),
+        ("smtps://robot%40example.com:secret@mail.example.com", "", []),
+        ("smtp://robot:secret@localhost", "a@example.com", []),
+        ("smtps://robot:secret@mail.example.com", "", ["mails have no sender"]),
+        ("smtp://robot:secret@mail.example.com", "a@example.com", ["the password of robot goes to the SMTP server"]),
+    ],
+)
+def test_mails_without_a_sender_and_passwords_in_plain_text_are_warnings(
+    context: Make, url: str, sender: str, told: list[str]
+) -> None:
+    said = found(context(dagcelery_smtp_url=url, dagcelery_smtp_from=sender), checks.check_mail)
+    assert [(severity, text[: len(start)]) for (severity, text), start in zip(said, told, strict=True)] == [
+        ("warning", start) for start in told
+    ]
+
+
+def test_a_mail_server_that_lets_nobody_in_is_a_warning_with_its_remedy(context: Make) -> None:
+    with Mailbox() as mailbox:
+        assert found(context(dagcelery_smtp_url=mailbox.url), checks.check_mail_server) == []
+        wrong = mailbox.url.replace("word", "wrong")
+        ((severity, text),) = found(context(dagcelery_smtp_url=wrong), checks.check_mail_server)
+    assert severity == "warning"
+    assert "does not let robot@example.com in" in text
+    assert "correct user and password in DAGCELERY_SMTP_URL" in text
+    assert found(context(), checks.check_mail_server) == []
 
 
 def test_workers_that_a_full_broker_would_end_are_noted(context: Make) -> None:

@@ -81,15 +81,20 @@ def counted(world: World, numbers: range) -> Iterator[Counter[str]]:
         yield Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
 
 
+def least(moments: Iterator[Counter[str]]) -> Counter[str]:
+    """What there was at each of the last three moments."""
+    one, two, three = deque(moments, maxlen=3)
+    return one & two & three
+
+
 def test_a_process_that_works_through_ever_new_runs_does_not_grow() -> None:
     gc.collect()
     gc.freeze()
     world, runs = World(workers=1), 24
     try:
-        before = deque(counted(world, range(1, 7)), maxlen=3)
-        after = deque(counted(world, range(100, 100 + runs)), maxlen=3)
+        first, second, third = (least(counted(world, range(at, at + runs))) for at in (1, 101, 201))
     finally:
         gc.unfreeze()
-    # Large and small plans take the places of each other: the least of these moments is no more than the most of those.
-    grown = (after[0] & after[1] & after[2]) - (before[0] | before[1] | before[2])
+    # Large and small plans take the places of each other; but what is kept of each run is more after both stretches.
+    grown = (second - first) & (third - second)
     assert {kind: by for kind, by in grown.items() if by >= runs} == {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import pytest
 
 from dagcelery.errors import NotConfigured
+from dagcelery.hooks import mail
 from dagcelery.model import (
     DAG,
     Cache,
@@ -169,8 +171,22 @@ def test_a_task_that_runs_by_itself_has_no_share_of_items(options: TaskOptions) 
 def test_hooks_are_functions_of_the_plan() -> None:
     planned = plan(once(TaskOptions(retry=Retry(), on_success=told, on_failure=told, on_retry=noted)))
     hooks = planned.bodies[0].steps[0].options["hooks"]
-    assert hooks == {"success": 1, "failure": 1, "retry": 2}
+    assert hooks == {"success": [1, {}], "failure": [1, {}], "retry": [2, {}]}
     assert [function.qualname for function in planned.functions] == ["square", "told", "noted"]
+
+
+def test_a_partial_of_a_named_function_is_a_hook_with_arguments_and_needs_no_key() -> None:
+    channels = partial(told, channels=["#ops"])
+    planned = decode_plan(encode_plan(plan(once(TaskOptions(on_success=channels, on_failure=told))), signed=False))
+    assert planned.bodies[0].steps[0].options["hooks"] == {"success": [1, {"channels": ["#ops"]}], "failure": [1, {}]}
+    opaque = partial(told, channels=object())
+    with pytest.raises(NotConfigured, match=r"partial\(told\) has to travel by value"):
+        encode_plan(plan(once(TaskOptions(on_success=opaque))), signed=False)
+
+
+def test_the_code_of_our_own_hooks_is_not_compared_so_that_runs_outlive_an_upgrade() -> None:
+    _, hook = plan(once(TaskOptions(on_failure=mail("ops@example.com")))).functions
+    assert (hook.module, hook.qualname, hook.hash) == ("dagcelery.hooks", "send_mail", "")
 
 
 def test_a_hook_that_nobody_can_import_travels_by_value_and_needs_a_key() -> None:
@@ -189,7 +205,7 @@ def test_the_options_of_the_dag_are_those_of_the_plan() -> None:
         "fail_fast": False,
         "max_active_runs": 2,
         "keep": "outputs",
-        "hooks": {"success": 1, "failure": 2},
+        "hooks": {"success": [1, {}], "failure": [2, {}]},
     }
     assert plan(dag).options == expected
     assert start(dag) == {"fail_fast": False, "has_hooks": True, "keeps_outputs_only": True}

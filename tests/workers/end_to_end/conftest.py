@@ -11,6 +11,7 @@ import redis
 
 from dagcelery.client import set_default
 from dagcelery.local import Cluster, cluster
+from unit.hooks.mailbox import Mailbox
 
 from .site import USERLAND, Site, site
 from .surroundings import CHOSEN, SURROUNDINGS, missing
@@ -61,9 +62,17 @@ def notices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def session_hard(notices: Path) -> Iterator[Cluster]:
+def mailbox() -> Iterator[Mailbox]:
+    """The SMTP server of the workers that sweep often."""
+    with Mailbox() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def session_hard(notices: Path, mailbox: Mailbox) -> Iterator[Cluster]:
     """Two processes and one for the queue solo, which sweep often and take a silent worker for dead after a second."""
     quick = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1", "NOTICES": str(notices)}
+    quick["DAGCELERY_SMTP_URL"] = mailbox.url
     with SURROUNDINGS[CHOSEN]() as addresses, cluster(workers=0, environment=addresses | quick) as made:
         set_default(None)
         made.start_worker(2)

@@ -22,6 +22,7 @@ from dagcelery.errors import (
     RunTimedOut,
 )
 from dagcelery.local import Cluster
+from unit.hooks.mailbox import Mailbox
 
 from .hard import SECONDS, eventually, failure, node
 
@@ -238,7 +239,20 @@ def test_a_hook_is_called_once_an_epoch(tmp_path: Path, notices: Path) -> None:
     fix(tmp_path)
     run.resume().result(SECONDS)
     eventually(lambda: len(noticed(notices, run)) > 1)
-    assert noticed(notices, run) == ["failed 1 fixable -", "done 2 - -"]
+    assert noticed(notices, run) == ["failed 1 fixable ValueError", "done 2 - -"]
+
+
+def test_a_worker_sends_a_mail_when_a_run_has_failed(tmp_path: Path, hard: Cluster, mailbox: Mailbox) -> None:
+    run = hardships.mailed.options(key=f"mail of {tmp_path}").submit(folder=str(tmp_path))
+    error = failure(run)
+    (message,) = eventually(lambda: mailbox.messages)
+    text = message.get_content()
+    assert message["To"] == "ops@example.com"
+    assert f"fixable failed: {error.type_name}: {error.message}" in message["Subject"]
+    assert f"key        mail of {tmp_path}" in text
+    assert f"parameter  folder = '{tmp_path}'" in text
+    assert f"dagcelery resume {run.id}" in text
+    assert "in fixable" in text
 
 
 def test_a_cancelled_run_calls_its_hook_too(tmp_path: Path, notices: Path) -> None:

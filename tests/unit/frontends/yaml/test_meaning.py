@@ -9,6 +9,7 @@ import pytest
 
 from dagcelery import invoke
 from dagcelery.frontends.yaml import ConfiguredWorkflow, load
+from dagcelery.hooks import mail
 from dagcelery.model import DAG, Task
 
 from .conftest import NAMED, PLACED
@@ -110,3 +111,12 @@ def test_a_schedule_is_kept_with_its_workflow(written: str | None, kept: str | N
 @pytest.mark.usefixtures("project")
 def test_a_schedule_may_be_left_out() -> None:
     assert load(as_dict())[0].schedule is None
+
+
+@pytest.mark.usefixtures("project")
+def test_a_mail_may_be_sent_at_its_end() -> None:
+    config = as_dict()
+    config["workflows"][0] |= {"on_failure": {"mail": "a@b.example"}, "on_success": {"mail": ["a@b.example", "c@d"]}}
+    options = load(config)[0].dag.options
+    assert repr(options.on_failure) == repr(mail("a@b.example"))
+    assert repr(options.on_success) == repr(mail(["a@b.example", "c@d"]))

@@ -7,17 +7,26 @@ from typing import Annotated, Any
 
 import pytest
 
-from dagcelery import AsArrow, AsCSV, AsDill, AsMessagePack, AsParquet, dag, invoke, submit, task
+from dagcelery import AsArrow, AsAvro, AsCSV, AsDill, AsMessagePack, AsParquet, dag, invoke, submit, task
 from dagcelery.errors import NodeFailed, SerializationError
 from dagcelery.local import Cluster
 from unit.engine.worlds import World
 
 pytest.importorskip("pyarrow", reason="pip install 'dagcelery[arrow]'")
+pytest.importorskip("fastavro", reason="pip install 'dagcelery[avro]'")
 pytest.importorskip("msgpack", reason="pip install 'dagcelery[msgpack]'")
 pytest.importorskip("dill", reason="pip install 'dagcelery[dill]'")
 
 Row = dict[str, Any]
-SERIALIZERS = [AsArrow(), AsParquet(), AsMessagePack(), AsDill(), AsCSV(columns={"n": int, "name": str})]
+FIELDS = [{"name": "n", "type": "long"}, {"name": "name", "type": "string"}]
+SERIALIZERS = [
+    AsArrow(),
+    AsAvro({"type": "record", "name": "Row", "fields": FIELDS}),
+    AsParquet(),
+    AsMessagePack(),
+    AsDill(),
+    AsCSV(columns={"n": int, "name": str}),
+]
 
 
 @task

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 
 import dagcelery
-from dagcelery import AsArrow, AsCSV, AsDill, AsJSON, AsMessagePack, AsParquet, AsPickle, dag, task
+from dagcelery import AsArrow, AsAvro, AsCSV, AsDill, AsJSON, AsMessagePack, AsParquet, AsPickle, dag, task
 from dagcelery.errors import DeserializationError, InvalidDag, NotConfigured, SerializationError
 from dagcelery.model import Serializer
 from dagcelery.payload.codecs import OF_KIND, UNSAFE, codec_for, from_spec
@@ -27,6 +27,8 @@ keyless = Keyring.parse(None)
 SAFE = [
     AsArrow(),
     AsArrow("zstd"),
+    AsAvro("string"),
+    AsAvro({"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "long"]}]}, None),
     AsCSV(),
     AsCSV(columns={"a": int, "b": str}, header=False, delimiter=";"),
     AsMessagePack(),
@@ -159,6 +161,7 @@ def test_the_serializer_of_elements_says_nothing_of_their_list() -> None:
     [
         (AsArrow(), "pyarrow", "arrow"),
         (AsParquet(), "pyarrow", "arrow"),
+        (AsAvro("string"), "fastavro", "avro"),
         (AsMessagePack(), "msgpack", "msgpack"),
         (AsDill(), "dill", "dill"),
     ],

@@ -13,6 +13,7 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded
 
 from dagcelery import Notice, Retry, Skipped, Timeout, current, dag, present, task
+from dagcelery.hooks import mail
 
 
 def trace(folder: str, word: object) -> int:
@@ -320,6 +321,11 @@ def noticed(folder: str) -> int:
 @dag(on_success=bad_hook)
 def badly_noticed(folder: str) -> int:
     return tell(folder, 1, "done")
+
+
+@dag(on_failure=mail(to="ops@example.com"))
+def mailed(folder: str) -> int:
+    return fixable(folder, 3)
 
 
 @dag(on_success=ended, on_failure=ended)
