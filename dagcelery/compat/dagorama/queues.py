@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Final
 
-from dagcelery.cli.workers import consumed
 from dagcelery.client import default_client
 from dagcelery.errors import InvalidParameters
 from dagcelery.local.cluster import tolerated_queues
@@ -81,7 +80,9 @@ def served(include: Iterable[str], exclude: Iterable[str], tolerations: Iterable
         queues += [name for name in wanted if name not in names]
     else:
         queues = [place.queue for place in open_to_it if place.name not in left_out]
-        queues = [*consumed((), (), ()), *queues, *tolerated_queues(tolerated)[1:]]
+        client = default_client()
+        default = client.settings.queue or str(client.app_context.app.conf.task_default_queue)
+        queues = [default, *queues, *tolerated_queues(tolerated)[1:]]
     chosen = [queue for queue in dict.fromkeys(queues) if queue not in left_out]
     for place in open_to_it:
         if place.name in left_out and place.queue in chosen:
