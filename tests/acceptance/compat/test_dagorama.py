@@ -10,12 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
 from dagcelery import Run
-from dagcelery.compat.dagorama import inspection
+from dagcelery.compat.dagorama import cli, hot_reload, inspection
 from dagcelery.compat.dagorama.code_signature import calculate_function_hash
 from dagcelery.compat.dagorama.decorators import dagorama
 from dagcelery.compat.dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve
+from dagcelery.compat.dagorama.failures import as_it_was
 from dagcelery.compat.dagorama.logging import get_default_console_width, get_logger
 from dagcelery.compat.dagorama.models.arguments import DAGArguments
 from dagcelery.compat.dagorama.models.promise import DAGPromise
@@ -29,6 +31,7 @@ from dagcelery.compat.dagorama.runner import (
 from dagcelery.compat.dagorama.serializer import function_to_name, name_to_function, register_definition
 from dagcelery.compat.dagorama_broker.launch import launch_broker
 from dagcelery.errors import InvalidParameters, NodeFailed
+from dagcelery.local import Cluster
 
 calls: list[Any] = []
 
@@ -311,6 +314,31 @@ def test_launched_workers_get_what_is_called_later_and_by_other_programs(monkeyp
 
 def _later(self: Any) -> str:
     return "later"
+
+
+def test_a_broker_that_is_configured_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    with launch_broker():
+        found = Sample()(1)
+        work()
+    assert resolve(*found) == 9
+
+
+@pytest.mark.parametrize("name", ["missing.Error", "ExceptionGroup", "KeyboardInterrupt", "os.path", ""])
+def test_an_error_stays_plain_where_its_class_cannot_be_had(name: str) -> None:
+    error = NodeFailed("node", name, "no")
+    assert as_it_was(error) is error
+
+
+def test_the_commands_take_the_old_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(cli, "execute_worker", lambda *queues: asked.append(queues))
+    monkeypatch.setattr(hot_reload, "run_again", lambda command, folders: asked.append((command[1:], folders)))
+    told = ["--include-queue", "a", "--include-queue", "b", "--exclude-queue", "c", "--toleration", "GPU"]
+    assert CliRunner().invoke(cli.worker, told).exit_code == 0
+    assert CliRunner().invoke(hot_reload.run_hot_reload_worker, ["--watch-dir", "src"]).exit_code == 0
+    assert asked == [(("c",), ("a", "b"), ("GPU",)), (["-m", "dagcelery.compat.dagorama.cli"], ["src"])]
 
 
 def test_retries_count_calls() -> None:
