@@ -60,15 +60,20 @@ class RedisCache(Cache):
 
     def read(self, k: str) -> Any:
         """Return the bytes of that name; None if there are none."""
-        return self.redis_instance.get(_key(k))
+        return self._redis().get(_key(k))
 
     def write(self, k: str, v: Any) -> None:
         """Keep text or bytes under a name."""
-        self.redis_instance.set(_key(k), _value(k, v))
+        self._redis().set(_key(k), _value(k, v))
 
     def delete(self, k: str) -> None:
         """Forget what that name has."""
-        self.redis_instance.delete(_key(k))
+        self._redis().delete(_key(k))
+
+    def _redis(self) -> Any:
+        if self.redis_instance is None:  # that of a pipeline is optional
+            raise InvalidCacheTypeException(f"{self!r}", "has no Redis", "give it one, a redis.Redis")
+        return self.redis_instance
 
     def __getstate__(self) -> dict[str, Any]:
         inherited: Any = super().__getstate__()

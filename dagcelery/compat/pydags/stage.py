@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from dagcelery.compat.pydags.cache import DiskCache, RedisCache
 from dagcelery.compat.pydags.execution import StageExecutor
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["DecoratorStage", "DiskCacheStage", "RedisStage", "Stage", "StageExecutor", "stage"]
+
+P = ParamSpec("P")
 
 
 class Stage(stages.Stage):
@@ -42,12 +44,12 @@ class DecoratorStage(Stage, stages.FunctionStage):
         self.stage_function, self.args, self.kwargs = stage_function, args, kwargs
 
 
-def stage(stage_function: Callable[..., object]) -> Callable[..., DecoratorStage]:
+def stage(stage_function: Callable[P, object]) -> Callable[P, DecoratorStage]:
     """Make stages out of calls of a function."""
     made = stages.stage(stage_function)
 
     @wraps(made.fn)
-    def wrapper(*args: Any, **kwargs: Any) -> DecoratorStage:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> DecoratorStage:
         return DecoratorStage(made.fn, *args, **kwargs)
 
     return wrapper

@@ -199,6 +199,7 @@ def test_a_pipeline_with_a_redis_says_there_what_it_does(client: redis.Redis) ->
     ("mistaken", "error"),
     [
         (lambda client: Pipeline("redis"), caches.InvalidCacheTypeException),
+        (lambda client: Pipeline().read("done"), caches.InvalidCacheTypeException),
         (lambda client: Writing(3), caches.InvalidCacheTypeException),
         (lambda client: caches.DiskCache("folder"), caches.InvalidCacheTypeException),
         (lambda client: caches.RedisCache(client).read(3), caches.InvalidKeyTypeException),
