@@ -47,9 +47,9 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
     @property
     def pipeline(self) -> Graph:
         """The stages and their order."""
-        dag = self.__dag__()
-        nodes = {name: {"stage_wrapper": stage} for name, stage in zip(dag.nodes, self.stages, strict=True)}
-        edges = [(before, name) for name, node in dag.nodes.items() for before in node.after]
+        dag, names = self.__dag__(), self._names()
+        nodes = {name: {"stage_wrapper": stage} for name, stage in zip(names.values(), self.stages, strict=True)}
+        edges = [(names[before], names[name]) for name, node in dag.nodes.items() for before in node.after]
         return Graph(nodes, tuple(edges))
 
     def add_stage(self, stage: stages.Stage) -> None:
@@ -72,7 +72,16 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
 
     def topological_sort_grouped(self) -> Iterator[list[str]]:
         """Yield the names of the stages in groups; a group may run in parallel, after the earlier groups."""
-        yield from self.groups()
+        names = self._names()
+        for group in self.groups():
+            yield [names[name] for name in group]
+
+    def _names(self) -> dict[str, str]:
+        """Return what the stages are called here by what they are called in a DAG: their own names, if these differ."""
+        own = [stage.name for stage in self.stages]
+        return {
+            name: each if own.count(each) == 1 else name for name, each in zip(self.__dag__().nodes, own, strict=True)
+        }
 
     def run_stage(self, stage_name: str) -> None:
         """Run one stage, in this process."""

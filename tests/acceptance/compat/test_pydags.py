@@ -110,6 +110,22 @@ def test_groups_are_yielded_in_order_and_the_graph_can_be_read() -> None:
     assert second.preceding_stages == [first]
 
 
+class Named(Stage):
+    @property
+    def name(self) -> str:
+        return "my stage/1"
+
+    def run(self) -> None:
+        seen.append(self.name)
+
+
+def test_stages_keep_names_that_dags_would_not_have() -> None:
+    pipeline = pipeline_of(Named(), step(1))
+    assert list(pipeline.topological_sort_grouped()) == [["my stage/1", "step"]]
+    pipeline.run_stage("my stage/1")
+    assert seen == ["my stage/1"]
+
+
 def test_one_stage_can_be_run_alone() -> None:
     made = step(1)
     assert isinstance(made, DecoratorStage)
