@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from graphlib import TopologicalSorter
+from multiprocessing.pool import ThreadPool
+from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ class Progress(PickleSerializer):
 def run_all(before: Mapping[str, Iterable[str]], run: Callable[[str], object], threads: int) -> None:
     """Run each stage when those `before` it have finished, in so many threads; 0 is this one.
 
-    After a failure, no other is begun.
+    After a failure, no other is begun. Threads that are interrupted do not hold up the end of the program, unlike those
+    of an executor.
     """
     order = TopologicalSorter(before)
     if not threads:
@@ -102,12 +104,27 @@ def run_all(before: Mapping[str, Iterable[str]], run: Callable[[str], object], t
             run(name)
         return
     order.prepare()
-    of_future: dict[Future[object], str] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        while order.is_active():
-            of_future |= {pool.submit(copy_context().run, run, name): name for name in order.get_ready()}
-            for finished in wait(of_future, return_when=FIRST_COMPLETED).done:
-                if finished.exception() is not None:
-                    pool.shutdown(cancel_futures=True)
-                finished.result()
-                order.done(of_future.pop(finished))
+    finished = SimpleQueue[tuple[str, BaseException | None]]()
+    failures: list[BaseException] = []
+
+    def attempt(name: str) -> None:
+        try:
+            if not failures:
+                run(name)
+        except BaseException as error:  # raised where the pipeline was started
+            finished.put((name, error))
+        else:
+            finished.put((name, None))
+
+    with ThreadPool(threads) as pool:
+        running = 0
+        while order.is_active() and (running or not failures):
+            ready = () if failures else order.get_ready()
+            for name in ready:
+                pool.apply_async(copy_context().run, (attempt, name))
+            name, error = finished.get()
+            running += len(ready) - 1
+            order.done(name)
+            failures += [error] if error is not None else []
+    if failures:
+        raise failures[0]
