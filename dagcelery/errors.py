@@ -113,6 +113,10 @@ class CyclicDependency(_OfFacts, InvalidDag):
         )
 
 
+class NotExportable(InvalidDag):
+    """A DAG, or an option of it, cannot be said in the terms of the system that it is to be exported to."""
+
+
 @record
 class InvalidConfig(_OfFacts, InvalidDag):
     """A configuration cannot be made into a workflow; `line` counts from 1; None without a file."""

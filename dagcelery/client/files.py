@@ -65,7 +65,9 @@ def read(codec: Codec, location: Path, culprit: str) -> Any:
 
 def _item(codec: Codec, location: Path, culprit: str) -> Any:
     value = read(codec, location, culprit)
-    return replace(value, address=f"{value.address}[{location.name}]") if type(value) is Skipped else value
+    if type(value) is Skipped and "[" not in value.address:  # whoever wrote it did not know its place
+        return replace(value, address=f"{value.address}[{location.name}]")
+    return value
 
 
 def _value(codec: Codec, file: Path, culprit: str) -> Any:

@@ -46,19 +46,24 @@ from dagcelery.model.graph import roots
 from dagcelery.model.options import alone as without_items
 from dagcelery.model.options import static as after
 from dagcelery.model.sources import Readable, named
-from dagcelery.payload.codecs import AsPickle, Codec, PickleCodec
+from dagcelery.payload.codecs import AsJSON, AsPickle, Codec, JsonCodec, PickleCodec
+from dagcelery.planner.compile import as_dag, default_of
 from dagcelery.settings import Settings
 from dagcelery.skipped import Skipped
 from dagcelery.text import choices, shown
 from dagcelery.tracebacks import shortened
 
-Make = Literal["inputs", "outputs", "condition", "items"]
-"""What is made in the place of running a node: values of its inputs or outputs, whether its condition holds, or the
-list that it goes through, by element."""
+Make = Literal["parameters", "inputs", "outputs", "condition", "items"]
+"""What is made in the place of running a node: values of its inputs or outputs, whether its condition holds, the list
+that it goes through, by element; of a whole DAG its parameters, from JSON to what their serializers write."""
 
 CONDITION: Final = "condition"
 
 ITEMS: Final = "items"
+
+
+TO_BE_RETRIED: Final = 75
+"""The exit code of a process whose call is to be repeated: EX_TEMPFAIL of sysexits.h."""
 
 
 class ToBeRetried(DagceleryError):
@@ -100,8 +105,12 @@ def invoke_with_locations(
     targets = None if outputs is None else _paths(outputs, "output")
     given = Given(_paths(inputs or {}, "input"), _paths(values or {}, "value"), _paths(items or {}, "item"))
     top = dag_of(node)
+    if node_name and isinstance(top, Task) and node_name in (around := as_dag(top)).nodes:
+        top = around
     found, place = found_at(top, node_name) if node_name else (top, None)
     culprit = f"node '{node_name}'" if node_name else f"'{getattr(top, 'name', None) or 'the task'}'"
+    if make == "parameters":
+        return _make_parameters(alone(found, None), given, targets or {}, culprit)
     if make is not None:
         return _make(make, found, place, given, targets or {}, culprit)
     if isinstance(found, Task) and place is not None:
@@ -293,6 +302,21 @@ def _make(
                 pending.folder(codec, target, value, what)
             else:
                 pending.file(_codec(make, node, place, source, inside, name), target, value, what)
+        pending.commit()
+
+
+def _make_parameters(dag: DAG, given: Given, targets: Mapping[str, Path], culprit: str) -> None:
+    """Write parameters that come as JSON, or else have defaults, as their serializers do."""
+    local_run = LocalRun(dag, Settings.from_environment())
+    _check_names("output", culprit, targets, dag.inputs, [])
+    with PendingOutputs() as pending:
+        for name, target in targets.items():
+            value = default_of(dag.inputs[name])
+            if name in given.values:
+                value = read(JsonCodec(AsJSON()), given.values[name], f"value '{name}'")
+            if value is EMPTY:
+                raise InvalidParameters(f"parameter '{name}' of {culprit}", "is missing", f"give --from {name}=FILE")
+            pending.file(local_run.codec_of_param(name), target, value, f"output '{name}'")
         pending.commit()
 
 

@@ -151,15 +151,14 @@ def label(read: Readable) -> str:
 def known(read: FromParam, place: EnclosingDag, name: str = "") -> object:
     """Return the value of a parameter that the DAG itself says, so that no file has it; else EMPTY.
 
-    A parameter without a name is called `name`.
+    What a run may be given is not said by its default. A parameter without a name is called `name`.
     """
     name = read.name or name
     declared = place.dag.inputs.get(name)
     if isinstance(declared, Literal):
         return declared.value
     if isinstance(declared, FromParam):
-        own = declared.default_value if place.around is None else known(declared, place.around, name)
-        return read.default_value if own is EMPTY else own
+        return EMPTY if place.around is None else known(declared, place.around, name)
     return read.default_value if declared is None else EMPTY
 
 
