@@ -202,6 +202,8 @@ def located(command: C) -> C:
             metavar="N",
             help="Call the task once; N calls have failed before. Who calls it is to call it again.",
         ),
+        click.option("--run", "run_id", default="", metavar="RUN", help="What current() tells as the run."),
+        click.option("--address", default="", metavar="ADDRESS", help="What current() tells as the address."),
         click.option("--skip", is_flag=True, help="Write a failure that stands as an item that was left out."),
     ]
     for option in reversed(options):

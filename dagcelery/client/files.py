@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -60,14 +60,7 @@ def read(codec: Codec, location: Path, culprit: str) -> Any:
     """
     if not location.is_dir():
         return _value(codec, location, culprit)
-    return [_item(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
-
-
-def _item(codec: Codec, location: Path, culprit: str) -> Any:
-    value = read(codec, location, culprit)
-    if type(value) is Skipped and "[" not in value.address:  # whoever wrote it did not know its place
-        return replace(value, address=f"{value.address}[{location.name}]")
-    return value
+    return [read(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
 
 
 def _value(codec: Codec, file: Path, culprit: str) -> Any:

@@ -8,7 +8,9 @@ nested DAG of several values (`Make`).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -27,6 +29,7 @@ from dagcelery.client.standalone import (
     label,
     made,
 )
+from dagcelery.engine.pieces import Piece, executing_for
 from dagcelery.errors import DagceleryError, InvalidLocation, InvalidParameters, NodeFailed
 from dagcelery.model import (
     DAG,
@@ -83,6 +86,8 @@ def invoke_with_locations(
     make: Make | None = None,
     retries: int | None = None,
     skip: bool = False,
+    run_id: str = "",
+    address: str = "",
 ) -> Any:
     """Run a DAG, or the node of it that ``a.b`` names, in this process, with inputs that are read from files.
 
@@ -92,7 +97,8 @@ def invoke_with_locations(
     Inputs of one node may also be made of what their sources read: `values` are outputs of other nodes, ``load.rows``,
     and parameters of the DAG around, `items` the elements of such lists that belong to this item. `make` writes
     something else in the place of running the node. With `retries`, the number of calls that have failed before, it is
-    called once. With `skip` a failure that stands is written as an item that was left out.
+    called once. With `skip` a failure that stands is written as an item that was left out. `run_id` and `address` are
+    what `current()` tells of the piece, which belongs to a run that is conducted elsewhere.
 
     Raises InvalidParameters for unknown and missing names, InvalidLocation for what cannot be read or written,
     DeserializationError, ToBeRetried, and what `invoke` raises.
@@ -115,7 +121,9 @@ def invoke_with_locations(
         return _make(make, found, place, given, targets or {}, culprit)
     if isinstance(found, Task) and place is not None:
         name = node_name.rpartition(".")[2]
-        return OneTask(found, place, name, culprit).run(params, given, targets, retries=retries, skip=skip)
+        piece = Piece(run_id, address or node_name.replace(".", "/"), _index(address), (retries or 0) + 1)
+        with executing_for(piece) if run_id else nullcontext():
+            return OneTask(found, place, name, culprit, piece).run(params, given, targets, retries=retries, skip=skip)
     return _run(alone(found, place), found, place, params, given, targets, culprit)
 
 
@@ -197,6 +205,7 @@ class OneTask:
     place: EnclosingDag
     name: str
     culprit: str
+    piece: Piece
 
     def run(
         self,
@@ -225,7 +234,7 @@ class OneTask:
         except NodeFailed as error:
             if not skip or targets is None:
                 raise
-            return _write_skipped(targets, Skipped(self.name, error.type_name, error.message))
+            return _write_skipped(targets, Skipped(self.piece.address, error.type_name, error.message))
 
     def _arguments(self, params: Mapping[str, object], given: Given) -> dict[str, Any]:
         inputs = self.task.inputs
@@ -266,6 +275,12 @@ class OneTask:
         node = Task(self.task.func, literals, getattr(task, "outputs", {}), options=options)
         returned = {name: FromNodeOutput(self.name, name) for name in node.outputs}
         return DAG({self.name: node}, {}, returned, name=inside.name, options=DagOptions(self.place.serializer))
+
+
+def _index(address: str) -> int | None:
+    """Return the number of the item that an address ends in."""
+    found = re.search(r"\[(\d+)\]$", address)
+    return int(found[1]) if found else None
 
 
 def named_source(source: Source, name: str) -> Source:

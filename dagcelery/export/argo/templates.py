@@ -362,7 +362,8 @@ class Exporter:
             {"name": f"{kept.artifact}_output_path"} | ({"value": f"{UID}/{TOP}/{_file(kept)}"} if top else {})
             for kept in outline.keeps
         ]
-        inputs: dict[str, Any] = {"parameters": [name, *paths]}
+        address: list[dict[str, Any]] = [{"name": "address"} | ({"value": ""} if top else {})]
+        inputs: dict[str, Any] = {"parameters": [name, *(address if self.container.is_native else []), *paths]}
         if outline.takes:
             inputs["artifacts"] = [
                 {"name": each.artifact} | ({"optional": True} if each.is_optional else {}) for each in outline.takes
@@ -420,6 +421,9 @@ class Exporter:
         if isinstance(node, DAG):
             folder = f"{{{{inputs.parameters.name}}}}-{added}" + "-{{item}}" * is_mapped
             parameters.append({"name": "name", "value": folder})
+        if self.container.is_native:
+            address = f"{{{{inputs.parameters.address}}}}{name}" + "[{{item}}]" * is_mapped
+            parameters.append({"name": "address", "value": address + "/" * isinstance(node, DAG)})
         for kept in keeps:
             path = self._key(name, kept.name, outline) + "/{{item}}" * is_mapped
             parameters.append({"name": f"{kept.artifact}_output_path", "value": path})
@@ -473,7 +477,13 @@ class Exporter:
             arguments += ["--retries", "{{retries}}"]
         if fan_source(task) is not None and tolerance(task.options):
             arguments += ["--skip"]
-        template = self._container(name, arguments, takes, keeps) | template_options(task, f"node '{title}'")
+        if self.container.is_native:
+            arguments += ["--run", UID, "--address", "{{inputs.parameters.address}}"]
+        template = self._container(name, arguments, takes, keeps)
+        if self.container.is_native:
+            parameters = [{"name": "address"}, *template.get("inputs", {}).get("parameters", [])]
+            template["inputs"] = template.get("inputs", {}) | {"parameters": parameters}
+        template |= template_options(task, f"node '{title}'")
         options = task.runtime_options
         container = self.container.merged(template["container"], options.get("argo_container_overrides", {}), title)
         template["container"] = container
