@@ -30,21 +30,31 @@ class Names:
 class Folders:
     """Names of the folders of nested DAGs in the artifact repository, in which items have numbers instead of names.
 
-    ``{{name}}-row-{{item}}`` may become what another node is called, such as "row-3": so numbers count as one.
+    ``{{name}}-row-{{item}}`` may become what another node is called, such as "row-3": that one is called otherwise.
     """
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._taken: dict[str, list[str]] = {}
 
     def give(self, around: str, name: str, *, has_items: bool) -> tuple[str, str]:
-        """Return what a DAG adds to the name of the folder around it, and the name that becomes of it."""
+        """Return what a DAG adds to the name of the folder around it, and the name that becomes of it, in which a star
+        stands for an item.
+        """
         added, number = name, 1
-        while (folder := _numberless(f"{around}-{added}" + "-0" * has_items)) in self._taken:
+        while not self._is_new(folder := f"{around}-{added}{'-*' if has_items else ''}"):
             number += 1
             added = f"{name}-x{number}"
-        self._taken.add(folder)
         return added, folder
 
+    def _is_new(self, folder: str) -> bool:
+        """Whether no other name may become this one; it is taken from now on."""
+        alike = self._taken.setdefault(re.sub(r"(?<![^-])\d+(?![^-])", "*", folder), [])
+        is_new = not any(_may_meet(folder, other) for other in alike)
+        if is_new:
+            alike.append(folder)
+        return is_new
 
-def _numberless(name: str) -> str:
-    return re.sub(r"(?<![^-])\d+(?![^-])", "0", name)
+
+def _may_meet(one: str, other: str) -> bool:
+    pairs = zip(one.split("-"), other.split("-"), strict=True)
+    return all(part == same or "*" in (part, same) for part, same in pairs)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dagcelery.client.standalone import EnclosingDag, is_branch, is_made, known, label, serializer_of
+from dagcelery.errors import NotExportable
 from dagcelery.export.argo.names import Folders, Names
 from dagcelery.export.argo.options import Added, attempts, check_node, template_options
 from dagcelery.model import DAG, EMPTY, Each, FromNodeOutput, FromParam, Literal, Node, Source, Task, fan_source
@@ -54,6 +55,9 @@ class Container:
 
     def argument(self, option: str, name: str, file: str) -> list[str]:
         """Return the arguments that say in which file something is."""
+        if not self.is_native and option not in ("input", "output"):
+            problem = "is needed by itself, since an input is made of it, which dagger.runtime.cli does not do"
+            raise NotExportable(f"value '{name}'", problem, "use dagcelery.export.argo, or dagcelery export")
         return [f"--{option}", f"{name}={file}"] if self.is_native else [f"--{option}", name, file]
 
     def located(self, key: str) -> dict[str, Any]:
@@ -233,6 +237,9 @@ class Exporter:
         keeps: list[Kept],
         paths: Mapping[str, str],
     ) -> Helper:
+        if not self.container.is_native:
+            problem = f"needs a container that makes {make}, which dagger.runtime.cli does not"
+            raise NotExportable(".".join(node) or "the DAG", problem, "use dagcelery.export.argo, or dagcelery export")
         template = self._templates.give("-".join([TOP, *address, title]))
         return Helper(title, template, make, ".".join(node), takes, keeps, paths)
 
@@ -473,9 +480,9 @@ class Exporter:
         title = ".".join(address)
         takes, keeps = self._inputs(task, place), self._outputs(task, place)
         arguments = ["--node-name", title, *self._arguments(takes, keeps)]
-        if attempts(task) is not None:
+        if attempts(task) is not None and self.container.is_native:
             arguments += ["--retries", "{{retries}}"]
-        if fan_source(task) is not None and tolerance(task.options):
+        if fan_source(task) is not None and tolerance(task.options) and self.container.is_native:
             arguments += ["--skip"]
         if self.container.is_native:
             arguments += ["--run", UID, "--address", "{{inputs.parameters.address}}"]
