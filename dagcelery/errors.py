@@ -6,6 +6,7 @@
     ├── InvalidDag (ValueError)
     │   ├── InvalidDagType (TypeError)
     │   ├── InvalidConfig
+    │   ├── NotExportable
     │   └── CyclicDependency
     ├── InvalidParameters (ValueError)
     │   └── KeyReused

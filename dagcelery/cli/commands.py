@@ -155,7 +155,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def located(command: C) -> C:
-    """Give a command the options of a run with files: `node_name`, dicts of files by name, and what is done of it."""
+    """Give a command the options `node_name`, and as dicts by name `inputs` and `outputs`."""
     options = [
         click.option("--node-name", default="", metavar="A.B", help="Run this node, which may be in a nested DAG."),
         click.option(
@@ -174,6 +174,15 @@ def located(command: C) -> C:
             metavar="NAME=FILE",
             help="Write an output to a new file; name all outputs or none.",
         ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def conducted(command: C) -> C:
+    """Give a command the options by which an orchestrator has it do a part of a run that it conducts."""
+    options = [
         click.option(
             "--from",
             "values",
@@ -330,6 +339,7 @@ def run(
 @dag.command()
 @given
 @located
+@conducted
 def invoke(
     target: Target,
     pairs: tuple[str, ...],

@@ -104,10 +104,7 @@ def invoke_with_locations(
     DeserializationError, ToBeRetried, and what `invoke` raises.
     """
     node, params, _ = split_static(node, {} if params is None else params)
-    if not isinstance(node_name, str):
-        raise InvalidParameters(
-            f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
-        )
+    _check_node_name(node_name)
     targets = None if outputs is None else _paths(outputs, "output")
     given = Given(_paths(inputs or {}, "input"), _paths(values or {}, "value"), _paths(items or {}, "item"))
     top = dag_of(node)
@@ -395,6 +392,12 @@ def _run(
 
 
 # -- checks ---------------------------------------------------------------------------------------
+def _check_node_name(node_name: object) -> None:
+    if not isinstance(node_name, str):
+        remedy = 'give names with dots between, such as "a.b"'
+        raise InvalidParameters(f"node_name={shown(node_name)}", "is not a str", remedy)
+
+
 def _paths(locations: object, kind: str) -> dict[str, Path]:
     """Return the locations of inputs or outputs by name."""
     if not isinstance(locations, Mapping):

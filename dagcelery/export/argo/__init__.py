@@ -16,7 +16,8 @@ from dagcelery.client.local_runs import LocalRun
 from dagcelery.errors import InvalidParameters, NotExportable, SerializationError
 from dagcelery.export.argo.names import Names
 from dagcelery.export.argo.options import config_map, limits, merged, spec_options
-from dagcelery.export.argo.templates import TOP, Container, Exporter
+from dagcelery.export.argo.outlines import TOP
+from dagcelery.export.argo.templates import Container, Exporter
 from dagcelery.model import DAG, EMPTY, Task
 from dagcelery.model.schedules import Schedule
 from dagcelery.payload.codecs import AsJSON, Codec, JsonCodec
@@ -29,7 +30,7 @@ API_VERSION: Final = "argoproj.io/v1alpha1"
 
 Kind = Literal["Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow"]
 
-Storage = Literal["s3", "gcs", "oss", "azure"]
+Storage = Literal["s3", "gcs", "oss"]
 
 __all__ = ["Kind", "Storage", "manifests"]
 
@@ -62,18 +63,12 @@ def manifests(
     """
     _check_choice("kind", kind, get_args(Kind))
     _check_choice("storage", storage, get_args(Storage))
-    if not isinstance(image, str) or not image.strip() or "{{" in image:
-        raise InvalidParameters(f"image={shown(image)}", "is not the name of an image", 'give "registry/image:tag"')
+    _check_image(image)
     found, values, static = split_static(node, params or {})
     model = dag_of(found)
     dag = as_dag(model) if isinstance(model, Task) else model
-    if not hooks:
-        pass
-    elif dag.options.on_success is not None or dag.options.on_failure is not None:
-        problem = "is a function, which Argo cannot call when the workflow has ended"
-        hook = "on_failure" if dag.options.on_failure is not None else "on_success"
-        remedy = "export it without hooks (hooks=False, --without-hooks), and name an exit handler: spec={'onExit': …}"
-        raise NotExportable(f"{hook} of DAG {dag.name!r}", problem, remedy)
+    if hooks:
+        _check_hooks(dag)
     target = target or _target_of(node, dag)
     parameters = Parameters(dag, values, is_template=kind in ("WorkflowTemplate", "ClusterWorkflowTemplate"))
     options = [target, *_static_options(node, static)]
@@ -84,12 +79,9 @@ def manifests(
     metadata = _metadata(name, dag, kind, namespace)
     if kind == "CronWorkflow":
         written = _cron(dag, schedule, timezone, written)
-    elif schedule is not None or timezone is not None:
-        problem = f"means nothing for a {kind}"
-        raise InvalidParameters(f"schedule={shown(schedule)}", problem, 'leave it out, or give kind="CronWorkflow"')
-    maps = [config_map(each, most) for each, most in sorted(limits(dag, dag.name or TOP).items())]
-    for each in maps:
-        each["metadata"] |= {"namespace": namespace} if namespace else {}
+    else:
+        _check_no_schedule(kind, schedule, timezone)
+    maps = [config_map(each, most, namespace) for each, most in sorted(limits(dag, dag.name or TOP).items())]
     return [*maps, {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": written}]
 
 
@@ -166,6 +158,21 @@ def _static_options(node: Submittable, static: Mapping[str, object]) -> list[str
 
 
 # -- names and times ------------------------------------------------------------------------------
+def _check_image(image: object) -> None:
+    if not isinstance(image, str) or not image.strip() or "{{" in image:
+        raise InvalidParameters(f"image={shown(image)}", "is not the name of an image", 'give "registry/image:tag"')
+
+
+def _check_hooks(dag: DAG) -> None:
+    for hook in ("on_failure", "on_success"):
+        if getattr(dag.options, hook) is not None:
+            problem = "is a function, which Argo cannot call when the workflow has ended"
+            remedy = (
+                "export it without hooks (hooks=False, --without-hooks), and give Argo an exit handler: spec onExit"
+            )
+            raise NotExportable(f"{hook} of DAG {dag.name!r}", problem, remedy)
+
+
 def _check_choice(what: str, value: object, known: Sequence[str]) -> None:
     if value not in known:
         raise InvalidParameters(f"{what}={shown(value)}", "is unknown", choices(value, known))
@@ -202,6 +209,12 @@ def _metadata(name: str, dag: DAG, kind: str, namespace: str) -> dict[str, Any]:
     if not name and kind == "Workflow":
         metadata = {"generateName": f"{own or TOP}-"}
     return metadata | ({"namespace": namespace} if namespace else {})
+
+
+def _check_no_schedule(kind: str, cron: str | None, timezone: str | None) -> None:
+    if cron is not None or timezone is not None:
+        problem = f"means nothing for a {kind}"
+        raise InvalidParameters(f"schedule={shown(cron)}", problem, 'leave it out, or give kind="CronWorkflow"')
 
 
 def _cron(dag: DAG, cron: str | None, timezone: str | None, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,9 +133,10 @@ def synchronization(name: str, most: int) -> dict[str, Any]:
     return {"semaphores": [{"configMapKeyRef": {"name": _lock(name), "key": "limit"}}]}
 
 
-def config_map(name: str, most: int) -> dict[str, Any]:
+def config_map(name: str, most: int, namespace: str) -> dict[str, Any]:
     """Return the ConfigMap in which a semaphore finds its number."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": _lock(name)}, "data": {"limit": str(most)}}
+    metadata = {"name": _lock(name)} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"limit": str(most)}}
 
 
 def _lock(name: str) -> str:

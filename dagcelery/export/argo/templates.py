@@ -5,36 +5,36 @@ reads it names that key and not the node that wrote it: ``{{workflow.uid}}/<DAG>
 behind it ``/{{item}}`` for one item of a fan-out. A DAG's output is written by the node that makes it to the path that
 the DAG around it has chosen. A list that is made by element is a folder; its ``partitions.json`` is an output parameter
 as well, which `withParam` reads.
-
-What is no node needs a container of its own in four places (`Helper`): conditions, lists that were not made by
-element, inputs of nested DAGs and outputs of DAGs that are made of several values or may be absent.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from dagcelery.client.standalone import EnclosingDag, is_branch, is_made, known, label, serializer_of
+from dagcelery.client.standalone import EnclosingDag, label
 from dagcelery.errors import NotExportable
-from dagcelery.export.argo.names import Folders, Names
-from dagcelery.export.argo.options import Added, attempts, check_node, template_options
-from dagcelery.model import DAG, EMPTY, Each, FromNodeOutput, FromParam, Literal, Node, Source, Task, fan_source
+from dagcelery.export.argo.options import Added, attempts, template_options
+from dagcelery.export.argo.outlines import TOP, UID, Helper, Outline, Outlines, condition_key
+from dagcelery.export.argo.values import (
+    Kept,
+    Taken,
+    file,
+    given_path,
+    is_direct,
+    is_split,
+    named_artifacts,
+    reads_plainly,
+    root,
+)
+from dagcelery.model import DAG, FromNodeOutput, FromParam, Node, Task, fan_source
 from dagcelery.model.graph import Root, roots
 from dagcelery.model.options import tolerance
-from dagcelery.model.sources import Readable, Splice, named, parts
-from dagcelery.payload.codecs import AsJSON
-from dagcelery.planner.pools import output_serializer
-
-TOP: Final = "dag"
 
 INPUTS: Final = "/tmp/inputs"
 
 OUTPUTS: Final = "/tmp/outputs"
-
-UID: Final = "{{workflow.uid}}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Container:
 
     def located(self, key: str) -> dict[str, Any]:
         """Return the place of an artifact."""
-        return {self.storage: {"blob" if self.storage == "azure" else "key": key}}
+        return {self.storage: {"key": key}}
 
 
 @dataclass(frozen=True)
@@ -77,206 +77,30 @@ class Artifact:
     is_optional: bool = False
 
 
-@dataclass(frozen=True)
-class Taken:
-    """An input of a template: `option` says in the container what it is, `name` whose."""
-
-    artifact: str
-    option: str
-    name: str
-    extension: str
-    source: Readable
-    is_item: bool
-    is_optional: bool = False
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An output of a template."""
-
-    name: str
-    artifact: str
-    extension: str
-    is_split: bool = False
-
-
-@dataclass
-class Helper:
-    """A task of a `dag` template that is no node of its DAG: `make` is what its container makes of `node`."""
-
-    title: str
-    template: str
-    make: str
-    node: str
-    takes: list[Taken]
-    keeps: list[Kept]
-    paths: Mapping[str, str]
-
-
-@dataclass
-class Outline:
-    """A DAG that is being written down: `place` is the DAG itself, for what stands in it."""
-
-    dag: DAG
-    place: EnclosingDag
-    address: tuple[str, ...]
-    template: str
-    folder: str
-    added: str
-    tasks: dict[str, str]
-    takes: list[Taken]
-    keeps: list[Kept]
-    made: dict[str, str]
-    helpers: dict[object, Helper] = field(default_factory=dict)
-
-    @property
-    def is_top(self) -> bool:
-        """Whether it is the DAG that is exported."""
-        return not self.address
-
-
 class Exporter:
     """Writes the templates of one DAG."""
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self._templates = Names()
-        self._folders = Folders()
+        self._outlines = Outlines(container.converted, has_helpers=container.is_native)
 
     def templates(self, dag: DAG, raw: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the templates of a DAG and of all in it; `raw` has the text of each parameter that is passed.
 
         Raises NotExportable.
         """
-        takes = [self._whole(artifact, FromParam(name), EnclosingDag(dag), name) for name, artifact in _named(raw)]
-        outline = self._outline(dag, None, (), takes)
+        takes = [
+            self._outlines.whole(artifact, FromParam(name), EnclosingDag(dag), name)
+            for name, artifact in named_artifacts(raw)
+        ]
+        outline = self._outlines.outline(dag, None, (), takes)
         written = list(self._written(outline))
         inputs = written[0]["inputs"]
         if takes:
             inputs["artifacts"] = [{"name": each.artifact, "raw": {"data": raw[each.name]}} for each in takes]
         return written
 
-    # -- what a DAG looks like from outside -------------------------------------------------------
-    def _outline(self, dag: DAG, around: Outline | None, address: tuple[str, ...], takes: list[Taken]) -> Outline:
-        place, names = EnclosingDag(dag, around.place if around else None), Names()
-        task = around.tasks[address[-1]] if around else ""
-        has_items = fan_source(dag) is not None and around is not None
-        added, folder = self._folders.give(around.folder, task, has_items=has_items) if around else ("", TOP)
-        template = self._templates.give("-".join([TOP, *address]))
-        artifacts = Names("_")
-        keeps = [
-            Kept(name, artifacts.give(name), self._extension(source, name, place))
-            for name, source in dag.outputs.items()
-        ]
-        tasks = {name: names.give(name) for name in dag.nodes}
-        outline = Outline(dag, place, address, template, folder, added, tasks, takes, keeps, {})
-        self._add_inputs(outline, around, names)
-        self._add_outputs(outline, names)
-        for name, node in dag.nodes.items():
-            check_node(node, dag, f"node '{'.'.join([*address, name])}'")
-            if isinstance(node, DAG) and node.only_if is not None:
-                self._add_condition(outline, name, node, node.only_if[0], names)
-            if fan_source(node) is not None:
-                self._add_items(outline, name, roots(dag)[name], names)
-        return outline
-
-    def _add_inputs(self, outline: Outline, around: Outline | None, names: Names) -> None:
-        dag, address = outline.dag, outline.address
-        if around is None:
-            made = [name for name in dag.inputs if name in self.container.converted]
-            takes, make = [each for each in outline.takes if each.name in made], "parameters"
-        else:
-            made = [name for name, source in dag.inputs.items() if _is_put_together(name, dag, around.place)]
-            takes, make = [each for each in outline.takes if each.option != "input"], "inputs"
-        if made:
-            title = names.give(make)
-            extensions = {name: self._extension_of_param(name, outline) for name in made}
-            keeps = [Kept(name, artifact, extensions[name]) for name, artifact in _named(made)]
-            paths = {each.name: f"{UID}/{{{{inputs.parameters.name}}}}/{title}/{_file(each)}" for each in keeps}
-            takes = [replace(each, option="from") if around is None else each for each in takes]
-            outline.helpers[make] = self._helper(title, make, address, address, takes, keeps, paths)
-            outline.made = dict.fromkeys(made, make)
-
-    def _add_outputs(self, outline: Outline, names: Names) -> None:
-        made = [name for name in outline.dag.outputs if not _is_direct(name, outline)]
-        if made:
-            title = names.give("outputs")
-            takes = self._taken([(name, outline.dag.outputs[name]) for name in made], outline.place, Names("_"))
-            keeps = [each for each in outline.keeps if each.name in made]
-            paths = {each.name: _given_path(each) for each in keeps}
-            helper = self._helper(title, "outputs", outline.address, outline.address, takes, keeps, paths)
-            outline.helpers["outputs"] = helper
-
-    def _add_condition(self, outline: Outline, name: str, node: DAG, condition: str, names: Names) -> None:
-        source = node.inputs[condition]
-        key = ("condition", repr(named(source, condition) if isinstance(source, FromParam) else source))
-        if key not in outline.helpers:
-            title = names.give(f"{outline.tasks[name]}-condition")
-            takes = self._taken([(condition, source)], outline.place, Names("_"))
-            address = (*outline.address, name)
-            outline.helpers[key] = self._helper(title, "condition", outline.address, address, takes, [], {})
-
-    def _add_items(self, outline: Outline, name: str, root: Root, names: Names) -> None:
-        if root in outline.helpers or _is_split(root, outline.dag):
-            return
-        title = names.give(f"{outline.tasks[name]}-items")
-        source = FromNodeOutput(*root) if root[0] else FromParam(root[1])
-        takes = self._taken([(root[1], source)], outline.place, Names("_"), always="from")
-        kept = Kept("items", "items", "items", is_split=True)
-        paths = {"items": f"{UID}/{{{{inputs.parameters.name}}}}/{title}/{_file(kept)}"}
-        address = (*outline.address, name)
-        outline.helpers[root] = self._helper(title, "items", outline.address, address, takes, [kept], paths)
-
-    def _helper(
-        self,
-        title: str,
-        make: str,
-        address: tuple[str, ...],
-        node: tuple[str, ...],
-        takes: list[Taken],
-        keeps: list[Kept],
-        paths: Mapping[str, str],
-    ) -> Helper:
-        if not self.container.is_native:
-            problem = f"needs a container that makes {make}, which dagger.runtime.cli does not"
-            raise NotExportable(".".join(node) or "the DAG", problem, "use dagcelery.export.argo, or dagcelery export")
-        template = self._templates.give("-".join([TOP, *address, title]))
-        return Helper(title, template, make, ".".join(node), takes, keeps, paths)
-
     # -- what is read -----------------------------------------------------------------------------
-    def _taken(
-        self, sources: Iterable[tuple[str, Source]], place: EnclosingDag, names: Names, always: str = ""
-    ) -> list[Taken]:
-        """Return what must be read to make values of `sources`."""
-        found: dict[tuple[Readable, bool], Taken] = {}
-        for name, source in sources:
-            for read, is_item in _reads(source, name):
-                if (read, is_item) not in found and (is_item or not _is_known(read, place)):
-                    option = always or ("item" if is_item else "from")
-                    extension = self._extension(read, name, place)
-                    artifact = names.give(label(read).replace(".", "_"))
-                    optional = not is_item and _may_be_absent(read, place.dag)
-                    found[read, is_item] = Taken(artifact, option, label(read), extension, read, is_item, optional)
-        return list(found.values())
-
-    def _inputs(self, node: Node, place: EnclosingDag) -> list[Taken]:
-        """Return what a node takes: the values of its inputs, or those that they are made of."""
-        names, takes, others = Names("_"), list[Taken](), list[tuple[str, Source]]()
-        for name, source in node.inputs.items():
-            if _is_put_together(name, node, place):
-                others.append((name, source))
-            elif _is_by_item(name, node):
-                takes.append(self._whole(names.give(name), source, place, name, is_item=True))
-            elif not isinstance(source, Literal) and not _is_known(named(source, name), place):  # type: ignore[arg-type]
-                takes.append(self._whole(names.give(name), source, place, name))
-        return [*takes, *self._taken(others, place, names)]
-
-    def _whole(self, artifact: str, source: Source, place: EnclosingDag, name: str, *, is_item: bool = False) -> Taken:
-        read = named(source.source if isinstance(source, Each) else source, name)  # type: ignore[arg-type]
-        extension = self._extension(source, name, place)
-        optional = not is_item and _may_be_absent(read, place.dag)
-        return Taken(artifact, "input", name, extension, read, is_item, optional)
-
     def _artifact(self, taken: Taken, outline: Outline) -> Artifact:
         """Return where a task of a DAG gets what it takes."""
         read, dag = taken.source, outline.dag
@@ -284,10 +108,10 @@ class Exporter:
             key = self._key(read.node, read.output, outline)
             if not taken.is_item:
                 return Artifact(self.container.located(key), (outline.tasks[read.node],), taken.is_optional)
-            if fan_source(dag.nodes[read.node]) is not None or _root(read) not in outline.helpers:
+            if fan_source(dag.nodes[read.node]) is not None or root(read) not in outline.helpers:
                 return Artifact(self.container.located(f"{key}/{{{{item}}}}"), (outline.tasks[read.node],))
         if taken.is_item:
-            helper = outline.helpers[_root(read)]
+            helper = outline.helpers[root(read)]
             return Artifact(self.container.located(f"{helper.paths['items']}/{{{{item}}}}"), (helper.title,))
         name = label(read)
         if name in outline.made:
@@ -299,39 +123,13 @@ class Exporter:
     def _key(self, node: str, output: str, outline: Outline) -> str:
         """Return the key of what a node gives back: of the whole list, if it is a fan-out."""
         for kept in outline.keeps:
-            if _reads_plainly(outline.dag.outputs[kept.name], node, output) and _is_direct(kept.name, outline):
-                return _given_path(kept)
+            if reads_plainly(outline.dag.outputs[kept.name], node, output) and is_direct(
+                kept.name, outline.dag, is_top=outline.is_top
+            ):
+                return given_path(kept)
         inner = outline.dag.nodes[node]
-        kept = next(kept for kept in self._outputs(inner, outline.place) if kept.name == output)
-        return f"{UID}/{{{{inputs.parameters.name}}}}/{outline.tasks[node]}/{_file(kept)}"
-
-    def _outputs(self, node: Node, place: EnclosingDag) -> list[Kept]:
-        names = Names("_")
-        if isinstance(node, DAG):
-            inside = EnclosingDag(node, place)
-            return [
-                Kept(name, names.give(name), self._extension(source, name, inside))
-                for name, source in node.outputs.items()
-            ]
-        return [
-            Kept(name, names.give(name), self._extension_of_output(name, node, place), output.is_partitioned)
-            for name, output in node.outputs.items()
-        ]
-
-    # -- extensions -------------------------------------------------------------------------------
-    def _extension(self, source: Source, name: str, place: EnclosingDag) -> str:
-        if is_made(source, place.dag):
-            return "pickle"
-        return _extension(serializer_of(source, name, place))
-
-    def _extension_of_output(self, name: str, node: Task, place: EnclosingDag) -> str:
-        return _extension(output_serializer(node.outputs[name], node.options) or place.serializer)
-
-    def _extension_of_param(self, name: str, outline: Outline) -> str:
-        around = outline.place.around
-        if around is None:
-            return _extension(serializer_of(FromParam(name), name, outline.place))
-        return self._extension(outline.dag.inputs[name], name, around)
+        kept = next(kept for kept in self._outlines.outputs(inner, outline.place) if kept.name == output)
+        return f"{UID}/{{{{inputs.parameters.name}}}}/{outline.tasks[node]}/{file(kept)}"
 
     # -- templates --------------------------------------------------------------------------------
     def _written(self, outline: Outline) -> Iterator[dict[str, Any]]:
@@ -340,16 +138,16 @@ class Exporter:
         tasks: list[dict[str, Any]] = []
         for name, node in outline.dag.nodes.items():
             address = (*outline.address, name)
-            takes = self._inputs(node, outline.place)
+            takes = self._outlines.inputs(node, outline.place)
             if isinstance(node, DAG):
-                nested = self._outline(node, outline, address, takes)
+                nested = self._outlines.outline(node, outline, address, takes)
                 inner.append(nested)
                 template = nested.template
                 keeps, added = nested.keeps, nested.added
             else:
-                template, added = self._templates.give("-".join([TOP, *address])), ""
+                template, added = self._outlines.template(address), ""
                 inner.append((template, node, address))
-                keeps = self._outputs(node, outline.place)
+                keeps = self._outlines.outputs(node, outline.place)
             tasks.append(self._task(name, node, template, takes, keeps, added, outline))
         tasks += [self._helping(helper, outline) for helper in outline.helpers.values()]
         yield self._dag(outline, tasks)
@@ -366,7 +164,7 @@ class Exporter:
         top, place = outline.is_top, ".".join(outline.address) or "DAG"
         name: dict[str, Any] = {"name": "name"} | ({"value": TOP} if top else {})
         paths = [
-            {"name": f"{kept.artifact}_output_path"} | ({"value": f"{UID}/{TOP}/{_file(kept)}"} if top else {})
+            {"name": f"{kept.artifact}_output_path"} | ({"value": f"{UID}/{TOP}/{file(kept)}"} if top else {})
             for kept in outline.keeps
         ]
         address: list[dict[str, Any]] = [{"name": "address"} | ({"value": ""} if top else {})]
@@ -379,7 +177,7 @@ class Exporter:
         if outline.keeps:
             template["outputs"] = {
                 "artifacts": [
-                    {"name": kept.artifact, **self.container.located(_given_path(kept))} for kept in outline.keeps
+                    {"name": kept.artifact, **self.container.located(given_path(kept))} for kept in outline.keeps
                 ]
             }
             if split := list(self._handed_up(outline)):
@@ -396,9 +194,9 @@ class Exporter:
             return
         for kept in outline.keeps:
             source = outline.dag.outputs[kept.name]
-            if isinstance(source, FromNodeOutput) and _is_direct(kept.name, outline):
+            if isinstance(source, FromNodeOutput) and is_direct(kept.name, outline.dag, is_top=outline.is_top):
                 root = (source.node, source.output)
-                if _is_split(root, outline.dag):
+                if is_split(root, outline.dag):
                     value = self._partitions(root, outline)[0]
                     yield {"name": f"{kept.artifact}_partitions", "valueFrom": {"parameter": value}}
 
@@ -408,7 +206,7 @@ class Exporter:
             task, artifact = outline.helpers[root].title, "items"
         else:
             task = outline.tasks[root[0]]
-            keeps = self._outputs(outline.dag.nodes[root[0]], outline.place)
+            keeps = self._outlines.outputs(outline.dag.nodes[root[0]], outline.place)
             artifact = next(kept.artifact for kept in keeps if kept.name == root[1])
         return f"{{{{tasks.{task}.outputs.parameters.{artifact}_partitions}}}}", task
 
@@ -453,9 +251,7 @@ class Exporter:
         return self.container.merged(task | extra, node.runtime_options.get("argo_task_overrides", {}), place)
 
     def _condition(self, node: DAG, condition: str, outline: Outline) -> str:
-        source = node.inputs[condition]
-        key = ("condition", repr(named(source, condition) if isinstance(source, FromParam) else source))
-        return outline.helpers[key].title
+        return outline.helpers[condition_key(node, condition)].title
 
     def _helping(self, helper: Helper, outline: Outline) -> dict[str, Any]:
         """Return the task of a helper."""
@@ -478,7 +274,7 @@ class Exporter:
     # -- containers -------------------------------------------------------------------------------
     def _container_of(self, name: str, task: Task, address: tuple[str, ...], place: EnclosingDag) -> dict[str, Any]:
         title = ".".join(address)
-        takes, keeps = self._inputs(task, place), self._outputs(task, place)
+        takes, keeps = self._outlines.inputs(task, place), self._outlines.outputs(task, place)
         arguments = ["--node-name", title, *self._arguments(takes, keeps)]
         if attempts(task) is not None and self.container.is_native:
             arguments += ["--retries", "{{retries}}"]
@@ -584,98 +380,3 @@ def _complete(
         arguments["artifacts"] = placed
     if arguments:
         task["arguments"] = arguments
-
-
-# -- sources --------------------------------------------------------------------------------------
-def _reads(source: Source | Splice, name: str) -> Iterator[tuple[Readable, bool]]:
-    """Yield what a source reads, and whether only the element that belongs to the item."""
-    if isinstance(source, FromParam | FromNodeOutput):
-        yield named(source, name), False
-    elif isinstance(source, Each):
-        yield named(source.source, name), True
-    elif isinstance(source, Splice):  # its elements are taken out of whole lists
-        yield from ((read, False) for part in parts(source) for read, _ in _reads(part, name))
-    else:
-        for part in parts(source):
-            yield from _reads(part, name)
-
-
-def _is_by_item(name: str, node: Node) -> bool:
-    return name == node.partition_by_input or isinstance(node.inputs[name], Each)
-
-
-def _is_put_together(name: str, node: Node, place: EnclosingDag) -> bool:
-    """Whether an input is made of several values, or of one that may be absent; a task takes an empty list as such."""
-    source = node.inputs[name]
-    if isinstance(source, Literal) or _is_by_item(name, node):
-        return False
-    is_gathered = isinstance(node, DAG) and isinstance(source, FromNodeOutput)
-    return is_made(source, place.dag) or (is_gathered and _may_be_absent(source, place.dag))
-
-
-def _may_be_absent(read: Source, dag: DAG) -> bool:
-    """Whether there may be no file: of a branch that was not taken, or of a list without elements."""
-    if not isinstance(read, FromNodeOutput):
-        return False
-    return is_branch(read, dag) or fan_source(dag.nodes[read.node]) is not None
-
-
-def _is_known(source: Source, place: EnclosingDag) -> bool:
-    return isinstance(source, FromParam) and known(source, place) is not EMPTY
-
-
-def _is_split(root: Root, dag: DAG) -> bool:
-    """Whether a list lies in a folder whose ``partitions.json`` is an output parameter of the node."""
-    node = dag.nodes.get(root[0])
-    if node is None or fan_source(node) is not None or getattr(node, "only_if", None) is not None:
-        return False
-    if isinstance(node, Task):
-        return node.outputs[root[1]].is_partitioned
-    source = node.outputs[root[1]]
-    first = next(name for name, each in node.outputs.items() if each == source) == root[1]
-    return first and isinstance(source, FromNodeOutput) and _is_split((source.node, source.output), node)
-
-
-def _root(read: Readable) -> Root:
-    return (read.node, read.output) if isinstance(read, FromNodeOutput) else ("", read.name or "")
-
-
-def _reads_plainly(source: Source, node: str, output: str) -> bool:
-    return isinstance(source, FromNodeOutput) and (source.node, source.output) == (node, output)
-
-
-def _is_direct(name: str, outline: Outline) -> bool:
-    """Whether the node that makes an output of a DAG writes it where the DAG around wants it."""
-    dag, source = outline.dag, outline.dag.outputs[name]
-    if not isinstance(source, FromNodeOutput) or _may_be_absent(source, dag):
-        return False
-    same = (each for each, other in dag.outputs.items() if _reads_plainly(other, source.node, source.output))
-    return next(same) == name and (not outline.is_top or _is_of_a_task(source, dag))
-
-
-def _is_of_a_task(source: Source, dag: DAG) -> bool:
-    """Whether a task makes a value, so that its file is as the DAG's serializers say."""
-    if not isinstance(source, FromNodeOutput) or _may_be_absent(source, dag):
-        return False
-    node = dag.nodes[source.node]
-    return isinstance(node, Task) or _is_of_a_task(node.outputs[source.output], node)
-
-
-# -- texts ----------------------------------------------------------------------------------------
-def _extension(serializer: object) -> str:
-    extension = str(getattr(serializer or AsJSON(), "extension", ""))
-    return re.sub(r"[^A-Za-z0-9.]", "_", extension)
-
-
-def _file(kept: Kept) -> str:
-    return f"{kept.artifact}.{kept.extension}"
-
-
-def _given_path(kept: Kept) -> str:
-    return f"{{{{inputs.parameters.{kept.artifact}_output_path}}}}"
-
-
-def _named(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    given = Names("_")
-    for name in names:
-        yield name, given.give(name)

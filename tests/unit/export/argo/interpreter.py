@@ -23,7 +23,7 @@ NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 
 VALUE_NAME = re.compile(r"[-a-zA-Z0-9_]+")
 
-STORAGE = {"s3": "key", "gcs": "key", "oss": "key", "azure": "blob"}
+STORAGE = {"s3", "gcs", "oss"}
 
 
 class Invalid(Exception):
@@ -259,5 +259,5 @@ class Argo:
 
 
 def _key(artifact: Mapping[str, Any]) -> str:
-    (kind,) = STORAGE.keys() & artifact.keys()
-    return str(artifact[kind][STORAGE[kind]])
+    (kind,) = STORAGE & artifact.keys()
+    return str(artifact[kind]["key"])
