@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -140,8 +141,9 @@ def config_map(name: str, most: int, namespace: str) -> dict[str, Any]:
 
 
 def _lock(name: str) -> str:
-    plain = re.sub(r"[^a-z0-9.]+", "-", name.lower())
-    return f"dagcelery-{re.sub(r'[.-]*[.][.-]*', '.', plain).strip('.-')}"[:253].rstrip(".-")
+    # Different names stay different, whatever Kubernetes does not take of them.
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:200].strip("-")
+    return f"dagcelery-{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def limits(dag: DAG, name: str) -> dict[str, int]:
