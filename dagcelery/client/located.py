@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -121,6 +121,8 @@ def invoke_with_locations(
         piece = Piece(run_id, address or node_name.replace(".", "/"), _index(address), (retries or 0) + 1)
         with executing_for(piece) if run_id else nullcontext():
             return OneTask(found, place, name, culprit, piece).run(params, given, targets, retries=retries, skip=skip)
+    if given.values or given.items or retries is not None or skip or run_id:
+        raise InvalidParameters(culprit, *_NOT_A_TASK)
     return _run(alone(found, place), found, place, params, given, targets, culprit)
 
 
@@ -131,12 +133,20 @@ class Given:
     inputs: Mapping[str, Path]
     values: Mapping[str, Path]
     items: Mapping[str, Path]
+    used: set[str] = field(default_factory=set)
+
+    def check_used(self, culprit: str) -> None:
+        """Raise InvalidParameters for a value that nothing is made of."""
+        for name in (*self.values, *self.items):
+            if name not in self.used:
+                raise InvalidParameters(f"value '{name}' for {culprit}", "is not read", choices(name, self.used))
 
     def reader(self, place: EnclosingDag, culprit: str) -> Any:
         """Return what reads the values in a DAG; one that is in no file may be said by the DAG itself."""
 
         def value(source: Readable, is_item: bool) -> Any:
             files, name = self.items if is_item else self.values, label(source)
+            self.used.add(name)
             if name in files:
                 return read_file(source, place, files[name], f"value '{name}'")
             default = known(source, place) if isinstance(source, FromParam) and not is_item else EMPTY
@@ -249,6 +259,7 @@ class OneTask:
                 values[name] = read_file(source, self.place, given.inputs[name], f"input '{name}'")
             else:
                 values[name] = made(source, reader, name)
+        given.check_used(self.culprit)
         return values
 
     def _lacks(self, source: Source, given: Given) -> bool:
@@ -392,6 +403,12 @@ def _run(
 
 
 # -- checks ---------------------------------------------------------------------------------------
+_NOT_A_TASK: Final = (
+    "is not one task of a DAG, and has no values, items, retries or piece",
+    "name a task in it with --node-name, or give inputs only",
+)
+
+
 def _check_node_name(node_name: object) -> None:
     if not isinstance(node_name, str):
         remedy = 'give names with dots between, such as "a.b"'

@@ -155,11 +155,13 @@ def known(read: FromParam, place: EnclosingDag, name: str = "") -> object:
     """
     name = read.name or name
     declared = place.dag.inputs.get(name)
-    if isinstance(declared, Literal):
+    if declared is None:
+        return read.default_value
+    if isinstance(declared, Literal) and place.around is not None:
         return declared.value
-    if isinstance(declared, FromParam):
-        return EMPTY if place.around is None else known(declared, place.around, name)
-    return read.default_value if declared is None else EMPTY
+    if isinstance(declared, FromParam) and place.around is not None:
+        return known(declared, place.around, name)
+    return EMPTY
 
 
 def is_branch(read: Source, dag: DAG) -> bool:

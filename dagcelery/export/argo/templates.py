@@ -195,19 +195,20 @@ class Exporter:
         for kept in outline.keeps:
             source = outline.dag.outputs[kept.name]
             if isinstance(source, FromNodeOutput) and is_direct(kept.name, outline.dag, is_top=outline.is_top):
-                root = (source.node, source.output)
-                if is_split(root, outline.dag):
-                    value = self._partitions(root, outline)[0]
+                made = root(source)
+                if is_split(made, outline.dag):
+                    value = self._partitions(made, outline)[0]
                     yield {"name": f"{kept.artifact}_partitions", "valueFrom": {"parameter": value}}
 
-    def _partitions(self, root: Root, outline: Outline) -> tuple[str, str]:
+    def _partitions(self, made: Root, outline: Outline) -> tuple[str, str]:
         """Return the reference to the numbers of the elements of a list, and the task that knows them."""
-        if root in outline.helpers:
-            task, artifact = outline.helpers[root].title, "items"
+        if made in outline.helpers:
+            task, artifact = outline.helpers[made].title, "items"
         else:
-            task = outline.tasks[root[0]]
-            keeps = self._outlines.outputs(outline.dag.nodes[root[0]], outline.place)
-            artifact = next(kept.artifact for kept in keeps if kept.name == root[1])
+            node, output = made
+            task = outline.tasks[node]
+            keeps = self._outlines.outputs(outline.dag.nodes[node], outline.place)
+            artifact = next(kept.artifact for kept in keeps if kept.name == output)
         return f"{{{{tasks.{task}.outputs.parameters.{artifact}_partitions}}}}", task
 
     def _task(

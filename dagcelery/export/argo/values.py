@@ -119,8 +119,7 @@ def is_of_a_task(source: Source, dag: DAG) -> bool:
 # -- files ----------------------------------------------------------------------------------------
 def extension(serializer: object) -> str:
     """Return the ending of the names of files that a serializer writes; None is JSON."""
-    extension = str(getattr(serializer or AsJSON(), "extension", ""))
-    return re.sub(r"[^A-Za-z0-9.]", "_", extension)
+    return re.sub(r"[^A-Za-z0-9.]", "_", str(getattr(serializer or AsJSON(), "extension", "")))
 
 
 def file(kept: Kept) -> str:

@@ -68,6 +68,14 @@ def test_a_value_that_is_missing_is_told_with_its_option(tmp_path: Path) -> None
         invoke_with_locations(study, node_name="listed", items={"numbers.return_value": item})
 
 
+def test_what_is_not_read_is_refused(tmp_path: Path) -> None:
+    files = written(tmp_path, x=1)
+    with pytest.raises(InvalidParameters, match="value 'x' for node 'numbers': is not read"):
+        invoke_with_locations(study, {"n": 1}, node_name="numbers", values=files)
+    with pytest.raises(InvalidParameters, match="study': is not one task of a DAG"):
+        invoke_with_locations(study, {"n": 1, "words": []}, values=files)
+
+
 def test_a_list_is_taken_apart_that_was_not_made_by_element(tmp_path: Path) -> None:
     files = written(tmp_path, words=[5, 6])
     invoke_with_locations(study, node_name="fails", make="items", values=files, outputs={"items": tmp_path / "items"})

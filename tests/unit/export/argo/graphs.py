@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagcelery import DAG, AsPickle, FromNodeOutput, FromParam, FromReturnValue, Retry, Task, dag, task, when
+from dagcelery.model import Literal
 
 
 @dataclass
@@ -168,6 +169,10 @@ def pair(a: Any, b: Any) -> Any:
     return [a, b]
 
 
+def seven() -> int:
+    return 7
+
+
 WHOLE, SPLIT = FromReturnValue(), FromReturnValue(is_partitioned=True)
 
 declared = DAG(
@@ -181,6 +186,7 @@ declared = DAG(
             {"it": WHOLE},
             partition_by_input="a",
         ),
+        "over": Task(seven, over=FromNodeOutput("made", "all"), outputs={"it": WHOLE}, after=("each",)),
         "param": Task(same.fn, {"x": FromParam("x")}, {"it": WHOLE}, partition_by_input="x"),
     },
     {"x": FromParam(default_value=[1, 2])},
@@ -189,9 +195,19 @@ declared = DAG(
         "whole": FromNodeOutput("made", "whole"),
         "all": FromNodeOutput("made", "all"),
         "param": FromNodeOutput("param", "it"),
+        "over": FromNodeOutput("over", "it"),
     },
     name="declared",
 )
+
+
+as_it_is_used = DAG(
+    {"one": Task(plus.fn, {"x": FromParam("x"), "y": FromParam("y")}, {"it": WHOLE})},
+    {"x": Literal(3), "y": FromNodeOutput("elsewhere", "out")},
+    {"it": FromNodeOutput("one", "it")},
+    name="as_it_is_used",
+)
+"""A DAG with the sources that its inputs have where it is a node."""
 
 
 CALLS = 0
@@ -242,6 +258,8 @@ EXPORTED: list[tuple[Any, dict[str, Any]]] = [
     (pickled, {"word": "x"}),
     (declared, {}),
     (declared, {"x": []}),
+    (as_it_is_used, {"y": 1}),
+    (as_it_is_used, {"x": 5, "y": 1}),
     (plus, {"x": 1}),
 ]
 """DAGs, and parameters for them."""
