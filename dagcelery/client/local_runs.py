@@ -96,15 +96,13 @@ _KEY = secrets.token_hex(16)
 
 
 class FirstError(Listener):
-    """The first error of a run that stands; it becomes the cause of what the run raises. `last` is any error."""
+    """The first error of a run that stands; it becomes the cause of what the run raises."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
-        self.last: BaseException | None = None
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Keep the first error after which nothing was tried; the one of a hook fails no run."""
-        self.last = result.error or self.last
         if self.error is None and response.state == "committed" and claim.step != HOOK:
             self.error = result.error
         return result.error is self.error
@@ -163,6 +161,10 @@ class LocalRun:
     def is_over(self) -> bool:
         """Whether it has ended; one that is not patient has not where an attempt is still to follow."""
         return self._state().is_end
+
+    def errors(self) -> list[following.Failure]:
+        """Return all attempts that failed."""
+        return following.errors(self.engine, self.run_id)
 
     def result(self) -> Any:
         """Return or raise what came of it."""

@@ -235,8 +235,8 @@ class OneTask:
         try:
             local_run.run({})
             if not local_run.is_over:
-                error = local_run.first.last
-                raise ToBeRetried(self.culprit, f"failed with {type(error).__name__}: {error}", "call it again")
+                error = local_run.errors()[-1]
+                raise ToBeRetried(self.culprit, f"failed with {error.type_name}: {error.message}", "call it again")
             return local_run.result() if targets is None else stored(local_run, dag, targets)
         except NodeFailed as error:
             if not skip or targets is None:
