@@ -105,7 +105,7 @@ def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
     default = default_of(source)
     if default is EMPTY and isinstance(source, FromParam):
         default = known(source, place, name)
-    return FromParam(None, serializer_of(source, name, place), default)
+    return FromParam(serializer=serializer_of(source, name, place), default_value=default)
 
 
 def serializer_of(source: Source, name: str, place: EnclosingDag) -> Serializer | None:
