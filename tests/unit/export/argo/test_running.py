@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ GROWING = ("dynamic_workflow", "stages")
 STATIC = [each for each in STATED if each.module not in GROWING]
 
 
+OTHERS: list[tuple[str, str, dict[str, Any]]] = [
+    ("bench.loads", "map_reduce", {"n": 3}),
+    ("bench.loads", "chain", {"length": 3, "x": 0}),
+    ("bench.loads", "stencil", {"width": 3, "steps": 2, "x": 1}),
+    ("bench.loads", "fork", {"branches": 2, "long": 0.0, "short": 0.0}),
+    ("bench.loads", "workflow", {"nodes": [[0.0, []], [0.0, [0]], [0.0, [0, 1]]]}),
+    ("examples.migrating.dagger_map_reduce", "map_reduce_pipeline", {"seed": 1, "exponent": 2}),
+    ("examples.fastapi_backend.darts", "pi", {"parts": 2, "throws": 10}),
+]
+"""Graphs of the bench, of a program that was written for py-dagger, and of a web backend."""
+
+
 @pytest.fixture
 def argo(tmp_path: Path) -> Argo:
     return Argo(tmp_path, in_process)
@@ -34,6 +47,12 @@ def test_every_static_example_gives_what_invoke_gives(stated: Stated, argo: Argo
     params = {**stated.params, "n": 20} if stated.module == "lazy_reduce" else stated.params
     found = executed(stated.node(), f"examples.{stated.module}:{stated.dag}", params, argo)
     assert found == invoked(stated.node(), params)
+
+
+@pytest.mark.parametrize(("module", "name", "params"), OTHERS)
+def test_so_do_the_graphs_of_other_programs(module: str, name: str, params: dict[str, Any], argo: Argo) -> None:
+    node = getattr(import_module(module), name)
+    assert executed(node, f"{module}:{name}", params, argo) == invoked(node, params)
 
 
 @pytest.mark.parametrize(("node", "params"), graphs.EXPORTED, ids=lambda value: getattr(value, "name", None))
