@@ -29,8 +29,8 @@ class Batch:
         self.waiting = deque(claims)
         self.executed: list[Executed] = []
         self.in_hand: Claim | None = None
-        self.told: list[tuple[list[Executed], Response]] = []
-        """What the watch's thread has committed: hooks and listeners hear of it from the worker's thread."""
+        self.told: deque[tuple[Sequence[Executed], Response]] = deque()
+        """What is committed: hooks and listeners hear of it from the worker's thread."""
 
     def begin(self, following: Claim | None = None) -> Claim | None:
         """Take a piece in hand: the next one, if none follows the last; None if there is none."""
@@ -45,6 +45,11 @@ class Batch:
             self.executed.append((self.in_hand, result))
             self.in_hand = None
             return self.executed[-1]
+
+    def committed(self, portion: Sequence[Executed], response: Response) -> None:
+        """Note what came of the first of what is executed, and who has to be told."""
+        del self.executed[: len(portion)]
+        self.told.append((portion, response))
 
 
 def is_plain(portion: Sequence[Executed]) -> bool:

@@ -23,7 +23,10 @@ local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its sc
 
 local function is_owner(claim, attempt) return claim and claim.attempt == attempt and claim.owner == req.owner end
 
-local busy = {} -- by queue, how many claims more there are than before this call; of a batch the first one counts
+-- By queue, how many claims more there are than before this call. Of a batch the first one counts. If that is committed
+-- ahead of the others, its process counts as free until they are: it may be sent a message for nothing, which costs less
+-- than to find out, in each commit, which one of the others is to count instead.
+local busy = {}
 local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
 local function save_claim_counts()
   for queue, by in pairs(busy) do

@@ -197,6 +197,24 @@ def test_what_is_done_does_not_wait_for_a_piece_that_overruns_behind_it() -> Non
     assert {event.attempt for event in world.events(run_id) if event.kind == "done" and event.piece} == {1}
 
 
+def test_what_could_not_be_committed_while_a_piece_overran_is_committed_with_it() -> None:
+    world, calls = knowing(handoff_seconds=0.001, slots=2)
+    missed = threading.Event()
+    finish = world.store.machine.finish
+
+    def miss_once(*arguments: Any) -> Any:
+        if not missed.is_set():
+            missed.set()
+            raise OSError("of the watch's thread")
+        return finish(*arguments)
+
+    now["act"] = lambda x: x != 3 or missed.wait(10)
+    world.store.machine.finish = miss_once  # type: ignore[method-assign]
+    run_id = world.ended(straight, x=1)
+    assert world.result(run_id) == 6
+    assert sorted(piece for call in calls for piece in call) == [f"0/{n}" for n in range(5)]
+
+
 def test_a_step_that_fails_behind_another_is_not_called_by_others_in_between() -> None:
     attempts: list[int] = []
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from dagcelery.compat.dagger import old_paths
 from dagcelery.compat.dagger.dag import validate_parameters
 from dagcelery.compat.dagger.runtime.argo_configuration import (
     Cron,
@@ -134,7 +134,4 @@ def _dag_task_with_param(input_name: str, input_type: FromParam | FromNodeOutput
     return f"{{{{tasks.{input_type.node}.outputs.parameters.{input_type.output}_partitions}}}}"
 
 
-_OLD_MODULES: Final = "cron cron_workflow_spec extra_spec_options metadata v1alpha1 workflow workflow_spec"
-
-for _name in _OLD_MODULES.split():
-    sys.modules.setdefault(f"{__name__}.{_name}", sys.modules[__name__])
+old_paths.register(__name__)
