@@ -27,7 +27,7 @@ def mail(to: str | Iterable[str], *, sender: str | None = None) -> Callable[[Not
 
     Raises InvalidDag for what is no address.
     """
-    recipients = [to] if isinstance(to, str) else list(to) if isinstance(to, Iterable) else [to]
+    recipients = list(to) if isinstance(to, Iterable) and not isinstance(to, str | bytes) else [to]
     if not recipients:
         raise InvalidDag("mail(to=[])", "names nobody", "give an address, or several")
     for address in recipients if sender is None else [*recipients, sender]:

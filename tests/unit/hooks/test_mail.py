@@ -150,6 +150,11 @@ def test_what_is_no_address_is_refused_where_it_is_written(to: Any) -> None:
         mail(to=to)
 
 
+def test_bytes_are_no_list_of_addresses() -> None:
+    with pytest.raises(InvalidDag, match="mail: b'ops@example.com': is not the address"):
+        mail(to=b"ops@example.com")  # type: ignore[arg-type]
+
+
 # -- servers ----------------------------------------------------------------------------------------
 @contextmanager
 def mute() -> Iterator[str]:
