@@ -151,7 +151,7 @@ def test_what_is_no_address_is_refused_where_it_is_written(to: Any) -> None:
 
 
 def test_bytes_are_no_list_of_addresses() -> None:
-    with pytest.raises(InvalidDag, match="mail: b'ops@example.com': is not the address"):
+    with pytest.raises(InvalidDag, match=r"mail: b'ops@example\.com': is not the address"):
         mail(to=b"ops@example.com")  # type: ignore[arg-type]
 
 

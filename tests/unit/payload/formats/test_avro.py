@@ -164,7 +164,7 @@ def test_a_compression_that_is_not_there_is_not_the_value_s_fault(monkeypatch: p
         raise ValueError("snappy codec is supported but you need to install cramjam")
 
     monkeypatch.setattr(fastavro, "writer", writer)
-    with pytest.raises(SerializationError, match='install that library, or choose .* such as "deflate"'):
+    with pytest.raises(SerializationError, match=r'install that library, or choose .* such as "deflate"'):
         written(AsAvro("string", "snappy"), ["a"])
 
 
