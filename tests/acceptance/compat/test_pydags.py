@@ -141,6 +141,17 @@ def test_stages_run_in_this_process_after_those_before_them(cores: int | None) -
     assert seen == [("first",), ("last",)]
 
 
+@pytest.mark.parametrize("cores", [None, 2])
+def test_a_stage_may_be_async(cores: int | None) -> None:
+    async def coroutine() -> None:
+        seen.append("ran")
+
+    pipeline = Pipeline()
+    pipeline.add_stage(stage(coroutine)())
+    pipeline.start(num_cores=cores)
+    assert seen == ["ran"]
+
+
 def test_cores_are_threads_which_run_stages_at_once() -> None:
     pipeline_of(meet(), meet()).start(num_cores=2)
     assert seen == [False, False]
