@@ -60,4 +60,6 @@ def send_mail(notice: Notice, *, to: list[str], sender: str = "") -> None:
     from dagcelery.hooks.smtp import send
 
     settings = settings_here()
-    send(letter(notice, to, sender or settings.smtp_from, settings.run_url), settings.smtp_url, notice.run_id)
+    is_stored = bool(settings.store_url)
+    message = letter(notice, to, sender or settings.smtp_from, settings.run_url, is_stored=is_stored)
+    send(message, settings.smtp_url, notice.run_id)
