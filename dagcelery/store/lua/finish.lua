@@ -63,6 +63,6 @@ for i, p in ipairs(req.pieces) do
   else
     verdicts[i], more = commit(p, at)
   end
-  at = at + #(p.tokens or {}) + #(p.blocks or {})
+  at = at + #(p.tokens or {}) + #(p.blocks or {}) + (p.log and 1 or 0)
 end
 return conclude(verdicts, more)
