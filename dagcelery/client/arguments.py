@@ -1,7 +1,4 @@
-"""What is given to the verbs of a run is checked before anything is done.
-
-Each check raises InvalidParameters, which names the argument.
-"""
+"""What is said of arguments that make no sense, before anything is asked of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def check_wait(verb: str, timeout: object) -> None:
-    """Refuse what is not a time to wait for, and to wait inside a task."""
+    """Refuse a time that cannot be waited for, and to wait inside a task."""
     if is_executing():
         raise NotConfigured(
             f"{verb} was called inside a task",
@@ -37,7 +34,7 @@ def check_text(culprit: str, text: object, remedy: str) -> None:
 
 
 def check_key(key: object, if_failed: object) -> None:
-    """Refuse what is no key, and an answer to its reuse that has no effect."""
+    """Refuse a key that is none, and what is asked for of a key where there is none."""
     if key is not None and (not isinstance(key, str) or not key):
         raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
     if if_failed not in (answers := get_args(IfFailed)):
@@ -49,12 +46,12 @@ def check_key(key: object, if_failed: object) -> None:
 
 
 def check_number(name: str, number: object) -> None:
-    """Refuse what does not say how many there may be."""
+    """Refuse what does not say how many."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise InvalidParameters(f"{name}={shown(number)}", "does not say how many", "give an int, at least 1")
 
 
 def check_deadline(deadline: object) -> None:
-    """Refuse what is not a time from now."""
+    """Refuse a deadline that is no time."""
     if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
         raise InvalidParameters(f"deadline={shown(deadline)}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")

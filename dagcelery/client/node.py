@@ -14,7 +14,7 @@ from typing import Any, Final
 from dagcelery.client import following
 from dagcelery.client.activity import WORDS, activities, alive, running_pieces
 from dagcelery.client.following import Failure
-from dagcelery.client.logs import logs
+from dagcelery.client.logs import PieceLog, logs
 from dagcelery.client.places import BranchNotTaken, NotThere, find_place
 from dagcelery.client.shaped import LISTED, Shaped, only_parts, path_text
 from dagcelery.client.status import state_of
@@ -87,12 +87,17 @@ class RunNode:
         """`errors` without blocking the event loop."""
         return await asyncio.to_thread(self.errors)
 
-    def log(self) -> list[str]:
-        """Return the last lines that it logged, and what it consists of: of all its attempts, the oldest first.
+    def logs(self) -> list[PieceLog]:
+        """Return the last lines of each attempt that it logged, and what it consists of, as `Run.logs` does."""
+        return _Look(self._control(), self.run_id, self.address).logs()
 
-        How many are kept is said in the README; of several pieces `Run.logs` says which line is whose.
-        """
-        return _Look(self._control(), self.run_id, self.address).log()
+    async def alogs(self) -> list[PieceLog]:
+        """`logs` without blocking the event loop."""
+        return await asyncio.to_thread(self.logs)
+
+    def log(self) -> list[str]:
+        """Return these lines, of all attempts and pieces, the oldest first."""
+        return [line for each in self.logs() for line in each.lines]
 
     async def alog(self) -> list[str]:
         """`log` without blocking the event loop."""
@@ -312,14 +317,13 @@ class _Look:
             return []
         return following.errors(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
 
-    def log(self) -> list[str]:
-        """Return the lines that this place logged last."""
+    def logs(self) -> list[PieceLog]:
+        """Return what this place logged last."""
         try:
             spot, _ = self._found()
         except NotThere:
             return []
-        kept = logs(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
-        return [line for each in kept for line in each.lines]
+        return logs(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
 
     def _is_within(self, piece: PieceId, place: Spot) -> bool:
         """Return whether a piece belongs to a place, in a scope however deep below it."""

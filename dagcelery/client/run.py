@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from dagcelery.client import following, lifecycle
+from dagcelery.client import following, lifecycle, timeline
 from dagcelery.client.arguments import check_deadline, check_key, check_number, check_text, check_wait
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
@@ -163,6 +163,20 @@ class Run(Generic[R_co]):
     async def alogs(self) -> list[PieceLog]:
         """`logs` without blocking the event loop."""
         return await asyncio.to_thread(self.logs)
+
+    def trace(self, path: str | None = None) -> dict[str, Any]:
+        """Return the run, over or not, as a trace, which ui.perfetto.dev and chrome://tracing open; write it to `path`.
+
+        It has a track for each process and a slice for each piece, arrows from what a piece waited for, and no value.
+        """
+        made = timeline.trace(self._control, self.id)
+        if path is not None:
+            timeline.write(made, path)
+        return made
+
+    async def atrace(self, path: str | None = None) -> dict[str, Any]:
+        """`trace` without blocking the event loop."""
+        return await asyncio.to_thread(self.trace, path)
 
     # -- its end ----------------------------------------------------------------------------------
     def wait(self, timeout: float | None = None) -> RunState:

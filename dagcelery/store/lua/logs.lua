@@ -1,8 +1,8 @@
--- Comes behind the claims in `finish`, `fail` and `delegate`: lines that pieces have logged, a text for all items of a range.
--- A run whose pieces log must not fill the store: of texts of failed pieces the first 1,000 are kept, of all others the
+-- Comes behind the claims in `finish`, `fail` and `delegate`: what pieces have logged, a text for all items of a range. A
+-- run whose pieces log must not fill the store: of texts of failed pieces the first 1,000 are kept, of all others the
 -- newest 1,000, and 4 MB of either. Nothing is written of a piece that logged nothing, or that may not commit.
--- in lg: <scope>/<step>[/<lo>:<hi>]@<attempt>/<body> the text; #<k> which text came as number k; #n how many came, #gone how many
--- of these are gone, #b bytes of the others; #f, #fb number and bytes of those of failed pieces, which have no number
+-- in lg: <scope>/<step>[/<lo>:<hi>]@<attempt>/<body> the text; #<k> the name of text number k; #n how many came, #gone how
+-- many of these are gone, #b bytes of the others; #f, #fb number and bytes of those of failed pieces, which have no number
 local LOGS, LOG_BYTES = 1000, 4194304
 
 local function make_room(l, bytes)
@@ -17,7 +17,8 @@ local function make_room(l, bytes)
   call('HSET', l, '#gone', gone, '#b', bytes)
 end
 
-local function keep_log(p, body, text) -- `p` is what was said of the piece; one of that name was taken back with its scope
+-- `p` is what was said of the piece; a text of the same name is of a piece that was taken back with its scope.
+local function keep_log(p, body, text)
   local l, at = key('lg'), p.lo >= 0 and '/' .. p.lo .. ':' .. p.hi or ''
   local name = p.scope .. '/' .. p.step .. at .. '@' .. p.attempt .. '/' .. body
   local grown, failed = #text - call('HSTRLEN', l, name), call('HMGET', l, '#f', '#fb')
