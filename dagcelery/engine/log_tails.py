@@ -14,8 +14,8 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from dagcelery.payload import addresses, values
 from dagcelery.payload.signing import Keyring
@@ -27,8 +27,20 @@ LINE_CHARACTERS: Final = 1_000
 _CLAIM_CHARACTERS: Final = 64 * 1024
 """What is kept of all items of a range; the oldest lines go."""
 
+_PREFIX_CHARACTERS: Final = 60
+"""What time, level and logger take in front of a text, more or less."""
+
 _FRAMES: Final = 3
 """Of the traceback of an exception, the last ones."""
+
+
+class _Line(NamedTuple):
+    """What was logged, which may be several lines. Most of them are dropped again: what is kept is formatted last."""
+
+    at: float
+    level: str
+    logger: str
+    text: str
 
 
 class LogTail:
@@ -38,48 +50,55 @@ class LogTail:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lines: dict[int, deque[str]] = {}
+        self._lines: dict[int, deque[_Line]] = {}
         self._left = _CLAIM_CHARACTERS
         self._is_open = True
 
     def add(self, index: int, record: logging.LogRecord) -> None:
         """Keep what an item has logged. After the end, threads that it has left running may log on: that is lost."""
-        lines = list(_lines_of(record)) if self._is_open else ()
-        if not lines:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info, limit=-_FRAMES))
+        if not self._is_open or not text.strip():
             return
-        kept = self._lines.setdefault(index, deque())
-        for line in lines:
-            kept.append(line)
-            self._left -= len(line)
-            if len(kept) > self._most:
-                self._left += len(kept.popleft())
-        while self._left < 0:
+        lines = self._lines.get(index)
+        if lines is None:
+            lines = self._lines[index] = deque()
+        lines.append(_Line(record.created, record.levelname, record.name, text[-_CLAIM_CHARACTERS:]))
+        self._left -= _PREFIX_CHARACTERS + len(lines[-1].text)
+        if len(lines) > self._most:
+            self._drop(lines)
+        while self._left < 0 and (len(self._lines) > 1 or len(lines) > 1):
             oldest = next(iter(self._lines))
-            self._left += len(self._lines[oldest].popleft())
+            self._drop(self._lines[oldest])
             if not self._lines[oldest]:
                 del self._lines[oldest]
 
-    def end(self) -> Mapping[int, deque[str]]:
+    def _drop(self, lines: deque[_Line]) -> None:
+        self._left += _PREFIX_CHARACTERS + len(lines.popleft().text)
+
+    def end(self) -> Mapping[int, list[str]]:
         """Take no more lines, and return those that are kept."""
         self._is_open = False
-        return self._lines
+        return {index: _formatted(each)[-self._most :] for index, each in self._lines.items()}
 
 
-def _lines_of(record: logging.LogRecord) -> Iterator[str]:
-    """Yield a record as lines: ``2026-11-29T19:30:00.125Z INFO shop.orders: 3 orders read``."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    text = f"{at}.{int(record.msecs):03d}Z {record.levelname} {record.name}: {record.getMessage()}"
-    if record.exc_info and record.exc_info[0] is not None:
-        text += "\n" + "".join(traceback.format_exception(*record.exc_info, limit=-_FRAMES))
-    for line in text.splitlines():
-        if line.strip():
-            short = line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 3]}..."
-            yield short.encode("utf-8", "backslashreplace").decode()
+def _formatted(lines: Iterable[_Line]) -> list[str]:
+    """Return lines as people read them: ``2026-11-29T19:30:00.125Z INFO shop.orders: 3 orders read``."""
+    formatted, now, second = list[str](), -1, ""
+    for at, level, logger, text in lines:
+        if now != int(at):
+            now, second = int(at), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+        for line in f"{second}.{int(at % 1 * 1000):03d}Z {level} {logger}: {text}".splitlines():
+            if line.strip():
+                short = line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 3]}..."
+                formatted.append(short if short.isascii() else short.encode("utf-8", "backslashreplace").decode())
+    return formatted
 
 
-def seal(keyring: Keyring, run_id: str, piece: PieceId, attempt: int, lines: Mapping[int, deque[str]]) -> bytes:
+def seal(keyring: Keyring, run_id: str, piece: PieceId, attempt: int, lines: Mapping[int, list[str]]) -> bytes:
     """Seal the lines of items that were claimed together; `piece` names the first of them."""
-    text = json.dumps({index: list(each) for index, each in lines.items()}, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(lines, ensure_ascii=False, separators=(",", ":"))
     return values.seal_bytes(keyring, addresses.log(run_id, piece.name), attempt, text.encode())
 
 
