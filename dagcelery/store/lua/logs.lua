@@ -17,13 +17,13 @@ local function make_room(l, bytes)
   call('HSET', l, '#gone', gone, '#b', bytes)
 end
 
--- `p` is what was said of the piece; a text of the same name is of a piece that was taken back with its scope.
-local function keep_log(p, body, text)
+-- A text of the same name is of a piece that was taken back with its scope.
+local function keep_log(p, body, text, has_failed)
   local l, at = key('lg'), p.lo >= 0 and '/' .. p.lo .. ':' .. p.hi or ''
   local name = p.scope .. '/' .. p.step .. at .. '@' .. p.attempt .. '/' .. body
   local grown, failed = #text - call('HSTRLEN', l, name), call('HMGET', l, '#f', '#fb')
   local is_new = call('HSET', l, name, text)
-  if p.failed and tonumber(failed[1] or 0) < LOGS and tonumber(failed[2] or 0) + grown <= LOG_BYTES then
+  if has_failed and tonumber(failed[1] or 0) < LOGS and tonumber(failed[2] or 0) + grown <= LOG_BYTES then
     call('HINCRBY', l, '#f', is_new)
     call('HINCRBY', l, '#fb', grown)
   else
