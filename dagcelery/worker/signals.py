@@ -158,11 +158,14 @@ def show_pieces() -> None:
 
 
 def keep_tails() -> None:
-    """Keep the last lines of pieces in this process, those of Celery's loggers for tasks too."""
-    keep_tails_of(logging.getLogger())
+    """Keep the last lines of pieces in this process, those of Celery's loggers for tasks too.
+
+    A logger without a handler is left without: Python writes what nobody handles to stderr.
+    """
     tasks = logging.getLogger("celery.task")
-    if not tasks.propagate:
-        keep_tails_of(tasks)
+    for logger in (logging.getLogger(), *(() if tasks.propagate else (tasks,))):
+        if logger.handlers:
+            keep_tails_of(logger)
 
 
 def lower_own_messages() -> None:
