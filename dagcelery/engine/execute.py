@@ -204,7 +204,7 @@ class Execution:
 
     def _with_log(self, result: TaskResult) -> TaskResult:
         """Return a result with the last lines of the pieces that it is about: not of those behind, which go back."""
-        lines = self._tail.end() if self._tail is not None else None
+        lines = tell(self._tail.end, culprit="the log of a piece") if self._tail is not None else None
         if not lines or result.is_refused:
             return result
         view, claim = self._view, self._claim

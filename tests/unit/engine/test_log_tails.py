@@ -196,6 +196,18 @@ def test_a_log_call_that_is_wrong_changes_nothing() -> None:
     assert said(world, run) == ["WARNING shop.own: right"]
 
 
+def test_a_record_that_cannot_be_written_fails_no_piece() -> None:
+    @task
+    def timeless(x: int) -> int:
+        logging.getLogger().handle(logging.makeLogRecord({"msg": "when?", "created": 1e300, "levelno": 10}))
+        return x
+
+    world = World()
+    run = world.ended(timeless, x=1)
+    assert world.result(run) == 1
+    assert said(world, run) == []
+
+
 def test_lines_of_a_task_that_makes_a_graph_are_kept_too() -> None:
     @task(dynamic=True)
     def grows(n: int) -> Any:
