@@ -5,30 +5,31 @@
 -- many of these are gone, #b bytes of the others; #f, #fb number and bytes of those of failed pieces, which have no number
 local LOGS, LOG_BYTES = 1000, 4194304
 
-local function make_room(l, bytes)
-  local numbers = call('HMGET', l, '#n', '#gone')
-  local last, gone = tonumber(numbers[1] or 0), tonumber(numbers[2] or 0)
-  while gone < last and (last - gone > LOGS or bytes > LOG_BYTES) do
+local function make_room(l, last, gone, bytes) -- for the last one, which is not there yet: how many are gone, and bytes
+  while gone < last - 1 and (last - gone > LOGS or bytes > LOG_BYTES) do
     gone = gone + 1
     local oldest = call('HGET', l, '#' .. gone)
     bytes = bytes - call('HSTRLEN', l, oldest)
     call('HDEL', l, oldest, '#' .. gone)
   end
-  call('HSET', l, '#gone', gone, '#b', bytes)
+  return gone, bytes
 end
 
 -- A text of the same name is of a piece that was taken back with its scope.
 local function keep_log(p, body, text, has_failed)
-  local l, at = key('lg'), p.lo >= 0 and '/' .. p.lo .. ':' .. p.hi or ''
-  local name = p.scope .. '/' .. p.step .. at .. '@' .. p.attempt .. '/' .. body
-  local grown, failed = #text - call('HSTRLEN', l, name), call('HMGET', l, '#f', '#fb')
-  local is_new = call('HSET', l, name, text)
-  if has_failed and tonumber(failed[1] or 0) < LOGS and tonumber(failed[2] or 0) + grown <= LOG_BYTES then
-    call('HINCRBY', l, '#f', is_new)
-    call('HINCRBY', l, '#fb', grown)
+  local l, items = key('lg'), p.lo >= 0 and '/' .. p.lo .. ':' .. p.hi or ''
+  local name = p.scope .. '/' .. p.step .. items .. '@' .. p.attempt .. '/' .. body
+  local was, numbers = call('HSTRLEN', l, name), call('HMGET', l, '#n', '#gone', '#b', '#f', '#fb')
+  for i = 1, 5 do numbers[i] = tonumber(numbers[i] or 0) end
+  local last, gone, bytes, failed, failed_bytes = unpack(numbers)
+  local new, grown = was == 0 and 1 or 0, #text - was
+  if has_failed and failed < LOGS and failed_bytes + grown <= LOG_BYTES then
+    call('HSET', l, name, text, '#f', failed + new, '#fb', failed_bytes + grown)
   else
-    if is_new == 1 then call('HSET', l, '#' .. call('HINCRBY', l, '#n', 1), name) end
-    make_room(l, call('HINCRBY', l, '#b', grown))
+    last = last + new
+    gone, bytes = make_room(l, last, gone, bytes + grown)
+    call('HSET', l, name, text, '#n', last, '#gone', gone, '#b', bytes)
+    if new == 1 then call('HSET', l, '#' .. last, name) end
   end
   keep(l)
 end
