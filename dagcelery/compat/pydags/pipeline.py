@@ -11,7 +11,7 @@ from typing import Any
 from dagcelery import client
 from dagcelery.compat.pydags.cache import RedisCache
 from dagcelery.compat.pydags.execution import Progress, run_all
-from dagcelery.compat.pydags.serialization import CloudPickleSerializer
+from dagcelery.compat.pydags.serialization import CloudPickleSerializer, naming
 from dagcelery.engine.attempts import finished
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType, NodeFailed
 from dagcelery.frontends import stages
@@ -98,7 +98,9 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
             culprit = f"num_cores={shown(num_cores)}"
             raise InvalidDag(culprit, "is not a number of threads", "give 1 or more, or leave it out")
         graph = self.pipeline
-        progress = Progress(self.redis_instance, self.serialize(graph) if self.redis_instance is not None else b"")
+        with naming(f"pipeline {self.name!r}"):
+            told = self.serialize(graph) if self.redis_instance is not None else b""
+        progress = Progress(self.redis_instance, told)
 
         def run(name: str) -> None:
             with progress.of(name):

@@ -24,6 +24,7 @@ from dagcelery.compat.pydags.serialization import (
     SerializationException,
 )
 from dagcelery.compat.pydags.stage import DecoratorStage, DiskCacheStage, RedisStage, Stage, StageExecutor, stage
+from dagcelery.errors import DeserializationError
 from dagcelery.local import Cluster, Server
 
 seen: list[Any] = []
@@ -191,6 +192,19 @@ def test_values_of_a_redis_stage_stand_in_the_redis_that_was_passed(client: redi
     assert seen == [{1, 2}]
     with pytest.raises(InvalidTypeForDeserializationException, match="'found': is not in the stage's Redis"):
         pipeline_of(Reading(client)).start()
+
+
+def test_what_cannot_be_pickled_or_read_is_named(client: redis.Redis) -> None:
+    lock = threading.Lock()
+    with pytest.raises(SerializationException, match="the value of key 'found': cannot be pickled"):
+        Writing(client).write("found", lock)
+    holding = Pipeline(client)
+    holding.add_stage(step(lock))
+    with pytest.raises(SerializationException, match="pipeline 'pipeline': cannot be pickled"):
+        holding.start()
+    client.set("found", b"no pickle")
+    with pytest.raises(DeserializationError, match="the value of key 'found': cannot be unpickled"):
+        Reading(client).read("found")
 
 
 def test_a_redis_stage_finds_its_redis_on_workers_too(client: redis.Redis, cluster: Cluster) -> None:
