@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, get_args
 from dagcelery.client.lifecycle import Submittable, dag_of, split_static
 from dagcelery.client.local_runs import LocalRun
 from dagcelery.errors import InvalidParameters, NotExportable, SerializationError
-from dagcelery.export.argo.names import Names
-from dagcelery.export.argo.options import config_map, limits, merged, spec_options
+from dagcelery.export.argo.identifiers import Names
 from dagcelery.export.argo.outlines import TOP
+from dagcelery.export.argo.policies import config_map, limits, merged, spec_options
 from dagcelery.export.argo.templates import Container, Exporter
 from dagcelery.model import DAG, EMPTY, Task
 from dagcelery.model.schedules import Schedule
@@ -70,7 +70,7 @@ def manifests(
     if hooks:
         _check_hooks(dag)
     target = target or _target_of(node, dag)
-    parameters = Parameters(dag, values, kind)
+    parameters = WorkflowParameters(dag, values, kind)
     options = [target, *_static_options(node, static)]
     container = Container(image, tuple(command), merged, options, storage=storage, converted=parameters.converted)
     written = _spec(dag, container, parameters.raw, parameters.arguments)
@@ -93,7 +93,7 @@ def _spec(
 
 
 # -- parameters -----------------------------------------------------------------------------------
-class Parameters:
+class WorkflowParameters:
     """The parameters of a workflow, which are texts: JSON, what else a DAG's serializers may write.
 
     A parameter whose own serializer writes something else is `converted` from JSON by a task at the beginning.
