@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from decimal import setcontext
@@ -37,6 +39,18 @@ _place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
 enter: Final = _place.set
 """Make a place the piece of this context."""
 
+_stated: ContextVar[Piece | None] = ContextVar("dagcelery_stated_piece", default=None)
+
+
+@contextmanager
+def executing_for(piece: Piece) -> Iterator[None]:
+    """Let `current()` tell of a piece of another run, whose node a run in this block executes for it."""
+    token = _stated.set(piece)
+    try:
+        yield
+    finally:
+        _stated.reset(token)
+
 
 def current() -> Piece:
     """Return the piece that is being executed. Raises LookupError outside of a task that runs as part of a run."""
@@ -51,6 +65,9 @@ def executing_piece() -> Piece | None:
     place = _place.get()
     if place is None:
         return None
+    stated = _stated.get()
+    if stated is not None:
+        return stated
     view, claim, index = place
     address = view.address(claim.scope, claim.step, index)
     return Piece(view.run_id, address, None if index < 0 else index, claim.attempt, view.deadline())

@@ -41,6 +41,7 @@ LAW: dict[str, set[str]] = {
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
+    "export": {"model", "planner", "payload", "client", "settings"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
@@ -71,7 +72,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pandas": {"payload/formats/arrow"},
     "click": {"cli", "compat/dagorama/cli", "compat/dagorama/hot_reload"},
     "rich": {"cli"},
-    "yaml": {"frontends/yaml", "compat/dagmate/core"},
+    "yaml": {"frontends/yaml", "cli/export", "compat/dagmate/core"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
     "watchfiles": {"cli/workers"},
