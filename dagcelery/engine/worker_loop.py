@@ -156,7 +156,7 @@ class WorkerLoop:
             if len(claims) > 1 or (self._ready and not self._is_told):
                 watched.enter_context(engine.watch.over(partial(self._hand_on, batch)))
             try:
-                self._execute_all(batch, watched, is_followed=request is not _nothing)
+                self._execute_all(batch, watched, is_followed=request is not _nothing and self._has_company(first))
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
@@ -197,6 +197,13 @@ class WorkerLoop:
                 is_watched = True
             batch.begin(following)
             behind.note(batch.end(self._execute(following)))
+
+    def _has_company(self, claim: Claim) -> bool:
+        """Return whether a death counts for no piece while others are executed with this one, as for the store."""
+        program, body = self._view.program, claim.scope.body
+        if claim.step < 0 or not program.knows(body) or program.is_alone(body, claim.step):
+            return False
+        return self._engine.durations.batch_size(program.clock_key(body, claim.step)) > 0
 
     def _execute(self, claim: Claim) -> TaskResult:
         engine, view = self._engine, self._view

@@ -316,6 +316,20 @@ def test_tainted_and_limited_steps_are_never_held_behind_others(options: dict[st
     assert not followers(planned, 0, 0)
 
 
+@pytest.mark.parametrize("options", [{}, {"timeout": 5}], ids=["unknown", "limited"])
+def test_nothing_is_executed_behind_a_piece_for_which_a_death_would_count(options: dict[str, Any]) -> None:
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.usual = lambda function: 1e-6 if options or calls else None  # type: ignore[method-assign]
+
+    @dag
+    def two() -> int:
+        return act(act.options(**options)(1))
+
+    assert world.run(two) == 3
+    assert calls == [["0/0"], ["0/1"]]
+
+
 def test_what_reads_a_list_by_item_is_not_executed_right_behind_another() -> None:
     @task
     def joined(xs: list[int]) -> int:
