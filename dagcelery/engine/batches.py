@@ -11,6 +11,7 @@ from typing import Final
 
 from dagcelery.engine.durations import BATCH_SECONDS
 from dagcelery.engine.program import Program
+from dagcelery.payload import failures
 from dagcelery.planner.topology import Follower
 from dagcelery.store.records import CHUNK_BYTES, Claim, PieceId, Response, Scope, TaskResult
 from dagcelery.store.wire import FEW
@@ -153,4 +154,6 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
 def without_result(executed: Executed) -> Executed:
     """Return what says nothing but that a piece was executed without a claim that could be had: it commits nothing."""
     claim, result = executed
+    if result.error is not None:
+        failures.release(result.error)
     return claim, TaskResult(started=result.started, seconds=result.seconds)

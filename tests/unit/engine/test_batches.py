@@ -61,6 +61,17 @@ def made(x: str) -> str:
     return now["made"](x)
 
 
+@task(dynamic=True, retry=Retry(2, wait=0))
+def grown(x: int) -> int:
+    now["grown"](x)
+    return grown(grown(x - 1)) if x > 2 else x  # type: ignore[no-any-return]
+
+
+@dag
+def growing() -> list[int]:
+    return [added([grown(0)]), added([grown(1)]), added([grown(2)]), added([grown(3)])]
+
+
 @dag
 def twice_made(x: str) -> str:
     return made(made(x))
@@ -298,6 +309,26 @@ def test_an_outage_in_a_batch_costs_nothing_that_is_done(monkeypatch: pytest.Mon
     world.settle()
     assert world.result(run_id) == list(range(1, 9))
     assert called == list(range(8))
+
+
+def test_dynamic_steps_come_in_batches_and_what_grows_or_fails_in_one_costs_the_others_nothing() -> None:
+    attempts: list[tuple[int, int]] = []
+
+    def fail(x: int) -> None:
+        attempts.append((x, current().attempt))
+        if attempts[-1] == (1, 1):
+            raise ValueError("once")
+
+    now["grown"] = fail
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 1000  # type: ignore[method-assign]
+    run_id = world.ended(growing)
+    assert world.result(run_id) == [0, 1, 2, 2]
+    assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 1), (3, 1)]
+    assert len(calls[0]) > 3
+    committed = world.committed(run_id)
+    assert len(committed) == len(set(committed))
 
 
 # -- which steps may ------------------------------------------------------------------------------
