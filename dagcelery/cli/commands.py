@@ -422,6 +422,8 @@ for verb in (
     runs.status,
     runs.watch,
     show.result,
+    show.logs,
+    show.trace,
     runs.cancel,
     runs.resume,
     show.delete,

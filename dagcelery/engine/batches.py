@@ -138,7 +138,7 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
     left = CHUNK_BYTES
     for each in sorted(executed, key=lambda one: not is_plain([one])):
         claim, result = each
-        size = sum(map(len, result.values.values()))
+        size = sum(map(len, result.values.values())) + len(result.log)
         is_staged = bool(result.lists) or len(result.values) > FEW
         is_first = not is_plain([each]) or not claim.follows <= names or (claim.follows and is_staged)
         if portion and (is_first or size > left or not is_plain(portion)):
