@@ -13,14 +13,16 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from html import escape
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, get_args
 
 from dagcelery.client import following, lifecycle
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
-from dagcelery.client.listing import Wanted, listed, moment
+from dagcelery.client.listing import RunSummary, Wanted, listed, moment, summary
 from dagcelery.client.node import Parameters, RunNode, parameters
+from dagcelery.client.preview import Preview, preview
 from dagcelery.client.status import RunStatus, as_html, run_status
+from dagcelery.client.structure import RunGraph, structure
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
@@ -30,7 +32,7 @@ from dagcelery.payload import functions
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import RunRecord, RunState
+from dagcelery.store.records import RunState
 from dagcelery.text import choices, shown
 from dagcelery.tracebacks import Shortened, shortened
 
@@ -128,6 +130,14 @@ class Run(Generic[R_co]):
     async def atree(self, items: int = 10, most: int = 1_000) -> TreeNode:
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
+
+    def structure(self) -> RunGraph:
+        """Return the graph as data: nodes with the names that `status` gives them, boxes, and what follows what."""
+        return structure(self._control, self.id)
+
+    async def astructure(self) -> RunGraph:
+        """`structure` without blocking the event loop."""
+        return await asyncio.to_thread(self.structure)
 
     def events(self, after: str = "", *, follow: bool = True, started: bool = False) -> Iterator[RunEvent]:
         """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
@@ -232,6 +242,17 @@ class Run(Generic[R_co]):
         """`retry_from` without blocking the event loop."""
         return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
 
+    def preview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now; nothing is changed.
+
+        Raises what that would raise, but for CodeMismatch.
+        """
+        return preview(self._control, self.id, action, address)
+
+    async def apreview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """`preview` without blocking the event loop."""
+        return await asyncio.to_thread(self.preview, action, address)
+
     def _delivered(self) -> Self:
         """Deliver the messages of an eager run, which has no workers."""
         if self._local is not None:
@@ -274,31 +295,6 @@ class Run(Generic[R_co]):
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
-
-    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
-    and with secrets masked.
-    """
-
-    id: str
-    name: str
-    state: RunState
-    created: float
-    started: float | None
-    ended: float | None
-    seconds: float | None
-    run: Run[Any]
-    key: str | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-able data."""
-        names = ("id", "name", "created", "started", "ended", "seconds", "key", "params")
-        return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
 @dataclass
@@ -380,14 +376,7 @@ class Client:
             _check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
         wanted = Wanted(state, key, moment(since))
-        return [self._summary(record) for record in listed(self.store, name, wanted, limit)]
-
-    def _summary(self, record: RunRecord) -> RunSummary:
-        run: Run[Any] = Run(record.id, client=self)
-        state, started, ended = RunState(record.state), record.started or None, record.ended or None
-        seconds = ended - started - record.paused(started, ended) if started and ended else None
-        times = record.created, started, ended, seconds
-        return RunSummary(record.id, record.name, state, *times, run, record.key, record.shown)
+        return [summary(record, Run(record.id, client=self)) for record in listed(self.store, name, wanted, limit)]
 
 
 # -- which client --------------------------------------------------------------------------------
