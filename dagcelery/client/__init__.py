@@ -2,7 +2,6 @@
 
 from dagcelery.client.files import OutputFile, PartitionedOutput
 from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
-from dagcelery.client.listing import RunSummary
 from dagcelery.client.local_runs import (
     ReturnDeserializedOutputs,
     StoreSerializedOutputsInPath,
@@ -13,6 +12,7 @@ from dagcelery.client.local_runs import (
 from dagcelery.client.run import (
     Client,
     Run,
+    RunSummary,
     aruns,
     asubmit,
     attach,

@@ -4,57 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from dagcelery.errors import InvalidParameters
 from dagcelery.model.options import is_number
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import Listed, RunRecord, RunState
+from dagcelery.store.records import Listed, RunRecord
 from dagcelery.text import shown
-
-if TYPE_CHECKING:
-    from dagcelery.client.run import Run
 
 _PORTION: Final = 200
 """Runs whose records are read together."""
 _MOST_LOOKED: Final = 2_000
 """Runs that are looked at for one page of those that are wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
-
-    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
-    and with secrets masked.
-    """
-
-    id: str
-    name: str
-    state: RunState
-    created: float
-    started: float | None
-    ended: float | None
-    seconds: float | None
-    run: Run[Any]
-    key: str | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-able data."""
-        names = ("id", "name", "created", "started", "ended", "seconds", "key", "params")
-        return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
-
-
-def summary(record: RunRecord, run: Run[Any]) -> RunSummary:
-    """Return what a list says of a run."""
-    started, ended = record.started or None, record.ended or None
-    seconds = ended - started - record.paused(started, ended) if started and ended else None
-    times = record.created, started, ended, seconds
-    return RunSummary(record.id, record.name, RunState(record.state), *times, run, record.key, record.shown)
 
 
 @dataclass(frozen=True, slots=True)

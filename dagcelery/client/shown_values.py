@@ -1,8 +1,8 @@
 """Values of a run as a person may be shown them who looks on from outside: decoded as plain JSON, or not at all.
 
 What another serializer wrote is told by its kind and size, whatever this process could decode: unpickling runs code,
-and whoever looks at a page did not ask for that. What is sensitive stays hidden, and so is what a sensitive argument reads.
-Large values are not read, and of a list the first elements.
+and whoever looks at a page did not ask for that. What is sensitive stays hidden, and so is what a sensitive argument
+reads. Large values are not read, and of a list the first elements.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _output(reader: Reader, step: Step, spot: Spot, token: str) -> Any:
 
 # -- what is hidden -------------------------------------------------------------------------------
 class _Hidden:
-    """What of a plan is hidden, by body: tokens that a sensitive argument reads, there or in a body within."""
+    """What of a plan is hidden, by body: tokens that a sensitive argument reads, there or in a body within; and what a
+    task gives back that has such arguments, since it may be made of them.
+    """
 
     def __init__(self, view: RunView, number: int) -> None:
         self._plan, self._at = view.program.home(number) or (view.program.plan, number)
@@ -132,12 +134,23 @@ class _Hidden:
         self._above = {step.target: at for at, body in enumerate(bodies) for step in body.steps if step.kind == "dag"}
         self._tokens: list[set[str]] = [set() for _ in bodies]
         self._tokens[0] = {f"${name}" for name in self._plan.options.get("sensitive", ())}
+        for at, body in enumerate(bodies):
+            own = (number for number, step in enumerate(body.steps) if step.options.get("sensitive"))
+            self._tokens[at].update(f"{step}.{out}" for step in own for out in range(len(body.steps[step].outputs)))
         for at in reversed(range(len(bodies))):  # a body has a greater number than the one around it
-            for step in bodies[at].steps:
-                for name, expr in step.arguments:
-                    if self._is_named(step, name):
-                        for body, token in self._places(at, expr):
-                            self._tokens[body].add(token)
+            for number, step in enumerate(bodies[at].steps):
+                self._hide(at, number, step)
+
+    def _hide(self, at: int, number: int, step: Step) -> None:
+        """Hide what a step's sensitive arguments read, and what a body that it enters gives back of what is hidden."""
+        for name, expr in step.arguments:
+            if self._is_named(step, name):
+                for body, token in self._places(at, expr):
+                    self._tokens[body].add(token)
+        if step.kind == "dag":
+            for out, (_, expr, _) in enumerate(self._plan.bodies[step.target].outputs):
+                if any(token in self._tokens[body] for body, token in self._places(step.target, expr)):
+                    self._tokens[at].add(f"{number}.{out}")
 
     def _is_named(self, step: Step, name: str) -> bool:
         names = step.options.get("sensitive", ())
