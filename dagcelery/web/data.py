@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import quote
 
+from dagcelery import collector
 from dagcelery.bounded import put
 from dagcelery.client import Client, Run
 from dagcelery.client.following import errors
@@ -99,6 +100,10 @@ class Data:
     # -- one run ----------------------------------------------------------------------------------
     def whole(self, run_id: str) -> Json:
         """All of a run that its page shows at first."""
+        with collector.paused():
+            return self._whole(run_id)
+
+    def _whole(self, run_id: str) -> Json:
         control = self._client.control
         status = run_status(control, run_id)
         view = control.view(run_id)
