@@ -172,7 +172,9 @@ class Data:
     def links(self, run_id: str = "") -> Json:
         """Where else a run is seen; without one the templates, with {run} and {node}."""
         settings = self._client.settings
-        flower = f"{settings.flower_url.rstrip('/')}/tasks?search=kwargs:run={{run}}" if settings.flower_url else None
+        # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
+        query = "name={run}%20OR%20kwargs:run%3D{run}"
+        flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
         templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
         if not run_id:
             return templates
