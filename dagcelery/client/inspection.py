@@ -176,6 +176,12 @@ class _Inspection:
     ) -> tuple[list[Item], int | None]:
         last = {index: event for event, lo, hi in events for index in range(max(lo, first), hi)}
         found, at = list[Item](), max(0, first)
+        if state in WORDS:
+            if self._look.is_over and state != "failed":
+                return [], None
+            urgent = sorted(index for index, word in self._look.urgent(spot).items() if word == state and index >= at)
+            chosen = [_item(index, state, last.get(index)) for index in urgent[:limit]]
+            return chosen, urgent[limit] if len(urgent) > limit else None
         for _ in range(_MOST_WINDOWS):
             upto = min(total, at + (limit if state is None else _WINDOW))
             if at >= upto:

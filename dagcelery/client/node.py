@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
@@ -34,7 +34,7 @@ from dagcelery.errors import (
 from dagcelery.payload import values
 from dagcelery.planner.plan import Step
 from dagcelery.skipped import Skipped
-from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
+from dagcelery.store.records import CLOSE, ROOT, Counts, Event, PieceId, Scope, Spot, scope_id, worker_of
 from dagcelery.text import HIDDEN, brief
 
 _PAGE: Final = 1_000
@@ -102,8 +102,14 @@ class Look:
         self._record, self.view = progress.record, control.view(run_id)
         self._under_way = alive(control, progress.outstanding, progress.now)
         self._address = address
+        self._done: dict[tuple[str, int], Collection[int]] = {}
         self.view.look(self._record.epoch)
         self.view.enter(self.view.generation)  # lists that were cleared may have other lengths now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self._record.is_over
 
     def found(self) -> tuple[Spot, Step]:
         """Return the place, and the step that it belongs to. Raises InvalidParameters."""
@@ -182,18 +188,25 @@ class Look:
         return words
 
     def _item_words(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> dict[int, str]:
-        under_way = self._under_way
         words = self._ended(spot, step, counts.done + counts.skipped >= counts.total)
-        words |= {index: word for index, word in inner.items() if index in words}
+        urgent = self._urgent(spot, inner)
+        return {index: urgent.get(index, word) for index, word in words.items()}
+
+    def urgent(self, spot: Spot) -> dict[int, str]:
+        """Return the items of a fan-out that run, are to be tried again or have failed, as far as they are told."""
+        inner = activities(self.view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step].items
+        return self._urgent(spot, inner)
+
+    def _urgent(self, spot: Spot, inner: Mapping[int, str]) -> dict[int, str]:
+        under_way, words = self._under_way, dict(inner)
         for word, spots in (
             ("running", under_way.claimed),
             ("retrying", under_way.retrying),
             ("failed", under_way.failed),
         ):
             here = (each for each in spots if (each.scope, each.step) == (spot.scope, spot.step))
-            # Of a claimed range that is much longer than what is asked for only those.
-            lows = ((max(each.lo, spot.lo), min(max(each.hi, each.lo + 1), spot.hi)) for each in here)
-            words |= {index: word for lo, hi in lows for index in range(lo, hi)}
+            lows = ((max(each.lo, spot.lo, 0), max(each.hi, each.lo + 1)) for each in here)
+            words |= {index: word for lo, hi in lows for index in range(lo, hi if spot.hi < 0 else min(hi, spot.hi))}
         return words
 
     def _timed(self, node: TreeNode, spot: Spot) -> TreeNode:
@@ -212,6 +225,8 @@ class Look:
         What is stored or was told of an item may be from before it was cleared, or from an attempt that was lost.
         """
         items = range(spot.lo, spot.hi)
+        if step.kind == "dag" and not is_complete:
+            return self._closed(spot)
         if step.outputs:
             words = self._stored(spot, step)
         else:
@@ -219,8 +234,26 @@ class Look:
             words = {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
         if is_complete:
             return {index: words.get(index, "done") for index in items}
-        done = self._control.store.reader.done(self.view.run_id, spot.scope, spot.step) if words else ()
+        done = self._all_done(spot) if words else ()
         return {index: words.get(index, "waiting") if index in done else "waiting" for index in items}
+
+    def _closed(self, spot: Spot) -> dict[int, str]:
+        """Say which items of a mapped DAG have handed their outputs over: only these are looked at, not all scopes."""
+        run_id = self.view.run_id
+        scopes = {scope_id(run_id, spot.scope, spot.step, index): index for index in range(spot.lo, spot.hi)}
+        within = self._control.store.reader.within(run_id, dict.fromkeys(scopes, (0,)))
+        closes = {index: within[name][CLOSE] if name in within else Counts() for name, index in scopes.items()}
+        return {
+            index: "skipped" if close.skipped else "done" if close.done else "waiting"
+            for index, close in closes.items()
+        }
+
+    def _all_done(self, spot: Spot) -> Collection[int]:
+        """Return the items of a fan-out that are done; it costs a look at what is outstanding, and is asked once."""
+        place = spot.scope, spot.step
+        if place not in self._done:
+            self._done[place] = self._control.store.reader.done(self.view.run_id, *place)
+        return self._done[place]
 
     def _stored(self, spot: Spot, step: Step) -> dict[int, str]:
         """Return which items have a result, or a marker in its place."""

@@ -158,7 +158,9 @@ class Access:
     def check_site(self, request: Request) -> None:
         """Raise Refused where a browser says that another site asks, or the body could come from a form."""
         site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-        is_ours = site in _SITES if site else origin is None or origin.partition("://")[2] == request.headers["host"]
+        is_ours = (
+            site in _SITES if site else origin is None or origin.partition("://")[2] == request.headers.get("host")
+        )
         if not is_ours:
             raise Refused(403, "ForgedRequest", "this request comes from another site")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

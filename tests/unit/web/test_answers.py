@@ -12,8 +12,9 @@ from flower.utils.search import Or, Term, parse_query
 from dagcelery import AsPickle, dag, task
 from dagcelery.client.status import run_status
 from dagcelery.client.structure import structure
+from dagcelery.client.tree import tree
 
-from ..client.test_nodes import everything
+from ..client.test_nodes import everything, one
 from ..engine.worlds import World
 from .pages import opened, page
 
@@ -35,6 +36,11 @@ def total(xs: list[int]) -> int:
 @dag
 def doubled(xs: list[int], note: str = "") -> int:
     return total([double(x) for x in xs])
+
+
+@dag
+def each_apart(xs: list[int]) -> list[int]:
+    return [one(x) for x in xs]
 
 
 class Loud:
@@ -141,6 +147,20 @@ def test_a_nodes_items_are_told_a_page_at_a_time_and_by_state(world: World) -> N
     density = page(world).get(f"/api/runs/{run_id}/items?address=double&buckets=7").json()
     assert len(density["buckets"]) == 7
     assert sum(start for start, _ in density["buckets"]) == sum(end for _, end in density["buckets"])
+
+
+def test_items_of_a_mapped_dag_are_told_as_the_tree_tells_them(world: World) -> None:
+    run_id = world.ended(each_apart, xs=[1, 2, -1, *range(20)])
+    shown = {node.name: node for node in tree(world.engine("reader"), run_id, 100, 1_000).children}["one"]
+    told = page(world).get(f"/api/runs/{run_id}/node?address=one").json()
+    states = {f"one[{item['index']}]": item["state"] for item in told["items"]}
+    assert {child.name: states[child.name] for child in shown.children} == {
+        child.name: child.state for child in shown.children
+    }
+    assert {state: list(states.values()).count(state) for state in told["states"]} == told["states"]
+    for state, count in told["states"].items():
+        found = page(world).get(f"/api/runs/{run_id}/node?address=one&state={state}").json()["items"]
+        assert [item["state"] for item in found] == [state] * count
 
 
 def test_what_is_not_json_is_told_by_kind_and_size_and_never_decoded(world: World) -> None:
